@@ -1,0 +1,144 @@
+"""The vocabulary of analysis: what a request does, as plain frozen values.
+
+A `Statement` is the exact text a client sent. An `Analysis` is everything the decision, the masking plan and the
+record may rely on, and says whether it may be relied on at all: `complete` is true only when two independent
+readings (ours and the database's) agree. Every consumer treats an incomplete analysis as hostile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Operation(StrEnum):
+    """What kind of right a statement needs. SESSION (transaction control, SET, SHOW …) needs any right at all."""
+
+    READ = "read"
+    WRITE = "write"
+    DDL = "ddl"
+    ADMIN = "admin"
+    SESSION = "session"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TableRef:
+    """A relation as the database resolved it. For BigQuery `schema` is `project.dataset` or `dataset`."""
+
+    schema: str
+    table: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.table}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ColumnRef:
+    """A stored column; `column` holds the dotted path for nested fields."""
+
+    schema: str
+    table: str
+    column: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.table}.{self.column}"
+
+    @property
+    def table_ref(self) -> TableRef:
+        return TableRef(self.schema, self.table)
+
+
+class Transform(StrEnum):
+    """How an output value depends on an origin column, weakest disclosure last."""
+
+    IDENTITY = "identity"  # the stored value itself, perhaps renamed
+    DERIVED = "derived"  # any expression over it, aggregates that return a value included
+    SAFE = "safe"  # a listed total function that keeps a safe property only (count, is null)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Origin:
+    column: ColumnRef
+    transform: Transform
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One result column. `resolved` false means the origins are not to be trusted: mask whole."""
+
+    name: str
+    origins: tuple[Origin, ...] = ()
+    resolved: bool = True
+
+
+class PredicateUse(StrEnum):
+    """How a column steers which rows appear, in which order, or how often: the channels of inference."""
+
+    JOIN_EQUALITY = "join_equality"  # column = column, both stored columns of relations
+    NULL_TEST = "null_test"  # IS [NOT] NULL
+    COMPARISON = "comparison"  # against a literal, a parameter, or anything computed
+    ORDER = "order"  # ORDER BY the bare stored column
+    GROUP = "group"  # GROUP BY / DISTINCT / set operation over bare stored columns only
+    COMPUTED = "computed"  # any other use: inside an expression, a window, a CASE, mixed with constants
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Predicate:
+    column: ColumnRef
+    use: PredicateUse
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """The exact text, its dialect (`postgres`, `bigquery`, `mysql`, `snowflake`) and declared parameter types."""
+
+    text: str
+    dialect: str = "postgres"
+    parameter_types: tuple[int, ...] = ()  # PostgreSQL type OIDs, 0 = let the server infer
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Deterministic properties policies may name. Unknown is the dangerous value, never the harmless one."""
+
+    no_where: bool = False  # UPDATE/DELETE/SELECT of rows without a restricting WHERE (`WHERE true` included)
+    export: bool = False  # COPY … TO, SELECT INTO, CREATE TABLE AS, EXPORT DATA …
+    row_bound: int | None = None  # proven upper bound of result rows; None when there is none
+    estimated_rows: int | None = None  # the planner's estimate, None when it was not asked
+    estimated_bytes: int | None = None  # bytes processed, where the database says so before running
+    statement_count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RiskAddend:
+    """One visible term of the risk score, e.g. ("bulk read", 30)."""
+
+    reason: str
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What one statement does. `problems` says, in words without literals, why it is not complete."""
+
+    statement: Statement
+    kind: str  # SELECT, INSERT, COPY_TO, CREATE_TABLE_AS, SET, BEGIN, FETCH, …: upper-case keyword(s)
+    fingerprint: str  # strict shape hash: only literals stripped; names, order and structure kept
+    complete: bool
+    problems: tuple[str, ...] = ()
+    operations: frozenset[Operation] = frozenset()
+    tables_read: frozenset[TableRef] = frozenset()
+    tables_written: frozenset[TableRef] = frozenset()
+    reads: frozenset[ColumnRef] = frozenset()
+    writes: frozenset[ColumnRef] = frozenset()
+    outputs: tuple[Output, ...] | None = None  # None: the statement returns no rows
+    predicates: frozenset[Predicate] = frozenset()
+    functions: frozenset[str] = frozenset()
+    opaque_functions: frozenset[str] = frozenset()  # user functions nobody has classified, hidden SQL
+    facts: Facts = field(default_factory=Facts)
+    risk: tuple[RiskAddend, ...] = ()
+    literal_independent: bool = False  # the same decision and masks hold for every literal of this shape
+
+    @property
+    def risk_score(self) -> int:
+        return sum(addend.points for addend in self.risk)

@@ -1,0 +1,133 @@
+"""The decision's question and its possible answers (XACML words, NIST SP 800-207 roles). Pure values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from analysis.statement import Analysis, ColumnRef
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. `subject` is the agent or the person; `actor` is set when one acts for the other (RFC 8693 `act`)."""
+
+    subject: str
+    issuer: str
+    groups: frozenset[str]
+    kind: str = "agent"  # agent | person
+    actor: str | None = None  # the software acting for `subject`, when `subject` is a person
+    owner: str | None = None  # the human answerable for an agent; may never approve for it
+    token_id: str = ""  # jti or ticket id, never the token
+    auth_method: str = ""  # oidc | ticket | client-certificate
+    expires_at: float | None = None  # Unix seconds; the session ends then
+
+    @property
+    def humans(self) -> frozenset[str]:
+        """Every account that must not decide on this principal's requests."""
+        return frozenset(name for name in (self.subject, self.actor, self.owner) if name)
+
+
+@dataclass(frozen=True, slots=True)
+class ProtectedTouch:
+    """What of the statement meets protected data; computed by masking from the analysis and the rules."""
+
+    columns_read: frozenset[ColumnRef] = frozenset()
+    columns_written: frozenset[ColumnRef] = frozenset()
+    columns_returned: frozenset[ColumnRef] = frozenset()  # appear in outputs, masked or clear
+    classes: frozenset[str] = frozenset()  # data classes, e.g. {"ssn", "name"}
+    inference_violations: tuple[str, ...] = ()  # "ssn: comparison with a constant (rule ssn, guarded)"
+
+    @property
+    def touches_phi(self) -> bool:
+        return bool(self.columns_read or self.columns_written or self.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """The connection, by value."""
+
+    connection: str
+    kind: str
+    phi: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRequest:
+    """One statement of one principal on one resource, at a moment."""
+
+    principal: Principal
+    resource: Resource
+    analysis: Analysis
+    touch: ProtectedTouch
+    at: float  # Unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """`rule` names the access rule that allowed it. `obligations` are honoured or the statement does not run."""
+
+    rule: str
+    obligations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewerGroup:
+    group: str
+    quorum: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RequireApproval:
+    rule: str
+    reason: str
+    reviewers: tuple[ReviewerGroup, ...]
+    decide_within_s: int = 3600
+    execute_within_s: int = 600
+    permitted_alternative: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Deny:
+    """`code` is stable and machine-readable; `reason` and `permitted_alternative` are sentences without literals."""
+
+    code: str
+    rule: str
+    reason: str
+    permitted_alternative: str = ""
+
+
+Decision = Allow | RequireApproval | Deny
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Everything an approval is good for; any difference is another request.
+
+    `digest` of these fields (see `approvals.domain.grant`) is what a Grant is found by. `rules` is the digest of the
+    access, masking and policy rules that touch the connection, so a changed rule voids what was approved under it.
+    """
+
+    principal_subject: str
+    principal_issuer: str
+    principal_actor: str | None
+    connection: str
+    statement: str
+    parameters: tuple[bytes | None, ...] = ()
+    parameter_types: tuple[int, ...] = ()
+    parameter_formats: tuple[int, ...] = ()
+    role: str = ""
+    search_path: str = ""
+    rules: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantClaim:
+    """An approval consumed for one execution: who approved, why, under which review."""
+
+    grant_id: str
+    review_id: str
+    approvers: tuple[str, ...]
+    reason: str
+    statement: str  # the approved text; differs from the asked text after *modify*
+    modified_from: str | None = None
+    extra: dict[str, str] = field(default_factory=dict)

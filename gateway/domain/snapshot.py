@@ -1,0 +1,65 @@
+"""The rules as the data path sees them: frozen, versioned, loaded whole by `gateway.store`, never edited.
+
+A statement is decided over exactly one Snapshot; the record names its version. Past `max_age_s` the gateway refuses
+(fail closed): rules nobody could have revoked are not rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from approvals.domain.decide import AccessRule, PolicyRule
+from masking.domain.rules import MaskingRule
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSpec:
+    """A configured upstream, without its credential. `settings` holds what only its kind knows."""
+
+    name: str
+    kind: str  # postgres | bigquery | …
+    host: str = ""
+    port: int = 0
+    database: str = ""
+    username: str = ""
+    tls: str = "verify-full"  # disable | require | verify-full
+    phi: bool = True
+    recording: str = "masked-results"  # or metadata
+    durability: str = "database"
+    scan_text: bool = True  # value detectors over text no rule covers
+    enabled: bool = True
+    sealed_credential: bytes = field(default=b"", repr=False)  # opened only by the data plane
+    settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    rules_digest: str = ""  # digest of every rule that can touch this connection
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSpec:
+    name: str
+    groups: frozenset[str]
+    owner: str
+    enabled: bool = True
+    revoked_before: float = 0.0  # tokens issued before this Unix time are refused
+
+
+@dataclass(frozen=True, slots=True)
+class PersonSpec:
+    username: str
+    groups: frozenset[str]
+    enabled: bool = True
+    revoked_before: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    version: int
+    loaded_at: float  # monotonic seconds of the loading process
+    connections: Mapping[str, ConnectionSpec]
+    access_rules: tuple[AccessRule, ...]
+    policies: tuple[PolicyRule, ...]
+    masking_rules: tuple[MaskingRule, ...]
+    agents: Mapping[str, AgentSpec]
+    people: Mapping[str, PersonSpec]
+    classified_functions: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))

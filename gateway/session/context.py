@@ -1,0 +1,47 @@
+"""One open session and one statement in it, as every protocol presents them to the pipeline."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass, field
+
+from approvals.domain.request import Principal
+from gateway.domain.snapshot import ConnectionSpec
+
+
+def new_id() -> str:
+    """A time-ordered identifier (UUIDv7, RFC 9562 §5.7) as 36 characters."""
+    millis = time.time_ns() // 1_000_000
+    random_bits = uuid.uuid4().int & ((1 << 74) - 1)
+    value = (millis & ((1 << 48) - 1)) << 80 | 0x7 << 76 | (random_bits >> 62) << 64 | 0x2 << 62
+    return str(uuid.UUID(int=value | (random_bits & ((1 << 62) - 1))))
+
+
+@dataclass(slots=True)
+class SessionContext:
+    """State of a session that decisions and records depend on. `role` and `search_path` are the server's own words."""
+
+    principal: Principal
+    connection: ConnectionSpec
+    protocol: str  # postgres | rest | websocket | mcp | http
+    client_address: str = ""
+    client_tls: str = ""  # protocol version and cipher of the client leg, empty on plaintext loopback
+    upstream_tls: str = ""
+    application: str = ""
+    session_id: str = field(default_factory=new_id)
+    opened_at: float = field(default_factory=time.time)
+    role: str = ""
+    search_path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRequest:
+    """A statement about to run: its text and bound values, in wire form (None is NULL)."""
+
+    text: str
+    parameters: tuple[bytes | None, ...] = ()
+    parameter_types: tuple[int, ...] = ()
+    parameter_formats: tuple[int, ...] = ()
+    wait_for_review: bool = True  # False: answer "pending" at once (REST with wait_s 0)
+    statement_id: str = field(default_factory=new_id)

@@ -1,0 +1,163 @@
+"""What the pipeline writes into the log, one builder per kind of entry. Ids, names and counts; text is sealed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis.statement import Analysis
+from approvals.domain.request import Allow, Decision, Deny, GrantClaim, RequireApproval
+from audit.domain.entry import Entry, Json
+from gateway.session.context import SessionContext, StatementRequest
+from gateway.session.permit import ExecutionPermit, Outcome
+from gateway.session.transport import Denial, PendingReview
+
+if TYPE_CHECKING:
+    from gateway.session.pipeline import Assessment
+
+
+def session_opened(session: SessionContext) -> Entry:
+    principal = session.principal
+    return Entry(
+        kind="session.opened",
+        session_id=session.session_id,
+        body={
+            **_who(session),
+            "issuer": principal.issuer,
+            "groups": sorted(principal.groups),
+            "auth_method": principal.auth_method,
+            "token_id": principal.token_id,
+            "client_address": session.client_address,
+            "client_tls": session.client_tls,
+            "upstream_tls": session.upstream_tls,
+            "application": session.application,
+        },
+    )
+
+
+def session_closed(session: SessionContext, reason: str) -> Entry:
+    return Entry(kind="session.closed", session_id=session.session_id, body={**_who(session), "reason": reason})
+
+
+def authentication_failed(*, protocol: str, client_address: str, claimed: str, connection: str, reason: str) -> Entry:
+    """`claimed` is the user name the client sent, never its password or token."""
+    body: dict[str, Json] = {
+        "protocol": protocol,
+        "client_address": client_address,
+        "claimed_subject": claimed[:128],
+        "connection": connection[:128],
+        "reason": reason,
+    }
+    return Entry(kind="authentication.failed", body=body)
+
+
+def authorised(
+    session: SessionContext, request: StatementRequest, assessment: Assessment, claim: GrantClaim | None
+) -> Entry:
+    body: dict[str, Json] = {
+        **_who(session),
+        **_what(assessment.analysis),
+        **_decision(assessment.decision),
+        "snapshot": assessment.snapshot.version,
+        "rules_digest": assessment.connection.rules_digest,
+        "classes": sorted(assessment.access.touch.classes),
+        "durability": assessment.connection.durability,
+        "role": session.role,
+    }
+    if claim is not None:
+        body["review"] = claim.review_id
+        body["grant"] = claim.grant_id
+        body["approvers"] = list(claim.approvers)
+        body["modified"] = claim.modified_from is not None
+    return _statement_entry("statement.authorised", session, request, body)
+
+
+def held(
+    session: SessionContext, request: StatementRequest, assessment: Assessment, review: PendingReview
+) -> Entry:
+    body: dict[str, Json] = {
+        **_who(session),
+        **_what(assessment.analysis),
+        **_decision(assessment.decision),
+        "snapshot": assessment.snapshot.version,
+        "classes": sorted(assessment.access.touch.classes),
+        "review": review.review_id,
+    }
+    return _statement_entry("statement.held", session, request, body)
+
+
+def denied(session: SessionContext, request: StatementRequest, denial: Denial) -> Entry:
+    body: dict[str, Json] = {**_who(session), "code": denial.code, "rule": denial.rule, "sqlstate": denial.sqlstate}
+    return _statement_entry("statement.denied", session, request, body)
+
+
+def completed(permit: ExecutionPermit, outcome: Outcome) -> Entry:
+    body: dict[str, Json] = {
+        **_who(permit.session),
+        "kind": permit.analysis.kind,
+        "status": outcome.status,
+        "rows": outcome.rows,
+        "bytes": outcome.bytes,
+        "error": outcome.error,
+        "command_tag": outcome.command_tag,
+        "recording": outcome.recording,
+        "masked": [
+            {"column": m.column, "rule": m.rule, "technique": m.technique, "count": m.count} for m in outcome.masked
+        ],
+    }
+    return Entry(
+        kind="statement.completed",
+        session_id=permit.session.session_id,
+        statement_id=permit.request.statement_id,
+        body=body,
+    )
+
+
+def _statement_entry(
+    kind: str, session: SessionContext, request: StatementRequest, body: dict[str, Json]
+) -> Entry:
+    sensitive: dict[str, Json] = {"statement": request.text}
+    if request.parameters:
+        sensitive["parameters"] = [None if p is None else p.hex() for p in request.parameters]
+        sensitive["parameter_types"] = list(request.parameter_types)
+        sensitive["parameter_formats"] = list(request.parameter_formats)
+    return Entry(
+        kind=kind,
+        session_id=session.session_id,
+        statement_id=request.statement_id,
+        body=body,
+        sensitive=sensitive,
+    )
+
+
+def _who(session: SessionContext) -> dict[str, Json]:
+    principal = session.principal
+    return {
+        "subject": principal.subject,
+        "actor": principal.actor,
+        "owner": principal.owner,
+        "connection": session.connection.name,
+        "protocol": session.protocol,
+    }
+
+
+def _what(analysis: Analysis) -> dict[str, Json]:
+    return {
+        "kind": analysis.kind,
+        "fingerprint": analysis.fingerprint,
+        "complete": analysis.complete,
+        "operations": sorted(str(operation) for operation in analysis.operations),
+        "tables_read": [str(table) for table in sorted(analysis.tables_read)],
+        "tables_written": [str(table) for table in sorted(analysis.tables_written)],
+        "columns_read": [str(column) for column in sorted(analysis.reads)],
+        "risk": analysis.risk_score,
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Json]:
+    match decision:
+        case Allow(rule=rule):
+            return {"decision": "allow", "rule": rule}
+        case RequireApproval(rule=rule):
+            return {"decision": "require_approval", "rule": rule}
+        case Deny(rule=rule, code=code):
+            return {"decision": "deny", "rule": rule, "code": code}

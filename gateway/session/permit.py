@@ -1,0 +1,110 @@
+"""The proof that a statement went through the pipeline: no permit, no upstream call.
+
+Only `mint_permit` makes one, only the pipeline calls it (an import contract and a test hold that), and an upstream
+consumes it once. The permit carries what must happen to the result: the masking plan is built from it and nowhere
+else, so a wire cannot forget to mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from analysis.statement import Analysis
+from approvals.domain.request import Decision, GrantClaim
+from gateway.session.context import SessionContext, StatementRequest
+from masking.domain.field import MaskingPlan, ResultColumn
+
+_MINT = object()
+
+
+class PermitError(RuntimeError):
+    """A permit was forged, used twice or completed twice: a bug, answered by ending the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldCount:
+    """How many values of one result column were masked, by which rule and technique."""
+
+    column: str
+    rule: str
+    technique: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an execution. `error` is an SQLSTATE or a stable word, never a message."""
+
+    status: str  # completed | failed | cancelled | unfinished | skipped
+    rows: int = 0
+    bytes: int = 0
+    masked: tuple[FieldCount, ...] = ()
+    error: str = ""
+    recording: str = ""  # digest of the recorded masked result
+    command_tag: str = ""
+
+
+@dataclass(slots=True)
+class ExecutionPermit:
+    """Consumed once (`consume`), finished once (`complete`)."""
+
+    session: SessionContext
+    request: StatementRequest  # the text and values that may run, exactly
+    analysis: Analysis
+    decision: Decision
+    snapshot_version: int
+    plan_for: Callable[[Sequence[ResultColumn]], MaskingPlan]
+    on_complete: Callable[[ExecutionPermit, Outcome], None]
+    claim: GrantClaim | None = None
+    records_results: bool = True
+    _mint: object = field(default=None, repr=False)
+    _consumed: bool = False
+    _completed: bool = False
+
+    def __post_init__(self) -> None:
+        if self._mint is not _MINT:
+            raise PermitError("a permit can only be minted by the pipeline")
+
+    @property
+    def statement(self) -> str:
+        return self.request.text
+
+    def consume(self) -> StatementRequest:
+        """Return what may be sent upstream. A second call raises."""
+        if self._consumed:
+            raise PermitError("a permit was presented twice")
+        self._consumed = True
+        return self.request
+
+    def complete(self, outcome: Outcome) -> None:
+        if self._completed:
+            raise PermitError("an execution was completed twice")
+        self._completed = True
+        self.on_complete(self, outcome)
+
+
+def mint_permit(
+    *,
+    session: SessionContext,
+    request: StatementRequest,
+    analysis: Analysis,
+    decision: Decision,
+    snapshot_version: int,
+    plan_for: Callable[[Sequence[ResultColumn]], MaskingPlan],
+    on_complete: Callable[[ExecutionPermit, Outcome], None],
+    claim: GrantClaim | None,
+) -> ExecutionPermit:
+    """Called by `gateway.session.pipeline` alone, after the authorised entry is durable."""
+    return ExecutionPermit(
+        session=session,
+        request=request,
+        analysis=analysis,
+        decision=decision,
+        snapshot_version=snapshot_version,
+        plan_for=plan_for,
+        on_complete=on_complete,
+        claim=claim,
+        records_results=session.connection.recording == "masked-results",
+        _mint=_MINT,
+    )

@@ -1,0 +1,301 @@
+"""The one way from a statement to an execution, for every protocol: analyse, decide, approve, record, execute.
+
+Nothing here knows a protocol or a database; nothing elsewhere may mint a permit. Each step fails closed: an exception
+that is not a decision ends in a recorded denial, and when even the denial cannot be recorded the client still gets an
+error and no row.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from analysis.statement import Analysis, Statement
+from approvals.domain.decide import decide
+from approvals.domain.request import (
+    AccessRequest,
+    Binding,
+    Decision,
+    Deny,
+    GrantClaim,
+    RequireApproval,
+    Resource,
+)
+from gateway.domain.snapshot import ConnectionSpec, Snapshot
+from gateway.session import entries
+from gateway.session.context import SessionContext, StatementRequest
+from gateway.session.permit import ExecutionPermit, Outcome, mint_permit
+from gateway.session.services import ReviewRefused, Services, StaleSnapshot, UpstreamRejected
+from gateway.session.transport import Denial, Resumption, Transport
+from masking.domain.field import MaskingPlan, ResultColumn
+from masking.domain.plan import build_plan, touch
+
+logger = logging.getLogger(__name__)
+
+
+class Denied(Exception):
+    """A statement will not run. Carried to the client as a `Denial`, to the log as an entry."""
+
+    def __init__(
+        self,
+        *,
+        code: str,
+        reason: str,
+        rule: str = "",
+        permitted_alternative: str = "",
+        sqlstate: str = "42501",
+        position: int = 0,
+    ) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.rule = rule
+        self.permitted_alternative = permitted_alternative
+        self.sqlstate = sqlstate
+        self.position = position
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """A statement analysed and decided under one snapshot; valid for this session at this moment only."""
+
+    snapshot: Snapshot
+    connection: ConnectionSpec
+    access: AccessRequest
+    decision: Decision
+
+    @property
+    def analysis(self) -> Analysis:
+        return self.access.analysis
+
+    def plan_for(self, columns: Sequence[ResultColumn]) -> MaskingPlan:
+        """The masks of a result described as `columns`. Whole-masked when the description and analysis disagree."""
+        return build_plan(
+            analysis=self.analysis,
+            columns=columns,
+            rules=self.snapshot.masking_rules,
+            connection=self.connection.name,
+            groups=self.access.principal.groups,
+            phi=self.connection.phi,
+            scan_text=self.connection.scan_text,
+        )
+
+
+async def run_statement(
+    services: Services, session: SessionContext, request: StatementRequest, transport: Transport
+) -> ExecutionPermit | None:
+    """Govern one statement and hand it to the transport. Returns None when it was denied or did not wait."""
+    try:
+        permit = await authorise(services, session, request, transport)
+    except Denied as denied:
+        await refuse(services, session, request, transport, denied)
+        return None
+    if permit is not None:
+        await transport.execute(permit)
+    return permit
+
+
+async def authorise(
+    services: Services, session: SessionContext, request: StatementRequest, transport: Transport
+) -> ExecutionPermit | None:
+    """Return a permit, or None when the answer is "pending" and the request does not wait. Raises Denied."""
+    assessment = await assess(services, session, request)
+    claim: GrantClaim | None = None
+    if isinstance(assessment.decision, RequireApproval):
+        claim = await approve(services, session, request, transport, assessment)
+        if claim is None:
+            return None
+        if claim.statement != request.text:
+            request, assessment = await adopt_modified(services, session, request, transport, claim)
+        # Decide again after waiting: rules, rights and the snapshot may have changed meanwhile.
+        assessment = await assess(services, session, request)
+    if isinstance(assessment.decision, Deny):
+        raise denied_by(assessment.decision)
+    return await record_and_mint(services, session, request, assessment, claim)
+
+
+async def assess(services: Services, session: SessionContext, request: StatementRequest) -> Assessment:
+    """Analyse and decide, without running, holding or recording anything."""
+    try:
+        snapshot = services.snapshots.current()
+    except StaleSnapshot as stale:
+        raise Denied(code="rules-unavailable", reason="the gateway's rules are out of date; try again") from stale
+    connection = snapshot.connections.get(session.connection.name)
+    if connection is None or not connection.enabled:
+        raise Denied(code="no-connection", reason="this connection does not exist or is switched off")
+    analyst = services.analysts.get(connection.kind)
+    if analyst is None:
+        raise Denied(code="no-connection", reason=f"this gateway does not serve connections of kind {connection.kind}")
+    statement = Statement(request.text, parameter_types=request.parameter_types)
+    try:
+        analysis = await analyst.analyse(session, statement)
+    except UpstreamRejected as rejected:
+        raise Denied(
+            code="rejected-by-database",
+            reason=rejected.message,
+            sqlstate=rejected.sqlstate,
+            position=rejected.position,
+        ) from None
+    except Exception as error:  # fail closed: an analysis that crashed is no analysis
+        logger.exception("analysis failed: session=%s", session.session_id, exc_info=_without_values(error))
+        raise Denied(code="analysis-failed", reason="the statement could not be analysed") from None
+    access = AccessRequest(
+        principal=session.principal,
+        resource=Resource(connection=connection.name, kind=connection.kind, phi=connection.phi),
+        analysis=analysis,
+        touch=touch(
+            analysis=analysis,
+            rules=snapshot.masking_rules,
+            connection=connection.name,
+            groups=session.principal.groups,
+        ),
+        at=time.time(),
+    )
+    decision = decide(access, access_rules=snapshot.access_rules, policies=snapshot.policies)
+    return Assessment(snapshot=snapshot, connection=connection, access=access, decision=decision)
+
+
+async def approve(
+    services: Services,
+    session: SessionContext,
+    request: StatementRequest,
+    transport: Transport,
+    assessment: Assessment,
+) -> GrantClaim | None:
+    """Consume a grant, or open a review and hold until it leaves one."""
+    decision = assessment.decision
+    assert isinstance(decision, RequireApproval)
+    binding = bind(session, request, assessment.connection)
+    claim = await services.reviews.claim(binding, request.statement_id)
+    if claim is not None:
+        return claim
+    review = await services.reviews.open(
+        request=assessment.access,
+        binding=binding,
+        decision=decision,
+        session=session,
+        statement_id=request.statement_id,
+    )
+    await services.record.append(entries.held(session, request, assessment, review))
+    await transport.send_pending(review)
+    if not request.wait_for_review:
+        return None
+    try:
+        await services.reviews.wait(review, transport.gone)
+    except ReviewRefused as refused:
+        raise Denied(code=refused.code, reason=refused.reason, rule=refused.rule or decision.rule) from None
+    claim = await services.reviews.claim(binding, request.statement_id)
+    if claim is None:
+        # Approved, but another execution of the same request was quicker, or the rules moved on.
+        raise Denied(code="grant-used", reason="the approval was already used or is void", rule=decision.rule)
+    await transport.send_resumed(
+        Resumption(
+            review_id=claim.review_id,
+            approvers=claim.approvers,
+            reason=claim.reason,
+            statement=claim.statement,
+            modified_from=claim.modified_from,
+        )
+    )
+    return claim
+
+
+async def adopt_modified(
+    services: Services,
+    session: SessionContext,
+    request: StatementRequest,
+    transport: Transport,
+    claim: GrantClaim,
+) -> tuple[StatementRequest, Assessment]:
+    """Replace the request by the reviewer's text: a new statement, analysed and decided anew."""
+    if not transport.may_run_modified(claim.statement):
+        raise Denied(
+            code="modified-needs-resubmission",
+            reason="the reviewer approved a modified statement, which a prepared statement cannot take on",
+            permitted_alternative="send the modified statement shown in the review; it is approved for you",
+        )
+    modified = replace(request, text=claim.statement)
+    return modified, await assess(services, session, modified)
+
+
+async def record_and_mint(
+    services: Services,
+    session: SessionContext,
+    request: StatementRequest,
+    assessment: Assessment,
+    claim: GrantClaim | None,
+) -> ExecutionPermit:
+    """The last step before execution: the entry is durable or there is no permit."""
+    try:
+        await services.record.append(entries.authorised(session, request, assessment, claim))
+    except Exception as error:  # fail closed: no record, no query
+        logger.error("record unavailable: session=%s error=%s", session.session_id, type(error).__name__)
+        raise Denied(code="record-unavailable", reason="the audit log cannot be written; nothing was run") from None
+
+    def on_complete(permit: ExecutionPermit, outcome: Outcome) -> None:
+        services.record.append_later(entries.completed(permit, outcome))
+
+    return mint_permit(
+        session=session,
+        request=request,
+        analysis=assessment.analysis,
+        decision=assessment.decision,
+        snapshot_version=assessment.snapshot.version,
+        plan_for=assessment.plan_for,
+        on_complete=on_complete,
+        claim=claim,
+    )
+
+
+async def refuse(
+    services: Services, session: SessionContext, request: StatementRequest, transport: Transport, denied: Denied
+) -> None:
+    """Record the attempt, then tell the client. A log that fails changes nothing: there is no row either way."""
+    denial = Denial(
+        code=denied.code,
+        reason=denied.reason,
+        rule=denied.rule,
+        permitted_alternative=denied.permitted_alternative,
+        session_id=session.session_id,
+        statement_id=request.statement_id,
+        sqlstate=denied.sqlstate,
+        position=denied.position,
+    )
+    try:
+        await services.record.append(entries.denied(session, request, denial))
+    except Exception as error:
+        logger.error("denial not recorded: session=%s error=%s", session.session_id, type(error).__name__)
+    await transport.send_denied(denial)
+
+
+def bind(session: SessionContext, request: StatementRequest, connection: ConnectionSpec) -> Binding:
+    """Everything an approval of this request would be good for."""
+    return Binding(
+        principal_subject=session.principal.subject,
+        principal_issuer=session.principal.issuer,
+        principal_actor=session.principal.actor,
+        connection=connection.name,
+        statement=request.text,
+        parameters=request.parameters,
+        parameter_types=request.parameter_types,
+        parameter_formats=request.parameter_formats,
+        role=session.role,
+        search_path=session.search_path,
+        rules=connection.rules_digest,
+    )
+
+
+def denied_by(decision: Deny) -> Denied:
+    return Denied(
+        code=decision.code,
+        reason=decision.reason,
+        rule=decision.rule,
+        permitted_alternative=decision.permitted_alternative,
+    )
+
+
+def _without_values(error: BaseException) -> BaseException:
+    """The error's type and place, without a message that might quote the statement."""
+    return type("AnalysisError", (Exception,), {})(type(error).__name__).with_traceback(error.__traceback__)

@@ -1,0 +1,89 @@
+"""The pipeline's doors to the world, as small Protocols: rules, analysis, reviews, record.
+
+`gateway.runtime` wires the real ones; nothing in the pipeline knows the ORM, a socket or a clock of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from analysis.statement import Analysis, Statement
+from approvals.domain.request import AccessRequest, Binding, GrantClaim, RequireApproval
+from audit.domain.entry import Entry, Receipt
+from gateway.domain.snapshot import Snapshot
+from gateway.session.context import SessionContext
+from gateway.session.transport import PendingReview
+
+
+class StaleSnapshot(RuntimeError):
+    """The rules could not be refreshed in time; nothing runs until they are."""
+
+
+class ReviewRefused(Exception):
+    """A review ended without a grant. `code`: review-denied, review-expired or review-withdrawn."""
+
+    def __init__(self, *, code: str, reason: str, rule: str = "") -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.rule = rule
+
+
+class UpstreamRejected(Exception):
+    """The database's own reading refused the statement (syntax, unknown relation …).
+
+    `sqlstate` and `position` (1-based character, 0 unknown) are the database's; `message` is already free of values.
+    """
+
+    def __init__(self, *, sqlstate: str, message: str, position: int = 0) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+        self.message = message
+        self.position = position
+
+
+class Snapshots(Protocol):
+    def current(self) -> Snapshot:
+        """The newest rules; raises StaleSnapshot past the maximum age."""
+
+
+class Analyst(Protocol):
+    async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
+        """Both readings, compared. Never raises on bad SQL but UpstreamRejected; cached per shape."""
+
+
+class ReviewDesk(Protocol):
+    async def claim(self, binding: Binding, statement_id: str) -> GrantClaim | None:
+        """Consume a grant for exactly this binding, atomically; None when there is none."""
+
+    async def open(
+        self,
+        *,
+        request: AccessRequest,
+        binding: Binding,
+        decision: RequireApproval,
+        session: SessionContext,
+        statement_id: str,
+    ) -> PendingReview:
+        """Create the review (or return the pending one of the same binding) and notify its reviewers."""
+
+    async def wait(self, review: PendingReview, gone: asyncio.Event) -> None:
+        """Return when the review left a grant; raise ReviewRefused when it ended otherwise or `gone` was set."""
+
+
+class Record(Protocol):
+    async def append(self, entry: Entry) -> Receipt:
+        """Return when the entry is durable; raise when it is not. No receipt, no execution."""
+
+    def append_later(self, entry: Entry) -> None:
+        """Ride on the next batch; a failure stops new statements."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    snapshots: Snapshots
+    analysts: dict[str, Analyst]  # by connection kind
+    reviews: ReviewDesk
+    record: Record

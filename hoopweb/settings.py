@@ -1,0 +1,200 @@
+"""Django settings, in labelled sections, production-safe by default: debugging off, no default secret.
+
+Everything comes from the environment through `hoopweb.env`. The embedded stack writes its generated secrets below
+`HOOPWEB_HOME/secrets`, where `env_secret` finds them; a deployment sets variables or `_FILE` pointers instead.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from hoopweb.env import env_bool, env_int, env_list, env_path, env_secret, env_str
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- State and ports -------------------------------------------------------------------------------------------------
+HOOPWEB_HOME = env_path("HOME", BASE_DIR / ".hoopweb")
+HOOPWEB_WEB_PORT = env_int("WEB_PORT", 8000, low=1, high=65535)
+HOOPWEB_POSTGRES_PORT = env_int("POSTGRES_PORT", 6432, low=1, high=65535)
+HOOPWEB_MYSQL_PORT = env_int("MYSQL_PORT", 6433, low=1, high=65535)
+HOOPWEB_HTTP_PORT = env_int("HTTP_PORT", 8010, low=1, high=65535)
+HOOPWEB_LISTEN = env_str("LISTEN", "127.0.0.1")  # address of the data plane's listeners
+HOOPWEB_WEB_URL = env_str("WEB_URL", f"http://127.0.0.1:{HOOPWEB_WEB_PORT}").rstrip("/")
+HOOPWEB_HTTP_URL = env_str("HTTP_URL", f"http://127.0.0.1:{HOOPWEB_HTTP_PORT}").rstrip("/")
+
+# --- Secrets: from the environment, a _FILE pointer, or the embedded stack's own directory; never a default -----------
+SECRET_KEY = env_secret("SECRET_KEY", home=HOOPWEB_HOME)
+# Sealed box (X25519): anyone may seal an upstream credential, only the data plane has the private half.
+HOOPWEB_CREDENTIAL_PUBLIC_KEY = env_secret("CREDENTIAL_PUBLIC_KEY", home=HOOPWEB_HOME)
+HOOPWEB_CREDENTIAL_PRIVATE_KEYS = env_secret("CREDENTIAL_PRIVATE_KEYS", home=HOOPWEB_HOME)  # newest first, commas
+# Evidence (statement text, recordings): AES-256-GCM keys, newest first, commas.
+HOOPWEB_EVIDENCE_KEYS = env_secret("EVIDENCE_KEYS", home=HOOPWEB_HOME)
+# The log's checkpoint signing key (Ed25519 seed) and the key of masking tokens and commitments.
+HOOPWEB_LOG_SIGNING_KEY = env_secret("LOG_SIGNING_KEY", home=HOOPWEB_HOME)
+HOOPWEB_TOKEN_KEY = env_secret("TOKEN_KEY", home=HOOPWEB_HOME)
+# The token service's signing keys (JWK set, private); public halves at /.well-known/jwks.json.
+HOOPWEB_ISSUER_KEYS = env_secret("ISSUER_KEYS", home=HOOPWEB_HOME)
+# Shared by the control plane and the data plane for the statement relay.
+HOOPWEB_RELAY_KEY = env_secret("RELAY_KEY", home=HOOPWEB_HOME)
+
+# --- Safety ----------------------------------------------------------------------------------------------------------
+DEBUG = env_bool("DEBUG", default=False)
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", ("127.0.0.1", "localhost", "[::1]"))
+_SECURE = HOOPWEB_WEB_URL.startswith("https://")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _SECURE
+SECURE_HSTS_SECONDS = 31_536_000 if _SECURE else 0
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("BEHIND_PROXY", default=False) else None
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = env_int("SESSION_ABSOLUTE_S", 8 * 3600)
+X_FRAME_OPTIONS = "DENY"
+CSRF_TRUSTED_ORIGINS = [HOOPWEB_WEB_URL]
+SECURE_REFERRER_POLICY = "same-origin"
+
+# --- Applications ----------------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "channels",
+    "oidc_provider",
+    "mozilla_django_oidc",
+    "hoopweb",
+    "gateway",
+    "approvals",
+    "masking",
+    "audit",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "hoopweb.urls"
+ASGI_APPLICATION = "hoopweb.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Control database and Redis --------------------------------------------------------------------------------------
+
+
+def _database(url: str) -> dict[str, object]:
+    """Django's form of `postgresql://user:password@host:port/name?sslmode=…`."""
+    parts = urlsplit(url)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/") or "hoopweb",
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": parts.hostname or "",
+        "PORT": str(parts.port or 5432),
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {key: values[0] for key, values in parse_qs(parts.query).items()},
+    }
+
+
+HOOPWEB_DATABASE_URL = env_secret("DATABASE_URL", home=HOOPWEB_HOME)
+DATABASES = {"default": _database(HOOPWEB_DATABASE_URL)}
+HOOPWEB_REDIS_URL = env_secret("REDIS_URL", home=HOOPWEB_HOME)
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.core.RedisChannelLayer",
+        "CONFIG": {"hosts": [HOOPWEB_REDIS_URL], "symmetric_encryption_keys": [SECRET_KEY] if SECRET_KEY else []},
+    },
+}
+
+# --- Celery ----------------------------------------------------------------------------------------------------------
+CELERY_BROKER_URL = HOOPWEB_REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_TIME_LIMIT = 300
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_DEFAULT_QUEUE = "hoopweb"
+
+# --- Mail ------------------------------------------------------------------------------------------------------------
+EMAIL_BACKEND = env_str(
+    "EMAIL_BACKEND",
+    "django.core.mail.backends.smtp.EmailBackend"
+    if env_str("SMTP_HOST")
+    else "django.core.mail.backends.filebased.EmailBackend",
+)
+EMAIL_FILE_PATH = str(HOOPWEB_HOME / "mail")
+EMAIL_HOST = env_str("SMTP_HOST", "127.0.0.1")
+EMAIL_PORT = env_int("SMTP_PORT", 25)
+EMAIL_HOST_USER = env_str("SMTP_USER")
+EMAIL_HOST_PASSWORD = env_secret("SMTP_PASSWORD")
+EMAIL_USE_TLS = env_bool("SMTP_STARTTLS", default=False)
+DEFAULT_FROM_EMAIL = env_str("MAIL_FROM", "hoopweb@localhost")
+
+# --- Data plane ------------------------------------------------------------------------------------------------------
+HOOPWEB_SNAPSHOT_MAX_AGE_S = env_int("SNAPSHOT_MAX_AGE_S", 30, low=1)
+HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK = env_bool("ALLOW_PLAINTEXT_LOOPBACK", default=True)
+HOOPWEB_TLS_CERT_FILE = env_str("TLS_CERT_FILE")
+HOOPWEB_TLS_KEY_FILE = env_str("TLS_KEY_FILE")
+HOOPWEB_TLS_CLIENT_CA_FILE = env_str("TLS_CLIENT_CA_FILE")
+
+# --- REST ------------------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "gateway.api.authentication.BearerAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "gateway.api.problems.problem_response",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "hoopweb",
+    "VERSION": "v1",
+    "SERVE_INCLUDE_SCHEMA": False,
+}
+
+# --- Logging: ids, counts and durations; never statements, parameters, rows or tokens ---------------------------------
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env_str("LOG_LEVEL", "INFO")},
+    # Their debug records quote queries, secrets or tokens.
+    "loggers": {
+        "django.db.backends": {"level": "INFO"},
+        "oidc_provider": {"level": "WARNING"},
+        "mozilla_django_oidc": {"level": "WARNING"},
+        "httpx": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,43 @@
+"""What masking hands to a wire: one `FieldMask` per result column, and the counts that come back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# One value in the result's own encoding: None is SQL NULL, bytes is the text or binary form on the wire.
+MaskValue = Callable[[bytes | None], bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultColumn:
+    """A column of a result as the database described it (PostgreSQL RowDescription fields)."""
+
+    name: str
+    type_oid: int = 25
+    format: int = 0  # 0 text, 1 binary
+    table_oid: int = 0
+    attribute: int = 0
+    type_name: str = ""  # for kinds without OIDs (BigQuery)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMask:
+    """`mask` is None for a column that passes unchanged. `technique` and `rule` are what the record names."""
+
+    column: str
+    rule: str = ""
+    technique: str = ""
+    mask: MaskValue | None = None
+    scans_text: bool = False  # the value detectors, not a rule: counts only values it changed
+
+
+@dataclass(frozen=True, slots=True)
+class MaskingPlan:
+    """One entry per result column, in order. Built for exactly the described columns or not at all."""
+
+    fields: tuple[FieldMask, ...] = ()
+
+    @property
+    def masks_nothing(self) -> bool:
+        return all(field.mask is None for field in self.fields)
