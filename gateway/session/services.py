@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from analysis.statement import Analysis, Statement
-from approvals.domain.request import AccessRequest, Binding, GrantClaim, RequireApproval
+from approvals.domain.request import AccessRequest, Binding, GrantClaim, Principal, RequireApproval
 from audit.domain.entry import Entry, Receipt
 from gateway.domain.snapshot import Snapshot
 from gateway.session.context import SessionContext
@@ -42,6 +42,21 @@ class UpstreamRejected(Exception):
         self.sqlstate = sqlstate
         self.message = message
         self.position = position
+
+
+class AuthenticationFailed(Exception):
+    """The client is nobody we know. `reason` goes to the log and the record; the client hears one uniform sentence."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Authenticator(Protocol):
+    async def authenticate(
+        self, *, user: str, secret: str, connection: str, client_address: str, tls: str
+    ) -> Principal:
+        """Exchange a token or ticket presented as `user`'s password for a Principal; raise AuthenticationFailed."""
 
 
 class Snapshots(Protocol):
