@@ -71,9 +71,7 @@ def authorised(
     return _statement_entry("statement.authorised", session, request, body)
 
 
-def held(
-    session: SessionContext, request: StatementRequest, assessment: Assessment, review: PendingReview
-) -> Entry:
+def held(session: SessionContext, request: StatementRequest, assessment: Assessment, review: PendingReview) -> Entry:
     body: dict[str, Json] = {
         **_who(session),
         **_what(assessment.analysis),
@@ -112,9 +110,7 @@ def completed(permit: ExecutionPermit, outcome: Outcome) -> Entry:
     )
 
 
-def _statement_entry(
-    kind: str, session: SessionContext, request: StatementRequest, body: dict[str, Json]
-) -> Entry:
+def _statement_entry(kind: str, session: SessionContext, request: StatementRequest, body: dict[str, Json]) -> Entry:
     sensitive: dict[str, Json] = {"statement": request.text}
     if request.parameters:
         sensitive["parameters"] = [None if p is None else p.hex() for p in request.parameters]

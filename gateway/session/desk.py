@@ -1,0 +1,111 @@
+"""Where a held statement waits: the pipeline's ReviewDesk over approvals' domain functions and the channel layer.
+
+The decision is made in another process. It is told through the channel layer (`review_changed`), and asked for every
+`POLL_S` as well, because a lost message may delay a decision but never lose it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import defaultdict
+
+from approvals.domain.grant import claim_grant
+from approvals.domain.request import AccessRequest, Binding, GrantClaim, RequireApproval
+from approvals.domain.review import open_review, review_status, withdraw_review
+from gateway.domain.threads import in_thread
+from gateway.session.context import SessionContext
+from gateway.session.services import ReviewRefused
+from gateway.session.transport import PendingReview
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 2.0
+
+_ENDINGS = {
+    "denied": ("review-denied", "a reviewer denied this statement"),
+    "expired": ("review-expired", "nobody decided in time; the request expired"),
+    "withdrawn": ("review-withdrawn", "the request was withdrawn"),
+}
+
+
+class DatabaseReviewDesk:
+    def __init__(self) -> None:
+        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    async def claim(self, binding: Binding, statement_id: str) -> GrantClaim | None:
+        return await in_thread(claim_grant, binding=binding, statement_id=statement_id)
+
+    async def open(
+        self,
+        *,
+        request: AccessRequest,
+        binding: Binding,
+        decision: RequireApproval,
+        session: SessionContext,
+        statement_id: str,
+    ) -> PendingReview:
+        review = await in_thread(
+            open_review,
+            request=request,
+            binding=binding,
+            decision=decision,
+            session_id=session.session_id,
+            statement_id=statement_id,
+        )
+        return PendingReview(
+            review_id=str(review.pk),
+            url=review.absolute_url,
+            expires_at=review.decide_by.timestamp(),
+            rule=decision.rule,
+            reason=decision.reason,
+            statement_id=statement_id,
+        )
+
+    async def wait(self, review: PendingReview, gone: asyncio.Event) -> None:
+        """Return when approved. Raises ReviewRefused on denial, expiry, withdrawal, or when the client went away."""
+        changed = asyncio.Event()
+        self._waiters[review.review_id].add(changed)
+        try:
+            await self._until_decided(review, changed, gone)
+        finally:
+            self._forget(review.review_id, changed)
+
+    def review_changed(self, review_id: str) -> None:
+        """Called for every `review.changed` message of the channel layer."""
+        for event in self._waiters.get(review_id, ()):
+            event.set()
+
+    async def _until_decided(self, review: PendingReview, changed: asyncio.Event, gone: asyncio.Event) -> None:
+        while True:
+            status, reason = await in_thread(review_status, review_id=review.review_id)
+            if status == "approved":
+                return
+            if status in _ENDINGS:
+                code, sentence = _ENDINGS[status]
+                raise ReviewRefused(code=code, reason=f"{sentence}: {reason}" if reason else sentence, rule=review.rule)
+            if gone.is_set():
+                await in_thread(withdraw_review, review_id=review.review_id)
+                raise ReviewRefused(code="review-withdrawn", reason="the client left or cancelled", rule=review.rule)
+            changed.clear()
+            await first_of(changed, gone, timeout_s=min(POLL_S, max(0.05, review.expires_at - time.time())))
+
+    def _forget(self, review_id: str, event: asyncio.Event) -> None:
+        waiters = self._waiters[review_id]
+        waiters.discard(event)
+        if not waiters:
+            del self._waiters[review_id]
+
+
+async def first_of(*events: asyncio.Event, timeout_s: float) -> None:
+    """Return when any event is set or the time is over."""
+    tasks = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
