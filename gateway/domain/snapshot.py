@@ -42,6 +42,21 @@ class AgentSpec:
     owner: str
     enabled: bool = True
     revoked_before: float = 0.0  # tokens issued before this Unix time are refused
+    expires_at: float | None = None  # Unix seconds; the registration ends then
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSpec:
+    """A trusted OIDC issuer, pinned by its exact `iss`."""
+
+    issuer: str
+    jwks_uri: str
+    audience: str
+    algorithms: tuple[str, ...]
+    kind: str = "agent"  # agent | person
+    subject_claim: str = "sub"
+    groups_claim: str = "groups"
+    groups_map: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +77,6 @@ class Snapshot:
     masking_rules: tuple[MaskingRule, ...]
     agents: Mapping[str, AgentSpec]
     people: Mapping[str, PersonSpec]
+    issuers: Mapping[str, IssuerSpec] = field(default_factory=lambda: MappingProxyType({}))  # by `iss`, enabled ones
+    revoked_tokens: frozenset[str] = frozenset()  # jti
     classified_functions: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,0 +1,283 @@
+"""Configuration of the data path, and the few rows identity needs: what the gateway loads into its Snapshot.
+
+Nothing here is evidence: the log refers to these rows by value (names), because evidence must outlive configuration.
+Every change of rules ends with `gateway.domain.version.bump_version()` in the same transaction.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.utils import timezone
+
+# The name is the database name a client dials and part of URLs: no dots, slashes or upper case.
+NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
+validate_name = RegexValidator(NAME, "expected lower-case letters, digits, '-' and '_', at most 63 characters")
+# Asymmetric signatures only (RFC 8725 §3.1): a shared-secret algorithm would make every verifier an issuer.
+TOKEN_ALGORITHMS = ("ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA")
+OPERATIONS = ("read", "write", "ddl", "admin")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can only be this machine. A name other than `localhost` is not: resolvers may be lied to."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+class Connection(models.Model):
+    """An upstream the gateway may proxy to. `settings` holds what only its kind knows (project, location …)."""
+
+    class Kind(models.TextChoices):
+        POSTGRES = "postgres", "PostgreSQL"
+        BIGQUERY = "bigquery", "BigQuery"
+        SNOWFLAKE = "snowflake", "Snowflake"
+        MYSQL = "mysql", "MySQL"
+        GCS = "gcs", "Cloud Storage"
+        KUBERNETES = "kubernetes", "Kubernetes"
+
+    class Tls(models.TextChoices):
+        DISABLE = "disable", "disable (loopback only)"
+        REQUIRE = "require", "require"
+        VERIFY_FULL = "verify-full", "verify-full"
+
+    class Recording(models.TextChoices):
+        METADATA = "metadata", "metadata"
+        MASKED_RESULTS = "masked-results", "masked results"
+
+    class Durability(models.TextChoices):
+        DATABASE = "database", "database: committed in the control database"
+        DISK = "disk", "disk: journal synced, survives power loss"
+        OS = "os", "os: survives a process crash"
+
+    name = models.CharField(max_length=63, unique=True, validators=[validate_name])
+    kind = models.CharField(max_length=20, choices=Kind, default=Kind.POSTGRES)
+    host = models.CharField(max_length=255, blank=True)
+    port = models.PositiveIntegerField(default=0, validators=[MaxValueValidator(65535)])
+    database = models.CharField(max_length=255, blank=True)
+    username = models.CharField(max_length=255, blank=True)
+    tls = models.CharField(max_length=20, choices=Tls, default=Tls.VERIFY_FULL)
+    phi = models.BooleanField("holds PHI", default=True, help_text="incomplete analyses never pass plainly")
+    recording = models.CharField(max_length=20, choices=Recording, default=Recording.MASKED_RESULTS)
+    durability = models.CharField(max_length=20, choices=Durability, default=Durability.DATABASE)
+    scan_text = models.BooleanField(default=True, help_text="detectors search text that no masking rule covers")
+    enabled = models.BooleanField(default=True)
+    settings = models.JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                name="connection_plaintext_on_loopback_only",
+                condition=~models.Q(tls="disable")
+                | models.Q(host__in=["localhost", "::1", "[::1]"])
+                | models.Q(host__startswith="127."),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        if self.tls == self.Tls.DISABLE and not is_loopback(self.host):
+            raise ValidationError({"tls": "disable is for loopback hosts only, expected require or verify-full"})
+        if self.kind in {self.Kind.POSTGRES, self.Kind.MYSQL}:
+            missing = [name for name in ("host", "port", "database", "username") if not getattr(self, name)]
+            if missing:
+                raise ValidationError(dict.fromkeys(missing, f"expected a value for a {self.kind} connection"))
+        if not isinstance(self.settings, dict) or not all(isinstance(v, str) for v in self.settings.values()):
+            raise ValidationError({"settings": "expected an object of text values"})
+
+
+class Credential(models.Model):
+    """A connection's secret, in a sealed box that only the data plane can open (`gateway.domain.credentials`)."""
+
+    connection = models.OneToOneField(Connection, on_delete=models.CASCADE, related_name="credential")
+    sealed = models.BinaryField()
+    key_id = models.CharField(max_length=16)
+    digest = models.CharField(max_length=64, blank=True, help_text="keyed, tells whether `apply` brings another secret")
+    rotated_at = models.DateTimeField(default=timezone.now)
+
+    def __str__(self) -> str:
+        return f"credential of {self.connection_id}"
+
+
+class AccessRule(models.Model):
+    """Groups that may use connections (globs) for these operations: necessary for every statement."""
+
+    name = models.CharField(max_length=120, unique=True)
+    groups = ArrayField(models.CharField(max_length=150), help_text="names, separated by commas")
+    connections = ArrayField(models.CharField(max_length=120), help_text="globs over connection names")
+    operations = ArrayField(models.CharField(max_length=20), help_text="read, write, ddl, admin")
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        unknown = sorted(set(self.operations or ()) - set(OPERATIONS))
+        if unknown:
+            raise ValidationError({"operations": f"{unknown[0]!r} is unknown, expected {', '.join(OPERATIONS)}"})
+
+
+class Agent(models.Model):
+    """A software principal: who answers for it, what it may join, and since when its tokens count."""
+
+    name = models.CharField(max_length=63, unique=True, validators=[validate_name])
+    groups = ArrayField(models.CharField(max_length=150), default=list, blank=True)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="agents")
+    purpose = models.CharField(max_length=500, blank=True)
+    enabled = models.BooleanField(default=True)
+    revoked_before = models.DateTimeField(null=True, blank=True, help_text="tokens issued earlier are refused")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    client_id = models.CharField(max_length=80, unique=True)
+    client_secret_hash = models.CharField(max_length=255, blank=True, editable=False)
+    federated_subjects = ArrayField(
+        models.CharField(max_length=700),
+        default=list,
+        blank=True,
+        help_text="'<issuer URL>|<subject>' pairs whose tokens may be exchanged for this agent's",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Issuer(models.Model):
+    """A trusted OIDC issuer, pinned by its exact `iss`. Nothing else is ever fetched or believed."""
+
+    class Kind(models.TextChoices):
+        AGENT = "agent", "agents"
+        PERSON = "person", "people"
+
+    name = models.CharField(max_length=63, unique=True, validators=[validate_name])
+    issuer = models.URLField(unique=True, max_length=500)
+    jwks_uri = models.URLField(max_length=500)
+    audience = models.CharField(max_length=255, default="hoopweb")
+    algorithms = ArrayField(models.CharField(max_length=10), default=list)
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.AGENT)
+    subject_claim = models.CharField(max_length=63, default="sub")
+    groups_claim = models.CharField(max_length=63, default="groups")
+    groups_map = models.JSONField(default=dict, blank=True, help_text="claim value → group; empty: values are groups")
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        unknown = sorted(set(self.algorithms or ()) - set(TOKEN_ALGORITHMS))
+        if unknown or not self.algorithms:
+            expected = ", ".join(TOKEN_ALGORITHMS)
+            raise ValidationError({"algorithms": f"{unknown[:1] or 'nothing'} given, expected some of {expected}"})
+        host = re.sub(r"^https?://(\[[^]]*\]|[^/:]*).*$", r"\1", self.jwks_uri)
+        if not self.jwks_uri.startswith("https://") and not is_loopback(host):
+            raise ValidationError({"jwks_uri": "keys over plain HTTP are for loopback hosts only, expected https://"})
+        if not isinstance(self.groups_map, dict) or not all(isinstance(v, str) for v in self.groups_map.values()):
+            raise ValidationError({"groups_map": "expected an object of text values"})
+
+
+class Ticket(models.Model):
+    """A one-time password for drivers. The secret is stored hashed; the principal is kept by value."""
+
+    secret_hash = models.CharField(max_length=64, unique=True)
+    subject = models.CharField(max_length=255)
+    principal = models.JSONField()
+    connection = models.CharField(max_length=63)
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"ticket of {self.subject} for {self.connection}"
+
+
+class RevokedToken(models.Model):
+    """A token withdrawn before its expiry, by `jti`. Rows may go once the token would have expired."""
+
+    jti = models.CharField(max_length=255, unique=True)
+    expires_at = models.DateTimeField(db_index=True)
+    revoked_at = models.DateTimeField(auto_now_add=True)
+    reason = models.CharField(max_length=255, blank=True)
+
+    def __str__(self) -> str:
+        return self.jti
+
+
+class ConfigVersion(models.Model):
+    """The version of all rules: one row, raised in the transaction that changes them."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, validators=[MinValueValidator(1)])
+    version = models.PositiveBigIntegerField(default=0)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(name="config_version_single_row", condition=models.Q(id=1))]
+
+    def __str__(self) -> str:
+        return str(self.version)
+
+
+class PersonStatus(models.Model):
+    """What identity must know of a person beyond Django's account: since when their tokens count."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="hoopweb_status")
+    revoked_before = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return str(self.user)
+
+
+class RestStatement(models.Model):
+    """A statement asked over REST, so that its answer can be fetched later. Text and rows are sealed."""
+
+    class Status(models.TextChoices):
+        RUNNING = "running"
+        PENDING = "pending"
+        COMPLETED = "completed"
+        DENIED = "denied"
+        EXPIRED = "expired"
+        FAILED = "failed"
+
+    id = models.UUIDField(primary_key=True)
+    session_id = models.CharField(max_length=36, db_index=True)
+    subject = models.CharField(max_length=255)
+    issuer = models.CharField(max_length=500)
+    connection = models.CharField(max_length=63)
+    status = models.CharField(max_length=10, choices=Status)
+    review = models.JSONField(null=True, blank=True)
+    problem = models.JSONField(null=True, blank=True)
+    row_count = models.PositiveBigIntegerField(null=True, blank=True)
+    binding = models.CharField(max_length=64, db_index=True)
+    was_held = models.BooleanField(default=False)
+    sealed_request = models.BinaryField(default=bytes)
+    sealed_result = models.BinaryField(default=bytes)
+    created_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    collected_at = models.DateTimeField(null=True, blank=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return str(self.id)
