@@ -1,0 +1,108 @@
+"""The control plane's client of the statement relay: frames of one statement, from whichever gateway answers.
+
+Only the caller's own token and the relay key travel; the control plane never sees an upstream credential.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import httpx
+from django.conf import settings
+
+Frame = dict[str, Any]
+
+# A held statement may be silent for as long as its review lives; the relay and the review set the limits.
+TIMEOUT = httpx.Timeout(connect=5.0, read=None, write=30.0, pool=5.0)
+
+
+class DataPlaneRefused(Exception):
+    """The relay answered before any frame. `status` is its HTTP status."""
+
+    def __init__(self, status: int, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.code, self.reason = status, code, reason
+
+
+class DataPlaneUnavailable(Exception):
+    """No gateway answers, or it broke off in the middle."""
+
+
+def iter_frames(*, token: str, body: Mapping[str, Any], client_address: str = "") -> Iterator[Frame]:
+    """Yield the frames of one statement. Closing the generator early cancels what is not held."""
+    try:
+        with _stream(token=token, body=body, client_address=client_address) as response:
+            for line in response.iter_lines():
+                yield json.loads(line)
+    except httpx.HTTPError as error:
+        raise DataPlaneUnavailable(type(error).__name__) from None
+
+
+async def stream_frames(*, token: str, body: Mapping[str, Any], client_address: str = "") -> AsyncIterator[Frame]:
+    """The same, without blocking the event loop."""
+    try:
+        async with _astream(token=token, body=body, client_address=client_address) as response:
+            async for line in response.aiter_lines():
+                yield json.loads(line)
+    except httpx.HTTPError as error:
+        raise DataPlaneUnavailable(type(error).__name__) from None
+
+
+def resume(*, token: str, statement_id: str, connection: str) -> None:
+    """Ask the data plane to hold a pending statement again whose holder ended. Failures are left to the next poll."""
+    try:
+        with httpx.Client(timeout=httpx.Timeout(10.0)) as client:
+            client.post(f"{_url()}/{statement_id}/resume", headers=_headers(token, ""), json={"connection": connection})
+    except httpx.HTTPError:
+        return
+
+
+@contextmanager
+def _stream(*, token: str, body: Mapping[str, Any], client_address: str) -> Iterator[httpx.Response]:
+    with (
+        httpx.Client(timeout=TIMEOUT) as client,
+        client.stream("POST", _url(), headers=_headers(token, client_address), json=dict(body)) as response,
+    ):
+        if response.status_code != httpx.codes.OK:
+            response.read()
+            raise _refused(response)
+        yield response
+
+
+@asynccontextmanager
+async def _astream(*, token: str, body: Mapping[str, Any], client_address: str) -> AsyncIterator[httpx.Response]:
+    async with (
+        httpx.AsyncClient(timeout=TIMEOUT) as client,
+        client.stream("POST", _url(), headers=_headers(token, client_address), json=dict(body)) as response,
+    ):
+        if response.status_code != httpx.codes.OK:
+            await response.aread()
+            raise _refused(response)
+        yield response
+
+
+def _refused(response: httpx.Response) -> DataPlaneRefused:
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = {}
+    return DataPlaneRefused(
+        response.status_code,
+        str(answer.get("code", "relay-failed")),
+        str(answer.get("reason", "the data plane gave no reason")),
+    )
+
+
+def _url() -> str:
+    return f"{settings.HOOPWEB_HTTP_URL}/relay/v1/statements"
+
+
+def _headers(token: str, client_address: str) -> dict[str, str]:
+    return {
+        "Authorization": f"Bearer {token}",
+        "X-Hoopweb-Relay": settings.HOOPWEB_RELAY_KEY,
+        "X-Hoopweb-Client": client_address,
+    }

@@ -1,0 +1,199 @@
+"""The data plane's HTTP listener (`HOOPWEB_HTTP_PORT`): the statement relay now, HTTP data APIs beside it.
+
+Routing is a table: an endpoint that is not on it does not exist. uvicorn serves, so this file holds no protocol code.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from analysis.split import split_statements
+from approvals.domain.request import Principal
+from gateway.domain.identity import TokenVerifier
+from gateway.domain.snapshot import ConnectionSpec, Snapshot
+from gateway.listeners.explain import explain_statement
+from gateway.listeners.relay import Frame, Relay, RelayRequest
+from gateway.session import entries
+from gateway.session.services import AuthenticationFailed, Services, StaleSnapshot
+
+logger = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+GRACE_S = 5
+
+
+class Refused(Exception):
+    """A relay call that is answered before any statement: `status` is HTTP's, the rest a problem document's."""
+
+    def __init__(self, status: int, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.code, self.reason = status, code, reason
+
+
+class RelayEndpoint:
+    """Authenticates the caller twice: the control plane by the relay key, the principal by its own token."""
+
+    def __init__(self, *, relay: Relay, services: Services, verifier: TokenVerifier, relay_key: str) -> None:
+        self._relay = relay
+        self._services = services
+        self._verifier = verifier
+        self._relay_key = relay_key
+
+    async def statements(self, request: Request) -> Response:
+        try:
+            body = await read_json(request)
+            principal, spec = await self._admit(request, str(body.get("connection", "")))
+            relay_request = one_statement(body)
+        except Refused as refused:
+            return refusal(refused)
+        if body.get("dry_run"):
+            frame = await explain_statement(self._services, principal, spec, relay_request)
+            return StreamingResponse(lines(once(frame)), media_type="application/x-ndjson")
+        frames = self._relay.run(principal, spec, relay_request)
+        return StreamingResponse(lines(frames), media_type="application/x-ndjson")
+
+    async def resume(self, request: Request) -> Response:
+        try:
+            body = await read_json(request)
+            principal, spec = await self._admit(request, str(body.get("connection", "")))
+        except Refused as refused:
+            return refusal(refused)
+        await self._relay.resume(request.path_params["statement_id"], principal, spec)
+        return JSONResponse({"status": "resumed"})
+
+    async def _admit(self, request: Request, connection: str) -> tuple[Principal, ConnectionSpec]:
+        key = request.headers.get("x-hoopweb-relay", "")
+        if not self._relay_key or not hmac.compare_digest(key.encode(), self._relay_key.encode()):
+            raise Refused(403, "relay-refused", "the relay key is missing or wrong")
+        snapshot = self._snapshot()
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        try:
+            if scheme.lower() != "bearer":
+                raise AuthenticationFailed("no bearer token")
+            principal = await self._verifier.verify(token, snapshot=snapshot)
+        except AuthenticationFailed as failed:
+            await self._record_failure(request, connection, failed.reason)
+            raise Refused(401, "not-authenticated", "the token is not valid here") from None
+        spec = snapshot.connections.get(connection)
+        if spec is None or not spec.enabled or not may_enter(snapshot, principal, connection):
+            raise Refused(404, "no-connection", "there is no such connection for you")
+        return principal, spec
+
+    def _snapshot(self) -> Snapshot:
+        try:
+            return self._services.snapshots.current()
+        except StaleSnapshot:
+            raise Refused(503, "rules-unavailable", "the gateway's rules are out of date; try again") from None
+
+    async def _record_failure(self, request: Request, connection: str, reason: str) -> None:
+        address = request.headers.get("x-hoopweb-client", "")
+        await self._services.record.append(
+            entries.authentication_failed(
+                protocol="rest", client_address=address, claimed="", connection=connection, reason=reason
+            )
+        )
+
+
+def may_enter(snapshot: Snapshot, principal: Principal, connection: str) -> bool:
+    """Whether any access rule names one of the principal's groups and this connection."""
+    return any(rule.groups & principal.groups and rule.covers(connection) for rule in snapshot.access_rules)
+
+
+def one_statement(body: Mapping[str, Any]) -> RelayRequest:
+    """The request with its text reduced to exactly one statement; refuses none or several."""
+    try:
+        request = RelayRequest.from_json(body)
+    except (KeyError, TypeError, ValueError):
+        raise Refused(400, "bad-request", "expected connection and statement") from None
+    parts = split_statements(request.statement)
+    if len(parts) != 1:
+        raise Refused(400, "one-statement", f"read {len(parts)} statements, expected exactly one")
+    return RelayRequest.from_json({**body, "statement": parts[0].text})
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise Refused(413, "too-large", f"the body is larger than {MAX_BODY_BYTES} bytes")
+        chunks.append(chunk)
+    try:
+        body = json.loads(b"".join(chunks) or b"{}")
+    except ValueError:
+        raise Refused(400, "bad-request", "the body is not JSON") from None
+    if not isinstance(body, dict):
+        raise Refused(400, "bad-request", "the body is not a JSON object")
+    return body
+
+
+def refusal(refused: Refused) -> Response:
+    return JSONResponse({"code": refused.code, "reason": refused.reason}, status_code=refused.status)
+
+
+async def once(frame: Frame) -> AsyncIterator[Frame]:
+    yield frame
+
+
+async def lines(frames: AsyncIterator[Frame]) -> AsyncIterator[bytes]:
+    """Newline-delimited JSON. Closing early (the caller left) closes the frames' source at once."""
+    async with aclosing(frames) as source:  # type: ignore[type-var]  # every source here is a generator
+        async for frame in source:
+            yield json.dumps(frame, separators=(",", ":"), default=str).encode() + b"\n"
+
+
+async def alive(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+def build_app(endpoint: RelayEndpoint) -> Starlette:
+    return Starlette(
+        routes=[
+            Route("/relay/v1/statements", endpoint.statements, methods=["POST"]),
+            Route("/relay/v1/statements/{statement_id}/resume", endpoint.resume, methods=["POST"]),
+            Route("/livez", alive, methods=["GET"]),
+        ]
+    )
+
+
+class EmbeddedServer(uvicorn.Server):
+    """uvicorn inside a process that handles its own signals."""
+
+    def install_signal_handlers(self) -> None:
+        """Leave signals to the runtime."""
+
+
+def http_server(app: Starlette) -> EmbeddedServer:
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    return EmbeddedServer(config)
+
+
+def reusable_socket(host: str, port: int) -> socket.socket:
+    """A listening socket several gateway processes may share (SO_REUSEPORT)."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind((host, port))
+    sock.setblocking(False)
+    return sock

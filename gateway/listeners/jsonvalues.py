@@ -1,0 +1,51 @@
+"""PostgreSQL values to and from JSON for the relay: numbers and booleans typed, everything else its text form."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from psycopg.postgres import types as _builtin_types
+
+_INT_OIDS = frozenset({20, 21, 23, 26})
+_FLOAT_OIDS = frozenset({700, 701})
+_BOOL_OID = 16
+_JSON_OIDS = frozenset({114, 3802})
+
+
+def type_name(oid: int) -> str:
+    """The type's own name for built-in types, `oid <n>` for others."""
+    info = _builtin_types.get(oid)
+    return info.name if info is not None else f"oid {oid}"
+
+
+def json_value(value: str | None, oid: int, *, masked: bool = False) -> Any:
+    """A text-format value as JSON. A numeric keeps its text, since JSON numbers lose digits."""
+    if value is None:
+        return None
+    if oid in _INT_OIDS:
+        return int(value)
+    if oid in _FLOAT_OIDS:
+        number = float(value)
+        return number if math.isfinite(number) else value
+    if oid == _BOOL_OID:
+        return value == "t"
+    if oid in _JSON_OIDS and not masked:
+        return json.loads(value)
+    return value
+
+
+def wire_parameter(value: Any) -> bytes | None:
+    """A JSON value as a text-format parameter."""
+    match value:
+        case None:
+            return None
+        case bool():
+            return b"true" if value else b"false"
+        case str():
+            return value.encode()
+        case int() | float():
+            return repr(value).encode()
+        case _:
+            return json.dumps(value).encode()

@@ -1,0 +1,54 @@
+"""The sessions that are open in this process, and how each is ended from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from gateway.session.context import SessionContext
+
+logger = logging.getLogger(__name__)
+
+Kill = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSession:
+    context: SessionContext
+    kill: Kill
+
+
+class SessionRegistry:
+    """Filled by listeners, read by control messages (kill, revocation, drain) and by the live view."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[str, LiveSession] = {}
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def add(self, context: SessionContext, kill: Kill) -> None:
+        self._sessions[context.session_id] = LiveSession(context, kill)
+
+    def remove(self, session_id: str) -> None:
+        self._sessions.pop(session_id, None)
+
+    def live(self) -> Iterable[LiveSession]:
+        return tuple(self._sessions.values())
+
+    async def kill(self, session_id: str) -> bool:
+        """End one session: its upstream query is cancelled, its client disconnected. False when it is not here."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            return False
+        logger.info("session killed: session=%s", session_id)
+        await session.kill()
+        return True
+
+    async def kill_where(self, matches: Callable[[SessionContext], bool]) -> int:
+        """End every session that matches (revoked principals, drain); returns how many."""
+        chosen = [session for session in self.live() if matches(session.context)]
+        await asyncio.gather(*(session.kill() for session in chosen), return_exceptions=True)
+        return len(chosen)
