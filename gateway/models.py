@@ -106,7 +106,7 @@ class Credential(models.Model):
     connection = models.OneToOneField(Connection, on_delete=models.CASCADE, related_name="credential")
     sealed = models.BinaryField()
     key_id = models.CharField(max_length=16)
-    digest = models.CharField(max_length=64, blank=True, help_text="keyed, tells whether `apply` brings another secret")
+    digest = models.CharField(max_length=255, blank=True, help_text="slow hash: is `apply` bringing another secret?")
     rotated_at = models.DateTimeField(default=timezone.now)
 
     def __str__(self) -> str:
