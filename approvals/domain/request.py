@@ -20,6 +20,7 @@ class Principal:
     token_id: str = ""  # jti or ticket id, never the token
     auth_method: str = ""  # oidc | ticket | client-certificate
     expires_at: float | None = None  # Unix seconds; the session ends then
+    issued_at: float | None = None  # Unix seconds; tokens from before a revocation end
 
     @property
     def humans(self) -> frozenset[str]:
