@@ -284,6 +284,7 @@ class Relay:
                 connection=spec.name,
                 request=request.as_kept(),
                 binding=digest,
+                holder=self._holder,
             )
         task = asyncio.create_task(self._govern(session, statement, transport), name=f"relay {session.session_id}")
         self._running[statement.statement_id] = task

@@ -1,0 +1,70 @@
+"""`manage.py rungateway`: the data plane. Several processes share the ports (SO_REUSEPORT)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+import uvloop
+from django.core.management.base import BaseCommand, CommandError
+
+from gateway.domain.credentials import CredentialError
+
+RESTART_DELAY_S = 0.5
+
+
+class Command(BaseCommand):
+    help = "Run the data plane: native PostgreSQL and HTTP listeners."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--workers", type=int, default=1, help="processes that share the ports (default 1)")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        if options["workers"] > 1:
+            supervise(options["workers"])
+            return
+        try:
+            uvloop.run(serve())
+        except (CredentialError, OSError) as error:
+            raise CommandError(f"the gateway cannot start: {error}") from None
+
+
+async def serve() -> None:
+    from gateway.runtime import build_runtime  # noqa: PLC0415  after Django is set up, inside the event loop
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await build_runtime().serve(stop)
+
+
+def supervise(workers: int) -> None:
+    """Keep `workers` single-process gateways running; pass signals on; end when all have ended."""
+    stopping = False
+    children: list[subprocess.Popen[bytes]] = []
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    command = [sys.executable, sys.argv[0], "rungateway"]
+    children.extend(subprocess.Popen(command, env=os.environ) for _ in range(workers))  # noqa: S603  our own command
+    while any(child.poll() is None for child in children):
+        time.sleep(RESTART_DELAY_S)
+        for index, child in enumerate(children):
+            if child.poll() is not None and not stopping:
+                children[index] = subprocess.Popen(command, env=os.environ)  # noqa: S603

@@ -1,0 +1,210 @@
+"""One data-plane process: wires the pipeline's doors to their real counterparts and runs until told to stop.
+
+The order of starting is the order of trust: rules, record, then listeners. The order of stopping is the reverse:
+no new session, running ones end, the record is flushed last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import ssl
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio
+from channels.layers import get_channel_layer
+from django.conf import settings
+
+from audit.domain.checkpoints import checkpoint_loop
+from audit.domain.startup import finish_unfinished
+from audit.recording import RecordingSink
+from audit.writer import AuditWriter
+from gateway.domain.credentials import open_credential
+from gateway.domain.identity import GatewayAuthenticator, TokenVerifier
+from gateway.domain.revocation import may_go_on
+from gateway.domain.snapshot import ConnectionSpec
+from gateway.domain.threads import in_thread
+from gateway.listeners.http import EmbeddedServer, RelayEndpoint, build_app, http_server, reusable_socket
+from gateway.listeners.postgres import PostgresListener
+from gateway.listeners.relay import Relay
+from gateway.session.context import new_id
+from gateway.session.desk import DatabaseReviewDesk
+from gateway.session.registry import SessionRegistry
+from gateway.session.services import Services
+from gateway.store import SnapshotStore
+from gateway.upstreams.postgres import PostgresUpstream
+from gateway.upstreams.postgres_analyst import PostgresAnalyst
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 3
+HEARTBEAT_TTL_S = 10
+SWEEP_S = 1.0
+
+
+@dataclass(slots=True)
+class Runtime:
+    """Built by `build_runtime`; `serve` runs it."""
+
+    gateway_id: str
+    store: SnapshotStore
+    writer: AuditWriter
+    desk: DatabaseReviewDesk
+    registry: SessionRegistry
+    analyst: PostgresAnalyst
+    listener: PostgresListener
+    relay: Relay
+    http: EmbeddedServer
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Start everything, run until `stop` or until a part ends, then stop everything."""
+        await self.store.start()
+        await in_thread(finish_unfinished)
+        await self.writer.start()
+        sockets = [reusable_socket(settings.HOOPWEB_LISTEN, settings.HOOPWEB_HTTP_PORT)]
+        await self.listener.start(reusable_socket(settings.HOOPWEB_LISTEN, settings.HOOPWEB_POSTGRES_PORT))
+        parts: dict[str, Coroutine[Any, Any, None]] = {
+            "http": self.http.serve(sockets=sockets),
+            "control": self._take_control_messages(),
+            "heartbeat": self._beat(),
+            "sweep": self._sweep(),
+            "checkpoints": checkpoint_loop(),
+        }
+        tasks = {asyncio.create_task(part, name=name) for name, part in parts.items()}
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        logger.info("gateway serving: id=%s", self.gateway_id)
+        done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopping}:
+            logger.error("gateway part ended: part=%s error=%r", task.get_name(), task.exception())
+        await self._stop(tasks | {stopping})
+
+    async def _stop(self, tasks: set[asyncio.Task[Any]]) -> None:
+        await self.listener.close()
+        await self.relay.close()
+        self.http.should_exit = True
+        await self.registry.kill_where(lambda _: True)
+        await asyncio.sleep(0)
+        for task in tasks:
+            if task.get_name() != "http":
+                task.cancel()
+        await asyncio.wait(tasks, timeout=10)
+        await self.analyst.close()
+        await self.writer.close()
+        await self.store.close()
+
+    async def _take_control_messages(self) -> None:
+        """Channel-layer messages hurry things along; everything they tell is also found by polling."""
+        layer = get_channel_layer()
+        channel = await layer.new_channel(prefix="gateway")
+        while True:
+            try:
+                for group in ("gateways", "reviews", "snapshot"):
+                    await layer.group_add(group, channel)
+                await self._handle(await asyncio.wait_for(layer.receive(channel), timeout=60))
+            except TimeoutError:
+                continue  # group membership expires; join again
+            except (redis.exceptions.RedisError, OSError) as error:
+                logger.warning("channel layer lost: error=%s", type(error).__name__)
+                await asyncio.sleep(1)
+
+    async def _handle(self, message: dict[str, Any]) -> None:
+        match message.get("type"):
+            case "review.changed":
+                self.desk.review_changed(str(message.get("review_id")))
+            case "snapshot.changed":
+                self.store.changed()
+            case "session.kill":
+                await self.registry.kill(str(message.get("session_id")))
+
+    async def _beat(self) -> None:
+        client = redis.asyncio.Redis.from_url(settings.HOOPWEB_REDIS_URL)
+        try:
+            while True:
+                with contextlib.suppress(redis.exceptions.RedisError, OSError):
+                    await client.set(f"hoopweb:gateway:{self.gateway_id}", int(time.time()), ex=HEARTBEAT_TTL_S)
+                await asyncio.sleep(HEARTBEAT_S)
+        finally:
+            await client.aclose()
+
+    async def _sweep(self) -> None:
+        """End sessions whose principal, token or connection is no longer good, within a second of the change."""
+        version = -1
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            with contextlib.suppress(RuntimeError):  # a stale snapshot already stops every statement
+                snapshot = self.store.current()
+                if snapshot.version != version:
+                    version = snapshot.version
+                    await self.registry.kill_where(lambda context: not may_go_on(context, self.store.current()))
+
+
+def build_runtime() -> Runtime:
+    """Wire one process from settings. Raises with one clear sentence when a key is missing."""
+    gateway_id = new_id()
+    store = SnapshotStore(max_age_s=settings.HOOPWEB_SNAPSHOT_MAX_AGE_S)
+    writer = AuditWriter()
+    desk = DatabaseReviewDesk()
+    analyst = PostgresAnalyst(dsn_for=conninfo)
+    services = Services(snapshots=store, analysts={"postgres": analyst}, reviews=desk, record=writer)
+    registry = SessionRegistry()
+    verifier = TokenVerifier()
+    upstream = PostgresUpstream(credential=upstream_credential)
+    recordings = RecordingSink()
+    listener = PostgresListener(
+        services=services,
+        authenticator=GatewayAuthenticator(store, verifier),
+        registry=registry,
+        upstream=upstream,
+        recordings=recordings,
+        tls=server_tls(),
+        allow_plaintext_loopback=settings.HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK,
+    )
+    relay = Relay(services=services, registry=registry, openers={"postgres": upstream.open}, holder=gateway_id)
+    endpoint = RelayEndpoint(relay=relay, services=services, verifier=verifier, relay_key=settings.HOOPWEB_RELAY_KEY)
+    return Runtime(
+        gateway_id=gateway_id,
+        store=store,
+        writer=writer,
+        desk=desk,
+        registry=registry,
+        analyst=analyst,
+        listener=listener,
+        relay=relay,
+        http=http_server(build_app(endpoint)),
+    )
+
+
+async def upstream_credential(spec: ConnectionSpec) -> dict[str, str]:
+    """The upstream's secret, opened for one use; it is never kept beside the session."""
+    return open_credential(spec.sealed_credential) if spec.sealed_credential else {}
+
+
+async def conninfo(spec: ConnectionSpec) -> dict[str, str]:
+    """libpq keywords of a side connection to the upstream."""
+    credential = await upstream_credential(spec)
+    return {
+        "host": spec.host,
+        "port": str(spec.port),
+        "dbname": spec.database,
+        "user": spec.username,
+        "password": credential.get("password", ""),
+        "sslmode": spec.tls,
+        "application_name": "hoopweb witness",
+    }
+
+
+def server_tls() -> ssl.SSLContext | None:
+    """The client leg's TLS, or None on a loopback-only installation without a certificate."""
+    if not settings.HOOPWEB_TLS_CERT_FILE:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.HOOPWEB_TLS_CERT_FILE, settings.HOOPWEB_TLS_KEY_FILE or None)
+    if settings.HOOPWEB_TLS_CLIENT_CA_FILE:
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(settings.HOOPWEB_TLS_CLIENT_CA_FILE)
+    return context
