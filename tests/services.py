@@ -1,0 +1,95 @@
+"""The PostgreSQL and Redis of a test run: started when the settings load, stopped when pytest ends.
+
+A developer who exports HOOPWEB_HOME with secrets of their own (a `secrets/database_url` in it) is left alone, and the
+tests use those services. Workers of pytest-xdist inherit the variables of the process that started the servers.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from hoopweb.embedded.account import remove_server_directory, server_account
+from hoopweb.embedded.command import Command
+from hoopweb.embedded.ports import remembered_port
+from hoopweb.embedded.postgres import (
+    CLINIC_APP,
+    CLINIC_OWNER,
+    prepare_postgres,
+    provision_clinic,
+    provision_control,
+    wait_for_postgres,
+)
+from hoopweb.embedded.redis import prepare_redis, wait_for_redis
+from hoopweb.embedded.secrets import ensure_secrets
+
+SUPERUSER_DSN = "HOOPWEB_TEST_SUPERUSER_DSN"
+CLINIC_OWNER_DSN = "HOOPWEB_TEST_CLINIC_OWNER_DSN"
+CLINIC_APP_DSN = "HOOPWEB_TEST_CLINIC_APP_DSN"
+# Nothing here survives the run, so nothing waits for a disk.
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+def ensure_services() -> None:
+    """Point the environment at running services; start them once per run where nobody brought any."""
+    if SUPERUSER_DSN in os.environ or _developer_brought_services():
+        return
+    home = Path(tempfile.mkdtemp(prefix="hoopweb-test-"))
+    home.chmod(0o755)  # the servers' account walks through it; what is secret inside has modes of its own
+    os.environ["HOOPWEB_HOME"] = str(home)
+    ensure_secrets(home)
+    started: list[tuple[Command, subprocess.Popen[bytes]]] = []
+    atexit.register(_stop, os.getpid(), home, started)
+    _start_postgres(home, started)
+    _start_redis(home, started)
+
+
+def _developer_brought_services() -> bool:
+    home = os.environ.get("HOOPWEB_HOME")
+    if "HOOPWEB_DATABASE_URL" in os.environ:
+        return True
+    return bool(home) and (Path(str(home)) / "secrets" / "database_url").exists()
+
+
+def _start_postgres(home: Path, started: list[tuple[Command, subprocess.Popen[bytes]]]) -> None:
+    server = prepare_postgres(
+        home=home, port=remembered_port(home, "postgres"), account=server_account(), settings=_FAST
+    )
+    started.append(_start(server.command()))
+    wait_for_postgres(server)
+    provision_control(server)
+    provision_clinic(server)
+    os.environ[SUPERUSER_DSN] = server.dsn()
+    os.environ[CLINIC_OWNER_DSN] = server.dsn(user=CLINIC_OWNER, database="clinic")
+    os.environ[CLINIC_APP_DSN] = server.dsn(user=CLINIC_APP, database="clinic")
+    # Django's test runner creates the test databases itself, which the product's own role may not.
+    os.environ["HOOPWEB_DATABASE_URL"] = server.dsn(database="hoopweb")
+
+
+def _start_redis(home: Path, started: list[tuple[Command, subprocess.Popen[bytes]]]) -> None:
+    server = prepare_redis(home=home, port=remembered_port(home, "redis"), account=server_account())
+    started.append(_start(server.command()))
+    wait_for_redis(server.url)
+
+
+def _start(command: Command) -> tuple[Command, subprocess.Popen[bytes]]:
+    options = command.start_options() | {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return command, subprocess.Popen(command.argv, **options)
+
+
+def _stop(owner: int, home: Path, started: list[tuple[Command, subprocess.Popen[bytes]]]) -> None:
+    if os.getpid() != owner:  # a fork of the test process
+        return
+    for command, process in reversed(started):
+        process.send_signal(command.stop_signal)
+        try:
+            process.wait(command.stop_timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    for name in ("postgres", "redis"):
+        remove_server_directory(home, name)
+    shutil.rmtree(home, ignore_errors=True)
