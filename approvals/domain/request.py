@@ -119,6 +119,7 @@ class Binding:
     role: str = ""
     search_path: str = ""
     rules: str = ""
+    governed_as: str = ""  # what FETCH c, EXECUTE p … stood for when it was asked
 
 
 @dataclass(frozen=True, slots=True)

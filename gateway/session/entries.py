@@ -112,6 +112,8 @@ def completed(permit: ExecutionPermit, outcome: Outcome) -> Entry:
 
 def _statement_entry(kind: str, session: SessionContext, request: StatementRequest, body: dict[str, Json]) -> Entry:
     sensitive: dict[str, Json] = {"statement": request.text}
+    if request.governed_as is not None:
+        sensitive["governed_as"] = request.governed_as
     if request.parameters:
         sensitive["parameters"] = [None if p is None else p.hex() for p in request.parameters]
         sensitive["parameter_types"] = list(request.parameter_types)

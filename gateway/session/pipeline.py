@@ -128,7 +128,7 @@ async def assess(services: Services, session: SessionContext, request: Statement
     analyst = services.analysts.get(connection.kind)
     if analyst is None:
         raise Denied(code="no-connection", reason=f"this gateway does not serve connections of kind {connection.kind}")
-    statement = Statement(request.text, parameter_types=request.parameter_types)
+    statement = Statement(request.governed_as or request.text, parameter_types=request.parameter_types)
     try:
         analysis = await analyst.analyse(session, statement)
     except UpstreamRejected as rejected:
@@ -278,6 +278,7 @@ def bind(session: SessionContext, request: StatementRequest, connection: Connect
         principal_actor=session.principal.actor,
         connection=connection.name,
         statement=request.text,
+        governed_as=request.governed_as or "",
         parameters=request.parameters,
         parameter_types=request.parameter_types,
         parameter_formats=request.parameter_formats,

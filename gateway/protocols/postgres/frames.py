@@ -1,0 +1,89 @@
+"""Frames of the PostgreSQL protocol, version 3 (postgresql.org/docs, "Message Formats"): one type byte, a 4-byte length
+that counts itself, a body. Scanning looks at five bytes a frame and copies nothing.
+
+`FrameBuffer` joins what the socket delivers into whole frames. It never allocates by a length the peer merely claims:
+a length is checked against its bound before a byte of the body is kept, and memory grows only with bytes received.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+
+_LENGTH = Struct("!I").unpack_from
+_HEADER = Struct("!cI").pack
+
+# One statement with its parameters. PostgreSQL itself takes 1 GiB; a gateway with thousands of sessions cannot.
+MAX_CLIENT_MESSAGE = 64 * 1024 * 1024
+# A frame of the upstream is one row at most. Rows beyond this would have to be held whole to be masked.
+MAX_UPSTREAM_MESSAGE = 256 * 1024 * 1024
+
+
+class ProtocolViolation(ValueError):
+    """The peer broke the protocol; the connection ends. The text never quotes the peer's bytes."""
+
+
+def frame_end(data: bytes | bytearray, at: int, limit: int) -> int:
+    """Return where the frame starting at `at` ends, or 0 when its header is not there yet.
+
+    >>> frame_end(b"Z\\x00\\x00\\x00\\x05I", 0, 100)
+    6
+    """
+    if len(data) - at < 5:
+        return 0
+    length: int = _LENGTH(data, at + 1)[0]
+    if length < 4:
+        raise ProtocolViolation(f"message length {length}, expected at least 4")
+    if length > limit:
+        raise ProtocolViolation(f"message length {length}, expected no more than {limit}")
+    return at + 1 + length
+
+
+def frame(kind: bytes, body: bytes = b"") -> bytes:
+    """Return one message: type byte, length, body."""
+    return _HEADER(kind, len(body) + 4) + body
+
+
+class FrameBuffer:
+    """Bytes in, runs of whole frames out: `feed` returns a buffer of complete frames, the rest stays inside."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._rest = bytearray()
+        self._wanted = 5  # bytes that must be there before the first frame can be whole
+
+    def __len__(self) -> int:
+        return len(self._rest)
+
+    def feed(self, data: bytes) -> bytes:
+        """Return every frame that is now complete, back to back; empty when none is."""
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._wanted:
+                return b""
+            data = bytes(self._rest)
+        end = self._whole(data)
+        self._rest = bytearray(data[end:])
+        return data if end == len(data) else data[:end]
+
+    def _whole(self, data: bytes) -> int:
+        """Return the end of the last complete frame, and remember how much the next one needs."""
+        at, size = 0, len(data)
+        while True:
+            end = frame_end(data, at, self._limit)
+            if end == 0:
+                self._wanted = 5
+                return at
+            if end > size:
+                self._wanted = end - at
+                return at
+            at = end
+
+
+def split_frames(data: bytes) -> list[tuple[int, bytes]]:
+    """Return (type byte, body) of each frame in a run of whole frames, as `FrameBuffer.feed` returns them."""
+    frames, at, size = [], 0, len(data)
+    while at < size:
+        end = at + 1 + _LENGTH(data, at + 1)[0]
+        frames.append((data[at], data[at + 5 : end]))
+        at = end
+    return frames
