@@ -107,6 +107,7 @@ class Facts:
     estimated_rows: int | None = None  # the planner's estimate, None when it was not asked
     estimated_bytes: int | None = None  # bytes processed, where the database says so before running
     statement_count: int = 1
+    aggregated: bool = False  # proven to summarise: one row, or one a group of no key column; never a bulk read
 
 
 @dataclass(frozen=True, slots=True)

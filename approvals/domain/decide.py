@@ -1,12 +1,36 @@
-"""The decision point: pure, deterministic, over frozen rules. Deny beats approval beats allow; no rule is a deny."""
+"""The decision point: pure, deterministic, over frozen rules. Deny beats approval beats allow; no rule is a deny.
+
+The order of `decide` is the order of authority: access rules first (nothing overrides a right nobody gave), then
+policies that deny, then what nobody could analyse, then policies that want a reviewer, then what masking rules say
+about inference. Only what passes all of these is allowed.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 
 from analysis.statement import Operation
-from approvals.domain.request import ReviewerGroup
+from approvals.domain.conditions import Condition, evaluate, is_doubtful
+from approvals.domain.request import (
+    AccessRequest,
+    Allow,
+    Decision,
+    Deny,
+    RequireApproval,
+    ReviewerGroup,
+)
+from approvals.domain.wording import (
+    alternative_to_analysis,
+    alternative_to_inference,
+    alternative_to_policy,
+    condition_words,
+    listed,
+)
+
+__all__ = ["AccessRule", "Action", "Condition", "PolicyRule", "decide", "merge_reviewers"]
 
 
 class Action(StrEnum):
@@ -24,24 +48,8 @@ class AccessRule:
     operations: frozenset[Operation]
     name: str = ""
 
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """All given parts must hold; an absent (None) part is not asked. Unknown facts count as the dangerous value."""
-
-    operation: frozenset[Operation] | None = None
-    touches_phi: bool | None = None
-    tables: tuple[str, ...] | None = None  # globs over schema.table, read or written
-    columns: tuple[str, ...] | None = None  # globs over schema.table.column
-    classes: frozenset[str] | None = None
-    no_where: bool | None = None
-    export: bool | None = None
-    rows_over: int | None = None  # true when rows are not known to be at most this many
-    incomplete: bool | None = None
-    inference: bool | None = None  # a guarded or strict rule's predicate limits are exceeded
-    risk_at_least: int | None = None
-    principals: tuple[str, ...] | None = None  # globs over subjects
-    groups: frozenset[str] | None = None
+    def covers(self, connection: str) -> bool:
+        return covers(self.connections, connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +61,174 @@ class PolicyRule:
     reviewers: tuple[ReviewerGroup, ...] = ()
     decide_within_s: int = 3600
     execute_within_s: int = 600
+
+
+# What a statement may turn out to need when nothing says what it does.
+EVERY_RIGHT = frozenset({Operation.READ, Operation.WRITE, Operation.DDL, Operation.ADMIN})
+
+
+def decide(request: AccessRequest, *, access_rules: Sequence[AccessRule], policies: Sequence[PolicyRule]) -> Decision:
+    """Return the decision for `request`. Never raises on odd SQL: what is not known counts as the dangerous value."""
+    rights = [rule for rule in access_rules if _gives_rights(rule, request)]
+    here = [policy for policy in policies if covers(policy.connections, request.resource.connection)]
+    approvals = [policy for policy in here if policy.action is Action.REQUIRE_APPROVAL and _restricts(policy, request)]
+    return (
+        _without_access(request, rights, access_rules)
+        or _denied_by_policy(request, here)
+        or _not_analysed(request, approvals)
+        or _needs_approval(request, approvals)
+        or _infers(request, here)
+        or _allowed(request, rights, here)
+    )
+
+
+def merge_reviewers(groups: Iterable[ReviewerGroup]) -> tuple[ReviewerGroup, ...]:
+    """Every group once, in order of first appearance, with the highest quorum asked of it and never less than one."""
+    merged: dict[str, int] = {}
+    for wanted in groups:
+        merged[wanted.group] = max(merged.get(wanted.group, 1), wanted.quorum)
+    return tuple(ReviewerGroup(group, quorum) for group, quorum in merged.items())
+
+
+def covers(globs: Iterable[str], connection: str) -> bool:
+    """Whether any of the globs names the connection."""
+    return any(fnmatchcase(connection, glob) for glob in globs)
+
+
+def _gives_rights(rule: AccessRule, request: AccessRequest) -> bool:
+    return bool(rule.groups & request.principal.groups) and rule.covers(request.resource.connection)
+
+
+def _restricts(policy: PolicyRule, request: AccessRequest) -> bool:
+    """Whether a denying or approval policy applies: unknown counts as yes."""
+    return evaluate(policy.when, request) is not False
+
+
+def _without_access(
+    request: AccessRequest, rights: Sequence[AccessRule], access_rules: Sequence[AccessRule]
+) -> Deny | None:
+    """Deny unless every operation is covered. SESSION statements need any right at all."""
+    needed = (request.analysis.operations or EVERY_RIGHT) - {Operation.SESSION}
+    held = frozenset(operation for rule in rights for operation in rule.operations)
+    missing = needed - held
+    if rights and not missing:
+        return None
+    connection = request.resource.connection
+    wanted = f"{listed(missing)} statements on connection {connection}" if rights else f"connection {connection}"
+    return Deny(
+        code="access-denied",
+        rule="access",
+        reason=f"no access rule gives {request.principal.subject} {wanted}",
+        permitted_alternative=_what_is_permitted(request, held, access_rules),
+    )
+
+
+def _what_is_permitted(request: AccessRequest, held: frozenset[Operation], access_rules: Sequence[AccessRule]) -> str:
+    if held:
+        return f"on connection {request.resource.connection} you may run {listed(held)} statements"
+    mine = [rule for rule in access_rules if rule.groups & request.principal.groups]
+    if not mine:
+        return "none of your groups has access to any connection; ask an administrator for an access rule"
+    places = "; ".join(f"{', '.join(rule.connections)} ({listed(rule.operations)})" for rule in mine)
+    return f"you have access to: {places}"
+
+
+def _denied_by_policy(request: AccessRequest, here: Sequence[PolicyRule]) -> Deny | None:
+    for policy in here:
+        if policy.action is Action.DENY and _restricts(policy, request):
+            certain = evaluate(policy.when, request) is True
+            verb = "denies" if certain else "denies what this statement cannot be shown not to be:"
+            return Deny(
+                code="policy-denied",
+                rule=policy.name,
+                reason=f"policy {policy.name} {verb} {condition_words(policy.when)}",
+                permitted_alternative=alternative_to_policy(policy.when, request),
+            )
+    return None
+
+
+def _not_analysed(request: AccessRequest, approvals: Sequence[PolicyRule]) -> Deny | None:
+    """On PHI, what could not be fully read is denied, unless a policy asks reviewers about exactly that."""
+    if not (request.resource.phi and is_doubtful(request)):
+        return None
+    if any(policy.reviewers and policy.when.asks_for("incomplete") for policy in approvals):
+        return None
+    analysis = request.analysis
+    why = listed(analysis.problems) or f"functions nobody has classified: {listed(analysis.opaque_functions)}"
+    return Deny(
+        code="incomplete-analysis",
+        rule="incomplete-analysis",
+        reason=f"what the statement does on PHI could not be established ({why})",
+        permitted_alternative=alternative_to_analysis(request),
+    )
+
+
+def _needs_approval(request: AccessRequest, approvals: Sequence[PolicyRule]) -> RequireApproval | Deny | None:
+    """All matching policies at once: every reviewer group, the strictest expiries."""
+    if not approvals:
+        return None
+    what = "; ".join(dict.fromkeys(condition_words(policy.when) for policy in approvals))
+    inference = request.touch.inference_violations
+    also = f"; it may infer protected values ({listed(inference)})" if inference else ""
+    rule = ", ".join(policy.name for policy in approvals)
+    return _ask(
+        request,
+        approvals,
+        rule=rule,
+        reason=f"{_policies(approvals)} a reviewer for {what}{also}",
+        alternative=alternative_to_policy(approvals[0].when, request),
+    )
+
+
+def _policies(policies: Sequence[PolicyRule]) -> str:
+    names = ", ".join(policy.name for policy in policies)
+    return f"policy {names} requires" if len(policies) == 1 else f"policies {names} require"
+
+
+def _ask(
+    request: AccessRequest, policies: Sequence[PolicyRule], *, rule: str, reason: str, alternative: str
+) -> RequireApproval | Deny:
+    reviewers = merge_reviewers(group for policy in policies for group in policy.reviewers)
+    if not reviewers:
+        # A quorum over no group would be met by nobody at all.
+        return Deny(
+            code="no-reviewers",
+            rule=rule,
+            reason=f"{reason}, but names no reviewers",
+            permitted_alternative=alternative,
+        )
+    return RequireApproval(
+        rule=rule,
+        reason=reason,
+        reviewers=reviewers,
+        decide_within_s=min(policy.decide_within_s for policy in policies),
+        execute_within_s=min(policy.execute_within_s for policy in policies),
+        permitted_alternative=alternative,
+    )
+
+
+def _infers(request: AccessRequest, here: Sequence[PolicyRule]) -> RequireApproval | Deny | None:
+    """A masking rule's predicate limit is exceeded and no policy spoke of it: the connection's reviewers decide."""
+    violations = request.touch.inference_violations
+    if not violations:
+        return None
+    label = violations[0].partition(":")[0].strip()
+    reason = f"the statement may infer protected values ({listed(violations)})"
+    asking = [policy for policy in here if policy.action is Action.REQUIRE_APPROVAL and policy.reviewers]
+    rule = f"inference:{label}"
+    if asking:
+        alternative = f"drop the comparison on {label}"
+        return _ask(request, asking[:1], rule=rule, reason=reason, alternative=alternative)
+    return Deny(
+        code="inference-denied", rule=rule, reason=reason, permitted_alternative=alternative_to_inference(label)
+    )
+
+
+def _allowed(request: AccessRequest, rights: Sequence[AccessRule], here: Sequence[PolicyRule]) -> Allow:
+    """A matching allow policy gives no right of its own; it is named, so that the record says which rule spoke."""
+    for policy in here:
+        if policy.action is Action.ALLOW and evaluate(policy.when, request) is True:
+            return Allow(rule=policy.name)
+    needed = request.analysis.operations - {Operation.SESSION}
+    used = [rule for rule in rights if rule.operations & needed] or list(rights)
+    return Allow(rule=", ".join(dict.fromkeys(rule.name or "access" for rule in used)))
