@@ -268,6 +268,7 @@ class RestStatement(models.Model):
     problem = models.JSONField(null=True, blank=True)
     row_count = models.PositiveBigIntegerField(null=True, blank=True)
     binding = models.CharField(max_length=64, db_index=True)
+    holder = models.CharField(max_length=64, blank=True, help_text="the data-plane process that runs or holds it")
     was_held = models.BooleanField(default=False)
     sealed_request = models.BinaryField(default=bytes)
     sealed_result = models.BinaryField(default=bytes)
