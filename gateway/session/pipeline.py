@@ -216,7 +216,7 @@ async def adopt_modified(
             reason="the reviewer approved a modified statement, which a prepared statement cannot take on",
             permitted_alternative="send the modified statement shown in the review; it is approved for you",
         )
-    modified = replace(request, text=claim.statement)
+    modified = replace(request, text=claim.statement, governed_as=None)
     return modified, await assess(services, session, modified)
 
 
