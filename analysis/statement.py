@@ -106,6 +106,7 @@ class Facts:
     row_bound: int | None = None  # proven upper bound of result rows; None when there is none
     estimated_rows: int | None = None  # the planner's estimate, None when it was not asked
     estimated_bytes: int | None = None  # bytes processed, where the database says so before running
+    aggregated: bool = False  # every output is an aggregate or one of at most two non-unique group keys: not bulk
     statement_count: int = 1
     aggregated: bool = False  # proven to summarise: one row, or one a group of no key column; never a bulk read
 
@@ -116,6 +117,18 @@ class RiskAddend:
 
     reason: str
     points: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFormat:
+    """How COPY frames its rows (PostgreSQL COPY, "File Formats"): what a wire needs to mask them in flight."""
+
+    format: str = "text"  # text | csv | binary
+    delimiter: str = "\t"
+    null: str = "\\N"
+    header: bool = False
+    quote: str = '"'
+    escape: str = '"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +152,10 @@ class Analysis:
     facts: Facts = field(default_factory=Facts)
     risk: tuple[RiskAddend, ...] = ()
     literal_independent: bool = False  # the same decision and masks hold for every literal of this shape
+    name: str = ""  # of the prepared statement or cursor a PREPARE, EXECUTE, DECLARE, FETCH, CLOSE … is about
+    inner: Analysis | None = None  # what PREPARE and DECLARE name, analysed; never executed by them
+    copy: CopyFormat | None = None  # set for COPY … TO STDOUT and FROM STDIN
+    creates_temp: bool = False  # the session may have temporary relations from here on
 
     @property
     def risk_score(self) -> int:

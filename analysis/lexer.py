@@ -1,0 +1,172 @@
+"""PostgreSQL's lexer, as far as finding where things begin and end (src/backend/parser/scan.l).
+
+Linear in the text: one compiled alternation is tried at each position and every alternative is free of nested
+repetition over the same characters. Bytes above 0x7F are identifier characters, whatever Unicode thinks of them, and
+only the six ASCII blanks separate tokens. What cannot be lexed raises `LexError`: the server would refuse it too.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+MAX_TEXT = 8 * 1024 * 1024  # beyond this nobody can review a statement either
+MAX_TOKENS = 200_000
+
+
+class LexError(ValueError):
+    """The text has no token sequence: unterminated quote or comment, NUL, or beyond the bounds."""
+
+
+class TokenKind(Enum):
+    WORD = "word"  # unquoted identifier or keyword
+    QUOTED = "quoted"  # "identifier" or U&"identifier"
+    STRING = "string"
+    NUMBER = "number"
+    PARAM = "param"
+    OPERATOR = "operator"
+    PUNCT = "punct"  # one of , ( ) [ ] . ; :
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    kind: TokenKind
+    text: str
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+    @property
+    def word(self) -> str:
+        """The keyword in upper case, or '' for anything but an unquoted word."""
+        return _ascii_upper(self.text) if self.kind is TokenKind.WORD else ""
+
+
+_BLANK = r"[ \t\n\r\f\v]+"
+_LINE_COMMENT = r"--[^\n\r]*"
+# A quoted literal goes on after white space that holds a newline (scan.l `quotecontinue`), in the mode it began in.
+_CONTINUE = r"(?:[ \t\f\v]|--[^\n\r]*(?=[\n\r]))*[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*'"
+_PLAIN = rf"'[^']*'(?:(?:{_CONTINUE}|')[^']*')*"
+_ESCAPED = rf"'(?:[^'\\]|\\.|'')*'(?:{_CONTINUE}(?:[^'\\]|\\.|'')*')*"
+_IDENT = r"[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*"
+_NUMBER = (
+    r"0[xX](?:_?[0-9A-Fa-f])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+"
+    r"|(?:[0-9](?:_?[0-9])*(?:\.(?!\.)(?:[0-9](?:_?[0-9])*)?)?|\.[0-9](?:_?[0-9])*)(?:[eE][+-]?[0-9](?:_?[0-9])*)?"
+)
+
+
+def _compile(plain: str) -> re.Pattern[str]:
+    alternatives = {
+        "blank": _BLANK,
+        "line": _LINE_COMMENT,
+        "block": r"/\*",
+        "estring": rf"[eE]{_ESCAPED}",
+        "unicode": rf"[uU]&{_PLAIN}",
+        "bits": rf"[bBxX]{_PLAIN}",
+        "nstring": rf"[nN]{plain}",
+        "string": plain,
+        "quoted": r'(?:[uU]&)?"(?:[^"]|"")+"',
+        "word": _IDENT,
+        "param": r"\$[0-9]+",
+        "dollar": r"\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$",
+        "number": _NUMBER,
+        "cast": r"::",
+        "punct": r"[,()\[\].;:]",
+        # Operators end where a comment begins (scan.l truncates at the first -- or /*).
+        "operator": r"(?:(?!--|/\*)[-+*/<>=~!@#%^&|`?])+",
+    }
+    return re.compile("|".join(f"(?P<{name}>{body})" for name, body in alternatives.items()), re.DOTALL)
+
+
+_STANDARD = _compile(_PLAIN)
+_BACKSLASH = _compile(_ESCAPED)  # standard_conforming_strings = off
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_KINDS = {
+    "estring": TokenKind.STRING,
+    "unicode": TokenKind.STRING,
+    "bits": TokenKind.STRING,
+    "nstring": TokenKind.STRING,
+    "string": TokenKind.STRING,
+    "quoted": TokenKind.QUOTED,
+    "word": TokenKind.WORD,
+    "param": TokenKind.PARAM,
+    "number": TokenKind.NUMBER,
+    "cast": TokenKind.OPERATOR,
+    "punct": TokenKind.PUNCT,
+    "operator": TokenKind.OPERATOR,
+}
+
+
+def tokenize(text: str, *, standard_conforming_strings: bool = True) -> list[Token]:
+    """Return the tokens of `text` without blanks and comments. Raises LexError."""
+    if len(text) > MAX_TEXT:
+        raise LexError(f"statement of {len(text)} characters, expected no more than {MAX_TEXT}")
+    if "\x00" in text:
+        raise LexError("a NUL character in the statement")
+    match_at = (_STANDARD if standard_conforming_strings else _BACKSLASH).match
+    tokens: list[Token] = []
+    at, end = 0, len(text)
+    while at < end:
+        match = match_at(text, at)
+        if match is None:
+            raise LexError("an unterminated quote or a character outside PostgreSQL's syntax")
+        group = match.lastgroup
+        if group == "block":
+            at = _end_of_comment(text, at)
+        elif group == "dollar":
+            stop = text.find(match.group(), match.end())
+            if stop < 0:
+                raise LexError("an unterminated dollar-quoted string")
+            stop += match.end() - at
+            tokens.append(Token(TokenKind.STRING, text[at:stop], at))
+            at = stop
+        else:
+            if group in _KINDS:
+                tokens.append(Token(_KINDS[group], match.group(), at))
+            at = match.end()
+        if len(tokens) > MAX_TOKENS:
+            raise LexError(f"more than {MAX_TOKENS} tokens in one text")
+    return tokens
+
+
+def _end_of_comment(text: str, at: int) -> int:
+    """Comments nest (SQL:1999), unlike C's."""
+    depth = 0
+    for edge in _COMMENT_EDGE.finditer(text, at):
+        depth += 1 if edge.group() == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    raise LexError("an unterminated comment")
+
+
+def identifier(token: Token) -> str:
+    """The name a WORD or QUOTED token denotes, folded and cut as PostgreSQL does (63 bytes)."""
+    if token.kind is TokenKind.QUOTED:
+        if token.text[0] != '"':
+            raise LexError("identifiers with Unicode escapes are not read")
+        return _truncate(token.text[1:-1].replace('""', '"'))
+    return _truncate(_ascii_lower(token.text))
+
+
+def string_value(token: Token) -> str | None:
+    """The value of a plain '…' literal; None for every other kind of literal."""
+    text = token.text
+    if token.kind is not TokenKind.STRING or text[0] != "'" or "\n" in text or "\r" in text:
+        return None
+    return text[1:-1].replace("''", "'")
+
+
+def _truncate(name: str) -> str:
+    return name.encode("utf-8", "surrogatepass")[:63].decode("utf-8", "ignore")
+
+
+def _ascii_lower(text: str) -> str:
+    # Multibyte encodings fold ASCII only (src/backend/parser/scansup.c).
+    return text.lower() if text.isascii() else re.sub(r"[A-Z]+", lambda m: m.group().lower(), text)
+
+
+def _ascii_upper(text: str) -> str:
+    return text.upper() if text.isascii() else text
