@@ -52,9 +52,7 @@ def mask_rows(
     return at, rows, b"".join(out)
 
 
-def _mask_row(
-    data: bytes, at: int, stop: int, width: int, masks: Sequence[ColumnMask], counts: list[int]
-) -> bytes:
+def _mask_row(data: bytes, at: int, stop: int, width: int, masks: Sequence[ColumnMask], counts: list[int]) -> bytes:
     if stop - at < 7 or _ROW_HEAD(data, at + 1)[1] != width:
         raise ProtocolViolation("a row does not have the columns that were described")
     parts: list[bytes] = []
