@@ -1,0 +1,135 @@
+"""Writing the log: one transaction for a batch of entries, their sealed texts and the records that show them.
+
+Writers of several processes are serialised by the lock on the log's one state row, which also holds the Merkle
+frontier: an append never reads the log. Canonical form, commitments and encryption happen before the lock is taken.
+
+A caller that appends inside its own transaction (a review's decision and its entry, together or not at all) must do
+so last: the lock is held until that transaction ends.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+
+from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
+
+from audit.domain.box import box_key_id
+from audit.domain.canonical import GENESIS
+from audit.domain.chain import Head, Leaf, Prepared, link, prepare
+from audit.domain.entry import Entry, Receipt
+from audit.domain.merkle import Frontier
+from audit.domain.projection import project, text_column
+from audit.domain.sealing import evidence_sealer
+from audit.models import LogEntry
+
+DURABILITY = "database"
+
+
+class LogShrank(RuntimeError):
+    """The stored log is shorter than what this process wrote: somebody removed entries. Nothing more is written."""
+
+
+def append_entries(entries: Sequence[Entry], *, gateway: str = "") -> list[Receipt]:
+    """Append `entries` in order, durably and all or none. Raises EntryRefused before anything is written."""
+    sealer = evidence_sealer()
+    return append_prepared([prepare(entry, gateway=gateway, sealer=sealer) for entry in entries])
+
+
+def append_prepared(
+    prepared: Sequence[Prepared],
+    *,
+    at_least: int = 0,
+    attempted: Callable[[Sequence[Leaf]], None] = lambda leaves: None,
+) -> list[Receipt]:
+    """Append what `chain.prepare` made. Raises LogShrank when the log has fewer than `at_least` entries.
+
+    `attempted` is told the leaves before the commit: whoever loses the answer can ask `was_appended`.
+    """
+    if not prepared:
+        return []
+    with transaction.atomic(), connection.cursor() as cursor:
+        head = lock_head(cursor)
+        if head.size < at_least:
+            raise LogShrank(f"the log has {head.size} entries, expected at least {at_least}")
+        leaves, head = link(head, prepared)
+        attempted(leaves)
+        _insert_leaves(cursor, leaves, prepared)
+        _insert_boxes(cursor, leaves, prepared)
+        project(cursor, leaves, prepared)
+        cursor.execute(
+            "UPDATE audit_logstate SET size = %s, head = %s, frontier = %s WHERE id = 1",
+            [head.size, head.leaf, head.frontier.to_bytes()],
+        )
+    return [Receipt(seq=leaf.seq, durability=DURABILITY) for leaf in leaves]
+
+
+def was_appended(leaf: Leaf) -> bool:
+    """Whether exactly this leaf is in the log at its place."""
+    return LogEntry.objects.filter(seq=leaf.seq, leaf=leaf.hash).exists()
+
+
+def lock_head(cursor: CursorWrapper) -> Head:
+    """Lock the log until the transaction ends and return its head."""
+    row = _state(cursor, "FOR UPDATE")
+    if row is None:
+        # The first entry of a new log. On a log that lost its state the insert of entry 1 then collides: fail closed.
+        cursor.execute(
+            "INSERT INTO audit_logstate (id, log_id, size, head, frontier) VALUES (1, %s, 0, %s, '') "
+            "ON CONFLICT DO NOTHING",
+            [uuid.uuid4(), GENESIS],
+        )
+        row = _state(cursor, "FOR UPDATE")
+        assert row is not None
+    return Head(Frontier.from_bytes(row[0], bytes(row[2])), bytes(row[1]))
+
+
+def read_head() -> Head:
+    """The log's head as stored, without locking it."""
+    with connection.cursor() as cursor:
+        row = _state(cursor, "")
+    if row is None:
+        return Head(Frontier(), GENESIS)
+    return Head(Frontier.from_bytes(row[0], bytes(row[2])), bytes(row[1]))
+
+
+def _state(cursor: CursorWrapper, lock: str) -> tuple[int, bytes, bytes] | None:
+    cursor.execute(f"SELECT size, head, frontier FROM audit_logstate WHERE id = 1 {lock}")  # noqa: S608
+    row: tuple[int, bytes, bytes] | None = cursor.fetchone()
+    return row
+
+
+def _insert_leaves(cursor: CursorWrapper, leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:
+    columns: list[list[object]] = [
+        [leaf.seq for leaf in leaves],
+        [leaf.hash for leaf in leaves],
+        [leaf.prev for leaf in leaves],
+        [leaf.canonical for leaf in leaves],
+        [item.entry.kind[:64] for item in prepared],
+        [text_column(item.entry.session_id, 64) for item in prepared],
+        [text_column(item.entry.statement_id, 64) for item in prepared],
+        [text_column(item.entry.body.get("subject"), 256) for item in prepared],
+        [text_column(item.entry.body.get("connection"), 128) for item in prepared],
+        [item.entry.at_us for item in prepared],
+    ]
+    cursor.execute(
+        "INSERT INTO audit_logentry (seq, leaf, prev, canonical, kind, session_id, statement_id, subject, connection,"
+        " at) SELECT e.seq, e.leaf, e.prev, e.canonical, e.kind, e.session_id, e.statement_id, e.subject,"
+        " e.connection, to_timestamp(e.at_us / 1e6) FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[],"
+        " %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[])"
+        " AS e(seq, leaf, prev, canonical, kind, session_id, statement_id, subject, connection, at_us)",
+        columns,
+    )
+
+
+def _insert_boxes(cursor: CursorWrapper, leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:
+    boxes = [
+        (leaf.seq, box_key_id(item.box), item.box) for leaf, item in zip(leaves, prepared, strict=True) if item.box
+    ]
+    if boxes:
+        cursor.execute(
+            "INSERT INTO audit_sealedtext (seq, key_id, box)"
+            " SELECT * FROM unnest(%s::bigint[], %s::text[], %s::bytea[])",
+            [list(column) for column in zip(*boxes, strict=True)],
+        )

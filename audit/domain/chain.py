@@ -1,0 +1,96 @@
+"""What an entry becomes in the log: a canonical leaf in a hash chain, its sensitive text in a box beside it. Pure."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from audit.domain.box import SALT_BYTES, Sealer, commit
+from audit.domain.canonical import Draft, draft, leaf_hash
+from audit.domain.entry import Entry, Json
+from audit.domain.merkle import Frontier
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An entry ready for the log but for its place in it: everything slow is done before the log is locked."""
+
+    entry: Entry
+    gateway: str
+    draft: Draft
+    box: bytes  # sealed text, empty when there is none
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    seq: int
+    prev: bytes
+    canonical: bytes
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The log's end: its size, the newest leaf's hash, and the tree."""
+
+    frontier: Frontier
+    leaf: bytes
+
+    @property
+    def size(self) -> int:
+        return self.frontier.size
+
+
+@dataclass(frozen=True, slots=True)
+class Disclosure:
+    """A sensitive text with the salt that lets anybody check it against the commitment in its leaf."""
+
+    plaintext: bytes
+    salt: bytes
+
+    @property
+    def commitment(self) -> bytes:
+        return commit(self.plaintext, self.salt)
+
+
+def prepare(entry: Entry, *, gateway: str, sealer: Sealer) -> Prepared:
+    """Canonicalise, commit and seal. Raises EntryRefused."""
+    if entry.sensitive is None:
+        return Prepared(entry, gateway, draft(entry, gateway=gateway), b"")
+    # ASCII escapes keep what no canonical form has (lone surrogates): the text is evidence, byte for byte.
+    plaintext = json.dumps(entry.sensitive, ensure_ascii=True, separators=(",", ":"), default=_plain).encode()
+    disclosure = Disclosure(plaintext, os.urandom(SALT_BYTES))
+    commitment = disclosure.commitment
+    box = sealer.seal(disclosure.salt + plaintext, bound_to=_bound_to(commitment))
+    return Prepared(entry, gateway, draft(entry, gateway=gateway, commitment=commitment), box)
+
+
+def open_box(box: bytes, *, commitment: bytes, sealer: Sealer) -> Disclosure:
+    """Open the sealed text of the entry whose leaf holds `commitment`. Raises SealProblem."""
+    # The box opens only under its own commitment, so a box moved to another entry is noticed here.
+    opened = sealer.open(box, bound_to=_bound_to(commitment))
+    return Disclosure(plaintext=opened[SALT_BYTES:], salt=opened[:SALT_BYTES])
+
+
+def link(head: Head, prepared: Sequence[Prepared]) -> tuple[list[Leaf], Head]:
+    """Give each entry its place after `head`. Returns the leaves and the new head."""
+    leaves: list[Leaf] = []
+    prev, seq = head.leaf, head.size
+    for item in prepared:
+        seq += 1
+        canonical = item.draft.at(seq=seq, prev=prev)
+        leaf = Leaf(seq, prev, canonical, leaf_hash(canonical))
+        leaves.append(leaf)
+        prev = leaf.hash
+    return leaves, Head(head.frontier.extend(leaf.hash for leaf in leaves), prev)
+
+
+def _bound_to(commitment: bytes) -> bytes:
+    return b"hoopweb log text\x00" + commitment
+
+
+def _plain(value: Json) -> object:
+    # Mappings and sequences of other types than dict and list, which Json allows and json.dumps does not.
+    return dict(value) if hasattr(value, "keys") else list(value)  # type: ignore[arg-type]

@@ -1,0 +1,253 @@
+"""What happened. The log is the evidence; every other table here is its sealed text, or can be rebuilt from it.
+
+`LogEntry`, `SealedText`, `LogState`, `SessionRecord` and `StatementRecord` are written by `audit.domain.append` alone,
+in one transaction; triggers refuse any change of a `LogEntry` or `Checkpoint` (migration 0002). Sessions, connections
+and people are named by value: evidence outlives configuration.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import models
+
+
+class LogState(models.Model):
+    """The head of the log: one row, locked by every append, so that `seq` has no gap under several writers."""
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1)
+    log_id = models.UUIDField(default=uuid.uuid4)  # part of the origin: another database is another log
+    size = models.BigIntegerField(default=0)
+    head = models.BinaryField(default=bytes(32))  # leaf hash of the newest entry
+    frontier = models.BinaryField(default=b"")  # roots of the perfect subtrees (audit.domain.merkle.Frontier)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="audit_one_log_state")]
+
+    def __str__(self) -> str:
+        return f"{self.size} entries"
+
+
+class LogEntry(models.Model):
+    """One leaf. `canonical` is what was hashed; the other columns repeat parts of it for browsing."""
+
+    seq = models.BigIntegerField(primary_key=True)  # from 1, gapless
+    leaf = models.BinaryField(max_length=32)
+    prev = models.BinaryField(max_length=32)
+    canonical = models.BinaryField()
+    kind = models.CharField(max_length=64)
+    session_id = models.CharField(max_length=64, blank=True)
+    statement_id = models.CharField(max_length=64, blank=True)
+    subject = models.CharField(max_length=256, blank=True)
+    connection = models.CharField(max_length=128, blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-seq"]
+        verbose_name_plural = "log entries"
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["session_id", "seq"], name="audit_entry_session"),
+            models.Index(fields=["kind", "-seq"], name="audit_entry_kind"),
+            BrinIndex(fields=["at"], name="audit_entry_at"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seq} {self.kind}"
+
+
+class SealedText(models.Model):
+    """Statement text and parameters, encrypted; the leaf holds only a commitment, so this row can be erased."""
+
+    seq = models.BigIntegerField(primary_key=True)
+    key_id = models.CharField(max_length=16, db_index=True)
+    box = models.BinaryField()
+
+    class Meta:
+        default_permissions = ()
+        permissions = [("read_sealedtext", "Can read recorded statement text")]
+
+    def __str__(self) -> str:
+        return str(self.seq)
+
+
+class SessionRecord(models.Model):
+    """A session as the log tells it."""
+
+    id = models.CharField(primary_key=True, max_length=64)
+    opened_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)
+    close_reason = models.CharField(max_length=128, blank=True)
+    subject = models.CharField(max_length=256, blank=True)
+    actor = models.CharField(max_length=256, blank=True)
+    owner = models.CharField(max_length=256, blank=True)
+    issuer = models.CharField(max_length=512, blank=True)
+    groups = models.JSONField(default=list)
+    auth_method = models.CharField(max_length=32, blank=True)
+    token_id = models.CharField(max_length=256, blank=True)
+    connection = models.CharField(max_length=128, blank=True)
+    protocol = models.CharField(max_length=32, blank=True)
+    application = models.CharField(max_length=256, blank=True)
+    client_address = models.CharField(max_length=128, blank=True)
+    client_tls = models.CharField(max_length=128, blank=True)
+    upstream_tls = models.CharField(max_length=128, blank=True)
+    gateway = models.CharField(max_length=64, blank=True)  # the process that wrote it
+    statements = models.PositiveIntegerField(default=0)
+    denied = models.PositiveIntegerField(default=0)
+    rows = models.BigIntegerField(default=0)
+    first_seq = models.BigIntegerField()
+    last_seq = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["-opened_at", "-id"]
+        verbose_name = "session"
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["-opened_at", "-id"], name="audit_session_newest"),
+            models.Index(fields=["subject", "-opened_at"], name="audit_session_subject"),
+            models.Index(fields=["connection", "-opened_at"], name="audit_session_conn"),
+            models.Index(fields=["gateway"], name="audit_session_open", condition=models.Q(closed_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class StatementRecord(models.Model):
+    """A statement as the log tells it."""
+
+    class Status(models.TextChoices):
+        HELD = "held", "waiting for a reviewer"
+        RUNNING = "running", "running"
+        COMPLETED = "completed", "completed"
+        FAILED = "failed", "failed"
+        CANCELLED = "cancelled", "cancelled"
+        SKIPPED = "skipped", "skipped"
+        DENIED = "denied", "denied"
+        UNFINISHED = "unfinished", "unfinished"
+
+    id = models.CharField(primary_key=True, max_length=64)
+    session_id = models.CharField(max_length=64)
+    at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+    subject = models.CharField(max_length=256, blank=True)
+    actor = models.CharField(max_length=256, blank=True)
+    owner = models.CharField(max_length=256, blank=True)
+    connection = models.CharField(max_length=128, blank=True)
+    protocol = models.CharField(max_length=32, blank=True)
+    gateway = models.CharField(max_length=64, blank=True)
+    kind = models.CharField(max_length=64, blank=True)  # select, update …
+    fingerprint = models.CharField(max_length=128, blank=True)
+    complete = models.BooleanField(default=False)
+    operations = models.JSONField(default=list)
+    tables_read = models.JSONField(default=list)
+    tables_written = models.JSONField(default=list)
+    columns_read = models.JSONField(default=list)
+    classes = models.JSONField(default=list)
+    risk = models.IntegerField(default=0)
+    decision = models.CharField(max_length=32, blank=True)
+    rule = models.CharField(max_length=256, blank=True)
+    code = models.CharField(max_length=64, blank=True)
+    snapshot = models.BigIntegerField(default=0)
+    review = models.CharField(max_length=64, blank=True)
+    approvers = models.JSONField(default=list)
+    status = models.CharField(max_length=16, choices=Status.choices)
+    rows = models.BigIntegerField(default=0)
+    bytes = models.BigIntegerField(default=0)
+    masked = models.JSONField(default=list)  # [{column, rule, technique, count}]
+    recording = models.CharField(max_length=128, blank=True)  # digest, as the log names it
+    error = models.CharField(max_length=64, blank=True)
+    command_tag = models.CharField(max_length=64, blank=True)
+    first_seq = models.BigIntegerField()
+    last_seq = models.BigIntegerField()
+
+    class Meta:
+        ordering = ["-at", "-id"]
+        verbose_name = "statement"
+        default_permissions = ("view",)
+        indexes = [
+            models.Index(fields=["-at", "-id"], name="audit_statement_newest"),
+            models.Index(fields=["session_id", "at"], name="audit_statement_session"),
+            models.Index(fields=["subject", "-at"], name="audit_statement_subject"),
+            models.Index(fields=["connection", "-at"], name="audit_statement_conn"),
+            models.Index(fields=["gateway"], name="audit_statement_running", condition=models.Q(status="running")),
+        ]
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class Checkpoint(models.Model):
+    """A signed statement of the log's size and root. The frontier lets the next self-check start here."""
+
+    size = models.BigIntegerField(db_index=True)
+    root = models.BinaryField(max_length=32)
+    frontier = models.BinaryField()
+    head = models.BinaryField(max_length=32)
+    note = models.TextField()
+    signed_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.size} entries at {self.signed_at:%Y-%m-%d %H:%M:%S}"
+
+
+class Recording(models.Model):
+    """A masked result as the client saw it: compressed, encrypted chunks. The log names it by `digest`."""
+
+    id = models.CharField(primary_key=True, max_length=64)
+    session_id = models.CharField(max_length=64, db_index=True)
+    statement_id = models.CharField(max_length=64, db_index=True)
+    format = models.CharField(max_length=16)  # pgwire | jsonl
+    digest = models.CharField(max_length=96, blank=True, db_index=True)  # hmac-sha256:<hex>, empty while open
+    salt_box = models.BinaryField(default=b"")  # the digest's salt, sealed; erased with the chunks
+    plain_bytes = models.BigIntegerField(default=0)
+    stored_bytes = models.BigIntegerField(default=0)
+    chunks = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class RecordingChunk(models.Model):
+    """One sealed chunk. `address` is the SHA-256 of `data`; a store outside the database leaves `data` empty."""
+
+    recording = models.ForeignKey(Recording, on_delete=models.CASCADE, related_name="chunk_set")
+    index = models.PositiveIntegerField()
+    address = models.CharField(max_length=64, db_index=True)
+    data = models.BinaryField(null=True)
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["recording", "index"], name="audit_chunk_place")]
+
+    def __str__(self) -> str:
+        return f"{self.recording_id}/{self.index}"
+
+
+class Export(models.Model):
+    """Evidence that left: who asked for which part of the log, and the digest of what they got."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4)
+    created_at = models.DateTimeField(auto_now_add=True)
+    requested_by = models.CharField(max_length=256, blank=True)
+    scope = models.JSONField(default=dict)
+    with_text = models.BooleanField(default=False)
+    size = models.BigIntegerField()
+    digest = models.CharField(max_length=64)
+
+    class Meta:
+        ordering = ["-created_at"]
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return str(self.id)
