@@ -108,7 +108,6 @@ class Facts:
     estimated_bytes: int | None = None  # bytes processed, where the database says so before running
     aggregated: bool = False  # every output is an aggregate or one of at most two non-unique group keys: not bulk
     statement_count: int = 1
-    aggregated: bool = False  # proven to summarise: one row, or one a group of no key column; never a bulk read
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from analysis.statement import Analysis, ColumnRef
+from analysis.statement import Analysis
+from analysis.touch import ProtectedTouch
+
+__all__ = [
+    "AccessRequest",
+    "Allow",
+    "Binding",
+    "Decision",
+    "Deny",
+    "GrantClaim",
+    "Principal",
+    "ProtectedTouch",
+    "RequireApproval",
+    "Resource",
+    "ReviewerGroup",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +41,6 @@ class Principal:
     def humans(self) -> frozenset[str]:
         """Every account that must not decide on this principal's requests."""
         return frozenset(name for name in (self.subject, self.actor, self.owner) if name)
-
-
-@dataclass(frozen=True, slots=True)
-class ProtectedTouch:
-    """What of the statement meets protected data; computed by masking from the analysis and the rules."""
-
-    columns_read: frozenset[ColumnRef] = frozenset()
-    columns_written: frozenset[ColumnRef] = frozenset()
-    columns_returned: frozenset[ColumnRef] = frozenset()  # appear in outputs, masked or clear
-    classes: frozenset[str] = frozenset()  # data classes, e.g. {"ssn", "name"}
-    inference_violations: tuple[str, ...] = ()  # "ssn: comparison with a constant (rule ssn, guarded)"
-
-    @property
-    def touches_phi(self) -> bool:
-        return bool(self.columns_read or self.columns_written or self.classes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,52 @@
+"""Telling others, after commit: held sessions and open pages through the channel layer, reviewers through Celery.
+
+Nothing here can undo or block a decision: the row is committed, whoever waits also asks the database now and then.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from celery import current_app
+from channels.layers import get_channel_layer
+from django.db import transaction
+
+logger = logging.getLogger(__name__)
+
+REVIEWS_GROUP = "reviews"
+NOTIFY_TASK = "approvals.notify_reviewers"
+
+
+def review_group(review_id: UUID | str) -> str:
+    """The channel-layer group of one review's page."""
+    return f"review.{review_id}"
+
+
+def announce_change(*, review_id: UUID, status: str) -> None:
+    """Tell everyone who waits for this review, once the surrounding transaction is committed."""
+    _after_commit(lambda: _send(review_id, status))
+
+
+def announce_review(*, review_id: UUID) -> None:
+    """Have the reviewers notified, once the surrounding transaction is committed."""
+    _after_commit(lambda: current_app.send_task(NOTIFY_TASK, args=[str(review_id)], retry=False))
+
+
+def _send(review_id: UUID, status: str) -> None:
+    message = {"type": "review.changed", "review_id": str(review_id), "status": status}
+    send = async_to_sync(get_channel_layer().group_send)
+    send(review_group(review_id), message)
+    send(REVIEWS_GROUP, message)
+
+
+def _after_commit(call: Callable[[], object]) -> None:
+    def told() -> None:
+        try:
+            call()
+        except Exception as error:  # committed already: the listeners' own polling will find it
+            logger.warning("review change not announced: error=%s", type(error).__name__)
+
+    transaction.on_commit(told)

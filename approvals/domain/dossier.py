@@ -1,0 +1,59 @@
+"""What a stored review says: the texts it is about, who asked, what people wrote, and who is still missing."""
+
+from __future__ import annotations
+
+from approvals.domain.binding import open_binding, open_text
+from approvals.domain.quorum import missing_approvals
+from approvals.domain.request import Binding, Principal, ReviewerGroup
+from approvals.domain.reviewers import active_groups
+from approvals.models import Review, Vote
+
+
+def asked_binding(review: Review) -> Binding:
+    return open_binding(review.sealed_binding, review.pk)
+
+
+def current_statement(review: Review) -> str:
+    """The text an approval would now be for: the reviewer's when one modified it, else the asked one."""
+    if review.sealed_modified is not None:
+        return open_text(review.sealed_modified, review_id=review.pk, part=f"modified:{review.round}")
+    return asked_binding(review).statement
+
+
+def requester(review: Review) -> Principal:
+    """Who asked, as they stood when they asked; the data plane applies today's rights on top."""
+    known = review.principal
+    return Principal(
+        subject=review.subject,
+        issuer=review.issuer,
+        actor=review.actor,
+        owner=review.owner,
+        groups=frozenset(known.get("groups", ())),
+        kind=known.get("kind", "agent"),
+        auth_method=known.get("auth_method", ""),
+    )
+
+
+def vote_reason(vote: Vote) -> str:
+    return open_text(vote.sealed_reason, review_id=vote.review_id, part=f"vote:{vote.round}:{vote.reviewer}")
+
+
+def spoken_reason(review: Review) -> str:
+    """What the deciders of the last round wrote, for the requester."""
+    votes = review.votes.filter(round=review.round)
+    wanted = votes.filter(decision=Vote.Decision.DENY) if review.status == Review.Status.DENIED else votes
+    return "; ".join(vote_reason(vote) for vote in wanted)
+
+
+def counted_approvers(review: Review) -> tuple[str, ...]:
+    """Everyone whose vote of this round counts towards the quorum, in order of voting."""
+    votes = review.votes.filter(round=review.round, counts=True).exclude(decision=Vote.Decision.DENY)
+    return tuple(votes.values_list("reviewer", flat=True))
+
+
+def still_missing(review: Review) -> tuple[ReviewerGroup, ...]:
+    """Which groups still have to approve; people who were disabled or left a group since no longer count."""
+    wanted = [ReviewerGroup(**group) for group in review.reviewers]
+    if not wanted:  # an empty quorum is met by nobody, never by everybody
+        return (ReviewerGroup("nobody", 1),)
+    return missing_approvals(wanted, active_groups(counted_approvers(review)))

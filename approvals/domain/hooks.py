@@ -1,0 +1,53 @@
+"""What approvals must ask of the data plane, which lies above it: registered once, when the gateway app is ready."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from approvals.domain.request import AccessRequest, Binding, Decision, Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Reanalysis:
+    """What a text would do and what the rules say about it. `problem` (free of values) replaces both on failure."""
+
+    request: AccessRequest | None = None
+    decision: Decision | None = None
+    masks: tuple[tuple[str, str, str], ...] = ()  # (column, technique, rule)
+    problem: str = ""
+
+
+class Reanalyse(Protocol):
+    def __call__(self, *, binding: Binding, principal: Principal) -> Reanalysis:
+        """Analyse and decide `binding.statement` as `principal` would run it now, without running it. May block."""
+
+
+@dataclass(slots=True)
+class _Registry:
+    reanalyse: Reanalyse | None = None
+    requester_enabled: list[Callable[[Binding], bool]] = field(default_factory=list)
+
+
+_registry = _Registry()
+
+
+def register(*, reanalyse: Reanalyse | None = None, requester_enabled: Callable[[Binding], bool] | None = None) -> None:
+    """Add the data plane's answers. Requester checks add up; the last `reanalyse` counts."""
+    if reanalyse is not None:
+        _registry.reanalyse = reanalyse
+    if requester_enabled is not None and requester_enabled not in _registry.requester_enabled:
+        _registry.requester_enabled.append(requester_enabled)
+
+
+def reanalyse(*, binding: Binding, principal: Principal) -> Reanalysis:
+    """Ask the data plane; a modification nobody can analyse has a problem, and so is never approved."""
+    if _registry.reanalyse is None:
+        return Reanalysis(problem="no data plane is there to analyse the modified statement")
+    return _registry.reanalyse(binding=binding, principal=principal)
+
+
+def requester_enabled(binding: Binding) -> bool:
+    """Whether everyone behind the request may still act, as far as the registered checks know."""
+    return all(check(binding) for check in _registry.requester_enabled)

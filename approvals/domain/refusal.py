@@ -1,0 +1,27 @@
+"""Why a decision about a review was not taken: a stable code and a sentence for the person who tried."""
+
+from __future__ import annotations
+
+SELF_APPROVAL = "self-approval"
+NOT_REVIEWER = "not-reviewer"
+REVIEWER_DISABLED = "reviewer-disabled"
+AGENT_REVIEWER = "agents-never-approve"
+ALREADY_DECIDED = "already-decided"
+ALREADY_VOTED = "already-voted"
+EXPIRED = "review-expired"
+TEXT_CHANGED = "text-changed"
+REASON_MISSING = "reason-missing"
+UNKNOWN_DECISION = "unknown-decision"
+NOT_MODIFIED = "not-modified"
+MODIFIED_DENIED = "modified-denied"
+MODIFIED_UNREADABLE = "modified-not-analysed"
+LINK_SPENT = "link-spent"
+
+
+class Refusal(Exception):
+    """`code` is one of this module's constants; `reason` quotes no statement."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason

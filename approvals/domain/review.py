@@ -1,0 +1,381 @@
+"""The life of a review: opened by a held statement, ended exactly once by people, by time, or by whoever asked.
+
+    pending ─ approve (quorum met) ─▶ approved ─ grant claimed ─▶ executed
+       ├───── deny (anyone) ────────▶ denied
+       ├───── decide_by passed ─────▶ expired
+       └───── last client left ─────▶ withdrawn
+
+Every arrow is one conditional UPDATE out of the state on its left, under the review's row lock, together with its entry
+in the log; announcements follow the commit. Locks are always taken in the order review, then log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import AbstractUser
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from approvals.domain import hooks, refusal
+from approvals.domain.announce import announce_change, announce_review
+from approvals.domain.binding import binding_digest, seal_binding, seal_text, with_statement
+from approvals.domain.clock import ClockTimestamp
+from approvals.domain.decide import merge_reviewers
+from approvals.domain.dossier import asked_binding, current_statement, requester, spoken_reason, still_missing
+from approvals.domain.facts import review_facts
+from approvals.domain.hooks import Reanalysis
+from approvals.domain.record import record
+from approvals.domain.refusal import Refusal
+from approvals.domain.request import (
+    AccessRequest,
+    Binding,
+    Deny,
+    Principal,
+    RequireApproval,
+    ReviewerGroup,
+)
+from approvals.domain.reviewers import eligible_groups
+from approvals.models import Grant, Review, Vote
+from audit.domain.entry import Json
+
+# From this risk on, whoever modified a statement does not count as its approver: someone else confirms.
+MODIFIER_APPROVES_BELOW = 60
+MAX_STATEMENT_CHARS = 1_000_000
+MAX_REASON_CHARS = 2_000
+
+Status = Review.Status
+Masks = tuple[tuple[str, str, str], ...]  # (column, technique, rule) of the result
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """One person's vote on one text, checked as far as it can be without the review's lock."""
+
+    reviewer: AbstractUser
+    decision: str
+    reason: str
+    seen_round: int
+    statement: str | None = None  # with `analysed`: the reviewer's own text
+    analysed: Reanalysis | None = None
+
+
+def open_review(
+    *,
+    request: AccessRequest,
+    binding: Binding,
+    decision: RequireApproval,
+    session_id: str,
+    statement_id: str,
+    masks: Masks = (),
+) -> Review:
+    """Return a pending review of exactly this binding: the one that waits already, or a new one.
+
+    A tool that asks ten times over ten connections makes one review with ten holders.
+    """
+    digest = binding_digest(binding)
+    while True:
+        review = _joined(digest)
+        if review is None:
+            review = _new_review(
+                request,
+                binding,
+                decision,
+                binding_digest=digest,
+                session_id=session_id,
+                statement_id=statement_id,
+                facts=review_facts(request, masks),
+            )
+            if not _opened(review):
+                continue  # another session opened it meanwhile: the unique index decides, we join
+        return review
+
+
+def decide_review(
+    *,
+    review: Review,
+    reviewer: AbstractUser,
+    decision: str,
+    reason: str,
+    statement: str | None = None,
+    seen_round: int | None = None,
+) -> Review:
+    """Cast one person's vote and return the review as it then is. Raises Refusal, and then nothing changed.
+
+    `decision` is approve, deny or modify; modify needs `statement`, which is analysed before anything is stored.
+    `seen_round` says which text the person looked at; without it only an unmodified review can be approved.
+    """
+    reason = _checked_reason(reason)
+    eligible_groups(review, reviewer)
+    if _expire_if_due(review.pk):
+        raise Refusal(refusal.EXPIRED, "nobody decided in time; the request has expired")
+    if decision == Vote.Decision.MODIFY:
+        analysed = reanalyse(review=review, statement=statement or "")
+        return _cast(review.pk, Ballot(reviewer, decision, reason, seen_round or review.round, statement, analysed))
+    if decision not in (Vote.Decision.APPROVE, Vote.Decision.DENY):
+        raise Refusal(refusal.UNKNOWN_DECISION, f"{decision[:20]!r} is unknown, expected approve, deny or modify")
+    return _cast(review.pk, Ballot(reviewer, decision, reason, seen_round or 1))
+
+
+def reanalyse(*, review: Review, statement: str) -> Reanalysis:
+    """Analyse and decide a reviewer's text as the requester would run it. Raises Refusal when it may never run."""
+    binding = asked_binding(review)
+    if binding.governed_as:
+        reason = "this statement runs another one that was prepared before, so its text cannot be replaced"
+        raise Refusal(refusal.MODIFIED_UNREADABLE, reason)
+    if not statement.strip() or len(statement) > MAX_STATEMENT_CHARS:
+        raise Refusal(refusal.NOT_MODIFIED, f"expected a statement of at most {MAX_STATEMENT_CHARS} characters")
+    if statement == current_statement(review):
+        raise Refusal(refusal.NOT_MODIFIED, "the statement is unchanged; approve it, or edit it first")
+    analysed = hooks.reanalyse(binding=with_statement(binding, statement), principal=requester(review))
+    if analysed.problem or analysed.request is None or analysed.decision is None:
+        why = analysed.problem or "no answer from the data plane"
+        raise Refusal(refusal.MODIFIED_UNREADABLE, f"the modified statement could not be analysed: {why}")
+    if isinstance(analysed.decision, Deny):
+        raise Refusal(refusal.MODIFIED_DENIED, f"the modified statement would be denied: {analysed.decision.reason}")
+    return analysed
+
+
+def review_status(*, review_id: str) -> tuple[str, str]:
+    """Return (status, the reviewer's words). Past `decide_by` a pending review is expired, whoever notices first."""
+    review = Review.objects.filter(pk=review_id).first()
+    if review is None:
+        return Status.WITHDRAWN.value, ""
+    if review.is_overdue and _expire_if_due(review.pk):
+        return Status.EXPIRED.value, ""
+    status = Status.APPROVED if review.status == Status.EXECUTED else Status(review.status)
+    return status.value, spoken_reason(review) if status in (Status.APPROVED, Status.DENIED) else ""
+
+
+def withdraw_review(*, review_id: str) -> None:
+    """A client stopped waiting. The last holder to leave withdraws the review, if it is still pending."""
+    with transaction.atomic():
+        review = Review.objects.select_for_update().filter(pk=review_id, status=Status.PENDING).first()
+        if review is None:
+            return
+        if review.holders > 1:
+            Review.objects.filter(pk=review.pk).update(holders=F("holders") - 1)
+        elif _leave_pending(review, Status.WITHDRAWN):
+            record("review.withdrawn", review)
+
+
+def expire_due_reviews() -> int:
+    """End every review whose time to decide is over; return how many this call ended."""
+    due = Review.objects.filter(status=Status.PENDING, decide_by__lte=timezone.now()).values_list("pk", flat=True)
+    return sum(_expire_if_due(review_id) for review_id in due)
+
+
+def _joined(digest: str) -> Review | None:
+    """Add a holder to the pending review of this binding, if there is one that can still be decided."""
+    with transaction.atomic():
+        waiting = Review.objects.select_for_update().filter(binding_digest=digest, status=Status.PENDING).first()
+        if waiting is None:
+            return None
+        if waiting.is_overdue:
+            _expire(waiting)
+            return None
+        Review.objects.filter(pk=waiting.pk).update(holders=F("holders") + 1)
+        return waiting
+
+
+def _opened(review: Review) -> bool:
+    """Store, announce and record a new review; False when one of the same binding is pending by now."""
+    with transaction.atomic():
+        try:
+            with transaction.atomic():
+                review.save(force_insert=True)
+        except IntegrityError:
+            return False
+        announce_change(review_id=review.pk, status=review.status)
+        announce_review(review_id=review.pk)
+        body: dict[str, Json] = {
+            "reviewers": review.reviewers,
+            "kind": review.facts["kind"],
+            "risk": review.risk,
+            "decide_by": int(review.decide_by.timestamp()),
+        }
+        record("review.opened", review, body=body)
+    return True
+
+
+# --- Votes and transitions -------------------------------------------------------------------------------------------
+
+
+def _cast(review_id: UUID, ballot: Ballot) -> Review:
+    with transaction.atomic():
+        review = Review.objects.select_for_update().get(pk=review_id)
+        groups = eligible_groups(review, ballot.reviewer)  # once more, now that nothing can move
+        _must_be_open(review)
+        _must_be_first_word(review, ballot)
+        if ballot.analysed is not None and ballot.statement is not None:
+            _adopt(review, ballot.reviewer, ballot.statement, ballot.analysed)
+        _vote(review, ballot, groups)
+        ended = _end_by_votes(review, ballot.decision)
+        announce_change(review_id=review.pk, status=review.status)
+        if not ended and ballot.analysed is not None:
+            announce_review(review_id=review.pk)  # a new text waits for the others
+        _record_vote(review, ballot, groups, ended)
+    return review
+
+
+def _must_be_first_word(review: Review, ballot: Ballot) -> None:
+    """The person saw the text that is now at stake, and has not voted on it."""
+    if ballot.seen_round != review.round:
+        raise Refusal(refusal.TEXT_CHANGED, "another reviewer changed the statement; look at it again")
+    if review.votes.filter(round=review.round, reviewer=ballot.reviewer.username).exists():
+        raise Refusal(refusal.ALREADY_VOTED, "you have decided on this text already; another reviewer must too")
+
+
+def _vote(review: Review, ballot: Ballot, groups: frozenset[str]) -> None:
+    part = f"vote:{review.round}:{ballot.reviewer.username}"
+    Vote.objects.create(
+        review=review,
+        round=review.round,
+        reviewer=ballot.reviewer.username,
+        groups=sorted(groups),
+        decision=ballot.decision,
+        counts=ballot.decision != Vote.Decision.MODIFY or review.risk < MODIFIER_APPROVES_BELOW,
+        sealed_reason=seal_text(ballot.reason, review_id=review.pk, part=part),
+    )
+
+
+def _adopt(review: Review, reviewer: AbstractUser, statement: str, analysed: Reanalysis) -> None:
+    """Make the analysed text the one to be approved. Votes for the former text stay with their round."""
+    assert analysed.request is not None
+    review.round += 1
+    review.sealed_modified = seal_text(statement, review_id=review.pk, part=f"modified:{review.round}")
+    review.modified_by = reviewer.username
+    review.facts = review_facts(analysed.request, analysed.masks)
+    review.risk = analysed.request.analysis.risk_score
+    if isinstance(analysed.decision, RequireApproval):
+        # Whoever the new text needs is asked on top of whoever the old one needed.
+        before = [ReviewerGroup(**group) for group in review.reviewers]
+        merged = merge_reviewers([*before, *analysed.decision.reviewers])
+        review.reviewers = [asdict(group) for group in merged]
+        review.reviewer_groups = [group.group for group in merged]
+    review.save(
+        update_fields=["round", "sealed_modified", "modified_by", "facts", "risk", "reviewers", "reviewer_groups"]
+    )
+
+
+def _end_by_votes(review: Review, decision: str) -> bool:
+    """Deny at once, approve when every group is met; otherwise leave the review pending."""
+    if decision == Vote.Decision.DENY:
+        _must_leave(review, Status.DENIED)
+        return True
+    if still_missing(review):
+        return False
+    _must_leave(review, Status.APPROVED)
+    _leave_grant(review)
+    return True
+
+
+def _leave_grant(review: Review) -> None:
+    modified = ""
+    if review.sealed_modified is not None:
+        modified = binding_digest(with_statement(asked_binding(review), current_statement(review)))
+    Grant.objects.create(
+        review=review,
+        digest=review.binding_digest,
+        modified_digest=modified,
+        expires_at=timezone.now() + timedelta(seconds=review.execute_within_s),
+    )
+
+
+def _must_be_open(review: Review) -> None:
+    if review.status == Status.PENDING:
+        return
+    if review.status == Status.EXPIRED:
+        raise Refusal(refusal.EXPIRED, "nobody decided in time; the request has expired")
+    raise Refusal(refusal.ALREADY_DECIDED, f"this request is {review.get_status_display().lower()} already")
+
+
+def _must_leave(review: Review, status: Review.Status) -> None:
+    if not _leave_pending(review, status):
+        raise Refusal(refusal.EXPIRED, "nobody decided in time; the request has expired")
+
+
+def _leave_pending(review: Review, status: Review.Status) -> bool:
+    """The only way out of `pending`. False when the review left by another door, or its time says otherwise."""
+    pending = Review.objects.filter(pk=review.pk, status=Status.PENDING)
+    if status == Status.EXPIRED:
+        pending = pending.filter(decide_by__lte=ClockTimestamp())
+    elif status != Status.WITHDRAWN:
+        pending = pending.filter(decide_by__gt=ClockTimestamp())
+    if pending.update(status=status, decided_at=ClockTimestamp()) != 1:
+        return False
+    review.refresh_from_db(fields=["status", "decided_at"])
+    announce_change(review_id=review.pk, status=status.value)
+    return True
+
+
+def _expire(review: Review) -> bool:
+    if not _leave_pending(review, Status.EXPIRED):
+        return False
+    record("review.expired", review)
+    return True
+
+
+def _expire_if_due(review_id: UUID) -> bool:
+    with transaction.atomic():
+        review = Review.objects.select_for_update().filter(pk=review_id, status=Status.PENDING).first()
+        return review is not None and review.is_overdue and _expire(review)
+
+
+def _record_vote(review: Review, ballot: Ballot, groups: frozenset[str], ended: bool) -> None:
+    sensitive: dict[str, Json] = {"justification": ballot.reason}
+    if ballot.statement is not None:
+        sensitive["statement"] = ballot.statement
+    body: dict[str, Json] = {
+        "decision": ballot.decision,
+        "reviewer": ballot.reviewer.username,
+        "groups": sorted(groups),
+        "round": review.round,
+        "outcome": review.status,
+        "final": ended,
+        "risk": review.risk,
+    }
+    record("review.decided", review, sensitive=sensitive, body=body)
+
+
+def _new_review(request: AccessRequest, binding: Binding, decision: RequireApproval, **known: Any) -> Review:
+    """An unsaved review; `known` are the columns the caller has at hand."""
+    now = timezone.now()
+    principal = request.principal
+    groups = merge_reviewers(decision.reviewers)
+    review = Review(
+        **known,
+        subject=principal.subject,
+        issuer=principal.issuer,
+        actor=principal.actor,
+        owner=principal.owner,
+        principal=_kept_principal(principal),
+        connection=request.resource.connection,
+        connection_kind=request.resource.kind,
+        rule=decision.rule,
+        reason=decision.reason,
+        risk=request.analysis.risk_score,
+        rules_digest=binding.rules,
+        reviewers=[asdict(group) for group in groups],
+        reviewer_groups=[group.group for group in groups],
+        opened_at=now,
+        decide_by=now + timedelta(seconds=decision.decide_within_s),
+        execute_within_s=decision.execute_within_s,
+    )
+    review.sealed_binding = seal_binding(binding, review.pk)
+    return review
+
+
+def _kept_principal(principal: Principal) -> dict[str, Any]:
+    return {"kind": principal.kind, "groups": sorted(principal.groups), "auth_method": principal.auth_method}
+
+
+def _checked_reason(reason: str) -> str:
+    words = reason.strip()
+    if not words:
+        raise Refusal(refusal.REASON_MISSING, "a decision needs a reason")
+    return words[:MAX_REASON_CHARS]

@@ -1,0 +1,86 @@
+"""Who may decide on, and who may read, a review; always asked of the database at this moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractUser
+from django.db.models import Q, QuerySet
+
+from approvals.domain import refusal
+from approvals.domain.refusal import Refusal
+from approvals.models import Review
+
+AUDITORS = "auditors"
+
+
+def eligible_groups(review: Review, user: AbstractUser) -> frozenset[str]:
+    """Return the review's groups that `user` decides for. Raises Refusal for everyone who may not decide."""
+    fresh = _fresh(user)
+    if fresh is None:
+        raise Refusal(refusal.REVIEWER_DISABLED, "this account is disabled, expected an active reviewer")
+    if _is_requester(review, fresh):
+        reason = "the requester, and the human behind an agent, never decide on their own request"
+        raise Refusal(refusal.SELF_APPROVAL, reason)
+    groups = groups_of(fresh) & frozenset(review.reviewer_groups)
+    if not groups:
+        wanted = ", ".join(review.reviewer_groups)
+        raise Refusal(refusal.NOT_REVIEWER, f"you are not a reviewer of this request, expected a member of {wanted}")
+    return groups
+
+
+def may_read(review: Review, user: AbstractUser) -> bool:
+    """Whether `user` may see the statement: its reviewers (the requester's humans among them too) and auditors."""
+    fresh = _fresh(user)
+    return fresh is not None and (_sees_all(fresh) or bool(groups_of(fresh) & frozenset(review.reviewer_groups)))
+
+
+def readable_reviews(user: AbstractUser) -> QuerySet[Review]:
+    """Return the reviews `may_read` would be true of."""
+    fresh = _fresh(user)
+    if fresh is None:
+        return Review.objects.none()
+    if _sees_all(fresh):
+        return Review.objects.all()
+    return Review.objects.filter(reviewer_groups__overlap=sorted(groups_of(fresh)))
+
+
+def people_in(groups: Iterable[str]) -> QuerySet[AbstractUser]:
+    """Active members of any of the groups."""
+    return _users().filter(is_active=True, groups__name__in=list(groups)).distinct()
+
+
+def active_groups(usernames: Iterable[str]) -> dict[str, frozenset[str]]:
+    """Return each active user's groups of this moment; who was disabled since is absent."""
+    people = _users().filter(is_active=True, username__in=list(usernames)).prefetch_related("groups")
+    return {person.username: frozenset(group.name for group in person.groups.all()) for person in people}
+
+
+def groups_of(user: AbstractUser) -> frozenset[str]:
+    return frozenset(user.groups.values_list("name", flat=True))
+
+
+def is_disabled(names: Iterable[str | None]) -> bool:
+    """Whether any of the names is the account of a person who was disabled."""
+    known = [name for name in names if name]
+    return _users().filter(Q(username__in=known) | Q(email__in=known), is_active=False).exists()
+
+
+def _is_requester(review: Review, user: AbstractUser) -> bool:
+    # An issuer may name a person by user name, mail address or key; matching too much only refuses a vote.
+    names = {user.username, user.email, str(user.pk)} - {""}
+    return bool({name.casefold() for name in names} & {name.casefold() for name in review.humans})
+
+
+def _sees_all(user: AbstractUser) -> bool:
+    return user.is_superuser or AUDITORS in groups_of(user) or user.has_perm("approvals.view_review")
+
+
+def _fresh(user: AbstractUser) -> AbstractUser | None:
+    return _users().filter(pk=user.pk, is_active=True).first() if user.pk else None
+
+
+def _users() -> QuerySet[AbstractUser]:
+    users: QuerySet[AbstractUser] = get_user_model()._default_manager.all()
+    return users
