@@ -46,13 +46,13 @@ def mask_rows(
     rows = 0
     while at < end and data[at] == DATA_ROW:
         stop = at + 1 + _UINT32(data, at + 1)[0]
-        out.append(_mask_row(data, at, stop, width, masks, counts))
+        out.append(_mask_row(data, at, stop, width=width, masks=masks, counts=counts))
         at = stop
         rows += 1
     return at, rows, b"".join(out)
 
 
-def _mask_row(data: bytes, at: int, stop: int, width: int, masks: Sequence[ColumnMask], counts: list[int]) -> bytes:
+def _mask_row(data: bytes, at: int, stop: int, *, width: int, masks: Sequence[ColumnMask], counts: list[int]) -> bytes:
     if stop - at < 7 or _ROW_HEAD(data, at + 1)[1] != width:
         raise ProtocolViolation("a row does not have the columns that were described")
     parts: list[bytes] = []

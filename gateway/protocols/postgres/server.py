@@ -99,23 +99,17 @@ def error(
     *, sqlstate: str, message: str, detail: str = "", hint: str = "", position: int = 0, severity: str = "ERROR"
 ) -> bytes:
     """Return an ErrorResponse of ours."""
-    return encode_error(_fields(severity, sqlstate, message, detail, hint, position))
+    fields = _fields(severity=severity, sqlstate=sqlstate, message=message, detail=detail, hint=hint)
+    return encode_error({**fields, "P": str(position) if position else ""})
 
 
 def notice(*, message: str, detail: str = "", hint: str = "", sqlstate: str = "00000") -> bytes:
-    return encode_error(_fields("NOTICE", sqlstate, message, detail, hint, 0), notice=True)
+    fields = _fields(severity="NOTICE", sqlstate=sqlstate, message=message, detail=detail, hint=hint)
+    return encode_error(fields, notice=True)
 
 
-def _fields(severity: str, sqlstate: str, message: str, detail: str, hint: str, position: int) -> dict[str, str]:
-    return {
-        "S": severity,
-        "V": severity,
-        "C": sqlstate,
-        "M": message,
-        "D": detail,
-        "H": hint,
-        "P": str(position) if position else "",
-    }
+def _fields(*, severity: str, sqlstate: str, message: str, detail: str, hint: str) -> dict[str, str]:
+    return {"S": severity, "V": severity, "C": sqlstate, "M": message, "D": detail, "H": hint}
 
 
 def encode_parameter_status(name: str, value: str) -> bytes:

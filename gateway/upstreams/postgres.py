@@ -1,0 +1,350 @@
+"""The connection to a PostgreSQL server: TLS, authentication, and then raw runs of whole frames in both directions.
+
+    connect() → [SSLRequest → TLS] → StartupMessage → SASL/md5/cleartext → ParameterStatus* → BackendKeyData → Ready
+
+After the handshake the connection is a pipe: `receive` is called synchronously with runs of whole frames, `write` sends
+at once. What the frames mean is the relay's business (`gateway.upstreams.postgres_relay`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+import logging
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from gateway.domain.snapshot import ConnectionSpec
+from gateway.protocols.postgres import server
+from gateway.protocols.postgres.client import TERMINATE_FRAME
+from gateway.protocols.postgres.frames import (
+    MAX_UPSTREAM_MESSAGE,
+    FrameBuffer,
+    ProtocolViolation,
+    frame,
+    split_frames,
+)
+from gateway.protocols.postgres.scram import MECHANISM, ScramClient, ScramFailed
+from gateway.protocols.postgres.startup import encode_cancel, encode_ssl_request, encode_startup
+from gateway.upstreams.registry import UpstreamFailed
+
+logger = logging.getLogger(__name__)
+
+UpstreamCredential = Callable[[ConnectionSpec], Awaitable[Mapping[str, str]]]
+
+# Address, TLS and authentication together; libpq users set connect_timeout to about this.
+CONNECT_TIMEOUT_S = 15.0
+# Frames a server may send before it is ready: about fifteen ParameterStatus plus notices.
+MAX_HANDSHAKE_FRAMES = 200
+# Handshake messages are small; a server that sends more is not PostgreSQL.
+MAX_HANDSHAKE_BYTES = 1 << 20
+CANCEL_TIMEOUT_S = 10.0
+
+# Set on every session, so that a statement means what the analysis read.
+FORCED_SETTINGS = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One authenticated session. `parameters` is what the server reported; `key` cancels, and never leaves here."""
+
+    def __init__(self) -> None:
+        self.parameters: dict[str, str] = {}
+        self.key: tuple[int, bytes] = (0, b"")
+        self.tls = ""
+        self.closed = False
+        self.receive: Callable[[bytes], None] | None = None
+        self.lost: Callable[[], None] | None = None
+        self.writable: Callable[[bool], None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._buffer = FrameBuffer(MAX_UPSTREAM_MESSAGE)
+        self._early: deque[tuple[int, bytes]] = deque()
+        self._raw: asyncio.Future[bytes] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._early_bytes = 0
+        self.address: tuple[str, int] = ("", 0)
+        self.spec: ConnectionSpec | None = None
+
+    # --- asyncio.Protocol ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self._raw is not None and not self._raw.done():
+            self._raw.set_result(data)
+            return
+        try:
+            frames = self._buffer.feed(data)
+            if not frames:
+                return
+            if self.receive is not None:
+                self.receive(frames)
+            else:
+                self._keep_early(frames)
+        except ProtocolViolation as violation:
+            logger.warning("upstream broke the protocol: %s", violation)
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self._wake()
+        if self._raw is not None and not self._raw.done():
+            self._raw.set_exception(ConnectionResetError("the upstream closed the connection"))
+        if self.lost is not None:
+            self.lost()
+
+    def pause_writing(self) -> None:
+        if self.writable is not None:
+            self.writable(False)
+
+    def resume_writing(self) -> None:
+        if self.writable is not None:
+            self.writable(True)
+
+    # --- Used by the session ------------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.write(data)
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Say goodbye and close once everything written is sent."""
+        if self._transport is not None and not self.closed:
+            self._transport.write(TERMINATE_FRAME)
+            self._transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def cancel(self) -> None:
+        """Ask the server to cancel the statement that runs now; returns when the server has taken the request.
+
+        Nothing new may be sent on this session until it returns, or the cancel could hit the next statement.
+        """
+        process_id, secret = self.key
+        if not secret or self.spec is None:
+            return
+        courier = _Courier()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CANCEL_TIMEOUT_S):
+                await loop.create_connection(lambda: courier, *self.address)
+                if self.spec.tls != "disable":
+                    await courier.start_tls(self.spec)
+                courier.write(encode_cancel(process_id, secret))
+                await courier.done.wait()
+        except (OSError, TimeoutError, UpstreamFailed) as error:
+            logger.warning("cancel request not delivered: error=%s", type(error).__name__)
+        finally:
+            courier.abort()
+
+    # --- Handshake ----------------------------------------------------------------------------------------------------
+
+    async def read_byte(self) -> bytes:
+        """The one untyped byte that answers an SSLRequest. More than one would be plaintext injected before TLS."""
+        self._raw = asyncio.get_running_loop().create_future()
+        data = await self._raw
+        self._raw = None
+        if len(data) != 1:
+            raise UpstreamFailed("the upstream sent data before TLS was established")
+        return data
+
+    async def upgrade(self, context: ssl.SSLContext, server_name: str) -> None:
+        assert self._transport is not None
+        loop = asyncio.get_running_loop()
+        self._transport = await loop.start_tls(self._transport, self, context, server_hostname=server_name)
+        assert self._transport is not None
+        secured = self._transport.get_extra_info("ssl_object")
+        self.tls = f"{secured.version()} {secured.cipher()[0]}"
+
+    async def next_frame(self) -> tuple[int, bytes]:
+        while not self._early:
+            if self.closed:
+                raise UpstreamFailed("the upstream closed the connection during the handshake")
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._early.popleft()
+
+    def _keep_early(self, frames: bytes) -> None:
+        self._early_bytes += len(frames)
+        if self._early_bytes > MAX_HANDSHAKE_BYTES:
+            raise ProtocolViolation("an endless handshake")
+        self._early.extend(split_frames(frames))
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Courier(UpstreamConnection):
+    """A short connection that carries one CancelRequest; the server closes it when the request is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = asyncio.Event()
+        self.lost = self.done.set
+
+    async def start_tls(self, spec: ConnectionSpec) -> None:
+        await _start_tls(self, spec)
+
+
+@dataclass(slots=True)
+class _Login:
+    """The authentication exchange of one connection (message flow, "Start-up")."""
+
+    connection: UpstreamConnection
+    user: str
+    password: str = field(repr=False)
+    scram: ScramClient | None = None
+    proven: bool = False
+
+    def answer(self, body: bytes) -> bytes:
+        """Return what answers an Authentication request; empty when nothing does."""
+        code = int.from_bytes(body[:4], "big")
+        rest = body[4:]
+        match code:
+            case 0:
+                if self.scram is not None and not self.proven:
+                    raise UpstreamFailed("the upstream skipped its own proof of identity")
+                return b""
+            case 3:
+                self._only_inside_tls("a cleartext password")
+                return frame(b"p", self.password.encode() + b"\0")
+            case 5:
+                self._only_inside_tls("an md5 password")
+                return frame(b"p", _md5(self.user, self.password, rest[:4]) + b"\0")
+            case 10:
+                return self._begin_scram(rest)
+            case 11 if self.scram is not None:
+                return frame(b"p", self.scram.final(rest))
+            case 12 if self.scram is not None:
+                self.scram.verify(rest)
+                self.proven = True
+                return b""
+        raise UpstreamFailed(f"the upstream asked for authentication method {code}, which is not supported")
+
+    def _begin_scram(self, mechanisms: bytes) -> bytes:
+        if MECHANISM.encode() not in mechanisms.split(b"\0"):
+            raise UpstreamFailed("the upstream offers no SASL mechanism this gateway knows")
+        self.scram = ScramClient(self.password)
+        first = self.scram.first()
+        return frame(b"p", MECHANISM.encode() + b"\0" + len(first).to_bytes(4, "big") + first)
+
+    def _only_inside_tls(self, what: str) -> None:
+        # Both let whoever listens, or whoever poses as the server, learn what is needed to log in.
+        if not self.connection.tls:
+            raise UpstreamFailed(f"the upstream asked for {what} outside TLS")
+
+
+async def connect(
+    spec: ConnectionSpec, credential: Mapping[str, str], *, settings: Mapping[str, str] | None = None
+) -> UpstreamConnection:
+    """Open, secure and authenticate a session; raises UpstreamFailed with a message free of secrets and values."""
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            return await _connect(spec, credential, settings or {})
+    except TimeoutError:
+        raise UpstreamFailed("the upstream did not answer in time", sqlstate="08001") from None
+    except (OSError, ScramFailed, ProtocolViolation) as error:
+        logger.warning("upstream unavailable: connection=%s error=%s", spec.name, type(error).__name__)
+        raise UpstreamFailed("the upstream cannot be reached or did not prove itself", sqlstate="08001") from None
+
+
+async def _connect(
+    spec: ConnectionSpec, credential: Mapping[str, str], settings: Mapping[str, str]
+) -> UpstreamConnection:
+    connection = UpstreamConnection()
+    connection.spec, connection.address = spec, (spec.host, spec.port or 5432)
+    loop = asyncio.get_running_loop()
+    await loop.create_connection(lambda: connection, *connection.address)
+    try:
+        if spec.tls != "disable":
+            await _start_tls(connection, spec)
+        elif not is_loopback(spec.host):
+            raise UpstreamFailed("a plaintext upstream is only allowed on loopback")
+        await _log_in(connection, spec, credential, settings)
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
+
+
+async def _start_tls(connection: UpstreamConnection, spec: ConnectionSpec) -> None:
+    connection.write(encode_ssl_request())
+    if await connection.read_byte() != b"S":
+        raise UpstreamFailed("the upstream does not offer TLS", sqlstate="08001")
+    await connection.upgrade(tls_context(spec), spec.host)
+
+
+def tls_context(spec: ConnectionSpec) -> ssl.SSLContext:
+    """`verify-full` checks chain and host name (against `settings.ca_file` when given); `require` only encrypts."""
+    context = ssl.create_default_context(cafile=spec.settings.get("ca_file") or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if spec.tls == "require":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def _log_in(
+    connection: UpstreamConnection, spec: ConnectionSpec, credential: Mapping[str, str], settings: Mapping[str, str]
+) -> None:
+    user = credential.get("username") or spec.username
+    opening = {"user": user, "database": spec.database, **settings, **FORCED_SETTINGS}
+    connection.write(encode_startup(opening))
+    login = _Login(connection, user, credential.get("password", ""))
+    authenticated = False
+    for _ in range(MAX_HANDSHAKE_FRAMES):
+        kind, body = await connection.next_frame()
+        if kind == server.AUTHENTICATION and not authenticated:
+            reply = login.answer(body)
+            if reply:
+                connection.write(reply)
+            authenticated = body[:4] == b"\0\0\0\0"
+        elif kind == server.ERROR:
+            raise _refused(spec, body)
+        elif kind == server.PARAMETER_STATUS:
+            name, value = server.decode_parameter_status(body)
+            connection.parameters[name] = value
+        elif kind == server.KEY_DATA:
+            connection.key = server.decode_key_data(body)
+        elif kind == server.READY and authenticated:
+            return
+        elif kind != server.NOTICE:
+            raise ProtocolViolation("a message that does not belong into a handshake")
+    raise ProtocolViolation("an endless handshake")
+
+
+def _refused(spec: ConnectionSpec, body: bytes) -> UpstreamFailed:
+    sqlstate = server.decode_error(body).get("C", "08006")
+    logger.warning("upstream refused the session: connection=%s sqlstate=%s", spec.name, sqlstate)
+    return UpstreamFailed(f"the upstream refused the session ({sqlstate})", sqlstate=sqlstate)
+
+
+def _md5(user: str, password: str, salt: bytes) -> bytes:
+    """PostgreSQL's md5 method; weak, which is why it never runs outside TLS."""
+    inner = hashlib.md5((password + user).encode(), usedforsecurity=False).hexdigest()
+    return b"md5" + hashlib.md5(inner.encode() + salt, usedforsecurity=False).hexdigest().encode()
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
