@@ -1,0 +1,121 @@
+"""What an attack is, how it is played on a connection, and what counts as a leak.
+
+Every attack is played twice. Directly on the upstream it must betray a canary (the control: without it the test could
+pass because the statement is broken). Through the gateway no byte may betray one, whatever the outcome: denied, held
+(then cancelled by us, so nobody approves) or answered with masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tests.bypass.canary import found
+from tests.bypass.wire import Answer, ConnectionLost, Target, Wire
+
+
+class Mode(StrEnum):
+    SIMPLE = "simple"
+    EXTENDED_TEXT = "extended-text"
+    EXTENDED_BINARY = "extended-binary"
+
+
+ALL = tuple(Mode)
+SIMPLE_ONLY = (Mode.SIMPLE,)
+EXTENDED = (Mode.EXTENDED_TEXT, Mode.EXTENDED_BINARY)
+
+Step = str | Callable[[Wire, Mode], Answer]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Steps run in order on one connection; a refused step does not stop an attacker from sending the next.
+
+    `leaks` are needles beyond the canaries (a part of a value, a number computed from it). `transaction` false plays
+    the control outside a transaction that is rolled back, for what only happens at commit. `options` go into the
+    startup packet.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    leaks: tuple[str, ...] = ()
+    modes: tuple[Mode, ...] = ALL
+    transaction: bool = True
+    options: tuple[tuple[str, str], ...] = ()
+    copy_in: bytes = b""
+
+
+def attack(name: str, *steps: Step, **options: object) -> Attack:
+    return Attack(name, steps, **options)  # type: ignore[arg-type]
+
+
+def cases(attacks: list[Attack]) -> list[tuple[Attack, Mode]]:
+    """Every attack in every mode it is meant for, named for the test report by `case_id`."""
+    names = [each.name for each in attacks]
+    assert len(names) == len(set(names)), f"attack named twice: {sorted(n for n in names if names.count(n) > 1)}"
+    return [(each, mode) for each in attacks for mode in each.modes]
+
+
+def case_id(value: object) -> str:
+    return value.name if isinstance(value, Attack) else str(value)
+
+
+@dataclass(frozen=True)
+class Arena:
+    """The same database three ways: as the gateway's own upstream user, as its owner, and through the gateway."""
+
+    direct: Target
+    owner: Target
+    gateway: Target
+
+
+def play(target: Target, each: Attack, mode: Mode, *, rehearsal: bool) -> Answer:
+    """Run the steps; `rehearsal` (the direct control) undoes what they did."""
+    wrap = rehearsal and each.transaction
+    try:
+        wire = Wire(_with_options(target, each.options))
+    except ConnectionLost as lost:
+        return Answer(received=str(lost).encode(), errors=[{"C": "08004", "M": str(lost)}], lost=True)
+    with wire:
+        wire.copy_in = each.copy_in
+        answer = wire.greeting
+        if wrap:
+            wire.simple("BEGIN")
+        for step in each.steps:
+            answer = answer + send(wire, step, mode)
+            if answer.lost:
+                break
+        if wrap and not answer.lost:
+            wire.simple("ROLLBACK")
+        return answer
+
+
+def send(wire: Wire, step: Step, mode: Mode) -> Answer:
+    if callable(step):
+        return step(wire, mode)
+    if mode is Mode.SIMPLE:
+        return wire.simple(step)
+    return wire.extended(step, binary=mode is Mode.EXTENDED_BINARY)
+
+
+def assert_contained(arena: Arena, each: Attack, mode: Mode) -> Answer:
+    """The control leaks; the gateway does not."""
+    control = play(arena.direct, each, mode, rehearsal=True)
+    assert found(control.received, each.leaks), f"the control leaks nothing, so it proves nothing: {control.errors}"
+
+    answer = play(arena.gateway, each, mode, rehearsal=False)
+
+    assert found(answer.received, each.leaks) == [], describe(answer)
+    assert answer.received, "the gateway said nothing at all, expected a row, a denial or a notice"
+    return answer
+
+
+def describe(answer: Answer) -> str:
+    return f"tags={answer.tags} errors={answer.errors} rows={answer.rows[:2]} notices={answer.notices[:2]}"
+
+
+def _with_options(target: Target, options: tuple[tuple[str, str], ...]) -> Target:
+    if not options:
+        return target
+    return Target(target.host, target.port, target.database, target.user, target.password, target.tls, options)

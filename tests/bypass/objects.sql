@@ -1,0 +1,114 @@
+-- What an attacker might find in a grown database: views, functions, triggers, rules and copies that hide an
+-- identifier behind an innocent name. Planted by the owner, directly, before the attacks; names all begin with attack_.
+
+DROP SCHEMA IF EXISTS attack_shadow CASCADE;
+DROP TABLE IF EXISTS attack_identifiers, attack_sink, attack_ruled, attack_echo, attack_default, attack_parted CASCADE;
+DROP VIEW IF EXISTS attack_view, attack_view_row, attack_swap CASCADE;
+DROP MATERIALIZED VIEW IF EXISTS attack_matview;
+DROP SEQUENCE IF EXISTS attack_sequence;
+DROP AGGREGATE IF EXISTS attack_glue(text);
+DROP OPERATOR IF EXISTS ~@~ (NONE, integer);
+DROP DOMAIN IF EXISTS attack_domain;
+DROP ROUTINE IF EXISTS attack_lookup, attack_rows, attack_dynamic, attack_shout, attack_fail, attack_constant,
+    attack_set, attack_append, attack_fill, attack_cry, attack_procedure, attack_is_valid, attack_polymorphic;
+
+DELETE FROM claims WHERE patient_id IN (900001, 900002);
+DELETE FROM clinical_notes WHERE patient_id IN (900001, 900002);
+DELETE FROM encounters WHERE patient_id IN (900001, 900002);
+DELETE FROM patients WHERE id IN (900001, 900002);
+
+INSERT INTO patients (id, mrn, first_name, last_name, ssn, dob, sex, email, phone, address, city, state, zip,
+                      registered_at)
+VALUES (900001, 'MRN-77418093', 'Zyphorae', 'Quixandrel', '536-71-9284', '1947-03-29', 'F',
+        'zyphorae.quix@canary-post.example', '(707) 555-8193', '7741 Xanthorrhoea Spur', 'Petaluma', 'CA', '94931',
+        '2024-02-03 04:05:06+00'),
+       (900002, 'MRN-10000002', 'Decoya', 'Plainfield', '219-04-1177', '1980-06-15', 'M', 'decoya@post.example',
+        '(212) 555-0111', '1 Decoy Lane', 'Austin', 'TX', '78701', '2024-02-03 04:05:07+00');
+INSERT INTO encounters (id, patient_id, kind, department, provider_npi, admitted_at, status)
+VALUES (900001, 900001, 'office', 'Attack Department', '1234567893', '2024-03-04 05:06:07+00', 'open');
+INSERT INTO clinical_notes (id, encounter_id, patient_id, kind, author, written_at, note)
+VALUES (900001, 900001, 900001, 'progress', 'A. Author', '2024-03-04 05:06:08+00',
+        'Patient states her number is 541-82-6637, phone (707) 555-8193, mail zyphorae.quix@canary-post.example.');
+INSERT INTO claims (id, patient_id, encounter_id, payer, member_id, claim_number, amount, submitted_on)
+VALUES (900001, 900001, 900001, 'Medicare', '4XK9QT7RM31', 'CLM-8830417265', 120.50, '2024-03-05');
+
+CREATE TABLE attack_identifiers (
+    id           integer PRIMARY KEY,
+    national_id  integer,
+    account      bigint,
+    score        numeric,
+    balance      double precision,
+    admitted     date,
+    seen         timestamptz,
+    device       uuid,
+    origin       inet,
+    payload      jsonb,
+    tags         text[],
+    photo        bytea,
+    code         char(8)
+);
+INSERT INTO attack_identifiers
+VALUES (1, 1836311903, 7540113804746346429, 83177254.9318, 61803.39887498949, '1951-11-23',
+        '2021-07-19 04:41:53.271828+00', 'c0ffee51-7a2b-4d19-9b3e-5d41ca11ab1e', '203.113.77.41',
+        '{"name": "Vexilloryx"}', ARRAY['Brontolimax', 'x'], 'Cryptozenith', 'KZWX7QJV'),
+       (2, 11, 12, 13.5, 14.5, '1990-01-02', '2020-01-02 03:04:05+00', '00000000-0000-4000-8000-000000000002',
+        '10.0.0.2', '{"name": "plain"}', ARRAY['plain'], 'plain', 'plain');
+ANALYZE attack_identifiers;
+
+CREATE VIEW attack_view AS SELECT id, ssn AS code, upper(last_name) AS label FROM patients;
+CREATE VIEW attack_view_deep AS SELECT v.id, v.code AS c FROM attack_view v;
+CREATE VIEW attack_view_row AS SELECT id, to_jsonb(p) AS doc FROM patients p;
+CREATE VIEW attack_swap AS SELECT id, sex::text AS v FROM patients;
+CREATE MATERIALIZED VIEW attack_matview AS SELECT id, ssn AS code FROM patients WHERE id = 900001;
+
+CREATE FUNCTION attack_lookup(integer) RETURNS text LANGUAGE sql STABLE
+    AS 'SELECT ssn FROM patients WHERE id = $1';
+CREATE FUNCTION attack_rows() RETURNS SETOF patients LANGUAGE sql STABLE
+    AS 'SELECT * FROM patients WHERE id = 900001';
+CREATE FUNCTION attack_polymorphic(anyelement) RETURNS text LANGUAGE sql STABLE AS 'SELECT $1::text';
+CREATE FUNCTION attack_dynamic(query text) RETURNS text LANGUAGE plpgsql
+    AS 'DECLARE r text; BEGIN EXECUTE query INTO r; RETURN r; END';
+CREATE FUNCTION attack_shout(wanted integer) RETURNS integer LANGUAGE plpgsql
+    AS 'BEGIN RAISE NOTICE ''seen %'', (SELECT ssn FROM patients WHERE id = wanted); RETURN 1; END';
+CREATE FUNCTION attack_fail(wanted integer) RETURNS integer LANGUAGE plpgsql
+    AS 'BEGIN RAISE EXCEPTION ''failed on %'', (SELECT ssn FROM patients WHERE id = wanted)
+        USING DETAIL = (SELECT last_name FROM patients WHERE id = wanted),
+              HINT = (SELECT mrn FROM patients WHERE id = wanted); END';
+CREATE FUNCTION attack_constant(integer) RETURNS text LANGUAGE sql IMMUTABLE
+    AS 'SELECT ssn FROM patients WHERE id = $1';
+CREATE FUNCTION attack_set(integer) RETURNS integer LANGUAGE plpgsql
+    AS 'BEGIN PERFORM set_config(''attack.secret'', (SELECT ssn FROM patients WHERE id = $1), false); RETURN 1; END';
+CREATE FUNCTION attack_append(state text, next text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT state || next';
+CREATE AGGREGATE attack_glue(text) (SFUNC = attack_append, STYPE = text, INITCOND = '');
+CREATE OPERATOR ~@~ (FUNCTION = attack_lookup, RIGHTARG = integer);
+CREATE PROCEDURE attack_procedure(INOUT answer text) LANGUAGE sql AS 'SELECT ssn FROM patients WHERE id = 900001';
+CREATE FUNCTION attack_is_valid(text) RETURNS boolean LANGUAGE plpgsql
+    AS 'BEGIN RAISE NOTICE ''checked %'', (SELECT ssn FROM patients WHERE id = 900001); RETURN true; END';
+CREATE DOMAIN attack_domain AS text CHECK (attack_is_valid(VALUE));
+
+CREATE SEQUENCE attack_sequence;
+CREATE TABLE attack_sink (id integer, note text);
+CREATE FUNCTION attack_fill() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN NEW.note := (SELECT ssn FROM patients WHERE id = NEW.id); RETURN NEW; END';
+CREATE TRIGGER attack_fill BEFORE INSERT ON attack_sink FOR EACH ROW EXECUTE FUNCTION attack_fill();
+CREATE TABLE attack_echo (id integer, note text);
+CREATE FUNCTION attack_cry() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN RAISE NOTICE ''stored %'', (SELECT ssn FROM patients WHERE id = NEW.id); RETURN NEW; END';
+CREATE TRIGGER attack_cry BEFORE INSERT ON attack_echo FOR EACH ROW EXECUTE FUNCTION attack_cry();
+CREATE TABLE attack_ruled (id integer);
+CREATE RULE attack_ruled AS ON INSERT TO attack_ruled DO INSTEAD SELECT ssn FROM patients WHERE id = NEW.id;
+CREATE TABLE attack_default (id integer, note text DEFAULT attack_lookup(900001));
+CREATE TABLE attack_parted (id integer, secret text) PARTITION BY RANGE (id);
+CREATE TABLE attack_part PARTITION OF attack_parted FOR VALUES FROM (0) TO (10);
+INSERT INTO attack_parted VALUES (1, '536-71-9284');
+
+CREATE SCHEMA attack_shadow;
+CREATE VIEW attack_shadow.encounters AS SELECT id, ssn AS kind FROM public.patients;
+CREATE FUNCTION attack_shadow.lower(text) RETURNS text LANGUAGE sql STABLE
+    AS 'SELECT ssn FROM public.patients WHERE id = 900001';
+
+GRANT USAGE ON SCHEMA attack_shadow TO PUBLIC;
+GRANT SELECT ON ALL TABLES IN SCHEMA attack_shadow TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE ON attack_identifiers, attack_sink, attack_echo, attack_ruled, attack_default,
+    attack_parted, attack_part, attack_view, attack_view_deep, attack_view_row, attack_swap, attack_matview TO PUBLIC;
+GRANT ALL ON SEQUENCE attack_sequence TO PUBLIC;
