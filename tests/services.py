@@ -11,6 +11,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from hoopweb.embedded.account import remove_server_directory, server_account
@@ -19,12 +21,12 @@ from hoopweb.embedded.ports import remembered_port
 from hoopweb.embedded.postgres import (
     CLINIC_APP,
     CLINIC_OWNER,
+    accepts_login,
     prepare_postgres,
     provision_clinic,
     provision_control,
-    wait_for_postgres,
 )
-from hoopweb.embedded.redis import prepare_redis, wait_for_redis
+from hoopweb.embedded.redis import answers, prepare_redis
 from hoopweb.embedded.secrets import ensure_secrets
 
 SUPERUSER_DSN = "HOOPWEB_TEST_SUPERUSER_DSN"
@@ -60,7 +62,7 @@ def _start_postgres(home: Path, started: list[tuple[Command, subprocess.Popen[by
         home=home, port=remembered_port(home, "postgres"), account=server_account(), settings=_FAST
     )
     started.append(_start(server.command()))
-    wait_for_postgres(server)
+    _wait_until(lambda: accepts_login(server))
     provision_control(server)
     provision_clinic(server)
     os.environ[SUPERUSER_DSN] = server.dsn()
@@ -73,12 +75,19 @@ def _start_postgres(home: Path, started: list[tuple[Command, subprocess.Popen[by
 def _start_redis(home: Path, started: list[tuple[Command, subprocess.Popen[bytes]]]) -> None:
     server = prepare_redis(home=home, port=remembered_port(home, "redis"), account=server_account())
     started.append(_start(server.command()))
-    wait_for_redis(server.url)
+    _wait_until(lambda: answers(server.url))
 
 
 def _start(command: Command) -> tuple[Command, subprocess.Popen[bytes]]:
     options = command.start_options() | {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     return command, subprocess.Popen(command.argv, **options)
+
+
+def _wait_until(check: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not check():
+        assert time.monotonic() < deadline, f"a service did not answer within {timeout_s:.0f} s"
+        time.sleep(0.05)
 
 
 def _stop(owner: int, home: Path, started: list[tuple[Command, subprocess.Popen[bytes]]]) -> None:

@@ -10,14 +10,12 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from hoopweb.embedded.account import Account, reachable_copy, server_directory
 from hoopweb.embedded.command import Command
@@ -80,18 +78,13 @@ def prepare_postgres(*, home: Path, port: int, account: Account, settings: dict[
     )
 
 
-def wait_for_postgres(server: Server, *, timeout_s: float = 60.0) -> None:
-    """Return when the superuser can log in; raise when that does not happen in time."""
-    deadline = time.monotonic() + timeout_s
-    while True:
-        try:
-            psycopg.connect(server.dsn(), connect_timeout=5).close()
-        except psycopg.OperationalError:
-            if time.monotonic() > deadline:
-                raise StackProblem(f"PostgreSQL did not accept a login within {timeout_s:.0f} s") from None
-            time.sleep(0.1)
-        else:
-            return
+def accepts_login(server: Server) -> bool:
+    """Whether the superuser can log in at this moment."""
+    try:
+        psycopg.connect(server.dsn(), connect_timeout=5).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def provision_control(server: Server) -> str:
@@ -107,6 +100,8 @@ def provision_control(server: Server) -> str:
 def provision_clinic(server: Server, *, database: str = CLINIC) -> None:
     """Create the clinical database with its owner and the gateway's role, which owns nothing and may create no role.
 
+    Their URLs are published as secrets `clinic_owner_url` and `clinic_app_url`.
+
     TEMP on the database is needed by the second witness, which makes a function in `pg_temp` and rolls it back.
     """
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
@@ -118,17 +113,15 @@ def provision_clinic(server: Server, *, database: str = CLINIC) -> None:
                 sql.Identifier(database), sql.Identifier(CLINIC_APP)
             )
         )
-    with psycopg.connect(server.dsn(user=CLINIC_OWNER, database=database), autocommit=True) as connection:
+    owner_url = server.dsn(user=CLINIC_OWNER, database=database)
+    write_secret(server.home, "clinic_owner_url", owner_url)
+    write_secret(server.home, "clinic_app_url", server.dsn(user=CLINIC_APP, database=database))
+    with psycopg.connect(owner_url, autocommit=True) as connection:
         connection.execute(
             sql.SQL(
                 "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {}"
             ).format(sql.Identifier(CLINIC_APP))
         )
-
-
-def conninfo(url: str, **changes: str) -> str:
-    """`url` as a libpq conninfo string with some parts replaced."""
-    return make_conninfo(url, **changes)
 
 
 def postgres_binaries() -> Path:

