@@ -1,0 +1,224 @@
+"""Names of people: titles, given and family names, initials, and capitalised words where a person is expected.
+
+Diseases, signs and scores carry people's names ("Wilson's disease", "Gleason score"): an eponym is a person only with
+a title, a given name or an initial of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from masking.detectors import lexicon
+from masking.detectors.spans import Span
+
+_CAP = r"(?:(?:Mc|Mac|O'|D'|De|La|Le|Van|Von|St\.\s)?[A-Z][a-z]+(?:[-'][A-Z]?[a-z]+)*)"
+_ALL_CAPS = r"[A-Z]{2,}(?:[-'][A-Z]+)*"
+_INITIAL = r"[A-Z]\."
+_PARTICLE = r"(?:de\s+la|de\s+los|de|del|van\s+der|van\s+den|van|von|der|den|da|dos|di|la|le|el|al|bin|ibn|ter)"
+_SUFFIX = r"(?:,?\s+(?:Jr|Sr|II|III|IV|MD|M\.D|RN|PhD|DO|NP|PA-C|DDS|Esq)\b\.?)*"
+_TITLE = r"(?:(?i:dr|drs|doctor|mr|mrs|ms|mx|miss|mister|prof|professor|rev|reverend|fr|father|sister|sr|sra|srta|señora?|nurse|capt|sgt|lt|col|judge|hon)\b\.?)"
+_TITLED = re.compile(
+    rf"(?<![\w.]){_TITLE}\s*(?P<name>(?:(?:{_CAP}|{_ALL_CAPS}|{_INITIAL}|[A-Z]\b)(?:\s+{_PARTICLE})?[\s.]*){{1,4}})",
+)
+_LOWER_TITLED = re.compile(r"(?<![\w.])(?:dr|mr|mrs|ms)\.?\s+(?P<name>[a-z]{2,}(?:\s+[a-z]{2,})?)", re.IGNORECASE)
+_PAIR = re.compile(
+    rf"(?<![\w'/-])(?P<first>{_CAP}|{_ALL_CAPS})"
+    rf"(?P<middle>(?:\s+(?:{_INITIAL}|[A-Z](?=\s)|\"[A-Z]\w+\"|\([A-Z]\w+\)|{_PARTICLE}))*)"
+    rf"\s+(?P<last>(?:{_PARTICLE}\s+)?(?:{_CAP}|{_ALL_CAPS})(?:[\s-]{_CAP})?)(?P<suffix>{_SUFFIX})(?![\w])"
+)
+_WITH_INITIAL = re.compile(rf"(?<![\w'/-])(?P<first>{_CAP})\s*(?P<initials>(?:[A-Z]\.?[\s-]?){{1,3}})(?![\w'])")
+_LEADING_INITIAL = re.compile(rf"(?<![\w.])(?:{_INITIAL}\s?){{1,3}}\s*(?P<last>{_CAP})(?!\w)")
+_ONLY_INITIALS = re.compile(
+    r"(?i:\b(?:patient|pt|male|female|man|woman|mr|ms|mrs|named?|initials|for|subject)\b)[\s,:(]+(?P<name>(?:[A-Z]\.\s?){2,3}|[A-Z]\.(?=[,\s)]))(?!\w)"
+)
+_COMMA_NAME = re.compile(
+    rf"(?<!\w)(?P<last>{_CAP}|{_ALL_CAPS}),\s+(?P<first>{_CAP}|{_ALL_CAPS})(?P<middle>(?:\s+[A-Z]\b\.?)?)(?!\w)"
+)
+_SINGLE = re.compile(rf"(?<![\w'/-])(?P<name>{_CAP}|{_ALL_CAPS})(?P<possessive>'s|s')?(?!\w)")
+_LOWER_PAIR = re.compile(
+    r"(?<![\w-])(?P<first>[a-z]{2,})\s+(?:(?P<middle>[a-z])\.?\s+)?(?P<last>[a-z']{2,})(?![\w-])", re.IGNORECASE
+)
+_CUE = re.compile(
+    r"(?:(?i:\b(?:patient'?s?\s+name|full\s+name|name|named|called|patient|pt|mother|father|parent|son|daughter|wife|husband|spouse|"
+    r"partner|brother|sister|guardian|guarantor|contact|attending|physician|provider|surgeon|doctor|nurse|therapist|signed|dictated|"
+    r"referred|seen|examined|treated|evaluated|diagnosed|followed|admitted|client|caregiver|individual|resident|for|by|of|about|regarding|on|re|with|in|and|mr|gentleman|lady|boy|girl|baby|male|female|man|woman|yo|y/o|old))"
+    r"(?:\s+(?i:is|was|by|name|named|called|as|of|for|a|patient|patients?))*\s*[:,(\-]?\s*(?:\"|')?)$"
+)
+_APPOSITION = re.compile(r"[,(:;\-]\s*$")
+_AFTER_NAME = re.compile(
+    r"\s*(?:[,(;:?.)\]]|$|\s(?:who|was|is|has|had|seen|admitted|treated|diagnosed|evaluated|living|lives|from|at|with|on|in|aged?|presents|"
+    r"presented|presenting|MRN|SSN|DOB|and|should|after|following|for|given|to|recently|visited|undergoing|underwent|currently|reports?|"
+    r"scheduled|complain\w*|of|born|whose|by|under|will|today|last|since|that|\d)\b)"
+)
+_MEDICAL_NOUN = re.compile(
+    r"(?:'s|s'|')?\s*[-/]?\s*(?:(?:and|[A-Z][a-z]+(?:'s)?)[\s-]+){0,3}?"
+    r"(?i:disease|syndrome|sign|reflex|scores?|criteria|test|tests|testing|index|scale|trial|study|phenomenon|lymphoma|sarcoma|tumou?r|palsy|"
+    r"chorea|contracture|esophagus|oesophagus|thyroiditis|nevus|node|nodes|fracture|procedure|maneuver|manoeuvre|catheter|tube|solution|"
+    r"lactate|anemia|anaemia|ataxia|dystrophy|encephalopathy|aphasia|area|law|triad|pentad|cells?|bodies|body|dementia|virus|fever|stain|"
+    r"rule|classification|staging|stage|grade|grading|risk|calculator|formula|equation|model|guidelines?|protocol|cyst|ulcer|ring|hernia|"
+    r"gland|angina|murmur|breathing|respirations?|exam|examination|monitor|position|operation|repair|shunt|valve|pouch|stent|gait|nephropathy|"
+    r"granulomatosis|purpura|vasculitis|arteritis|myopathy|neuropathy|tremor|disorder|deformity|lesion|hemangioma|carcinoma|macroglobulinemia|"
+    r"leukemia|myasthenic|tetralogy|anomaly|malformation|type|factor|inventory|questionnaire|assessment|pain|coma|nodules?|spots?|rash|"
+    r"thrombosis|duct|canal|pruritus|psychosis|sclerosis|edema|method|technique|approach|incision|diet|therapy|regimen|vaccine|"
+    r"infection|bacill\w+|hospital|clinic|medical|center|university|health|street|st\b|ave|avenue|road|drive|park|county|city)\b"
+)
+_NOT_AN_INITIAL_HOLDER = frozenset(
+    ["vitamin", "hepatitis", "group", "type", "class", "stage", "factor", "grade", "influenza", "part", "phase", "vitamins", "category", "section", "appendix", "protein", "immunoglobulin", "complement", "interferon", "coenzyme", "plan", "medicare", "schedule", "botulinum", "toxin", "model", "step", "schedule", "level", "team", "unit", "ward", "bed", "room", "score", "option", "study", "question", "dr", "mr", "ms", "mrs", "st", "mt", "serum", "peptide", "troponin"]
+)
+# An out-of-lexicon pair is a name only where one is expected and none of its words belongs to clinical prose.
+_ORDINARY_END = re.compile(
+    r"(?:ing|tion|sion|ment|ness|itis|osis|emia|aemia|oma|pathy|ectomy|otomy|plasty|scopy|graphy|ology|ine|mab|nib|pril|sartan|statin|olol|azole|cillin|mycin|floxacin|gliptin|gliflozin|glutide|parin|xaban|ide|ate|ic|al|ive|ous|able|ible|ary|ity|ed|ly|ism)$"
+)
+
+
+def find(text: str) -> Iterator[Span]:
+    yield from _titled(text)
+    yield from _pairs(text)
+    yield from _with_initials(text)
+    yield from _comma_names(text)
+    yield from _singles(text)
+    yield from _lower_case(text)
+
+
+def _titled(text: str) -> Iterator[Span]:
+    for match in _TITLED.finditer(text):
+        end = _end_of_name(match["name"])
+        if end:
+            yield Span(match.start(), match.start("name") + end, "name", 0.9)
+    for match in _LOWER_TITLED.finditer(text):
+        kept = [word for word in match["name"].split() if word.lower() in lexicon.given() | lexicon.family()]
+        if kept and match["name"].lower().startswith(kept[0].lower()):
+            yield Span(match.start(), match.start("name") + len(" ".join(kept)), "name", 0.7)
+
+
+def _end_of_name(words: str) -> int:
+    """How much of a titled run is a name: it stops before the first word of ordinary prose."""
+    end = 0
+    for word in re.finditer(r"[^\s]+", words):
+        plain = word[0].strip(".,").lower()
+        if plain in lexicon.not_names() and plain not in lexicon.given() | lexicon.family() and len(plain) > 1:
+            break
+        end = word.end()
+    return len(words[:end].rstrip())
+
+
+def _pairs(text: str) -> Iterator[Span]:
+    position = 0
+    while match := _PAIR.search(text, position):
+        # A rejected pair gives its second word another chance: "Patient Maria Garcia".
+        position = match.start("last")
+        score = _pair_score(text, match)
+        if score:
+            yield Span(match.start(), match.end(), "name", score)
+
+
+def _pair_score(text: str, match: re.Match[str]) -> float:
+    first, last = match["first"].lower(), match["last"].split()[-1].lower()
+    known_first, known_last = first in lexicon.given(), last in lexicon.family()
+    if _is_prose(first) and not (known_first and known_last):
+        return 0.0
+    if _MEDICAL_NOUN.match(text, match.end()) and not (first in lexicon.certain("given_names.txt") and known_last):
+        return 0.0
+    if known_first and known_last:
+        return 0.95
+    if last in lexicon.not_names() or (last in lexicon.eponyms() and not known_first):
+        return 0.0
+    if known_first and first in lexicon.certain("given_names.txt"):
+        return 0.0 if _ordinary(last) and not _expected(text, match) else 0.8
+    if known_last and last in lexicon.certain("family_names.txt"):
+        return 0.0 if _ordinary(first) and not _expected(text, match) else 0.7
+    if (
+        _ordinary(first)
+        or _ordinary(last)
+        or first in lexicon.eponyms()
+        or match["first"].isupper()
+        or match["last"].isupper()
+    ):
+        return 0.0
+    return 0.5 if _expected(text, match) else 0.0
+
+
+def _is_prose(word: str) -> bool:
+    return word in lexicon.not_names()
+
+
+def _ordinary(word: str) -> bool:
+    return _is_prose(word) or _ORDINARY_END.search(word) is not None
+
+
+def _expected(text: str, match: re.Match[str]) -> bool:
+    """Whether a person is expected here: a cue before, or commas and brackets around."""
+    before = text[max(match.start() - 60, 0) : match.start()]
+    if not _AFTER_NAME.match(text, match.end()):
+        return False
+    return _APPOSITION.search(before) is not None or _CUE.search(before) is not None
+
+
+def _with_initials(text: str) -> Iterator[Span]:
+    for match in _WITH_INITIAL.finditer(text):
+        first = match["first"].lower()
+        initials = match["initials"].rstrip(" -")
+        if first in _NOT_AN_INITIAL_HOLDER or len(first) < 2:
+            continue
+        end = match.start("initials") + len(initials)
+        known = first in lexicon.given() or first in lexicon.family()
+        dotted = "." in initials
+        if not text[match.end("first")].isspace() and not dotted:
+            continue
+        if _is_prose(first) and not (known and dotted):
+            continue
+        if not dotted and not (known and len(initials) == 1 and _AFTER_NAME.match(text, end)):
+            continue
+        if known or (not _ordinary(first) and first not in lexicon.eponyms() and _mid_sentence(text, match.start())):
+            yield Span(match.start(), end, "name", 0.85 if known else 0.6)
+    for match in _LEADING_INITIAL.finditer(text):
+        last = match["last"].lower()
+        if (
+            not _is_prose(last)
+            and not _MEDICAL_NOUN.match(text, match.end())
+            and (last in lexicon.family() or _expected(text, match))
+        ):
+            yield Span(match.start(), match.end(), "name", 0.75)
+    for match in _ONLY_INITIALS.finditer(text):
+        yield Span(match.start("name"), match.start("name") + len(match["name"].rstrip()), "name", 0.6)
+
+
+def _mid_sentence(text: str, start: int) -> bool:
+    before = text[:start].rstrip()
+    return bool(before) and before[-1] not in ".?!\n"
+
+
+def _comma_names(text: str) -> Iterator[Span]:
+    for match in _COMMA_NAME.finditer(text):
+        last, first = match["last"].lower(), match["first"].lower()
+        if last in lexicon.family() and first in lexicon.given() and not (_is_prose(last) or _is_prose(first)):
+            yield Span(match.start(), match.end(), "name", 0.85)
+
+
+def _singles(text: str) -> Iterator[Span]:
+    """A given or family name alone: certain ones anywhere, ambiguous ones only after a cue."""
+    for match in _SINGLE.finditer(text):
+        word = match["name"].lower()
+        sure = word in lexicon.certain("given_names.txt") or word in lexicon.certain("family_names.txt")
+        if not (sure or word in lexicon.given() or word in lexicon.family()) or _is_prose(word):
+            continue
+        if _MEDICAL_NOUN.match(text, match.end("name")) or (match["name"].isupper() and len(word) < 4):
+            continue
+        cued = _expected(text, match)
+        if word in lexicon.eponyms() and (match["possessive"] or not cued):
+            continue
+        if (sure and len(word) > 2 and not match["name"].isupper()) or (cued and not match["name"].isupper()):
+            yield Span(match.start(), match.end("name"), "name", 0.6 if sure else 0.45)
+
+
+def _lower_case(text: str) -> Iterator[Span]:
+    """Names typed without capitals, or all in capitals: only where both words are certain."""
+    position = 0
+    while match := _LOWER_PAIR.search(text, position):
+        position = match.start("last")
+        first, last = match["first"], match["last"]
+        if not ((first.islower() and last.islower()) or (first.isupper() and last.isupper())):
+            continue
+        if first.lower() in lexicon.certain("given_names.txt") and last.lower() in lexicon.certain("family_names.txt"):
+            yield Span(match.start(), match.end(), "name", 0.7)

@@ -1,0 +1,80 @@
+"""The detectors as masks of result columns: free text is rewritten span by span, JSON inside its strings."""
+
+from __future__ import annotations
+
+from masking.detectors.document import mask_json
+from masking.detectors.text import detect, mask
+from masking.engines.types import REDACTED, Family, MaskValue, Target
+
+
+def compile_scan(target: Target) -> MaskValue | None:
+    """Return the scanning mask of a column, or None for types that cannot carry free text.
+
+    A masked value is a new object; an untouched one is the very object that came in.
+    """
+    if target.family is Family.TEXT:
+        return scan_value
+    if target.family is Family.JSON or (target.family is Family.JSONB and not target.binary):
+        return scan_json
+    if target.family is Family.JSONB:
+        return _scan_jsonb
+    if target.family is Family.BYTES:
+        return _scan_opaque if target.binary else _scan_hex_bytes
+    return _scan_opaque if target.family is Family.UNKNOWN else None
+
+
+def scan_value(value: bytes | None) -> bytes | None:
+    """Mask what the detectors find in a text value. Text that is not UTF-8 cannot be read, hence not be shown."""
+    if value is None:
+        return None
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        return REDACTED
+    masked = mask(text)
+    return value if masked is text else masked.encode("utf-8")
+
+
+def scan_json(value: bytes | None) -> bytes | None:
+    """Mask inside the strings and long numbers of a JSON document, which stays valid JSON."""
+    if value is None:
+        return None
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    masked = mask_json(text)
+    return value if masked is text else masked.encode("utf-8")
+
+
+def _scan_jsonb(value: bytes | None) -> bytes | None:
+    if value is None or value[:1] != b"\x01":
+        return None  # another jsonb version: unreadable, hence not shown
+    body = value[1:]
+    masked = scan_json(body)
+    if masked is None or masked is body:
+        return value if masked is body else None
+    return b"\x01" + masked
+
+
+def _scan_opaque(value: bytes | None) -> bytes | None:
+    """NULL for any finding: a rewritten value of an unknown type (array, enum, composite) need not be valid."""
+    if value is None:
+        return None
+    return None if detect(value.decode("utf-8", errors="replace")) else value
+
+
+def _scan_hex_bytes(value: bytes | None) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        raw = bytes.fromhex(value[2:].decode("ascii")) if value[:2] == b"\\x" else value
+    except ValueError:
+        raw = value
+    return None if _scan_opaque(raw) is None else value
+
+
+def scan_column(values: list[bytes | None]) -> tuple[list[bytes | None], int]:
+    """Scan a batch of text values; returns them and how many changed."""
+    masked = [scan_value(value) for value in values]
+    return masked, sum(1 for before, after in zip(values, masked, strict=True) if before is not after)

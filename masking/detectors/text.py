@@ -1,0 +1,66 @@
+"""Find and mask identifiers in free text: `detect` and `mask`.
+
+One google-re2 set decides in a single pass which families of detectors can find anything at all; only those run their
+precise (and slower) patterns. A text in which nothing triggers is returned as the object it is. Every pattern runs over
+the normal form of the text (see `normal`), which has the same offsets.
+"""
+
+from __future__ import annotations
+
+from masking.detectors import dates, identifiers, names, places
+from masking.detectors.normal import normal_form, visible
+from masking.detectors.prefilter import Family, families
+from masking.detectors.spans import Span, apply, united
+
+# Beyond this a value is scanned in pieces, so that one huge document cannot stall a worker on one pattern.
+_PIECE = 20_000
+_OVERLAP = 200
+
+__all__ = ["Span", "apply", "detect", "mask"]
+
+
+def detect(text: str) -> list[Span]:
+    """Return disjoint spans in order. `text[span.start:span.end]` is the identifier as written."""
+    seen, kept = visible(text)
+    plain = normal_form(seen)
+    spans = united(_found(plain)) if len(plain) <= _PIECE else united(_found_in_pieces(plain))
+    if kept is None:
+        return spans
+    return [Span(kept[span.start], kept[span.end - 1] + 1, span.cls, span.score) for span in spans]
+
+
+def mask(text: str) -> str:
+    """Replace every finding by its class in brackets; return the same object when there is none."""
+    spans = detect(text)
+    return apply(text, spans) if spans else text
+
+
+def _found_in_pieces(text: str) -> list[Span]:
+    spans: list[Span] = []
+    for start in range(0, len(text), _PIECE - _OVERLAP):
+        spans += [
+            Span(span.start + start, span.end + start, span.cls, span.score)
+            for span in _found(text[start : start + _PIECE])
+        ]
+    return spans
+
+
+def _found(text: str) -> list[Span]:
+    hit = families(text)
+    spans: list[Span] = []
+    if Family.DIGITS in hit:
+        spans += identifiers.shaped(text)
+        spans += identifiers.cued(text)
+    if Family.ADDRESS in hit:
+        spans += identifiers.addresses(text)
+    if Family.DATE in hit:
+        spans += dates.absolute(text)
+        spans += dates.ages(text)
+    if Family.NAME in hit:
+        spans += names.find(text)
+    if Family.PLACE in hit:
+        spans += places.find(text)
+    if spans and Family.RELATIVE in hit:
+        # A relative time identifies only beside a person, a place or a number (see `dates`).
+        spans += dates.relative(text)
+    return [span for span in spans if span.end > span.start]

@@ -1,0 +1,178 @@
+"""From an analysis and the rules to what is protected in a statement (`touch`) and masked in its result (`build_plan`).
+
+Pure. The order of fear: an output that comes unchanged from one protected column gets that column's technique; an
+expression over protected columns is masked whole; whatever is unresolved, incomplete, or counted differently by the
+database than by the analysis is masked whole on every connection that has something to protect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from analysis.statement import Analysis, ColumnRef, Origin, Output, Predicate, PredicateUse, Transform
+from analysis.touch import ProtectedTouch
+from masking.detectors.scan import compile_scan
+from masking.domain.field import FieldMask, MaskingPlan, MaskValue, ResultColumn
+from masking.domain.rules import ConnectionRules, Inference, MaskingRule, Technique, rules_for
+from masking.engines.hash import process_key
+from masking.engines.registry import compile_mask
+from masking.engines.types import MaskOptions, Target, target_for
+
+WHOLE = "whole"
+SCAN = "scan"
+UNRESOLVED = "unresolved"  # the rule and the data class named where no rule could be
+
+_HARMLESS: dict[Inference, frozenset[PredicateUse]] = {
+    Inference.OPEN: frozenset(PredicateUse),
+    Inference.GUARDED: frozenset(
+        {PredicateUse.JOIN_EQUALITY, PredicateUse.NULL_TEST, PredicateUse.ORDER, PredicateUse.GROUP}
+    ),
+    Inference.STRICT: frozenset({PredicateUse.NULL_TEST}),
+}
+_IN_WORDS: dict[PredicateUse, str] = {
+    PredicateUse.JOIN_EQUALITY: "join on equality",
+    PredicateUse.NULL_TEST: "test for null",
+    PredicateUse.COMPARISON: "comparison with a constant or parameter",
+    PredicateUse.ORDER: "ordering of rows",
+    PredicateUse.GROUP: "grouping of rows",
+    PredicateUse.COMPUTED: "use inside a computed condition",
+}
+
+
+def touch(
+    *, analysis: Analysis, rules: tuple[MaskingRule, ...], connection: str, groups: frozenset[str]
+) -> ProtectedTouch:
+    """Return what of the statement meets protected data.
+
+    Columns and classes count for exempt principals too (they touch PHI in clear); inference limits do not, since who
+    may see a value learns nothing from comparing it. An incomplete analysis on a connection with rules touches the
+    class `unresolved`: policies over PHI must match what could not be read.
+    """
+    scope = rules_for(rules, connection)
+    if not scope:
+        return ProtectedTouch()
+    returned = _protected(scope, _returned_columns(analysis.outputs))
+    read = _protected(scope, analysis.reads) | _protected(scope, (p.column for p in analysis.predicates)) | returned
+    written = _protected(scope, analysis.writes)
+    classes = {_class_of(scope, column) for column in read | written}
+    if not analysis.complete:
+        classes.add(UNRESOLVED)
+    return ProtectedTouch(
+        columns_read=read,
+        columns_written=written,
+        columns_returned=returned,
+        classes=frozenset(classes),
+        inference_violations=_violations(analysis, scope, groups),
+    )
+
+
+def build_plan(
+    *,
+    analysis: Analysis,
+    columns: Sequence[ResultColumn],
+    rules: tuple[MaskingRule, ...],
+    connection: str,
+    groups: frozenset[str],
+    phi: bool,
+    scan_text: bool,
+) -> MaskingPlan:
+    """Return one field per described column. Never raises: what does not add up is masked whole.
+
+    A connection without rules that holds no PHI has nothing to protect and passes everything.
+    """
+    scope = rules_for(rules, connection)
+    if not phi and not scope:
+        return MaskingPlan(tuple(FieldMask(column=column.name) for column in columns))
+    outputs = analysis.outputs
+    if not analysis.complete or outputs is None or len(outputs) != len(columns):
+        return MaskingPlan(tuple(_whole(column, UNRESOLVED) for column in columns))
+    scans = phi and scan_text
+    return MaskingPlan(
+        tuple(
+            _field(column=column, output=output, scope=scope, groups=groups, scans=scans)
+            for column, output in zip(columns, outputs, strict=True)
+        )
+    )
+
+
+def _field(
+    *, column: ResultColumn, output: Output, scope: ConnectionRules, groups: frozenset[str], scans: bool
+) -> FieldMask:
+    if not output.resolved:
+        return _whole(column, UNRESOLVED)
+    telling = [origin for origin in output.origins if origin.transform is not Transform.SAFE]
+    covered = [(origin, scope.rule_for(origin.column)) for origin in telling]
+    masking = [(origin, rule) for origin, rule in covered if rule is not None and not rule.exempts(groups)]
+    if masking:
+        return _protected_field(column, masking)
+    all_exempt = bool(covered) and all(rule is not None for _origin, rule in covered)
+    if scans and not all_exempt:
+        return _scanned(column)
+    return FieldMask(column=column.name)
+
+
+def _protected_field(column: ResultColumn, masking: list[tuple[Origin, MaskingRule]]) -> FieldMask:
+    origin, rule = masking[0]
+    if len(masking) > 1 or origin.transform is not Transform.IDENTITY:
+        return _whole(column, ",".join(sorted({rule.name for _origin, rule in masking})))
+    mask = _compile(rule.technique, column, rule)
+    return FieldMask(column=column.name, rule=rule.name, technique=rule.technique.value, mask=mask)
+
+
+def _compile(technique: Technique, column: ResultColumn, rule: MaskingRule) -> MaskValue:
+    options = MaskOptions(
+        data_class=rule.protected_class,
+        keep=rule.keep,
+        this_year=datetime.now(UTC).year,
+        key=process_key(),
+    )
+    return compile_mask(technique.value, target=_target(column), options=options)
+
+
+def _whole(column: ResultColumn, rule: str) -> FieldMask:
+    mask = compile_mask(WHOLE, target=_target(column), options=MaskOptions(data_class=UNRESOLVED))
+    return FieldMask(column=column.name, rule=rule, technique=WHOLE, mask=mask)
+
+
+def _scanned(column: ResultColumn) -> FieldMask:
+    mask = compile_scan(_target(column))
+    if mask is None:
+        return FieldMask(column=column.name)
+    return FieldMask(column=column.name, rule=SCAN, technique=SCAN, mask=mask, scans_text=True)
+
+
+def _target(column: ResultColumn) -> Target:
+    return target_for(type_oid=column.type_oid, binary=column.format == 1, type_name=column.type_name)
+
+
+def _returned_columns(outputs: tuple[Output, ...] | None) -> Iterable[ColumnRef]:
+    for output in outputs or ():
+        for origin in output.origins:
+            if origin.transform is not Transform.SAFE:
+                yield origin.column
+
+
+def _protected(scope: ConnectionRules, columns: Iterable[ColumnRef]) -> frozenset[ColumnRef]:
+    return frozenset(column for column in columns if scope.rule_for(column) is not None)
+
+
+def _class_of(scope: ConnectionRules, column: ColumnRef) -> str:
+    rule = scope.rule_for(column)
+    assert rule is not None
+    return rule.protected_class
+
+
+def _violations(analysis: Analysis, scope: ConnectionRules, groups: frozenset[str]) -> tuple[str, ...]:
+    limited = [rule for rule in scope.rules if rule.inference is not Inference.OPEN and not rule.exempts(groups)]
+    if limited and not analysis.complete:
+        return (f"{UNRESOLVED}: the conditions of the statement could not be established",)
+    found = {_violation(predicate, scope, groups) for predicate in analysis.predicates}
+    return tuple(sorted(sentence for sentence in found if sentence))
+
+
+def _violation(predicate: Predicate, scope: ConnectionRules, groups: frozenset[str]) -> str:
+    rule = scope.rule_for(predicate.column)
+    if rule is None or rule.exempts(groups) or predicate.use in _HARMLESS[rule.inference]:
+        return ""
+    return f"{rule.protected_class}: {_IN_WORDS[predicate.use]} (rule {rule.name}, {rule.inference.value})"

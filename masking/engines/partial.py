@@ -1,0 +1,29 @@
+"""Technique `partial`: the last `keep` characters, never more than half of the value, behind a fixed run of stars.
+
+The run has the same length for every value, so that the length of what is hidden is hidden too. Types other than text
+have no "last characters" that stay valid: they are redacted.
+"""
+
+from __future__ import annotations
+
+from masking.engines.redact import compile_redact
+from masking.engines.types import REDACTED, Family, MaskOptions, MaskValue, Target, text_of
+
+_STARS = b"****"
+
+
+def compile_partial(target: Target, options: MaskOptions) -> MaskValue:
+    if target.family is not Family.TEXT:
+        return compile_redact(target, options)
+    keep = max(options.keep, 0)
+
+    def partial(value: bytes | None) -> bytes | None:
+        if value is None:
+            return None
+        text = text_of(value, target)
+        if text is None:
+            return REDACTED
+        kept = min(keep, len(text) // 2)
+        return _STARS + text[len(text) - kept :].encode("utf-8")
+
+    return partial
