@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -12,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 
 from hoopweb.demo.generate import generate, load
 from tests.services import SUPERUSER_DSN
+from tests.stack import Stack, running_stack, stack_in
 
 SMALL_CLINIC = 300  # patients: enough for joins and small groups, loaded in a blink
 
@@ -53,3 +58,39 @@ def clinic_dsn(clinic_owner_dsn: str) -> Iterator[str]:
     yield make_conninfo(clinic_owner_dsn, user=role, password=password)
     with psycopg.connect(clinic_owner_dsn, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(role)))
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The whole product, running; one copy for the session. HOOPWEB_TEST_HOME names a running one to use instead."""
+    if existing := os.environ.get("HOOPWEB_TEST_HOME"):
+        yield running_stack(Path(existing))
+        return
+    home = Path(tempfile.mkdtemp(prefix="hoopweb-stack-"))
+    home.chmod(0o755)
+    with stack_in(home) as running:
+        yield running
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What drives the running product shares one worker of pytest-xdist: two copies would only fight for the CPU."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.xdist_group("stack"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The last lines say how much was not tested, and why."""
+    reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    terminalreporter.section("skipped")
+    terminalreporter.write_line(f"{sum(reasons.values())} skipped" + (":" if reasons else ", everything was tested"))
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"  {count} x {reason}")
+
+
+def _reason(report: pytest.TestReport) -> str:
+    where = report.longrepr
+    text = where[2] if isinstance(where, tuple) else str(where)
+    return text.removeprefix("Skipped: ")
