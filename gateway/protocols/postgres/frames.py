@@ -47,7 +47,7 @@ class FrameBuffer:
     """Bytes in, runs of whole frames out: `feed` returns a buffer of complete frames, the rest stays inside."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._rest = bytearray()
         self._wanted = 5  # bytes that must be there before the first frame can be whole
 
@@ -69,7 +69,7 @@ class FrameBuffer:
         """Return the end of the last complete frame, and remember how much the next one needs."""
         at, size = 0, len(data)
         while True:
-            end = frame_end(data, at, self._limit)
+            end = frame_end(data, at, self.limit)
             if end == 0:
                 self._wanted = 5
                 return at

@@ -1,0 +1,258 @@
+"""One execution under way: what its permit says must happen to the rows, and what will be recorded about them.
+
+An Execution masks runs of DataRows (or CopyData), counts, feeds the recording, and completes its permit exactly once,
+whatever ends it. It never writes to a client itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from gateway.protocols.postgres.copyrows import BinaryCopyMasker, CsvCopyMasker, TextCopyMasker
+from gateway.protocols.postgres.datarow import ColumnMask, count_rows, mask_rows
+from gateway.protocols.postgres.frames import ProtocolViolation, frame
+from gateway.protocols.postgres.server import CopyResponse, Field, encode_row_description
+from gateway.session.permit import ExecutionPermit, FieldCount, Outcome
+from gateway.upstreams.recording import Recording, RecordingSink
+from masking.domain.field import MaskingPlan, ResultColumn
+
+logger = logging.getLogger(__name__)
+
+RECORDING_FORMAT = "pgwire"
+
+
+class PlanRefused(Exception):
+    """No masking plan fits the result: it is never shown raw."""
+
+
+@dataclass(slots=True)
+class Shape:
+    """The columns of a statement or portal. `requested`: a Describe is on its way; `fields` () means no rows."""
+
+    requested: bool = False
+    fields: tuple[Field, ...] | None = None
+
+
+class BoundShape:
+    """A portal's columns: described itself, or its statement's columns in the formats of the Bind."""
+
+    def __init__(self, statement: Shape, formats: tuple[int, ...]) -> None:
+        self.own = Shape()
+        self._statement = statement
+        self._formats = formats
+
+    @property
+    def requested(self) -> bool:
+        return self.own.requested or self._statement.requested
+
+    def fields(self) -> tuple[Field, ...] | None:
+        if self.own.fields is not None:
+            return self.own.fields
+        if self._statement.fields is None:
+            return None
+        formats = self._formats or (0,)
+        if len(formats) == 1:
+            formats *= len(self._statement.fields)
+        if len(formats) != len(self._statement.fields):
+            return None
+        return tuple(replace(f, format=code) for f, code in zip(self._statement.fields, formats, strict=True))
+
+
+class Execution:
+    """`permit.consume` must have been called by whoever sends the statement upstream."""
+
+    def __init__(
+        self,
+        permit: ExecutionPermit,
+        *,
+        shape: BoundShape | None = None,
+        recordings: RecordingSink | None = None,
+        ended: Callable[[Execution], None] | None = None,
+        copy_columns: tuple[Field, ...] = (),
+    ) -> None:
+        self.permit = permit
+        self.rows = 0
+        self.bytes = 0
+        self.finished = False
+        self.succeeded = False
+        self.copying_in = False
+        self.plan: MaskingPlan | None = None
+        self.fields: tuple[Field, ...] = ()
+        self.recording: Recording | None = None
+        self.sealing: asyncio.Task[None] | None = None
+        self._shape = shape
+        self._recordings = recordings
+        self._ended = ended
+        self._masks: tuple[ColumnMask, ...] = ()
+        self._counts: list[int] = []
+        self._copy_columns = copy_columns
+        self._copy: TextCopyMasker | CsvCopyMasker | BinaryCopyMasker | None = None
+
+    @property
+    def text(self) -> str:
+        """What was asked; for EXECUTE and FETCH the text they stand for as well (both are the client's own words)."""
+        inner = self.permit.analysis.inner
+        return self.permit.statement + (f" {inner.statement.text}" if inner else "")
+
+    # --- Results ------------------------------------------------------------------------------------------------------
+
+    def prepare(self, fields: tuple[Field, ...]) -> None:
+        """Build the plan for a described result; raises PlanRefused when there is none."""
+        self.fields = fields
+        self._adopt(self._plan(fields))
+        if fields:
+            self._record(encode_row_description(fields))
+
+    def take_rows(self, data: bytes, at: int, end: int) -> tuple[int, bytes]:
+        """Mask the run of DataRows at `at`; returns (where it ends, the frames for the client)."""
+        if self.plan is None:
+            self._prepare_from_shape()
+        if not self._masks:
+            stop, rows = count_rows(data, at, end)
+            frames = data if at == 0 and stop == len(data) else data[at:stop]
+        else:
+            stop, rows, frames = mask_rows(
+                data, at, end, width=len(self.fields), masks=self._masks, counts=self._counts
+            )
+        self.rows += rows
+        self.bytes += len(frames)
+        self._record(frames)
+        return stop, frames
+
+    def begin_copy_out(self, response: CopyResponse) -> None:
+        """Columns of a COPY are not described by the server: the analysis names them, `copy_columns` types them."""
+        outputs = self.permit.analysis.outputs or ()
+        fields = self._copy_columns or tuple(Field(output.name, 0, 0, 25, response.format) for output in outputs)
+        if len(fields) != len(response.columns) or (outputs and len(outputs) != len(fields)):
+            raise PlanRefused("the copied columns are not the analysed ones")
+        self.fields = tuple(replace(f, format=response.format) for f in fields)
+        self._adopt(self._plan(self.fields))
+        if self._masks:
+            self._copy = self._copy_masker(response)
+        self._record(encode_row_description(self.fields))
+
+    def take_copy_data(self, body: bytes) -> bytes:
+        """Return the CopyData frame for the client."""
+        if self._copy is None:
+            if self.plan is None:
+                raise PlanRefused("copied rows before their description")
+            masked, rows = body, 1
+        else:
+            masked, rows = self._copy.feed(body)
+        self.rows += rows
+        out = frame(b"d", masked)
+        self.bytes += len(out)
+        self._record(out)
+        return out
+
+    def _copy_masker(self, response: CopyResponse) -> TextCopyMasker | CsvCopyMasker | BinaryCopyMasker:
+        form = self.permit.analysis.copy
+        width, masks, counts = len(self.fields), self._masks, self._counts
+        if response.format == 1:
+            return BinaryCopyMasker(width=width, masks=masks, counts=counts)
+        if form is None or form.format == "binary":
+            raise PlanRefused("the format of this COPY is not known")
+        if form.format == "csv":
+            return CsvCopyMasker(
+                width=width,
+                masks=masks,
+                counts=counts,
+                delimiter=form.delimiter,
+                null=form.null,
+                header=form.header,
+                quote=form.quote,
+                escape=form.escape,
+            )
+        return TextCopyMasker(
+            width=width, masks=masks, counts=counts, delimiter=form.delimiter, null=form.null, header=form.header
+        )
+
+    def _prepare_from_shape(self) -> None:
+        fields = self._shape.fields() if self._shape is not None else None
+        if not fields:
+            raise PlanRefused("rows without a description")
+        self.prepare(fields)
+
+    def _plan(self, fields: Sequence[Field]) -> MaskingPlan:
+        columns = [
+            ResultColumn(
+                name=f.name, type_oid=f.type_oid, format=f.format, table_oid=f.table_oid, attribute=f.attribute
+            )
+            for f in fields
+        ]
+        try:
+            plan = self.permit.plan_for(columns)
+        except Exception as error:  # fail closed: whatever went wrong, there is no plan
+            logger.error("no masking plan: error=%s", type(error).__name__)
+            raise PlanRefused("the result cannot be masked") from None
+        if len(plan.fields) != len(fields):
+            raise PlanRefused("the masking plan does not fit the result")
+        return plan
+
+    def _adopt(self, plan: MaskingPlan) -> None:
+        self.plan = plan
+        self._counts = [0] * len(plan.fields)
+        self._masks = tuple(
+            (index, entry.mask, entry.scans_text) for index, entry in enumerate(plan.fields) if entry.mask is not None
+        )
+
+    # --- Recording and the end ----------------------------------------------------------------------------------------
+
+    @property
+    def behind(self) -> bool:
+        return self.recording is not None and self.recording.behind
+
+    def _record(self, data: bytes) -> None:
+        if self._recordings is None or not self.permit.records_results:
+            return
+        if self.recording is None:
+            self.recording = self._recordings.open(
+                session_id=self.permit.session.session_id,
+                statement_id=self.permit.request.statement_id,
+                format=RECORDING_FORMAT,
+            )
+        self.recording.write(data)
+
+    def finish(self, status: str, *, error: str = "", command_tag: str = "") -> None:
+        """End the execution; a second call is ignored. The permit completes when the recording is sealed."""
+        if self.finished:
+            return
+        self.finished = True
+        self.succeeded = status == "completed"
+        outcome = Outcome(
+            status=status,
+            rows=self.rows,
+            bytes=self.bytes,
+            masked=self._masked_counts(),
+            error=error,
+            command_tag=command_tag,
+        )
+        if self.recording is None:
+            self.permit.complete(outcome)
+        else:
+            self.sealing = asyncio.get_running_loop().create_task(self._seal(self.recording, outcome))
+        if self._ended is not None:
+            self._ended(self)
+
+    async def _seal(self, recording: Recording, outcome: Outcome) -> None:
+        try:
+            outcome = replace(outcome, recording=await recording.close())
+        except Exception as error:  # the evidence says that its recording is missing, and why
+            logger.error("recording lost: statement=%s", self.permit.request.statement_id)
+            outcome = replace(outcome, error=outcome.error or f"recording-lost {type(error).__name__}")
+        self.permit.complete(outcome)
+
+    def _masked_counts(self) -> tuple[FieldCount, ...]:
+        if self.plan is None:
+            return ()
+        return tuple(
+            FieldCount(column=entry.column, rule=entry.rule, technique=entry.technique, count=count)
+            for entry, count in zip(self.plan.fields, self._counts, strict=True)
+            if entry.mask is not None
+        )
+
+
+__all__ = ["BoundShape", "Execution", "PlanRefused", "ProtocolViolation", "Shape"]
