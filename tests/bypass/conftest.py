@@ -11,6 +11,7 @@ import pytest
 from psycopg import sql
 
 from tests.bypass.attack import Arena
+from tests.bypass.watch import RedisWatch
 from tests.bypass.wire import Target
 from tests.stack import Stack
 
@@ -18,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def arena(stack: Stack) -> Iterator[Arena]:
+def arena(stack: Stack, redis_watch: RedisWatch) -> Iterator[Arena]:
     """Plant the objects and rules once. The upstream's own user gets more rights than the demo gives it: what stops an
     attack must be the gateway, not a missing GRANT."""
     upstream = stack.demo["upstream"]
@@ -32,6 +33,14 @@ def arena(stack: Stack) -> Iterator[Arena]:
     yield Arena(direct=upstream_target(stack), owner=owner_target(stack), gateway=gateway_target(stack))
     with psycopg.connect(stack.superuser_dsn(clinic), autocommit=True) as owner:
         owner.execute(sql.SQL("REVOKE CREATE ON SCHEMA public FROM {}").format(user))
+
+
+@pytest.fixture(scope="session")
+def redis_watch(stack: Stack) -> Iterator[RedisWatch]:
+    url = stack.env.get("HOOPWEB_REDIS_URL") or (stack.home / "secrets" / "redis_url").read_text(encoding="utf-8")
+    watch = RedisWatch(url.strip())
+    yield watch
+    watch.close()
 
 
 @pytest.fixture(autouse=True, scope="module")
