@@ -55,8 +55,8 @@ def needles() -> dict[bytes, str]:
         digits = "".join(character for character in value if character.isalnum())
         if len(digits) >= 8:
             found[digits.encode()] = f"{name} without punctuation"
-    for name in _TRANSFORMED:
-        found |= {form: f"{name} {how}" for form, how in _transformations(PATIENT[name]).items()}
+    for name, value in {**{name: PATIENT[name] for name in _TRANSFORMED}, "note": NOTE_SSN}.items():
+        found |= {form: f"{name} {how}" for form, how in _transformations(value).items()}
     return found | _typed_needles()
 
 

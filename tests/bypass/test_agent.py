@@ -24,8 +24,8 @@ WRITE = "UPDATE patients SET phone = '(000) 555-0000' WHERE id = 900002"
     [
         "UPDATE patients SET ssn = '[redacted]' WHERE id = 900001",
         "UPDATE patients SET (first_name, last_name) = ('x', 'y') WHERE id = 900001",
-        "INSERT INTO patients SELECT id + 100000, mrn || 'x', first_name, last_name, ssn || 'x', dob, sex, email, phone, "
-        "address, city, state, zip, active, registered_at FROM patients WHERE id = 900001",
+        "INSERT INTO patients SELECT id + 100000, mrn || 'x', first_name, last_name, ssn || 'x', dob, sex, email, "
+        "phone, address, city, state, zip, active, registered_at FROM patients WHERE id = 900001",
         "DELETE FROM patients WHERE id = 900002",
         "MERGE INTO patients t USING (SELECT 900001 AS id) s ON t.id = s.id WHEN MATCHED THEN UPDATE SET ssn = 'x'",
         "WITH u AS (UPDATE patients SET ssn = 'x' WHERE id = 900001 RETURNING id) SELECT * FROM u",
@@ -76,10 +76,9 @@ def test_approval_covers_nothing_but_what_was_approved(
 ) -> None:
     """While one statement waits and is approved, a second session sends a variation and must wait for its own."""
     approved = "UPDATE patients SET phone = $1 WHERE id = $2"
-    with held(arena, approved, [b"(000) 555-0000", b"900002"]) as (answer, url):
-        with Wire(arena.gateway) as other:
-            decide(stack, url, "approve")
-            variation = other.extended(sql, parameters)
+    with held(arena, approved, [b"(000) 555-0000", b"900002"]) as (answer, url), Wire(arena.gateway) as other:
+        decide(stack, url, "approve")
+        variation = other.extended(sql, parameters)
 
     assert variation.review_url is not None, describe(variation)
     assert variation.review_url != url

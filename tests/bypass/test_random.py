@@ -1,7 +1,7 @@
 """Random statements, two oracles that know nothing of SQL.
 
-*Differential*: what betrays a canary directly must not betray it through the gateway. *Two worlds*: the protected values
-are changed behind the gateway's back, order and equality kept; the answers must not change, whatever the statement was.
+*Differential*: what betrays a canary directly must not betray it through the gateway. *Two worlds*: the protected
+values are changed behind the gateway's back, order and equality kept; the answers must not change, whatever was asked.
 The second oracle also sees channels nobody thought of, because it looks for no pattern at all.
 """
 
@@ -25,15 +25,18 @@ MODES = (Mode.SIMPLE, Mode.EXTENDED_TEXT, Mode.EXTENDED_BINARY)
 # The other world: every value differs in its last place only, so that no order and no equality among rows changes.
 # Columns whose rule keeps something (year, zip3, token) are left alone: they may differ, by the rule's own word.
 OTHER_WORLD = (
-    "UPDATE attack_identifiers SET national_id = 1836311904, account = 7540113804746346430, score = 83177254.9319, "
-    "balance = 61803.5, admitted = '1951-11-24', seen = '2021-07-20 00:00:00+00', "
-    "device = 'c0ffee51-7a2b-4d19-9b3e-5d41ca11ab1f', origin = '203.113.77.42', payload = '{\"name\": \"Vexilloryz\"}', "
+    "UPDATE attack_identifiers SET national_id = 1836311904, account = 7540113804746346430, "
+    "score = 83177254.9319, balance = 61803.5, admitted = '1951-11-24', seen = '2021-07-20 00:00:00+00', "
+    "device = 'c0ffee51-7a2b-4d19-9b3e-5d41ca11ab1f', origin = '203.113.77.42', "
+    'payload = \'{"name": "Vexilloryz"}\', '
     "tags = ARRAY['Brontolimay', 'x'], photo = 'Cryptozenitj', code = 'KZWX7QJW' WHERE id = 1"
 )
 THIS_WORLD = (
-    "UPDATE attack_identifiers SET national_id = 1836311903, account = 7540113804746346429, score = 83177254.9318, "
-    "balance = 61803.39887498949, admitted = '1951-11-23', seen = '2021-07-19 04:41:53.271828+00', "
-    "device = 'c0ffee51-7a2b-4d19-9b3e-5d41ca11ab1e', origin = '203.113.77.41', payload = '{\"name\": \"Vexilloryx\"}', "
+    "UPDATE attack_identifiers SET national_id = 1836311903, account = 7540113804746346429, "
+    "score = 83177254.9318, balance = 61803.39887498949, "
+    "admitted = '1951-11-23', seen = '2021-07-19 04:41:53.271828+00', "
+    "device = 'c0ffee51-7a2b-4d19-9b3e-5d41ca11ab1e', origin = '203.113.77.41', "
+    'payload = \'{"name": "Vexilloryx"}\', '
     "tags = ARRAY['Brontolimax', 'x'], photo = 'Cryptozenith', code = 'KZWX7QJV' WHERE id = 1"
 )
 

@@ -295,7 +295,29 @@ TYPES = [
     attack("type-bit-cast", f"SELECT national_id::bit(32)::int {I}"),
 ]
 
-ATTACKS: list[Attack] = NAMES + EXPRESSIONS + SETS + WHOLE_ROWS + RETURNING + TYPES
+N = "FROM clinical_notes WHERE id = 900001"
+NOTES = [
+    attack("note", f"SELECT note {N}"),
+    attack("note-upper", f"SELECT upper(note) {N}"),
+    attack("note-in-json", f"SELECT json_build_object('note', note) {N}"),
+    attack("note-whole-row", f"SELECT n {N.replace('clinical_notes', 'clinical_notes n')}"),
+    attack("note-aggregated", f"SELECT string_agg(note, '; ') {N}"),
+    attack("note-bytes", f"SELECT note::bytea {N}"),
+    attack("note-match", f"SELECT substring(note FROM '[0-9]{{3}}-[0-9]{{2}}-[0-9]{{4}}') {N}"),
+    # The next ones are what an agent tries once it knows that values are recognised by their look.
+    attack("note-reversed", f"SELECT reverse(note) {N}"),
+    attack("note-base64", f"SELECT encode(note::bytea, 'base64') {N}"),
+    attack("note-hex", f"SELECT encode(note::bytea, 'hex') {N}"),
+    attack("note-spaced", f"SELECT regexp_replace(note, '(.)', '\\1_', 'g') {N}", leaks=("5_4_1_-_8_2_-_6_6_3_7",)),
+    attack(
+        "note-split",
+        f"SELECT substr(note, strpos(note, '541'), 5), substr(note, strpos(note, '541') + 5, 6) {N}",
+        leaks=("2-6637", "-6637"),
+    ),
+    attack("note-translated", f"SELECT translate(note, '0123456789', 'abcdefghij') {N}", leaks=("feb-ic-ggdh",)),
+]
+
+ATTACKS: list[Attack] = NOTES + NAMES + EXPRESSIONS + SETS + WHOLE_ROWS + RETURNING + TYPES
 
 
 @pytest.mark.e2e
