@@ -68,5 +68,5 @@ $(VENV)/dev.stamp: requirements.txt requirements-dev.txt constraints.txt | $(VEN
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/docs.stamp: requirements-docs.txt | $(VENV)/bin/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt || { echo "the documentation tool could not be installed: see pip's message above" >&2; exit 1; }
 	@touch $@

@@ -43,7 +43,7 @@ def service_commands(configuration: Configuration) -> list[Command]:
 
 
 def migrate_command(configuration: Configuration) -> Command:
-    return _program(configuration, "migrate", _manage("migrate", "--noinput", "--verbosity", "1"))
+    return _program(configuration, "migrate", _manage("migrate", "--noinput", "--verbosity", "0"))
 
 
 def demo_command(configuration: Configuration) -> Command:
