@@ -6,6 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 
+from analysis.statement import Analysis
 from approvals.domain.request import Principal
 from gateway.domain.snapshot import ConnectionSpec
 
@@ -36,6 +37,9 @@ class SessionContext:
     # Set once a statement with `analysis.creates_temp` ran: the second reading cannot see temporary relations, which
     # may shadow real ones, so nothing is complete any more.
     temp_relations: bool = False
+    # What the names of prepared statements and cursors stand for, as far as the server has confirmed them.
+    prepared: dict[str, Analysis] = field(default_factory=dict)
+    cursors: dict[str, Analysis] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class StatementRequest:
     parameters: tuple[bytes | None, ...] = ()
     parameter_types: tuple[int, ...] = ()
     parameter_formats: tuple[int, ...] = ()
-    # The text whose analysis and masks govern this one, where `text` only names it: FETCH c, EXECUTE p, DECLARE, PREPARE.
+    # The text whose analysis and masks govern this one where `text` only names it (FETCH, EXECUTE, DECLARE, PREPARE).
     governed_as: str | None = None
     wait_for_review: bool = True  # False: answer "pending" at once (REST with wait_s 0)
     statement_id: str = field(default_factory=new_id)

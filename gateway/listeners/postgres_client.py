@@ -1,0 +1,213 @@
+"""The client's socket: untyped startup packets first, frames afterwards, with back-pressure in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from gateway.protocols.postgres.frames import MAX_CLIENT_MESSAGE, FrameBuffer, ProtocolViolation, split_frames
+from gateway.protocols.postgres.startup import MAX_STARTUP_BYTES, packet_length
+
+# A token or ticket as password, with room: an OIDC JWT with many groups is a few KiB.
+MAX_PASSWORD_MESSAGE = 16 * 1024 + 64
+# Frames waiting for the session: past this the client is not read until the session caught up.
+MAX_QUEUED_BYTES = 1 << 20
+# Half-open peers are noticed within two minutes, also while a statement is held and nothing is sent.
+KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 60, 15, 4
+
+
+class ClientGone(ConnectionError):
+    """The client closed the connection."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """One accepted connection. `serve` is started as its own task as soon as the connection is there."""
+
+    def __init__(self, serve: Callable[[ClientConnection], Awaitable[None]]) -> None:
+        self.closed = False
+        self.tls = ""
+        self.address = ""
+        self.violation: ProtocolViolation | None = None
+        self.on_lost: Callable[[], None] | None = None
+        self.writable: Callable[[bool], None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        self._serve = serve
+        self._transport: asyncio.Transport | None = None
+        self._raw = bytearray()
+        self._buffer: FrameBuffer | None = None
+        self._frames: deque[tuple[int, bytes]] = deque()
+        self._queued = 0
+        self._reading = True
+        self._waiter: asyncio.Future[None] | None = None
+
+    # --- asyncio.Protocol ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if self.task is not None:  # called again after start_tls
+            return
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if isinstance(peer, tuple) else ""
+        _keep_alive(transport.get_extra_info("socket"))
+
+        async def serve() -> None:
+            await self._serve(self)
+
+        self.task = asyncio.get_running_loop().create_task(serve(), name=f"postgres client {self.address}")
+
+    def data_received(self, data: bytes) -> None:
+        if self._buffer is None:
+            self._raw += data
+            if len(self._raw) > MAX_STARTUP_BYTES:
+                self._break(ProtocolViolation("more than one startup packet at once"))
+        else:
+            self._take_frames(data)
+        self.wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed = True
+        self.wake()
+        if self.on_lost is not None:
+            self.on_lost()
+
+    def pause_writing(self) -> None:
+        if self.writable is not None:
+            self.writable(False)
+
+    def resume_writing(self) -> None:
+        if self.writable is not None:
+            self.writable(True)
+
+    # --- Startup ------------------------------------------------------------------------------------------------------
+
+    async def packet(self) -> bytes:
+        """Return the next untyped packet, its length included."""
+        while True:
+            self._check()
+            length = packet_length(self._raw)
+            if length and len(self._raw) >= length:
+                packet = bytes(self._raw[:length])
+                del self._raw[:length]
+                return packet
+            await self.wait()
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Answer an SSLRequest with TLS. Bytes that came before it are an injection (CVE-2021-23214): refused."""
+        if self._raw:
+            raise ProtocolViolation("plaintext data after an encryption request")
+        assert self._transport is not None
+        self._transport.pause_reading()
+        self._transport.write(b"S")
+        loop = asyncio.get_running_loop()
+        self._transport = await loop.start_tls(self._transport, self, context, server_side=True)
+        if self._transport is None:
+            raise ClientGone("the client left during the TLS handshake")
+        secured = self._transport.get_extra_info("ssl_object")
+        self.tls = f"{secured.version()} {secured.cipher()[0]}"
+
+    def expect_frames(self, limit: int = MAX_PASSWORD_MESSAGE) -> None:
+        """From here on the client sends frames of at most `limit` bytes."""
+        if self._buffer is not None:
+            self._buffer.limit = limit
+            return
+        self._buffer = FrameBuffer(limit)
+        if self._raw:
+            raw, self._raw = bytes(self._raw), bytearray()
+            self._take_frames(raw)
+
+    # --- Session ------------------------------------------------------------------------------------------------------
+
+    def accept_statements(self) -> None:
+        self.expect_frames(MAX_CLIENT_MESSAGE)
+
+    def pop(self) -> tuple[int, bytes] | None:
+        """Return the next frame if there is one."""
+        if not self._frames:
+            return None
+        item = self._frames.popleft()
+        self._queued -= len(item[1]) + 5
+        if not self._reading and self._queued < MAX_QUEUED_BYTES // 2:
+            self._reading = True
+            self._set_reading(True)
+        return item
+
+    async def next_frame(self) -> tuple[int, bytes]:
+        while True:
+            item = self.pop()
+            if item is not None:
+                return item
+            self._check()
+            await self.wait()
+
+    @property
+    def has_frames(self) -> bool:
+        return bool(self._frames)
+
+    async def wait(self) -> None:
+        """Return at the next event: bytes, a lost connection, or a `wake` of somebody else."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None and not self.closed:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is written, then close."""
+        if self._transport is not None and not self.closed:
+            self._transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _take_frames(self, data: bytes) -> None:
+        assert self._buffer is not None
+        try:
+            frames = self._buffer.feed(data)
+        except ProtocolViolation as violation:
+            self._break(violation)
+            return
+        if not frames:
+            return
+        self._frames.extend(split_frames(frames))
+        self._queued += len(frames)
+        if self._queued > MAX_QUEUED_BYTES and self._reading:
+            self._reading = False
+            self._set_reading(False)
+
+    def _set_reading(self, on: bool) -> None:
+        if self._transport is not None and not self.closed:
+            (self._transport.resume_reading if on else self._transport.pause_reading)()
+
+    def _check(self) -> None:
+        if self.violation is not None:
+            raise self.violation
+        if self.closed:
+            raise ClientGone("the client closed the connection")
+
+    def _break(self, violation: ProtocolViolation) -> None:
+        """Stop listening to a peer that breaks the protocol; the session says why and closes."""
+        self.violation = violation
+        self._set_reading(False)
+
+
+def _keep_alive(sock: socket.socket | None) -> None:
+    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
+        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
+        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
+    ):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

@@ -1,0 +1,102 @@
+"""Which text stands behind the name of a prepared statement or portal, as the server sees it.
+
+A name changes only when the server says so (ParseComplete, BindComplete, CloseComplete): a Parse of a taken name fails
+and the old statement stays, and believing otherwise would mask one statement's rows with another one's plan. Clients
+pipeline, though, and name what they have just sent; so every change is first *proposed* and seen by later messages of
+the pipeline, which the server skips anyway when the change fails, then committed or withdrawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from analysis.statement import Analysis
+from gateway.protocols.postgres.client import Bind
+from gateway.session.permit import ExecutionPermit, Outcome
+from gateway.upstreams.postgres_execution import BoundShape, Shape
+
+# Drivers cache at most a few hundred; a client that keeps more is leaking or attacking.
+MAX_NAMES = 10_000
+
+
+@dataclass(slots=True)
+class Prepared:
+    """`analysis` is None for an empty text. `fixed`: the server guarantees that its columns never change."""
+
+    name: str
+    text: str
+    types: tuple[int, ...]
+    analysis: Analysis | None
+    fixed: bool
+    shape: Shape = field(default_factory=Shape)
+
+
+@dataclass(slots=True)
+class Portal:
+    """`permit` was given at Bind, for the first Execute, when the statement had to be approved before planning."""
+
+    name: str
+    statement: Prepared
+    bind: Bind
+    shape: BoundShape
+    permit: ExecutionPermit | None = None
+
+    def retire(self) -> None:
+        permit, self.permit = self.permit, None
+        if permit is not None:
+            permit.complete(Outcome(status="skipped"))
+
+
+Entry = TypeVar("Entry", Prepared, Portal)
+
+
+class Names(Generic[Entry]):
+    """Names of one kind. `changed(name, entry or None)` is told what the server has confirmed."""
+
+    def __init__(self, changed: Callable[[str, Entry | None], None]) -> None:
+        self._confirmed: dict[str, Entry] = {}
+        self._proposed: dict[str, list[Entry | None]] = {}
+        self._changed = changed
+
+    def get(self, name: str) -> Entry | None:
+        """What a message sent now would find, if everything before it succeeds."""
+        proposals = self._proposed.get(name)
+        return proposals[-1] if proposals else self._confirmed.get(name)
+
+    @property
+    def full(self) -> bool:
+        return len(self._confirmed) + len(self._proposed) >= MAX_NAMES
+
+    def propose(self, name: str, entry: Entry | None) -> None:
+        self._proposed.setdefault(name, []).append(entry)
+
+    def commit(self, name: str, entry: Entry | None) -> None:
+        self.withdraw(name, entry)
+        if entry is None:
+            self._confirmed.pop(name, None)
+        else:
+            self._confirmed[name] = entry
+        self._changed(name, entry)
+
+    def withdraw(self, name: str, entry: Entry | None) -> None:
+        proposals = self._proposed.get(name, [])
+        for index, proposed in enumerate(proposals):
+            if proposed is entry:
+                del proposals[index]
+                break
+        if not proposals:
+            self._proposed.pop(name, None)
+
+    def forget(self, name: str) -> None:
+        """The server dropped it without being asked by name."""
+        if self._confirmed.pop(name, None) is not None:
+            self._changed(name, None)
+
+    def clear(self) -> list[Entry]:
+        """Forget every confirmed name; returns what they stood for."""
+        entries = list(self._confirmed.values())
+        for name in list(self._confirmed):
+            self.forget(name)
+        return entries
