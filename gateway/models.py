@@ -238,10 +238,11 @@ class ConfigVersion(models.Model):
 
 
 class PersonStatus(models.Model):
-    """What identity must know of a person beyond Django's account: since when their tokens count."""
+    """What identity must know of a person beyond Django's account: who vouches for them, since when tokens count."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="hoopweb_status")
     revoked_before = models.DateTimeField(null=True, blank=True)
+    oidc_subject = models.CharField(max_length=800, null=True, blank=True, unique=True, help_text="'<issuer>|<sub>'")
 
     def __str__(self) -> str:
         return str(self.user)

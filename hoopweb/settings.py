@@ -6,6 +6,7 @@ Everything comes from the environment through `hoopweb.env`. The embedded stack 
 
 from __future__ import annotations
 
+import hmac
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -105,6 +106,47 @@ STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Sign-in of people: local accounts, and OpenID Connect (the embedded provider unless OIDC_ISSUER names one) -------
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "hoopweb.auth.PeopleBackend"]
+LOGIN_URL = "/admin/login/"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/admin/"
+HOOPWEB_OIDC_EMBEDDED = not env_str("OIDC_ISSUER")
+OIDC_OP_ISSUER = env_str("OIDC_ISSUER", f"{HOOPWEB_WEB_URL}/openid")
+OIDC_OP_AUTHORIZATION_ENDPOINT = env_str("OIDC_AUTHORIZATION_ENDPOINT", f"{OIDC_OP_ISSUER}/authorize")
+OIDC_OP_TOKEN_ENDPOINT = env_str("OIDC_TOKEN_ENDPOINT", f"{OIDC_OP_ISSUER}/token")
+OIDC_OP_JWKS_ENDPOINT = env_str("OIDC_JWKS_URI", f"{OIDC_OP_ISSUER}/jwks")
+OIDC_OP_USER_ENDPOINT = ""  # never asked: the verified ID token is enough
+OIDC_RP_CLIENT_ID = env_str("OIDC_CLIENT_ID", "hoopweb-console")
+# Both ends of the embedded provider are this process: its client secret is derived, not configured.
+OIDC_RP_CLIENT_SECRET = env_secret("OIDC_CLIENT_SECRET") or (
+    hmac.new(SECRET_KEY.encode(), b"embedded oidc client secret", "sha256").hexdigest() if SECRET_KEY else ""
+)
+OIDC_RP_SIGN_ALGO = env_str("OIDC_SIGN_ALGORITHM", "RS256")
+OIDC_RP_SCOPES = "openid profile email"
+OIDC_USE_PKCE = True
+OIDC_PKCE_CODE_CHALLENGE_METHOD = "S256"
+OIDC_CREATE_USER = True  # hoopweb.auth decides; the embedded provider never creates one
+OIDC_TIMEOUT = 5
+HOOPWEB_OIDC_GROUPS_CLAIM = env_str("OIDC_GROUPS_CLAIM", "groups")
+# The embedded provider's own settings (django-oidc-provider); see docs/decisions/0002.
+SITE_URL = HOOPWEB_WEB_URL
+OIDC_CODE_EXPIRE = 60
+OIDC_TOKEN_EXPIRE = 60
+OIDC_IDTOKEN_EXPIRE = 120
+OIDC_IDTOKEN_SUB_GENERATOR = "hoopweb.identity_provider.subject_of"
+OIDC_IDTOKEN_PROCESSING_HOOK = "hoopweb.identity_provider.add_claims"
+
+# --- Console ---------------------------------------------------------------------------------------------------------
+UNFOLD = {
+    "SITE_TITLE": "hoopweb",
+    "SITE_HEADER": "hoopweb",
+    "SITE_SUBHEADER": "governed access to health data",
+    "SITE_URL": "/admin/",
+    "SITE_SYMBOL": "shield_lock",
+    "SHOW_HISTORY": True,
+    "SIDEBAR": {"show_search": True, "navigation": "hoopweb.admin.navigation"},
+}
 
 # --- Control database and Redis --------------------------------------------------------------------------------------
 

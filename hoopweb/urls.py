@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import path
+from django.urls import include, path
+from django.views.generic import RedirectView
+
+from gateway.api import oauth
+from hoopweb import identity_provider
+from hoopweb.health import healthz
 
 urlpatterns = [
+    path("", RedirectView.as_view(url="/admin/"), name="landing"),
+    path("healthz", healthz),
     path("admin/", admin.site.urls),
+    path("api/v1/", include("gateway.api.urls")),
+    path("oauth/token", oauth.token),
+    path(".well-known/jwks.json", oauth.jwks),
+    path(".well-known/oauth-authorization-server", oauth.metadata),
+    path("oidc/", include("mozilla_django_oidc.urls")),
+    path("openid/", include((identity_provider.urlpatterns, "oidc_provider"))),
 ]

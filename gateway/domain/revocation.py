@@ -1,23 +1,42 @@
-"""Whether a session that was opened in good standing still is."""
+"""Withdrawing what was issued: one token, or everything an agent or a person holds. Live sessions end with it."""
 
 from __future__ import annotations
 
-import time
+from datetime import datetime, timedelta
 
-from gateway.domain.snapshot import Snapshot
-from gateway.session.context import SessionContext
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.utils import timezone
+
+from gateway.domain.tokens import MAX_TTL_S
+from gateway.domain.version import bump_version
+from gateway.models import Agent, PersonStatus, RevokedToken
 
 
-def may_go_on(context: SessionContext, snapshot: Snapshot) -> bool:
-    """False once the principal is disabled, revoked, gone or expired, or its connection is."""
-    principal = context.principal
-    connection = snapshot.connections.get(context.connection.name)
-    if connection is None or not connection.enabled or principal.token_id in snapshot.revoked_tokens:
-        return False
-    if principal.expires_at is not None and principal.expires_at <= time.time():
-        return False
-    known = snapshot.agents.get(principal.subject) or snapshot.people.get(principal.subject)
-    if known is None:
-        # A workload of a trusted external issuer has no registry entry; its token and groups are its standing.
-        return principal.auth_method == "oidc-external"
-    return known.enabled and known.revoked_before <= context.opened_at
+@transaction.atomic
+def revoke_token(*, token_id: str, expires_at: datetime | None = None, reason: str = "") -> None:
+    """Refuse the token with this `jti` from now on. Repeating it is harmless."""
+    RevokedToken.objects.get_or_create(
+        jti=token_id,
+        defaults={"expires_at": expires_at or timezone.now() + timedelta(seconds=MAX_TTL_S), "reason": reason[:255]},
+    )
+    bump_version()
+
+
+@transaction.atomic
+def revoke_agent(*, agent: Agent) -> None:
+    """Refuse every token issued to the agent before now."""
+    Agent.objects.filter(pk=agent.pk).update(revoked_before=timezone.now())
+    bump_version()
+
+
+@transaction.atomic
+def revoke_person(*, user: User) -> None:
+    """Refuse every token issued to the person before now."""
+    PersonStatus.objects.update_or_create(user=user, defaults={"revoked_before": timezone.now()})
+    bump_version()
+
+
+def forget_expired_revocations() -> int:
+    """Delete revocations of tokens that have expired by themselves."""
+    return RevokedToken.objects.filter(expires_at__lt=timezone.now() - timedelta(hours=1)).delete()[0]

@@ -110,10 +110,10 @@ def find_resumable(*, binding: str, subject: str, issuer: str) -> str | None:
 
 
 def collect(*, statement_id: str) -> dict[str, Any] | None:
-    """The finished answer, for the first caller only; None when it is not finished or already collected."""
+    """The completed answer, for the first caller only; None when it has not completed or was collected."""
     with transaction.atomic():
         row = RestStatement.objects.select_for_update().filter(pk=statement_id, collected_at=None).first()
-        if row is None or row.status not in FINAL:
+        if row is None or row.status != RestStatement.Status.COMPLETED:
             return None
         row.collected_at = timezone.now()
         row.save(update_fields=["collected_at"])

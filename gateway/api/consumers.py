@@ -1,0 +1,163 @@
+"""Statements and live events over WebSocket.
+
+A statement socket speaks JSON: the client authenticates by a bearer header or a first `{"type": "auth", "token": …}`,
+then sends `{"type": "statement", "id": <its own label>, "statement": …, "parameters": […]}` one at a time, and gets the
+data plane's frames, each with that label. `{"type": "cancel"}` or leaving cancels what runs and withdraws what is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from channels.generic.websocket import AsyncJsonWebsocketConsumer
+
+from gateway.api import dataplane
+from gateway.api.authentication import bearer_token, person_principal, record_failure, verifier
+from gateway.api.serializers import MAX_STATEMENT_CHARS
+from gateway.domain.connections import load_identity_rules
+from gateway.domain.roles import may_read_everything
+from gateway.domain.threads import in_thread
+from gateway.session.services import AuthenticationFailed
+
+AUTH_TIMEOUT_S = 10
+# Close codes of RFC 6455 §7.4.2's private range.
+NOT_AUTHENTICATED = 4401
+FORBIDDEN = 4403
+EVENTS_GROUP = "events"
+
+
+class StatementsConsumer(AsyncJsonWebsocketConsumer):
+    """One client, one statement at a time."""
+
+    token: str | None = None
+    running: asyncio.Task[None] | None = None
+    deadline: asyncio.TimerHandle | None = None
+
+    async def connect(self) -> None:
+        await self.accept()
+        token = bearer_token(_header(self.scope, b"authorization"))
+        if token is not None:
+            await self._authenticate(token)
+        else:
+            loop = asyncio.get_running_loop()
+            self.deadline = loop.call_later(
+                AUTH_TIMEOUT_S, lambda: asyncio.ensure_future(self.close(NOT_AUTHENTICATED))
+            )
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        kind = content.get("type") if isinstance(content, dict) else None
+        if self.token is None:
+            await self._authenticate(content.get("token") if kind == "auth" else None)
+        elif kind == "statement":
+            await self._start(content)
+        elif kind == "cancel":
+            await self._cancel()
+        else:
+            await self._problem("bad-message", "expected a message of type statement or cancel")
+
+    async def disconnect(self, code: int) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+        await self._cancel()
+
+    @classmethod
+    async def decode_json(cls, text_data: str) -> Any:
+        try:
+            return await super().decode_json(text_data)
+        except ValueError:
+            return None
+
+    async def _authenticate(self, token: Any) -> None:
+        """The data plane verifies the token again with every statement: a revoked one ends there."""
+        if self.deadline is not None:
+            self.deadline.cancel()
+        try:
+            if not isinstance(token, str):
+                raise AuthenticationFailed("no token in the first message")
+            await verifier.verify(token, snapshot=await in_thread(load_identity_rules))
+        except AuthenticationFailed as failed:
+            await in_thread(record_failure, failed, protocol="websocket", client_address=self._address())
+            await self.close(NOT_AUTHENTICATED)
+            return
+        self.token = token
+        await self.send_json({"type": "ready"})
+
+    async def _start(self, message: dict[str, Any]) -> None:
+        statement, parameters = message.get("statement"), message.get("parameters") or []
+        if not isinstance(statement, str) or len(statement) > MAX_STATEMENT_CHARS or not isinstance(parameters, list):
+            await self._problem("bad-message", "expected a statement and a list of parameters", message)
+        elif self.running is not None and not self.running.done():
+            await self._problem("busy", "one statement at a time; wait for its end or cancel it", message)
+        else:
+            body = {
+                "connection": self.scope["url_route"]["kwargs"]["name"],
+                "statement": statement,
+                "parameters": parameters,
+                "dry_run": bool(message.get("dry_run")),
+                "protocol": "websocket",
+                "detach": False,
+                "client_address": self._address(),
+            }
+            self.running = asyncio.create_task(self._relay(body, message.get("id")))
+
+    async def _relay(self, body: dict[str, Any], label: Any) -> None:
+        assert self.token is not None
+        frames = dataplane.stream_frames(token=self.token, body=body, client_address=self._address())
+        try:
+            async with contextlib.aclosing(frames):  # type: ignore[type-var]  # an async generator
+                async for frame in frames:
+                    # The statement's own id stays `statement_id`; `id` is the client's label.
+                    renamed = {"statement_id" if key == "id" else key: value for key, value in frame.items()}
+                    await self.send_json({**renamed, "id": label})
+        except dataplane.DataPlaneRefused as refused:
+            await self._problem(refused.code, refused.reason, {"id": label})
+            if refused.status == 401:
+                await self.close(NOT_AUTHENTICATED)
+        except dataplane.DataPlaneUnavailable:
+            await self._problem("gateway-unavailable", "no gateway answers; try again", {"id": label})
+
+    async def _cancel(self) -> None:
+        if self.running is not None and not self.running.done():
+            self.running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.running
+
+    async def _problem(self, code: str, reason: str, message: dict[str, Any] | None = None) -> None:
+        problem = {"code": code, "reason": reason}
+        await self.send_json({"type": "problem", "id": (message or {}).get("id"), "problem": problem})
+
+    def _address(self) -> str:
+        return str((self.scope.get("client") or [""])[0])
+
+
+class EventsConsumer(AsyncJsonWebsocketConsumer):
+    """Live events (ids and counts) for administrators and auditors signed in to the console."""
+
+    groups = [EVENTS_GROUP]
+
+    async def connect(self) -> None:
+        user = self.scope.get("user")
+        if user is None or not user.is_authenticated:
+            await self.close(NOT_AUTHENTICATED)
+        elif not await sync_to_async(_may_watch)(user):
+            await self.close(FORBIDDEN)
+        else:
+            await self.accept()
+
+    async def receive_json(self, content: Any, **kwargs: Any) -> None:
+        """Nothing is taken from the client."""
+
+    async def live_event(self, message: dict[str, Any]) -> None:
+        """Channel layer message {"type": "live.event", "event": {…}} of the data planes."""
+        await self.send_json(message["event"])
+
+
+def _may_watch(user: Any) -> bool:
+    return may_read_everything(user, person_principal(user))
+
+
+def _header(scope: dict[str, Any], name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope.get("headers", []) if key == name), "")

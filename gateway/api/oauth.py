@@ -1,0 +1,40 @@
+"""HTTP of the token service: `/oauth/token`, its metadata and its keys."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, JsonResponse
+from django.views.decorators.cache import cache_control, never_cache
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
+
+from gateway.api.authentication import verifier
+from gateway.domain import token_service, tokens
+
+
+@csrf_exempt  # no cookie is read here: clients authenticate in the request itself
+@never_cache
+@require_POST
+def token(request: HttpRequest) -> JsonResponse:
+    try:
+        answer = token_service.token_response(
+            request.POST.dict(),  # type: ignore[arg-type]
+            authorization=request.headers.get("Authorization", ""),
+            verifier=verifier,
+            client_address=request.META.get("REMOTE_ADDR", ""),
+        )
+    except token_service.OAuthError as refused:
+        headers = {"WWW-Authenticate": 'Basic realm="hoopweb"'} if refused.status == 401 else {}
+        return JsonResponse(refused.as_json(), status=refused.status, headers=headers)
+    return JsonResponse(answer, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
+
+
+@require_GET
+@cache_control(public=True, max_age=300)
+def jwks(request: HttpRequest) -> JsonResponse:
+    return JsonResponse(tokens.jwks())
+
+
+@require_GET
+@cache_control(public=True, max_age=300)
+def metadata(request: HttpRequest) -> JsonResponse:
+    return JsonResponse(token_service.metadata())

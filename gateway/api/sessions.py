@@ -1,0 +1,175 @@
+"""Sessions over REST: records to read, live ones to end. Callers see their own; administrators and auditors see all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+from django.db.models import Q, QuerySet
+from django.shortcuts import get_object_or_404
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import generics, pagination, serializers
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from audit.domain.append import append_entries
+from audit.domain.entry import Entry
+from audit.models import SessionRecord, StatementRecord
+from gateway.api.authentication import principal_of
+from gateway.api.serializers import ProblemSerializer
+from gateway.domain.roles import AUDITORS, is_administrator, may_read_everything
+
+GATEWAY_GROUP = "gateways"
+
+
+class SessionSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = SessionRecord
+        fields = [
+            "id",
+            "opened_at",
+            "closed_at",
+            "close_reason",
+            "subject",
+            "actor",
+            "owner",
+            "issuer",
+            "auth_method",
+            "connection",
+            "protocol",
+            "application",
+            "client_address",
+            "client_tls",
+            "upstream_tls",
+            "statements",
+            "denied",
+            "rows",
+        ]
+
+
+class SessionStatementSerializer(serializers.ModelSerializer):
+    """A statement's record: facts and counts. Its text is sealed and read in the console."""
+
+    class Meta:
+        model = StatementRecord
+        fields = [
+            "id",
+            "at",
+            "finished_at",
+            "kind",
+            "operations",
+            "tables_read",
+            "tables_written",
+            "classes",
+            "decision",
+            "rule",
+            "review",
+            "status",
+            "rows",
+            "masked",
+            "error",
+        ]
+
+
+class SessionDetailSerializer(SessionSerializer):
+    statement_records = serializers.SerializerMethodField()
+
+    class Meta(SessionSerializer.Meta):
+        fields = [*SessionSerializer.Meta.fields, "statement_records"]
+
+    def get_statement_records(self, session: SessionRecord) -> list[dict[str, Any]]:
+        rows = StatementRecord.objects.filter(session_id=session.pk).order_by("at")[:MAX_STATEMENTS]
+        return list(SessionStatementSerializer(rows, many=True).data)
+
+
+MAX_STATEMENTS = 1000
+
+
+class NewestFirst(pagination.CursorPagination):
+    """Cursors, because sessions are added while somebody pages through them."""
+
+    ordering = ("-opened_at", "-id")
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 200
+
+
+class SessionsView(generics.ListAPIView):
+    serializer_class = SessionSerializer
+    pagination_class = NewestFirst
+    queryset = SessionRecord.objects.none()
+
+    @extend_schema(
+        operation_id="sessions_list",
+        parameters=[
+            OpenApiParameter("connection", str),
+            OpenApiParameter("subject", str),
+            OpenApiParameter("live", bool, description="only sessions that are open"),
+        ],
+    )
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().get(request, *args, **kwargs)
+
+    def get_queryset(self) -> QuerySet[SessionRecord]:
+        rows = visible_sessions(self.request)
+        asked = self.request.query_params
+        for name in ("connection", "subject"):
+            if asked.get(name):
+                rows = rows.filter(**{name: asked[name]})
+        return rows.filter(closed_at=None) if asked.get("live") in {"1", "true"} else rows
+
+
+class SessionView(generics.RetrieveAPIView):
+    serializer_class = SessionDetailSerializer
+    queryset = SessionRecord.objects.none()
+
+    def get_queryset(self) -> QuerySet[SessionRecord]:
+        return visible_sessions(self.request)
+
+
+class KillSessionView(APIView):
+    """End a live session. Its own principal may, and an administrator."""
+
+    @extend_schema(
+        operation_id="sessions_kill",
+        request=None,
+        responses={202: SessionSerializer, 403: ProblemSerializer, 404: ProblemSerializer},
+    )
+    def post(self, request: Request, pk: str) -> Response:
+        session = get_object_or_404(visible_sessions(request), pk=pk)
+        principal = principal_of(request)
+        if not is_administrator(request.user, principal) and not _is_own(session, request):
+            raise PermissionDenied("only an administrator may end another's session")
+        append_entries(
+            [Entry(kind="session.kill_requested", session_id=session.pk, body={"subject": principal.subject})]
+        )
+        kill_session(session.pk)
+        return Response(SessionSerializer(session).data, status=202)
+
+
+def visible_sessions(request: Request) -> QuerySet[SessionRecord]:
+    principal = principal_of(request)
+    rows = SessionRecord.objects.all()
+    if may_read_everything(request.user, principal):
+        return rows
+    own = Q(subject=principal.subject, issuer=principal.issuer)
+    if principal.kind == "person" and principal.actor is None:
+        own |= Q(owner=principal.subject)  # the human answerable for an agent sees what it does
+    return rows.filter(own)
+
+
+def kill_session(session_id: str) -> None:
+    """Tell every data plane; the one that holds the session ends it."""
+    message = {"type": "session.kill", "session_id": session_id}
+    async_to_sync(get_channel_layer().group_send)(GATEWAY_GROUP, message)
+
+
+def _is_own(session: SessionRecord, request: Request) -> bool:
+    principal = principal_of(request)
+    if AUDITORS in principal.groups:
+        return False  # auditors change nothing, their own agents' sessions included
+    own = (session.subject, session.issuer) == (principal.subject, principal.issuer)
+    return own or (principal.kind == "person" and principal.actor is None and session.owner == principal.subject)

@@ -1,0 +1,18 @@
+"""Where the data path tells the apps below it what they must ask of it."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class GatewayConfig(AppConfig):
+    name = "gateway"
+
+    def ready(self) -> None:
+        from approvals.domain import hooks as approval_hooks  # noqa: PLC0415  models exist from here on
+        from gateway.domain.requesters import requester_enabled  # noqa: PLC0415
+        from gateway.domain.version import bump_version  # noqa: PLC0415
+        from masking.domain import hooks as masking_hooks  # noqa: PLC0415
+
+        masking_hooks.register(bump_version)
+        approval_hooks.register(requester_enabled=requester_enabled)

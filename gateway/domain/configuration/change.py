@@ -1,0 +1,165 @@
+"""Making the database say what a document says: the difference first, then all of it or nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from django.db import transaction
+
+from audit.domain.append import append_entries
+from audit.domain.entry import Entry, Json
+from gateway.domain.configuration.schema import API_VERSION, Document
+from gateway.domain.configuration.sections import SECTIONS, Item, Place, Section, comparable
+from gateway.domain.version import bump_version
+from gateway.models import ConfigVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One item that differs. `before` is None when it is created, `after` when it is removed; neither has secrets."""
+
+    section: str
+    title: str
+    name: str
+    before: Item | None
+    after: Item | None
+    secret: str | None = None  # the field whose secret is replaced
+
+    def lines(self) -> list[str]:
+        """The difference as a person reads it."""
+        if self.after is None:
+            return [f"- {self.title} {self.name}"]
+        if self.before is None:
+            return [
+                f"+ {self.title} {self.name}",
+                *(f"    {k}: {shown(v)}" for k, v in self.after.items() if k != "name"),
+            ]
+        fields = [key for key in self.after if self.before.get(key) != self.after[key]]
+        lines = [f"    {key}: {shown(self.before.get(key))} → {shown(self.after[key])}" for key in fields]
+        if self.secret:
+            lines.append(f"    {self.secret}: replaced")
+        return [f"~ {self.title} {self.name}", *lines]
+
+
+class _Rehearsed(Exception):
+    """Rolls a dry run back."""
+
+
+def apply_document(
+    document: Document, *, base: Path, prune: bool = False, dry_run: bool = False, actor: str
+) -> list[Change]:
+    """Write the document and return what changed. Raises DocumentProblem, and then nothing has changed.
+
+    A dry run does everything, checks of the database included, and rolls it back. `prune` removes what the document's
+    own sections no longer name; a section it does not have is left alone.
+    """
+    changes: list[Change] = []
+    try:
+        with transaction.atomic():
+            # One writer at a time: two documents would otherwise be compared with the same past.
+            ConfigVersion.objects.get_or_create(pk=1)
+            ConfigVersion.objects.select_for_update().get(pk=1)
+            for section in SECTIONS:
+                changes += _write_section(section, document, base)
+            if prune:
+                for section in reversed(SECTIONS):
+                    changes += _prune_section(section, document)
+            if dry_run:
+                raise _Rehearsed
+            if changes:
+                version = bump_version()
+                append_entries([config_changed(changes, actor=actor, version=version)])
+    except _Rehearsed:
+        pass
+    return changes
+
+
+def export_document() -> str:
+    """The database as a document, without secrets. Applying it changes nothing."""
+    document: dict[str, Any] = {"apiVersion": API_VERSION}
+    for key in ("connections", "access", "masking", "policies", "agents", "groups", "issuers"):
+        section = next(section for section in SECTIONS if section.key == key)
+        items = [_without_defaults(section.key, item) for item in section.load().values()]
+        if items:
+            document[key] = items
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+
+
+def config_changed(changes: list[Change], *, actor: str, version: int) -> Entry:
+    body: dict[str, Json] = {
+        "subject": actor,
+        "version": version,
+        "changes": [
+            {
+                "section": change.section,
+                "name": change.name,
+                "before": plain(change.before),
+                "after": plain(change.after),
+                "secret": change.secret,
+            }
+            for change in changes
+        ],
+    }
+    return Entry(kind="config.changed", body=body)
+
+
+def plain(value: Any) -> Any:
+    """Values as the log's canonical JSON holds them: text for what JSON has no type for, and for fractions."""
+    match value:
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case None | bool() | int() | str():
+            return value
+        case datetime():
+            return value.isoformat()
+    return str(value)
+
+
+def shown(value: Any) -> str:
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+def _write_section(section: Section, document: Document, base: Path) -> list[Change]:
+    changes = []
+    existing = section.load()
+    for index, part in enumerate(getattr(document, section.key) or ()):
+        place = Place(path=f"{section.key}[{index}]", base=base)
+        before, after = existing.get(part.name), comparable(part)
+        if before != after:
+            section.save(after, place)
+        secret = section.secret(part.name, part, place) if section.secret else None
+        if before != after or secret:
+            changes.append(Change(section.key, section.title, part.name, before, after, secret))
+    return changes
+
+
+def _prune_section(section: Section, document: Document) -> list[Change]:
+    asked = getattr(document, section.key)
+    if asked is None:
+        return []
+    kept = {part.name for part in asked}
+    changes = []
+    for name, before in section.load().items():
+        if name not in kept:
+            section.remove(name)
+            changes.append(Change(section.key, section.title, name, before, None))
+    return changes
+
+
+def _without_defaults(key: str, item: Item) -> Item:
+    """What a person would have written: fields that say what the schema says anyway are left out."""
+    annotation = Document.model_validate({"apiVersion": API_VERSION, key: [_writable(item)]})
+    part = getattr(annotation, key)[0]
+    dumped: Item = part.model_dump(exclude_defaults=True)
+    return {name: value for name, value in dumped.items() if name != "client_id" or value != item["name"]}
+
+
+def _writable(item: Item) -> Item:
+    return {name: value for name, value in item.items() if value is not None}

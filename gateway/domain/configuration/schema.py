@@ -1,0 +1,183 @@
+"""The configuration document (`apiVersion: hoopweb/v1`) as pydantic models. Unknown keys are errors, types are strict.
+
+A section that is left out is left alone. Defaults here are the models' defaults, so that an exported document, which
+omits them, says the same as the database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from gateway.models import NAME, TOKEN_ALGORITHMS
+
+API_VERSION = "hoopweb/v1"
+
+Name = Annotated[str, StringConstraints(pattern=NAME.pattern)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Texts = Annotated[list[Text], Field(min_length=1)]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Secret(Part):
+    """Where a secret comes from; exactly one of the three. It is never exported."""
+
+    env: str | None = None
+    file: str | None = None
+    value: str | None = Field(default=None, repr=False)
+
+    @model_validator(mode="after")
+    def exactly_one(self) -> Secret:
+        if sum(part is not None for part in (self.env, self.file, self.value)) != 1:
+            raise ValueError("expected exactly one of env, file, value")
+        return self
+
+
+class CloudCredentials(Part):
+    """A service-account key from a file or a variable, the machine's own identity, or none (emulators)."""
+
+    env: str | None = None
+    file: str | None = None
+    anonymous: Literal[True] | None = None
+    metadata: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def exactly_one(self) -> CloudCredentials:
+        if sum(part is not None for part in (self.env, self.file, self.anonymous, self.metadata)) != 1:
+            raise ValueError("expected exactly one of env, file, anonymous, metadata")
+        return self
+
+
+class ConnectionPart(Part):
+    name: Name
+    phi: bool = True
+    recording: Literal["metadata", "masked-results"] = "masked-results"
+    durability: Literal["database", "disk", "os"] = "database"
+    scan_text: bool = True
+    enabled: bool = True
+
+
+class SqlConnection(ConnectionPart):
+    kind: Literal["postgres", "mysql"]
+    host: Text
+    port: Annotated[int, Field(ge=1, le=65535)]
+    database: Text
+    username: Text
+    password: Secret | None = None
+    tls: Literal["disable", "require", "verify-full"] = "verify-full"
+    settings: dict[str, str] = {}
+
+
+class BigQueryConnection(ConnectionPart):
+    kind: Literal["bigquery"]
+    project: Text
+    location: str = ""
+    api_endpoint: str = ""
+    credentials: CloudCredentials | None = None
+    settings: dict[str, str] = {}
+
+
+Connection = Annotated[SqlConnection | BigQueryConnection, Field(discriminator="kind")]
+
+
+class Access(Part):
+    name: Annotated[str, StringConstraints(max_length=120)] = ""
+    groups: Texts
+    connections: Texts
+    operations: Annotated[list[Literal["read", "write", "ddl", "admin"]], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def named(self) -> Access:
+        """A rule without a name is named after what it says, so that applying it again finds it."""
+        if not self.name:
+            name = f"{' '.join(self.groups)} on {' '.join(self.connections)}"
+            digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+            self.name = name if len(name) <= 120 else f"{name[:110]} {digest}"
+        return self
+
+
+class Masking(Part):
+    name: Name
+    connections: Texts
+    columns: list[Text] = []
+    technique: str
+    inference: str = "guarded"
+    exempt_groups: list[Text] = []
+    data_class: str = ""
+    keep: int = 4
+    priority: int = 100
+
+
+class ReviewerGroup(Part):
+    group: Text
+    quorum: Annotated[int, Field(ge=1)] = 1
+
+
+class Policy(Part):
+    name: Annotated[str, StringConstraints(min_length=1, max_length=120)]
+    description: str = ""
+    connections: Texts
+    when: dict[str, Any] = {}
+    action: Literal["allow", "require_approval", "deny"]
+    reviewers: list[Text | ReviewerGroup] = []
+    quorum: Annotated[int, Field(ge=1)] = 1
+    decide_within_s: Annotated[int, Field(ge=1)] = 3600
+    execute_within_s: Annotated[int, Field(ge=1)] = 600
+    enabled: bool = True
+
+
+class Agent(Part):
+    name: Name
+    groups: list[Text] = []
+    owner: Text
+    purpose: str = ""
+    enabled: bool = True
+    expires_at: datetime | None = None
+    client_id: str = ""
+    client_secret: Secret | None = None
+    federated_subjects: list[Text] = []
+
+    @field_validator("expires_at")
+    @classmethod
+    def in_utc(cls, moment: datetime | None) -> datetime | None:
+        return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+    @model_validator(mode="after")
+    def identified(self) -> Agent:
+        self.client_id = self.client_id or self.name
+        return self
+
+
+class Group(Part):
+    name: Annotated[str, StringConstraints(min_length=1, max_length=150)]
+    members: list[Text] = []
+
+
+class Issuer(Part):
+    name: Name
+    issuer: Text
+    jwks_uri: Text
+    audience: Text = "hoopweb"
+    algorithms: Annotated[list[Literal[TOKEN_ALGORITHMS]], Field(min_length=1)]  # type: ignore[valid-type]
+    kind: Literal["agent", "person"] = "agent"
+    subject_claim: Text = "sub"
+    groups_claim: Text = "groups"
+    groups_map: dict[str, str] = {}
+    enabled: bool = True
+
+
+class Document(Part):
+    apiVersion: Literal["hoopweb/v1"]
+    connections: list[Connection] | None = None
+    access: list[Access] | None = None
+    masking: list[Masking] | None = None
+    policies: list[Policy] | None = None
+    agents: list[Agent] | None = None
+    groups: list[Group] | None = None
+    issuers: list[Issuer] | None = None

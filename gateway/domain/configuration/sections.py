@@ -1,0 +1,283 @@
+"""The sections of the document against the database: what is there, how one item is written, how one is removed.
+
+An item is a plain mapping of the schema's field names, so that comparing what is with what is asked is `==`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.contrib.auth.hashers import check_password, make_password
+from django.contrib.auth.models import Group, User
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from approvals.models import Policy
+from gateway.domain.configuration import schema
+from gateway.domain.configuration.reading import DocumentProblem, resolve_cloud_credentials, resolve_secret
+from gateway.domain.credentials import store_credential
+from gateway.models import AccessRule, Agent, Connection, Issuer
+from masking.models import MaskingRule
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the file an item stands, and where its relative files are found."""
+
+    path: str
+    base: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """`secret` stores the item's secret when it is another than the stored one, and names its field then."""
+
+    key: str
+    title: str
+    load: Callable[[], dict[str, Item]]
+    save: Callable[[Item, Place], None]
+    remove: Callable[[str], None]
+    secret: Callable[[str, Any, Place], str | None] | None = None
+
+
+def comparable(item: schema.Part) -> Item:
+    """An item of the document as it would be loaded: defaults filled in, secrets left out."""
+    values = item.model_dump(exclude={"password", "credentials", "client_secret"})
+    if isinstance(item, schema.BigQueryConnection):
+        values["credentials"] = _open_credentials(item.credentials)
+    return {key: sorted(value) if key in UNORDERED else value for key, value in values.items()}
+
+
+# Lists whose order means nothing: another order is no change.
+UNORDERED = frozenset({"groups", "operations", "exempt_groups", "members", "federated_subjects", "algorithms"})
+CLOUD_SETTINGS = ("project", "location", "api_endpoint")
+
+
+def _row_section(key: str, title: str, model: type[models.Model], fields: tuple[str, ...]) -> Section:
+    """A section whose items are the rows of one model, field by field."""
+    manager = model._default_manager
+
+    def load() -> dict[str, Item]:
+        rows = manager.order_by("name")
+        return {row.name: _ordered({field: getattr(row, field) for field in fields}) for row in rows}  # type: ignore[attr-defined]
+
+    def save(item: Item, place: Place) -> None:
+        row = manager.filter(name=item["name"]).first() or model()
+        for field in fields:
+            setattr(row, field, item[field])
+        save_checked(row, place)
+
+    def remove(name: str) -> None:
+        manager.filter(name=name).delete()
+
+    return Section(key=key, title=title, load=load, save=save, remove=remove)
+
+
+def save_checked(row: models.Model, place: Place) -> None:
+    """Validate as the console would, and name a mistake by its path in the file."""
+    try:
+        row.full_clean()
+    except ValidationError as error:
+        found = error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
+        raise DocumentProblem(
+            [
+                (f"{place.path}.{field}" if field and field != "__all__" else place.path, message)
+                for field, messages in found.items()
+                for message in messages
+            ]
+        ) from None
+    row.save()
+
+
+def _ordered(item: Item) -> Item:
+    return {key: sorted(value) if key in UNORDERED else value for key, value in item.items()}
+
+
+# --- connections -----------------------------------------------------------------------------------------------------
+
+_COMMON = ("name", "kind", "phi", "recording", "durability", "scan_text", "enabled")
+_SQL = ("host", "port", "database", "username", "tls")
+
+
+def _load_connections() -> dict[str, Item]:
+    return {row.name: _connection_item(row) for row in Connection.objects.order_by("name")}
+
+
+def _connection_item(row: Connection) -> Item:
+    common = {field: getattr(row, field) for field in _COMMON}
+    settings = dict(row.settings)
+    if row.kind == Connection.Kind.BIGQUERY:
+        cloud: Item = {field: settings.pop(field, "") for field in CLOUD_SETTINGS}
+        named = settings.pop("credentials", "")
+        cloud["credentials"] = {named: True} if named else None
+        return {**common, **cloud, "settings": settings}
+    return {**common, **{field: getattr(row, field) for field in _SQL}, "settings": settings}
+
+
+def _save_connection(item: Item, place: Place) -> None:
+    row = Connection.objects.filter(name=item["name"]).first() or Connection()
+    settings = dict(item["settings"])
+    for field in _COMMON:
+        setattr(row, field, item[field])
+    if item["kind"] == Connection.Kind.BIGQUERY:
+        settings |= {field: item[field] for field in CLOUD_SETTINGS if item[field]}
+        for name in item["credentials"] or ():
+            settings["credentials"] = name
+    else:
+        for field in _SQL:
+            setattr(row, field, item[field])
+    row.settings = settings
+    save_checked(row, place)
+
+
+def _remove_connection(name: str) -> None:
+    Connection.objects.filter(name=name).delete()
+
+
+def _connection_secret(name: str, item: Any, place: Place) -> str | None:
+    if isinstance(item, schema.SqlConnection):
+        if item.password is None:
+            return None
+        field, values = (
+            "password",
+            {"password": resolve_secret(item.password, path=f"{place.path}.password", base=place.base)},
+        )
+    else:
+        path = f"{place.path}.credentials"
+        key = item.credentials and resolve_cloud_credentials(item.credentials, path=path, base=place.base)
+        if key is None:
+            return None
+        field, values = "credentials", {"service_account": key}
+    replaced = store_credential(connection=Connection.objects.get(name=name), values=values)
+    return field if replaced else None
+
+
+def _open_credentials(credentials: schema.CloudCredentials | None) -> Item | None:
+    """What may be shown of cloud credentials: that there are none, or that they are the machine's own."""
+    if credentials is None or credentials.env or credentials.file:
+        return None
+    return {"anonymous": True} if credentials.anonymous else {"metadata": True}
+
+
+# --- agents ----------------------------------------------------------------------------------------------------------
+
+_AGENT = ("name", "groups", "purpose", "enabled", "expires_at", "client_id", "federated_subjects")
+
+
+def _load_agents() -> dict[str, Item]:
+    rows = Agent.objects.select_related("owner").order_by("name")
+    return {
+        row.name: _ordered({**{field: getattr(row, field) for field in _AGENT}, "owner": row.owner.get_username()})
+        for row in rows
+    }
+
+
+def _save_agent(item: Item, place: Place) -> None:
+    owner = User.objects.filter(username=item["owner"]).first()
+    if owner is None:
+        raise DocumentProblem([(f"{place.path}.owner", f"there is no account {item['owner']!r}")])
+    row = Agent.objects.filter(name=item["name"]).first() or Agent()
+    for field in _AGENT:
+        setattr(row, field, item[field])
+    row.owner = owner
+    save_checked(row, place)
+
+
+def _remove_agent(name: str) -> None:
+    Agent.objects.filter(name=name).delete()
+
+
+def _agent_secret(name: str, item: Any, place: Place) -> str | None:
+    if item.client_secret is None:
+        return None
+    secret = resolve_secret(item.client_secret, path=f"{place.path}.client_secret", base=place.base)
+    row = Agent.objects.get(name=name)
+    if row.client_secret_hash and check_password(secret, row.client_secret_hash):
+        return None
+    Agent.objects.filter(pk=row.pk).update(client_secret_hash=make_password(secret))
+    return "client_secret"
+
+
+# --- groups ----------------------------------------------------------------------------------------------------------
+
+
+def _load_groups() -> dict[str, Item]:
+    rows = Group.objects.prefetch_related("user_set").order_by("name")
+    return {row.name: {"name": row.name, "members": sorted(u.username for u in row.user_set.all())} for row in rows}
+
+
+def _save_group(item: Item, place: Place) -> None:
+    members = {user.username: user for user in User.objects.filter(username__in=item["members"])}
+    for index, username in enumerate(item["members"]):
+        if username not in members:
+            raise DocumentProblem([(f"{place.path}.members[{index}]", f"there is no account {username!r}")])
+    group, _ = Group.objects.get_or_create(name=item["name"])
+    group.user_set.set(members.values())
+
+
+def _remove_group(name: str) -> None:
+    Group.objects.filter(name=name).delete()
+
+
+# In the order of writing; removing goes the other way. Groups come first, because they grant nothing by themselves.
+SECTIONS: tuple[Section, ...] = (
+    Section("groups", "group", _load_groups, _save_group, _remove_group),
+    _row_section(
+        "issuers",
+        "issuer",
+        Issuer,
+        (
+            "name",
+            "issuer",
+            "jwks_uri",
+            "audience",
+            "algorithms",
+            "kind",
+            "subject_claim",
+            "groups_claim",
+            "groups_map",
+            "enabled",
+        ),
+    ),
+    Section("connections", "connection", _load_connections, _save_connection, _remove_connection, _connection_secret),
+    _row_section(
+        "masking",
+        "masking rule",
+        MaskingRule,
+        (
+            "name",
+            "connections",
+            "columns",
+            "technique",
+            "inference",
+            "exempt_groups",
+            "data_class",
+            "keep",
+            "priority",
+        ),
+    ),
+    _row_section(
+        "policies",
+        "policy",
+        Policy,
+        (
+            "name",
+            "description",
+            "connections",
+            "when",
+            "action",
+            "reviewers",
+            "quorum",
+            "decide_within_s",
+            "execute_within_s",
+            "enabled",
+        ),
+    ),
+    _row_section("access", "access rule", AccessRule, ("name", "groups", "connections", "operations")),
+    Section("agents", "agent", _load_agents, _save_agent, _remove_agent, _agent_secret),
+)

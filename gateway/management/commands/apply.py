@@ -1,0 +1,53 @@
+"""`manage.py apply -f FILE [--dry-run] [--prune]`: the configuration as one document."""
+
+from __future__ import annotations
+
+import getpass
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from gateway.domain.configuration.change import apply_document
+from gateway.domain.configuration.reading import DocumentProblem, read_document
+
+
+class Command(BaseCommand):
+    help = "Show how a configuration document differs from the database, then make it so, all of it or nothing."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("-f", "--file", required=True, help="the document; '-' reads standard input")
+        parser.add_argument("--dry-run", action="store_true", help="show the difference and change nothing")
+        parser.add_argument("--prune", action="store_true", help="remove what the document's sections do not name")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        text, base = read_source(str(options["file"]))
+        try:
+            changes = apply_document(
+                read_document(text),
+                base=base,
+                prune=options["prune"],
+                dry_run=options["dry_run"],
+                actor=f"command:{getpass.getuser()}",
+            )
+        except DocumentProblem as problem:
+            raise CommandError(f"{problem}\nnothing was changed") from None
+        for change in changes:
+            self.stdout.write("\n".join(change.lines()))
+        if not changes:
+            self.stdout.write("no changes")
+        elif options["dry_run"]:
+            self.stdout.write(f"{len(changes)} changes, none made (dry run)")
+        else:
+            self.stdout.write(self.style.SUCCESS(f"{len(changes)} changes applied"))
+
+
+def read_source(name: str) -> tuple[str, Path]:
+    """The document's text and the directory its relative files start from."""
+    try:
+        if name == "-":
+            return Path("/dev/stdin").read_text(encoding="utf-8"), Path.cwd()
+        path = Path(name)
+        return path.read_text(encoding="utf-8"), path.resolve().parent
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{name} cannot be read: {type(error).__name__}") from None

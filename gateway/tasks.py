@@ -1,0 +1,18 @@
+"""Housekeeping of the gateway's short-lived rows."""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from gateway.domain import revocation, statements, tickets
+
+
+@shared_task(name="gateway.forget_old_statements")
+def forget_old_statements() -> None:
+    statements.forget_old_statements()
+
+
+@shared_task(name="gateway.forget_old_tickets")
+def forget_old_tickets() -> None:
+    tickets.forget_old_tickets()
+    revocation.forget_expired_revocations()

@@ -1,0 +1,135 @@
+"""How people sign in: local accounts, and OpenID Connect through mozilla-django-oidc, with the checks it leaves out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import Group, Permission, User
+from django.contrib.auth.signals import user_logged_in, user_login_failed
+from django.core.exceptions import SuspiciousOperation
+from django.db import transaction
+from django.db.models import QuerySet
+from django.dispatch import receiver
+from mozilla_django_oidc.auth import OIDCAuthenticationBackend
+
+from audit.domain.append import append_entries
+from audit.domain.entry import Entry
+from gateway.domain.roles import ADMINISTRATORS, AUDITORS, POLICY_AUTHORS
+from gateway.domain.version import bump_version
+from gateway.models import PersonStatus
+
+logger = logging.getLogger(__name__)
+
+LEEWAY_S = 10
+# What a policy author may change; administrators may change all of it, auditors nothing.
+POLICY_MODELS = (
+    ("approvals", "policy"),
+    ("masking", "maskingrule"),
+    ("masking", "columntag"),
+    ("masking", "dataclass"),
+)
+CONSOLE_APPS = ("gateway", "approvals", "masking", "audit")
+
+
+class PeopleBackend(OIDCAuthenticationBackend):  # type: ignore[misc]
+    """Finds people by issuer and subject, never by e-mail: an address can be reassigned, and claimed elsewhere."""
+
+    def verify_token(self, token: str, **kwargs: Any) -> dict[str, Any]:
+        """The package checks signature, algorithm and nonce; OpenID Connect Core §3.1.3.7 asks for more."""
+        payload: dict[str, Any] = super().verify_token(token, **kwargs)
+        audience = payload.get("aud")
+        listed = audience if isinstance(audience, list) else [audience]
+        if payload.get("iss") != settings.OIDC_OP_ISSUER or settings.OIDC_RP_CLIENT_ID not in listed:
+            raise SuspiciousOperation("the ID token is of another issuer or for another client")
+        if len(listed) > 1 and payload.get("azp") != settings.OIDC_RP_CLIENT_ID:
+            raise SuspiciousOperation("the ID token was given to another client")
+        if not isinstance(payload.get("exp"), int | float) or payload["exp"] + LEEWAY_S < time.time():
+            raise SuspiciousOperation("the ID token has expired")
+        return payload
+
+    def get_userinfo(self, access_token: str, id_token: str, payload: dict[str, Any]) -> dict[str, Any]:
+        """The verified ID token is enough; the user-info endpoint would add an unsigned second opinion."""
+        return payload
+
+    def verify_claims(self, claims: dict[str, Any]) -> bool:
+        return isinstance(claims.get("sub"), str) and 0 < len(claims["sub"]) <= 255
+
+    def filter_users_by_claims(self, claims: dict[str, Any]) -> QuerySet[User] | list[User]:
+        if settings.HOOPWEB_OIDC_EMBEDDED:
+            return User.objects.filter(username=claims["sub"], is_active=True)
+        return User.objects.filter(hoopweb_status__oidc_subject=oidc_subject(claims), is_active=True)
+
+    def create_user(self, claims: dict[str, Any]) -> User | None:
+        """A first sign-in. Never takes an existing account over, whatever name the provider claims."""
+        username = str(claims.get("preferred_username") or claims["sub"])[:150]
+        if settings.HOOPWEB_OIDC_EMBEDDED or User.objects.filter(username=username).exists():
+            raise SuspiciousOperation("the account does not exist, or exists and belongs to somebody else")
+        with transaction.atomic():
+            user = User.objects.create_user(username, email=str(claims.get("email", "")))
+            PersonStatus.objects.create(user=user, oidc_subject=oidc_subject(claims))
+            self._take_groups(user, claims)
+            bump_version()
+        return user
+
+    def update_user(self, user: User, claims: dict[str, Any]) -> User:
+        if not settings.HOOPWEB_OIDC_EMBEDDED:
+            self._take_groups(user, claims)
+        return user
+
+    def _take_groups(self, user: User, claims: dict[str, Any]) -> None:
+        """Membership follows the provider's claim, among the groups that exist here."""
+        named = claims.get(settings.HOOPWEB_OIDC_GROUPS_CLAIM, [])
+        groups = set(Group.objects.filter(name__in=named if isinstance(named, list) else []))
+        if groups != set(user.groups.all()):
+            with transaction.atomic():
+                user.groups.set(groups)
+                bump_version()
+
+
+def oidc_subject(claims: dict[str, Any]) -> str:
+    return f"{settings.OIDC_OP_ISSUER}|{claims['sub']}"
+
+
+def sync_role_permissions(**_: Any) -> None:
+    """Give the role groups their permissions; runs after every migration, because those create permissions."""
+    everything = Permission.objects.filter(content_type__app_label__in=CONSOLE_APPS)
+    readable = everything.filter(codename__startswith="view_") | everything.filter(codename__startswith="read_")
+    authored = Permission.objects.none()
+    for app, model in POLICY_MODELS:
+        authored |= Permission.objects.filter(content_type__app_label=app, content_type__model=model)
+    accounts = Permission.objects.filter(content_type__app_label="auth", content_type__model__in=["user", "group"])
+    for name, permissions in (
+        (AUDITORS, readable | accounts.filter(codename__startswith="view_")),
+        (POLICY_AUTHORS, readable | authored),
+        (ADMINISTRATORS, everything | accounts),
+    ):
+        group, _ = Group.objects.get_or_create(name=name)
+        group.permissions.set(permissions)
+
+
+@receiver(user_logged_in)
+def record_login(request: Any, user: User, **_: Any) -> None:
+    """Log-in monitoring, 45 CFR 164.308(a)(5)(ii)(C). No record, no session: this runs before the answer is sent."""
+    body = {
+        "subject": user.get_username(),
+        "client_address": request.META.get("REMOTE_ADDR", "") if request else "",
+        "auth_method": str(getattr(user, "backend", "")).rpartition(".")[2],
+    }
+    append_entries([Entry(kind="person.signed_in", body=body)])
+
+
+@receiver(user_login_failed)
+def record_failed_login(credentials: dict[str, Any], request: Any = None, **_: Any) -> None:
+    body = {
+        "protocol": "web",
+        "claimed_subject": str(credentials.get("username", ""))[:128],
+        "client_address": request.META.get("REMOTE_ADDR", "") if request else "",
+        "reason": "wrong credentials",
+    }
+    try:
+        append_entries([Entry(kind="authentication.failed", body=body)])
+    except Exception as error:  # the sign-in fails either way
+        logger.error("failed sign-in not recorded: error=%s", type(error).__name__)

@@ -1,0 +1,22 @@
+"""The worker: notifications, expiries, housekeeping. Tasks take ids; no statement or value ever travels as an argument.
+
+`celery -A hoopweb.celery worker -B` runs worker and beat in one process (the embedded stack); a deployment runs one
+beat beside any number of workers.
+"""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hoopweb.settings")
+
+app = Celery("hoopweb")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+app.conf.beat_schedule = {
+    "expire reviews": {"task": "approvals.expire_reviews", "schedule": 15.0},
+    "forget old statements": {"task": "gateway.forget_old_statements", "schedule": 60.0},
+    "forget old tickets": {"task": "gateway.forget_old_tickets", "schedule": 3600.0},
+}
