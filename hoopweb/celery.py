@@ -1,7 +1,7 @@
 """The worker: notifications, expiries, housekeeping. Tasks take ids; no statement or value ever travels as an argument.
 
-`celery -A hoopweb.celery worker -B` runs worker and beat in one process (the embedded stack); a deployment runs one
-beat beside any number of workers.
+`celery -A hoopweb.celery worker` runs the tasks, any number of them; exactly one `celery -A hoopweb.celery beat` runs
+beside them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+
+from hoopweb import heartbeat  # noqa: F401  registers the worker's sign of life
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hoopweb.settings")
 

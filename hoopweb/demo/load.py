@@ -17,7 +17,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
-from audit.domain.checkpoints import log_vkey
+from audit.domain.keys import audit_vkey
 from gateway.domain.tokens import MAX_TTL_S, issue_person_token
 from gateway.models import Agent
 from hoopweb.demo.generate import generate, load
@@ -94,7 +94,7 @@ def describe(app_url: str, passwords: dict[str, str]) -> dict[str, Any]:
         "agents": {AGENT: _agent()},
         "upstream": _upstream(app_url),
         "control_dsn": settings.HOOPWEB_DATABASE_URL,
-        "audit_vkey": log_vkey(),
+        "audit_vkey": audit_vkey(),
     }
 
 
