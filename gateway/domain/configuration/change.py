@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -51,9 +52,17 @@ class _Rehearsed(Exception):
 
 
 def apply_document(
-    document: Document, *, base: Path, prune: bool = False, dry_run: bool = False, actor: str
+    document: Document,
+    *,
+    base: Path,
+    actor: str,
+    prune: bool = False,
+    dry_run: bool = False,
+    show: Callable[[Change], None] = lambda change: None,
 ) -> list[Change]:
     """Write the document and return what changed. Raises DocumentProblem, and then nothing has changed.
+
+    `show` is called with every change before any of them is committed; what it raises stops them all.
 
     A dry run does everything, checks of the database included, and rolls it back. `prune` removes what the document's
     own sections no longer name; a section it does not have is left alone.
@@ -69,6 +78,8 @@ def apply_document(
             if prune:
                 for section in reversed(SECTIONS):
                     changes += _prune_section(section, document)
+            for change in changes:
+                show(change)
             if dry_run:
                 raise _Rehearsed
             if changes:

@@ -29,11 +29,10 @@ class Command(BaseCommand):
                 prune=options["prune"],
                 dry_run=options["dry_run"],
                 actor=f"command:{getpass.getuser()}",
+                show=lambda change: self.stdout.write("\n".join(change.lines())),
             )
         except DocumentProblem as problem:
             raise CommandError(f"{problem}\nnothing was changed") from None
-        for change in changes:
-            self.stdout.write("\n".join(change.lines()))
         if not changes:
             self.stdout.write("no changes")
         elif options["dry_run"]:

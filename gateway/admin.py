@@ -1,0 +1,193 @@
+"""The data path's configuration in the console. Every change raises the version and is recorded, before and after."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminPasswordInput
+
+from audit.domain.entry import Json
+from gateway.domain.credentials import store_credential
+from gateway.domain.recorded import record_change, state_of
+from gateway.domain.revocation import revoke_agent
+from gateway.domain.token_service import set_client_secret
+from gateway.models import AccessRule, Agent, Connection, Issuer, RestStatement, RevokedToken, Ticket
+
+
+class RecordedChanges:
+    """A mixin for `ModelAdmin`: nothing of configuration changes in the console without a record of it."""
+
+    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
+        known = type(obj)._default_manager.filter(pk=obj.pk).first() if change else None
+        request._before = state_of(known) if known is not None else None  # type: ignore[attr-defined]
+        super().save_model(request, obj, form, change)  # type: ignore[misc]
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Memberships are written here, after the row: only now is its state complete."""
+        super().save_related(request, form, formsets, change)  # type: ignore[misc]
+        before: dict[str, Json] | None = request._before  # type: ignore[attr-defined]
+        record_change(row=form.instance, before=before, after=state_of(form.instance), subject=_subject(request))
+
+    def delete_model(self, request: HttpRequest, obj: Model) -> None:
+        before = state_of(obj)
+        super().delete_model(request, obj)  # type: ignore[misc]
+        record_change(row=obj, before=before, after=None, subject=_subject(request))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        with transaction.atomic():
+            rows = [(row, state_of(row)) for row in queryset]
+            super().delete_queryset(request, queryset)  # type: ignore[misc]
+            for row, before in rows:
+                record_change(row=row, before=before, after=None, subject=_subject(request))
+
+
+def _subject(request: HttpRequest) -> str:
+    return request.user.get_username()
+
+
+class ConnectionForm(forms.ModelForm):
+    """The secret is written and never shown: this process could not open it if it wanted to."""
+
+    secret = forms.CharField(
+        required=False,
+        strip=False,
+        widget=UnfoldAdminPasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="password, or a cloud service-account key; sealed for the data plane, empty leaves it as it is",
+    )
+
+    class Meta:
+        model = Connection
+        fields = [
+            "name",
+            "kind",
+            "host",
+            "port",
+            "database",
+            "username",
+            "tls",
+            "phi",
+            "recording",
+            "durability",
+            "scan_text",
+            "enabled",
+            "settings",
+        ]
+
+
+@admin.register(Connection)
+class ConnectionAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
+    form = ConnectionForm
+    list_display = ["name", "kind", "host", "database", "tls", "phi", "recording", "enabled"]
+    list_filter = ["kind", "phi", "tls", "enabled"]
+    search_fields = ["name", "host", "database"]
+    fieldsets = [
+        (None, {"fields": ["name", "kind", "enabled"]}),
+        ("Upstream", {"fields": ["host", "port", "database", "username", "secret", "tls", "settings"]}),
+        ("Protection", {"fields": ["phi", "scan_text", "recording", "durability"]}),
+    ]
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        secret = form.cleaned_data.get("secret")
+        if secret:
+            field = "service_account" if form.instance.kind == Connection.Kind.BIGQUERY else "password"
+            store_credential(connection=form.instance, values={field: secret})
+        super().save_related(request, form, formsets, change)
+
+
+@admin.register(AccessRule)
+class AccessRuleAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
+    list_display = ["name", "groups", "connections", "operations"]
+    search_fields = ["name", "groups", "connections"]
+
+
+@admin.register(Agent)
+class AgentAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
+    list_display = ["name", "owner", "groups", "purpose", "enabled", "expires_at"]
+    list_filter = ["enabled"]
+    list_select_related = ["owner"]
+    search_fields = ["name", "purpose", "owner__username"]
+    autocomplete_fields = ["owner"]
+    readonly_fields = ["revoked_before", "created_at"]
+    actions = ["revoke_tokens", "new_client_secret"]
+
+    @admin.action(description="Revoke every token issued until now", permissions=["change"])
+    def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
+        with transaction.atomic():
+            for agent in queryset:
+                before = state_of(agent)
+                revoke_agent(agent=agent)
+                agent.refresh_from_db()
+                record_change(row=agent, before=before, after=state_of(agent), subject=_subject(request))
+        messages.success(request, "The tokens are revoked; live sessions end within seconds.")
+
+    @admin.action(description="Make a new client secret (one agent)", permissions=["change"])
+    def new_client_secret(self, request: HttpRequest, queryset: QuerySet[Agent]) -> HttpResponse | None:
+        agent = queryset.first()
+        if agent is None or queryset.count() != 1:
+            messages.error(request, "Choose exactly one agent.")
+            return None
+        # Shown on this page alone: a message would travel in a cookie.
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "New client secret",
+            "agent": agent,
+            "secret": set_client_secret(agent=agent),
+        }
+        response = TemplateResponse(request, "gateway/agent_secret.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+
+@admin.register(Issuer)
+class IssuerAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
+    list_display = ["name", "issuer", "kind", "audience", "algorithms", "enabled"]
+    list_filter = ["kind", "enabled"]
+    search_fields = ["name", "issuer"]
+
+
+@admin.register(RevokedToken)
+class RevokedTokenAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
+    list_display = ["jti", "reason", "revoked_at", "expires_at"]
+    search_fields = ["jti", "reason"]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Ticket)
+class TicketAdmin(ReadOnlyAdmin):
+    fields = ["subject", "connection", "created_at", "expires_at", "used_at"]
+    list_display = fields
+    list_filter = ["connection"]
+    search_fields = ["subject"]
+
+
+@admin.register(RestStatement)
+class RestStatementAdmin(ReadOnlyAdmin):
+    """Ids and states; what was asked and answered is sealed and read in the evidence pages."""
+
+    fields = ["id", "session_id", "subject", "connection", "status", "row_count", "created_at", "finished_at"]
+    list_display = fields
+    list_filter = ["status", "connection"]
+    search_fields = ["subject", "session_id"]

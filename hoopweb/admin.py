@@ -1,0 +1,106 @@
+"""The console as one site: accounts and groups, recorded like everything else, and the navigation."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.db.models import Model
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.module_loading import module_has_submodule
+from oidc_provider import models as oidc
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+import approvals
+import masking
+from approvals.models import Policy
+from gateway.admin import RecordedChanges
+from masking.models import ColumnTag, DataClass, MaskingRule
+
+# This site lists before the apps whose pages it changes, so they register now.
+for app in (approvals, masking):
+    if module_has_submodule(app, "admin"):
+        import_module(f"{app.__name__}.admin")
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+@admin.register(User)
+class UserAdmin(RecordedChanges, DjangoUserAdmin, ModelAdmin):  # type: ignore[misc]
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ["username", "email", "is_active", "is_staff", "is_superuser", "last_login"]
+
+
+@admin.register(Group)
+class GroupAdmin(RecordedChanges, DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]
+    list_display = ["name"]
+
+
+def record_changes_of(*models: type[Model]) -> None:
+    """Register apps below the gateway again, with the mixin they cannot import."""
+    for model in models:
+        registered = admin.site._registry.get(model)
+        base = type(registered) if registered is not None else ModelAdmin
+        if registered is not None:
+            admin.site.unregister(model)
+        admin.site.register(model, type(f"Recorded{base.__name__}", (RecordedChanges, base), {}))
+
+
+record_changes_of(MaskingRule, DataClass, ColumnTag, Policy)
+
+# The embedded provider is configured by code alone (hoopweb.identity_provider): its own pages show keys and secrets.
+for model in (oidc.Client, oidc.Code, oidc.Token, oidc.UserConsent, oidc.RSAKey):
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """The sidebar: what the signed-in person may view, in the order of a statement's journey."""
+    groups = [
+        ("Evidence", [("audit", "sessionrecord"), ("audit", "statementrecord"), ("audit", "logentry")]),
+        ("Decisions", [("approvals", "review"), ("approvals", "policy"), ("approvals", "grant")]),
+        ("Masking", [("masking", "maskingrule"), ("masking", "columntag"), ("masking", "dataclass")]),
+        ("Data path", [("gateway", "connection"), ("gateway", "accessrule"), ("gateway", "agent")]),
+        ("Identity", [("gateway", "issuer"), ("gateway", "revokedtoken"), ("auth", "user"), ("auth", "group")]),
+    ]
+    shown = ((title, [_link(request, app, name) for app, name in entries]) for title, entries in groups)
+    return [{"title": title, "separator": True, "items": [i for i in items if i]} for title, items in shown]
+
+
+def _link(request: HttpRequest, app: str, name: str) -> dict[str, Any] | None:
+    model = next((m for m in admin.site._registry if (m._meta.app_label, m._meta.model_name) == (app, name)), None)
+    if model is None or not admin.site._registry[model].has_view_permission(request):
+        return None
+    return {
+        "title": str(model._meta.verbose_name_plural).capitalize(),
+        "icon": ICONS.get(name, "folder"),
+        "link": reverse(f"admin:{app}_{name}_changelist"),
+    }
+
+
+ICONS = {
+    "sessionrecord": "terminal",
+    "statementrecord": "receipt_long",
+    "logentry": "link",
+    "review": "how_to_reg",
+    "policy": "gavel",
+    "grant": "key",
+    "maskingrule": "visibility_off",
+    "columntag": "sell",
+    "dataclass": "category",
+    "connection": "database",
+    "accessrule": "door_open",
+    "agent": "smart_toy",
+    "issuer": "verified_user",
+    "revokedtoken": "block",
+    "user": "person",
+    "group": "group",
+}
