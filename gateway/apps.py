@@ -15,4 +15,4 @@ class GatewayConfig(AppConfig):
         from masking.domain import hooks as masking_hooks  # noqa: PLC0415
 
         masking_hooks.register(bump_version)
-        approval_hooks.register(requester_enabled=requester_enabled)
+        approval_hooks.register(requester_enabled=requester_enabled, rules_changed=bump_version)

@@ -10,7 +10,8 @@ class HoopwebConfig(AppConfig):
     name = "hoopweb"
 
     def ready(self) -> None:
-        from hoopweb import auth  # noqa: PLC0415  models exist from here on
+        # Importing celery makes our application the current one, so that a task sent from any process finds the broker.
+        from hoopweb import auth, celery  # noqa: F401, PLC0415  models exist from here on
 
         # Permissions are created app by app; audit is the last whose permissions the roles name.
         last = apps.get_app_config("audit")

@@ -28,6 +28,7 @@ class Reanalyse(Protocol):
 class _Registry:
     reanalyse: Reanalyse | None = None
     requester_enabled: list[Callable[[Binding], bool]] = field(default_factory=list)
+    rules_changed: Callable[[], object] | None = None
 
 
 _registry = _Registry()
@@ -51,3 +52,9 @@ def reanalyse(*, binding: Binding, principal: Principal) -> Reanalysis:
 def requester_enabled(binding: Binding) -> bool:
     """Whether everyone behind the request may still act, as far as the registered checks know."""
     return all(check(binding) for check in _registry.requester_enabled)
+
+
+def rules_changed() -> None:
+    """A policy was changed; called in the transaction that does it."""
+    if _registry.rules_changed is not None:
+        _registry.rules_changed()

@@ -1,0 +1,65 @@
+"""Links in reviewers' mail. A link locates and vouches for nothing: signing in and a POST with CSRF decide.
+
+256 random bits, stored hashed; good for one reviewer, one review, one exact text, once, until the review's deadline.
+Opening a link reads only: mail scanners follow links, run scripts, and post blindly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from datetime import datetime
+
+from django.contrib.auth.models import AbstractUser
+from django.utils import timezone
+
+from approvals.domain import refusal
+from approvals.domain.binding import text_digest
+from approvals.domain.clock import ClockTimestamp
+from approvals.domain.dossier import current_statement
+from approvals.domain.refusal import Refusal
+from approvals.models import Review, ReviewLink
+
+TOKEN_BYTES = 32
+
+
+def issue_link(*, review: Review, reviewer: AbstractUser) -> str | None:
+    """Return a new token for the review's current text; None when this reviewer has been sent one already."""
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    _, created = ReviewLink.objects.get_or_create(
+        review=review,
+        reviewer=reviewer.username,
+        text_digest=text_digest(current_statement(review)),
+        defaults={"token_hash": _hashed(token), "expires_at": review.decide_by},
+    )
+    return token if created else None
+
+
+def find_link(*, token: str, user: AbstractUser, at: datetime | None = None) -> ReviewLink:
+    """Return the usable link of `token` for `user`, changing nothing. Raises Refusal, with one reason for all causes.
+
+    A forwarded link fails like an unknown one: its finder learns nothing about the review.
+    """
+    link = (
+        ReviewLink.objects.filter(token_hash=_hashed(token), reviewer=user.username, used_at=None)
+        .filter(expires_at__gt=at or timezone.now())
+        .select_related("review")
+        .first()
+    )
+    if link is None or link.text_digest != text_digest(current_statement(link.review)):
+        raise Refusal(refusal.LINK_SPENT, "this link is spent, expired, or not yours; find the request in your inbox")
+    return link
+
+
+def spend_link(*, token: str, user: AbstractUser) -> Review:
+    """Consume the token inside the deciding transaction; a refused decision rolls it back. Raises Refusal."""
+    link = find_link(token=token, user=user)
+    unspent = ReviewLink.objects.filter(pk=link.pk, used_at=None, expires_at__gt=ClockTimestamp())
+    if unspent.update(used_at=ClockTimestamp()) != 1:
+        raise Refusal(refusal.LINK_SPENT, "this link was used already")
+    return link.review
+
+
+def _hashed(token: str) -> str:
+    # Plain SHA-256 suffices: 256 random bits cannot be searched for.
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,0 +1,36 @@
+"""Background work: telling reviewers, ending what nobody decided. Tasks take ids and delegate."""
+
+from __future__ import annotations
+
+import logging
+from smtplib import SMTPException
+
+from celery import Task, shared_task
+
+from approvals.domain.review import expire_due_reviews
+from approvals.emails import mail_reviewers
+from approvals.models import Review
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name="approvals.notify_reviewers", bind=True, max_retries=5)
+def notify_reviewers(self: Task, review_id: str) -> None:
+    """Mail every reviewer who has not been told about the current text; again later when mail fails."""
+    review = Review.objects.filter(pk=review_id, status=Review.Status.PENDING).first()
+    if review is None:
+        return
+    try:
+        told = mail_reviewers(review)
+    except (SMTPException, OSError) as error:
+        logger.warning("review mail failed: review=%s error=%s", review_id, type(error).__name__)
+        # Not `exc=error`: an SMTP error quotes addresses and the server's words.
+        raise self.retry(countdown=5 * 2**self.request.retries) from None
+    logger.info("reviewers told: review=%s mails=%s", review_id, told)
+
+
+@shared_task(name="approvals.expire_reviews")
+def expire_reviews() -> None:
+    ended = expire_due_reviews()
+    if ended:
+        logger.info("reviews expired: count=%s", ended)
