@@ -34,8 +34,15 @@ class _Registry:
 _registry = _Registry()
 
 
-def register(*, reanalyse: Reanalyse | None = None, requester_enabled: Callable[[Binding], bool] | None = None) -> None:
-    """Add the data plane's answers. Requester checks add up; the last `reanalyse` counts."""
+def register(
+    *,
+    reanalyse: Reanalyse | None = None,
+    requester_enabled: Callable[[Binding], bool] | None = None,
+    rules_changed: Callable[[], object] | None = None,
+) -> None:
+    """Add the data plane's answers. Requester checks add up; of the others the last one counts."""
+    if rules_changed is not None:
+        _registry.rules_changed = rules_changed
     if reanalyse is not None:
         _registry.reanalyse = reanalyse
     if requester_enabled is not None and requester_enabled not in _registry.requester_enabled:
