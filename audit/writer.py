@@ -109,7 +109,7 @@ class AuditWriter:
         self._fail_waiters("the gateway is closing")
         if self._queue:
             logger.error("audit entries lost at close: entries=%s", len(self._queue))
-        await self._in_thread(lambda: connection.close())
+        await self._in_thread(_disconnect)
         self._thread.shutdown(wait=True)
 
     def _begin(self) -> None:
@@ -207,6 +207,10 @@ class AuditWriter:
 
     def _prepare(self, entry: Entry) -> Prepared:
         return prepare(entry, gateway=self.gateway_id, sealer=evidence_sealer())
+
+
+def _disconnect() -> None:
+    connection.close()  # looked up in the calling thread: each has its own
 
 
 def _answer(queued: _Queued, answer: Receipt | Exception) -> None:

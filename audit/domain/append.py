@@ -16,10 +16,9 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from audit.domain.box import box_key_id
-from audit.domain.canonical import GENESIS
 from audit.domain.chain import Head, Leaf, Prepared, link, prepare
 from audit.domain.entry import Entry, Receipt
-from audit.domain.merkle import Frontier
+from audit.domain.merkle import GENESIS, Frontier
 from audit.domain.projection import project, text_column
 from audit.domain.sealing import evidence_sealer
 from audit.models import LogEntry

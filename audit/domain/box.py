@@ -1,11 +1,8 @@
-"""Evidence at rest: AES-256-GCM under rotating keys, and the commitments that stand for it in the log. Pure.
+"""Evidence at rest: AES-256-GCM under rotating keys. Pure.
 
 A sealed box is `version(1) ‖ key id(8) ‖ salt(16) ‖ nonce(12) ‖ ciphertext`. Each box has a key of its own, derived
 from the evidence key and the salt, so that random nonces never near the limit of one key (NIST SP 800-38D §8.3: 2^32).
 The associated data binds a box to the entry or chunk it belongs to: moved elsewhere, it does not open.
-
-A commitment is HMAC-SHA-256 of the plaintext under a random salt that is sealed together with it. It reveals nothing
-once the box is erased (an unkeyed hash of a short text could be guessed), and with the salt anybody can check it.
 """
 
 from __future__ import annotations
@@ -23,7 +20,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _VERSION = b"\x01"
 _HEADER = 1 + 8 + 16 + 12
-SALT_BYTES = 32
 
 
 class SealProblem(ValueError):
@@ -83,10 +79,6 @@ def parse_keys(text: str) -> list[EvidenceKey]:
             raise KeyProblem(f"an evidence key is {len(secret)} bytes, expected 32")
         keys.append(EvidenceKey(secret))
     return keys
-
-
-def commit(plaintext: bytes, salt: bytes) -> bytes:
-    return hmac.digest(salt, plaintext, "sha256")
 
 
 def box_key_id(box: bytes) -> str:

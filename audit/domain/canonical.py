@@ -1,4 +1,4 @@
-"""Canonical bytes (RFC 8785, integers only) and the leaf they hash to. Pure.
+"""An entry's canonical bytes (RFC 8785, integers only). Pure.
 
 An entry is one JSON object with the members `at_us body commitment gateway kind prev seq session statement v`. All but
 `prev` and `seq` are known before the log's lock is taken, so `Draft` keeps the canonical text around those two and
@@ -7,7 +7,6 @@ An entry is one JSON object with the members `at_us body commitment gateway kind
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,6 @@ import rfc8785
 from audit.domain.entry import Entry, Json
 
 FORMAT_VERSION = 1
-GENESIS = bytes(32)  # `prev` of the first entry
 _MAX_INTEGER = 2**53 - 1  # RFC 8785 §3.2.2.3: beyond it, readers of JSON numbers disagree
 
 
@@ -58,11 +56,6 @@ def canonical(value: Json) -> bytes:
         return rfc8785.dumps(_plain(value))
     except rfc8785.CanonicalizationError as error:
         raise EntryRefused(f"entry has no canonical form: {error}") from None
-
-
-def leaf_hash(data: bytes) -> bytes:
-    """RFC 9162 §2.1.1: SHA-256(0x00 ‖ entry)."""
-    return hashlib.sha256(b"\x00" + data).digest()
 
 
 def _plain(value: Json) -> Any:

@@ -7,10 +7,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from audit.domain.box import SALT_BYTES, Sealer, commit
-from audit.domain.canonical import Draft, draft, leaf_hash
+from audit.domain.box import Sealer
+from audit.domain.canonical import Draft, draft
+from audit.domain.commitment import SALT_BYTES, Disclosure
 from audit.domain.entry import Entry, Json
-from audit.domain.merkle import Frontier
+from audit.domain.merkle import Frontier, leaf_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +42,6 @@ class Head:
     @property
     def size(self) -> int:
         return self.frontier.size
-
-
-@dataclass(frozen=True, slots=True)
-class Disclosure:
-    """A sensitive text with the salt that lets anybody check it against the commitment in its leaf."""
-
-    plaintext: bytes
-    salt: bytes
-
-    @property
-    def commitment(self) -> bytes:
-        return commit(self.plaintext, self.salt)
 
 
 def prepare(entry: Entry, *, gateway: str, sealer: Sealer) -> Prepared:

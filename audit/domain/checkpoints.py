@@ -1,0 +1,95 @@
+"""Signing the log's head: every minute or thousand entries, also when nothing happens, and never over damage."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from django.db import close_old_connections, connection, transaction
+
+from audit.domain.anchor import publish
+from audit.domain.append import read_head
+from audit.domain.findings import Finding
+from audit.domain.integrity import check_tail
+from audit.domain.keys import log_signer
+from audit.domain.note import Checkpoint as SignedCheckpoint
+from audit.models import Checkpoint
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 60
+EVERY_ENTRIES = 1_000
+_LOOK_S = 1.0
+# One signer at a time: two checkpoints of one moment would only be noise, a check beside another only load.
+_SIGNING_LOCK = 0x686F6F70_7369676E
+
+
+class LogDamaged(RuntimeError):
+    """The stored log is not the one that was written. Nothing was signed and nothing repaired."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__("; ".join(str(finding) for finding in findings))
+        self.findings = tuple(findings)
+
+
+def sign_checkpoint() -> Checkpoint:
+    """Check the log since its newest checkpoint, then sign its head and publish the note to the anchors.
+
+    Raises LogDamaged (nothing signed), SigningKeyProblem, or OSError when the anchor cannot be written (the
+    checkpoint is then stored, and the next one is published again).
+    """
+    signer = log_signer()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_SIGNING_LOCK])
+        findings, head = check_tail(signer.verifier)
+        if findings:
+            raise LogDamaged(findings)
+        now = time.time()
+        signed = SignedCheckpoint(signer.name, head.size, head.frontier.root, (f"time {int(now)}",))
+        checkpoint = Checkpoint.objects.create(
+            size=head.size,
+            root=signed.root,
+            frontier=head.frontier.to_bytes(),
+            head=head.leaf,
+            note=signer.sign(signed.text()),
+            signed_at=datetime.fromtimestamp(now, UTC),
+        )
+    # After the commit: an anchored note is always a stored one, so a stored one that is missing was removed.
+    publish(checkpoint.note, origin=signer.name)
+    return checkpoint
+
+
+def sign_when_due() -> Checkpoint | None:
+    """Sign when a minute or a thousand entries have passed since anybody signed."""
+    newest = Checkpoint.objects.order_by("-id").only("size", "signed_at").first()
+    if newest is not None:
+        age_s = (datetime.now(UTC) - newest.signed_at).total_seconds()
+        if age_s < EVERY_S and read_head().size - newest.size < EVERY_ENTRIES:
+            return None
+    return sign_checkpoint()
+
+
+async def checkpoint_loop() -> None:
+    """Sign until cancelled. A damaged log or a missing key is told in the log file every minute; nothing is signed."""
+    complained_at = float("-inf")
+    while True:
+        try:
+            await asyncio.to_thread(_with_connection, sign_when_due)
+        except Exception as error:
+            if time.monotonic() - complained_at >= EVERY_S:
+                complained_at = time.monotonic()
+                # Findings hold places and kinds, never text.
+                detail = str(error) if isinstance(error, LogDamaged) else type(error).__name__
+                logger.error("checkpoint not signed: %s", detail)
+        await asyncio.sleep(_LOOK_S)
+
+
+def _with_connection(function: Callable[[], object]) -> None:
+    close_old_connections()
+    try:
+        function()
+    finally:
+        connection.close()

@@ -1,0 +1,197 @@
+"""Whether the stored log is still the one that was written: what is asked before anything is signed.
+
+Nothing here repairs. A check walks the stored entries from a trusted point (the newest signed checkpoint, or the
+beginning) and compares hashes, places, links and the tree with the log's state, its checkpoints and its anchors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from django.db.models import Max
+
+from audit.domain.anchor import anchored
+from audit.domain.append import read_head
+from audit.domain.box import SealProblem
+from audit.domain.chain import Head, open_box
+from audit.domain.findings import Finding, place_of, read_place
+from audit.domain.merkle import GENESIS, Frontier, leaf_hash
+from audit.domain.note import Checkpoint as SignedCheckpoint
+from audit.domain.note import NoteProblem, Verifier, open_checkpoint
+from audit.domain.sealing import evidence_sealer
+from audit.models import Checkpoint, LogEntry, SealedText, StatementRecord
+
+_PAGE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    seq: int
+    leaf: bytes
+    prev: bytes
+    canonical: bytes
+
+
+def stored_entries(after: int = 0) -> Iterator[StoredEntry]:
+    """Every stored entry past `after`, by stored place, a page at a time."""
+    while True:
+        rows = list(
+            LogEntry.objects.filter(seq__gt=after)
+            .order_by("seq")
+            .values_list("seq", "leaf", "prev", "canonical")[:_PAGE]
+        )
+        for seq, leaf, prev, canonical in rows:
+            yield StoredEntry(seq, bytes(leaf), bytes(prev), bytes(canonical))
+        if len(rows) < _PAGE:
+            return
+        after = rows[-1][0]
+
+
+def check_tail(verifier: Verifier) -> tuple[list[Finding], Head]:
+    """Check what was written since the newest checkpoint, against it and the log's state. Cheap: for every signing."""
+    newest = Checkpoint.objects.order_by("-id").first()
+    start = Head(Frontier(), GENESIS)
+    if newest is not None:
+        try:
+            signed = open_checkpoint(newest.note, [verifier])
+            start = Head(Frontier.from_bytes(newest.size, bytes(newest.frontier)), bytes(newest.head))
+        except (NoteProblem, ValueError) as error:
+            return [Finding(0, "checkpoint-forged", str(error))], read_head()
+        if (signed.size, signed.root) != (start.size, start.frontier.root):
+            return [Finding(newest.size, "checkpoint-forged", "its row differs from its note")], read_head()
+    # The state is read first: entries that arrive while checking are not part of what is checked.
+    stated = read_head()
+    findings, found = _walk(start, stated.size)
+    findings += _against_state(found, stated)
+    findings += _against_anchors(stated.size, verifier)
+    return findings, stated
+
+
+def check_log(verifier: Verifier) -> list[Finding]:
+    """Check everything stored: entries, checkpoints, anchors, sealed texts, records. Reads the whole log."""
+    stated = read_head()
+    roots = {signed.size: signed.root for signed, _ in signed_checkpoints(verifier)[0]}
+    findings, found = _walk(Head(Frontier(), GENESIS), stated.size, roots)
+    findings += _against_state(found, stated)
+    findings += signed_checkpoints(verifier)[1]
+    findings += _against_anchors(stated.size, verifier)
+    findings += _sealed_texts(stated.size)
+    findings += _records(stated.size)
+    return sorted(findings, key=lambda finding: finding.seq)
+
+
+def signed_checkpoints(verifier: Verifier) -> tuple[list[tuple[SignedCheckpoint, str]], list[Finding]]:
+    """The stored checkpoints that verify, oldest first, and what is wrong with the others."""
+    good: list[tuple[SignedCheckpoint, str]] = []
+    findings: list[Finding] = []
+    for size, note in Checkpoint.objects.order_by("id").values_list("size", "note"):
+        try:
+            good.append((open_checkpoint(note, [verifier]), note))
+        except NoteProblem as error:
+            findings.append(Finding(size, "checkpoint-forged", str(error)))
+    return good, findings
+
+
+def _walk(start: Head, size: int, roots: dict[int, bytes] | None = None) -> tuple[list[Finding], Head]:
+    """Follow the chain from `start` to `size`; stop at the first entry that is not what was written."""
+    frontier, leaf, expected = start.frontier, start.leaf, start.size + 1
+    for entry in stored_entries(start.size):
+        if entry.seq > size:
+            break
+        problem = _entry_problem(entry, expected, leaf)
+        if problem is not None:
+            return [problem], Head(frontier, leaf)
+        leaf, frontier, expected = entry.leaf, frontier.extend([entry.leaf]), expected + 1
+        if roots and entry.seq in roots and roots[entry.seq] != frontier.root:
+            detail = "the entries up to here have another root than their checkpoint"
+            return [Finding(entry.seq, "rewritten", detail)], Head(frontier, leaf)
+    return [], Head(frontier, leaf)
+
+
+def _entry_problem(entry: StoredEntry, expected: int, prev: bytes) -> Finding | None:
+    if entry.seq != expected:
+        return Finding(expected, "deleted", f"entry {expected} is missing, the next one stored is {entry.seq}")
+    place = read_place(entry.canonical)
+    if leaf_hash(entry.canonical) != entry.leaf:
+        kind = "edited" if place_of(place) in (None, expected) else "reordered"
+        return Finding(expected, kind, "the entry does not have the hash it was stored with")
+    if place is None or place.seq != expected:
+        return Finding(expected, "reordered", f"entry {place_of(place)} stands at place {expected}")
+    if place.prev != prev or entry.prev != prev:
+        return Finding(max(1, expected - 1), "rewritten", f"entry {expected} was written after another entry")
+    return None
+
+
+def _against_state(found: Head, stated: Head) -> list[Finding]:
+    if found.size < stated.size:
+        return [Finding(found.size + 1, "truncated", f"the log states {stated.size} entries, {found.size} follow on")]
+    if found.frontier != stated.frontier or found.leaf != stated.leaf:
+        return [Finding(stated.size, "rewritten", "the entries are not the ones the log's state was computed from")]
+    beyond = LogEntry.objects.filter(seq__gt=stated.size).order_by("seq").values_list("seq", flat=True).first()
+    # Entries written since the state was read have moved it on; only a state that stayed put has strangers beyond it.
+    if beyond is not None and read_head().size < beyond:
+        return [Finding(beyond, "inserted", f"stored beyond the log's {stated.size} entries")]
+    return []
+
+
+def _against_anchors(size: int, verifier: Verifier) -> list[Finding]:
+    """The newest anchor alone: the log may not be shorter than it, nor the database lack it."""
+    notes = anchored(verifier.name)
+    if not notes:
+        return []
+    try:
+        anchor = open_checkpoint(notes[-1], [verifier])
+    except NoteProblem as error:
+        return [Finding(0, "anchor-forged", str(error))]
+    if anchor.size > size:
+        return [Finding(size + 1, "truncated", f"an anchor states {anchor.size} entries, the log has {size}")]
+    stored = Checkpoint.objects.filter(size=anchor.size)
+    if not any(bytes(row.root) == anchor.root for row in stored):
+        return [Finding(anchor.size, "checkpoint-missing", "anchored, and not among the stored checkpoints")]
+    return []
+
+
+def _sealed_texts(size: int) -> list[Finding]:
+    """Every sealed text opens and is the one its leaf commits to; every commitment has its text."""
+    sealer = evidence_sealer()
+    findings: list[Finding] = []
+    after = 0
+    while after < size and not findings:
+        entries = list(
+            LogEntry.objects.filter(seq__gt=after, seq__lte=size)
+            .order_by("seq")
+            .values_list("seq", "canonical")[:_PAGE]
+        )
+        if not entries:
+            break
+        boxes = dict(SealedText.objects.filter(seq__gt=after, seq__lte=entries[-1][0]).values_list("seq", "box"))
+        for seq, canonical in entries:
+            place = read_place(bytes(canonical))
+            if place is None or not place.commitment:
+                continue
+            if seq not in boxes:
+                findings.append(Finding(seq, "text-missing", "the sealed text of this entry is gone"))
+                continue
+            try:
+                if (
+                    open_box(bytes(boxes[seq]), commitment=place.commitment, sealer=sealer).commitment
+                    != place.commitment
+                ):
+                    raise SealProblem("not the text the entry commits to")
+            except SealProblem as error:
+                findings.append(Finding(seq, "text-edited", str(error)))
+        after = entries[-1][0]
+    return findings[:1]
+
+
+def _records(size: int) -> list[Finding]:
+    """What the records remember of entries must be in the log."""
+    newest = StatementRecord.objects.aggregate(newest=Max("last_seq"))["newest"] or 0
+    if newest > size:
+        return [Finding(size + 1, "truncated", f"a statement's record names entry {newest}, the log has {size}")]
+    return []
+
+
+def problems_as_lines(findings: Sequence[Finding]) -> list[str]:
+    return [str(finding) for finding in findings]

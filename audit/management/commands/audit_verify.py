@@ -1,0 +1,27 @@
+"""`python -m audit.domain.verify` under manage.py's roof. Uses no setting and no database."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from audit.domain.verify import main
+
+
+class Command(BaseCommand):
+    help = "Verify an evidence bundle. Exit 0 intact, 1 tampered, 2 intact but unanchored, 3 unusable."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("bundle")
+        parser.add_argument("--key", required=True, action="append", help="the log's verifier key; may be repeated")
+        parser.add_argument("--anchor", help="a file of checkpoints you hold yourself")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        arguments = [options["bundle"], *(f"--key={key}" for key in options["key"])]
+        if options["anchor"]:
+            arguments.append(f"--anchor={options['anchor']}")
+        sys.exit(main(arguments))
