@@ -13,7 +13,7 @@ from analysis.lexer import LexError, Token, tokenize
 
 @dataclass(frozen=True, slots=True)
 class StatementPart:
-    """`offset` is the part's place in the whole text, in characters. A part that is not `lexable` must not be believed."""
+    """`offset` is the part's place in the whole text, in characters. Never believe a part that is not `lexable`."""
 
     text: str
     offset: int

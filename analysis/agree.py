@@ -1,0 +1,319 @@
+"""Compare the two readings of a statement and say what may be relied on.
+
+An analysis is complete when sqlglot's reading of the client's text and the database's stored tree name the same
+relations and the same verbs, the tree accounts for every column the database recorded a dependency on, every function
+is known, and no other problem was met. Anything else keeps what was found, distrusts every output, and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from analysis.catalogue import Catalogue, Relation
+from analysis.facts import read_facts
+from analysis.fingerprint import Shape
+from analysis.functions import FunctionClass, classify
+from analysis.lineage import COMMANDS, Lineage, read_lineage
+from analysis.nodes import Node, TreeError, walk
+from analysis.parse import ClientReading
+from analysis.risk import assess_risk
+from analysis.settings import may_set
+from analysis.statement import Analysis, Facts, Operation, Origin, Output, Statement, TableRef, Transform
+from analysis.utility import Utility
+from analysis.witness import Witness
+
+_UNTRUSTED = "another reading of the statement disagrees"
+
+
+@dataclass(slots=True)
+class _Findings:
+    """What accumulates while the readings are compared."""
+
+    problems: set[str] = field(default_factory=set)
+    operations: set[Operation] = field(default_factory=set)
+    functions: set[str] = field(default_factory=set)
+    opaque: set[str] = field(default_factory=set)
+
+
+def agree(
+    *, statement: Statement, utility: Utility, client: ClientReading, witness: Witness | None, shape: Shape
+) -> Analysis:
+    """Return the analysis of `statement`. `witness` is None for what the second reading cannot take."""
+    found = _Findings(problems=set(utility.problems), operations=set(utility.operations))
+    lineage = None
+    if utility.probe is not None:
+        if not client.understood:
+            found.problems.add(client.problem)
+        lineage = _second_reading(witness, found)
+        if lineage is not None and witness is not None:
+            _compare(client, lineage, witness, found)
+            _judge_functions(lineage, witness.catalogue, found)
+            _judge_writes(lineage, witness.catalogue, found)
+    analysis = _assemble(
+        statement=statement, utility=utility, lineage=lineage, witness=witness, found=found, shape=shape
+    )
+    return replace(analysis, risk=assess_risk(analysis))
+
+
+def incomplete(*, statement: Statement, kind: str, problem: str, shape: Shape) -> Analysis:
+    """An analysis that says nothing but that it is none: ADMIN, and not complete."""
+    analysis = Analysis(
+        statement=statement,
+        kind=kind,
+        fingerprint=shape.fingerprint,
+        complete=False,
+        problems=(problem,),
+        operations=frozenset({Operation.ADMIN}),
+        outputs=(Output("", resolved=False),),
+        facts=Facts(no_where=True),
+    )
+    return replace(analysis, risk=assess_risk(analysis))
+
+
+def distrusted(analysis: Analysis, problem: str) -> Analysis:
+    """The same analysis, no longer to be relied on."""
+    outputs = None if analysis.outputs is None else tuple(replace(o, resolved=False) for o in analysis.outputs)
+    doubted = replace(
+        analysis,
+        complete=False,
+        problems=(*analysis.problems, problem),
+        outputs=outputs,
+        literal_independent=False,
+    )
+    return replace(doubted, risk=assess_risk(doubted))
+
+
+def _second_reading(witness: Witness | None, found: _Findings) -> Lineage | None:
+    if witness is None:
+        found.problems.add("the database gave no second reading")
+        return None
+    try:
+        return read_lineage(witness.tree, witness.catalogue)
+    except TreeError:
+        found.problems.add("the database's reading cannot be followed")
+        return None
+
+
+# --- comparison ------------------------------------------------------------------------------------------------------
+
+
+def _compare(client: ClientReading, lineage: Lineage, witness: Witness, found: _Findings) -> None:
+    reading = lineage.reading
+    found.problems |= reading.problems
+    named = {witness.catalogue.relations[oid].name for oid in reading.relations if oid in witness.catalogue.relations}
+    if not (client.tables - client.ctes <= named <= client.tables):
+        found.problems.add(f"{_UNTRUSTED} about its tables")
+    verbs = {COMMANDS.get(node.number("commandType"), "") for node in walk(lineage.query) if node.tag == "QUERY"}
+    if client.verbs != verbs - {"SELECT"}:
+        found.problems.add(f"{_UNTRUSTED} about what it writes")
+    if client.outputs is not None and lineage.outputs is not None and client.outputs != len(lineage.outputs):
+        found.problems.add(f"{_UNTRUSTED} about its outputs")
+    # The walk must have met everything the database recorded; what it met beyond that only makes it stricter.
+    if not witness.columns <= reading.visited:
+        found.problems.add("a column the database depends on was not met")
+    if not witness.relations <= reading.relations:
+        found.problems.add("a relation the database depends on was not met")
+    if not witness.functions <= reading.functions:
+        found.problems.add("a function the database depends on was not met")
+    unknown = [
+        oid for oid in witness.operators if witness.catalogue.operators.get(oid, ("", 0))[1] not in reading.functions
+    ]
+    if unknown:
+        found.problems.add("an operator the database depends on was not met")
+
+
+# --- functions -------------------------------------------------------------------------------------------------------
+
+
+def _judge_functions(lineage: Lineage, catalogue: Catalogue, found: _Findings) -> None:
+    reading = lineage.reading
+    hidden: set[int] = set()
+    for oid in reading.beneath:
+        relation = catalogue.relations.get(oid)
+        if relation is not None:
+            hidden |= relation.read_functions
+    for oid in reading.functions | hidden:
+        _judge_function(oid, catalogue, lineage.query, found)
+
+
+def _judge_function(oid: int, catalogue: Catalogue, query: Node, found: _Findings) -> None:
+    function = catalogue.functions.get(oid)
+    if function is None:
+        found.problems.add("calls a function the catalogue does not know yet")
+        return
+    found.functions.add(str(function))
+    match classify(function):
+        case FunctionClass.PURE:
+            pass
+        case FunctionClass.WRITES:
+            found.operations.add(Operation.WRITE)
+        case FunctionClass.SETTING:
+            if not _sets_harmless(query, oid):
+                found.operations.add(Operation.ADMIN)
+                found.problems.add("changes a setting that decides what statements mean, or is not known")
+        case FunctionClass.DANGEROUS:
+            found.operations.add(Operation.ADMIN)
+            found.problems.add(f"calls {function}, which reaches beyond the tables the statement names")
+        case FunctionClass.OPAQUE:
+            found.opaque.add(str(function))
+            found.problems.add(f"calls {function}, whose code nobody has classified")
+
+
+def _sets_harmless(query: Node, oid: int) -> bool:
+    """Whether every set_config() names an allowed setting and an allowed value, both as constants."""
+    calls = [node for node in walk(query) if node.tag == "FUNCEXPR" and node.number("funcid") == oid]
+    for call in calls:
+        arguments = [_text_constant(argument) for argument in call.nodes("args")[:2]]
+        if len(arguments) != 2 or arguments[0] is None or not may_set(arguments[0], arguments[1]):
+            return False
+    return bool(calls)
+
+
+def _text_constant(node: Node) -> str | None:
+    """The value of a text literal: a varlena with a four-byte length, as outDatum writes it (signed bytes)."""
+    if node.tag != "CONST" or node.text("consttype") != "25" or node.flag("constisnull"):
+        return None
+    data = bytes(int(item) & 0xFF for item in node.items("constvalue") if isinstance(item, str))
+    return data[4:].decode("utf-8", "replace")
+
+
+# --- writes ----------------------------------------------------------------------------------------------------------
+
+
+def _judge_writes(lineage: Lineage, catalogue: Catalogue, found: _Findings) -> None:
+    for oid in lineage.reading.written:
+        relation = catalogue.relations.get(oid)
+        if relation is not None:
+            _judge_write(relation, catalogue, lineage.query, found)
+
+
+def _judge_write(relation: Relation, catalogue: Catalogue, query: Node, found: _Findings) -> None:
+    if relation.triggers:
+        found.opaque |= relation.triggers
+        found.problems.add(f"writes to {relation.ref}, whose triggers nobody has classified")
+    if relation.rules:
+        found.problems.add(f"writes to {relation.ref}, whose rules rewrite the statement")
+    if relation.is_system:
+        found.operations.add(Operation.ADMIN)
+        found.problems.add("writes to the system catalogue")
+    for oid in relation.write_functions:
+        _judge_function(oid, catalogue, query, found)
+
+
+# --- the result ------------------------------------------------------------------------------------------------------
+
+
+def _assemble(
+    *,
+    statement: Statement,
+    utility: Utility,
+    lineage: Lineage | None,
+    witness: Witness | None,
+    found: _Findings,
+    shape: Shape,
+) -> Analysis:
+    complete = not found.problems
+    base = Analysis(
+        statement=statement,
+        kind=utility.kind,
+        fingerprint=shape.fingerprint,
+        complete=complete,
+        problems=tuple(sorted(found.problems)),
+        operations=frozenset(found.operations),
+        outputs=None if utility.outputs is None else tuple(Output(name) for name in utility.outputs),
+        facts=Facts(no_where=utility.no_where, export=utility.export, row_bound=utility.row_bound),
+        literal_independent=complete and shape.literal_independent,
+        name=utility.name,
+        copy=utility.copy,
+        creates_temp=utility.creates_temp,
+    )
+    if utility.probe is None:
+        # Unknown kinds must not look harmless: their result, if any, is not understood.
+        return base if complete or utility.outputs else replace(base, outputs=(Output("", resolved=False),))
+    if lineage is None or witness is None:
+        return replace(
+            base,
+            operations=base.operations | {Operation.ADMIN},
+            outputs=(Output("", resolved=False),),
+            facts=replace(base.facts, no_where=True),
+        )
+    return _with_lineage(base, utility, lineage, witness, found)
+
+
+def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: Witness, found: _Findings) -> Analysis:
+    reading = lineage.reading
+    facts = read_facts(lineage.query, witness.catalogue)
+    whole = replace(
+        base,
+        kind=COMMANDS[lineage.query.number("commandType")] if utility.is_query else base.kind,
+        operations=frozenset(found.operations | _operations(lineage)),
+        tables_read=reading.tables(reading.beneath - reading.written) | _read_tables(lineage, witness.catalogue),
+        tables_written=reading.tables(reading.written),
+        reads=frozenset(reading.reads),
+        writes=frozenset(reading.writes),
+        outputs=_trusted(lineage.outputs, complete=base.complete),
+        predicates=frozenset(reading.predicates),
+        functions=frozenset(found.functions),
+        opaque_functions=frozenset(found.opaque),
+        facts=replace(
+            facts,
+            no_where=facts.no_where or utility.no_where,
+            export=utility.export,
+            estimated_rows=witness.estimated_rows,
+        ),
+    )
+    return _reshaped(whole, base, utility)
+
+
+def _operations(lineage: Lineage) -> set[Operation]:
+    commands = {node.number("commandType") for node in walk(lineage.query) if node.tag == "QUERY"}
+    operations = {Operation.WRITE} if commands - {1} else set()
+    if lineage.query.number("commandType") == 1 or lineage.reading.reads:
+        operations.add(Operation.READ)
+    return operations
+
+
+def _read_tables(lineage: Lineage, catalogue: Catalogue) -> frozenset[TableRef]:
+    """Written tables count as read too where one of their columns is."""
+    written = lineage.reading.tables(lineage.reading.written)
+    return frozenset(table for table in written if any(c.table_ref == table for c in lineage.reading.reads))
+
+
+def _trusted(outputs: Iterable[Output] | None, *, complete: bool) -> tuple[Output, ...] | None:
+    return None if outputs is None else tuple(replace(output, resolved=complete) for output in outputs)
+
+
+def _reshaped(whole: Analysis, base: Analysis, utility: Utility) -> Analysis:
+    """Fit the probe's analysis to the statement that carries it."""
+    if utility.returns_probe:
+        return whole
+    if utility.kind in ("PREPARE", "DECLARE_CURSOR"):
+        inner = replace(whole, kind="SELECT", name="")
+        return replace(base, inner=inner, operations=frozenset({Operation.SESSION}))
+    if utility.writes_probed:
+        return replace(
+            base,
+            tables_written=whole.tables_read,
+            writes=whole.reads,
+            facts=replace(base.facts, row_bound=0),
+        )
+    if utility.derived_output:
+        return _explained(whole, utility)
+    return replace(whole, outputs=None, facts=replace(whole.facts, row_bound=0))
+
+
+def _explained(whole: Analysis, utility: Utility) -> Analysis:
+    """EXPLAIN tells of every column the plan is steered by: estimates, filters, rows removed."""
+    columns = {predicate.column for predicate in whole.predicates}
+    origins = tuple(sorted(Origin(column, Transform.DERIVED) for column in columns))
+    operations = whole.operations if utility.kind == "EXPLAIN_ANALYZE" else frozenset({Operation.READ})
+    if not whole.complete:
+        operations |= whole.operations
+    return replace(
+        whole,
+        operations=operations,
+        tables_written=whole.tables_written if utility.kind == "EXPLAIN_ANALYZE" else frozenset(),
+        outputs=(Output(utility.derived_output, origins, resolved=whole.complete),),
+        facts=replace(whole.facts, row_bound=None),
+    )

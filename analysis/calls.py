@@ -1,0 +1,48 @@
+"""Which functions a stored tree calls, wherever the language hides a call."""
+
+from __future__ import annotations
+
+from analysis.nodes import Node, walk
+from analysis.scope import Reading
+
+# Where a node names a function or an operator by OID.
+_FUNCTION_FIELDS = {
+    "FUNCEXPR": "funcid",
+    "AGGREF": "aggfnoid",
+    "WINDOWFUNC": "winfnoid",
+    "OPEXPR": "opfuncid",
+    "DISTINCTEXPR": "opfuncid",
+    "NULLIFEXPR": "opfuncid",
+    "SCALARARRAYOPEXPR": "opfuncid",
+    "TABLESAMPLECLAUSE": "tsmhandler",
+}
+_OPERATOR_FIELDS = {
+    "OPEXPR": ("opno",),
+    "DISTINCTEXPR": ("opno",),
+    "NULLIFEXPR": ("opno",),
+    "SCALARARRAYOPEXPR": ("opno",),
+    "SORTGROUPCLAUSE": ("eqop", "sortop"),
+}
+_TYPE_FIELDS = ("consttype", "resulttype", "paramtype", "vartype", "row_typeid")
+
+
+def collect_functions(reading: Reading, query: Node) -> None:
+    """Every function the tree calls: by name, through operators, through the input and checks of user types."""
+    for node in walk(query):
+        name = _FUNCTION_FIELDS.get(node.tag)
+        if name is not None and (oid := node.number(name)):
+            reading.functions.add(oid)
+        for operator in _operators(node):
+            found = reading.catalogue.operators.get(operator)
+            if found is None:
+                reading.problems.add("an operator the catalogue does not know yet")
+            else:
+                reading.functions.add(found[1])
+        for field in _TYPE_FIELDS:
+            reading.functions |= reading.catalogue.type_functions.get(node.number(field), frozenset())
+
+
+def _operators(node: Node) -> list[int]:
+    if node.tag in ("ROWCOMPAREEXPR", "ROWCOMPARE"):
+        return [int(item) for item in node.items("opnos") if isinstance(item, str) and item.isdigit()]
+    return [oid for name in _OPERATOR_FIELDS.get(node.tag, ()) if (oid := node.number(name))]

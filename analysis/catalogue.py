@@ -1,0 +1,105 @@
+"""What the analysis knows of a database's schema: a frozen value, read whole, replaced when its version changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+
+from analysis.statement import ColumnRef, TableRef
+
+FIRST_USER_OID = 16384  # FirstNormalObjectId (src/include/access/transam.h): below it initdb made the object
+
+SYSTEM_COLUMNS = {-1: "ctid", -2: "xmin", -3: "cmin", -4: "xmax", -5: "cmax", -6: "tableoid"}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    type_oid: int
+    not_null: bool = False
+    generated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """`kind` is pg_class.relkind. `definition` is the stored tree of a view's or materialised view's rule."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    columns: Mapping[int, Column]  # by attribute number, dropped ones left out
+    unique_keys: tuple[frozenset[int], ...] = ()
+    parents: tuple[int, ...] = ()  # inheritance and partitioning, nearest first
+    children: tuple[int, ...] = ()
+    definition: str | None = None
+    triggers: frozenset[str] = frozenset()  # user triggers that fire on writes
+    rules: frozenset[str] = frozenset()  # rewrite rules other than a view's own
+    write_functions: frozenset[int] = frozenset()  # user functions in defaults, constraints and index expressions
+    read_functions: frozenset[int] = frozenset()  # user functions in row security policies
+
+    @property
+    def ref(self) -> TableRef:
+        return TableRef(self.schema, self.name)
+
+    @property
+    def is_system(self) -> bool:
+        return self.oid < FIRST_USER_OID
+
+    def column_ref(self, attribute: int) -> ColumnRef | None:
+        if attribute < 0:
+            name = SYSTEM_COLUMNS.get(attribute)
+            return ColumnRef(self.schema, self.name, name) if name else None
+        column = self.columns.get(attribute)
+        return ColumnRef(self.schema, self.name, column.name) if column else None
+
+    def attribute_of(self, name: str) -> int | None:
+        return next((number for number, column in self.columns.items() if column.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """`kind` is pg_proc.prokind, `volatility` provolatile."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str = "f"
+    volatility: str = "i"
+    returns_set: bool = False
+
+    @property
+    def is_builtin(self) -> bool:
+        return self.oid < FIRST_USER_OID
+
+    def __str__(self) -> str:
+        return self.name if self.schema == "pg_catalog" else f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    version: str
+    relations: Mapping[int, Relation]
+    functions: Mapping[int, Function]
+    operators: Mapping[int, tuple[str, int]]  # operator OID → (name, function OID)
+    # User types whose input, output or domain constraints run user functions, by OID.
+    type_functions: Mapping[int, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
+    server_version: int = 0
+
+    @cached_property
+    def family(self) -> dict[int, frozenset[int]]:
+        """Per relation OID every ancestor and descendant: their columns hold the same rows."""
+        return {oid: self._closure(oid) for oid, r in self.relations.items() if r.parents or r.children}
+
+    def _closure(self, oid: int) -> frozenset[int]:
+        found: set[int] = set()
+        for direction in ("parents", "children"):
+            pending = list(getattr(self.relations[oid], direction))
+            while pending:
+                relative = pending.pop()
+                if relative not in found and relative in self.relations:
+                    found.add(relative)
+                    pending.extend(getattr(self.relations[relative], direction))
+        return frozenset(found)

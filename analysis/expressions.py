@@ -1,0 +1,322 @@
+"""What an expression of a stored tree discloses, and which columns a condition is steered by.
+
+`value` answers for an expression in an output, `condition` for one that decides about rows. Both walk by a table of
+node tags; a tag that is in neither table is a problem, never a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from analysis.functions import SAFE_AGGREGATES, SAFE_FUNCTIONS, is_total, is_total_operator
+from analysis.nodes import Node, children
+from analysis.scope import NOTHING, Level, Reading, Value, derived, row, safe
+from analysis.statement import Origin, PredicateUse, Transform
+
+_TEXT_TYPES = frozenset({"25", "1042", "1043", "19", "705", "2275"})  # output functions never fail
+_EXISTS, _EXPR, _ARRAY = 0, 4, 6  # SubLinkType (src/include/nodes/primnodes.h)
+_PARAM_SUBLINK = 2
+
+
+def value(reading: Reading, level: Level, node: Node | None) -> Value:
+    """Return what `node` is made of."""
+    if node is None:
+        return NOTHING
+    handler = _VALUES.get(node.tag)
+    if handler is None:
+        reading.problems.add(f"an expression of a kind that is not known ({node.tag.lower()})")
+        return derived(_parts(reading, level, node))
+    return handler(reading, level, node)
+
+
+def condition(reading: Reading, level: Level, node: Node | None) -> Value:
+    """Record the columns that decide about `node`, and return its value for those who return it as well."""
+    if node is None:
+        return NOTHING
+    handler = _CONDITIONS.get(node.tag)
+    if handler is not None:
+        return handler(reading, level, node)
+    found = value(reading, level, node)
+    reading.note(found, PredicateUse.COMPARISON if found.stored else PredicateUse.COMPUTED)
+    return derived([found])
+
+
+def _parts(reading: Reading, level: Level, node: Node) -> list[Value]:
+    return [value(reading, level, child) for child in children(node)]
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+def _var(reading: Reading, level: Level, node: Node) -> Value:
+    home = level.above(node.number("varlevelsup"))
+    return reading.column_of(home, home.entry(node.number("varno")), node.number("varattno"))
+
+
+def _nothing(_reading: Reading, _level: Level, _node: Node) -> Value:
+    return NOTHING
+
+
+def _param(reading: Reading, _level: Level, node: Node) -> Value:
+    if node.number("paramkind") != _PARAM_SUBLINK or not reading.sublink_rows:
+        return NOTHING
+    outputs, index = reading.sublink_rows[-1], node.number("paramid") - 1
+    return outputs[index] if 0 <= index < len(outputs) else derived(outputs)
+
+
+def _same(reading: Reading, level: Level, node: Node) -> Value:
+    return value(reading, level, node.node("arg"))
+
+
+def _generic(reading: Reading, level: Level, node: Node) -> Value:
+    return derived(_parts(reading, level, node))
+
+
+def _partial(reading: Reading, level: Level, node: Node) -> Value:
+    """May fail for some stored value: then the error itself is an answer."""
+    found = derived(_parts(reading, level, node))
+    reading.note(found, PredicateUse.COMPUTED)
+    return found
+
+
+def _function(reading: Reading, level: Level, node: Node) -> Value:
+    arguments = [value(reading, level, item) for item in node.nodes("args")]
+    found = derived(arguments)
+    name = reading.builtin_name(node.number("funcid"))
+    if name in SAFE_FUNCTIONS and len(arguments) == 1:
+        return safe(arguments[0])
+    if found.discloses and not is_total(name, [argument.discloses for argument in arguments]):
+        reading.note(found, PredicateUse.COMPUTED)
+    return found
+
+
+def _operator(reading: Reading, level: Level, node: Node) -> Value:
+    found = derived(_parts(reading, level, node))
+    if found.discloses and not is_total_operator(reading.operator_name(node.number("opno"))):
+        reading.note(found, PredicateUse.COMPUTED)
+    return found
+
+
+def _coerce_via_io(reading: Reading, level: Level, node: Node) -> Value:
+    found = derived([value(reading, level, node.node("arg"))])
+    if node.text("resulttype") not in _TEXT_TYPES:
+        reading.note(found, PredicateUse.COMPUTED)
+    return found
+
+
+def _coerce_to_domain(reading: Reading, level: Level, node: Node) -> Value:
+    found = _same(reading, level, node)
+    reading.note(found, PredicateUse.COMPUTED)
+    return found
+
+
+def _aggregate(reading: Reading, level: Level, node: Node) -> Value:
+    entries = node.nodes("args")
+    arguments = [value(reading, level, entry.node("expr")) for entry in entries]
+    direct = [value(reading, level, item) for item in node.nodes("aggdirectargs")]
+    _note_sorted(reading, node.nodes("aggdistinct"), entries, arguments, PredicateUse.GROUP)
+    _note_sorted(reading, node.nodes("aggorder"), entries, arguments, PredicateUse.COMPUTED)
+    deciding = condition(reading, level, node.node("aggfilter"))
+    name = reading.builtin_name(node.number("aggfnoid"))
+    if name in SAFE_AGGREGATES:
+        kept = [safe(argument) for argument in arguments]
+        return _with_decision(_union(kept), deciding)
+    found = derived([*arguments, *direct])
+    if found.discloses and not is_total(name, [argument.discloses for argument in arguments]):
+        reading.note(found, PredicateUse.COMPUTED)
+    return _with_decision(found, deciding)
+
+
+def _window_function(reading: Reading, level: Level, node: Node) -> Value:
+    arguments = [value(reading, level, item) for item in node.nodes("args")]
+    deciding = condition(reading, level, node.node("aggfilter"))
+    name = reading.builtin_name(node.number("winfnoid"))
+    if name in SAFE_AGGREGATES:
+        return _with_decision(_union([safe(argument) for argument in arguments]), deciding)
+    found = derived(arguments)
+    if found.discloses and not is_total(name, [argument.discloses for argument in arguments]):
+        reading.note(found, PredicateUse.COMPUTED)
+    return _with_decision(found, deciding)
+
+
+def _union(values: list[Value]) -> Value:
+    return Value(frozenset(origin for item in values for origin in item.origins))
+
+
+def _with_decision(found: Value, deciding: Value) -> Value:
+    """An output that a condition decided about tells about the condition's columns (implicit flow)."""
+    return Value(found.origins | derived([deciding]).origins)
+
+
+def _note_sorted(
+    reading: Reading, clauses: list[Node], entries: list[Node], values: list[Value], use: PredicateUse
+) -> None:
+    wanted = {clause.text("tleSortGroupRef") for clause in clauses}
+    for entry, found in zip(entries, values, strict=True):
+        if entry.text("ressortgroupref") in wanted:
+            reading.note(found, use if found.stored else PredicateUse.COMPUTED)
+
+
+def _null_test(reading: Reading, level: Level, node: Node) -> Value:
+    return safe(_same(reading, level, node))
+
+
+def _case(reading: Reading, level: Level, node: Node) -> Value:
+    subject = value(reading, level, node.node("arg"))
+    reading.note(subject, PredicateUse.COMPARISON if subject.stored else PredicateUse.COMPUTED)
+    found = [subject]
+    for when in node.nodes("args"):
+        found.append(condition(reading, level, when.node("expr")))
+        found.append(value(reading, level, when.node("result")))
+    found.append(value(reading, level, node.node("defresult")))
+    return derived(found)
+
+
+def _row(reading: Reading, level: Level, node: Node) -> Value:
+    return row(value(reading, level, item) for item in node.nodes("args"))
+
+
+def _field(reading: Reading, level: Level, node: Node) -> Value:
+    found, index = _same(reading, level, node), node.number("fieldnum") - 1
+    if found.fields is not None and 0 <= index < len(found.fields):
+        return found.fields[index]
+    return derived([found])
+
+
+def _sublink(reading: Reading, level: Level, node: Node) -> Value:
+    subselect = node.node("subselect")
+    if subselect is None:
+        reading.problems.add("a subquery that cannot be read")
+        return NOTHING
+    kind = node.number("subLinkType")
+    inner = Level(subselect, level)
+    if kind == _EXPR:
+        outputs = reading.outputs_of(inner)
+        # The value may be stored; which row it came from is a computation, so it never joins as a stored one.
+        return Value(outputs[0].origins, fields=outputs[0].fields) if outputs else NOTHING
+    if kind == _ARRAY:
+        return derived(reading.outputs_of(inner))
+    with reading.own_predicates() as deciding:
+        outputs = reading.outputs_of(inner)
+        reading.sublink_rows.append(outputs)
+        try:
+            tested = condition(reading, level, node.node("testexpr"))
+        finally:
+            reading.sublink_rows.pop()
+    steering = Value(frozenset(Origin(predicate.column, Transform.DERIVED) for predicate in deciding))
+    return derived([tested, steering] if kind == _EXISTS else [tested, steering, *outputs])
+
+
+# --- conditions ------------------------------------------------------------------------------------------------------
+
+
+def _boolean(reading: Reading, level: Level, node: Node) -> Value:
+    return derived([condition(reading, level, item) for item in node.nodes("args")])
+
+
+def _comparison(reading: Reading, level: Level, node: Node) -> Value:
+    sides = [value(reading, level, item) for item in node.nodes("args")]
+    joins = (
+        node.tag == "OPEXPR"
+        and len(sides) == 2
+        and reading.operator_name(node.number("opno")) == "="
+        and all(side.stored and side.origins for side in sides)
+    )
+    for side in sides:
+        if joins:
+            reading.note(side, PredicateUse.JOIN_EQUALITY)
+        else:
+            reading.note(side, PredicateUse.COMPARISON if side.stored else PredicateUse.COMPUTED)
+    return derived(sides)
+
+
+def _row_comparison(reading: Reading, level: Level, node: Node) -> Value:
+    sides = [value(reading, level, item) for item in (*node.nodes("largs"), *node.nodes("rargs"))]
+    for side in sides:
+        reading.note(side, PredicateUse.COMPARISON if side.stored else PredicateUse.COMPUTED)
+    return derived(sides)
+
+
+def _null_condition(reading: Reading, level: Level, node: Node) -> Value:
+    tested = _same(reading, level, node)
+    kept = safe(tested)
+    is_safe = all(origin.transform is Transform.SAFE for origin in kept.origins)
+    reading.note(tested, PredicateUse.NULL_TEST if is_safe else PredicateUse.COMPUTED)
+    return kept
+
+
+def _sublink_condition(reading: Reading, level: Level, node: Node) -> Value:
+    found = _sublink(reading, level, node)
+    if node.number("subLinkType") in (_EXPR, _ARRAY):
+        reading.note(found, PredicateUse.COMPUTED)
+    return found
+
+
+_Handler = Callable[[Reading, Level, Node], Value]
+_VALUES: dict[str, _Handler] = {
+    "VAR": _var,
+    "CONST": _nothing,
+    "PARAM": _param,
+    "CASETESTEXPR": _nothing,
+    "COERCETODOMAINVALUE": _nothing,
+    "SETTODEFAULT": _nothing,
+    "CURRENTOFEXPR": _nothing,
+    "SQLVALUEFUNCTION": _nothing,
+    "NEXTVALUEEXPR": _nothing,
+    "MERGESUPPORTFUNC": _nothing,
+    "GROUPINGFUNC": _nothing,  # which grouping set, not which value
+    "RELABELTYPE": _same,
+    "COLLATEEXPR": _same,
+    "NAMEDARGEXPR": _same,
+    "RETURNINGEXPR": lambda reading, level, node: value(reading, level, node.node("retexpr")),
+    "TARGETENTRY": lambda reading, level, node: value(reading, level, node.node("expr")),
+    "FUNCEXPR": _function,
+    "OPEXPR": _operator,
+    "DISTINCTEXPR": _generic,
+    "NULLIFEXPR": _generic,
+    "SCALARARRAYOPEXPR": _operator,
+    "ROWCOMPAREEXPR": _generic,
+    "ROWCOMPARE": _generic,
+    "BOOLEXPR": _generic,
+    "BOOLEANTEST": _generic,
+    "COALESCEEXPR": _generic,
+    "COALESCE": _generic,
+    "MINMAXEXPR": _generic,
+    "MINMAX": _generic,
+    "ARRAYEXPR": _generic,
+    "ARRAY": _generic,
+    "SUBSCRIPTINGREF": _generic,
+    "FIELDSTORE": _generic,
+    "CONVERTROWTYPEEXPR": _generic,
+    "ARRAYCOERCEEXPR": _partial,
+    "XMLEXPR": _partial,
+    "JSONVALUEEXPR": _generic,
+    "JSONCONSTRUCTOREXPR": _partial,
+    "JSONRETURNING": _nothing,
+    "JSONFORMAT": _nothing,
+    "JSONISPREDICATE": _generic,
+    "JSONEXPR": _partial,
+    "JSONBEHAVIOR": _generic,
+    "COERCEVIAIO": _coerce_via_io,
+    "COERCETODOMAIN": _coerce_to_domain,
+    "AGGREF": _aggregate,
+    "WINDOWFUNC": _window_function,
+    "NULLTEST": _null_test,
+    "CASEEXPR": _case,
+    "CASE": _case,
+    "ROWEXPR": _row,
+    "ROW": _row,
+    "FIELDSELECT": _field,
+    "SUBLINK": _sublink,
+}
+_CONDITIONS: dict[str, _Handler] = {
+    "BOOLEXPR": _boolean,
+    "OPEXPR": _comparison,
+    "DISTINCTEXPR": _comparison,
+    "SCALARARRAYOPEXPR": _comparison,
+    "ROWCOMPAREEXPR": _row_comparison,
+    "ROWCOMPARE": _row_comparison,
+    "NULLTEST": _null_condition,
+    "BOOLEANTEST": lambda reading, level, node: condition(reading, level, node.node("arg")),
+    "SUBLINK": _sublink_condition,
+}

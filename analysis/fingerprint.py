@@ -1,0 +1,125 @@
+"""Two keys of a statement's shape: one for the record, one for the cache.
+
+`fingerprint` strips every literal, so that a record of it answers no question about a value. `template` strips only
+literals that provably cannot change what the analysis says: those compared with a plain column, and the cells of
+INSERT … VALUES. All others (LIMIT 5, `data->>'ssn'`, `WHERE 1=1`, `interval '1 day'`, `'t'::regclass`) stay in the key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from analysis.lexer import LexError, Token, TokenKind, identifier
+
+_COMPARING = frozenset({"=", "<>", "!=", "<", ">", "<=", ">=", "+", "-"})
+_COMPARING_WORDS = frozenset({"LIKE", "ILIKE"})
+_ENDING = frozenset(")") | {","}
+_ENDING_WORDS = frozenset({"AND", "OR", "ORDER", "GROUP", "LIMIT", "FOR", "RETURNING", "WHERE", "FROM"})
+_LITERALS = (TokenKind.STRING, TokenKind.NUMBER)
+_SHORT_INTEGER = 9  # digits that are always an int4
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """`template` keys a cache; `literal_independent` when it strips as much as `fingerprint` does."""
+
+    fingerprint: str
+    template: str
+    literal_independent: bool
+
+
+def shape_of(tokens: list[Token]) -> Shape:
+    """Return both keys of a lexed statement."""
+    public: list[str] = []
+    private: list[str] = []
+    independent = True
+    cells = _value_cells(tokens)
+    for index, token in enumerate(tokens):
+        if token.kind in _LITERALS:
+            word = _class_of(token)
+            public.append(word)
+            if word != "?" and (index in cells or _is_compared(tokens, index)):
+                private.append(word)
+            else:
+                private.append("'" + token.text)
+                independent = False
+        else:
+            word = _normal(token)
+            public.append(word)
+            private.append(word)
+    return Shape(_digest(public), _digest(private), independent)
+
+
+def exact_shape(text: str) -> Shape:
+    """For what cannot be lexed: nothing is shared, and the record only says that it was odd."""
+    return Shape(_digest(["unlexable"]), "exact:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(), False)
+
+
+def _digest(words: list[str]) -> str:
+    hasher = hashlib.sha256()
+    for word in words:
+        data = word.encode("utf-8", "surrogatepass")
+        hasher.update(len(data).to_bytes(4, "big") + data)
+    return hasher.hexdigest()
+
+
+def _normal(token: Token) -> str:
+    if token.kind in (TokenKind.WORD, TokenKind.QUOTED):
+        try:
+            # A quoted name is never a keyword, so the two stay apart even when they fold to the same name.
+            return ('"' if token.kind is TokenKind.QUOTED else "") + identifier(token)
+        except LexError:
+            return token.text
+    return token.text
+
+
+def _class_of(token: Token) -> str:
+    """A literal's class decides its type, and the type decides operators; `?` is a class that is never shared."""
+    if token.kind is TokenKind.STRING:
+        return "?s" if token.text[0] == "'" and "\n" not in token.text else "?"
+    return "?i" if token.text.isdigit() and len(token.text) <= _SHORT_INTEGER else "?"
+
+
+def _is_compared(tokens: list[Token], index: int) -> bool:
+    """`column op literal`, followed by something that ends the comparison."""
+    before = index - 1
+    if before >= 1 and tokens[before].text == "-" and tokens[before - 1].kind is TokenKind.OPERATOR:
+        before -= 1
+    if before < 1 or not (tokens[before].text in _COMPARING or tokens[before].word in _COMPARING_WORDS):
+        return False
+    column = tokens[before - 1]
+    if column.kind not in (TokenKind.WORD, TokenKind.QUOTED):
+        return False
+    if index + 1 >= len(tokens):
+        return True
+    after = tokens[index + 1]
+    return after.text in _ENDING or after.word in _ENDING_WORDS
+
+
+def _value_cells(tokens: list[Token]) -> frozenset[int]:
+    """The literals that stand alone in a cell of INSERT … VALUES (…), (…)."""
+    if not tokens or tokens[0].word != "INSERT":
+        return frozenset()
+    start = next((i for i, token in enumerate(tokens) if token.word == "VALUES"), None)
+    if start is None or any(token.word == "SELECT" for token in tokens[:start]):
+        return frozenset()
+    cells: set[int] = set()
+    depth = 0
+    for index in range(start + 1, len(tokens)):
+        token = tokens[index]
+        if token.text == "(":
+            depth += 1
+        elif token.text == ")":
+            depth -= 1
+        elif depth == 0 and token.text != ",":
+            break
+        elif (
+            depth == 1
+            and token.kind in _LITERALS
+            and tokens[index - 1].text in ("(", ",")
+            and index + 1 < len(tokens)
+            and tokens[index + 1].text in (",", ")")
+        ):
+            cells.add(index)
+    return frozenset(cells)

@@ -1,0 +1,148 @@
+"""Read PostgreSQL's stored trees (`pg_node_tree`: src/backend/nodes/outfuncs.c, read.c) into plain nodes.
+
+A tree is the database's own reading of a statement: every column is a relation OID and an attribute number, every
+function and operator an OID. The grammar is positional: `{TAG :field value …}`, lists in parentheses, `<>` for NULL, a
+datum as `length [ bytes ]`. Inside lexemes blanks, brackets and backslashes are escaped, so a name can never forge
+structure. Fields are read by name, because their order changes between major versions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Union
+
+# "Value" is a lexeme, a list, a node or NULL.
+Value = Union[str, "list[Value]", "Node", None]
+
+_LEXEME = re.compile(r"[(){}]|(?:\\.|[^ \n\t(){}\\])+", re.DOTALL)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+MAX_TREE = 16 * 1024 * 1024
+
+
+class TreeError(ValueError):
+    """The text is not a stored tree as this reader knows them."""
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    tag: str
+    fields: dict[str, Value]
+
+    def node(self, name: str) -> Node | None:
+        value = self.fields.get(name)
+        return value if isinstance(value, Node) else None
+
+    def items(self, name: str) -> list[Value]:
+        value = self.fields.get(name)
+        return value if isinstance(value, list) else []
+
+    def nodes(self, name: str) -> list[Node]:
+        return [item for item in self.items(name) if isinstance(item, Node)]
+
+    def text(self, name: str) -> str:
+        value = self.fields.get(name)
+        return value if isinstance(value, str) else ""
+
+    def number(self, name: str) -> int:
+        value = self.fields.get(name)
+        return int(value) if isinstance(value, str) and value else 0
+
+    def flag(self, name: str) -> bool:
+        return self.fields.get(name) == "true"
+
+
+def read_tree(text: str) -> Value:
+    """Return the tree of `text`. Iterative, so that depth cannot exhaust the stack. Raises TreeError."""
+    if len(text) > MAX_TREE:
+        raise TreeError(f"tree of {len(text)} characters, expected no more than {MAX_TREE}")
+    try:
+        return _read(_LEXEME.findall(text))
+    except (IndexError, ValueError) as error:
+        raise TreeError("malformed tree") from error
+
+
+def _read(lexemes: list[str]) -> Value:  # noqa: PLR0912, one branch a kind of token
+    root: list[Value] = []
+    stack: list[Node | list[Value]] = [root]
+    fields: list[str] = []  # the field each open node is about to fill
+    at, end = 0, len(lexemes)
+    while at < end:
+        lexeme = lexemes[at]
+        top = stack[-1]
+        if isinstance(top, Node) and not fields[-1]:
+            if lexeme == "}":
+                stack.pop()
+                fields.pop()
+                _place(stack, fields, top)
+            elif lexeme[0] == ":":
+                fields[-1] = lexeme[1:]
+            else:
+                raise TreeError("a field name was expected")
+            at += 1
+            continue
+        if lexeme == "{":
+            stack.append(Node(lexemes[at + 1], {}))
+            fields.append("")
+            at += 2
+            continue
+        if lexeme == "(":
+            stack.append([])
+        elif lexeme == ")":
+            if not isinstance(top, list) or len(stack) == 1:
+                raise TreeError("an unexpected closing parenthesis")
+            stack.pop()
+            _place(stack, fields, top)
+        elif lexeme == "}":
+            raise TreeError("a value was expected")
+        elif at + 1 < end and lexemes[at + 1] == "[":
+            stop = lexemes.index("]", at + 2)
+            _place(stack, fields, list(lexemes[at + 2 : stop]))
+            at = stop
+        else:
+            _place(stack, fields, _plain(lexeme))
+        at += 1
+    if len(stack) != 1 or len(root) != 1:
+        raise TreeError("an unfinished tree")
+    return root[0]
+
+
+def _place(stack: list[Node | list[Value]], fields: list[str], value: Value) -> None:
+    top = stack[-1]
+    if isinstance(top, Node):
+        top.fields[fields[-1]] = value
+        fields[-1] = ""
+    else:
+        top.append(value)
+
+
+def _plain(lexeme: str) -> str | None:
+    if lexeme == "<>":
+        return None
+    if len(lexeme) > 1 and lexeme[0] == '"' and lexeme[-1] == '"':  # a String node, or the empty string
+        lexeme = lexeme[1:-1]
+    return _ESCAPE.sub(r"\1", lexeme) if "\\" in lexeme else lexeme
+
+
+def walk(value: Value) -> Iterator[Node]:
+    """Every node below and including `value`, in no promised order."""
+    pending: list[Value] = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Node):
+            yield item
+            pending.extend(item.fields.values())
+        elif isinstance(item, list):
+            pending.extend(item)
+
+
+def children(node: Node) -> Iterator[Node]:
+    """The nodes directly below `node`, through lists."""
+    pending: list[Value] = list(reversed(list(node.fields.values())))
+    while pending:
+        item = pending.pop()
+        if isinstance(item, Node):
+            yield item
+        elif isinstance(item, list):
+            pending.extend(reversed(item))

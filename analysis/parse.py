@@ -1,0 +1,110 @@
+"""The first reading: sqlglot's, of the client's own text. It says which tables are named and which verbs are used.
+
+It is compared with the database's reading and never trusted alone; its purpose is to disagree when the two texts do
+not mean the same.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from analysis.lexer import Token, TokenKind
+
+# sqlglot warns with the text it did not understand; statements never enter application logs.
+logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
+
+MAX_DEPTH = 100  # parentheses, brackets and prefix operators; a compiled parser has no recursion limit of its own
+_PREFIXES = frozenset({"NOT", "-", "+", "~", "@"})
+_VERBS: dict[type[exp.Expr], str] = {
+    exp.Insert: "INSERT",
+    exp.Update: "UPDATE",
+    exp.Delete: "DELETE",
+    exp.Merge: "MERGE",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ClientReading:
+    """`tables` are names without schema; `ctes` the names a WITH gives; `verbs` the writes anywhere in the text."""
+
+    understood: bool
+    problem: str = ""
+    tables: frozenset[str] = frozenset()
+    ctes: frozenset[str] = frozenset()
+    verbs: frozenset[str] = frozenset()
+    outputs: int | None = None  # number of outputs, None where a star or a write leaves it open
+
+
+def read_client(text: str, tokens: list[Token]) -> ClientReading:
+    """Read `text` with sqlglot. Never raises: what it cannot read is not understood."""
+    if _depth(tokens) > MAX_DEPTH:
+        return ClientReading(False, "nested too deeply")
+    if tokens and tokens[0].word == "TABLE":
+        # sqlglot takes TABLE for an alias; PostgreSQL defines it as SELECT * FROM.
+        text = "SELECT * FROM" + text[tokens[0].start + 5 :]
+    try:
+        trees = sqlglot.parse(text, read="postgres")
+    except (SqlglotError, RecursionError, ValueError, TypeError, AttributeError, IndexError, KeyError):
+        return ClientReading(False, "not understood by the first reading")
+    if len(trees) != 1 or trees[0] is None or isinstance(trees[0], exp.Command):
+        return ClientReading(False, "not understood by the first reading")
+    return _summarise(trees[0])
+
+
+def _depth(tokens: list[Token]) -> int:
+    deepest = depth = prefixes = 0
+    for token in tokens:
+        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(token.text, 0)
+        depth += {"CASE": 1, "END": -1}.get(token.word, 0)
+        prefixes = prefixes + 1 if (token.word or token.text) in _PREFIXES else 0
+        deepest = max(deepest, depth + prefixes)
+        if token.kind is TokenKind.OPERATOR and len(token.text) > MAX_DEPTH:
+            deepest = MAX_DEPTH + 1
+    return deepest
+
+
+def _summarise(tree: exp.Expr) -> ClientReading:
+    tables: set[str] = set()
+    ctes: set[str] = set()
+    verbs: set[str] = set()
+    for node in tree.walk():
+        if isinstance(node, exp.Command):
+            return ClientReading(False, "not understood by the first reading")
+        if isinstance(node, exp.Table):
+            if isinstance(node.this, exp.Identifier) and node.find_ancestor(exp.Lock) is None:
+                tables.add(_name(node.this))
+        elif isinstance(node, exp.CTE):
+            alias = node.args.get("alias")
+            if alias is not None and isinstance(alias.this, exp.Identifier):
+                ctes.add(_name(alias.this))
+        elif type(node) in _VERBS:
+            verbs.add(_VERBS[type(node)])
+    return ClientReading(
+        understood=True,
+        tables=frozenset(tables),
+        ctes=frozenset(ctes),
+        verbs=frozenset(verbs),
+        outputs=_count(tree),
+    )
+
+
+def _name(identifier: exp.Identifier) -> str:
+    name = str(identifier.this)
+    folded = name if identifier.quoted else "".join(c.lower() if c.isascii() else c for c in name)
+    return folded.encode("utf-8", "surrogatepass")[:63].decode("utf-8", "ignore")
+
+
+def _count(tree: exp.Expr) -> int | None:
+    while isinstance(tree, (exp.Union, exp.Except, exp.Intersect, exp.Subquery)):
+        tree = tree.this
+    if not isinstance(tree, exp.Select):
+        return None
+    expressions = tree.expressions
+    if any(node.is_star for node in expressions) or any(node.find(exp.Star) for node in expressions):
+        return None
+    return len(expressions)

@@ -1,0 +1,142 @@
+"""Values on their way from stored columns to results, and the levels of a query in which names are looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from analysis.catalogue import Catalogue, Function
+from analysis.nodes import Node
+from analysis.statement import ColumnRef, Origin, Predicate, PredicateUse, TableRef, Transform
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What an expression's value is made of.
+
+    `stored`: nothing but values as some relation stores them, no constant or computation mixed in.
+    `fields`: the parts of a row value, so that `(d.sub).ssn` finds its column again.
+    """
+
+    origins: frozenset[Origin] = frozenset()
+    stored: bool = False
+    fields: tuple[Value, ...] | None = None
+
+    @property
+    def discloses(self) -> bool:
+        """Whether anything beyond a safe property of a stored value is in it."""
+        return any(origin.transform is not Transform.SAFE for origin in self.origins)
+
+
+NOTHING = Value()
+# The seed of a recursive CTE: it adds neither origins nor constants.
+BOTTOM = Value(stored=True)
+
+
+def stored(columns: Iterable[ColumnRef], *, joinable: bool) -> Value:
+    return Value(frozenset(Origin(column, Transform.IDENTITY) for column in columns), stored=joinable)
+
+
+def derived(values: Iterable[Value]) -> Value:
+    """Any expression over `values`. A safe property stays one."""
+    return Value(frozenset(_weaken(origin, Transform.DERIVED) for value in values for origin in value.origins))
+
+
+def safe(value: Value) -> Value:
+    """A safe property of `value`, which holds only where the value itself is stored (or a row of such)."""
+    parts = value.fields if value.fields is not None else (value,)
+    if not all(part.stored or not part.origins or part.fields is not None for part in parts):
+        return derived([value])
+    return Value(frozenset(Origin(origin.column, Transform.SAFE) for origin in value.origins))
+
+
+def merged(values: Iterable[Value]) -> Value:
+    """Any of `values`: arms of a set operation, rows of VALUES."""
+    items = list(values)
+    origins = frozenset(origin for value in items for origin in value.origins)
+    return Value(origins, stored=bool(items) and all(value.stored for value in items))
+
+
+def row(fields: Iterable[Value]) -> Value:
+    parts = tuple(fields)
+    return Value(derived(parts).origins, fields=parts)
+
+
+def _weaken(origin: Origin, transform: Transform) -> Origin:
+    return origin if origin.transform is Transform.SAFE else Origin(origin.column, transform)
+
+
+@dataclass(slots=True, eq=False)
+class Level:
+    """One Query node and the query around it; `varlevelsup` climbs these."""
+
+    query: Node
+    parent: Level | None = None
+
+    def above(self, steps: int) -> Level:
+        level = self
+        for _ in range(steps):
+            if level.parent is None:
+                raise LookupError("a variable of a level above the statement")
+            level = level.parent
+        return level
+
+    def entry(self, index: int) -> Node:
+        table = self.query.nodes("rtable")
+        if not 1 <= index <= len(table):
+            raise LookupError("a variable of no range table entry")
+        return table[index - 1]
+
+
+@dataclass(slots=True, eq=False)
+class Reading:
+    """Everything one walk over a statement's tree finds out. Mutable while the walk lasts, then read once."""
+
+    catalogue: Catalogue
+    outputs_of: Callable[[Level], tuple[Value, ...]] = field(init=False)
+    column_of: Callable[[Level, Node, int], Value] = field(init=False)
+    reads: set[ColumnRef] = field(default_factory=set)
+    predicates: set[Predicate] = field(default_factory=set)
+    visited: set[tuple[int, int]] = field(default_factory=set)  # (relation OID, attribute), named by the statement
+    relations: set[int] = field(default_factory=set)  # OIDs the statement itself names
+    beneath: set[int] = field(default_factory=set)  # OIDs reached through views and inheritance as well
+    written: set[int] = field(default_factory=set)
+    writes: set[ColumnRef] = field(default_factory=set)
+    functions: set[int] = field(default_factory=set)
+    problems: set[str] = field(default_factory=set)
+    sublink_rows: list[tuple[Value, ...]] = field(default_factory=list)
+    inside_view: int = 0
+
+    def note(self, value: Value, use: PredicateUse) -> None:
+        """Record that `value` steers rows. What a view's author wrote into it is not the client's question."""
+        if self.inside_view:
+            return
+        for origin in value.origins:
+            if origin.transform is not Transform.SAFE:
+                self.predicates.add(Predicate(origin.column, use))
+
+    @contextmanager
+    def own_predicates(self) -> Iterator[set[Predicate]]:
+        """Collect the predicates of a part apart, then add them to the whole's."""
+        outer, self.predicates = self.predicates, set()
+        try:
+            yield self.predicates
+        finally:
+            outer |= self.predicates
+            self.predicates = outer
+
+    def function(self, oid: int) -> Function | None:
+        return self.catalogue.functions.get(oid)
+
+    def builtin_name(self, oid: int) -> str:
+        """The name of a built-in function, '' for a user's: names alone prove nothing about those."""
+        function = self.catalogue.functions.get(oid)
+        return function.name if function is not None and function.is_builtin else ""
+
+    def operator_name(self, oid: int) -> str:
+        found = self.catalogue.operators.get(oid)
+        return found[0] if found is not None and found[1] < 16384 else ""
+
+    def tables(self, oids: Iterable[int]) -> frozenset[TableRef]:
+        return frozenset(self.catalogue.relations[oid].ref for oid in oids if oid in self.catalogue.relations)

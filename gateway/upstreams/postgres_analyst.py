@@ -1,0 +1,236 @@
+"""Both readings of a PostgreSQL statement, compared, and remembered per shape.
+
+A remembered analysis holds for one catalogue version, role and search path. It is found by the statement's exact text
+first, then by its strict template (see `analysis.fingerprint`). The catalogue's version is asked for every
+`POLL_S` seconds while statements come, inside every second reading, and at once after `invalidate`.
+
+Temporary relations are invisible on the side connection: a statement naming one is refused as unknown, and once a
+session has any, nothing it says is complete (they may shadow real ones).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+
+from analysis.agree import agree, distrusted, incomplete
+from analysis.catalogue import Catalogue
+from analysis.fingerprint import Shape, exact_shape, shape_of
+from analysis.lexer import LexError, Token, TokenKind, tokenize
+from analysis.parse import read_client
+from analysis.statement import Analysis, Statement
+from analysis.utility import Utility, read_utility
+from analysis.witness import Witness
+from gateway.domain.snapshot import ConnectionSpec
+from gateway.session.context import SessionContext
+from gateway.upstreams.postgres_catalogue import read_version
+from gateway.upstreams.postgres_witness import NoWitness, Question, StaleCatalogue, ask, load_catalogue
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 2.0
+CACHE_ENTRIES = 4096
+CACHE_TEXT = 16_384  # longer statements are not remembered by their exact text
+MAX_PARAMETERS = 2000
+CONNECT_TIMEOUT_S = 5
+RETRIES = 3
+
+Dsn = str | Mapping[str, object]
+Key = tuple[str, tuple[int, ...], str, str]
+
+
+@dataclass(slots=True)
+class _Upstream:
+    """One side connection, its catalogue, and what was analysed under it."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    connection: AsyncConnection[Any] | None = None
+    catalogue: Catalogue | None = None
+    checked_at: float = 0.0
+    known: OrderedDict[Key, Analysis] = field(default_factory=OrderedDict)
+
+    def forget(self) -> None:
+        self.known.clear()
+        self.checked_at = 0.0
+
+    def find(self, key: Key) -> Analysis | None:
+        found = self.known.get(key)
+        if found is not None:
+            self.known.move_to_end(key)
+        return found
+
+    def keep(self, key: Key, analysis: Analysis) -> None:
+        self.known[key] = analysis
+        while len(self.known) > CACHE_ENTRIES:
+            self.known.popitem(last=False)
+
+
+class PostgresAnalyst:
+    """`gateway.session.services.Analyst` for connections of kind `postgres`."""
+
+    def __init__(self, dsn_for: Callable[[ConnectionSpec], Awaitable[Dsn]]) -> None:
+        self._dsn_for = dsn_for
+        self._upstreams: dict[tuple[str, str, int, str, str], _Upstream] = {}
+
+    async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
+        """Return what `statement` does. Raises UpstreamRejected for what the database refuses to read."""
+        upstream = self._upstream(session.connection)
+        await self._keep_fresh(upstream, session.connection)
+        exact = _key("=" + statement.text, statement, session)
+        found = upstream.find(exact)
+        if found is None:
+            found = await self._analyse_shape(upstream, session, statement, exact)
+        found = replace(found, statement=statement)
+        if session.temp_relations and found.operations and found.complete:
+            return distrusted(found, "the session may have temporary relations, which the second reading cannot see")
+        return found
+
+    def invalidate(self, connection: str) -> None:
+        """Ask for the schema anew before the next statement: a DDL statement went through."""
+        for key, upstream in self._upstreams.items():
+            if key[0] == connection:
+                upstream.forget()
+
+    async def close(self) -> None:
+        for upstream in self._upstreams.values():
+            if upstream.connection is not None:
+                await upstream.connection.close()
+        self._upstreams.clear()
+
+    # --- by shape ---
+
+    async def _analyse_shape(
+        self, upstream: _Upstream, session: SessionContext, statement: Statement, exact: Key
+    ) -> Analysis:
+        try:
+            tokens = tokenize(statement.text)
+            shape = shape_of(tokens)
+            utility = read_utility(statement.text)
+        except LexError as error:
+            return incomplete(
+                statement=statement, kind="UNKNOWN", problem=str(error), shape=exact_shape(statement.text)
+            )
+        template = _key(shape.template, statement, session)
+        shareable = utility.is_query
+        found = upstream.find(template) if shareable else None
+        if found is None:
+            version = upstream.catalogue
+            found = await self._both_readings(upstream, session, statement, utility, shape)
+            # Only what was read under the catalogue still in force, and only what holds without exception.
+            if found.complete and (version is None or version is upstream.catalogue) and shareable:
+                upstream.keep(template, found)
+        if found.complete and len(statement.text) <= CACHE_TEXT:
+            upstream.keep(exact, found)
+        return found
+
+    async def _both_readings(
+        self, upstream: _Upstream, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
+    ) -> Analysis:
+        if utility.probe is None:
+            client = read_client("SELECT 1", [])
+            return agree(statement=statement, utility=utility, client=client, witness=None, shape=shape)
+        try:
+            tokens = tokenize(utility.probe)
+            witness = await self._witness(upstream, session, statement, utility, tokens)
+        except (NoWitness, LexError) as error:
+            witness, problem = None, str(error)
+        else:
+            problem = ""
+        client = read_client(utility.probe, tokens)
+        analysis = agree(statement=statement, utility=utility, client=client, witness=witness, shape=shape)
+        return replace(analysis, problems=(*analysis.problems, problem)) if problem else analysis
+
+    # --- the side connection ---
+
+    async def _witness(
+        self, upstream: _Upstream, session: SessionContext, statement: Statement, utility: Utility, tokens: list[Token]
+    ) -> Witness:
+        assert utility.probe is not None
+        count = max((int(token.text[1:]) for token in tokens if token.kind is TokenKind.PARAM), default=0)
+        if count > MAX_PARAMETERS:
+            raise NoWitness(f"more than {MAX_PARAMETERS} parameters")
+        question = Question(
+            text=utility.probe,
+            role=session.role,
+            search_path=session.search_path,
+            parameter_count=max(count, len(statement.parameter_types) if utility.is_query else 0),
+            parameter_types=statement.parameter_types if utility.is_query else (),
+            offset=utility.probe_offset,
+        )
+        async with upstream.lock:
+            try:
+                return await self._ask(upstream, session.connection, question)
+            except psycopg.Error as error:
+                # Fail closed: without the database's answer the analysis is incomplete.
+                logger.warning("second reading failed: session=%s error=%s", session.session_id, type(error).__name__)
+                await self._drop(upstream)
+                raise NoWitness("the database could not be asked") from None
+
+    async def _ask(self, upstream: _Upstream, spec: ConnectionSpec, question: Question) -> Witness:
+        for _ in range(RETRIES):
+            connection = await self._connected(upstream, spec)
+            if upstream.catalogue is None:
+                await self._reload(upstream, connection)
+            assert upstream.catalogue is not None
+            try:
+                return await ask(connection, question, upstream.catalogue)
+            except StaleCatalogue:
+                await self._reload(upstream, connection)
+        raise NoWitness("the schema changes too quickly")
+
+    async def _reload(self, upstream: _Upstream, connection: AsyncConnection[Any]) -> None:
+        upstream.known.clear()
+        upstream.catalogue = await load_catalogue(connection)
+        upstream.checked_at = time.monotonic()
+
+    async def _keep_fresh(self, upstream: _Upstream, spec: ConnectionSpec) -> None:
+        """Forget everything when the schema changed, or when nobody can say whether it did."""
+        if upstream.catalogue is None or time.monotonic() - upstream.checked_at < POLL_S:
+            return
+        async with upstream.lock:
+            if time.monotonic() - upstream.checked_at < POLL_S:
+                return
+            try:
+                connection = await self._connected(upstream, spec)
+                if upstream.catalogue is None or await read_version(connection) != upstream.catalogue.version:
+                    await self._reload(upstream, connection)
+                upstream.checked_at = time.monotonic()
+            except psycopg.Error as error:
+                logger.warning("schema poll failed: connection=%s error=%s", spec.name, type(error).__name__)
+                await self._drop(upstream)
+
+    async def _connected(self, upstream: _Upstream, spec: ConnectionSpec) -> AsyncConnection[Any]:
+        if upstream.connection is None or upstream.connection.closed:
+            dsn = await self._dsn_for(spec)
+            conninfo, keywords = (dsn, {}) if isinstance(dsn, str) else ("", dict(dsn))
+            upstream.connection = await AsyncConnection.connect(
+                conninfo,
+                autocommit=True,
+                prepare_threshold=None,
+                **{"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "hoopweb analysis", **keywords},
+            )
+            # Our own catalogue queries must not see a user's objects under built-in names.
+            await upstream.connection.execute("SELECT pg_catalog.set_config('search_path', '', false)")
+        return upstream.connection
+
+    async def _drop(self, upstream: _Upstream) -> None:
+        connection, upstream.connection, upstream.catalogue = upstream.connection, None, None
+        upstream.forget()
+        if connection is not None and not connection.closed:
+            await connection.close()
+
+    def _upstream(self, spec: ConnectionSpec) -> _Upstream:
+        place = (spec.name, spec.host, spec.port, spec.database, spec.username)
+        return self._upstreams.setdefault(place, _Upstream())
+
+
+def _key(shape: str, statement: Statement, session: SessionContext) -> Key:
+    return (shape, statement.parameter_types, session.role, session.search_path)

@@ -1,0 +1,177 @@
+"""Read a PostgreSQL database's schema into a `Catalogue`, and its version cheaply.
+
+The version is a digest over the transaction ids that last wrote the catalogue's rows: any DDL changes it. Temporary
+objects are left out, they belong to other sessions and come and go.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from analysis.catalogue import FIRST_USER_OID, Catalogue, Column, Function, Relation
+
+_PERMANENT = "(SELECT oid FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_')"
+
+VERSION_QUERY = f"""
+SELECT pg_catalog.md5(pg_catalog.string_agg(part, ',')) FROM (
+  SELECT pg_catalog.concat_ws(':', 'class', count(*), max(xmin::text::bigint), sum(xmin::text::bigint)) AS part
+    FROM pg_catalog.pg_class WHERE relnamespace IN {_PERMANENT}
+  UNION ALL SELECT pg_catalog.concat_ws(':', 'attribute', count(*), max(a.xmin::text::bigint),
+      sum(a.xmin::text::bigint))
+    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+    WHERE c.relnamespace IN {_PERMANENT}
+  UNION ALL SELECT pg_catalog.concat_ws(':', 'proc', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
+    FROM pg_catalog.pg_proc WHERE pronamespace IN {_PERMANENT}
+  UNION ALL SELECT pg_catalog.concat_ws(':', 'type', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
+    FROM pg_catalog.pg_type WHERE typnamespace IN {_PERMANENT}
+  UNION ALL SELECT pg_catalog.concat_ws(':', 'rewrite', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
+    FROM pg_catalog.pg_rewrite
+  UNION ALL SELECT pg_catalog.concat_ws(':', 'trigger', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
+    FROM pg_catalog.pg_trigger
+  UNION ALL SELECT pg_catalog.concat_ws(':', 'policy', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
+    FROM pg_catalog.pg_policy
+  UNION ALL SELECT pg_catalog.concat_ws(':', 'operator', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
+    FROM pg_catalog.pg_operator
+  UNION ALL SELECT pg_catalog.concat_ws(':', 'inherits', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
+    FROM pg_catalog.pg_inherits
+  UNION ALL SELECT pg_catalog.concat_ws(':', 'constraint', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
+    FROM pg_catalog.pg_constraint
+  UNION ALL SELECT pg_catalog.concat_ws(':', 'default', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
+    FROM pg_catalog.pg_attrdef
+  UNION ALL SELECT pg_catalog.concat_ws(':', 'namespace', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
+    FROM pg_catalog.pg_namespace WHERE oid IN {_PERMANENT}
+) parts
+"""  # noqa: S608, a constant of ours
+
+_RELATIONS = f"""
+SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text,
+  (SELECT r.ev_action::text FROM pg_catalog.pg_rewrite r
+    WHERE r.ev_class = c.oid AND r.rulename = '_RETURN' AND c.oid >= {FIRST_USER_OID})
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 't') AND c.relnamespace IN {_PERMANENT}
+"""  # noqa: S608
+_COLUMNS = f"""
+SELECT a.attrelid::bigint, a.attnum, a.attname, a.atttypid::bigint, a.attnotnull, a.attgenerated <> ''
+FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
+WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 't')
+  AND c.relnamespace IN {_PERMANENT}
+"""  # noqa: S608
+_KEYS = """
+SELECT indrelid::bigint, indkey::int2[]::int[], indnkeyatts FROM pg_catalog.pg_index
+WHERE indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL AND indimmediate
+"""
+_INHERITS = "SELECT inhrelid::bigint, inhparent::bigint FROM pg_catalog.pg_inherits"
+_TRIGGERS = """
+SELECT t.tgrelid::bigint, n.nspname || '.' || p.proname FROM pg_catalog.pg_trigger t
+JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
+"""
+_RULES = "SELECT ev_class::bigint, rulename::text FROM pg_catalog.pg_rewrite WHERE rulename <> '_RETURN'"
+_FUNCTIONS = """
+SELECT p.oid::bigint, n.nspname, p.proname, p.prokind::text, p.provolatile::text, p.proretset
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+"""
+_OPERATORS = "SELECT oid::bigint, oprname, oprcode::oid::bigint FROM pg_catalog.pg_operator"
+# User functions reached through what hangs on a relation or a type, by the dependency that keeps them from being dropped.
+_HIDDEN = f"""
+SELECT 'read', pol.polrelid::bigint, d.refobjid::bigint
+FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_policy pol ON pol.oid = d.objid
+WHERE d.classid = 'pg_catalog.pg_policy'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+UNION ALL SELECT 'write', def.adrelid, d.refobjid
+FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attrdef def ON def.oid = d.objid
+WHERE d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+UNION ALL SELECT 'write', con.conrelid, d.refobjid
+FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint con ON con.oid = d.objid AND con.conrelid <> 0
+WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+UNION ALL SELECT 'write', i.indrelid, d.refobjid
+FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_index i ON i.indexrelid = d.objid
+WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+UNION ALL SELECT 'type', con.contypid, d.refobjid
+FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint con ON con.oid = d.objid AND con.contypid <> 0
+WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+UNION ALL SELECT 'type', t.oid, f FROM pg_catalog.pg_type t,
+  LATERAL (VALUES (t.typinput::oid), (t.typoutput::oid), (t.typreceive::oid), (t.typsend::oid)) AS io(f)
+WHERE f >= {FIRST_USER_OID}
+"""  # noqa: S608
+
+
+async def read_version(connection: AsyncConnection[Any]) -> str:
+    row = await (await connection.execute(VERSION_QUERY)).fetchone()
+    return str(row[0]) if row else ""
+
+
+async def read_catalogue(connection: AsyncConnection[Any], version: str) -> Catalogue:
+    """Read everything in one pipeline. Call inside the transaction that read `version`."""
+    queries = (_RELATIONS, _COLUMNS, _KEYS, _INHERITS, _TRIGGERS, _RULES, _FUNCTIONS, _OPERATORS, _HIDDEN)
+    async with connection.pipeline():
+        cursors = [await connection.execute(query) for query in queries]
+        results = [await cursor.fetchall() for cursor in cursors]
+    relations, columns, keys, inherits, triggers, rules, functions, operators, hidden = results
+    return Catalogue(
+        version=version,
+        relations=_relations(relations, columns, keys, inherits, triggers, rules, hidden),
+        functions={oid: Function(oid, *rest) for oid, *rest in functions},
+        operators={oid: (name, code) for oid, name, code in operators},
+        type_functions=_grouped(hidden, "type"),
+        server_version=connection.info.server_version,
+    )
+
+
+def _relations(  # noqa: PLR0917, one argument a query
+    relations: list[Any],
+    columns: list[Any],
+    keys: list[Any],
+    inherits: list[Any],
+    triggers: list[Any],
+    rules: list[Any],
+    hidden: list[Any],
+) -> dict[int, Relation]:
+    columns_of: dict[int, dict[int, Column]] = defaultdict(dict)
+    for oid, number, name, type_oid, not_null, generated in columns:
+        columns_of[oid][number] = Column(name, type_oid, not_null, generated)
+    keys_of: dict[int, list[frozenset[int]]] = defaultdict(list)
+    for oid, numbers, count in keys:
+        keys_of[oid].append(frozenset(numbers[:count]))
+    parents: dict[int, list[int]] = defaultdict(list)
+    children: dict[int, list[int]] = defaultdict(list)
+    for child, parent in inherits:
+        parents[child].append(parent)
+        children[parent].append(child)
+    triggers_of, rules_of = _named(triggers), _named(rules)
+    write, read = _grouped(hidden, "write"), _grouped(hidden, "read")
+    return {
+        oid: Relation(
+            oid=oid,
+            schema=schema,
+            name=name,
+            kind=kind,
+            columns=columns_of[oid],
+            unique_keys=tuple(keys_of[oid]),
+            parents=tuple(parents[oid]),
+            children=tuple(children[oid]),
+            definition=definition,
+            triggers=triggers_of.get(oid, frozenset()),
+            rules=rules_of.get(oid, frozenset()),
+            write_functions=write.get(oid, frozenset()),
+            read_functions=read.get(oid, frozenset()),
+        )
+        for oid, schema, name, kind, definition in relations
+    }
+
+
+def _named(rows: list[Any]) -> dict[int, frozenset[str]]:
+    found: dict[int, set[str]] = defaultdict(set)
+    for oid, name in rows:
+        found[oid].add(name)
+    return {oid: frozenset(names) for oid, names in found.items()}
+
+
+def _grouped(rows: list[Any], group: str) -> dict[int, frozenset[int]]:
+    found: dict[int, set[int]] = defaultdict(set)
+    for kind, owner, function in rows:
+        if kind == group:
+            found[owner].add(function)
+    return {oid: frozenset(functions) for oid, functions in found.items()}

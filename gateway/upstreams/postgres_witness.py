@@ -1,0 +1,224 @@
+"""The second reading: PostgreSQL's own, of one query, on a side connection, without running it.
+
+`CREATE FUNCTION pg_temp.<random>(…) RETURNS void LANGUAGE sql BEGIN ATOMIC <query> ; END` (PostgreSQL 14) makes the
+server parse and resolve the query and store its tree; the tree and its recorded dependencies are read back and the
+transaction is rolled back. Nothing in the query can leave the wrapper: it travels by the extended protocol, which
+takes one command; a second statement in the body shows as a second tree and is refused; the wrapper's tail starts on
+a line of its own, so that no comment swallows it.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from analysis.catalogue import Catalogue
+from analysis.witness import Witness
+from gateway.session.services import UpstreamRejected
+from gateway.upstreams.postgres_catalogue import VERSION_QUERY, read_catalogue, read_version
+
+STATEMENT_TIMEOUT = "5s"
+LOCK_TIMEOUT = "1s"
+_UNKNOWN_TYPE = 705
+_READ_BACK = """
+SELECT p.prosqlbody::text,
+  ARRAY(SELECT d.refclassid::pg_catalog.regclass::text || ':' || d.refobjid || ':' || d.refobjsubid
+        FROM pg_catalog.pg_depend d
+        WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid)
+FROM pg_catalog.pg_proc p
+WHERE p.proname = %s AND p.pronamespace = pg_catalog.pg_my_temp_schema()
+"""
+# What the database says about the text itself. Everything else is about the wrapper or the moment: no second reading.
+_ABOUT_THE_TEXT = ("42", "22")
+_ABOUT_THE_WRAPPER = frozenset({"42501", "42P13", "42723"})
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+
+class NoWitness(Exception):
+    """The database could not or would not read the statement; the message says why in words of ours."""
+
+
+class StaleCatalogue(Exception):
+    """The schema changed since the catalogue was read; read it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query to be read as the session would. `offset` is its place in the client's text, -1 for none."""
+
+    text: str
+    role: str = ""
+    search_path: str = ""
+    parameter_count: int = 0
+    parameter_types: tuple[int, ...] = ()
+    offset: int = 0
+
+
+async def ask(connection: AsyncConnection[Any], question: Question, catalogue: Catalogue) -> Witness:
+    """Return the database's reading. Raises UpstreamRejected, NoWitness or StaleCatalogue."""
+    try:
+        types = await _parameter_types(connection, question) if question.parameter_count else ()
+        return await _probe(connection, question, types, catalogue)
+    except psycopg.OperationalError as error:
+        if error.diag.sqlstate is None:
+            raise
+        raise NoWitness("the database did not read the statement in time") from None
+    finally:
+        await _rolled_back(connection)
+
+
+async def load_catalogue(connection: AsyncConnection[Any]) -> Catalogue:
+    """Read version and schema in one snapshot."""
+    await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    try:
+        version = await read_version(connection)
+        return await read_catalogue(connection, version)
+    finally:
+        await _rolled_back(connection)
+
+
+async def _rolled_back(connection: AsyncConnection[Any]) -> None:
+    if not connection.closed:
+        await connection.rollback()
+
+
+async def _probe(
+    connection: AsyncConnection[Any], question: Question, types: tuple[tuple[int, str], ...], catalogue: Catalogue
+) -> Witness:
+    name = f"probe_{secrets.token_hex(8)}"
+    head = (
+        f"CREATE FUNCTION pg_temp.{name}({', '.join(text for _, text in types)}) "
+        "RETURNS void LANGUAGE sql BEGIN ATOMIC\n"
+    )
+    command = f"{head}{question.text}\n;\nEND"
+    try:
+        async with connection.pipeline():
+            await connection.execute("BEGIN")
+            version = await connection.execute(VERSION_QUERY.encode())
+            await _assume(connection, question)
+            await connection.execute(command.encode())
+            await connection.execute("SELECT pg_catalog.set_config('search_path', '', true)")
+            answer = await connection.execute(_READ_BACK, (name,))
+            rows = await answer.fetchall()
+            versions = await version.fetchall()
+    except psycopg.Error as error:
+        raise _rejection(error, head_length=len(head), question=question) from None
+    if versions[0][0] != catalogue.version:
+        raise StaleCatalogue
+    if len(rows) != 1 or rows[0][0] is None:
+        raise NoWitness("the database kept no reading of the statement")
+    tree, dependencies = rows[0]
+    return _witness(tree, dependencies, catalogue, tuple(oid for oid, _ in types))
+
+
+async def _assume(connection: AsyncConnection[Any], question: Question) -> None:
+    """Stand where the session stands: its role and search_path decide what names mean."""
+    await connection.execute(
+        "SELECT pg_catalog.set_config('statement_timeout', %s, true), pg_catalog.set_config('lock_timeout', %s, true)",
+        (STATEMENT_TIMEOUT, LOCK_TIMEOUT),
+    )
+    if question.role and question.role != connection.info.user:
+        await connection.execute("SELECT pg_catalog.set_config('role', %s, true)", (question.role,))
+    if question.search_path:
+        await connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (question.search_path,))
+    else:
+        await connection.execute("SET LOCAL search_path TO DEFAULT")
+
+
+def _witness(tree: str, dependencies: list[str], catalogue: Catalogue, types: tuple[int, ...]) -> Witness:
+    found: dict[str, set[tuple[int, int]]] = {}
+    for dependency in dependencies:
+        kind, oid, sub = dependency.rsplit(":", 2)
+        found.setdefault(kind.removeprefix("pg_catalog."), set()).add((int(oid), int(sub)))
+    classes = found.get("pg_class", set())
+    return Witness(
+        tree=tree,
+        catalogue=catalogue,
+        columns=frozenset((oid, sub) for oid, sub in classes if sub),
+        relations=frozenset(
+            oid for oid, _ in classes if oid not in catalogue.relations or catalogue.relations[oid].kind != "S"
+        ),
+        functions=frozenset(oid for oid, _ in found.get("pg_proc", set())),
+        operators=frozenset(oid for oid, _ in found.get("pg_operator", set())),
+        types=frozenset(oid for oid, _ in found.get("pg_type", set())),
+        parameter_types=types,
+    )
+
+
+# --- parameters ------------------------------------------------------------------------------------------------------
+
+
+async def _parameter_types(connection: AsyncConnection[Any], question: Question) -> tuple[tuple[int, str], ...]:
+    """(OID, name) of every parameter: as declared, or as the server infers them by preparing the query."""
+    declared = (question.parameter_types + (0,) * question.parameter_count)[: question.parameter_count]
+    if any(oid in (0, _UNKNOWN_TYPE) for oid in declared):
+        declared = await _inferred(connection, question, declared)
+    names = await _type_names(connection, declared)
+    if any(name in ("???", "-", "") for name in names):
+        raise NoWitness("a parameter of a type the database does not know")
+    return tuple(zip(declared, names, strict=True))
+
+
+async def _type_names(connection: AsyncConnection[Any], oids: tuple[int, ...]) -> list[str]:
+    answer = await connection.execute(
+        "SELECT pg_catalog.format_type(o::pg_catalog.oid, NULL) "
+        "FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.int8[])) WITH ORDINALITY AS t(o, n) ORDER BY n",
+        (list(oids),),
+    )
+    return [str(row[0] or "") for row in await answer.fetchall()]
+
+
+async def _inferred(connection: AsyncConnection[Any], question: Question, declared: tuple[int, ...]) -> tuple[int, ...]:
+    name = f"probe_{secrets.token_hex(8)}"
+    known = await _type_names(connection, declared)
+    types = ", ".join(
+        "unknown" if oid in (0, _UNKNOWN_TYPE) else text for oid, text in zip(declared, known, strict=True)
+    )
+    head = f"PREPARE {name} ({types}) AS\n"
+    try:
+        async with connection.pipeline():
+            await connection.execute("BEGIN")
+            await _assume(connection, question)
+            await connection.execute((head + question.text).encode())
+            answer = await connection.execute(
+                "SELECT parameter_types::pg_catalog.oid[]::pg_catalog.int8[] FROM pg_catalog.pg_prepared_statements "
+                "WHERE name = %s",
+                (name,),
+            )
+            rows = await answer.fetchall()
+            await connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
+    except psycopg.Error as error:
+        raise _rejection(error, head_length=len(head), question=question) from None
+    await _rolled_back(connection)
+    return tuple(rows[0][0])
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def _rejection(error: psycopg.Error, *, head_length: int, question: Question) -> Exception:
+    """What an error means: the text is wrong, or there is no second reading."""
+    state = error.diag.sqlstate
+    if state is None:
+        return error
+    if not state.startswith(_ABOUT_THE_TEXT) or state in _ABOUT_THE_WRAPPER:
+        return NoWitness("the database takes no statement of this kind for a second reading")
+    place = int(error.diag.statement_position or 0) - head_length
+    inside = question.offset >= 0 and 0 < place <= len(question.text) + 1
+    return UpstreamRejected(
+        sqlstate=state,
+        message=scrubbed(state, error.diag.message_primary or "the database refused the statement"),
+        position=place + question.offset if inside else 0,
+    )
+
+
+def scrubbed(sqlstate: str, message: str) -> str:
+    """A server's message without values: data exceptions and syntax errors quote what they stumbled over."""
+    if sqlstate.startswith("22") or sqlstate == "42601":
+        return _QUOTED.sub('"…"', message)
+    return message
