@@ -1,0 +1,99 @@
+"""The parts by themselves: an unseen statement's price, masking in MB/s, appends to the log in a second."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import psycopg
+
+from benchmarks.world import PROJECT, Endpoint, World
+from masking.detectors.text import mask as mask_note
+from masking.engines.registry import TECHNIQUES, compile_mask, mask_column
+from masking.engines.types import MaskOptions, target_for
+
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Part:
+    what: str
+    value: float
+    unit: str
+
+
+def measure(world: World, direct: Endpoint, gateway: Endpoint, *, shapes: int, seconds: float) -> list[Part]:
+    return [*first_sight(direct, gateway, shapes=shapes), *masking(seconds), *log_appends(world, seconds)]
+
+
+def first_sight(direct: Endpoint, gateway: Endpoint, *, shapes: int) -> list[Part]:
+    """Median latency of statements nobody sent before, and of the same ones sent again."""
+    statements = [f"SELECT bid AS b{n}, bbalance AS c{n} FROM pgbench_branches WHERE bid = 1" for n in range(shapes)]
+    parts = []
+    for endpoint in (direct, gateway):
+        with psycopg.connect(endpoint.dsn(), autocommit=True, prepare_threshold=None) as connection:
+            connection.execute("SELECT 1")
+            for name in ("first", "again"):
+                taken = median(_timed(connection, sql) for sql in statements)
+                parts.append(Part(f"statement, {endpoint.name}, {name} time", taken * 1000, "ms"))
+    return parts
+
+
+def _timed(connection: psycopg.Connection[tuple[object, ...]], sql: str) -> float:
+    started = time.perf_counter()
+    connection.execute(sql.encode()).fetchall()
+    return time.perf_counter() - started
+
+
+def masking(seconds: float) -> list[Part]:
+    """One column of text values, one technique at a time, batch by batch as the data path does it."""
+    values = [f"{n:03d}-{n % 97:02d}-{n % 9973:04d} person {n}".encode() for n in range(_BATCH)]
+    size = sum(map(len, values))
+    options = MaskOptions(data_class="bench", this_year=2026, key=b"k" * 32)
+    parts = []
+    for technique in sorted(TECHNIQUES):
+        mask = compile_mask(technique, target=target_for(type_oid=25, binary=False), options=options)
+        batches = _per_second(lambda mask=mask: mask_column(mask, values), seconds)  # type: ignore[misc]
+        parts.append(Part(f"masking, {technique}", batches * size / 1e6, "MB/s"))
+    return [*parts, _scanning(seconds)]
+
+
+def _scanning(seconds: float) -> Part:
+    """The free-text detectors over notes of the usual length, one in ten with something to find."""
+    notes = [
+        "Patient seen for follow-up of hypertension. Blood pressure well controlled on current regimen; continue "
+        f"lisinopril 10 mg daily and recheck in {n} weeks." + (" Call (707) 555-0142." if n % 10 == 0 else "")
+        for n in range(50)
+    ]
+    batches = _per_second(lambda: [mask_note(note) for note in notes], seconds)
+    return Part("detectors over notes", batches * sum(map(len, notes)) / 1e6, "MB/s")
+
+
+def _per_second(work: Callable[[], object], seconds: float) -> float:
+    work()
+    done, started = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < seconds:
+        work()
+        done += 1
+    return done / elapsed
+
+
+def log_appends(world: World, seconds: float) -> list[Part]:
+    """In a process of its own, with the stack's settings: entries made durable by 1 and by 64 waiters at a time."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.log_appends", str(seconds)],
+        cwd=PROJECT,
+        env=world.env | {"DJANGO_SETTINGS_MODULE": "hoopweb.settings"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SystemExit(f"the log could not be measured: {done.stderr.strip()[-300:]}")
+    rates: dict[str, float] = json.loads(done.stdout)
+    return [Part(f"log appends, {waiters} waiting", rate, "entries/s") for waiters, rate in rates.items()]

@@ -1,0 +1,75 @@
+"""`make bench`: what the gateway costs, each figure beside a direct connection in the same run.
+
+A full run takes about ten minutes on two cores; `--quick` about one, to see that everything works.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import bouncer, bulk, parts, transactions
+from benchmarks.report import Report
+from benchmarks.world import WIDE_ROWS, Endpoint, World, load, running_world
+
+LATEST = Path(__file__).parent / "results" / "latest.json"
+MODES = ("simple", "extended", "prepared")
+
+
+@dataclass(frozen=True)
+class Effort:
+    rounds: int
+    seconds: int
+    rows: int
+    scale: int
+    shapes: int
+
+
+FULL = Effort(rounds=3, seconds=4, rows=WIDE_ROWS, scale=10, shapes=200)
+QUICK = Effort(rounds=1, seconds=1, rows=50_000, scale=1, shapes=20)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one short round of everything")
+    parser.add_argument("--output", type=Path, default=LATEST, help="where the JSON goes (default %(default)s)")
+    options = parser.parse_args(arguments)
+    report = Report(
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        quick=options.quick,
+        durability="database",
+        peer=bouncer.version(),
+    )
+    print("starting a stack of its own", flush=True)
+    with running_world() as world:
+        measure(world, report, QUICK if options.quick else FULL)
+    report.write(options.output)
+    print(report.table())
+    print(f"\nwritten to {options.output}")
+
+
+def measure(world: World, report: Report, effort: Effort) -> None:
+    print(f"loading pgbench scale {effort.scale} and {effort.rows} wide rows", flush=True)
+    direct = world.direct(load(world, scale=effort.scale, rows=effort.rows))
+    gateway, masked = world.gateway(), world.gateway("bench-masked")
+    with bouncer.running_bouncer(direct) as peers:
+        print("measuring pgbench", flush=True)
+        report.transactions = transactions.measure(
+            [direct, gateway, *peers], modes=MODES, clients=(1, 16), rounds=effort.rounds, seconds=effort.seconds
+        )
+        print("measuring bulk reads", flush=True)
+        report.bulk = bulk_reads(world, direct, [gateway, *peers[:1]], masked, effort.rounds)
+    print("measuring the parts", flush=True)
+    report.parts = parts.measure(world, direct, gateway, shapes=effort.shapes, seconds=effort.seconds / 2)
+
+
+def bulk_reads(
+    world: World, direct: Endpoint, others: list[Endpoint], masked: Endpoint, rounds: int
+) -> list[bulk.BulkLine]:
+    sql = "SELECT id, name, ssn, dob, city, amount, seen, status FROM wide"
+    pid = world.gateway_pid
+    plain = bulk.measure("8 columns, plain", sql, [direct, *others], rounds=rounds, gateway_pid=pid)
+    two = bulk.measure("8 columns, 2 masked", sql, [direct, masked], rounds=rounds, gateway_pid=pid)
+    return plain + two

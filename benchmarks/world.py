@@ -1,0 +1,207 @@
+"""What is measured: one PostgreSQL, reached directly, through pgbouncer, and through the gateway.
+
+Every server runs in a session of its own (setsid), or the scheduler's autogroups starve it beside the load generator.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from hoopweb.embedded.ports import free_port
+from hoopweb.embedded.postgres import postgres_binaries
+
+PROJECT = Path(__file__).resolve().parent.parent
+DATABASE, ROLE = "bench", "bench_app"
+WIDE_ROWS = 1_000_000
+_READY_WITHIN_S = 180.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One way to the database, as libpq keywords."""
+
+    name: str
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str
+
+    def dsn(self) -> str:
+        return (
+            f"host={self.host} port={self.port} dbname={self.database} user={self.user} password={self.password} "
+            "sslmode=disable"
+        )
+
+
+@dataclass
+class World:
+    """A running stack with the bench database. `gateway_pid` is the data plane's parent process."""
+
+    home: Path
+    env: dict[str, str]
+
+    @property
+    def demo(self) -> dict[str, object]:
+        content: dict[str, object] = json.loads((self.home / "demo.json").read_text(encoding="utf-8"))
+        return content
+
+    @property
+    def gateway_pid(self) -> int:
+        return int(json.loads((self.home / "pids.json").read_text(encoding="utf-8"))["gateway"])
+
+    @property
+    def postgres_port(self) -> int:
+        return int(json.loads((self.home / "ports.json").read_text(encoding="utf-8"))["postgres"])
+
+    def superuser_dsn(self, database: str) -> str:
+        password = (self.home / "secrets" / "postgres_password").read_text(encoding="utf-8").strip()
+        return f"host=127.0.0.1 port={self.postgres_port} user=postgres password={password} dbname={database}"
+
+    def manage(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=PROJECT,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise SystemExit(f"manage.py {arguments[0]} failed: {done.stderr.strip()[-500:]}")
+        return done.stdout.strip()
+
+    def direct(self, password: str) -> Endpoint:
+        return Endpoint("direct", "127.0.0.1", self.postgres_port, DATABASE, ROLE, password)
+
+    def gateway(self, connection: str = DATABASE) -> Endpoint:
+        listener = self.demo["postgres"]
+        assert isinstance(listener, dict)
+        token = self.manage("agent_token", "bench-agent", "--ttl", "3600")
+        return Endpoint("gateway", listener["host"], int(listener["port"]), connection, "bench-agent", token)
+
+
+@contextmanager
+def running_world() -> Iterator[World]:
+    """Start a stack in a home of its own, wait until it is ready, stop it at the end."""
+    home = Path(tempfile.mkdtemp(prefix="hoopweb-bench-"))
+    home.chmod(0o755)  # the embedded servers' account walks through it
+    ports = [str(free_port()) for _ in range(4)]
+    names = ("HOOPWEB_WEB_PORT", "HOOPWEB_POSTGRES_PORT", "HOOPWEB_MYSQL_PORT", "HOOPWEB_HTTP_PORT")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HOOPWEB_", "DJANGO_"))}
+    env = {**inherited, **dict(zip(names, ports, strict=True)), "HOOPWEB_HOME": str(home)}
+    log = (home / "stack.log").open("wb")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "hoopweb.embedded", "--with-parent"],
+        cwd=PROJECT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        _wait_ready(process, home)
+        yield World(home, env)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        log.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _wait_ready(process: subprocess.Popen[bytes], home: Path) -> None:
+    deadline = time.monotonic() + _READY_WITHIN_S
+    while not (home / "demo.json").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            tail = (home / "stack.log").read_text(encoding="utf-8", errors="replace").splitlines()[-15:]
+            raise SystemExit("the stack did not come up:\n" + "\n".join(tail))
+        time.sleep(0.2)
+
+
+def load(world: World, *, scale: int, rows: int) -> str:
+    """Create and fill the bench database, tell the gateway about it, return the role's password."""
+    password = secrets.token_urlsafe(18)
+    with psycopg.connect(world.superuser_dsn("postgres"), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'")  # type: ignore[arg-type]
+        connection.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")  # type: ignore[arg-type]
+    dsn = world.direct(password).dsn()
+    subprocess.run([str(postgres_binaries() / "pgbench"), "-i", "-q", "-s", str(scale), dsn], check=True,
+                   capture_output=True)  # fmt: skip
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(_WIDE.format(rows=rows))  # type: ignore[arg-type]
+        connection.execute("VACUUM ANALYZE")
+    document = world.home / "bench.yaml"
+    document.write_text(_DOCUMENT.format(port=world.postgres_port, password=password), encoding="utf-8")
+    document.chmod(0o600)
+    world.manage("apply", "-f", str(document))
+    return password
+
+
+# Eight columns of the usual kinds, about 120 bytes a row.
+_WIDE = """
+CREATE TABLE wide AS
+SELECT n AS id, 'Patient ' || n AS name, lpad((n % 1000000000)::text, 9, '0') AS ssn,
+       date '1950-01-01' + n % 20000 AS dob,
+       'City ' || n % 500 AS city, (n % 100000) / 100.0 AS amount,
+       timestamptz '2024-01-01' + n * interval '1 second' AS seen, 'status ' || n % 7 AS status
+FROM generate_series(1, {rows}) n
+"""
+
+# The same database twice: without rules, and with two of the eight columns masked. Not declared PHI, because what is
+# measured is the data path and the masks, not an approval.
+_DOCUMENT = """
+apiVersion: hoopweb/v1
+connections:
+  - {{name: bench, kind: postgres, host: 127.0.0.1, port: {port}, database: bench, username: bench_app,
+      password: {{value: "{password}"}}, tls: disable, phi: false, recording: metadata}}
+  - {{name: bench-masked, kind: postgres, host: 127.0.0.1, port: {port}, database: bench, username: bench_app,
+      password: {{value: "{password}"}}, tls: disable, phi: false, recording: metadata}}
+access:
+  - {{groups: [bench-agents], connections: [bench, bench-masked], operations: [read, write]}}
+masking:
+  - {{name: bench-ssn, connections: [bench-masked], columns: [public.wide.ssn], technique: redact}}
+  - {{name: bench-name, connections: [bench-masked], columns: [public.wide.name], technique: redact}}
+agents:
+  - {{name: bench-agent, groups: [bench-agents], owner: admin}}
+"""
+
+
+def peak_rss_mb(pid: int) -> float:
+    """High-water mark of a process and its children, MiB (proc_pid_status(5), VmHWM)."""
+    return sum(_status_kb(member, "VmHWM") for member in [pid, *_descendants(pid)]) / 1024
+
+
+def reset_peak(pid: int) -> None:
+    """Start a new high-water mark (proc_pid_clear_refs(5), value 5)."""
+    for member in [pid, *_descendants(pid)]:
+        Path(f"/proc/{member}/clear_refs").write_text("5", encoding="ascii")
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text(encoding="ascii").split()):
+            found += [child, *_descendants(child)]
+    return found
+
+
+def _status_kb(pid: int, key: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1])
+    return 0
