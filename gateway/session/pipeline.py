@@ -102,18 +102,16 @@ async def authorise(
 ) -> ExecutionPermit | None:
     """Return a permit, or None when the answer is "pending" and the request does not wait. Raises Denied."""
     assessment = await assess(services, session, request)
-    claim: GrantClaim | None = None
-    if isinstance(assessment.decision, RequireApproval):
-        claim = await approve(services, session, request, transport, assessment)
-        if claim is None:
-            return None
-        if claim.statement != request.text:
-            request, assessment = await adopt_modified(services, session, request, transport, claim)
-        # Decide again after waiting: rules, rights and the snapshot may have changed meanwhile.
-        assessment = await assess(services, session, request)
     if isinstance(assessment.decision, Deny):
         raise denied_by(assessment.decision)
-    return await record_and_mint(services, session, request, assessment, claim)
+    if not isinstance(assessment.decision, RequireApproval):
+        return await record_and_mint(services, session, request, assessment, None)
+    claim = await approve(services, session, request, transport, assessment)
+    if claim is None:
+        return None
+    approved = adopt(request, transport, claim)
+    reassessed = await reassess(services, session, approved, assessment)
+    return await record_and_mint(services, session, approved, reassessed, claim)
 
 
 async def assess(services: Services, session: SessionContext, request: StatementRequest) -> Assessment:
@@ -202,22 +200,42 @@ async def approve(
     return claim
 
 
-async def adopt_modified(
-    services: Services,
-    session: SessionContext,
-    request: StatementRequest,
-    transport: Transport,
-    claim: GrantClaim,
-) -> tuple[StatementRequest, Assessment]:
-    """Replace the request by the reviewer's text: a new statement, analysed and decided anew."""
-    if not transport.may_run_modified(claim.statement):
+def adopt(request: StatementRequest, transport: Transport, claim: GrantClaim) -> StatementRequest:
+    """Return the request that was approved: the asked one, or the reviewer's text in its place."""
+    if claim.statement == request.text:
+        return request
+    if request.governed_as is not None or not transport.may_run_modified(claim.statement):
         raise Denied(
             code="modified-needs-resubmission",
             reason="the reviewer approved a modified statement, which a prepared statement cannot take on",
             permitted_alternative="send the modified statement shown in the review; it is approved for you",
         )
-    modified = replace(request, text=claim.statement, governed_as=None)
-    return modified, await assess(services, session, modified)
+    return replace(request, text=claim.statement)
+
+
+async def reassess(
+    services: Services, session: SessionContext, request: StatementRequest, held: Assessment
+) -> Assessment:
+    """Analyse and decide again after a hold: text, rules, rights and schema may all have moved meanwhile."""
+    assessment = await assess(services, session, request)
+    if isinstance(assessment.decision, Deny):
+        raise denied_by(assessment.decision)
+    if assessment.connection.rules_digest != held.connection.rules_digest:
+        raise Denied(code="rules-changed", reason="the rules changed after the approval; ask again")
+    if isinstance(assessment.decision, RequireApproval) and not _covers(held.decision, assessment.decision):
+        raise Denied(
+            code="other-reviewers-needed",
+            rule=assessment.decision.rule,
+            reason="what was approved needs reviewers of another group as well",
+        )
+    return assessment
+
+
+def _covers(given: Decision, needed: RequireApproval) -> bool:
+    """Whether the approval that was given is by every group the decision now names, in sufficient number."""
+    assert isinstance(given, RequireApproval)
+    quorums = {group.group: group.quorum for group in given.reviewers}
+    return all(quorums.get(group.group, 0) >= group.quorum for group in needed.reviewers)
 
 
 async def record_and_mint(

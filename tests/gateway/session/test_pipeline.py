@@ -1,0 +1,269 @@
+"""The pipeline's promises: in order, fail closed, one permit for one execution."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from analysis.statement import Operation
+from approvals.domain.decide import Action, Condition, PolicyRule
+from approvals.domain.request import ReviewerGroup
+from gateway.session.context import StatementRequest
+from gateway.session.permit import ExecutionPermit, Outcome, PermitError
+from gateway.session.pipeline import run_statement
+from masking.domain.field import ResultColumn
+from tests.gateway.session.doors import SSN, Desk, ReviewRefused, UpstreamRejected, World, analysed, granted, snapshot
+
+ROOT = Path(__file__).resolve().parents[3]
+
+WRITES_NEED_APPROVAL = PolicyRule(
+    name="writes",
+    connections=("clinic",),
+    action=Action.REQUIRE_APPROVAL,
+    when=Condition(operation=frozenset({Operation.WRITE})),
+    reviewers=(ReviewerGroup("privacy-officers"),),
+)
+UPDATE = "update patients set city = 'x' where id = 1"
+
+
+def held_world() -> World:
+    """A world in which writes are held."""
+    world = World()
+    world.rules.value = snapshot(policies=(WRITES_NEED_APPROVAL,))
+    world.analyst.answer = lambda text: analysed(text, operation=Operation.WRITE)
+    return world
+
+
+async def run(world: World, text: str) -> ExecutionPermit | None:
+    return await run_statement(world.services, world.session, StatementRequest(text), world.client)
+
+
+async def test_statement_that_is_allowed_is_recorded_before_and_after():
+    world = World()
+
+    permit = await run(world, "select city from patients")
+
+    assert permit is not None
+    assert world.log.kinds == ["statement.authorised", "statement.completed"]
+    assert world.log.entries[0].sensitive == {"statement": "select city from patients"}
+
+
+async def test_statement_text_is_in_no_leaf():
+    world = World()
+
+    await run(world, "select city from patients where id = 4711")
+
+    assert all("4711" not in repr(entry.body) for entry in world.log.entries)
+
+
+async def test_log_that_fails_leaves_nothing_to_execute():
+    world = World()
+    world.log.broken = True
+
+    permit = await run(world, "select city from patients")
+
+    assert permit is None
+    assert world.client.executed == []
+    assert [denial.code for denial in world.client.denials] == ["record-unavailable"]
+
+
+async def test_stale_rules_deny_everything():
+    world = World()
+    world.rules.stale = True
+
+    await run(world, "select city from patients")
+
+    assert [denial.code for denial in world.client.denials] == ["rules-unavailable"]
+    assert world.log.kinds == ["statement.denied"]
+
+
+async def test_analysis_that_crashes_is_a_denial_without_its_message():
+    world = World()
+    world.analyst.error = ValueError("near '123-45-6789'")
+
+    await run(world, "select city from patients")
+
+    assert [denial.code for denial in world.client.denials] == ["analysis-failed"]
+    assert "123-45-6789" not in repr(world.client.denials)
+
+
+async def test_statement_the_database_refuses_keeps_its_sqlstate():
+    world = World()
+    world.analyst.error = UpstreamRejected(sqlstate="42P01", message="relation does not exist", position=15)
+
+    await run(world, "select * from nowhere")
+
+    assert [(denial.sqlstate, denial.position) for denial in world.client.denials] == [("42P01", 15)]
+
+
+async def test_principal_without_a_rule_is_denied():
+    world = World(groups=frozenset({"strangers"}))
+
+    await run(world, "select city from patients")
+
+    assert [denial.code for denial in world.client.denials] == ["access-denied"]
+    assert world.client.executed == []
+
+
+async def test_held_statement_runs_once_approved():
+    world = held_world()
+    world.desk.decided = lambda desk, binding: desk.grants.update({binding.statement: granted(UPDATE)})
+
+    permit = await run(world, UPDATE)
+
+    assert permit is not None
+    assert [review.review_id for review in world.client.pending] == ["r1"]
+    assert world.client.resumed[0].approvers == ("reviewer",)
+    assert world.log.kinds == ["statement.held", "statement.authorised", "statement.completed"]
+
+
+async def test_held_statement_that_is_refused_does_not_run():
+    world = held_world()
+    world.desk.decided = ReviewRefused(code="review-denied", reason="a reviewer denied this statement")
+
+    assert await run(world, UPDATE) is None
+
+    assert world.client.executed == []
+    assert world.log.kinds == ["statement.held", "statement.denied"]
+
+
+async def test_approval_already_used_by_another_execution_does_not_run():
+    world = held_world()
+    world.desk.decided = lambda desk, binding: None  # approved, but the grant is gone
+
+    await run(world, UPDATE)
+
+    assert [denial.code for denial in world.client.denials] == ["grant-used"]
+    assert world.client.executed == []
+
+
+async def test_caller_who_does_not_wait_is_told_pending_and_nothing_runs():
+    world = held_world()
+    request = StatementRequest(UPDATE, wait_for_review=False)
+
+    permit = await run_statement(world.services, world.session, request, world.client)
+
+    assert permit is None
+    assert len(world.client.pending) == 1
+    assert world.client.executed == []
+
+
+async def test_modified_statement_is_what_runs():
+    world = held_world()
+    modified = "update patients set city = 'y' where id = 1"
+    world.desk.decided = lambda desk, binding: desk.grants.update(
+        {binding.statement: granted(modified, modified_from=UPDATE)}
+    )
+
+    permit = await run(world, UPDATE)
+
+    assert permit is not None
+    assert permit.statement == modified
+    assert world.client.resumed[0].modified_from == UPDATE
+
+
+async def test_modified_statement_a_portal_cannot_take_on_is_denied():
+    world = held_world()
+    world.client.takes_modified = False
+    world.desk.grants[UPDATE] = granted("update patients set city = 'y' where id = 1", modified_from=UPDATE)
+
+    await run(world, UPDATE)
+
+    assert [denial.code for denial in world.client.denials] == ["modified-needs-resubmission"]
+
+
+async def test_rules_that_change_during_a_hold_void_the_approval():
+    world = held_world()
+
+    def approve_and_change(desk: Desk, binding: object) -> None:
+        desk.grants[UPDATE] = granted(UPDATE)
+        world.rules.value = snapshot(policies=(WRITES_NEED_APPROVAL,), digest="d2", version=2)
+
+    world.desk.decided = approve_and_change
+
+    await run(world, UPDATE)
+
+    assert [denial.code for denial in world.client.denials] == ["rules-changed"]
+    assert world.client.executed == []
+
+
+async def test_right_revoked_during_a_hold_denies():
+    world = held_world()
+
+    def approve_and_revoke(desk: Desk, binding: object) -> None:
+        desk.grants[UPDATE] = granted(UPDATE)
+        denied = PolicyRule(name="freeze", connections=("clinic",), action=Action.DENY)
+        world.rules.value = snapshot(policies=(denied,), version=2)
+
+    world.desk.decided = approve_and_revoke
+
+    await run(world, UPDATE)
+
+    assert world.client.denials[0].rule == "freeze"
+    assert world.client.executed == []
+
+
+async def test_modified_statement_needing_other_reviewers_is_denied():
+    world = held_world()
+    exports = PolicyRule(
+        name="exports",
+        connections=("clinic",),
+        action=Action.REQUIRE_APPROVAL,
+        when=Condition(columns=("public.patients.ssn",)),
+        reviewers=(ReviewerGroup("security"),),
+    )
+    world.rules.value = snapshot(policies=(WRITES_NEED_APPROVAL, exports))
+    modified = "update patients set ssn = null"
+    world.analyst.answer = lambda text: analysed(
+        text, operation=Operation.WRITE, **({"column": SSN} if text == modified else {})
+    )
+    world.desk.decided = lambda desk, binding: desk.grants.update(
+        {binding.statement: granted(modified, modified_from=UPDATE)}
+    )
+
+    await run(world, UPDATE)
+
+    assert [denial.code for denial in world.client.denials] == ["other-reviewers-needed"]
+
+
+async def test_permit_builds_the_plan_that_masks_the_protected_column():
+    world = World()
+    world.analyst.answer = lambda text: analysed(text, column=SSN)
+
+    permit = await run(world, "select ssn from patients limit 1")
+
+    assert permit is not None
+    field = permit.plan_for([ResultColumn("ssn")]).fields[0]
+    assert field.rule == "ssn"
+    assert field.mask is not None
+    assert b"123-45-6789" not in (field.mask(b"123-45-6789") or b"")
+
+
+async def test_permit_is_presented_once_and_completed_once():
+    world = World()
+    permit = await run(world, "select city from patients")
+
+    assert permit is not None
+    with pytest.raises(PermitError):
+        permit.consume()
+    with pytest.raises(PermitError):
+        permit.complete(Outcome(status="completed"))
+
+
+def test_permit_cannot_be_made_by_hand():
+    with pytest.raises(PermitError):
+        ExecutionPermit(None, None, None, None, 0, None, None)  # type: ignore[arg-type]
+
+
+def test_only_the_pipeline_mints():
+    callers = {
+        path.relative_to(ROOT).as_posix()
+        for room in ("gateway", "hoopweb", "approvals", "audit", "masking", "analysis")
+        for path in (ROOT / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom | ast.Attribute | ast.Name) and "mint_permit" in ast.dump(node)
+    }
+
+    assert callers == {"gateway/session/pipeline.py"}
