@@ -23,6 +23,8 @@ HOOPWEB_HTTP_PORT = env_int("HTTP_PORT", 8010, low=1, high=65535)
 HOOPWEB_LISTEN = env_str("LISTEN", "127.0.0.1")  # address of the data plane's listeners
 HOOPWEB_WEB_URL = env_str("WEB_URL", f"http://127.0.0.1:{HOOPWEB_WEB_PORT}").rstrip("/")
 HOOPWEB_HTTP_URL = env_str("HTTP_URL", f"http://127.0.0.1:{HOOPWEB_HTTP_PORT}").rstrip("/")
+# Where the control plane reaches the data plane's statement relay, if not at its public address.
+HOOPWEB_RELAY_URL = env_str("RELAY_URL", HOOPWEB_HTTP_URL).rstrip("/")
 
 # --- Secrets: from the environment, a _FILE pointer, or the embedded stack's own directory; never a default -----------
 SECRET_KEY = env_secret("SECRET_KEY", home=HOOPWEB_HOME)

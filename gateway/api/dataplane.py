@@ -97,7 +97,7 @@ def _refused(response: httpx.Response) -> DataPlaneRefused:
 
 
 def _url() -> str:
-    return f"{settings.HOOPWEB_HTTP_URL}/relay/v1/statements"
+    return f"{settings.HOOPWEB_RELAY_URL}/relay/v1/statements"
 
 
 def _headers(token: str, client_address: str) -> dict[str, str]:

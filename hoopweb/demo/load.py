@@ -14,15 +14,18 @@ from urllib.parse import urlsplit
 import psycopg
 import yaml
 from django.conf import settings
+from django.contrib.auth.hashers import check_password
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
 from audit.domain.keys import audit_vkey
+from gateway.domain.token_service import set_client_secret
 from gateway.domain.tokens import MAX_TTL_S, issue_person_token
 from gateway.models import Agent
 from hoopweb.demo.generate import generate, load
-from hoopweb.embedded.secrets import ensure_secret, new_password, write_private
+from hoopweb.embedded.secrets import ensure_secret, new_password, write_private, write_secret
 from hoopweb.env import env_secret
+from hoopweb.identity_provider import ensure_embedded_provider
 
 TEMPLATE = Path(__file__).with_name("demo.yaml")
 AGENT = "demo-agent"
@@ -35,6 +38,7 @@ def load_demo() -> bool:
     app_url = env_secret("CLINIC_APP_URL", home=home)
     filled = fill_clinic(env_secret("CLINIC_OWNER_URL", home=home))
     passwords = create_users(home)
+    ensure_embedded_provider()
     apply_rules(home, app_url)
     write_private(home / "demo.json.new", json.dumps(describe(app_url, passwords), indent=2) + "\n")
     return filled
@@ -51,7 +55,6 @@ def fill_clinic(owner_url: str) -> bool:
 
 def create_users(home: Path) -> dict[str, str]:
     """Every demo account exists, with the random password kept in the home."""
-
     passwords = {}
     for username in USERS:
         passwords[username] = ensure_secret(home, f"user_{username}_password", new_password)
@@ -67,7 +70,6 @@ def create_users(home: Path) -> dict[str, str]:
 
 def apply_rules(home: Path, app_url: str) -> None:
     """Fill in the template, keep it beside the data for people to edit and apply, and make it so."""
-
     document = yaml.safe_load(TEMPLATE.read_text(encoding="utf-8"))
     (clinic,) = document["connections"]
     upstream = urlsplit(app_url)
@@ -80,7 +82,6 @@ def apply_rules(home: Path, app_url: str) -> None:
 
 def describe(app_url: str, passwords: dict[str, str]) -> dict[str, Any]:
     """What outside checks rely on (see the contract of demo.json)."""
-
     return {
         "web_url": settings.HOOPWEB_WEB_URL,
         "http_url": settings.HOOPWEB_HTTP_URL,
@@ -91,7 +92,7 @@ def describe(app_url: str, passwords: dict[str, str]) -> dict[str, Any]:
             "ca_file": "",
         },
         "users": {username: _user(username, password) for username, password in passwords.items()},
-        "agents": {AGENT: _agent()},
+        "agents": {AGENT: _agent(settings.HOOPWEB_HOME)},
         "upstream": _upstream(app_url),
         "control_dsn": settings.HOOPWEB_DATABASE_URL,
         "audit_vkey": audit_vkey(),
@@ -99,14 +100,18 @@ def describe(app_url: str, passwords: dict[str, str]) -> dict[str, Any]:
 
 
 def _user(username: str, password: str) -> dict[str, str]:
-
     user = User.objects.get(username=username)
     return {"username": username, "password": password, "token": issue_person_token(user, MAX_TTL_S)}
 
 
-def _agent() -> dict[str, str]:
-
-    return {"client_id": Agent.objects.get(name=AGENT).client_id}
+def _agent(home: Path) -> dict[str, str]:
+    """The agent's client credentials; the secret is replaced only when the stored hash is not of the one kept here."""
+    agent = Agent.objects.get(name=AGENT)
+    kept = env_secret("DEMO_AGENT_SECRET", home=home)
+    if not kept or not check_password(kept, agent.client_secret_hash):
+        kept = set_client_secret(agent=agent)
+        write_secret(home, "demo_agent_secret", kept)
+    return {"client_id": agent.client_id, "client_secret": kept}
 
 
 def _upstream(app_url: str) -> dict[str, str | int | None]:
