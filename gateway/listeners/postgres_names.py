@@ -58,7 +58,7 @@ class Names(Generic[Entry]):
     def __init__(self, changed: Callable[[str, Entry | None], None]) -> None:
         self._confirmed: dict[str, Entry] = {}
         self._proposed: dict[str, list[Entry | None]] = {}
-        self._changed = changed
+        self._changed: Callable[[str, Entry | None], None] = changed
 
     def get(self, name: str) -> Entry | None:
         """What a message sent now would find, if everything before it succeeds."""

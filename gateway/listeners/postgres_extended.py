@@ -1,0 +1,218 @@
+"""The extended protocol: Parse, Bind, Describe, Execute, Close, each decided when it can first do something.
+
+- Parse only reads names, so anything that is not a plain denial may be parsed.
+- Bind plans, and planning can run immutable functions: what needs approval is held here, where the values are known,
+  and the permit it leaves serves the portal's first Execute.
+- Execute is decided and recorded every time: a portal may outlive the rule or grant that allowed its Parse.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from analysis.split import split_statements
+from approvals.domain.request import Deny, RequireApproval
+from gateway.listeners.postgres_copy import UnmaskableCopy, converse, copy_columns
+from gateway.listeners.postgres_names import Portal, Prepared
+from gateway.listeners.postgres_session import ClientSession
+from gateway.listeners.postgres_simple import refuse_copy
+from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
+from gateway.listeners.postgres_transport import StatementTransport
+from gateway.protocols.postgres import client, server
+from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
+from gateway.session.context import StatementRequest
+from gateway.session.permit import ExecutionPermit
+from gateway.session.pipeline import Assessment, Denied, assess, denied_by, refuse, run_statement
+from gateway.upstreams.postgres_execution import BoundShape, Execution
+from gateway.upstreams.postgres_relay import Complete, Description, Result
+
+
+async def parse(session: ClientSession, message: Parse) -> None:
+    if session.statements.full:
+        session.refuse(server.error(sqlstate="54000", message="too many prepared statements in this session"))
+        return
+    # Nothing is sent for an empty text but an empty text of ours: then nothing can hide in it.
+    text = message.text if split_statements(message.text) else ""
+    analysis = None
+    if text:
+        request = StatementRequest(text=text, parameter_types=message.types)
+        assessment = await _assess(session, request)
+        if assessment is None:
+            return
+        analysis = assessment.analysis
+    entry = Prepared(message.name, text, message.types, analysis, fixed=first_word(text) in SELF_CONTAINED)
+    session.statements.propose(message.name, entry)
+    session.ask(
+        Complete(
+            server.PARSE_COMPLETE,
+            done=partial(session.statements.commit, message.name, entry),
+            undone=partial(session.statements.withdraw, message.name, entry),
+            text=text,
+        ),
+        client.encode_parse(Parse(message.name, text, message.types)),
+    )
+
+
+async def bind(session: ClientSession, message: Bind) -> None:
+    statement = session.statements.get(message.statement)
+    if statement is None:
+        session.refuse(missing("prepared statement", message.statement, sqlstate="26000"))
+        return
+    if session.portals.full:
+        session.refuse(server.error(sqlstate="54000", message="too many portals in this session"))
+        return
+    portal = Portal(message.portal, statement, message, BoundShape(statement.shape, message.result_formats))
+    if not statement.text:
+        _send_bind(session, portal)
+        return
+    request = request_of(portal)
+    assessment = await _assess(session, request)
+    if assessment is None:
+        return
+    if not isinstance(assessment.decision, RequireApproval):
+        _send_bind(session, portal)
+        return
+
+    async def keep(permit: ExecutionPermit) -> None:
+        portal.permit = permit
+        _send_bind(session, portal)
+
+    transport = StatementTransport(session, execute=keep)
+    await run_statement(session.services, session.context, request, transport)
+
+
+def _send_bind(session: ClientSession, portal: Portal) -> None:
+    name = portal.name
+    session.portals.propose(name, portal)
+
+    def undone() -> None:
+        session.portals.withdraw(name, portal)
+        portal.retire()
+
+    def done() -> None:
+        replaced = session.portals.get(name) if name == "" else None
+        session.portals.commit(name, portal)
+        if replaced is not None and replaced is not portal:
+            replaced.retire()
+
+    expectation = Complete(server.BIND_COMPLETE, done=done, undone=undone, text=portal.statement.text)
+    session.ask(expectation, client.encode_bind(portal.bind))
+
+
+async def execute(session: ClientSession, message: Execute) -> None:
+    portal = session.portals.get(message.portal)
+    if portal is None:
+        session.refuse(missing("portal", message.portal, sqlstate="34000"))
+        return
+    if not portal.statement.text:
+        session.ask(Complete(server.EMPTY_QUERY), client.encode_execute(message))
+        return
+    await _prepare_to_decide(session, portal.statement.text)
+    permit, portal.permit = portal.permit, None
+    if permit is not None:
+        await _send_execute(session, portal, message, permit)
+        return
+    transport = StatementTransport(session, execute=partial(_send_execute, session, portal, message))
+    await run_statement(session.services, session.context, request_of(portal), transport)
+
+
+async def _send_execute(session: ClientSession, portal: Portal, message: Execute, permit: ExecutionPermit) -> None:
+    copying = first_word(permit.statement) == "copy"
+    columns: tuple[server.Field, ...] = ()
+    if copying and permit.analysis.outputs is not None:
+        try:
+            columns = await copy_columns(session, permit)
+        except UnmaskableCopy:
+            refuse_copy(session, permit)
+            return
+    if not _described(portal) and not copying:
+        description = Description(portal.shape.own, hidden=True)
+        session.ask(description, client.encode_describe(Target("P", portal.name)))
+    execution: Execution = session.start(permit, shape=portal.shape, copy_columns=columns)
+    session.ask(Result(execution), client.encode_execute(message))
+    if copying:
+        await converse(session, execution, simple=False)
+
+
+def _described(portal: Portal) -> bool:
+    """Whether the portal's columns are known, or asked for, by the time its rows come.
+
+    A statement's own description only counts when the server holds it to that ("cached plan must not change result
+    type"): FETCH or EXECUTE return whatever their name stands for by then.
+    """
+    return portal.shape.own.requested or (portal.statement.fixed and portal.statement.shape.requested)
+
+
+async def describe(session: ClientSession, target: Target) -> None:
+    if target.kind == "S":
+        statement = session.statements.get(target.name)
+        if statement is None:
+            session.refuse(missing("prepared statement", target.name, sqlstate="26000"))
+            return
+        session.ask(Description(statement.shape), client.encode_describe(target))
+        return
+    portal = session.portals.get(target.name)
+    if portal is None:
+        session.refuse(missing("portal", target.name, sqlstate="34000"))
+        return
+    session.ask(Description(portal.shape.own), client.encode_describe(target))
+
+
+def close(session: ClientSession, target: Target) -> None:
+    """Closing a name that does not exist is not an error (message flow, "Extended Query")."""
+    portal = session.portals.get(target.name) if target.kind == "P" else None
+
+    def done() -> None:
+        if target.kind == "S":
+            session.statements.commit(target.name, None)
+        else:
+            session.portals.commit(target.name, None)
+            if portal is not None:
+                portal.retire()
+
+    if target.kind == "S":
+        session.statements.propose(target.name, None)
+        undone = partial(session.statements.withdraw, target.name, None)
+    else:
+        session.portals.propose(target.name, None)
+        undone = partial(session.portals.withdraw, target.name, None)
+    session.ask(Complete(server.CLOSE_COMPLETE, done=done, undone=undone), client.encode_close(target))
+
+
+def request_of(portal: Portal) -> StatementRequest:
+    """A fresh request for the portal: every execution has its own id in the record."""
+    return StatementRequest(
+        text=portal.statement.text,
+        parameters=portal.bind.parameters,
+        parameter_types=portal.statement.types,
+        parameter_formats=portal.bind.parameter_formats,
+    )
+
+
+def missing(kind: str, name: str, *, sqlstate: str) -> bytes:
+    quoted = f"unnamed {kind}" if name == "" else f'{kind} "{name}"'
+    return server.error(sqlstate=sqlstate, message=f"{quoted} does not exist")
+
+
+async def _prepare_to_decide(session: ClientSession, text: str) -> None:
+    if first_word(text) not in SELF_CONTAINED:
+        await session.drained()  # what its names stand for is known only when everything before has been answered
+    await session.settle()
+
+
+async def _assess(session: ClientSession, request: StatementRequest) -> Assessment | None:
+    """Return what would be decided, or None when that is a denial, which is then recorded and sent."""
+    await _prepare_to_decide(session, request.text)
+    try:
+        assessment = await assess(session.services, session.context, request)
+        if isinstance(assessment.decision, Deny):
+            raise denied_by(assessment.decision)
+    except Denied as denied:
+        transport = StatementTransport(session, execute=_never)
+        await refuse(session.services, session.context, request, transport, denied)
+        return None
+    return assessment
+
+
+async def _never(_: ExecutionPermit) -> None:
+    raise AssertionError("a refused statement has no permit")

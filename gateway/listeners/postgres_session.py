@@ -1,0 +1,480 @@
+"""One native PostgreSQL session: a client, a private upstream session, and the pipeline between them.
+
+Requests and answers are two independent flows. One task reads the client's messages in order and lets the pipeline
+decide each; what may go upstream is sent with an expectation of its answer. Answers flow back synchronously through the
+relay, which needs nobody's leave: everything about them was settled when the request was sent.
+
+    client frame → simple | extended → pipeline → ask(expectation, message) → upstream
+    client ← relay (masks, hides, scrubs) ← upstream
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from analysis.statement import Analysis
+from gateway.listeners.postgres_client import ClientConnection, ClientGone
+from gateway.listeners.postgres_names import Names, Portal, Prepared
+from gateway.listeners.postgres_text import QUIET, TRANSACTION_ENDS, first_word
+from gateway.protocols.postgres import client, server
+from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
+from gateway.protocols.postgres.frames import ProtocolViolation
+from gateway.session import entries
+from gateway.session.context import SessionContext
+from gateway.session.permit import ExecutionPermit
+from gateway.session.services import Services
+from gateway.upstreams.postgres import UpstreamConnection
+from gateway.upstreams.postgres_execution import BoundShape, Execution
+from gateway.upstreams.postgres_relay import Complete, Expectation, Local, Ready, Refusal, Relay, Rows
+from gateway.upstreams.recording import RecordingSink
+
+logger = logging.getLogger(__name__)
+
+# Asked whenever the session's meaning may have changed; every name is qualified, so nothing can stand in for it.
+STATE_QUESTION = (
+    "select current_user::text, pg_catalog.current_setting('search_path'), "
+    "pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding')"
+)
+# Executions whose recording is still being sealed may hold up the end of a session no longer than this.
+SEALING_TIMEOUT_S = 30.0
+
+_FAREWELLS = {
+    "killed": ("57P01", "terminating connection due to administrator command"),
+    "token-expired": ("57P01", "terminating connection: the token expired"),
+    "idle": ("57P05", "terminating connection due to idle-session timeout"),
+    "upstream-lost": ("08006", "the connection to the database was lost"),
+    "meaning-changed": ("42501", "the session's encoding or quoting rules were changed, which is not allowed here"),
+    "protocol-violation": ("08P01", "the client broke the protocol"),
+    "internal-error": ("XX000", "internal error of the gateway"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    idle_timeout_s: float = 3600.0  # HIPAA automatic log-off, 45 CFR 164.312(a)(2)(iii)
+
+
+class Valve:
+    """Stops a socket while there is any reason to; reasons come and go independently."""
+
+    def __init__(self, stop: Callable[[], None], go: Callable[[], None]) -> None:
+        self._stop, self._go = stop, go
+        self._reasons: set[str] = set()
+
+    def hold(self, reason: str) -> None:
+        if not self._reasons:
+            self._stop()
+        self._reasons.add(reason)
+
+    def release(self, reason: str) -> None:
+        if reason in self._reasons:
+            self._reasons.discard(reason)
+            if not self._reasons:
+                self._go()
+
+
+class ClientSession:
+    """State and plumbing of a session; the protocols' own steps are in `postgres_simple` and `postgres_extended`."""
+
+    def __init__(
+        self,
+        *,
+        services: Services,
+        context: SessionContext,
+        connection: ClientConnection,
+        upstream: UpstreamConnection,
+        recordings: RecordingSink | None,
+        limits: SessionLimits,
+    ) -> None:
+        self.services = services
+        self.context = context
+        self.client = connection
+        self.upstream = upstream
+        self.recordings = recordings
+        self.reason = ""  # why the session ends, once it does
+        self.holding: asyncio.Event | None = None  # set it to withdraw the statement that waits for a review
+        self.withdrawn = False
+        self.relay = Relay(write=self._write_client, phi=context.connection.phi, woken=self._progress)
+        self.relay.parameter_changed = self._parameter_changed
+        self.relay.became_ready = self._became_ready
+        self.statements: Names[Prepared] = Names(self._statement_changed)
+        self.portals: Names[Portal] = Names(self._portal_changed)
+        self._limits = limits
+        self._own_name = f"hoopweb_{secrets.token_hex(8)}"
+        self._outgoing: list[bytes] = []
+        self._at_boundary = True  # nothing was sent since the last Sync
+        self._unsettled = True  # role or search_path may differ from what the context says
+        self._volatile = False  # they were changed in a transaction that may still be undone
+        self._upstream_valve = Valve(upstream.pause_reading, upstream.resume_reading)
+        self._upstream_writable = asyncio.Event()
+        self._upstream_writable.set()
+        self._cancelling: asyncio.Task[None] | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._sealing: set[asyncio.Task[None]] = set()
+        self._last_activity = time.monotonic()
+        self._timers: list[asyncio.TimerHandle] = []
+        connection.writable = self._client_writable
+        connection.on_lost = self._client_lost
+        upstream.writable = self._upstream_can_take
+        upstream.lost = self.relay.lost
+        upstream.receive = self._from_upstream
+
+    # --- Life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self, handle: Callable[[ClientSession, int, bytes], object]) -> None:
+        """Serve until the session ends. `handle` is the coroutine function that serves one frame."""
+        self._start_timers()
+        try:
+            await self._serve(handle)
+        except ClientGone:
+            self.reason = self.reason or "client"
+        except ProtocolViolation as violation:
+            logger.info("client broke the protocol: session=%s problem=%s", self.context.session_id, violation)
+            self.reason = self.reason or "protocol-violation"
+        except Exception as error:  # fail closed: whatever it was, nothing more runs in this session
+            logger.error("session broke: session=%s error=%s", self.context.session_id, described(error))
+            self.reason = self.reason or "internal-error"
+        finally:
+            await self._finish()
+
+    async def _serve(self, handle: Callable[[ClientSession, int, bytes], object]) -> None:
+        while not self.reason:
+            frame = await self.next_frame(lambda: bool(self.reason or self.relay.broken))
+            if frame is None:
+                self.reason = self.reason or self.relay.broken
+                return
+            self._last_activity = time.monotonic()
+            kind, body = frame
+            if kind == client.TERMINATE:
+                self.reason = "client"
+                return
+            if self._cancelling is not None:
+                await self._cancelling
+            await handle(self, kind, body)  # type: ignore[misc]
+            if not self.client.has_frames:
+                self.flush()
+            await self._upstream_writable.wait()
+
+    def end(self, reason: str) -> None:
+        """End the session from outside; its task does the rest."""
+        if self.reason:
+            return
+        self.reason = reason
+        self._withdraw()
+        if self.relay.running is not None:
+            self._start_cancel()
+        self.relay.abandon("cancelled")
+        self._upstream_writable.set()
+        self.client.wake()
+
+    async def kill(self) -> None:
+        self.end("killed")
+        if self.client.task is not None and self.client.task is not asyncio.current_task():
+            await asyncio.wait({self.client.task}, timeout=SEALING_TIMEOUT_S)
+
+    async def cancel(self) -> None:
+        """A CancelRequest with this session's key: withdraw what waits, or cancel what runs, and nothing else."""
+        if self.holding is not None:
+            self.withdrawn = True
+            self._withdraw()
+        elif self.relay.running is not None:
+            self._start_cancel()
+        if self._cancelling is not None:
+            await asyncio.shield(self._cancelling)
+
+    async def _finish(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._say_farewell()
+        if self.relay.running is not None and not self.upstream.closed:
+            self._start_cancel()
+        self.relay.abandon("cancelled")
+        for portal in self.portals.clear():
+            portal.retire()
+        if self._cancelling is not None:
+            await self._cancelling
+        self.upstream.close()
+        self.client.close()
+        if self._sealing:
+            await asyncio.wait(self._sealing, timeout=SEALING_TIMEOUT_S)
+        self.services.record.append_later(entries.session_closed(self.context, self.reason or "client"))
+
+    def _say_farewell(self) -> None:
+        if self.client.closed or self.relay.fatal_sent or self.reason not in _FAREWELLS:
+            return
+        sqlstate, message = _FAREWELLS[self.reason]
+        self.client.write(server.error(sqlstate=sqlstate, message=message, severity="FATAL"))
+
+    def _start_timers(self) -> None:
+        loop = asyncio.get_running_loop()
+        expires_at = self.context.principal.expires_at
+        if expires_at is not None:
+            delay = max(0.0, expires_at - time.time())
+            self._timers.append(loop.call_later(delay, self.end, "token-expired"))
+        self._timers.append(loop.call_later(self._limits.idle_timeout_s, self._check_idle))
+
+    def _check_idle(self) -> None:
+        """One timer a session, re-armed lazily: activity costs a clock reading, not a timer."""
+        busy = not self.relay.idle or self.holding is not None
+        quiet_s = 0.0 if busy else time.monotonic() - self._last_activity
+        if quiet_s >= self._limits.idle_timeout_s:
+            self.end("idle")
+            return
+        delay = max(1.0, self._limits.idle_timeout_s - quiet_s)
+        self._timers[-1] = asyncio.get_running_loop().call_later(delay, self._check_idle)
+
+    # --- Towards the upstream -----------------------------------------------------------------------------------------
+
+    def ask(self, expectation: Expectation, message: bytes) -> None:
+        """Send `message` and expect its answer. Dropped, like the server would, while it skips to the next Sync."""
+        if self.relay.broken or (self.relay.skipping and not isinstance(expectation, Ready)):
+            expectation.dropped()
+            return
+        self.relay.push(expectation)
+        self._at_boundary = isinstance(expectation, Ready)
+        self._outgoing.append(message)
+
+    def flush(self) -> None:
+        """Everything asked so far leaves in one write."""
+        if self._outgoing:
+            data = self._outgoing[0] if len(self._outgoing) == 1 else b"".join(self._outgoing)
+            self._outgoing.clear()
+            self.upstream.write(data)
+
+    def sync(self, *, hidden: bool = False) -> None:
+        self.ask(Ready(hidden=hidden), client.SYNC_FRAME)
+        self.flush()
+
+    def push_answers(self) -> None:
+        """Make the server send what it has answered so far (Flush); not needed right after a Sync."""
+        if not self._at_boundary:
+            self._outgoing.append(client.FLUSH_FRAME)
+        self.flush()
+
+    def refuse(self, error: bytes) -> None:
+        """Fail like the server would: its own error for a message that cannot succeed, in our words.
+
+        The transaction at the server fails with it, and what the client pipelined behind is skipped.
+        """
+        impossible = client.encode_describe(Target("S", self._own_name + "_refused"))
+        self.ask(Refusal(error), impossible)
+
+    async def drained(self) -> None:
+        """Return when the server has answered everything that was asked."""
+        if self.relay.idle or self.relay.broken:
+            return
+        reached = asyncio.get_running_loop().create_future()
+        self.relay.push(Local(reached=reached))
+        self.push_answers()
+        await reached
+
+    async def drained_or(self, reached: Callable[[], bool]) -> None:
+        """Return when everything is answered, or as soon as `reached` holds."""
+        while not (self.relay.idle or self.relay.broken or self.reason or reached()):
+            await self.client.wait()
+
+    async def forward(self, data: bytes) -> None:
+        """Send a frame that has no answer of its own (copy data), as fast as the upstream takes it."""
+        self.upstream.write(data)
+        await self._upstream_writable.wait()
+
+    async def question(self, text: str, parameters: Sequence[str] = ()) -> list[list[bytes | None]] | None:
+        """Ask the server something of our own, inside the session and unseen by the client. None: it was skipped."""
+        answer: asyncio.Future[list[list[bytes | None]] | None] = asyncio.get_running_loop().create_future()
+        own, boundary = self._own_name, self._at_boundary
+        values = tuple(value.encode() for value in parameters)
+        self.ask(Complete(server.PARSE_COMPLETE, hidden=True), client.encode_parse(Parse(own, text, ())))
+        self.ask(Complete(server.BIND_COMPLETE, hidden=True), client.encode_bind(Bind(own, own, (), values, ())))
+        self.ask(Rows(answer), client.encode_execute(Execute(own, 0)))
+        for kind in "PS":
+            self.ask(Complete(server.CLOSE_COMPLETE, hidden=True), client.encode_close(Target(kind, own)))
+        if boundary:
+            self.sync(hidden=True)  # or the next statement would find itself in a transaction it did not begin
+        else:
+            self.push_answers()
+        return await answer
+
+    async def settle(self) -> None:
+        """Know the session's role and search_path in the server's own words before anything is decided."""
+        if not self._unsettled or self.relay.skipping or self.relay.broken:
+            return
+        if self._at_boundary:
+            await self.drained()
+        if self._at_boundary and self.relay.status == "E":
+            return  # a failed transaction answers nothing, and runs nothing but its own end
+        outside = self._at_boundary and self.relay.status == "I"
+        rows = await self.question(STATE_QUESTION)
+        if not rows:
+            return
+        role, search_path, quoting, encoding = ((value or b"").decode() for value in rows[0])
+        if quoting != "on" or encoding.upper() != "UTF8":
+            self.end("meaning-changed")
+            return
+        self.context.role, self.context.search_path = role, search_path
+        self._unsettled = False
+        self._volatile = not outside and self._volatile
+
+    # --- Executions ---------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        permit: ExecutionPermit,
+        *,
+        shape: BoundShape | None = None,
+        copy_columns: tuple[server.Field, ...] = (),
+    ) -> Execution:
+        """Consume the permit and note what running it may change about the session."""
+        permit.consume()
+        self._notice_effects(permit.analysis, first_word(permit.statement))
+        return Execution(
+            permit, shape=shape, recordings=self.recordings, ended=self._execution_ended, copy_columns=copy_columns
+        )
+
+    def _notice_effects(self, analysis: Analysis, word: str) -> None:
+        effects = analysis.inner or analysis
+        hidden = bool(effects.opaque_functions) or not effects.complete
+        if word not in QUIET or hidden or any(name.endswith("set_config") for name in effects.functions):
+            self._unsettled = self._volatile = True
+        elif word in TRANSACTION_ENDS and self._volatile:
+            self._unsettled = True
+        if analysis.creates_temp:
+            self.context.temp_relations = True
+        if hidden and self.context.connection.phi:
+            self._forget_names()
+
+    def _forget_names(self) -> None:
+        """Code nobody could read may have changed what names stand for: they must be made again to be used."""
+        self.statements.clear()
+        for portal in self.portals.clear():
+            portal.retire()
+        self.context.prepared.clear()
+        self.context.cursors.clear()
+
+    def _execution_ended(self, execution: Execution) -> None:
+        if execution.sealing is not None:
+            self._sealing.add(execution.sealing)
+            execution.sealing.add_done_callback(self._sealing.discard)
+        if execution.succeeded:
+            self._remember_name(execution.permit.analysis)
+        self._last_activity = time.monotonic()
+
+    def _remember_name(self, analysis: Analysis) -> None:
+        """Text-level PREPARE, DECLARE, DEALLOCATE, CLOSE, DISCARD share their names with the protocol's."""
+        prepared, cursors = self.context.prepared, self.context.cursors
+        match analysis.kind:
+            case "PREPARE" if analysis.inner is not None:
+                self.statements.forget(analysis.name)
+                prepared[analysis.name] = analysis.inner
+            case "DECLARE_CURSOR" | "DECLARE" if analysis.inner is not None:
+                self.portals.forget(analysis.name)
+                cursors[analysis.name] = analysis.inner
+            case "DEALLOCATE" | "DISCARD" if not analysis.name or analysis.name.upper() == "ALL":
+                self.statements.clear()
+                prepared.clear()
+            case "DEALLOCATE":
+                self.statements.forget(analysis.name)
+                prepared.pop(analysis.name, None)
+            case "CLOSE" | "CLOSE_CURSOR" if not analysis.name or analysis.name.upper() == "ALL":
+                cursors.clear()
+            case "CLOSE" | "CLOSE_CURSOR":
+                cursors.pop(analysis.name, None)
+
+    def _statement_changed(self, name: str, entry: Prepared | None) -> None:
+        if entry is not None and entry.analysis is not None:
+            self.context.prepared[name] = entry.analysis
+        else:
+            self.context.prepared.pop(name, None)
+
+    def _portal_changed(self, name: str, entry: Portal | None) -> None:
+        if entry is not None and entry.statement.analysis is not None:
+            self.context.cursors[name] = entry.statement.analysis
+        else:
+            self.context.cursors.pop(name, None)
+
+    # --- Events -------------------------------------------------------------------------------------------------------
+
+    async def next_frame(self, until: Callable[[], bool]) -> tuple[int, bytes] | None:
+        """Return the client's next frame, or None as soon as `until` holds. Raises when the client is gone or wrong."""
+        while not until():
+            frame = self.client.pop()
+            if frame is not None:
+                return frame
+            if self.client.violation is not None:
+                raise self.client.violation
+            if self.client.closed:
+                raise ClientGone("the client closed the connection")
+            await self.client.wait()
+        return None
+
+    def _from_upstream(self, data: bytes) -> None:
+        self.relay.feed(data)
+        running = self.relay.running
+        if running is not None and running.behind and self._draining is None:
+            assert running.recording is not None
+            self._upstream_valve.hold("recording")
+            self._draining = asyncio.get_running_loop().create_task(self._drain(running))
+
+    async def _drain(self, execution: Execution) -> None:
+        with contextlib.suppress(Exception):  # sealing reports a recording that fails; here only flow counts
+            assert execution.recording is not None
+            await execution.recording.drain()
+        self._draining = None
+        self._upstream_valve.release("recording")
+
+    def _write_client(self, data: bytes) -> None:
+        self.client.write(data)
+
+    def _client_writable(self, can_take: bool) -> None:
+        (self._upstream_valve.release if can_take else self._upstream_valve.hold)("client")
+
+    def _upstream_can_take(self, can_take: bool) -> None:
+        (self._upstream_writable.set if can_take else self._upstream_writable.clear)()
+
+    def _client_lost(self) -> None:
+        self._withdraw()
+        if not self.reason:
+            self.end("client")
+
+    def _progress(self) -> None:
+        self.client.wake()
+
+    def _became_ready(self, status: str) -> None:
+        if self._volatile and status == "I":
+            self._unsettled = True
+        if status == "I":
+            for portal in self.portals.clear():  # portals of the protocol end with their transaction
+                portal.retire()
+
+    def _parameter_changed(self, name: str, value: str) -> None:
+        self.upstream.parameters[name] = value
+        allowed = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+        if name in allowed and value != allowed[name]:
+            self.end("meaning-changed")
+        if name in {"search_path", "session_authorization"}:
+            self._unsettled = self._volatile = True
+
+    def _withdraw(self) -> None:
+        if self.holding is not None:
+            self.holding.set()
+
+    def _start_cancel(self) -> None:
+        if self._cancelling is None:
+            self._cancelling = asyncio.get_running_loop().create_task(self.upstream.cancel())
+            self._cancelling.add_done_callback(self._cancelled)
+
+    def _cancelled(self, _: asyncio.Task[None]) -> None:
+        self._cancelling = None
+
+
+def described(error: BaseException) -> str:
+    """The error's type and place, never its message, which might quote a statement or a value."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else ""
+    return type(error).__name__ + place

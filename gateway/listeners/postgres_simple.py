@@ -1,0 +1,99 @@
+"""The simple protocol: one Query may hold many statements; each is decided and sent alone.
+
+Every part goes upstream as Parse/Bind/Describe/Execute of the unnamed statement, because Parse refuses more than one
+command: what runs is exactly what was analysed. The answers lose what a simple Query would not have had. One Sync ends
+the whole, so the parts share a transaction like the server's own simple Query.
+"""
+
+from __future__ import annotations
+
+from analysis.split import StatementPart, split_statements
+from gateway.listeners.postgres_copy import UnmaskableCopy, converse, copy_columns
+from gateway.listeners.postgres_session import ClientSession
+from gateway.listeners.postgres_text import first_word
+from gateway.listeners.postgres_transport import StatementTransport
+from gateway.protocols.postgres import client, server
+from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
+from gateway.session.context import StatementRequest
+from gateway.session.permit import ExecutionPermit, Outcome
+from gateway.session.pipeline import run_statement
+from gateway.upstreams.postgres_execution import Shape
+from gateway.upstreams.postgres_relay import Complete, Description, Local, Result
+
+_BIND = client.encode_bind(Bind("", "", (), (), ()))
+_DESCRIBE = client.encode_describe(Target("P", ""))
+_EXECUTE = client.encode_execute(Execute("", 0))
+
+# A batch of more statements than this is a script; it belongs into several queries.
+MAX_PARTS = 10_000
+
+
+async def simple_query(session: ClientSession, text: str) -> None:
+    """Serve one Query message, ReadyForQuery included."""
+    await session.drained()
+    session.statements.forget("")  # a simple Query destroys the unnamed statement and portal
+    session.portals.forget("")
+    parts = split_statements(text)
+    if not parts:
+        session.relay.push(Local(server.EMPTY_QUERY_FRAME))
+    if any(not part.lexable for part in parts):
+        session.refuse(server.error(sqlstate="42601", message="the statements of this query cannot be told apart"))
+        parts = ()
+    if len(parts) > MAX_PARTS:
+        session.refuse(server.error(sqlstate="54000", message=f"more than {MAX_PARTS} statements in one query"))
+        parts = ()
+    await _run_parts(session, parts)
+    session.sync()
+
+
+async def _run_parts(session: ClientSession, parts: tuple[StatementPart, ...]) -> None:
+    for number, part in enumerate(parts, start=1):
+        await session.settle()
+        await _run_part(session, part)
+        if number < len(parts):
+            await session.drained()
+        if session.relay.skipping or session.relay.broken or session.reason:
+            return
+
+
+async def _run_part(session: ClientSession, part: StatementPart) -> None:
+    request = StatementRequest(text=part.text)
+
+    async def send(permit: ExecutionPermit) -> None:
+        # Positions in errors count from the start of the client's query; a reviewer's text has no place in it.
+        await send_statement(session, permit, offset=part.offset if permit.statement == part.text else 0)
+
+    transport = StatementTransport(session, execute=send, may_modify=True, offset=part.offset)
+    await run_statement(session.services, session.context, request, transport)
+
+
+async def send_statement(session: ClientSession, permit: ExecutionPermit, *, offset: int) -> None:
+    """Send a permitted statement as an unnamed one; its answers look like a simple Query's."""
+    copying = first_word(permit.statement) == "copy"
+    columns: tuple[server.Field, ...] = ()
+    if copying and permit.analysis.outputs is not None:
+        try:
+            columns = await copy_columns(session, permit)
+        except UnmaskableCopy:
+            refuse_copy(session, permit)
+            return
+    execution = session.start(permit, copy_columns=columns)
+    text, shape = permit.statement, Shape()
+    parse = Complete(server.PARSE_COMPLETE, hidden=True, execution=execution, text=text, offset=offset)
+    session.ask(parse, client.encode_parse(Parse("", text, ())))
+    session.ask(Complete(server.BIND_COMPLETE, hidden=True, execution=execution, text=text), _BIND)
+    session.ask(Description(shape, rows_only=True, execution=execution), _DESCRIBE)
+    session.ask(Result(execution, offset=offset), _EXECUTE)
+    if copying:
+        await converse(session, execution, simple=True)
+
+
+def refuse_copy(session: ClientSession, permit: ExecutionPermit) -> None:
+    permit.complete(Outcome(status="failed", error="42501"))
+    session.refuse(
+        server.error(
+            sqlstate="42501",
+            message="a masked column that is computed cannot be copied in binary format",
+            hint="Copy it in text or CSV format.",
+        )
+    )
