@@ -137,13 +137,13 @@ def load(world: World, *, scale: int, rows: int) -> str:
     """Create and fill the bench database, tell the gateway about it, return the role's password."""
     password = secrets.token_urlsafe(18)
     with psycopg.connect(world.superuser_dsn("postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'")  # type: ignore[arg-type]
-        connection.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")  # type: ignore[arg-type]
+        connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{password}'")
+        connection.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
     dsn = world.direct(password).dsn()
     subprocess.run([str(postgres_binaries() / "pgbench"), "-i", "-q", "-s", str(scale), dsn], check=True,
                    capture_output=True)  # fmt: skip
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(_WIDE.format(rows=rows))  # type: ignore[arg-type]
+        connection.execute(_WIDE.format(rows=rows))
         connection.execute("VACUUM ANALYZE")
     document = world.home / "bench.yaml"
     document.write_text(_DOCUMENT.format(port=world.postgres_port, password=password), encoding="utf-8")

@@ -56,7 +56,7 @@ def _canaries_as_planted(request: pytest.FixtureRequest) -> None:
 
 def plant(owner: psycopg.Connection) -> None:
     owner.execute("SET client_min_messages = warning")
-    owner.execute(re.sub(r"(?m)^--.*$", "", (HERE / "objects.sql").read_text(encoding="utf-8")))  # type: ignore[arg-type]
+    owner.execute(re.sub(r"(?m)^--.*$", "", (HERE / "objects.sql").read_text(encoding="utf-8")))
 
 
 def upstream_target(stack: Stack) -> Target:

@@ -9,11 +9,15 @@ work: look around, count, join, look up, page, reshape, session housekeeping.
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import dataclass
 
 import pytest
 
+from hoopweb.embedded.postgres import postgres_binaries
 from tests.bypass.attack import Arena, Mode, attack, describe, play
+from tests.bypass.wire import Target
 
 TEXT = (Mode.SIMPLE, Mode.EXTENDED_TEXT)
 
@@ -262,13 +266,8 @@ def test_mistake_gets_the_database_s_own_sqlstate(arena: Arena, sql: str, mode: 
 
 @pytest.mark.e2e
 def test_psql_describes_a_table_as_it_would_directly(arena: Arena) -> None:
-    import os
-    import subprocess
-
-    from hoopweb.embedded.postgres import postgres_binaries
-
-    def run(target: object) -> str:
-        dsn = f"host={target.host} port={target.port} dbname={target.database} user={target.user} sslmode=prefer"  # type: ignore[attr-defined]
+    def run(target: Target) -> str:
+        dsn = f"host={target.host} port={target.port} dbname={target.database} user={target.user} sslmode=prefer"
         done = subprocess.run(
             [
                 str(postgres_binaries() / "psql"),
@@ -281,7 +280,7 @@ def test_psql_describes_a_table_as_it_would_directly(arena: Arena) -> None:
                 "-c",
                 r"\di claims*",
             ],
-            env={**os.environ, "PGPASSWORD": target.password},  # type: ignore[attr-defined]
+            env={**os.environ, "PGPASSWORD": target.password},
             capture_output=True,
             text=True,
             timeout=60,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.bypass.attack import (
     Arena,
     Attack,
     Mode,
+    Step,
     assert_contained,
     attack,
     case_id,
@@ -38,7 +40,7 @@ SSN = "SELECT ssn FROM patients WHERE id = 900001"
 HARMLESS = "SELECT id FROM patients WHERE id = 900001"
 
 
-def frames(*parts: bytes):  # type: ignore[no-untyped-def]
+def frames(*parts: bytes) -> Step:
     """A step that sends these messages in one write, whatever the mode."""
 
     def step(wire: Wire, _: Mode) -> Answer:
@@ -47,7 +49,7 @@ def frames(*parts: bytes):  # type: ignore[no-untyped-def]
     return step
 
 
-def in_mode(build):  # type: ignore[no-untyped-def]
+def in_mode(build: Callable[[bool], bytes]) -> Step:
     """A step whose messages depend on the result format: `build(binary)` returns them."""
 
     def step(wire: Wire, mode: Mode) -> Answer:

@@ -28,7 +28,7 @@ class RedisWatch:
         assert self._started.wait(10), "Redis did not start to report its commands"
 
     def _run(self) -> None:
-        with self._client.monitor() as monitor:
+        with self._client.monitor() as monitor:  # type: ignore[no-untyped-call]
             self._started.set()
             for command in monitor.listen():
                 self.lines.append(str(command["command"]).encode("utf-8", "replace"))
