@@ -25,7 +25,6 @@ from audit.recording import RecordingSink
 from audit.writer import AuditWriter
 from gateway.domain.credentials import open_credential
 from gateway.domain.identity import GatewayAuthenticator, TokenVerifier
-from gateway.domain.revocation import may_go_on
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.domain.threads import in_thread
 from gateway.listeners.http import EmbeddedServer, RelayEndpoint, build_app, http_server, reusable_socket
@@ -35,6 +34,7 @@ from gateway.session.context import new_id
 from gateway.session.desk import DatabaseReviewDesk
 from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services
+from gateway.session.standing import may_go_on
 from gateway.store import SnapshotStore
 from gateway.upstreams.postgres import PostgresUpstream
 from gateway.upstreams.postgres_analyst import PostgresAnalyst

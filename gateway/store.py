@@ -26,7 +26,9 @@ from gateway.domain.connections import (
     load_access_rules,
     load_agents,
     load_connections,
+    load_issuers,
     load_people,
+    load_revoked_tokens,
     load_version,
 )
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
@@ -108,6 +110,8 @@ def load_snapshot() -> Snapshot:
             masking_rules=load_masking_rules(),
             agents=MappingProxyType(dict(load_agents())),
             people=MappingProxyType(dict(load_people())),
+            issuers=MappingProxyType(dict(load_issuers())),
+            revoked_tokens=load_revoked_tokens(),
         )
     return replace(snapshot, connections=_with_digests(snapshot))
 
