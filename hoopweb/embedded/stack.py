@@ -121,7 +121,7 @@ async def _until_healthy(configuration: Configuration, supervisor: Supervisor) -
                     return
                 failing = ", ".join(answer.json().get("failing", [])) or failing
             _require_progress(supervisor, SERVICES, deadline, failing)
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(0.5)
 
 
 def _require_progress(supervisor: Supervisor, names: Iterable[str], deadline: float, failing: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import uvloop
 from django.core.management.base import BaseCommand, CommandError
 
-from gateway.domain.credentials import CredentialError
+from gateway.domain.credentials import CredentialProblem
 
 RESTART_DELAY_S = 0.5
 
@@ -33,7 +33,7 @@ class Command(BaseCommand):
             return
         try:
             uvloop.run(serve())
-        except (CredentialError, OSError) as error:
+        except (CredentialProblem, OSError) as error:
             raise CommandError(f"the gateway cannot start: {error}") from None
 
 
