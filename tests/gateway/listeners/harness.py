@@ -1,0 +1,310 @@
+"""A gateway in one event loop over the development PostgreSQL, with in-memory doors: rules, analysis, reviews, record.
+
+The analysis here is a table of texts, so that these tests are about the wire: what SQL means is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+import time
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import psycopg
+
+from analysis.statement import (
+    Analysis,
+    ColumnRef,
+    CopyFormat,
+    Operation,
+    Origin,
+    Output,
+    Statement,
+    Transform,
+)
+from approvals.domain.decide import AccessRule, Action, Condition, PolicyRule
+from approvals.domain.request import Binding, GrantClaim, Principal, ReviewerGroup
+from audit.domain.entry import Entry, Receipt
+from gateway.domain.snapshot import ConnectionSpec, Snapshot
+from gateway.listeners.postgres import Limits, PostgresListener
+from gateway.session.context import SessionContext
+from gateway.session.registry import SessionRegistry
+from gateway.session.services import AuthenticationFailed, ReviewRefused, Services
+from gateway.session.transport import PendingReview
+from masking.domain.rules import Inference, MaskingRule, Technique
+
+HOST, PORT = "127.0.0.1", int(os.environ.get("HOOPWEB_TEST_UPSTREAM_PORT", "55432"))
+USER, PASSWORD, DATABASE = "postgres", "devpass", "wire"
+TOKEN = "a-token-that-opens"
+
+SSN = ColumnRef("public", "people", "ssn")
+BORN = ColumnRef("public", "people", "born")
+
+
+def direct_dsn() -> str:
+    return f"host={HOST} port={PORT} user={USER} password={PASSWORD} dbname={DATABASE}"
+
+
+def make_people(schema: str = "public") -> None:
+    with psycopg.connect(direct_dsn(), autocommit=True) as connection:
+        connection.execute(f"drop table if exists {schema}.people cascade")
+        connection.execute(
+            f"create table {schema}.people (id int primary key, name text, ssn text, born date, score numeric)"
+        )
+        connection.execute(
+            f"insert into {schema}.people select n, 'name ' || n, '078-05-' || lpad(n::text, 4, '0'), "
+            f"date '1950-03-07' + n, n / 3.0 from generate_series(1, 1000) n"
+        )
+
+
+def _outputs(text: str) -> tuple[Output, ...] | None:
+    """Columns named in the select list; `ssn` and `born` have origins, everything else has none."""
+    known = {"ssn": SSN, "born": BORN}
+    match = re.search(r"(?is)(?:select|returning)\s+(.*?)(?:\s+from\b|$)", text)
+    if match is None:
+        return None
+    outputs = []
+    for item in match[1].split(","):
+        name = item.strip().split(" as ")[-1].strip()
+        source = item.strip().split(" as ")[0].strip()
+        origins = (Origin(known[source], Transform.IDENTITY),) if source in known else ()
+        outputs.append(Output(name, origins))
+    return tuple(outputs)
+
+
+class TableAnalyst:
+    """Reads just enough of a text to know its kind and its protected columns."""
+
+    async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
+        return self._read(session, statement)
+
+    def _read(self, session: SessionContext, statement: Statement) -> Analysis:
+        text = statement.text.strip()
+        word = text.split(None, 1)[0].upper() if text else ""
+        base = Analysis(statement=statement, kind=word, fingerprint=text, complete=True)
+        if word in {"PREPARE", "DECLARE"}:
+            match = re.match(r"(?is)\w+\s+(\w+).*?\b(?:as|for)\s+(.*)", text)
+            assert match is not None
+            inner = self._read(session, Statement(match[2]))
+            return replace(inner, statement=statement, kind=word, name=match[1], inner=inner, outputs=None)
+        if word in {"FETCH", "EXECUTE"}:
+            name = re.findall(r"\w+", text.split("(")[0])[-1]
+            stored = (session.cursors if word == "FETCH" else session.prepared).get(name)
+            if stored is None:
+                return replace(base, complete=False, problems=("unknown name",))
+            return replace(stored, statement=statement, kind=word, name=name, inner=stored)
+        if word in {"DEALLOCATE", "CLOSE"}:
+            return replace(base, name=text.split()[-1], operations=frozenset({Operation.SESSION}))
+        operation = {"INSERT": Operation.WRITE, "UPDATE": Operation.WRITE, "DELETE": Operation.WRITE}.get(
+            word, Operation.READ if word in {"SELECT", "COPY", "VALUES", "WITH", "TABLE"} else Operation.SESSION
+        )
+        if word in {"CREATE", "DROP", "DO", "ALTER"}:
+            operation = Operation.DDL
+        reads = frozenset(c for c in (SSN, BORN) if re.search(rf"\b{c.column}\b", text))
+        copy = None
+        if word == "COPY":
+            form = "csv" if "csv" in text.lower() else "binary" if "binary" in text.lower() else "text"
+            copy = CopyFormat(form, *((",", "") if form == "csv" else ("\t", "\\N")))
+        functions = frozenset({"set_config"}) if "set_config" in text else frozenset()
+        outputs = _outputs(text) if word in {"SELECT", "COPY", "INSERT", "UPDATE", "DELETE"} else None
+        if word == "COPY" and "stdin" in text.lower():
+            outputs = None
+        return replace(
+            base,
+            operations=frozenset({operation}),
+            reads=reads,
+            outputs=outputs,
+            copy=copy,
+            functions=functions,
+            writes=frozenset({SSN}) if "forbidden" in text or "held" in text else frozenset(),
+        )
+
+
+@dataclass
+class MemoryRecord:
+    entries: list[Entry] = field(default_factory=list)
+    broken: bool = False
+
+    async def append(self, entry: Entry) -> Receipt:
+        if self.broken:
+            raise OSError("no disk")
+        await asyncio.sleep(0)
+        self.entries.append(entry)
+        return Receipt(len(self.entries), "os")
+
+    def append_later(self, entry: Entry) -> None:
+        self.entries.append(entry)
+
+    def of(self, kind: str) -> list[Entry]:
+        return [entry for entry in self.entries if entry.kind == kind]
+
+
+@dataclass
+class Reviewers:
+    """Holds until a test approves; `modified` is the text the reviewer put in its place."""
+
+    approved: asyncio.Event = field(default_factory=asyncio.Event)
+    modified: str | None = None
+    opened: list[Binding] = field(default_factory=list)
+    withdrawn: int = 0
+
+    async def claim(self, binding: Binding, statement_id: str) -> GrantClaim | None:
+        if not self.approved.is_set():
+            return None
+        self.approved.clear()
+        return GrantClaim("g1", "r1", ("reviewer",), "looks right", self.modified or binding.statement, self.modified)
+
+    async def open(self, *, binding: Binding, statement_id: str, **_: object) -> PendingReview:
+        self.opened.append(binding)
+        return PendingReview("r1", "http://console/reviews/r1", time.time() + 60, "held", "held", statement_id)
+
+    async def wait(self, review: PendingReview, gone: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(e.wait()) for e in (self.approved, gone)]
+        done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        if waits[0] not in done:
+            self.withdrawn += 1
+            raise ReviewRefused(code="review-withdrawn", reason="the request was withdrawn")
+
+
+@dataclass
+class MemoryRecording:
+    data: bytearray = field(default_factory=bytearray)
+    behind: bool = False
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    async def drain(self) -> None:
+        await asyncio.sleep(0)
+
+    async def close(self) -> str:
+        await asyncio.sleep(0)
+        return hashlib.sha256(self.data).hexdigest() if self.data else ""
+
+    async def abort(self) -> None: ...
+
+
+@dataclass
+class MemorySink:
+    by_statement: dict[str, MemoryRecording] = field(default_factory=dict)
+
+    def open(self, *, session_id: str, statement_id: str, format: str) -> MemoryRecording:
+        assert format == "pgwire"
+        return self.by_statement.setdefault(statement_id, MemoryRecording())
+
+
+class TokenDoor:
+    expires_in: float | None = None
+
+    async def authenticate(
+        self, *, user: str, secret: str, connection: str, client_address: str, tls: str
+    ) -> Principal:
+        if secret != TOKEN:
+            raise AuthenticationFailed("unknown token")
+        expires = None if self.expires_in is None else time.time() + self.expires_in
+        return Principal(user, "https://issuer", frozenset({"ai-agents"}), expires_at=expires)
+
+
+@dataclass
+class Gateway:
+    """A listener over the real database; `phi` switches scrubbing, `rules` masking."""
+
+    phi: bool = True
+    masking: bool = True
+    limits: Limits | None = None
+    record: MemoryRecord = field(default_factory=MemoryRecord)
+    reviewers: Reviewers = field(default_factory=Reviewers)
+    sink: MemorySink = field(default_factory=MemorySink)
+    door: TokenDoor = field(default_factory=TokenDoor)
+    registry: SessionRegistry = field(default_factory=SessionRegistry)
+    upstream_port: int = PORT
+
+    def snapshot(self) -> Snapshot:
+        spec = ConnectionSpec(
+            name="people",
+            kind="postgres",
+            host=HOST,
+            port=self.upstream_port,
+            database=DATABASE,
+            username=USER,
+            tls="disable",
+            phi=self.phi,
+            scan_text=False,
+        )
+        every = frozenset({Operation.READ, Operation.WRITE, Operation.DDL, Operation.SESSION})
+        rules = (
+            MaskingRule("ssn", ("people",), ("public.people.ssn",), Technique.REDACT, Inference.OPEN),
+            MaskingRule("born", ("people",), ("public.people.born",), Technique.YEAR, Inference.OPEN),
+        )
+        return Snapshot(
+            version=1,
+            loaded_at=time.monotonic(),
+            connections=MappingProxyType({"people": spec}),
+            access_rules=(AccessRule(frozenset({"ai-agents"}), ("people",), every, "agents"),),
+            policies=(
+                PolicyRule(
+                    "no-deletes", ("people",), Action.DENY, Condition(operation=frozenset({Operation.DDL}))
+                ),
+                PolicyRule(
+                    "held",
+                    ("people",),
+                    Action.REQUIRE_APPROVAL,
+                    Condition(operation=frozenset({Operation.WRITE}), columns=("public.people.ssn",)),
+                    reviewers=(ReviewerGroup("privacy-officers"),),
+                ),
+            ),
+            masking_rules=rules if self.masking else (),
+            agents=MappingProxyType({}),
+            people=MappingProxyType({}),
+        )
+
+    async def start(self) -> Gateway:
+        snapshot = self.snapshot()
+
+        class Rules:
+            def current(self) -> Snapshot:
+                return snapshot
+
+        services = Services(
+            snapshots=Rules(),
+            analysts={"postgres": TableAnalyst()},
+            reviews=self.reviewers,
+            record=self.record,
+        )
+
+        async def credential(spec: ConnectionSpec) -> dict[str, str]:
+            return {"username": USER, "password": PASSWORD}
+
+        self.services = services
+        self.listener = PostgresListener(
+            services=services,
+            authenticator=self.door,
+            registry=self.registry,
+            upstream_credential=credential,
+            recordings=self.sink,
+            port=0,
+            limits=self.limits,
+        )
+        await self.listener.start()
+        return self
+
+    async def stop(self) -> None:
+        await self.listener.close()
+
+    def dsn(self, **more: str) -> str:
+        words = {
+            "host": HOST,
+            "port": str(self.listener.port),
+            "user": "demo-agent",
+            "password": TOKEN,
+            "dbname": "people",
+            "sslmode": "prefer",
+            "connect_timeout": "10",
+            **more,
+        }
+        return " ".join(f"{key}='{value}'" for key, value in words.items())
