@@ -36,8 +36,8 @@ from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services
 from gateway.session.standing import may_go_on
 from gateway.store import SnapshotStore
-from gateway.upstreams.postgres import PostgresUpstream
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
+from gateway.upstreams.postgres_session import PostgresOpener
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Runtime:
         await in_thread(finish_unfinished)
         await self.writer.start()
         sockets = [reusable_socket(settings.HOOPWEB_LISTEN, settings.HOOPWEB_HTTP_PORT)]
-        await self.listener.start(reusable_socket(settings.HOOPWEB_LISTEN, settings.HOOPWEB_POSTGRES_PORT))
+        await self.listener.start()
         parts: dict[str, Coroutine[Any, Any, None]] = {
             "http": self.http.serve(sockets=sockets),
             "control": self._take_control_messages(),
@@ -119,6 +119,8 @@ class Runtime:
                 self.store.changed()
             case "session.kill":
                 await self.registry.kill(str(message.get("session_id")))
+            case "session.cancel":
+                await self.listener.cancel(int(message["process_id"]), bytes.fromhex(message["secret"]))
 
     async def _beat(self) -> None:
         client = redis.asyncio.Redis.from_url(settings.HOOPWEB_REDIS_URL)
@@ -152,18 +154,22 @@ def build_runtime() -> Runtime:
     services = Services(snapshots=store, analysts={"postgres": analyst}, reviews=desk, record=writer)
     registry = SessionRegistry()
     verifier = TokenVerifier()
-    upstream = PostgresUpstream(credential=upstream_credential)
     recordings = RecordingSink()
+    opener = PostgresOpener(credential=upstream_credential, recordings=recordings)
     listener = PostgresListener(
         services=services,
         authenticator=GatewayAuthenticator(store, verifier),
         registry=registry,
-        upstream=upstream,
+        upstream_credential=upstream_credential,
         recordings=recordings,
-        tls=server_tls(),
+        host=settings.HOOPWEB_LISTEN,
+        port=settings.HOOPWEB_POSTGRES_PORT,
+        ssl_context=server_tls(),
         allow_plaintext_loopback=settings.HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK,
+        cancel_elsewhere=cancel_elsewhere,
+        reuse_port=True,
     )
-    relay = Relay(services=services, registry=registry, openers={"postgres": upstream.open}, holder=gateway_id)
+    relay = Relay(services=services, registry=registry, openers={"postgres": opener}, holder=gateway_id)
     endpoint = RelayEndpoint(relay=relay, services=services, verifier=verifier, relay_key=settings.HOOPWEB_RELAY_KEY)
     return Runtime(
         gateway_id=gateway_id,
@@ -176,6 +182,12 @@ def build_runtime() -> Runtime:
         relay=relay,
         http=http_server(build_app(endpoint)),
     )
+
+
+async def cancel_elsewhere(process_id: int, secret: bytes) -> None:
+    """A CancelRequest may reach another process of the same port: ask them all."""
+    message = {"type": "session.cancel", "process_id": process_id, "secret": secret.hex()}
+    await get_channel_layer().group_send("gateways", message)
 
 
 async def upstream_credential(spec: ConnectionSpec) -> dict[str, str]:
