@@ -159,9 +159,10 @@ class Stack:
 def stack_environment(home: Path, **env: str) -> dict[str, str]:
     """This process's environment without the test run's own services, with ports nobody uses unless given."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("HOOPWEB_")}
-    ports: dict[str, str] = {}
-    for name in _PORTS:
-        ports[name] = env.get(name) or str(free_port(excluding=frozenset(map(int, ports.values()))))
+    picked: set[int] = set()
+    for _ in _PORTS:
+        picked.add(free_port(excluding=frozenset(picked)))
+    ports = dict(zip(_PORTS, map(str, picked), strict=True))
     return {
         **{name: value for name, value in inherited.items() if name != "DJANGO_SETTINGS_MODULE"},
         **ports,
