@@ -49,7 +49,8 @@ def agree(
         if lineage is not None and witness is not None:
             _compare(client, lineage, witness, found)
             _judge_functions(lineage, witness.catalogue, found)
-            _judge_writes(lineage, witness.catalogue, found)
+            written = lineage.reading.relations if utility.writes_probed else lineage.reading.written
+            _judge_writes(written, lineage.query, witness.catalogue, found)
     analysis = _assemble(
         statement=statement, utility=utility, lineage=lineage, witness=witness, found=found, shape=shape
     )
@@ -101,6 +102,9 @@ def _second_reading(witness: Witness | None, found: _Findings) -> Lineage | None
 def _compare(client: ClientReading, lineage: Lineage, witness: Witness, found: _Findings) -> None:
     reading = lineage.reading
     found.problems |= reading.problems
+    for name in reading.side_doors:
+        found.operations.add(Operation.ADMIN)
+        found.problems.add(f"reads {name}, which shows values of other tables or sessions")
     named = {witness.catalogue.relations[oid].name for oid in reading.relations if oid in witness.catalogue.relations}
     if not (client.tables - client.ctes <= named <= client.tables):
         found.problems.add(f"{_UNTRUSTED} about its tables")
@@ -181,11 +185,13 @@ def _text_constant(node: Node) -> str | None:
 # --- writes ----------------------------------------------------------------------------------------------------------
 
 
-def _judge_writes(lineage: Lineage, catalogue: Catalogue, found: _Findings) -> None:
-    for oid in lineage.reading.written:
+def _judge_writes(written: Iterable[int], query: Node, catalogue: Catalogue, found: _Findings) -> None:
+    """Rows written to a partitioned table fire the triggers of its partitions, so the whole family is judged."""
+    targets = {relative for target in written for relative in (target, *catalogue.family.get(target, ()))}
+    for oid in targets:
         relation = catalogue.relations.get(oid)
         if relation is not None:
-            _judge_write(relation, catalogue, lineage.query, found)
+            _judge_write(relation, catalogue, query, found)
 
 
 def _judge_write(relation: Relation, catalogue: Catalogue, query: Node, found: _Findings) -> None:
@@ -223,7 +229,8 @@ def _assemble(
         operations=frozenset(found.operations),
         outputs=None if utility.outputs is None else tuple(Output(name) for name in utility.outputs),
         facts=Facts(no_where=utility.no_where, export=utility.export, row_bound=utility.row_bound),
-        literal_independent=complete and shape.literal_independent,
+        # A utility statement's literals are what it does: SET client_encoding = 'latin1'.
+        literal_independent=complete and utility.is_query and shape.literal_independent,
         name=utility.name,
         copy=utility.copy,
         creates_temp=utility.creates_temp,
@@ -263,7 +270,7 @@ def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: W
             estimated_rows=witness.estimated_rows,
         ),
     )
-    return _reshaped(whole, base, utility)
+    return _reshaped(whole, base, utility, lineage)
 
 
 def _operations(lineage: Lineage) -> set[Operation]:
@@ -284,12 +291,17 @@ def _trusted(outputs: Iterable[Output] | None, *, complete: bool) -> tuple[Outpu
     return None if outputs is None else tuple(replace(output, resolved=complete) for output in outputs)
 
 
-def _reshaped(whole: Analysis, base: Analysis, utility: Utility) -> Analysis:
+def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineage) -> Analysis:
     """Fit the probe's analysis to the statement that carries it."""
     if utility.returns_probe:
         return whole
     if utility.kind in ("PREPARE", "DECLARE_CURSOR"):
-        inner = replace(whole, kind="SELECT", name="")
+        inner = replace(
+            whole,
+            statement=Statement(utility.probe or "", base.statement.dialect),
+            kind=COMMANDS[lineage.query.number("commandType")],
+            name="",
+        )
         return replace(base, inner=inner, operations=frozenset({Operation.SESSION}))
     if utility.writes_probed:
         return replace(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from analysis.catalogue import Catalogue
 from analysis.functions import COLLECTING
 from analysis.lineage import visible_entries
-from analysis.nodes import Node, walk
+from analysis.nodes import Node, children, walk
 from analysis.statement import Facts
 from analysis.words import words
 
 _RELATION, _SUBQUERY, _FUNCTION, _VALUES, _CTE, _RESULT = 0, 1, 3, 5, 6, 8  # RTEKind (parsenodes.h)
 _INNER = 0  # JoinType
 _ARRAY_SUBLINK = "6"
+_VALUE_SUBLINKS = ("4", "5", "6")  # EXPR, MULTIEXPR, ARRAY
 _INTEGERS = {"20": 8, "21": 2, "23": 4}
 MAX_GROUP_KEYS = 2
 
@@ -32,9 +35,20 @@ def read_facts(query: Node, catalogue: Catalogue) -> Facts:
 
 def no_where(query: Node, catalogue: Catalogue) -> bool:
     """Whether any part of the statement takes the rows of a user table without a condition on them."""
-    return any(
-        node.tag == "QUERY" and _takes_all(node, catalogue) for node in walk(query)
-    ) and not _restricted_from_above(query, catalogue)
+    return any(_takes_all(node, catalogue) for node in _row_sources(query)) and not _restricted_from_above(
+        query, catalogue
+    )
+
+
+def _row_sources(query: Node) -> Iterator[Node]:
+    """The queries whose rows reach the result or are changed: not those that IN and EXISTS only look into."""
+    pending: list[Node] = [query]
+    while pending:
+        node = pending.pop()
+        if node.tag == "QUERY":
+            yield node
+        if node.tag != "SUBLINK" or node.text("subLinkType") in _VALUE_SUBLINKS:
+            pending.extend(children(node))
 
 
 def _restricted_from_above(query: Node, catalogue: Catalogue) -> bool:
@@ -45,8 +59,7 @@ def _restricted_from_above(query: Node, catalogue: Catalogue) -> bool:
         return False
     inside = {id(e.node("subquery")) for e in query.nodes("rtable") if e.number("rtekind") == _SUBQUERY}
     return not any(
-        node.tag == "QUERY" and node is not query and id(node) not in inside and _takes_all(node, catalogue)
-        for node in walk(query)
+        node is not query and id(node) not in inside and _takes_all(node, catalogue) for node in _row_sources(query)
     )
 
 
@@ -74,7 +87,7 @@ def _quals(query: Node) -> Node | None:
     return jointree.node("quals") if jointree is not None else None
 
 
-def restricts(quals: Node | None, catalogue: Catalogue, query: Node) -> bool:
+def restricts(quals: Node | None, catalogue: Catalogue, query: Node) -> bool:  # noqa: PLR0911
     """Whether a condition can exclude a row: false for `true`, `1 = 1`, `id = id`, `id IS NOT NULL` of a key."""
     if quals is None:
         return False
@@ -181,7 +194,7 @@ def _from_bound(jointree: Node, query: Node, catalogue: Catalogue) -> int | None
         bound = bounds[index]
         if bound is None:
             return None
-        total *= bound
+        total *= max(bound, 1)  # a left join keeps its row where the other side has none
     return total
 
 
@@ -248,7 +261,7 @@ def _equalities(query: Node) -> list[tuple[tuple[int, int], set[int]]]:
     join has no row at all where they fail, which is fewer, not more.
     """
     found: list[tuple[tuple[int, int], set[int]]] = []
-    for conjunct in _conjuncts(query):
+    for conjunct, scope in _conjuncts(query):
         arguments = conjunct.nodes("args")
         if conjunct.tag != "OPEXPR" or len(arguments) != 2 or not _is_equality(conjunct):
             continue
@@ -256,7 +269,8 @@ def _equalities(query: Node) -> list[tuple[tuple[int, int], set[int]]]:
             key = _plain_var(column)
             if key is None or key[2] != "0" or any(n.tag in ("SUBLINK", "AGGREF") for n in walk(other)):
                 continue
-            found.append(((int(key[0]), int(key[1])), _needs(other)))
+            if scope is None or int(key[0]) in scope:
+                found.append(((int(key[0]), int(key[1])), _needs(other)))
     return found
 
 
@@ -277,20 +291,32 @@ def _is_equality(node: Node) -> bool:
     return node.text("opno") in _EQUALITY
 
 
-def _conjuncts(query: Node) -> list[Node]:
-    found: list[Node] = []
+def _conjuncts(query: Node) -> list[tuple[Node, frozenset[int] | None]]:
+    """Every conjunct of WHERE and ON, with the entries it holds for (None: all).
+
+    ON of a left join says nothing about the rows of its left side: they appear whether it holds or not.
+    """
+    found: list[tuple[Node, frozenset[int] | None]] = []
     jointree = query.node("jointree")
-    pending = [jointree] if jointree is not None else []
+    pending: list[tuple[Node, frozenset[int] | None]] = [(jointree, None)] if jointree is not None else []
     while pending:
-        node = pending.pop()
+        node, scope = pending.pop()
         if node.tag in ("FROMEXPR", "JOINEXPR"):
-            below = (*node.nodes("fromlist"), node.node("larg"), node.node("rarg"), node.node("quals"))
-            pending += [part for part in below if part is not None]
+            left_join = node.tag == "JOINEXPR" and node.text("jointype") != "0"
+            right = _indexes_in(node.node("rarg")) if left_join else None
+            inner = scope if right is None else right if scope is None else right & scope
+            below = [(part, scope) for part in (*node.nodes("fromlist"), node.node("larg")) if part is not None]
+            below += [(part, inner) for part in (node.node("rarg"), node.node("quals")) if part is not None]
+            pending += below
         elif node.tag == "BOOLEXPR" and node.text("boolop") == "and":
-            pending += node.nodes("args")
+            pending += [(part, scope) for part in node.nodes("args")]
         else:
-            found.append(node)
+            found.append((node, scope))
     return found
+
+
+def _indexes_in(node: Node | None) -> frozenset[int]:
+    return frozenset(item.number("rtindex") for item in walk(node) if item.tag == "RANGETBLREF")
 
 
 def _constant(node: Node | None) -> int | None:

@@ -135,7 +135,7 @@ def is_total_operator(name: str) -> bool:
     return name in _TOTAL_OPERATORS
 
 
-def classify(function: Function) -> FunctionClass:
+def classify(function: Function) -> FunctionClass:  # noqa: PLR0911
     """Return what `function` may do."""
     if not function.is_builtin:
         return FunctionClass.OPAQUE

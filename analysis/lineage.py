@@ -81,6 +81,7 @@ class _Walker:
         self._known: dict[int, tuple[Value, ...]] = {}  # by id of the Query node
         self._rounds: dict[int, tuple[Value, ...]] = {}  # recursive CTEs under way
         self._views: dict[int, tuple[Value, ...]] = {}
+        self._expanding: set[int] = set()
         self._pinned: list[Node] = []  # what is known of a tree is found by its nodes' identity, so they must live
         reading.outputs_of = self.outputs_of
         reading.column_of = self.column_of
@@ -333,10 +334,11 @@ class _Walker:
             self._reading.relations.add(oid)
         self._reading.beneath |= {oid, *self._reading.catalogue.family.get(oid, ())}
         if relation.is_system and relation.name in SIDE_DOORS:
-            self._reading.problems.add(f"reads {relation.name}, which holds values of other tables or sessions")
+            self._reading.side_doors.add(relation.name)
         if relation.kind not in READABLE_KINDS:
             self._reading.problems.add("reads a relation that is not a table or view")
-        if relation.kind in ("v", "m") and not relation.is_system:
+        # Before version 16 a view's own tree names the view itself, as OLD and NEW of its rule.
+        if relation.kind in ("v", "m") and not relation.is_system and oid not in self._expanding:
             self._view(relation)
         return relation
 
@@ -393,12 +395,14 @@ class _Walker:
             self._reading.problems.add("a view whose definition is not known")
             return (NOTHING,) * (max(relation.columns, default=0))
         self._reading.inside_view += 1
+        self._expanding.add(relation.oid)
         try:
             query = _single_query(read_tree(relation.definition))
             known = self.outputs_of(Level(query))
             collect_functions(self._reading, query)
         finally:
             self._reading.inside_view -= 1
+            self._expanding.discard(relation.oid)
         self._views[relation.oid] = known
         self._pinned.append(query)
         return known

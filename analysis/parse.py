@@ -82,7 +82,7 @@ def _summarise(tree: exp.Expr) -> ClientReading:
             alias = node.args.get("alias")
             if alias is not None and isinstance(alias.this, exp.Identifier):
                 ctes.add(_name(alias.this))
-        elif type(node) in _VERBS:
+        elif type(node) in _VERBS and node.find_ancestor(exp.When) is None:
             verbs.add(_VERBS[type(node)])
     return ClientReading(
         understood=True,

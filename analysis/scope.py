@@ -105,6 +105,7 @@ class Reading:
     writes: set[ColumnRef] = field(default_factory=set)
     functions: set[int] = field(default_factory=set)
     problems: set[str] = field(default_factory=set)
+    side_doors: set[str] = field(default_factory=set)  # system relations that show other tables' values, or secrets
     sublink_rows: list[tuple[Value, ...]] = field(default_factory=list)
     inside_view: int = 0
 

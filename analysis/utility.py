@@ -269,7 +269,9 @@ def _prepare(read: _Text) -> Utility:
 
 
 def _execute(read: _Text) -> Utility:
-    return Utility("EXECUTE", name=read.name_at(1), problems=("what it executes is known to the session alone",))
+    return Utility(
+        "EXECUTE", _ADMIN, name=read.name_at(1), problems=("what it executes is known to the session alone",)
+    )
 
 
 def _deallocate(read: _Text) -> Utility:
@@ -299,6 +301,7 @@ def _declare(read: _Text) -> Utility:
 def _fetch(read: _Text) -> Utility:
     return Utility(
         read.tokens[0].word,
+        _ADMIN,
         name=read.name_at(len(read.tokens) - 1),
         problems=("what it fetches is known to the session alone",),
     )

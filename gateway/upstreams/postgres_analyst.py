@@ -31,6 +31,7 @@ from analysis.utility import Utility, read_utility
 from analysis.witness import Witness
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
+from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_catalogue import read_version
 from gateway.upstreams.postgres_witness import NoWitness, Question, StaleCatalogue, ask, load_catalogue
 
@@ -114,9 +115,10 @@ class PostgresAnalyst:
             tokens = tokenize(statement.text)
             shape = shape_of(tokens)
             utility = read_utility(statement.text)
-        except LexError as error:
+            statement.text.encode()
+        except (LexError, UnicodeEncodeError) as error:
             return incomplete(
-                statement=statement, kind="UNKNOWN", problem=str(error), shape=exact_shape(statement.text)
+                statement=statement, kind="UNKNOWN", problem=_why(error), shape=exact_shape(statement.text)
             )
         template = _key(shape.template, statement, session)
         shareable = utility.is_query
@@ -168,11 +170,18 @@ class PostgresAnalyst:
         async with upstream.lock:
             try:
                 return await self._ask(upstream, session.connection, question)
+            except (UpstreamRejected, NoWitness):
+                raise
             except psycopg.Error as error:
                 # Fail closed: without the database's answer the analysis is incomplete.
                 logger.warning("second reading failed: session=%s error=%s", session.session_id, type(error).__name__)
                 await self._drop(upstream)
                 raise NoWitness("the database could not be asked") from None
+            except BaseException:
+                # Cancelled half-way: the connection's answers no longer belong to our questions.
+                if upstream.connection is not None:
+                    upstream.connection.pgconn.finish()
+                raise
 
     async def _ask(self, upstream: _Upstream, spec: ConnectionSpec, question: Question) -> Witness:
         for _ in range(RETRIES):
@@ -210,13 +219,23 @@ class PostgresAnalyst:
     async def _connected(self, upstream: _Upstream, spec: ConnectionSpec) -> AsyncConnection[Any]:
         if upstream.connection is None or upstream.connection.closed:
             dsn = await self._dsn_for(spec)
-            conninfo, keywords = (dsn, {}) if isinstance(dsn, str) else ("", dict(dsn))
+            conninfo, extra = (dsn, {}) if isinstance(dsn, str) else ("", dict(dsn))
+            keywords: dict[str, Any] = {
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "application_name": "hoopweb analysis",
+                "client_encoding": "utf8",
+                **extra,
+            }
             upstream.connection = await AsyncConnection.connect(
                 conninfo,
                 autocommit=True,
                 prepare_threshold=None,
-                **{"connect_timeout": CONNECT_TIMEOUT_S, "application_name": "hoopweb analysis", **keywords},
+                **keywords,
             )
+            if upstream.connection.info.parameter_status("standard_conforming_strings") != "on":
+                # Our lexer and the session would disagree about where a string ends.
+                await self._drop(upstream)
+                raise NoWitness("the database reads backslashes in strings as escapes")
             # Our own catalogue queries must not see a user's objects under built-in names.
             await upstream.connection.execute("SELECT pg_catalog.set_config('search_path', '', false)")
         return upstream.connection
@@ -230,6 +249,10 @@ class PostgresAnalyst:
     def _upstream(self, spec: ConnectionSpec) -> _Upstream:
         place = (spec.name, spec.host, spec.port, spec.database, spec.username)
         return self._upstreams.setdefault(place, _Upstream())
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, LexError) else "characters that no encoding holds"
 
 
 def _key(shape: str, statement: Statement, session: SessionContext) -> Key:

@@ -75,7 +75,7 @@ SELECT p.oid::bigint, n.nspname, p.proname, p.prokind::text, p.provolatile::text
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 """
 _OPERATORS = "SELECT oid::bigint, oprname, oprcode::oid::bigint FROM pg_catalog.pg_operator"
-# User functions reached through what hangs on a relation or a type, by the dependency that keeps them from being dropped.
+# User functions reached through what hangs on a relation or a type, found by their recorded dependencies.
 _HIDDEN = f"""
 SELECT 'read', pol.polrelid::bigint, d.refobjid::bigint
 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_policy pol ON pol.oid = d.objid
