@@ -11,7 +11,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin
-from unfold.widgets import UnfoldAdminPasswordInput
+from unfold.widgets import UnfoldAdminPasswordWidget
 
 from audit.domain.entry import Json
 from gateway.domain.credentials import store_credential
@@ -58,7 +58,7 @@ class ConnectionForm(forms.ModelForm):
     secret = forms.CharField(
         required=False,
         strip=False,
-        widget=UnfoldAdminPasswordInput(attrs={"autocomplete": "new-password"}),
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
         help_text="password, or a cloud service-account key; sealed for the data plane, empty leaves it as it is",
     )
 

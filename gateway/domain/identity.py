@@ -158,7 +158,7 @@ def unverified_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
         header, payload = (json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in parts[:2])
     except (ValueError, binascii.Error, RecursionError):
         raise AuthenticationFailed("not a signed token") from None
-    if not isinstance(header, dict) or not isinstance(payload, dict):
+    if not isinstance(header, dict) or not isinstance(payload, dict) or not isinstance(header.get("kid", ""), str):
         raise AuthenticationFailed("not a signed token")
     return header, payload
 

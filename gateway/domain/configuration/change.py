@@ -15,7 +15,7 @@ from django.db import transaction
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json
 from gateway.domain.configuration.schema import API_VERSION, Document
-from gateway.domain.configuration.sections import SECTIONS, Item, Place, Section, comparable
+from gateway.domain.configuration.sections import SECTIONS, Item, Place, Section, comparable, ordered
 from gateway.domain.version import bump_version
 from gateway.models import ConfigVersion
 
@@ -143,11 +143,12 @@ def _write_section(section: Section, document: Document, base: Path) -> list[Cha
     for index, part in enumerate(getattr(document, section.key) or ()):
         place = Place(path=f"{section.key}[{index}]", base=base)
         before, after = existing.get(part.name), comparable(part)
-        if before != after:
+        differs = before != ordered(after)
+        if differs:
             section.save(after, place)
         secret = section.secret(part.name, part, place) if section.secret else None
-        if before != after or secret:
-            changes.append(Change(section.key, section.title, part.name, before, after, secret))
+        if differs or secret:
+            changes.append(Change(section.key, section.title, part.name, before, ordered(after), secret))
     return changes
 
 

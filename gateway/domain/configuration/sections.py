@@ -50,7 +50,7 @@ def comparable(item: schema.Part) -> Item:
     values = item.model_dump(exclude={"password", "credentials", "client_secret"})
     if isinstance(item, schema.BigQueryConnection):
         values["credentials"] = _open_credentials(item.credentials)
-    return {key: sorted(value) if key in UNORDERED else value for key, value in values.items()}
+    return values
 
 
 # Lists whose order means nothing: another order is no change.
@@ -64,7 +64,7 @@ def _row_section(key: str, title: str, model: type[models.Model], fields: tuple[
 
     def load() -> dict[str, Item]:
         rows = manager.order_by("name")
-        return {row.name: _ordered({field: getattr(row, field) for field in fields}) for row in rows}  # type: ignore[attr-defined]
+        return {row.name: ordered({field: getattr(row, field) for field in fields}) for row in rows}  # type: ignore[attr-defined]
 
     def save(item: Item, place: Place) -> None:
         row = manager.filter(name=item["name"]).first() or model()
@@ -85,16 +85,21 @@ def save_checked(row: models.Model, place: Place) -> None:
     except ValidationError as error:
         found = error.message_dict if hasattr(error, "error_dict") else {"": error.messages}
         raise DocumentProblem(
-            [
-                (f"{place.path}.{field}" if field and field != "__all__" else place.path, message)
-                for field, messages in found.items()
-                for message in messages
-            ]
+            [_placed(place, field, message) for field, messages in found.items() for message in messages]
         ) from None
     row.save()
 
 
-def _ordered(item: Item) -> Item:
+def _placed(place: Place, field: str, message: str) -> tuple[str, str]:
+    """A model's message with its path; a condition's message already begins with its own (`when.any[1]: …`)."""
+    if message.startswith((f"{field}.", f"{field}[", f"{field}:")):
+        inner, _, message = message.partition(": ")
+        return f"{place.path}.{inner}", message
+    return (f"{place.path}.{field}" if field and field != "__all__" else place.path), message
+
+
+def ordered(item: Item) -> Item:
+    """The item with lists whose order means nothing in one order, for comparing."""
     return {key: sorted(value) if key in UNORDERED else value for key, value in item.items()}
 
 
@@ -172,7 +177,7 @@ _AGENT = ("name", "groups", "purpose", "enabled", "expires_at", "client_id", "fe
 def _load_agents() -> dict[str, Item]:
     rows = Agent.objects.select_related("owner").order_by("name")
     return {
-        row.name: _ordered({**{field: getattr(row, field) for field in _AGENT}, "owner": row.owner.get_username()})
+        row.name: ordered({**{field: getattr(row, field) for field in _AGENT}, "owner": row.owner.get_username()})
         for row in rows
     }
 

@@ -1,0 +1,207 @@
+"""`apply` and `export`: mistakes named by path, all or nothing, and a round trip without change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from django.contrib.auth.models import Group, User
+from django.core.management import CommandError, call_command
+
+from approvals.models import Policy
+from audit.models import LogEntry
+from gateway.domain.credentials import open_credential
+from gateway.domain.version import current_version
+from gateway.models import AccessRule, Agent, Connection, Issuer
+from masking.models import MaskingRule
+
+CONNECTION = {
+    "name": "clinic",
+    "kind": "postgres",
+    "host": "127.0.0.1",
+    "port": 5433,
+    "database": "clinic",
+    "username": "clinic_app",
+    "password": {"value": "canary-secret"},
+    "tls": "disable",
+}
+DOCUMENT: dict[str, Any] = {
+    "apiVersion": "hoopweb/v1",
+    "connections": [
+        CONNECTION,
+        {
+            "name": "warehouse",
+            "kind": "bigquery",
+            "project": "demo",
+            "location": "US",
+            "api_endpoint": "http://127.0.0.1:9050",
+            "credentials": {"anonymous": True},
+        },
+    ],
+    "access": [{"groups": ["ai-agents"], "connections": ["clinic"], "operations": ["read", "write"]}],
+    "masking": [{"name": "ssn", "connections": ["clinic"], "columns": ["public.patients.ssn"], "technique": "redact"}],
+    "policies": [
+        {
+            "name": "phi-writes",
+            "connections": ["clinic"],
+            "when": {"operation": ["write"], "touches_phi": True},
+            "action": "require_approval",
+            "reviewers": ["privacy-officers"],
+        }
+    ],
+    "agents": [{"name": "demo-agent", "groups": ["ai-agents"], "owner": "admin"}],
+    "groups": [{"name": "privacy-officers", "members": ["reviewer"]}],
+    "issuers": [
+        {
+            "name": "corp",
+            "issuer": "https://login.example",
+            "jwks_uri": "https://login.example/keys",
+            "algorithms": ["RS256"],
+            "groups_map": {"g-1": "ai-agents"},
+        }
+    ],
+}
+
+
+@pytest.fixture(autouse=True)
+def people(db: None) -> None:
+    for name in ("admin", "reviewer"):
+        User.objects.create_user(name)
+
+
+def apply(tmp_path: Path, document: dict[str, Any] | str, *flags: str) -> str:
+    path = tmp_path / "document.yaml"
+    path.write_text(document if isinstance(document, str) else yaml.safe_dump(document, sort_keys=False))
+    output = tmp_path / "output.txt"
+    with output.open("w") as stdout:
+        call_command("apply", "-f", str(path), *flags, stdout=stdout)
+    return output.read_text()
+
+
+def changed(section: str, index: int, **changes: Any) -> dict[str, Any]:
+    items = [dict(item) for item in DOCUMENT[section]]
+    items[index].update(changes)
+    return {**DOCUMENT, section: items}
+
+
+def test_document_becomes_the_configuration(tmp_path: Path) -> None:
+    output = apply(tmp_path, DOCUMENT)
+
+    assert "+ connection clinic" in output
+    assert "canary-secret" not in output
+    clinic = Connection.objects.get(name="clinic")
+    assert open_credential(bytes(clinic.credential.sealed)) == {"password": "canary-secret"}
+    assert Connection.objects.get(name="warehouse").settings["credentials"] == "anonymous"
+    assert AccessRule.objects.get().operations == ["read", "write"]
+    assert MaskingRule.objects.get().inference == "guarded"
+    assert Policy.objects.get().when == {"operation": ["write"], "touches_phi": True}
+    assert Agent.objects.get().client_id == "demo-agent"
+    assert Issuer.objects.get().groups_map == {"g-1": "ai-agents"}
+    assert list(Group.objects.get(name="privacy-officers").user_set.values_list("username", flat=True)) == ["reviewer"]
+    assert current_version() == 1
+
+
+def test_second_application_changes_nothing(tmp_path: Path) -> None:
+    apply(tmp_path, DOCUMENT)
+
+    assert apply(tmp_path, DOCUMENT).strip() == "no changes"
+    assert current_version() == 1
+
+
+def test_export_holds_no_secret_and_applies_as_no_change(tmp_path: Path) -> None:
+    apply(tmp_path, DOCUMENT)
+    exported = tmp_path / "exported.yaml"
+
+    call_command("export", "-o", str(exported))
+
+    text = exported.read_text()
+    assert "canary-secret" not in text
+    assert "password" not in text
+    assert apply(tmp_path, text, "--prune").strip() == "no changes"
+
+
+def test_change_is_recorded_with_before_and_after_without_secrets(tmp_path: Path) -> None:
+    apply(tmp_path, DOCUMENT)
+    apply(tmp_path, changed("connections", 0, port=5434, password={"value": "canary-second"}))
+
+    entries = LogEntry.objects.filter(kind="config.changed").order_by("seq")
+    text = bytes(entries.last().canonical).decode()
+    assert '"port":5433' in text
+    assert '"port":5434' in text
+    assert '"secret":"password"' in text
+    assert not any(b"canary" in bytes(entry.canonical) for entry in entries)
+
+
+def test_dry_run_shows_and_changes_nothing(tmp_path: Path) -> None:
+    output = apply(tmp_path, DOCUMENT, "--dry-run")
+
+    assert "+ policy phi-writes" in output
+    assert not Connection.objects.exists()
+    assert current_version() == 0
+
+
+def test_prune_removes_what_the_documents_sections_do_not_name(tmp_path: Path) -> None:
+    apply(tmp_path, DOCUMENT)
+    without = {**DOCUMENT, "policies": [], "connections": [CONNECTION]}
+    del without["masking"]
+
+    assert "no changes" in apply(tmp_path, without)
+    output = apply(tmp_path, without, "--prune")
+
+    assert "- policy phi-writes" in output
+    assert "- connection warehouse" in output
+    assert not Policy.objects.exists()
+    assert MaskingRule.objects.exists()  # its section is not in the document
+
+
+@pytest.mark.parametrize(
+    ("document", "mistake"),
+    [
+        (changed("connections", 0, tls="dissable"), "connections[0].tls: is not known"),
+        (changed("connections", 0, host="db.example"), "connections[0].tls: disable is for loopback hosts only"),
+        (changed("connections", 0, prot=1), "connections[0].prot: is not a known key"),
+        (changed("connections", 0, port="5433"), "connections[0].port: input should be a valid integer"),
+        (changed("connections", 0, kind="oracle"), "connections[0]: kind is not known"),
+        (changed("connections", 1, name="clinic"), "connections[1].name: 'clinic' is given twice"),
+        (changed("connections", 0, password={"env": "NOT_SET"}), "connections[0].password.env: the variable NOT_SET"),
+        (changed("connections", 0, password={"file": "gone"}), "connections[0].password.file: cannot be read"),
+        (changed("connections", 0, password={}), "connections[0].password: expected exactly one of"),
+        (changed("connections", 0, password="clear"), "connections[0].password: "),
+        (changed("policies", 0, when={"touchs_phi": True}), "policies[0].when.touchs_phi: is unknown"),
+        (changed("policies", 0, reviewers=[]), "policies[0].reviewers: is empty"),
+        (changed("masking", 0, technique="rot13"), "masking[0].technique: "),
+        (changed("masking", 0, columns=["ssn"]), "masking[0].columns: "),
+        (changed("agents", 0, owner="nobody"), "agents[0].owner: there is no account 'nobody'"),
+        (changed("groups", 0, members=["reviewer", "ghost"]), "groups[0].members[1]: there is no account 'ghost'"),
+        (changed("issuers", 0, algorithms=["none"]), "issuers[0].algorithms[0]: is not known"),
+        (changed("issuers", 0, algorithms=["HS256"]), "issuers[0].algorithms[0]: is not known"),
+        (changed("issuers", 0, jwks_uri="http://login.example/keys"), "issuers[0].jwks_uri: keys over plain HTTP"),
+        ({**DOCUMENT, "polices": []}, "polices: is not a known key"),
+        ({**DOCUMENT, "apiVersion": "hoopweb/v2"}, "apiVersion: is not known"),
+        ("apiVersion: hoopweb/v1\napiVersion: hoopweb/v1\n", "line 2: 'apiVersion' is given twice"),
+        ("a: [", "line 1: "),
+        ("!!python/object/apply:os.system ['true']", "line 1: "),
+        ("- 1", "the file holds no mapping"),
+    ],
+)
+def test_mistake_is_named_by_its_path_and_nothing_changes(tmp_path: Path, document: Any, mistake: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        apply(tmp_path, document)
+
+    message = str(caught.value)
+    assert any(line.startswith(mistake) for line in message.splitlines()), message
+    assert "canary" not in message
+    assert not Connection.objects.exists()
+    assert not Group.objects.filter(name="privacy-officers").exists()
+    assert current_version() == 0
+
+
+def test_secret_may_come_from_a_file_beside_the_document(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("from-a-file\n")
+
+    apply(tmp_path, changed("connections", 0, password={"file": "password"}))
+
+    sealed = bytes(Connection.objects.get(name="clinic").credential.sealed)
+    assert open_credential(sealed) == {"password": "from-a-file"}
