@@ -155,7 +155,7 @@ def build_runtime() -> Runtime:
     registry = SessionRegistry()
     verifier = TokenVerifier()
     recordings = RecordingSink()
-    opener = PostgresOpener(credential=upstream_credential, recordings=recordings)
+    opener = PostgresOpener(upstream_credential, recordings)
     listener = PostgresListener(
         services=services,
         authenticator=GatewayAuthenticator(store, verifier),
