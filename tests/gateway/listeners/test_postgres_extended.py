@@ -1,0 +1,201 @@
+"""Extended protocol transcripts: pipelines, portals, names, denials in their midst."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.gateway.listeners.harness import Gateway
+from tests.gateway.listeners.raw import (
+    FLUSH,
+    SYNC,
+    RawClient,
+    bind,
+    close,
+    describe,
+    errors,
+    execute,
+    kinds,
+    parse,
+    query,
+    rows,
+    status,
+)
+
+SSNS = "select ssn from people order by id"
+
+
+@pytest.fixture
+async def raw(gateway: Gateway) -> AsyncIterator[RawClient]:
+    client = await RawClient.connect(gateway)
+    yield client
+    client.close()
+
+
+async def test_pipeline_answers_in_order(raw: RawClient) -> None:
+    got = await raw.ask(
+        parse("select 1"), bind(), describe(), execute(), parse("select 2"), bind(), execute(), close("S", ""), SYNC
+    )
+
+    assert kinds(got) == "12TDC12DC3Z"
+    assert rows(got) == [[b"1"], [b"2"]]
+
+
+async def test_denial_in_a_pipeline_fails_like_the_server_would(raw: RawClient) -> None:
+    got = await raw.ask(
+        parse("begin"), bind(), execute(),
+        parse("drop table forbidden_one"), bind(), execute(),
+        parse("select 3"), bind(), execute(), SYNC,
+    )  # fmt: skip
+
+    assert kinds(got) == "12CEZ"
+    assert errors(got)[0]["C"] == "42501"
+    assert "no-deletes" in errors(got)[0]["M"]
+    assert errors(got)[0]["D"].startswith("session ")
+    assert status(got) == "E"  # the explicit transaction failed with it
+    assert status(await raw.ask(query("rollback"))) == "I"
+
+
+async def test_denial_in_a_simple_query_undoes_its_parts(raw: RawClient) -> None:
+    got = await raw.ask(query("update people set name = 'x' where id = 1; drop table people; select 3"))
+    name = await raw.ask(query("select name from people where id = 1"))
+
+    assert kinds(got) == "CEZ"
+    assert rows(name) == [[b"name 1"]]
+
+
+async def test_suspended_portal_stays_masked_and_is_recorded_each_time(raw: RawClient, gateway: Gateway) -> None:
+    first = await raw.ask(query("begin"), *[])
+    got = await raw.ask(parse(SSNS), bind(portal="c"), execute("c", 2), execute("c", 2), SYNC)
+
+    assert kinds(first) == "CZ"
+    assert kinds(got) == "12DDsDDsZ"
+    assert all(b"078-05" not in row[0] for row in rows(got) if row[0])
+    authorised = [e for e in gateway.record.of("statement.authorised") if e.sensitive["statement"] == SSNS]
+    assert len(authorised) == 2
+
+
+async def test_binary_and_text_portals_of_one_statement_are_masked(raw: RawClient) -> None:
+    born = "select born, ssn from people where id = 1"
+    got = await raw.ask(
+        parse(born, "s"), describe("S", "s"), bind("s", formats=(1,)), execute(), bind("s"), execute(), SYNC
+    )
+
+    assert kinds(got) == "1tT2DC2DCZ"
+    binary, text = rows(got)
+    assert int.from_bytes(binary[0], "big", signed=True) == -18262  # 1950-01-01 in days from 2000-01-01
+    assert text[0] == b"1950-01-01"
+    assert b"078-05" not in binary[1] + text[1]
+
+
+async def test_parse_of_a_taken_name_does_not_change_what_it_stands_for(raw: RawClient) -> None:
+    await raw.ask(parse(SSNS, "s"), SYNC)
+    failed = await raw.ask(parse("select name as ssn from people", "s"), SYNC)
+    got = await raw.ask(bind("s"), execute("", 1), SYNC)
+
+    assert errors(failed)[0]["C"] == "42P05"
+    assert kinds(got) == "2DsZ"
+    assert b"078-05" not in rows(got)[0][0]
+
+
+async def test_unknown_names_are_errors(raw: RawClient) -> None:
+    statement = await raw.ask(bind("nothing"), SYNC)
+    portal = await raw.ask(execute("nothing"), SYNC)
+
+    assert errors(statement)[0]["C"] == "26000"
+    assert errors(portal)[0]["C"] == "34000"
+    assert kinds(statement) == kinds(portal) == "EZ"
+
+
+async def test_flush_without_sync_answers_what_is_known(raw: RawClient) -> None:
+    raw.writer.write(parse("select 1") + bind() + execute() + FLUSH)
+    got = await raw.until("C")
+
+    assert kinds(got) == "12DC"
+    assert kinds(await raw.ask(SYNC)) == "Z"
+
+
+async def test_error_skips_to_sync_and_the_session_goes_on(raw: RawClient) -> None:
+    got = await raw.ask(parse("select 1/0"), bind(), execute(), parse("select 5"), bind(), execute(), SYNC)
+    after = await raw.ask(parse("select 6"), bind(), execute(), SYNC)
+
+    assert kinds(got)[-2:] == "EZ"
+    assert errors(got)[0]["C"] == "22012"
+    assert rows(after) == [[b"6"]]
+
+
+async def test_cursor_fetches_are_masked_every_time(raw: RawClient) -> None:
+    got = await raw.ask(query(f"begin; declare c cursor for {SSNS}"))
+    first, second = await raw.ask(query("fetch 2 from c")), await raw.ask(query("fetch 2 from c"))
+
+    assert kinds(got) == "CCZ"
+    assert kinds(first) == kinds(second) == "TDDCZ"
+    assert b"078-05" not in b"".join(row[0] or b"" for row in rows(first) + rows(second))
+
+
+async def test_fetch_of_a_protocol_portal_is_masked(raw: RawClient) -> None:
+    await raw.ask(query("begin"))
+    await raw.ask(parse(SSNS), bind(portal="named"), SYNC)
+    got = await raw.ask(query("fetch 1 from named"))
+
+    assert kinds(got) == "TDCZ"
+    assert b"078-05" not in rows(got)[0][0]
+
+
+async def test_text_level_prepared_statement_is_masked_and_shares_its_name(raw: RawClient) -> None:
+    prepared = await raw.ask(query(f"prepare p as {SSNS} limit 1"))
+    executed = await raw.ask(query("execute p"))
+    protocol = await raw.ask(parse(f"{SSNS} limit 2", "q"), SYNC)
+    crossed = await raw.ask(query("execute q"))
+    gone = await raw.ask(query("deallocate p; execute p"))
+
+    assert kinds(prepared) == "CZ"
+    assert kinds(protocol) == "1Z"
+    assert b"078-05" not in b"".join(row[0] or b"" for row in rows(executed) + rows(crossed))
+    assert len(rows(executed)) == 1
+    assert len(rows(crossed)) == 2
+    assert errors(gone)
+
+
+async def test_function_call_is_refused(raw: RawClient) -> None:
+    from gateway.protocols.postgres.frames import frame
+
+    got = await raw.ask(frame(b"F", b"\0" * 14))
+
+    assert kinds(got) == "EZ"
+    assert errors(got)[0]["C"] == "0A000"
+
+
+async def test_empty_queries_are_answered_like_the_server_does(raw: RawClient) -> None:
+    assert kinds(await raw.ask(query("  -- nothing"))) == "IZ"
+    assert kinds(await raw.ask(parse(" ; "), bind(), execute(), SYNC)) == "12IZ"
+
+
+async def test_several_pipelines_in_flight_are_answered_in_order(raw: RawClient) -> None:
+    raw.writer.write(b"".join(parse(f"select {n}") + bind() + execute() + SYNC for n in range(50)))
+    got = [frame for _ in range(50) for frame in await raw.until_ready()]
+
+    assert [row[0] for row in rows(got)] == [str(n).encode() for n in range(50)]
+
+
+async def test_search_path_and_role_are_asked_after_they_change(raw: RawClient, gateway: Gateway) -> None:
+    await raw.ask(query("set search_path to pg_catalog, public"))
+    await raw.ask(query("select 1"))
+    session = next(iter(gateway.registry.live())).context
+    inside = session.search_path
+    await raw.ask(query("begin; set local search_path to public"))
+    await raw.ask(query("select 1"))
+    local = session.search_path
+    await raw.ask(query("rollback"))
+    await raw.ask(query("select 1"))
+
+    assert (inside, local, session.search_path) == ("pg_catalog, public", "public", "pg_catalog, public")
+    assert session.role == "postgres"
+
+
+async def test_turning_standard_strings_off_ends_the_session(raw: RawClient) -> None:
+    raw.writer.write(query("set standard_conforming_strings = off") + query("select 1"))
+    got = await raw.until("E")
+
+    assert errors(got)[0]["V"] == "FATAL"
