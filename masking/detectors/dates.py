@@ -36,7 +36,7 @@ _NUMERIC = re.compile(
     rf"|(?:0?[1-9]|[12]\d|3[01])\s?([-/.])\s?(?:0?[1-9]|[12]\d|3[01])\s?\2\s?(?:(?:1[6-9]|2[01])\d\d|'?\d\d)"  # 3/5/23
     rf"|(?:0?[1-9]|1[0-2])/(?:1[89]|2[01])\d\d"  # 03/2023
     rf"|(?:1[89]|2[01])\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:T?\d{{4,6}}Z?)?"  # 20230305
-    rf")(?![A-SU-Z_a-z\d]|[-/]\d){_TIME}",
+    rf")(?!(?!T\d)\w|[-/.]\d){_TIME}",
     re.IGNORECASE,
 )
 # A month and day without a year is a date only where one is expected: 3/5 is as often a strength or a score.

@@ -27,7 +27,7 @@ _PAIR = re.compile(
     rf"(?P<middle>(?:\s+(?:{_INITIAL}|[A-Z](?=\s)|\"[A-Z]\w+\"|\([A-Z]\w+\)|{_PARTICLE}))*)"
     rf"\s+(?P<last>(?:{_PARTICLE}\s+)?(?:{_CAP}|{_ALL_CAPS})(?:[\s-]{_CAP})?)(?P<suffix>{_SUFFIX})(?![\w])"
 )
-_WITH_INITIAL = re.compile(rf"(?<![\w'/-])(?P<first>{_CAP})\s*(?P<initials>(?:[A-Z]\.?[\s-]?){{1,3}})(?![\w'])")
+_WITH_INITIAL = re.compile(rf"(?<![\w'/-])(?P<first>{_CAP})\s*(?P<initials>(?:[A-Z]\.?[\s-]?){{1,3}})(?!\w)")
 _LEADING_INITIAL = re.compile(rf"(?<![\w.])(?:{_INITIAL}\s?){{1,3}}\s*(?P<last>{_CAP})(?!\w)")
 _ONLY_INITIALS = re.compile(
     r"(?i:\b(?:patient|pt|male|female|man|woman|mr|ms|mrs|named?|initials|for|subject)\b)[\s,:(]+(?P<name>(?:[A-Z]\.\s?){2,3}|[A-Z]\.(?=[,\s)]))(?!\w)"
@@ -35,14 +35,14 @@ _ONLY_INITIALS = re.compile(
 _COMMA_NAME = re.compile(
     rf"(?<!\w)(?P<last>{_CAP}|{_ALL_CAPS}),\s+(?P<first>{_CAP}|{_ALL_CAPS})(?P<middle>(?:\s+[A-Z]\b\.?)?)(?!\w)"
 )
-_SINGLE = re.compile(rf"(?<![\w'/-])(?P<name>{_CAP}|{_ALL_CAPS})(?P<possessive>'s|s')?(?!\w)")
+_SINGLE = re.compile(rf"(?<![\w'/-])(?P<name>(?:O'|D')?[A-Z][a-z]+|{_ALL_CAPS})(?P<possessive>'s|s')?(?!\w)")
 _LOWER_PAIR = re.compile(
     r"(?<![\w-])(?P<first>[a-z]{2,})\s+(?:(?P<middle>[a-z])\.?\s+)?(?P<last>[a-z']{2,})(?![\w-])", re.IGNORECASE
 )
 _CUE = re.compile(
     r"(?:(?i:\b(?:patient'?s?\s+name|full\s+name|name|named|called|patient|pt|mother|father|parent|son|daughter|wife|husband|spouse|"
     r"partner|brother|sister|guardian|guarantor|contact|attending|physician|provider|surgeon|doctor|nurse|therapist|signed|dictated|"
-    r"referred|seen|examined|treated|evaluated|diagnosed|followed|admitted|client|caregiver|individual|resident|for|by|of|about|regarding|on|re|with|in|and|mr|gentleman|lady|boy|girl|baby|male|female|man|woman|yo|y/o|old))"
+    r"referred|seen|examined|treated|evaluated|diagnosed|followed|admitted|client|caregiver|individual|resident|for|by|of|about|regarding|on|re|ref|with|in|and|to|like|considering|especially|including|from|under|mr|gentleman|lady|boy|girl|baby|male|female|man|woman|yo|y/o|old))"
     r"(?:\s+(?i:is|was|by|name|named|called|as|of|for|a|patient|patients?))*\s*[:,(\-]?\s*(?:\"|')?)$"
 )
 _APPOSITION = re.compile(r"[,(:;\-]\s*$")
@@ -51,6 +51,7 @@ _AFTER_NAME = re.compile(
     r"presented|presenting|MRN|SSN|DOB|and|should|after|following|for|given|to|recently|visited|undergoing|underwent|currently|reports?|"
     r"scheduled|complain\w*|of|born|whose|by|under|will|today|last|since|that|\d)\b)"
 )
+_INTRODUCED = re.compile(r"'s\b|,?\s+(?:an?|age|aged|who|is|was|has|\d+)\b")
 _MEDICAL_NOUN = re.compile(
     r"(?:'s|s'|')?\s*[-/]?\s*(?:(?:and|[A-Z][a-z]+(?:'s)?)[\s-]+){0,3}?"
     r"(?i:disease|syndrome|sign|reflex|scores?|criteria|test|tests|testing|index|scale|trial|study|phenomenon|lymphoma|sarcoma|tumou?r|palsy|"
@@ -64,7 +65,55 @@ _MEDICAL_NOUN = re.compile(
     r"infection|bacill\w+|hospital|clinic|medical|center|university|health|street|st\b|ave|avenue|road|drive|park|county|city)\b"
 )
 _NOT_AN_INITIAL_HOLDER = frozenset(
-    ["vitamin", "hepatitis", "group", "type", "class", "stage", "factor", "grade", "influenza", "part", "phase", "vitamins", "category", "section", "appendix", "protein", "immunoglobulin", "complement", "interferon", "coenzyme", "plan", "medicare", "schedule", "botulinum", "toxin", "model", "step", "schedule", "level", "team", "unit", "ward", "bed", "room", "score", "option", "study", "question", "dr", "mr", "ms", "mrs", "st", "mt", "serum", "peptide", "troponin"]
+    [
+        "vitamin",
+        "hepatitis",
+        "group",
+        "type",
+        "class",
+        "stage",
+        "factor",
+        "grade",
+        "influenza",
+        "part",
+        "phase",
+        "vitamins",
+        "category",
+        "section",
+        "appendix",
+        "protein",
+        "immunoglobulin",
+        "complement",
+        "interferon",
+        "coenzyme",
+        "plan",
+        "medicare",
+        "schedule",
+        "botulinum",
+        "toxin",
+        "model",
+        "step",
+        "schedule",
+        "level",
+        "team",
+        "unit",
+        "ward",
+        "bed",
+        "room",
+        "score",
+        "option",
+        "study",
+        "question",
+        "dr",
+        "mr",
+        "ms",
+        "mrs",
+        "st",
+        "mt",
+        "serum",
+        "peptide",
+        "troponin",
+    ]
 )
 # An out-of-lexicon pair is a name only where one is expected and none of its words belongs to clinical prose.
 _ORDINARY_END = re.compile(
@@ -128,13 +177,9 @@ def _pair_score(text: str, match: re.Match[str]) -> float:
         return 0.0 if _ordinary(last) and not _expected(text, match) else 0.8
     if known_last and last in lexicon.certain("family_names.txt"):
         return 0.0 if _ordinary(first) and not _expected(text, match) else 0.7
-    if (
-        _ordinary(first)
-        or _ordinary(last)
-        or first in lexicon.eponyms()
-        or match["first"].isupper()
-        or match["last"].isupper()
-    ):
+    if _is_prose(first) or first in lexicon.eponyms() or match["first"].isupper() or match["last"].isupper():
+        return 0.0
+    if _ordinary(first) and _ordinary(last):
         return 0.0
     return 0.5 if _expected(text, match) else 0.0
 
@@ -149,9 +194,11 @@ def _ordinary(word: str) -> bool:
 
 def _expected(text: str, match: re.Match[str]) -> bool:
     """Whether a person is expected here: a cue before, or commas and brackets around."""
-    before = text[max(match.start() - 60, 0) : match.start()]
-    if not _AFTER_NAME.match(text, match.end()):
-        return False
+    return _AFTER_NAME.match(text, match.end()) is not None and _person_before(text, match.start())
+
+
+def _person_before(text: str, start: int) -> bool:
+    before = text[max(start - 60, 0) : start]
     return _APPOSITION.search(before) is not None or _CUE.search(before) is not None
 
 
@@ -170,7 +217,7 @@ def _with_initials(text: str) -> Iterator[Span]:
             continue
         if not dotted and not (known and len(initials) == 1 and _AFTER_NAME.match(text, end)):
             continue
-        if known or (not _ordinary(first) and first not in lexicon.eponyms() and _mid_sentence(text, match.start())):
+        if known or _reads_as_a_person(text, match, end):
             yield Span(match.start(), end, "name", 0.85 if known else 0.6)
     for match in _LEADING_INITIAL.finditer(text):
         last = match["last"].lower()
@@ -182,6 +229,16 @@ def _with_initials(text: str) -> Iterator[Span]:
             yield Span(match.start(), match.end(), "name", 0.75)
     for match in _ONLY_INITIALS.finditer(text):
         yield Span(match.start("name"), match.start("name") + len(match["name"].rstrip()), "name", 0.6)
+
+
+def _reads_as_a_person(text: str, match: re.Match[str], end: int) -> bool:
+    """Whether an unlisted word with an initial is somebody: "Ottoline B. seen at", not "Botulinum A." or "Wells B."."""
+    first = match["first"].lower()
+    if first in lexicon.eponyms():
+        return False
+    if not _mid_sentence(text, match.start()):
+        return _INTRODUCED.match(text, end) is not None
+    return not _ordinary(first) or (_AFTER_NAME.match(text, end) is not None and _person_before(text, match.start()))
 
 
 def _mid_sentence(text: str, start: int) -> bool:

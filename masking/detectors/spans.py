@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -30,6 +31,21 @@ def united(spans: Iterable[Span]) -> list[Span]:
 def _joined(first: Span, second: Span) -> Span:
     surest = max(first, second, key=lambda span: (span.score, span.end - span.start))
     return Span(first.start, max(first.end, second.end), surest.cls, surest.score)
+
+
+_WITHIN_A_PLACE = re.compile(r",?\s+(?:in\s+)?|\s?-\s?|/")
+
+
+def neighbours_joined(text: str, spans: list[Span]) -> list[Span]:
+    """Join places that together are one address ("12 Elm Street" + ", " + "Denver"), so nothing between them is left."""
+    result: list[Span] = []
+    for span in spans:
+        last = result[-1] if result else None
+        if last and last.cls == span.cls == "location" and _WITHIN_A_PLACE.fullmatch(text, last.end, span.start):
+            result[-1] = Span(last.start, span.end, span.cls, max(last.score, span.score))
+        else:
+            result.append(span)
+    return result
 
 
 def apply(text: str, spans: list[Span]) -> str:

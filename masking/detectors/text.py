@@ -10,7 +10,7 @@ from __future__ import annotations
 from masking.detectors import dates, identifiers, names, places
 from masking.detectors.normal import normal_form, visible
 from masking.detectors.prefilter import Family, families
-from masking.detectors.spans import Span, apply, united
+from masking.detectors.spans import Span, apply, neighbours_joined, united
 
 # Beyond this a value is scanned in pieces, so that one huge document cannot stall a worker on one pattern.
 _PIECE = 20_000
@@ -23,7 +23,8 @@ def detect(text: str) -> list[Span]:
     """Return disjoint spans in order. `text[span.start:span.end]` is the identifier as written."""
     seen, kept = visible(text)
     plain = normal_form(seen)
-    spans = united(_found(plain)) if len(plain) <= _PIECE else united(_found_in_pieces(plain))
+    found = _found(plain) if len(plain) <= _PIECE else _found_in_pieces(plain)
+    spans = neighbours_joined(plain, united(found))
     if kept is None:
         return spans
     return [Span(kept[span.start], kept[span.end - 1] + 1, span.cls, span.score) for span in spans]
@@ -60,6 +61,8 @@ def _found(text: str) -> list[Span]:
         spans += names.find(text)
     if Family.PLACE in hit:
         spans += places.find(text)
+    if Family.LOWER_PLACE in hit:
+        spans += places.find_lower_case(text)
     if spans and Family.RELATIVE in hit:
         # A relative time identifies only beside a person, a place or a number (see `dates`).
         spans += dates.relative(text)

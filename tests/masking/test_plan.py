@@ -32,7 +32,10 @@ def safe(column: ColumnRef) -> Origin:
 
 
 def analysed(
-    *outputs: Output, complete: bool = True, reads: frozenset[ColumnRef] = frozenset(), predicates: tuple[Predicate, ...] = ()
+    *outputs: Output,
+    complete: bool = True,
+    reads: frozenset[ColumnRef] = frozenset(),
+    predicates: tuple[Predicate, ...] = (),
 ) -> Analysis:
     return Analysis(
         statement=Statement("…"),
@@ -87,7 +90,9 @@ def test_the_same_output_is_clear_without_the_rule() -> None:
 WHOLE_SHAPES = {
     "function of a column": Output("reverse", (derived(SSN),)),
     "later union arm": Output("x", (identity(CITY), derived(SSN))),
-    "using merges two protected columns": Output("ssn", (identity(SSN), identity(ColumnRef("public", "patients", "ssn")), identity(DOB))),
+    "using merges two protected columns": Output(
+        "ssn", (identity(SSN), identity(ColumnRef("public", "patients", "ssn")), identity(DOB))
+    ),
     "whole row": Output("p", (derived(SSN), derived(DOB), derived(CITY))),
     "aggregate that returns a value": Output("min", (derived(SSN),)),
     "unresolved output": Output("?", (), resolved=False),
@@ -176,7 +181,9 @@ def test_exempt_group_sees_identity_and_derived_values_of_its_rule_only() -> Non
 
 def test_exempt_group_does_not_see_unresolved_or_incomplete() -> None:
     unresolved = plan(
-        analysed(Output("ssn", (identity(SSN),), resolved=False)), ResultColumn("s", TEXT), groups=frozenset({"privacy"})
+        analysed(Output("ssn", (identity(SSN),), resolved=False)),
+        ResultColumn("s", TEXT),
+        groups=frozenset({"privacy"}),
     )
     incomplete = plan(
         analysed(Output("ssn", (identity(SSN),)), complete=False),
@@ -233,7 +240,10 @@ def test_touch_names_columns_and_classes() -> None:
 
 def test_touch_of_unprotected_columns_is_empty() -> None:
     found = touch(
-        analysis=analysed(Output("c", (identity(CITY),)), reads=frozenset({CITY})), rules=RULES, connection="clinic", groups=AGENTS
+        analysis=analysed(Output("c", (identity(CITY),)), reads=frozenset({CITY})),
+        rules=RULES,
+        connection="clinic",
+        groups=AGENTS,
     )
 
     assert not found.touches_phi
