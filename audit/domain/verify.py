@@ -89,7 +89,7 @@ class _Walk:
     @property
     def unbroken(self) -> bool:
         """Whether the entries must follow one another without a hole."""
-        return self.header["scope"].get("kind") != "session"
+        return bool(self.header["scope"].get("kind") != "session")
 
     def bad(self, seq: int, kind: str, detail: str) -> None:
         self.findings.append(Finding(seq, kind, detail))
