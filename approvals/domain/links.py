@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from datetime import datetime
 
 from django.contrib.auth.models import AbstractUser
 from django.utils import timezone
@@ -35,14 +34,14 @@ def issue_link(*, review: Review, reviewer: AbstractUser) -> str | None:
     return token if created else None
 
 
-def find_link(*, token: str, user: AbstractUser, at: datetime | None = None) -> ReviewLink:
+def find_link(*, token: str, user: AbstractUser) -> ReviewLink:
     """Return the usable link of `token` for `user`, changing nothing. Raises Refusal, with one reason for all causes.
 
     A forwarded link fails like an unknown one: its finder learns nothing about the review.
     """
     link = (
         ReviewLink.objects.filter(token_hash=_hashed(token), reviewer=user.username, used_at=None)
-        .filter(expires_at__gt=at or timezone.now())
+        .filter(expires_at__gt=timezone.now())
         .select_related("review")
         .first()
     )
@@ -51,13 +50,17 @@ def find_link(*, token: str, user: AbstractUser, at: datetime | None = None) -> 
     return link
 
 
-def spend_link(*, token: str, user: AbstractUser) -> Review:
-    """Consume the token inside the deciding transaction; a refused decision rolls it back. Raises Refusal."""
-    link = find_link(token=token, user=user)
-    unspent = ReviewLink.objects.filter(pk=link.pk, used_at=None, expires_at__gt=ClockTimestamp())
+def spend_link(*, token: str, user: AbstractUser, review: Review) -> None:
+    """Consume the token in the transaction that decides `review`. Raises Refusal, which takes the decision back."""
+    unspent = ReviewLink.objects.filter(
+        token_hash=_hashed(token),
+        reviewer=user.username,
+        review=review,
+        used_at=None,
+        expires_at__gt=ClockTimestamp(),
+    )
     if unspent.update(used_at=ClockTimestamp()) != 1:
         raise Refusal(refusal.LINK_SPENT, "this link was used already")
-    return link.review
 
 
 def _hashed(token: str) -> str:

@@ -1,0 +1,85 @@
+"""The console's view of policies, reviews and grants. Decisions are taken on the review pages, never here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.forms import ModelForm
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin, TabularInline
+
+from approvals.domain.grant import revoke_grant
+from approvals.domain.hooks import rules_changed
+from approvals.models import Grant, Policy, Review, Vote
+
+
+class ReadOnly:
+    """Evidence of decisions: looked at, never typed into."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(Policy)
+class PolicyAdmin(ModelAdmin):
+    list_display = ["name", "action", "connections", "reviewers", "enabled"]
+    list_filter = ["action", "enabled"]
+    search_fields = ["name", "description"]
+    readonly_fields = ["created_at", "updated_at"]
+    # One at a time: a bulk delete would bypass delete_model and leave the data planes with the old rules.
+    actions = None
+
+    def save_model(self, request: HttpRequest, obj: Policy, form: ModelForm, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        rules_changed()
+
+    def delete_model(self, request: HttpRequest, obj: Policy) -> None:
+        super().delete_model(request, obj)
+        rules_changed()
+
+
+class VoteInline(ReadOnly, TabularInline):
+    model = Vote
+    fields = readonly_fields = ["reviewer", "groups", "decision", "round", "counts", "cast_at"]
+    extra = 0
+
+
+@admin.register(Review)
+class ReviewAdmin(ReadOnly, ModelAdmin):
+    list_display = ["opened_at", "status", "connection", "subject", "owner", "rule", "risk"]
+    list_filter = ["status", "connection"]
+    search_fields = ["id", "subject", "owner", "session_id", "rule"]
+    inlines = [VoteInline]
+    exclude = ["sealed_binding", "sealed_modified", "binding_digest"]
+    readonly_fields = ["page"]
+
+    @admin.display(description="review page")
+    def page(self, review: Review) -> str:
+        return format_html('<a href="{}">Open</a>', reverse("approvals:review", args=[review.pk]))
+
+
+@admin.register(Grant)
+class GrantAdmin(ReadOnly, ModelAdmin):
+    list_display = ["created_at", "review", "uses_left", "expires_at", "revoked", "claimed_at"]
+    list_filter = ["revoked"]
+    list_select_related = ["review"]
+    exclude = ["digest", "modified_digest"]
+    actions = ["revoke"]
+
+    @admin.action(description="Revoke", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[Grant]) -> None:
+        revoked = sum(revoke_grant(grant=grant, by=request.user.get_username()) for grant in queryset)
+        self.message_user(request, f"{revoked} revoked", messages.SUCCESS)
+
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("approvals.change_grant")

@@ -1,0 +1,196 @@
+"""Reviews over REST, for the people who decide. Agents may hold a token; they never decide, and see nothing here."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractUser
+from django.http import Http404
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.generics import GenericAPIView
+from rest_framework.pagination import LimitOffsetPagination
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from approvals.domain import refusal
+from approvals.domain.dossier import asked_binding, current_statement, vote_reason
+from approvals.domain.refusal import Refusal
+from approvals.domain.review import decide_review
+from approvals.domain.reviewers import may_read, readable_reviews
+from approvals.models import Review, Vote
+
+# Whoever asked for something impossible is told 400; whoever may not, or came too late, 403.
+_BAD_REQUESTS = frozenset({refusal.REASON_MISSING, refusal.UNKNOWN_DECISION, refusal.NOT_MODIFIED})
+
+
+class ProblemRenderer(JSONRenderer):
+    media_type = "application/problem+json"
+
+
+class VoteSerializer(serializers.ModelSerializer[Vote]):
+    reason = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Vote
+        fields = ["reviewer", "groups", "decision", "round", "reason", "cast_at"]
+
+    def get_reason(self, vote: Vote) -> str:
+        return vote_reason(vote)
+
+
+class ReviewSummarySerializer(serializers.ModelSerializer[Review]):
+    """What a list says: names and counts."""
+
+    url = serializers.CharField(source="absolute_url", read_only=True)
+    expires_at = serializers.DateTimeField(source="decide_by", read_only=True)
+    kind = serializers.CharField(source="facts.kind", read_only=True)
+    status = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Review
+        fields: ClassVar[list[str]] = [
+            "id", "url", "status", "connection", "subject", "actor", "owner", "kind", "rule", "reason", "risk",
+            "session_id", "statement_id", "opened_at", "expires_at", "decided_at", "reviewers", "round",
+        ]  # fmt: skip
+
+    def get_status(self, review: Review) -> str:
+        return Review.Status.EXPIRED.value if review.is_overdue else review.status
+
+
+class ReviewSerializer(ReviewSummarySerializer):
+    """One review with the statement, for those who may read it: `statement` is what an approval would run."""
+
+    statement = serializers.SerializerMethodField()
+    modified_from = serializers.SerializerMethodField()
+    parameters = serializers.SerializerMethodField()
+    votes = VoteSerializer(many=True, read_only=True)
+
+    class Meta(ReviewSummarySerializer.Meta):
+        fields: ClassVar[list[str]] = [
+            *ReviewSummarySerializer.Meta.fields,
+            "facts",
+            "statement",
+            "modified_from",
+            "modified_by",
+            "parameters",
+            "votes",
+        ]
+
+    def get_statement(self, review: Review) -> str:
+        return current_statement(review)
+
+    def get_modified_from(self, review: Review) -> str | None:
+        return None if review.sealed_modified is None else asked_binding(review).statement
+
+    def get_parameters(self, review: Review) -> list[str | None]:
+        """Bound values in wire form, as hexadecimal digits; null is NULL."""
+        return [None if value is None else value.hex() for value in asked_binding(review).parameters]
+
+
+class DecisionSerializer(serializers.Serializer[Any]):
+    decision = serializers.ChoiceField(choices=Vote.Decision.choices)
+    reason = serializers.CharField(max_length=2000)
+    statement = serializers.CharField(required=False, trim_whitespace=False)
+    round = serializers.IntegerField(
+        required=False, min_value=1, help_text="`round` of the review that was looked at; needed once it was modified"
+    )
+
+
+class _ForPeople(GenericAPIView[Review]):
+    permission_classes = (IsAuthenticated,)
+
+    def person(self) -> AbstractUser:
+        """The account that asks. Raises Refusal for agents and for software acting in a person's name."""
+        principal, user = self.request.auth, self.request.user
+        by_software = getattr(principal, "kind", "person") != "person" or getattr(principal, "actor", None)
+        if by_software or not isinstance(user, get_user_model()):
+            raise Refusal(refusal.AGENT_REVIEWER, "reviews are for people; agents neither read nor decide them")
+        return user
+
+    def review(self, review_id: UUID) -> Review:
+        review = Review.objects.filter(pk=review_id).first()
+        if review is None or not may_read(review, self.person()):
+            raise Http404
+        return review
+
+    def handle_exception(self, exc: Exception) -> Response:
+        return problem(exc) if isinstance(exc, Refusal) else super().handle_exception(exc)
+
+    def finalize_response(self, request: Request, response: Response, *args: Any, **kwargs: Any) -> Response:
+        if getattr(response, "is_problem", False):
+            request.accepted_renderer = ProblemRenderer()
+            request.accepted_media_type = ProblemRenderer.media_type
+        return super().finalize_response(request, response, *args, **kwargs)
+
+
+class ReviewsView(_ForPeople):
+    serializer_class = ReviewSummarySerializer
+    pagination_class = LimitOffsetPagination
+
+    @extend_schema(
+        operation_id="reviews_list",
+        parameters=[
+            OpenApiParameter("status", str, enum=Review.Status.values),
+            OpenApiParameter("connection", str),
+        ],
+    )
+    def get(self, request: Request) -> Response:
+        """The reviews of your groups, newest first; filtered by `status` and `connection`."""
+        wanted = {name: request.query_params[name] for name in ("status", "connection") if name in request.query_params}
+        rows = readable_reviews(self.person()).filter(**wanted)
+        paginator = LimitOffsetPagination()
+        paginator.default_limit, paginator.max_limit = 100, 500
+        page = paginator.paginate_queryset(rows, request, view=self)
+        return paginator.get_paginated_response(ReviewSummarySerializer(page, many=True).data)
+
+
+class ReviewView(_ForPeople):
+    serializer_class = ReviewSerializer
+
+    @extend_schema(operation_id="reviews_retrieve")
+    def get(self, request: Request, review_id: UUID) -> Response:
+        """One review with its statement and votes. 404 for everyone who may not read it."""
+        return Response(ReviewSerializer(self.review(review_id)).data)
+
+
+class DecisionView(_ForPeople):
+    serializer_class = DecisionSerializer
+
+    @extend_schema(operation_id="reviews_decide", responses={200: ReviewSerializer})
+    def post(self, request: Request, review_id: UUID) -> Response:
+        """Approve, deny, or modify (which needs `statement`). 403 says why a decision was not taken."""
+        person = self.person()
+        review = self.review(review_id)
+        given = DecisionSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        decided = decide_review(
+            review=review,
+            reviewer=person,
+            decision=given.validated_data["decision"],
+            reason=given.validated_data["reason"],
+            statement=given.validated_data.get("statement"),
+            seen_round=given.validated_data.get("round"),
+        )
+        return Response(ReviewSerializer(decided).data)
+
+
+def problem(refused: Refusal) -> Response:
+    """A problem document (RFC 9457) for a decision that was not taken."""
+    status = HTTPStatus.BAD_REQUEST if refused.code in _BAD_REQUESTS else HTTPStatus.FORBIDDEN
+    document = {
+        "type": f"urn:hoopweb:problem:{refused.code}",
+        "title": status.phrase,
+        "status": status.value,
+        "code": refused.code,
+        "detail": refused.reason,
+        "reason": refused.reason,
+    }
+    response = Response(document, status=status)
+    response.is_problem = True  # type: ignore[attr-defined]
+    return response

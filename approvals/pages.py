@@ -1,0 +1,206 @@
+"""What the review pages show, gathered once, so that templates only lay it out."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.models import AbstractUser
+from django.utils import timezone
+
+from approvals.domain.diff import DiffLine, diff_lines
+from approvals.domain.display import Line, Piece, visible_lines, warnings
+from approvals.domain.dossier import asked_binding, current_statement, still_missing, vote_reason
+from approvals.domain.facts import review_facts
+from approvals.domain.hooks import Reanalysis
+from approvals.domain.refusal import Refusal
+from approvals.domain.request import Allow, RequireApproval
+from approvals.domain.reviewers import eligible_groups
+from approvals.models import Review, Vote
+
+MAX_SHOWN_PARAMETER = 400
+SOON_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ShownText:
+    """A statement as a reviewer sees it; `sha256` and `size` are of its exact UTF-8 bytes."""
+
+    text: str
+    lines: tuple[Line, ...]
+    warnings: tuple[str, ...]
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShownDiffLine:
+    sign: str
+    parts: tuple[tuple[Line, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownParameter:
+    number: int
+    value: Line | None  # None is NULL
+    type_oid: int
+    binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShownVote:
+    reviewer: str
+    decision: str
+    reason: str
+    cast_at: datetime
+    current: bool
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A reviewer's text that is not stored yet: what it changes, and whether it may be approved."""
+
+    text: ShownText
+    diff: tuple[ShownDiffLine, ...]
+    facts: dict[str, Any] | None = None
+    verdict: str = ""
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxRow:
+    review: Review
+    status: str
+    mine: bool
+    remaining_s: int
+    urgent: bool
+
+
+def shown_text(text: str) -> ShownText:
+    raw = text.encode("utf-8", "surrogatepass")
+    return ShownText(text, visible_lines(text), warnings(text), hashlib.sha256(raw).hexdigest(), len(raw))
+
+
+def shown_diff(before: str, after: str) -> tuple[ShownDiffLine, ...]:
+    return tuple(_shown_diff_line(line) for line in diff_lines(before, after))
+
+
+def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
+    """Everything the page of one review says to `user`, who may read it."""
+    binding = asked_binding(review)
+    text = current_statement(review)
+    may_decide, why_not = _may_decide(review, user)
+    return {
+        "review": review,
+        "status": Review.Status.EXPIRED.value if review.is_overdue else review.status,
+        "facts": review.facts,
+        "statement": shown_text(text),
+        "governed_as": shown_text(binding.governed_as) if binding.governed_as else None,
+        "diff": shown_diff(binding.statement, text) if review.sealed_modified is not None else (),
+        "parameters": shown_parameters(binding.parameters, binding.parameter_types, binding.parameter_formats),
+        "role": binding.role,
+        "search_path": binding.search_path,
+        "votes": [_shown_vote(vote, review) for vote in review.votes.all()],
+        "missing": still_missing(review) if review.status == Review.Status.PENDING else (),
+        "may_decide": may_decide,
+        "why_not": why_not,
+        "may_modify": may_decide and not binding.governed_as,
+        "remaining_s": max(0, int((review.decide_by - timezone.now()).total_seconds())),
+        "grant": review.grants.first(),
+    }
+
+
+def preview(review: Review, text: str, outcome: Reanalysis | Refusal) -> Preview:
+    """The page's answer to an edited text."""
+    before = asked_binding(review).statement
+    shown, diff = shown_text(text), shown_diff(before, text)
+    if isinstance(outcome, Refusal):
+        return Preview(shown, diff, refused=outcome.reason)
+    assert outcome.request is not None
+    facts = review_facts(outcome.request, outcome.masks)
+    return Preview(shown, diff, facts=facts, verdict=_verdict(outcome))
+
+
+def shown_parameters(
+    values: tuple[bytes | None, ...], types: tuple[int, ...], formats: tuple[int, ...]
+) -> list[ShownParameter]:
+    """Bound values. Text that is UTF-8 is shown as text, everything else as hexadecimal digits."""
+    shown = []
+    for index, value in enumerate(values):
+        # One format code stands for all, none for text (PostgreSQL protocol, Bind).
+        binary = bool((formats[index] if len(formats) > 1 else formats[0]) if formats else 0)
+        type_oid = types[index] if index < len(types) else 0
+        shown.append(ShownParameter(index + 1, _shown_value(value, binary), type_oid, binary))
+    return shown
+
+
+def inbox_rows(reviews: Iterable[Review], user: AbstractUser, groups: frozenset[str]) -> list[InboxRow]:
+    """Rows without a query each: `groups` are the user's, read once."""
+    now = timezone.now()
+    names = {user.username.casefold(), (user.email or user.username).casefold()}
+    rows = []
+    for review in reviews:
+        remaining_s = int((review.decide_by - now).total_seconds())
+        open_now = review.status == Review.Status.PENDING and remaining_s > 0
+        asked_by_me = bool(names & {name.casefold() for name in review.humans})
+        rows.append(
+            InboxRow(
+                review=review,
+                status=Review.Status.EXPIRED.value if review.is_overdue else review.status,
+                mine=open_now and not asked_by_me and bool(groups & set(review.reviewer_groups)),
+                remaining_s=max(0, remaining_s),
+                urgent=open_now and remaining_s < SOON_S,
+            )
+        )
+    return rows
+
+
+def _shown_value(value: bytes | None, binary: bool) -> Line | None:
+    if value is None:
+        return None
+    cut = value[:MAX_SHOWN_PARAMETER]
+    more = f" … {len(value)} bytes" if len(value) > MAX_SHOWN_PARAMETER else ""
+    try:
+        text = None if binary else cut.decode()
+    except UnicodeDecodeError:
+        text = None
+    if text is None:
+        return (Piece(f"0x{cut.hex()}{more}"),)
+    lines = visible_lines(text)
+    joined = tuple(piece for line in lines[:-1] for piece in (*line, Piece("⟨U+000A⟩", "mark", "U+000A LINE FEED")))
+    return (*joined, *lines[-1], *((Piece(more),) if more else ()))
+
+
+def _shown_diff_line(line: DiffLine) -> ShownDiffLine:
+    # A part never holds a line feed, so it is one visible line.
+    return ShownDiffLine(line.sign, tuple((visible_lines(text)[0], changed) for text, changed in line.parts))
+
+
+def _shown_vote(vote: Vote, review: Review) -> ShownVote:
+    current = vote.round == review.round
+    return ShownVote(vote.reviewer, vote.decision, vote_reason(vote), vote.cast_at, current, vote.counts)
+
+
+def _may_decide(review: Review, user: AbstractUser) -> tuple[bool, str]:
+    if review.status != Review.Status.PENDING or review.is_overdue:
+        return False, ""
+    try:
+        eligible_groups(review, user)
+    except Refusal as refused:
+        return False, refused.reason
+    if review.votes.filter(round=review.round, reviewer=user.username).exists():
+        return False, "you have decided; another reviewer must too"
+    return True, ""
+
+
+def _verdict(outcome: Reanalysis) -> str:
+    match outcome.decision:
+        case Allow(rule=rule):
+            return f"would be allowed by {rule}"
+        case RequireApproval(rule=rule):
+            return f"needs approval under {rule}"
+    return ""

@@ -1,0 +1,110 @@
+// Live pages for reviewers. Everything works without this file; it only saves reloads, clicks and waiting.
+"use strict";
+
+const PREVIEW_DELAY_MS = 500;
+const RECONNECT_MS = 2000;
+
+function listen() {
+  const place = document.querySelector("[data-live]");
+  if (!place) return;
+  const url = new URL(place.dataset.live, location.href);
+  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  const socket = new WebSocket(url);
+  socket.onmessage = (event) => show(JSON.parse(event.data), place);
+  // 4403: may not read it (any more); asking again would not help.
+  socket.onclose = (event) => { if (event.code !== 4403) setTimeout(listen, RECONNECT_MS); };
+}
+
+function show(state, place) {
+  if (state.type === "inbox") return reloadOrTell();
+  const pill = document.querySelector("[data-status]");
+  pill.textContent = state.status;
+  pill.className = `pill ${state.status}`;
+  if (`${state.status}:${state.round}:${state.votes}` !== place.dataset.shown) reloadOrTell();
+}
+
+// A page somebody is typing into is never taken away; they are told, and cannot decide on a text that is gone.
+function reloadOrTell() {
+  const form = document.querySelector("[data-decide]");
+  const typed = form && [...form.querySelectorAll("textarea")].some((area) => area.value !== area.defaultValue);
+  if (!typed) return location.reload();
+  document.querySelector("[data-changed]").hidden = false;
+  form.querySelectorAll("button").forEach((button) => { button.disabled = true; });
+}
+
+function countDown() {
+  const places = [...document.querySelectorAll("[data-remaining]")];
+  const from = Date.now();
+  const starts = places.map((place) => Number(place.dataset.remaining));
+  if (places.length) setInterval(() => places.forEach((place, i) => {
+    const left = Math.max(0, starts[i] - Math.floor((Date.now() - from) / 1000));
+    place.textContent = span(left);
+    place.classList.toggle("urgent", left < 300);
+  }), 1000);
+}
+
+function span(seconds) {
+  const units = [[Math.floor(seconds / 86400), "d"], [Math.floor(seconds / 3600) % 24, "h"],
+                 [Math.floor(seconds / 60) % 60, "min"], [seconds % 60, "s"]];
+  while (units.length > 1 && units[0][0] === 0) units.shift();
+  return units.slice(0, 2).filter(([n]) => n).map(([n, unit]) => `${n} ${unit}`).join(" ") || "0 s";
+}
+
+// a: approve, d: deny, e: edit. The first press asks for the reason; nothing is decided without one.
+function takeKeys() {
+  document.addEventListener("keydown", (event) => {
+    const typing = /^(TEXTAREA|INPUT|SELECT)$/.test(document.activeElement.tagName);
+    const target = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+    if (typing || !target || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    if (target.tagName === "SUMMARY") {
+      target.parentElement.open = true;
+      return target.parentElement.querySelector("textarea").focus();
+    }
+    const reason = document.getElementById("reason");
+    if (reason.value.trim()) target.focus(); else reason.focus();
+  });
+}
+
+function previewEdits() {
+  const area = document.querySelector("[data-edit]");
+  if (!area) return;
+  const out = document.querySelector("[data-preview]");
+  let timer = 0;
+  let latest = 0;
+  area.addEventListener("input", () => {
+    clearTimeout(timer);
+    out.textContent = "";
+    if (area.value !== area.defaultValue) timer = setTimeout(() => ask(++latest), PREVIEW_DELAY_MS);
+  });
+  async function ask(number) {
+    const body = new FormData(area.form);
+    body.set("decision", "preview");
+    const address = document.querySelector("[data-analysis]").dataset.analysis;
+    const answer = await fetch(address, { method: "POST", body, credentials: "same-origin" });
+    // Rendered and escaped by the server; an answer to an older text is dropped.
+    if (answer.ok && number === latest) out.innerHTML = await answer.text();
+  }
+}
+
+function needReason() {
+  const form = document.querySelector("[data-decide]");
+  if (!form) return;
+  form.addEventListener("submit", (event) => {
+    const reason = document.getElementById("reason");
+    const decides = event.submitter && event.submitter.value !== "preview";
+    reason.setCustomValidity("");
+    if (decides && !reason.value.trim()) {
+      event.preventDefault();
+      reason.setCustomValidity("Say why: the requester and the auditors read it.");
+      reason.reportValidity();
+    }
+  });
+  document.getElementById("reason").addEventListener("input", (event) => event.target.setCustomValidity(""));
+}
+
+listen();
+countDown();
+takeKeys();
+previewEdits();
+needReason();

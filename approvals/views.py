@@ -1,0 +1,171 @@
+"""Pages for reviewers. Reading changes nothing; every decision is a POST with CSRF by somebody who is signed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, cast
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.models import AbstractUser
+from django.core.paginator import Paginator
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from approvals.domain.hooks import Reanalysis
+from approvals.domain.links import find_link, spend_link
+from approvals.domain.refusal import Refusal
+from approvals.domain.review import decide_review, reanalyse
+from approvals.domain.reviewers import eligible_groups, groups_of, may_read, readable_reviews
+from approvals.forms import PREVIEW, DecisionForm, InboxForm
+from approvals.models import Review
+from approvals.pages import Preview, inbox_rows, preview, review_page
+
+PAGE_SIZE = 50
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_DONE = {
+    "approved": "Approved. The statement may run now.",
+    "denied": "Denied. The requester has been told.",
+    "pending": "Recorded. Another reviewer has to decide as well.",
+}
+
+View = Callable[..., HttpResponse]
+
+
+def page(view: View) -> View:
+    """For people who are signed in; never cached, no script or style but our own files."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = view(request, *args, **kwargs)
+        response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+        return response
+
+    return cast(View, never_cache(login_required(wrapped)))
+
+
+@page
+@require_safe
+def inbox(request: HttpRequest) -> HttpResponse:
+    user = _user(request)
+    form = InboxForm(request.GET)
+    form.is_valid()
+    chosen = form.cleaned_data
+    rows = readable_reviews(user).filter(status__in=form.statuses)
+    if chosen.get("connection"):
+        rows = rows.filter(connection=chosen["connection"])
+    if chosen.get("requester"):
+        rows = rows.filter(subject__icontains=chosen["requester"])
+    # The next to expire comes first while something can be done about it, the newest afterwards.
+    ordered = rows.order_by("decide_by" if form.statuses == ["pending"] else "-opened_at")
+    shown = Paginator(ordered.defer("sealed_binding", "sealed_modified"), PAGE_SIZE).get_page(request.GET.get("page"))
+    context = {
+        "form": form,
+        "chosen": chosen.get("status") or "open",
+        "page": shown,
+        "rows": inbox_rows(shown, user, groups_of(user)),
+    }
+    return render(request, "approvals/inbox.html", context)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def review(request: HttpRequest, review_id: UUID) -> HttpResponse:
+    found = _readable(request, review_id)
+    return _answer(request, found) if request.method == "POST" else _show(request, found)
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def link(request: HttpRequest, token: str) -> HttpResponse:
+    """The address in a mail. GET shows the review and changes nothing, not even that it was opened."""
+    try:
+        found = find_link(token=token, user=_user(request)).review
+    except Refusal as refused:
+        return render(request, "approvals/link_spent.html", {"reason": refused.reason}, status=403)
+    return _answer(request, found, token) if request.method == "POST" else _show(request, found)
+
+
+@page
+@require_POST
+def analysis(request: HttpRequest, review_id: UUID) -> HttpResponse:
+    """The live answer to an edited text, as a fragment of the page. Stores nothing."""
+    found = _readable(request, review_id)
+    form = DecisionForm(request.POST)
+    if not form.is_valid():
+        return HttpResponse(status=400)
+    context = {"preview": _preview(request, found, form.cleaned_data["statement"])}
+    return render(request, "approvals/_preview.html", context)
+
+
+def _answer(request: HttpRequest, found: Review, token: str = "") -> HttpResponse:
+    form = DecisionForm(request.POST)
+    if not form.is_valid():
+        return _show(request, found, error="the form was incomplete; look at the request and decide again", status=400)
+    given = form.cleaned_data
+    if given["decision"] == PREVIEW:
+        shown = _preview(request, found, given["statement"])
+        return _show(request, found, preview=shown, reason=given["reason"])
+    try:
+        decided = _decide(found, _user(request), given, token)
+    except Refusal as refused:
+        found.refresh_from_db()
+        return _show(request, found, error=refused.reason, reason=given["reason"], status=403)
+    messages.success(request, _DONE.get(decided.status, ""))
+    return _see_other(decided)
+
+
+def _decide(found: Review, user: AbstractUser, given: dict[str, Any], token: str) -> Review:
+    """Decide, and spend the link that led here with it: both or neither."""
+    with transaction.atomic():
+        decided = decide_review(
+            review=found,
+            reviewer=user,
+            decision=given["decision"],
+            reason=given["reason"],
+            statement=given["statement"] or None,
+            seen_round=given["round"],
+        )
+        if token:
+            spend_link(token=token, user=user, review=decided)
+    return decided
+
+
+def _preview(request: HttpRequest, found: Review, statement: str) -> Preview:
+    outcome: Reanalysis | Refusal
+    try:
+        eligible_groups(found, _user(request))  # analysing a text asks the database about it: for reviewers only
+        outcome = reanalyse(review=found, statement=statement)
+    except Refusal as refused:
+        outcome = refused
+    return preview(found, statement, outcome)
+
+
+def _show(request: HttpRequest, found: Review, *, status: int = 200, **more: Any) -> HttpResponse:
+    context = {**review_page(found, _user(request)), **more}
+    return render(request, "approvals/review.html", context, status=status)
+
+
+def _see_other(found: Review) -> HttpResponseRedirect:
+    response = redirect(found.get_absolute_url())
+    response.status_code = 303
+    return response
+
+
+def _readable(request: HttpRequest, review_id: UUID) -> Review:
+    found = Review.objects.filter(pk=review_id).first()
+    if found is None or not may_read(found, _user(request)):
+        raise Http404
+    return found
+
+
+def _user(request: HttpRequest) -> AbstractUser:
+    return cast(AbstractUser, request.user)
