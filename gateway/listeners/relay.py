@@ -236,10 +236,13 @@ class KeptResult:
 class Relay:
     """Runs relayed statements; remembers the detached ones by statement id."""
 
-    def __init__(self, *, services: Services, registry: SessionRegistry, openers: Mapping[str, OpenUpstream]) -> None:
+    def __init__(
+        self, *, services: Services, registry: SessionRegistry, openers: Mapping[str, OpenUpstream], holder: str
+    ) -> None:
         self._services = services
         self._registry = registry
         self._openers = openers
+        self._holder = holder
         self._running: dict[str, asyncio.Task[None]] = {}
 
     async def open_upstream(self, spec: ConnectionSpec) -> UpstreamSession:
