@@ -123,7 +123,7 @@ class Wire:
         self._extended = not data.startswith((b"Q", b"F"))
         try:
             self.socket.sendall(data)
-            self._read_until_ready(answer)
+            self.read_until_ready(answer)
         except (ConnectionLost, ConnectionError, ssl.SSLError):
             answer.lost = True
         return answer
@@ -137,7 +137,7 @@ class Wire:
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
-    def _read_until_ready(self, answer: Answer) -> None:
+    def read_until_ready(self, answer: Answer) -> None:
         while True:
             kind, body = self.read_message()
             answer.received += kind + body

@@ -1,0 +1,73 @@
+"""A copy of the stack to break, with an upstream of its own: whatever fails, the other part keeps working."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bypass.wire import Target
+from tests.chaos.servers import APP_PASSWORD, Upstream, own_upstream
+from tests.stack import Stack, stack_in
+
+SNAPSHOT_MAX_AGE_S = 4
+
+_DOCUMENT = """
+apiVersion: hoopweb/v1
+connections:
+  - {{name: far, kind: postgres, host: 127.0.0.1, port: {port}, database: far, username: far_app,
+      password: {{value: {password}}}, tls: disable, phi: true}}
+access:
+  - {{groups: [far-agents], connections: [far], operations: [read, write]}}
+masking:
+  - {{name: far-ssn, connections: [far], columns: [public.patients.ssn], technique: redact, inference: guarded}}
+policies:
+  - name: far-phi-writes
+    connections: [far]
+    when: {{operation: [write], touches_phi: true}}
+    action: require_approval
+    reviewers: [privacy-officers]
+agents:
+  - {{name: far-agent, groups: [far-agents], owner: admin}}
+"""
+
+
+@pytest.fixture(scope="package")
+def upstream() -> Iterator[Upstream]:
+    home = Path(tempfile.mkdtemp(prefix="hoopweb-chaos-"))
+    home.chmod(0o755)
+    with own_upstream(home / "far") as running:
+        yield running
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="package")
+def fragile(upstream: Upstream) -> Iterator[Stack]:
+    """The stack that is broken; named so that nobody takes it for the session's `stack`."""
+    home = Path(tempfile.mkdtemp(prefix="hoopweb-fragile-"))
+    home.chmod(0o755)
+    with stack_in(home, HOOPWEB_SNAPSHOT_MAX_AGE_S=str(SNAPSHOT_MAX_AGE_S)) as running:
+        document = home / "far.yaml"
+        document.write_text(_DOCUMENT.format(port=upstream.server.port, password=APP_PASSWORD), encoding="utf-8")
+        done = running.manage("apply", "-f", str(document))
+        assert done.returncode == 0, done.stderr
+        yield running
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def far(fragile: Stack) -> Target:
+    """The connection `far` through the gateway of the fragile stack, which is whole again by now."""
+    fragile.wait_healthy(within_s=90)
+    listener = fragile.demo["postgres"]
+    return Target(
+        host=str(listener["host"]),
+        port=int(listener["port"]),
+        database="far",
+        user="far-agent",
+        password=fragile.agent_token("far-agent"),
+        tls=listener["sslmode"] not in {"disable", "prefer", "allow"},
+    )
