@@ -42,6 +42,7 @@ TOKEN = "a-token-that-opens"
 
 SSN = ColumnRef("public", "people", "ssn")
 BORN = ColumnRef("public", "people", "born")
+HELD = ColumnRef("public", "people", "held")  # writes of texts that say "held" need approval
 
 
 def direct_dsn() -> str:
@@ -119,7 +120,7 @@ class TableAnalyst:
             outputs=outputs,
             copy=copy,
             functions=functions,
-            writes=frozenset({SSN}) if "forbidden" in text or "held" in text else frozenset(),
+            writes=frozenset({HELD}) if "held" in text else frozenset(),
         )
 
 
@@ -247,14 +248,12 @@ class Gateway:
             connections=MappingProxyType({"people": spec}),
             access_rules=(AccessRule(frozenset({"ai-agents"}), ("people",), every, "agents"),),
             policies=(
-                PolicyRule(
-                    "no-deletes", ("people",), Action.DENY, Condition(operation=frozenset({Operation.DDL}))
-                ),
+                PolicyRule("no-ddl", ("people",), Action.DENY, Condition(operation=frozenset({Operation.DDL}))),
                 PolicyRule(
                     "held",
                     ("people",),
                     Action.REQUIRE_APPROVAL,
-                    Condition(operation=frozenset({Operation.WRITE}), columns=("public.people.ssn",)),
+                    Condition(operation=frozenset({Operation.WRITE}), columns=("public.people.held",)),
                     reviewers=(ReviewerGroup("privacy-officers"),),
                 ),
             ),

@@ -51,7 +51,7 @@ async def test_denial_in_a_pipeline_fails_like_the_server_would(raw: RawClient) 
 
     assert kinds(got) == "12CEZ"
     assert errors(got)[0]["C"] == "42501"
-    assert "no-deletes" in errors(got)[0]["M"]
+    assert "no-ddl" in errors(got)[0]["M"]
     assert errors(got)[0]["D"].startswith("session ")
     assert status(got) == "E"  # the explicit transaction failed with it
     assert status(await raw.ask(query("rollback"))) == "I"

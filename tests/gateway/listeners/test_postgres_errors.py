@@ -1,0 +1,65 @@
+"""Errors and notices on connections with PHI: the code stays, the value goes. Each shown to leak directly first."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.gateway.listeners.harness import Gateway, direct_dsn
+from tests.gateway.listeners.raw import RawClient, errors, query
+
+CANARY = "078-05-0001"
+
+LEAKS = [
+    ("select ssn::int from people where id = 1", "22P02"),
+    ("select ssn::regclass from people where id = 1", "42P01"),
+    ("select currval(ssn) from people where id = 1", "42P01"),
+    ("select pg_read_file(ssn) from people where id = 1", "58P01"),
+    ("select ('[' || ssn || ']')::json from people where id = 1", "22P02"),
+    ("select ssn::inet from people where id = 1", "22P02"),
+    ("insert into people select id, ssn, ssn from people where id = 1", "23505"),
+    ("update people set score = (select ssn from people where id = 1)::numeric where id = 2", "22P02"),
+    ("select set_config(ssn, '1', false) from people where id = 1", "42704"),
+]
+
+
+@pytest.mark.parametrize(("statement", "sqlstate"), LEAKS)
+async def test_errors_keep_their_code_and_lose_their_values(gateway: Gateway, statement: str, sqlstate: str) -> None:
+    with psycopg.connect(direct_dsn()) as direct, pytest.raises(psycopg.Error) as leaked:
+        direct.execute(statement)
+    raw = await RawClient.connect(gateway)
+    got = await raw.ask(query(statement))
+    raw.close()
+
+    fields = errors(got)[0]
+    direct_text = f"{leaked.value} {leaked.value.diag.message_detail}"
+    assert any(value in direct_text for value in (CANARY, "(id)=(1)", "05-0001", '"078'))
+    assert fields["C"] == leaked.value.sqlstate == sqlstate
+    assert CANARY not in str(got)
+    assert "(1)" not in str(fields)
+    assert "078" not in str(fields)
+    assert set(fields) <= {"S", "V", "C", "M", "F", "L", "R", "s", "t", "c", "d", "n"}
+
+
+async def test_notices_lose_their_text(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    got = await raw.ask(query("with x as (select 1) select 1; notify words, 'payload'; listen words"))
+    raise_notice = "explain (costs off) select 1"
+    await raw.ask(query(raise_notice))
+    listened = await raw.ask(query("listen words; notify words, '078-05-0001'; select 1"))
+    raw.close()
+
+    assert not errors(got)
+    assert "A" in [kind for kind, _ in listened]
+    assert b"078-05" not in b"".join(body for _, body in listened)
+
+
+async def test_parse_errors_keep_message_and_position(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    got = await raw.ask(query("select 1; select nothing_like_it from people"))
+    raw.close()
+
+    fields = errors(got)[0]
+    assert fields["C"] == "42703"
+    assert fields["M"] == 'column "nothing_like_it" does not exist'
+    assert fields["P"] == "18"  # counted in the whole query, as the client sent it

@@ -1,0 +1,191 @@
+"""Held statements: the notice, the resumption, cancelling, leaving; and cancelling what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import psycopg
+import pytest
+
+from gateway.protocols.postgres.startup import encode_cancel
+from tests.gateway.listeners.harness import HOST, Gateway
+from tests.gateway.listeners.raw import SYNC, RawClient, bind, errors, execute, kinds, parse, query, rows
+
+HELD = "update people set name = 'held' where id = 1 and false"
+
+
+async def wait_for(condition, timeout_s: float = 5.0) -> None:
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+async def cancel(gateway: Gateway, key: tuple[int, bytes]) -> None:
+    reader, writer = await asyncio.open_connection(HOST, gateway.listener.port)
+    writer.write(encode_cancel(*key))
+    with contextlib.suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+
+
+async def test_held_statement_says_where_and_resumes_when_approved(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    raw.writer.write(query(HELD))
+    notice = await raw.until("N")
+    gateway.reviewers.approved.set()
+    got = await raw.until_ready()
+    raw.close()
+
+    assert b"http://console/reviews/r1" in notice[-1][1]
+    assert kinds(got) == "NCZ"
+    assert b"approved by reviewer: looks right" in got[0][1]
+
+
+async def test_modified_text_runs_and_is_named(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    gateway.reviewers.modified = "select 'the reviewer' as words"
+    raw.writer.write(query(HELD))
+    await raw.until("N")
+    gateway.reviewers.approved.set()
+    got = await raw.until_ready()
+    raw.close()
+
+    assert rows(got) == [[b"the reviewer"]]
+
+
+async def test_bound_statement_is_held_before_it_is_planned_and_cannot_be_modified(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    raw.writer.write(parse(HELD) + bind() + execute() + SYNC)
+    early = await raw.until("N")
+    gateway.reviewers.approved.set()
+    got = await raw.until_ready()
+    gateway.reviewers.modified = "select 1"
+    raw.writer.write(parse(HELD) + bind() + execute() + SYNC)
+    await raw.until("N")
+    gateway.reviewers.approved.set()
+    refused = await raw.until_ready()
+    raw.close()
+
+    assert kinds(early) in {"1N", "N"}
+    assert kinds(early + got).replace("N", "") == "12CZ"
+    assert errors(refused)[0]["C"] == "42501"
+
+
+async def test_second_execute_of_an_approved_portal_is_held_again(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    await raw.ask(query("begin"))
+    raw.writer.write(parse(HELD, "s") + bind("s") + execute() + SYNC)
+    await raw.until("N")
+    gateway.reviewers.approved.set()
+    await raw.until_ready()
+    raw.writer.write(bind("s") + execute() + SYNC)
+    again = await raw.until("N", "Z")
+    raw.close()
+
+    assert again[-1][0] == "N"
+    await wait_for(lambda: gateway.reviewers.withdrawn == 1)
+
+
+async def test_client_that_leaves_withdraws_its_request(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    raw.writer.write(query(HELD))
+    await raw.until("N")
+    raw.close()
+
+    await wait_for(lambda: gateway.reviewers.withdrawn == 1)
+    await wait_for(lambda: len(gateway.registry) == 0)
+    assert gateway.record.of("session.closed")[0].body["reason"] == "client"
+    assert not gateway.record.of("statement.authorised")
+
+
+async def test_cancel_request_withdraws_a_held_statement(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    raw.writer.write(query(HELD))
+    await raw.until("N")
+    await cancel(gateway, raw.key)
+    got = await raw.until_ready()
+    after = await raw.ask(query("select 1"))
+    raw.close()
+
+    assert errors(got)[0]["C"] == "57014"
+    assert rows(after) == [[b"1"]]
+
+
+async def test_cancel_request_stops_only_what_runs_now(gateway: Gateway) -> None:
+    raw, other = await RawClient.connect(gateway), await RawClient.connect(gateway)
+    raw.writer.write(query("select pg_sleep(20)"))
+    other.writer.write(query("select pg_sleep(0.5)"))
+    await asyncio.sleep(0.2)
+    await cancel(gateway, raw.key)
+    got, untouched = await raw.until_ready(), await other.until_ready()
+    await cancel(gateway, raw.key)  # nothing runs: nothing happens
+    after = await raw.ask(query("select 1"))
+    raw.close()
+    other.close()
+
+    assert errors(got)[0]["C"] == "57014"
+    assert not errors(untouched)
+    assert rows(after) == [[b"1"]]
+    assert gateway.record.of("statement.completed")[0].body["status"] == "cancelled"
+
+
+async def test_cancel_with_a_wrong_secret_does_nothing(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    raw.writer.write(query("select pg_sleep(0.5)"))
+    await asyncio.sleep(0.1)
+    await cancel(gateway, (raw.key[0], b"\0\0\0\1"))
+    got = await raw.until_ready()
+    raw.close()
+
+    assert not errors(got)
+
+
+async def test_kill_ends_a_session_and_its_query(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    raw.writer.write(query("select pg_sleep(30)"))
+    await asyncio.sleep(0.2)
+    session = next(iter(gateway.registry.live())).context
+    assert await gateway.registry.kill(session.session_id)
+    got = await raw.until("E")
+    raw.close()
+
+    assert errors(got)[0]["C"] == "57P01"
+    assert gateway.record.of("statement.completed")[0].body["status"] == "cancelled"
+    assert gateway.record.of("session.closed")[0].body["reason"] == "killed"
+    async with await psycopg.AsyncConnection.connect(gateway.dsn(), autocommit=True) as connection:
+        cursor = await connection.execute("select count(*) from pg_stat_activity where query = 'select pg_sleep(30)'")
+        assert await cursor.fetchone() == (0,)
+
+
+async def test_client_leaving_mid_result_cancels_it(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    raw.writer.write(query("select ssn, repeat('x', 2000) from people, generate_series(1, 5000)"))
+    await raw.until("D")
+    raw.writer.transport.abort()
+
+    await wait_for(lambda: bool(gateway.record.of("session.closed")))
+    assert gateway.record.of("statement.completed")[0].body["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("expires_in", [0.5])
+async def test_session_ends_with_its_token(gateway: Gateway, expires_in: float) -> None:
+    gateway.door.expires_in = expires_in
+    raw = await RawClient.connect(gateway)
+    got = await raw.until("E")
+    raw.close()
+
+    assert errors(got)[0]["C"] == "57P01"
+    await wait_for(lambda: bool(gateway.record.of("session.closed")))
+    assert gateway.record.of("session.closed")[0].body["reason"] == "token-expired"
+
+
+async def test_no_record_no_statement(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    gateway.record.broken = True
+    got = await raw.ask(query("select ssn from people"))
+    raw.close()
+
+    assert kinds(got) == "EZ"
