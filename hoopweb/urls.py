@@ -14,6 +14,8 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/admin/"), name="landing"),
     path("healthz", healthz),
     path("admin/", admin.site.urls),
+    path("reviews/", include("approvals.urls")),
+    path("api/v1/", include("approvals.api_urls")),
     path("api/v1/", include("gateway.api.urls")),
     path("oauth/token", oauth.token),
     path(".well-known/jwks.json", oauth.jwks),

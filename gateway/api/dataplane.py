@@ -54,7 +54,7 @@ async def stream_frames(*, token: str, body: Mapping[str, Any], client_address: 
 def resume(*, token: str, statement_id: str, connection: str) -> None:
     """Ask the data plane to hold a pending statement again whose holder ended. Failures are left to the next poll."""
     try:
-        with httpx.Client(timeout=httpx.Timeout(10.0)) as client:
+        with httpx.Client(timeout=httpx.Timeout(10.0), trust_env=False) as client:
             client.post(f"{_url()}/{statement_id}/resume", headers=_headers(token, ""), json={"connection": connection})
     except httpx.HTTPError:
         return
@@ -63,7 +63,7 @@ def resume(*, token: str, statement_id: str, connection: str) -> None:
 @contextmanager
 def _stream(*, token: str, body: Mapping[str, Any], client_address: str) -> Iterator[httpx.Response]:
     with (
-        httpx.Client(timeout=TIMEOUT) as client,
+        httpx.Client(timeout=TIMEOUT, trust_env=False) as client,
         client.stream("POST", _url(), headers=_headers(token, client_address), json=dict(body)) as response,
     ):
         if response.status_code != httpx.codes.OK:
@@ -75,7 +75,7 @@ def _stream(*, token: str, body: Mapping[str, Any], client_address: str) -> Iter
 @asynccontextmanager
 async def _astream(*, token: str, body: Mapping[str, Any], client_address: str) -> AsyncIterator[httpx.Response]:
     async with (
-        httpx.AsyncClient(timeout=TIMEOUT) as client,
+        httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client,
         client.stream("POST", _url(), headers=_headers(token, client_address), json=dict(body)) as response,
     ):
         if response.status_code != httpx.codes.OK:
