@@ -1,0 +1,211 @@
+"""The console: every page opens for whom it should, changes are recorded, secrets are never shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+
+from audit.models import LogEntry
+from gateway.domain.credentials import open_credential
+from gateway.domain.version import current_version
+from gateway.models import Agent, Connection
+from masking.models import MaskingRule
+
+CONNECTION = {
+    "name": "clinic",
+    "kind": "postgres",
+    "host": "127.0.0.1",
+    "port": "5432",
+    "database": "clinic",
+    "username": "app",
+    "secret": "canary-secret",
+    "tls": "disable",
+    "phi": "on",
+    "recording": "masked-results",
+    "durability": "database",
+    "scan_text": "on",
+    "enabled": "on",
+    "settings": "{}",
+}
+
+
+@pytest.fixture
+def administrator(db: None) -> Client:
+    return signed_in(User.objects.create_superuser("admin"))
+
+
+@pytest.fixture
+def auditor(db: None) -> Client:
+    user = User.objects.create_user("auditor", is_staff=True)
+    user.groups.add(Group.objects.get(name="auditors"))
+    return signed_in(user)
+
+
+def signed_in(user: User) -> Client:
+    client = Client()
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return client
+
+
+def pages() -> list[str]:
+    names = [(model._meta.app_label, model._meta.model_name) for model in admin.site._registry]
+    return [f"admin:{app}_{model}_changelist" for app, model in names]
+
+
+def changes() -> list[str]:
+    return [bytes(e.canonical).decode() for e in LogEntry.objects.filter(kind="config.changed").order_by("seq")]
+
+
+@pytest.mark.parametrize("page", ["admin:index", *pages()])
+def test_every_page_opens_for_an_administrator(administrator: Client, page: str) -> None:
+    assert administrator.get(reverse(page)).status_code == 200
+
+
+@pytest.mark.parametrize("page", ["connection", "agent", "accessrule", "issuer"])
+def test_every_form_opens_for_an_administrator(administrator: Client, page: str) -> None:
+    assert administrator.get(reverse(f"admin:gateway_{page}_add")).status_code == 200
+
+
+def test_connection_is_saved_sealed_versioned_and_recorded(administrator: Client) -> None:
+    response = administrator.post(reverse("admin:gateway_connection_add"), CONNECTION)
+
+    assert response.status_code == 302
+    row = Connection.objects.get()
+    assert open_credential(bytes(row.credential.sealed)) == {"password": "canary-secret"}
+    assert current_version() == 1
+    (entry,) = changes()
+    assert '"before":null' in entry
+    assert '"host":"127.0.0.1"' in entry
+    assert "canary" not in entry
+    page = administrator.get(reverse("admin:gateway_connection_change", args=[row.pk])).content
+    assert b"canary-secret" not in page
+
+
+def test_connection_in_clear_to_another_host_is_refused_in_words(administrator: Client) -> None:
+    response = administrator.post(reverse("admin:gateway_connection_add"), {**CONNECTION, "host": "db.example"})
+
+    assert b"disable is for loopback hosts only" in response.content
+    assert not Connection.objects.exists()
+
+
+def test_change_and_removal_record_before_and_after(administrator: Client) -> None:
+    administrator.post(reverse("admin:gateway_connection_add"), CONNECTION)
+    row = Connection.objects.get()
+    changed = {**CONNECTION, "database": "other", "secret": ""}
+
+    administrator.post(reverse("admin:gateway_connection_change", args=[row.pk]), changed)
+    administrator.post(
+        reverse("admin:gateway_connection_changelist"),
+        {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes"},
+    )
+
+    _, change, removal = changes()
+    assert '"after":{"database":"other"' in change
+    assert '"before":{"database":"clinic"' in change
+    assert '"after":null' in removal
+    assert current_version() >= 3
+
+
+def test_masking_rules_and_memberships_are_recorded_too(administrator: Client) -> None:
+    administrator.post(
+        reverse("admin:masking_maskingrule_add"),
+        {
+            "name": "ssn",
+            "connections": "clinic",
+            "columns": "public.patients.ssn",
+            "technique": "redact",
+            "inference": "guarded",
+            "exempt_groups": "",
+            "data_class": "",
+            "keep": "4",
+            "priority": "100",
+        },
+    )
+    assert MaskingRule.objects.count() == 1
+    group = Group.objects.create(name="privacy-officers")
+    user = User.objects.create_user("reviewer", is_staff=True)
+
+    administrator.post(
+        reverse("admin:auth_user_change", args=[user.pk]),
+        {
+            "username": "reviewer",
+            "is_active": "on",
+            "groups": [group.pk],
+            "date_joined_0": "2026-01-01",
+            "date_joined_1": "00:00:00",
+        },
+    )
+
+    rule, membership = changes()
+    assert '"technique":"redact"' in rule
+    assert '"groups":["privacy-officers"]' in membership
+    assert "password" not in membership
+
+
+def test_auditor_reads_everything_and_changes_nothing(auditor: Client) -> None:
+    Connection.objects.create(name="c", host="127.0.0.1", port=1, database="d", username="u", tls="disable")
+    row = Connection.objects.get()
+
+    assert auditor.get(reverse("admin:gateway_connection_change", args=[row.pk])).status_code == 200
+    for page in ("gateway_connection", "gateway_agent", "masking_maskingrule", "approvals_policy", "auth_user"):
+        assert auditor.get(reverse(f"admin:{page}_changelist")).status_code == 200
+        assert auditor.get(reverse(f"admin:{page}_add")).status_code == 403
+    for path in ("change", "delete"):
+        address = reverse(f"admin:gateway_connection_{path}", args=[row.pk])
+        assert auditor.post(address, {**CONNECTION, "post": "yes"}).status_code == 403
+    assert Connection.objects.get().database == "d"
+
+
+def test_new_client_secret_is_shown_once_and_stored_hashed(administrator: Client) -> None:
+    agent = Agent.objects.create(name="a", client_id="a", owner=User.objects.get(username="admin"))
+
+    response = administrator.post(
+        reverse("admin:gateway_agent_changelist"), {"action": "new_client_secret", "_selected_action": [agent.pk]}
+    )
+
+    secret = response.context["secret"]
+    agent.refresh_from_db()
+    assert secret.encode() in response.content
+    assert secret not in agent.client_secret_hash
+    assert "no-store" in response["Cache-Control"]
+
+
+def test_revoking_tokens_is_recorded(administrator: Client) -> None:
+    agent = Agent.objects.create(name="a", client_id="a", owner=User.objects.get(username="admin"))
+
+    administrator.post(
+        reverse("admin:gateway_agent_changelist"), {"action": "revoke_tokens", "_selected_action": [agent.pk]}
+    )
+
+    agent.refresh_from_db()
+    assert agent.revoked_before is not None
+    assert '"revoked_before":null' in changes()[-1]
+
+
+def test_agents_list_takes_few_queries(administrator: Client, django_assert_max_num_queries: Any) -> None:
+    owner = User.objects.get(username="admin")
+    Agent.objects.bulk_create(Agent(name=f"a{n}", client_id=f"a{n}", owner=owner) for n in range(50))
+
+    with django_assert_max_num_queries(12):
+        administrator.get(reverse("admin:gateway_agent_changelist"))
+
+
+def test_sign_ins_are_recorded_the_failed_ones_too(db: None) -> None:
+    User.objects.create_superuser("admin", password="right-canary")
+    client = Client()
+
+    client.post(reverse("admin:login"), {"username": "admin", "password": "wrong-canary"})
+    client.post(reverse("admin:login"), {"username": "admin", "password": "right-canary"})
+
+    kinds = list(LogEntry.objects.order_by("seq").values_list("kind", flat=True))
+    assert kinds == ["authentication.failed", "person.signed_in"]
+    assert not any(b"canary" in bytes(entry.canonical) for entry in LogEntry.objects.all())
+
+
+def test_landing_leads_to_the_console(db: None) -> None:
+    assert Client().get("/")["Location"] == "/admin/"
