@@ -175,7 +175,11 @@ HOOPWEB_REDIS_URL = env_secret("REDIS_URL", home=HOOPWEB_HOME)
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.core.RedisChannelLayer",
-        "CONFIG": {"hosts": [HOOPWEB_REDIS_URL], "symmetric_encryption_keys": [SECRET_KEY] if SECRET_KEY else []},
+        # No read timeout: redis-py's default of 5 s is exactly as long as the layer's own blocking read.
+        "CONFIG": {
+            "hosts": [{"address": HOOPWEB_REDIS_URL, "socket_timeout": None}],
+            "symmetric_encryption_keys": [SECRET_KEY] if SECRET_KEY else [],
+        },
     },
 }
 

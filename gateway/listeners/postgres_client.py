@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import cast
 
 from gateway.protocols.postgres.frames import MAX_CLIENT_MESSAGE, FrameBuffer, ProtocolViolation, split_frames
 from gateway.protocols.postgres.startup import MAX_STARTUP_BYTES, packet_length
@@ -46,8 +47,8 @@ class ClientConnection(asyncio.Protocol):
     # --- asyncio.Protocol ---------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # Not isinstance: uvloop's transports fulfil asyncio.Transport without inheriting from it.
+        self._transport = cast(asyncio.Transport, transport)
         if self.task is not None:  # called again after start_tls
             return
         peer = transport.get_extra_info("peername")
