@@ -72,6 +72,26 @@ def incomplete(*, statement: Statement, kind: str, problem: str, shape: Shape) -
     return replace(analysis, risk=assess_risk(analysis))
 
 
+def taken_over(*, statement: Statement, utility: Utility, stored: Analysis, shape: Shape) -> Analysis:
+    """EXECUTE, FETCH and MOVE do what the statement they name does: its analysis, with their own text and bound."""
+    bounds = [bound for bound in (stored.facts.row_bound, utility.row_bound) if bound is not None]
+    moves = utility.kind == "MOVE"
+    analysis = replace(
+        stored,
+        statement=statement,
+        kind=utility.kind,
+        fingerprint=shape.fingerprint,
+        complete=stored.complete and not utility.problems,
+        problems=(*stored.problems, *utility.problems),
+        outputs=None if moves else _trusted(stored.outputs, complete=stored.complete and not utility.problems),
+        facts=replace(stored.facts, row_bound=0 if moves else min(bounds, default=None)),
+        literal_independent=False,
+        name=utility.name,
+        inner=stored,
+    )
+    return replace(analysis, risk=assess_risk(analysis))
+
+
 def distrusted(analysis: Analysis, problem: str) -> Analysis:
     """The same analysis, no longer to be relied on."""
     outputs = None if analysis.outputs is None else tuple(replace(o, resolved=False) for o in analysis.outputs)
@@ -114,17 +134,31 @@ def _compare(client: ClientReading, lineage: Lineage, witness: Witness, found: _
     if client.outputs is not None and lineage.outputs is not None and client.outputs != len(lineage.outputs):
         found.problems.add(f"{_UNTRUSTED} about its outputs")
     # The walk must have met everything the database recorded; what it met beyond that only makes it stricter.
+    named_by_constant = _named_by_constants(lineage.query)
     if not witness.columns <= reading.visited:
         found.problems.add("a column the database depends on was not met")
-    if not witness.relations <= reading.relations:
+    if not witness.relations <= reading.relations | named_by_constant:
         found.problems.add("a relation the database depends on was not met")
-    if not witness.functions <= reading.functions:
+    if not witness.functions <= reading.functions | named_by_constant:
         found.problems.add("a function the database depends on was not met")
     unknown = [
         oid for oid in witness.operators if witness.catalogue.operators.get(oid, ("", 0))[1] not in reading.functions
     ]
     if unknown:
         found.problems.add("an operator the database depends on was not met")
+
+
+_REFERENCE_TYPES = frozenset({"24", "2202", "2203", "2204", "2205", "2206", "3734", "3769", "4089", "4096"})  # reg…
+
+
+def _named_by_constants(query: Node) -> set[int]:
+    """Objects a constant only names ('patients'::regclass): the database records a dependency, nothing is read."""
+    found: set[int] = set()
+    for node in walk(query):
+        if node.tag == "CONST" and node.text("consttype") in _REFERENCE_TYPES and not node.flag("constisnull"):
+            data = bytes(int(item) & 0xFF for item in node.items("constvalue")[:4] if isinstance(item, str))
+            found.add(int.from_bytes(data, "little"))
+    return found
 
 
 # --- functions -------------------------------------------------------------------------------------------------------
@@ -241,6 +275,7 @@ def _assemble(
     if lineage is None or witness is None:
         return replace(
             base,
+            kind="UNKNOWN" if utility.is_query else base.kind,
             operations=base.operations | {Operation.ADMIN},
             outputs=(Output("", resolved=False),),
             facts=replace(base.facts, no_where=True),
@@ -270,7 +305,7 @@ def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: W
             estimated_rows=witness.estimated_rows,
         ),
     )
-    return _reshaped(whole, base, utility, lineage)
+    return _reshaped(whole, base, utility, lineage, witness)
 
 
 def _operations(lineage: Lineage) -> set[Operation]:
@@ -291,14 +326,14 @@ def _trusted(outputs: Iterable[Output] | None, *, complete: bool) -> tuple[Outpu
     return None if outputs is None else tuple(replace(output, resolved=complete) for output in outputs)
 
 
-def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineage) -> Analysis:
+def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineage, witness: Witness) -> Analysis:
     """Fit the probe's analysis to the statement that carries it."""
     if utility.returns_probe:
         return whole
     if utility.kind in ("PREPARE", "DECLARE_CURSOR"):
         inner = replace(
             whole,
-            statement=Statement(utility.probe or "", base.statement.dialect),
+            statement=Statement(utility.probe or "", base.statement.dialect, witness.parameter_types),
             kind=COMMANDS[lineage.query.number("commandType")],
             name="",
         )

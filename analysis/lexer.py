@@ -49,9 +49,11 @@ _BLANK = r"[ \t\n\r\f\v]+"
 _LINE_COMMENT = r"--[^\n\r]*"
 # A quoted literal goes on after white space that holds a newline (scan.l `quotecontinue`), in the mode it began in.
 _CONTINUE = r"(?:[ \t\f\v]|--[^\n\r]*(?=[\n\r]))*[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*'"
-_PLAIN = rf"'[^']*'(?:(?:{_CONTINUE}|')[^']*')*"
-_ESCAPED = rf"'(?:[^'\\]|\\.|'')*'(?:{_CONTINUE}(?:[^'\\]|\\.|'')*')*"
-_IDENT = r"[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*"
+# Never a shorter match than the server's: a quote that goes on must be lexed to its end or not at all.
+_ENDS = rf"(?!'|{_CONTINUE})"
+_PLAIN = rf"'[^']*'(?:(?:{_CONTINUE}|')[^']*')*{_ENDS}"
+_ESCAPED = rf"'(?:[^'\\]|\\.|'')*'(?:{_CONTINUE}(?:[^'\\]|\\.|'')*')*{_ENDS}"
+_IDENT = r"(?![eEbBxXnN]'|[uU]&['\"])[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*"
 _NUMBER = (
     r"0[xX](?:_?[0-9A-Fa-f])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+"
     r"|(?:[0-9](?:_?[0-9])*(?:\.(?!\.)(?:[0-9](?:_?[0-9])*)?)?|\.[0-9](?:_?[0-9])*)(?:[eE][+-]?[0-9](?:_?[0-9])*)?"

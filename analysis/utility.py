@@ -269,9 +269,14 @@ def _prepare(read: _Text) -> Utility:
 
 
 def _execute(read: _Text) -> Utility:
-    return Utility(
-        "EXECUTE", _ADMIN, name=read.name_at(1), problems=("what it executes is known to the session alone",)
+    """Its arguments are evaluated here and now, so only literals are known to do nothing."""
+    known = (TokenKind.STRING, TokenKind.NUMBER, TokenKind.PARAM)
+    plain = all(
+        token.kind in known or token.text in ("(", ")", ",", "-") or token.word in ("NULL", "TRUE", "FALSE")
+        for token in read.tokens[2:]
     )
+    problems = () if plain else ("arguments of EXECUTE that are not literals",)
+    return Utility("EXECUTE", _ADMIN, name=read.name_at(1), problems=problems)
 
 
 def _deallocate(read: _Text) -> Utility:
@@ -299,12 +304,15 @@ def _declare(read: _Text) -> Utility:
 
 
 def _fetch(read: _Text) -> Utility:
-    return Utility(
-        read.tokens[0].word,
-        _ADMIN,
-        name=read.name_at(len(read.tokens) - 1),
-        problems=("what it fetches is known to the session alone",),
-    )
+    """`row_bound` None is ALL; a single number is a count, except after ABSOLUTE and RELATIVE."""
+    words = read.words()
+    numbers = [token.text for token in read.tokens[1:-1] if token.kind is TokenKind.NUMBER]
+    bound: int | None = 1
+    if "ALL" in words[1:-1] or (words[1:2] in (["FORWARD"], ["BACKWARD"]) and not numbers and len(words) < 3):
+        bound = None
+    elif numbers and not {"ABSOLUTE", "RELATIVE"} & set(words[1:-1]):
+        bound = int(numbers[0]) if numbers[0].isdigit() else None
+    return Utility(read.tokens[0].word, _ADMIN, name=read.name_at(len(read.tokens) - 1), row_bound=bound)
 
 
 def _close(read: _Text) -> Utility:

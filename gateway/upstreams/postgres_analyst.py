@@ -21,7 +21,7 @@ from typing import Any
 import psycopg
 from psycopg import AsyncConnection
 
-from analysis.agree import agree, distrusted, incomplete
+from analysis.agree import agree, distrusted, incomplete, taken_over
 from analysis.catalogue import Catalogue
 from analysis.fingerprint import Shape, exact_shape, shape_of
 from analysis.lexer import LexError, Token, TokenKind, tokenize
@@ -120,6 +120,8 @@ class PostgresAnalyst:
             return incomplete(
                 statement=statement, kind="UNKNOWN", problem=_why(error), shape=exact_shape(statement.text)
             )
+        if utility.kind in ("EXECUTE", "FETCH", "MOVE"):
+            return await self._by_name(session, statement, utility, shape)
         template = _key(shape.template, statement, session)
         shareable = utility.is_query
         found = upstream.find(template) if shareable else None
@@ -132,6 +134,16 @@ class PostgresAnalyst:
         if found.complete and len(statement.text) <= CACHE_TEXT:
             upstream.keep(exact, found)
         return found
+
+    async def _by_name(self, session: SessionContext, statement: Statement, utility: Utility, shape: Shape) -> Analysis:
+        """A prepared statement is read again (it is replanned when the schema changes), a cursor stands as declared."""
+        stored = (session.prepared if utility.kind == "EXECUTE" else session.cursors).get(utility.name)
+        if stored is None:
+            problem = "it names a prepared statement or cursor this session does not have"
+            return incomplete(statement=statement, kind=utility.kind, problem=problem, shape=shape)
+        if utility.kind == "EXECUTE":
+            stored = await self.analyse(session, stored.statement)
+        return taken_over(statement=statement, utility=utility, stored=stored, shape=shape)
 
     async def _both_readings(
         self, upstream: _Upstream, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
@@ -156,6 +168,8 @@ class PostgresAnalyst:
         self, upstream: _Upstream, session: SessionContext, statement: Statement, utility: Utility, tokens: list[Token]
     ) -> Witness:
         assert utility.probe is not None
+        if utility.parameter_types and not _is_type_list(utility.parameter_types):
+            raise NoWitness("parameter types of a form that is not known")
         count = max((int(token.text[1:]) for token in tokens if token.kind is TokenKind.PARAM), default=0)
         if count > MAX_PARAMETERS:
             raise NoWitness(f"more than {MAX_PARAMETERS} parameters")
@@ -166,6 +180,7 @@ class PostgresAnalyst:
             parameter_count=max(count, len(statement.parameter_types) if utility.is_query else 0),
             parameter_types=statement.parameter_types if utility.is_query else (),
             offset=utility.probe_offset,
+            declared_types=utility.parameter_types,
         )
         async with upstream.lock:
             try:
@@ -249,6 +264,18 @@ class PostgresAnalyst:
     def _upstream(self, spec: ConnectionSpec) -> _Upstream:
         place = (spec.name, spec.host, spec.port, spec.database, spec.username)
         return self._upstreams.setdefault(place, _Upstream())
+
+
+def _is_type_list(text: str) -> bool:
+    """Names, modifiers and array bounds only: the text goes into our own PREPARE."""
+    depth = 0
+    for token in tokenize(text):
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if depth < 0 or not (
+            token.kind in (TokenKind.WORD, TokenKind.QUOTED, TokenKind.NUMBER) or token.text in tuple("(),.[]")
+        ):
+            return False
+    return depth == 0
 
 
 def _why(error: Exception) -> str:

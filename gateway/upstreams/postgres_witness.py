@@ -57,12 +57,14 @@ class Question:
     parameter_count: int = 0
     parameter_types: tuple[int, ...] = ()
     offset: int = 0
+    declared_types: str = ""  # PREPARE name (…): as the client wrote them
 
 
 async def ask(connection: AsyncConnection[Any], question: Question, catalogue: Catalogue) -> Witness:
     """Return the database's reading. Raises UpstreamRejected, NoWitness or StaleCatalogue."""
     try:
-        types = await _parameter_types(connection, question) if question.parameter_count else ()
+        has_parameters = question.parameter_count or question.declared_types
+        types = await _parameter_types(connection, question) if has_parameters else ()
         return await _probe(connection, question, types, catalogue)
     except psycopg.OperationalError as error:
         if error.diag.sqlstate is None:
@@ -156,7 +158,7 @@ def _witness(tree: str, dependencies: list[str], catalogue: Catalogue, types: tu
 async def _parameter_types(connection: AsyncConnection[Any], question: Question) -> tuple[tuple[int, str], ...]:
     """(OID, name) of every parameter: as declared, or as the server infers them by preparing the query."""
     declared = (question.parameter_types + (0,) * question.parameter_count)[: question.parameter_count]
-    if any(oid in (0, _UNKNOWN_TYPE) for oid in declared):
+    if question.declared_types or any(oid in (0, _UNKNOWN_TYPE) for oid in declared):
         declared = await _inferred(connection, question, declared)
     names = await _type_names(connection, declared)
     if any(name in ("???", "-", "") for name in names):
@@ -179,7 +181,7 @@ async def _inferred(connection: AsyncConnection[Any], question: Question, declar
     types = ", ".join(
         "unknown" if oid in (0, _UNKNOWN_TYPE) else text for oid, text in zip(declared, known, strict=True)
     )
-    head = f"PREPARE {name} ({types}) AS\n"
+    head = f"PREPARE {name} ({question.declared_types or types}) AS\n"
     try:
         async with connection.pipeline():
             await connection.execute("BEGIN")

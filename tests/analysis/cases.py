@@ -1,0 +1,298 @@
+"""Statements and what must be found in them, one a line: the shape a reviewer can extend without reading code."""
+
+from __future__ import annotations
+
+from analysis.statement import Analysis, Output
+
+# `text  =>  one word an output`. A word is `column` (identity), `~column` (derived), `?column` (safe property) or
+# `-` (nothing stored), joined by `+`; only columns of base tables count, views' own names are left out.
+OUTPUTS = """
+SELECT ssn FROM patients => ssn
+SELECT ssn AS y FROM patients => ssn
+SELECT upper(ssn), ssn || 'x', left(ssn, 3) FROM patients => ~ssn ~ssn ~ssn
+SELECT ssn::text, ssn::varchar(3), ssn::char FROM patients => ssn ~ssn ~ssn
+SELECT reverse(ssn), md5(ssn), encode(ssn::bytea, 'base64') FROM patients => ~ssn ~ssn ~ssn
+SELECT q.y FROM (SELECT ssn AS y FROM patients) q => ssn
+SELECT zip FROM patients UNION ALL SELECT ssn FROM patients => ssn+zip
+SELECT '1' UNION SELECT ssn FROM patients => ssn
+SELECT a.id, b.ssn FROM patients a, patients b => id ssn
+SELECT q.s FROM patients AS q(i, m, f, l, s) => ssn
+WITH other AS (SELECT ssn FROM patients) SELECT * FROM other => ssn
+WITH patients AS (SELECT zip AS ssn FROM public.patients) SELECT ssn FROM patients => zip
+WITH a AS (WITH a AS (SELECT ssn AS v FROM patients) SELECT * FROM a) SELECT * FROM a => ssn
+WITH RECURSIVE t(n, s) AS (SELECT 1, ssn FROM patients UNION ALL SELECT n + 1, s FROM t) SELECT * FROM t => - ssn
+WITH RECURSIVE t(a, b) AS (SELECT ssn, zip FROM patients UNION ALL SELECT b, a FROM t) SELECT a FROM t => ssn+zip
+SELECT unnest(ARRAY[ssn, zip]) FROM patients => ~ssn+~zip
+SELECT u FROM patients, unnest(ARRAY[ssn]) u => ~ssn
+SELECT value FROM patients p, jsonb_each_text(jsonb_build_object('a', ssn)) => ~ssn
+SELECT (p).ssn FROM patients p => ssn
+SELECT (d.sub).ssn FROM (SELECT p AS sub FROM patients p) d => ssn
+SELECT (d.sub).f1 FROM (SELECT ROW(zip, ssn) AS sub FROM patients p) d => !
+SELECT ROW(ssn, 1), ARRAY[zip] FROM patients => ~ssn ~zip
+SELECT (SELECT ssn FROM patients WHERE id = 1) => ssn
+SELECT ARRAY(SELECT ssn FROM patients) => ~ssn
+SELECT string_agg(ssn, ','), min(ssn), array_agg(zip) FROM patients => ~ssn ~ssn ~zip
+SELECT count(*), count(ssn), ssn IS NULL FROM patients GROUP BY ssn => - ?ssn ?ssn
+SELECT count(nullif(ssn, '1')) FROM patients => ~ssn
+SELECT count(*) FILTER (WHERE ssn > '5') FROM patients => ~ssn
+SELECT CASE WHEN ssn > '5' THEN 1 END, ssn > '5', NOT ssn LIKE '1%' FROM patients => ~ssn ~ssn ~ssn
+SELECT EXISTS (SELECT 1 FROM patients WHERE ssn LIKE '1%') => ~ssn
+SELECT coalesce(ssn, ''), nullif(ssn, 'x'), greatest(ssn, '5') FROM patients => ~ssn ~ssn ~ssn
+SELECT lag(ssn) OVER (ORDER BY id), first_value(zip) OVER () FROM patients => ~ssn ~zip
+SELECT id, mrn FROM patients JOIN encounters USING (id) => id mrn
+SELECT full_name, number FROM patient_names => ~first_name+~last_name ssn
+SELECT loud FROM names_of_names => ~ssn
+SELECT * FROM patient_counts => state -
+SELECT details ->> 'ssn', details #>> '{a,b}', details['x'] FROM encounters => ~details ~details ~details
+DELETE FROM patients WHERE id = 1 RETURNING ssn, zip || '' => ssn ~zip
+WITH d AS (DELETE FROM patients WHERE id = 1 RETURNING *) SELECT ssn FROM d => ssn
+UPDATE patients u SET zip = '' WHERE id = 1 RETURNING ssn => ssn
+INSERT INTO guesses SELECT ssn FROM patients RETURNING guess => guess
+INSERT INTO claims (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET year = excluded.year RETURNING amount => amount
+TABLE guesses => guess
+VALUES (1), (2) => -
+SELECT mode() WITHIN GROUP (ORDER BY ssn) FROM patients => ~ssn
+SELECT DISTINCT ON (state) state, ssn FROM patients => state ssn
+SELECT x.y FROM patients, LATERAL (SELECT ssn || '!' AS y) x => ~ssn
+COPY patients (zip, ssn) TO STDOUT => zip ssn
+COPY (SELECT ssn FROM patients) TO STDOUT => ssn
+EXPLAIN SELECT id FROM patients WHERE ssn = '1' => ~ssn
+"""
+
+# Whole rows: every column of `patients` must be among the origins, none of them as a safe property.
+WHOLE_ROWS = """
+SELECT p FROM patients p
+SELECT p::text FROM patients p
+SELECT to_jsonb(p) FROM patients p
+SELECT row_to_json(p) FROM patients p
+SELECT json_agg(p) FROM patients p
+SELECT ROW(p.*) FROM patients p
+SELECT concat(p) FROM patients p
+SELECT sub FROM (SELECT p AS sub FROM patients p) d
+SELECT jsonb_build_object('a', p) FROM patients p
+SELECT array_agg(p) FROM patients p
+SELECT (SELECT p FROM patients p LIMIT 1)
+UPDATE patients u SET zip = '' WHERE id = 1 RETURNING to_jsonb(u)
+WITH d AS (DELETE FROM patients p RETURNING p) SELECT d.p FROM d
+"""
+
+# `text  =>  column:use …` for the columns of `patients`.
+PREDICATES = """
+SELECT id FROM patients WHERE ssn = '1' => ssn:comparison
+SELECT id FROM patients WHERE '1' = ssn => ssn:comparison
+SELECT id FROM patients WHERE ssn LIKE '1%' => ssn:comparison
+SELECT id FROM patients WHERE ssn BETWEEN '1' AND '2' => ssn:comparison
+SELECT id FROM patients WHERE ssn = ANY (ARRAY['1']) => ssn:comparison
+SELECT id FROM patients WHERE ssn IN ('1', '2') => ssn:comparison
+SELECT id FROM patients WHERE ssn IN (SELECT guess FROM guesses) => ssn:join_equality
+SELECT id FROM patients WHERE ssn IN (SELECT guess || '' FROM guesses) => ssn:comparison
+SELECT id FROM patients WHERE ssn IN (VALUES ('1'), ('2')) => ssn:comparison
+SELECT id FROM patients WHERE ssn IN (SELECT guess FROM guesses UNION SELECT '1') => ssn:comparison
+SELECT id FROM patients WHERE left(ssn, 1) = '1' => ssn:computed
+SELECT id FROM patients WHERE ssn IS NULL => ssn:null_test
+SELECT id FROM patients WHERE nullif(ssn, '1') IS NULL => ssn:computed
+SELECT p.id FROM patients p JOIN guesses g ON g.guess = p.ssn => ssn:join_equality
+SELECT p.id FROM patients p JOIN guesses g ON g.guess > p.ssn => ssn:comparison
+SELECT p.id FROM patients p JOIN (VALUES ('1')) v (s) ON v.s = p.ssn => ssn:comparison
+SELECT p.id FROM patients p JOIN (SELECT '1'::text AS s) v ON v.s = p.ssn => ssn:comparison
+SELECT p.id FROM patients p JOIN pg_settings s ON s.setting = p.ssn => ssn:comparison
+SELECT id FROM patients ORDER BY ssn => ssn:order
+SELECT id FROM patients ORDER BY greatest(ssn, '5') => ssn:computed
+SELECT ssn FROM patients UNION ALL SELECT '5' ORDER BY 1 => ssn:computed
+SELECT ssn FROM patients INTERSECT SELECT '5' => ssn:comparison
+SELECT ssn FROM patients EXCEPT SELECT guess FROM guesses => ssn:group
+SELECT count(*) FROM patients GROUP BY ssn => ssn:group
+SELECT DISTINCT ssn FROM patients => ssn:group
+SELECT count(*) FROM patients GROUP BY left(ssn, 1) => ssn:computed
+SELECT count(*) FROM patients GROUP BY state HAVING min(ssn) > '5' => ssn:computed state:group
+SELECT rank() OVER (ORDER BY ssn) FROM patients => ssn:computed
+SELECT 1 / (ascii(ssn) - 49) FROM patients => ssn:computed
+SELECT 1 / (CASE WHEN ssn > '5' THEN 1 ELSE 0 END) FROM patients => ssn:comparison ssn:computed
+SELECT ssn::int FROM patients => ssn:computed
+SELECT substr('x', 1, ascii(ssn)) FROM patients => ssn:computed
+SELECT upper(ssn), to_char(dob, 'YYYY') FROM patients =>
+SELECT count(*) FILTER (WHERE ssn > '5') FROM patients => ssn:comparison
+SELECT id FROM patients LIMIT (SELECT length(min(ssn)) FROM patients) => ssn:computed
+SELECT g FROM patients, generate_series(1, length(ssn)) g => ssn:computed
+SELECT number FROM patient_names WHERE number = '1' => ssn:computed
+DELETE FROM patients WHERE ssn = '1' => ssn:comparison
+UPDATE patients SET zip = '' WHERE CASE WHEN ssn > '5' THEN true END => ssn:comparison ssn:computed
+EXPLAIN ANALYZE SELECT id FROM patients WHERE ssn = '1' => ssn:comparison
+"""
+
+# Ordinary work: complete, with these operations.
+ORDINARY = """
+SELECT 1 => read
+SELECT version(), current_user, now(), current_setting('server_version') => read
+SELECT * FROM patients WHERE id = 5 => read
+SELECT p.last_name, e.kind FROM patients p JOIN encounters e ON e.patient_id = p.id WHERE p.state = 'TX' => read
+SELECT p.id FROM patients p LEFT JOIN encounters e ON e.patient_id = p.id WHERE e.id IS NULL => read
+SELECT state, count(*) FROM patients GROUP BY state HAVING count(*) > 3 ORDER BY 2 DESC => read
+SELECT date_trunc('month', started_at), count(*) FROM encounters GROUP BY 1 ORDER BY 1 => read
+SELECT extract(year FROM dob)::int, avg(amount) FROM patients JOIN claims ON patient_id = patients.id GROUP BY 1 => read
+SELECT * FROM patients ORDER BY id LIMIT 10 OFFSET 20 => read
+SELECT id FROM patients WHERE dob BETWEEN '1950-01-01' AND '1960-01-01' => read
+SELECT id FROM patients WHERE last_name ILIKE 'a%' => read
+SELECT id FROM patients WHERE id IN (SELECT patient_id FROM claims WHERE amount > 100) => read
+SELECT id, row_number() OVER (PARTITION BY state ORDER BY id) FROM patients => read
+WITH r AS (SELECT * FROM encounters WHERE started_at > now() - interval '1 day') SELECT count(*) FROM r => read
+SELECT coalesce(city, 'none'), CASE sex WHEN 'F' THEN 1 ELSE 0 END FROM patients WHERE id = 1 => read
+SELECT details ->> 'a', details @> '{"a": 1}' FROM encounters WHERE id = 1 => read
+SELECT jsonb_agg(jsonb_build_object('id', id)) FROM claims WHERE patient_id = 1 => read
+SELECT * FROM generate_series(1, 3) => read
+SELECT to_char(started_at, 'YYYY-MM') FROM encounters WHERE id = 1 => read
+SELECT sum(amount) OVER (ORDER BY id ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) FROM claims => read
+SELECT id FROM patients WHERE id = ANY ('{1,2,3}') => read
+SELECT a.id FROM patients a CROSS JOIN LATERAL (SELECT 1 FROM claims c WHERE c.patient_id = a.id LIMIT 1) x => read
+SELECT * FROM patient_names WHERE id = 3 => read
+SELECT * FROM patient_counts => read
+SELECT * FROM visits WHERE at > '2024-02-01' => read
+SELECT array_length(tags, 1) FROM clinical_notes => read
+SELECT id FROM claims UNION SELECT id FROM patients => read
+SELECT DISTINCT state FROM patients => read
+SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY amount) FROM claims => read
+SELECT state, sum(amount) FROM patients p JOIN claims c ON c.patient_id = p.id GROUP BY ROLLUP (state) => read
+SELECT id FROM patients WHERE (state, zip) = ('TX', '75001') => read
+SELECT id FROM patients FOR UPDATE SKIP LOCKED => read
+SELECT nspname FROM pg_catalog.pg_namespace => read
+SELECT c.relname, pg_catalog.pg_get_userbyid(c.relowner) FROM pg_class c WHERE c.relkind IN ('r', 'p') => read
+SELECT * FROM information_schema.columns WHERE table_name = 'patients' => read
+SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a WHERE attrelid = 'patients'::regclass => read
+SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'public.patients'::regclass => read
+SELECT pg_advisory_unlock_all() => read
+SELECT set_config('application_name', 'me', false) => read
+SELECT nextval('clinical_notes_id_seq') => read write
+INSERT INTO claims (id, amount) VALUES (1, 2), (3, 4) => write
+INSERT INTO claims (id) VALUES (1) RETURNING id => read write
+INSERT INTO claims SELECT id, id FROM patients WHERE id = 3 => read write
+INSERT INTO claims (id) VALUES (1) ON CONFLICT DO NOTHING => write
+UPDATE claims SET amount = amount + 1 WHERE id = 1 => read write
+UPDATE claims c SET year = 1 FROM patients p WHERE p.id = c.patient_id => read write
+DELETE FROM claims WHERE id = 1 => read write
+DELETE FROM claims USING patients p WHERE p.id = patient_id => read write
+MERGE INTO claims c USING patients p ON c.patient_id = p.id WHEN MATCHED THEN UPDATE SET year = 1 => read write
+TRUNCATE claims => write
+LOCK TABLE claims IN SHARE MODE => write
+COPY patients TO STDOUT => read
+COPY (SELECT id FROM patients) TO STDOUT WITH (FORMAT csv, HEADER) => read
+COPY claims (id, year) FROM STDIN => write
+COPY claims FROM STDIN WITH BINARY => write
+EXPLAIN SELECT * FROM patients => read
+EXPLAIN (ANALYZE, BUFFERS) DELETE FROM claims => write
+PREPARE p (int) AS SELECT ssn FROM patients WHERE id = $1 => session
+DECLARE c NO SCROLL CURSOR WITH HOLD FOR SELECT ssn FROM patients => session
+DEALLOCATE ALL => session
+CLOSE ALL => session
+BEGIN => session
+START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY => session
+COMMIT AND CHAIN => session
+ROLLBACK TO SAVEPOINT a => session
+SAVEPOINT "A" => session
+RELEASE a => session
+SET statement_timeout = '5s' => session
+SET LOCAL timezone TO 'UTC' => session
+SET TIME ZONE 'UTC' => session
+SET client_encoding TO 'UTF8' => session
+SET NAMES 'utf8' => session
+SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY => session
+SET extra_float_digits = 3 => session
+SHOW ALL => session
+SHOW TIME ZONE => session
+RESET ALL => session
+DISCARD ALL => session
+UNLISTEN * => session
+"""
+
+# What must never be complete.
+INCOMPLETE = """
+DO $$ BEGIN END $$
+CALL something()
+VACUUM patients
+CREATE TABLE t AS SELECT ssn FROM patients
+CREATE TEMP TABLE t (a int)
+SELECT ssn INTO t FROM patients
+CREATE VIEW v AS SELECT ssn FROM patients
+CREATE MATERIALIZED VIEW v AS SELECT ssn FROM patients
+DROP TABLE patients
+GRANT SELECT ON patients TO public
+ALTER SYSTEM SET work_mem = '1GB'
+SET search_path TO other
+SET ROLE postgres
+SET SESSION AUTHORIZATION postgres
+SET standard_conforming_strings TO off
+SET session_replication_role = replica
+SET client_encoding TO 'LATIN1'
+SET my.variable = '1'
+SET TRANSACTION SNAPSHOT '1'
+RESET ROLE
+LISTEN x
+COPY patients TO '/tmp/x'
+COPY patients TO PROGRAM 'cat'
+COPY patients FROM '/tmp/x'
+COPY patients TO STDOUT WITH (ENCODING 'latin1')
+PREPARE TRANSACTION 'x'
+COMMIT PREPARED 'x'
+TRUNCATE patients CASCADE
+SELECT set_config('search_path', 'x', false)
+SELECT set_config('my.variable', ssn, false) FROM patients
+SELECT set_config(kind, 'x', false) FROM encounters
+SELECT pg_read_file('/etc/passwd')
+SELECT pg_ls_dir('.')
+SELECT lo_import('/etc/passwd')
+SELECT query_to_xml('select ssn from patients', true, true, '')
+SELECT table_to_xml('patients', true, true, '')
+SELECT * FROM ts_stat('select to_tsvector(ssn) from patients')
+SELECT pg_terminate_backend(1)
+SELECT pg_notify('x', ssn) FROM patients
+SELECT pg_stat_get_activity(1)
+SELECT current_query()
+SELECT shout(ssn) FROM patients
+SELECT 'a' === 'b'
+SELECT 'x'::odd_text
+INSERT INTO watched VALUES (1, 'x')
+COPY watched FROM STDIN
+INSERT INTO shouted (id) VALUES (1)
+SELECT * FROM pg_stats
+SELECT most_common_vals FROM pg_catalog.pg_stats
+SELECT * FROM pg_statistic
+SELECT query FROM pg_stat_activity
+SELECT * FROM pg_authid
+SELECT * FROM pg_prepared_statements
+SELECT * FROM pg_cursors
+EXECUTE nothing
+FETCH ALL FROM nothing
+SELECT 1; SELECT 2
+SELECT 'unterminated
+SELECT 1; END; DROP TABLE guesses; --
+"""
+
+
+def rows(table: str) -> list[tuple[str, list[str]]]:
+    """The lines of a table as (text, expected words)."""
+    found = []
+    for line in table.strip().splitlines():
+        text, _, expected = line.partition(" =>")
+        found.append((text.strip(), expected.split()))
+    return found
+
+
+_MARKS = {"identity": "", "derived": "~", "safe": "?"}
+_VIEWS = {"patient_names", "names_of_names", "patient_counts"}
+
+
+def summarise_output(output: Output) -> str:
+    assert output.resolved
+    origins = sorted(
+        (origin.column.column, _MARKS[origin.transform])
+        for origin in output.origins
+        if origin.column.table not in _VIEWS
+    )
+    return "+".join(mark + column for column, mark in origins) or "-"
+
+
+def summarise_predicates(analysis: Analysis) -> list[str]:
+    return sorted(
+        f"{predicate.column.column}:{predicate.use}"
+        for predicate in analysis.predicates
+        if predicate.column.table == "patients"
+    )

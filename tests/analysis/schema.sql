@@ -1,0 +1,29 @@
+CREATE TABLE patients (
+  id integer PRIMARY KEY, mrn text NOT NULL UNIQUE, first_name text, last_name text, ssn varchar(11), dob date,
+  sex char(1), email text, phone text, address text, city text, state text, zip text
+);
+CREATE TABLE encounters (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, patient_id integer NOT NULL REFERENCES patients, kind text,
+  started_at timestamptz NOT NULL DEFAULT now(), details jsonb
+);
+CREATE TABLE clinical_notes (
+  id serial PRIMARY KEY, encounter_id bigint REFERENCES encounters, note text, tags text[]
+);
+CREATE TABLE claims (id integer PRIMARY KEY, patient_id integer, amount numeric(12, 2), year integer, UNIQUE (patient_id, year));
+CREATE VIEW patient_names AS SELECT id, first_name || ' ' || last_name AS full_name, ssn AS number FROM patients WHERE dob IS NOT NULL;
+CREATE VIEW names_of_names AS SELECT full_name, upper(number) AS loud FROM patient_names;
+CREATE MATERIALIZED VIEW patient_counts AS SELECT state, count(*) AS n FROM patients GROUP BY state;
+CREATE TABLE visits (id integer, patient_ssn text, at date NOT NULL) PARTITION BY RANGE (at);
+CREATE TABLE visits_2024 PARTITION OF visits FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+CREATE FUNCTION shout(value text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT upper(value) $$;
+CREATE FUNCTION copy_note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TABLE watched (id integer PRIMARY KEY, body text);
+CREATE TRIGGER watch BEFORE INSERT ON watched FOR EACH ROW EXECUTE FUNCTION copy_note();
+CREATE TABLE shouted (id integer PRIMARY KEY, body text DEFAULT shout('x'));
+CREATE FUNCTION strange_equal(text, text) RETURNS boolean LANGUAGE sql AS $$ SELECT $1 = $2 $$;
+CREATE OPERATOR === (LEFTARG = text, RIGHTARG = text, FUNCTION = strange_equal);
+CREATE FUNCTION is_odd(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT true $$;
+CREATE DOMAIN odd_text AS text CHECK (is_odd(VALUE));
+CREATE TABLE guesses (guess text);
+CREATE SCHEMA other;
+CREATE TABLE other.patients (id integer, ssn text);

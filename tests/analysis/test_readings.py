@@ -1,0 +1,165 @@
+"""Both readings of real statements on a real PostgreSQL, case by case from tests/analysis/cases.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.statement import Operation, Transform
+from analysis.words import words
+from gateway.session.context import SessionContext
+from gateway.session.services import UpstreamRejected
+from tests.analysis import cases
+from tests.analysis.conftest import Analyse
+
+PATIENT_COLUMNS = words("id mrn first_name last_name ssn dob sex email phone address city state zip")
+    ["id", "mrn", "first_name", "last_name", "ssn", "dob", "sex", "email", "phone", "address", "city", "state", "zip"]
+)
+
+
+@pytest.mark.parametrize(("text", "expected"), cases.rows(cases.OUTPUTS), ids=str)
+async def test_outputs_name_their_origins(analyse: Analyse, text: str, expected: list[str]) -> None:
+    if expected == ["!"]:
+        with pytest.raises(UpstreamRejected):
+            await analyse(text)
+        return
+
+    analysis = await analyse(text)
+
+    assert analysis.complete, analysis.problems
+    assert [cases.summarise_output(output) for output in analysis.outputs or ()] == expected
+
+
+@pytest.mark.parametrize("text", cases.WHOLE_ROWS.strip().splitlines())
+async def test_whole_rows_are_made_of_every_column(analyse: Analyse, text: str) -> None:
+    analysis = await analyse(text)
+
+    assert analysis.complete, analysis.problems
+    assert analysis.outputs is not None
+    origins = analysis.outputs[0].origins
+    assert {origin.column.column for origin in origins} == PATIENT_COLUMNS
+    assert all(origin.transform is Transform.DERIVED for origin in origins)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), cases.rows(cases.PREDICATES), ids=str
+)
+async def test_predicates_name_what_steers_rows(analyse: Analyse, text: str, expected: list[str]) -> None:
+    analysis = await analyse(text)
+
+    assert analysis.complete, analysis.problems
+    about_ssn = [word for word in cases.summarise_predicates(analysis) if not word.startswith("id:")]
+    assert about_ssn == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), cases.rows(cases.ORDINARY), ids=str
+)
+async def test_ordinary_statements_are_complete(analyse: Analyse, text: str, expected: list[str]) -> None:
+    analysis = await analyse(text)
+
+    assert analysis.complete, analysis.problems
+    assert analysis.operations == {Operation(word) for word in expected}
+
+
+@pytest.mark.parametrize("text", cases.INCOMPLETE.strip().splitlines())
+async def test_the_unknown_is_never_complete(analyse: Analyse, text: str) -> None:
+    analysis = await analyse(text)
+
+    assert not analysis.complete
+    assert analysis.problems
+    assert all(not output.resolved for output in analysis.outputs or ())
+    assert (
+        analysis.operations - {Operation.READ, Operation.SESSION}
+        or analysis.opaque_functions
+        or analysis.kind == "LISTEN"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "no_where", "row_bound"),
+    [
+        ("SELECT * FROM patients", True, None),
+        ("SELECT * FROM patients /* WHERE id = 1 */", True, None),
+        ("SELECT * FROM patients -- WHERE id = 1\n", True, None),
+        ("SELECT * FROM patients WHERE true", True, None),
+        ("SELECT * FROM patients WHERE 1 = 1", True, None),
+        ("SELECT * FROM patients WHERE id = id", True, None),
+        ("SELECT * FROM patients WHERE id IS NOT NULL", True, None),
+        ("SELECT * FROM patients WHERE true OR id = 1", True, None),
+        ("DELETE FROM patients", True, 0),
+        ("WITH d AS (DELETE FROM patients RETURNING 1) SELECT 1", True, 1),
+        ("UPDATE patients SET zip = '' WHERE mrn = 'x'", False, 0),
+        ("SELECT * FROM patients WHERE id = 1", False, 1),
+        ("SELECT * FROM patients WHERE id = $1", False, 1),
+        ("SELECT * FROM patients WHERE mrn = 'x' AND state = 'y'", False, 1),
+        ("SELECT * FROM patients WHERE id = 1 OR id = 2", False, None),
+        ("SELECT * FROM patients LIMIT 7", True, 7),
+        ("SELECT * FROM patients LIMIT ALL", True, None),
+        ("SELECT * FROM patients ORDER BY state FETCH FIRST 3 ROWS WITH TIES", True, None),
+        ("SELECT count(*) FROM patients", True, 1),
+        ("SELECT string_agg(ssn, ',') FROM patients", True, None),
+        ("SELECT ARRAY(SELECT ssn FROM patients)", True, None),
+        ("SELECT unnest(ARRAY[1, 2])", False, None),
+        ("VALUES (1), (2), (3)", False, 3),
+        ("SELECT 1 UNION ALL SELECT 2", False, 2),
+        ("SELECT * FROM claims WHERE patient_id = 1", False, None),
+        ("SELECT * FROM claims WHERE patient_id = 1 AND year = 2", False, 1),
+        ("SELECT * FROM encounters e JOIN patients p ON p.id = e.patient_id WHERE e.id = 3", False, 1),
+        ("SELECT * FROM encounters e LEFT JOIN patients p ON p.id = e.patient_id WHERE e.id = 3", False, 1),
+        ("SELECT * FROM encounters e LEFT JOIN patients p ON p.id = e.patient_id AND e.id = 3", True, None),
+        ("SELECT * FROM patients p FULL JOIN encounters e ON p.id = 1 AND e.id = 1", True, None),
+        ("SELECT * FROM patients WHERE id = (SELECT max(id) FROM claims)", True, None),
+        ("SELECT * FROM (SELECT * FROM patients) q WHERE q.id = 3", False, None),
+        ("SELECT * FROM visits WHERE id = 1", False, None),
+    ],
+)
+async def test_facts_are_deterministic(
+    analyse: Analyse, text: str, no_where: bool | None, row_bound: int | None
+) -> None:
+    if no_where is None:
+        text, no_where = text.replace("FETCH", "ORDER BY state FETCH"), True
+
+    analysis = await analyse(text)
+
+    assert analysis.complete, analysis.problems
+    assert (analysis.facts.no_where, analysis.facts.row_bound) == (no_where, row_bound)
+
+
+@pytest.mark.parametrize(
+    ("text", "aggregated"),
+    [
+        ("SELECT state, count(*) FROM patients GROUP BY state", True),
+        ("SELECT avg(amount) FROM claims", True),
+        ("SELECT id, count(*) FROM patients GROUP BY id", False),
+        ("SELECT state, sex, zip, count(*) FROM patients GROUP BY 1, 2, 3", False),
+        ("SELECT state, json_agg(ssn) FROM patients GROUP BY state", False),
+        ("SELECT DISTINCT state FROM patients", False),
+    ],
+)
+async def test_aggregated_is_only_a_table_of_counts(analyse: Analyse, text: str, aggregated: bool) -> None:
+    assert (await analyse(text)).facts.aggregated is aggregated
+
+
+async def test_exports_are_named(analyse: Analyse) -> None:
+    for text in ("COPY patients TO STDOUT", "CREATE TABLE t AS SELECT 1", "SELECT 1 INTO t"):
+        assert (await analyse(text)).facts.export, text
+
+
+async def test_partitions_share_their_parents_protection(analyse: Analyse) -> None:
+    child = await analyse("SELECT patient_ssn FROM visits_2024")
+    parent = await analyse("SELECT patient_ssn FROM visits")
+
+    for analysis in (child, parent):
+        assert analysis.outputs is not None
+        assert {str(origin.column) for origin in analysis.outputs[0].origins} == {
+            "public.visits.patient_ssn",
+            "public.visits_2024.patient_ssn",
+        }
+
+
+async def test_search_path_decides_which_table_is_meant(analyse: Analyse, session_context) -> None:
+    session_context.search_path = "other"
+
+    analysis = await analyse("SELECT ssn FROM patients")
+
+    assert [str(column) for column in analysis.reads] == ["other.patients.ssn"]
