@@ -48,8 +48,8 @@ _SHORT = re.compile(
 _UNIT = r"(?:days?|weeks?|months?|years?|fortnights?)"
 _COUNT = r"(?:\d{1,3}|a|an|one|two|three|four|five|six|seven|eight|nine|ten|several|few|a few|couple of|a couple of)"
 _RELATIVE = re.compile(
-    rf"\b(?:(?:late|early|mid)[\s-]+)?(?:last|next|this|past|previous|earlier this)\s+(?:{_WEEKDAY}\b|{_MONTH}\b|week(?:end)?"
-    r"|month|year|spring|summer|fall|autumn|winter|night|quarter|christmas|thanksgiving|easter)\b"
+    rf"\b(?:(?:late|early|mid)[\s-]+)?(?:last|next|this|past|previous|earlier this)\s+(?:{_WEEKDAY}\b|{_MONTH}\b"
+    r"|week(?:end)?|month|year|spring|summer|fall|autumn|winter|night|quarter|christmas|thanksgiving|easter)\b"
     rf"|\b(?:{_COUNT})\s+{_UNIT}\s+(?:ago|earlier|prior|back)\b"
     rf"|\b(?:yesterday|tomorrow|today|(?:sun|mon|tues|wednes|thurs|fri|satur)day)\b"
     rf"|\b(?:in|on|since|during|of|last seen|early|mid|late)[\s-]+(?P<bare>{_MONTH})\b(?!\s+(?:be|have|not)\b)"
@@ -57,7 +57,8 @@ _RELATIVE = re.compile(
     re.IGNORECASE,
 )
 _AGE = re.compile(
-    r"(?<![\w.])(?:aged?\s*(?:of|is|:)?\s*)?((?:9\d|1[0-3]\d))\s*-?\s*(?:years?|yrs?|y)\b[\s.-]*(?:old|o(?:ld)?\b|/o|of age)?"
+    r"(?<![\w.])(?:aged?\s*(?:of|is|:)?\s*)?((?:9\d|1[0-3]\d))\s*-?\s*(?:years?|yrs?|y)\b[\s.-]*"
+    r"(?:old|o(?:ld)?\b|/o|of age)?"
     r"|(?<![\w.])((?:9\d|1[0-3]\d))\s*-?\s*(?:yo|y/o|y\.o\.|yr old|years? young)(?!\w)"
     r"|\bage[ds]?\s*(?:of|is|:|=)?\s*((?:9\d|1[0-3]\d))(?![\w.%])"
     r"|\b(ninet(?:y|ies)(?:[- ](?:one|two|three|four|five|six|seven|eight|nine))?|(?:one )?hundred)[- ]years?[- ]old\b"

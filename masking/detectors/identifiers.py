@@ -44,7 +44,8 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], float, _Check | None], ...] = (
     (
         "phone",
         _shape(
-            r"(?<![\w-])(?:\+?1[\s.-]{0,2})?(?:\(\s?\d{3}\s?\)\s?|\d{3}\s?[-./ ]\s?)\d{3}\s?[-./ ]\s?\d{4}(?:\s?(?:x|ext\.?|extension)\s?\d{1,6})?(?!\w)",
+            r"(?<![\w-])(?:\+?1[\s.-]{0,2})?(?:\(\s?\d{3}\s?\)\s?|\d{3}\s?[-./ ]\s?)\d{3}\s?[-./ ]\s?\d{4}"
+            r"(?:\s?(?:x|ext\.?|extension)\s?\d{1,6})?(?!\w)",
             re.I,
         ),
         0.85,
@@ -86,6 +87,27 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], float, _Check | None], ...] = (
     ("id", _shape(r"(?<![\w/])#\s?(?=[A-Z\d-]*\d{3})[A-Z\d][A-Z\d-]{3,24}(?!\w)"), 0.6, None),
 )
 
+
+def _words(text: str) -> str:
+    """An alternation of words or patterns separated by blanks; `_` stands for white space inside one."""
+    return "|".join(word.replace("_", r"\s+") for word in text.split())
+
+
+_OF_A_PLAN = _words("plan policy member beneficiary subscriber group insurance health")
+_PLANS = _words(
+    "insurance plan policy member(?:ship)? subscriber beneficiary group HMO PPO HICN? MBI Medicare Medicaid Tricare "
+    "payer payor"
+)
+_ACCOUNTS = _words("account acct a/c routing invoice claim guarantor card credit_card debit_card")
+_LICENCES = _words("licen[cs]e certificate certification passport NPI DEA permit")
+_CHARTS = _words("hospital unit chart patient clinic case EMR EHR encounter visit CSN FIN pubpid pid")
+_UNIQUE = _words(
+    "patient site study subject participant enrol+ment employee badge record case sample specimen accession trial "
+    "visit encounter order prescription rx reference ref file login user(?:name)? unique identifier identification ID "
+    "tracking confirmation room bed student"
+)
+# A plan's cue must lead to a number: "insurance" alone leads to prose.
+_LEADS_TO_A_NUMBER = r"(?=\s*(?:number|no|num|id|#|\bis\b|[:=(]|\s[A-Z#]*[A-Z\d-]*\d{3}))"
 _CUES: tuple[tuple[str, str, bool], ...] = (
     # class, cue (a regular expression), whether the cue belongs to the finding
     (
@@ -95,39 +117,34 @@ _CUES: tuple[tuple[str, str, bool], ...] = (
     ),
     (
         "mrn",
-        r"(?:(?<![a-z])MRN?|MR\s?#|med(?:ical|\.)?\s+rec(?:ord|\.)?s?|(?:hospital|unit|chart|patient|clinic|case|EMR|EHR|encounter|visit|CSN|FIN|pubpid|pid)\s+(?:record|number|no|num|chart|file)|chart|record(?=\s*(?:no|num|number|#|id)))",
+        r"(?:(?<![a-z])MRN?|MR\s?#|med(?:ical|\.)?\s+rec(?:ord|\.)?s?|chart|record(?=\s*(?:no|num|number|#|id))"
+        rf"|(?:{_CHARTS})\s+(?:record|number|no|num|chart|file))",
         False,
     ),
     (
         "health_plan",
-        r"(?:(?:health\s*(?:care)?|medical|dental)?\s*(?:insurance|plan|policy|member(?:ship)?|subscriber|beneficiary|group|HMO|PPO|HICN?|MBI|Medicare|Medicaid|Tricare|payer|payor)(?:\s+(?:plan|policy|member|beneficiary|subscriber|group|insurance|health))*)(?=\s*(?:number|no|num|id|#|\bis\b|[:=(]|\s[A-Z#]*[A-Z\d-]*\d{3}))",
+        rf"(?:(?:health\s*(?:care)?|medical|dental)?\s*(?:{_PLANS})(?:\s+(?:{_OF_A_PLAN}))*){_LEADS_TO_A_NUMBER}",
         True,
     ),
-    (
-        "account",
-        r"(?:(?:bank|billing|checking|savings|patient|hospital)?\s*(?:account|acct|a/c|routing|invoice|claim|guarantor|card|credit card|debit card))",
-        False,
-    ),
-    (
-        "licence",
-        r"(?:(?:driver'?s?|medical|nursing|state|professional|pharmacy)?\s*(?:licen[cs]e|certificate|certification|passport|NPI|DEA|permit))",
-        False,
-    ),
+    ("account", rf"(?:(?:bank|billing|checking|savings|patient|hospital)?\s*(?:{_ACCOUNTS}))", False),
+    ("licence", rf"(?:(?:driver'?s?|medical|nursing|state|professional|pharmacy)?\s*(?:{_LICENCES}))", False),
     ("vehicle", r"(?:VIN|vehicle(?:\s+identification)?|license\s+plate|licence\s+plate|plate|registration)", False),
     ("device", r"(?:UDI|IMEI|serial|S/N|device|implant|pacemaker|lot|model\s+(?:no|number)|asset)", False),
     ("fax", r"(?:fax|facsimile|telefax)", False),
     ("phone", r"(?:phone|telephone|tel|cell|mobile|call|contact|pager|beeper|home\s+ph|ph)", False),
-    (
-        "id",
-        r"(?:(?:patient|site|study|subject|participant|enrol+ment|employee|badge|record|case|sample|specimen|accession|trial|visit|encounter|order|prescription|rx|reference|ref|file|login|user(?:name)?|unique|identifier|identification|ID|tracking|confirmation|room|bed|student)(?:\s*(?:ID|identifier|number|no|num))?)",
-        True,
-    ),
+    ("id", rf"(?:(?:{_UNIQUE})(?:\s*(?:ID|identifier|number|no|num))?)", True),
 )
+
+
+def _value_after(cls: str) -> str:
+    return _SPACED_VALUE if cls in {"phone", "fax", "ssn"} else _VALUE
+
+
 _CUED = tuple(
     (
         cls,
         re.compile(
-            rf"(?<![\w])(?P<cue>{cue}){_LINK}(?P<value>{_SPACED_VALUE if cls in {'phone', 'fax', 'ssn'} else _VALUE})(?!\w)",
+            rf"(?<![\w])(?P<cue>{cue}){_LINK}(?P<value>{_value_after(cls)})(?!\w)",
             re.IGNORECASE,
         ),
         whole,
@@ -135,7 +152,8 @@ _CUED = tuple(
     for cls, cue, whole in _CUES
 )
 _IP = re.compile(
-    r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2})?(?![\w.]\d)|(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:%\w+)?(?![\w:])"
+    r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2})?(?![\w.]\d)"
+    r"|(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:%\w+)?(?![\w:])"
 )
 _DEA = re.compile(r"\b[ABCDEFGHJKLMPRSTUX][A-Z9]\d{7}\b")
 

@@ -17,7 +17,10 @@ _ALL_CAPS = r"[A-Z]{2,}(?:[-'][A-Z]+)*"
 _INITIAL = r"[A-Z]\."
 _PARTICLE = r"(?:de\s+la|de\s+los|de|del|van\s+der|van\s+den|van|von|der|den|da|dos|di|la|le|el|al|bin|ibn|ter)"
 _SUFFIX = r"(?:,?\s+(?:Jr|Sr|II|III|IV|MD|M\.D|RN|PhD|DO|NP|PA-C|DDS|Esq)\b\.?)*"
-_TITLE = r"(?:(?i:dr|drs|doctor|mr|mrs|ms|mx|miss|mister|prof|professor|rev|reverend|fr|father|sister|sr|sra|srta|señora?|nurse|capt|sgt|lt|col|judge|hon)\b\.?)"
+_TITLE = (
+    r"(?:(?i:dr|drs|doctor|mr|mrs|ms|mx|miss|mister|prof|professor|rev|reverend|fr|father|sister|sr|sra|srta|señora?|nurse"
+    r"|capt|sgt|lt|col|judge|hon)\b\.?)"
+)
 _TITLED = re.compile(
     rf"(?<![\w.]){_TITLE}\s*(?P<name>(?:(?:{_CAP}|{_ALL_CAPS}|{_INITIAL}|[A-Z]\b)(?:\s+{_PARTICLE})?[\s.]*){{1,4}})",
 )
@@ -163,25 +166,33 @@ def _pairs(text: str) -> Iterator[Span]:
 
 
 def _pair_score(text: str, match: re.Match[str]) -> float:
+    """0 for no name; one listed word lowers the demands on the other."""
     first, last = match["first"].lower(), match["last"].split()[-1].lower()
     known_first, known_last = first in lexicon.given(), last in lexicon.family()
+    sure_first = first in lexicon.certain("given_names.txt")
     if _is_prose(first) and not (known_first and known_last):
         return 0.0
-    if _MEDICAL_NOUN.match(text, match.end()) and not (first in lexicon.certain("given_names.txt") and known_last):
+    if _MEDICAL_NOUN.match(text, match.end()) and not (sure_first and known_last):
         return 0.0
     if known_first and known_last:
         return 0.95
-    if last in lexicon.not_names() or (last in lexicon.eponyms() and not known_first):
+    if any(_is_prose(word) for word in match["last"].lower().split()) or (
+        last in lexicon.eponyms() and not known_first
+    ):
         return 0.0
-    if known_first and first in lexicon.certain("given_names.txt"):
-        return 0.0 if _ordinary(last) and not _expected(text, match) else 0.8
+    return _half_known_score(text, match, sure_first=sure_first, known_last=known_last)
+
+
+def _half_known_score(text: str, match: re.Match[str], *, sure_first: bool, known_last: bool) -> float:
+    """A pair with at most one listed word: one sure word suffices, none needs a place where people are expected."""
+    first, last = match["first"].lower(), match["last"].split()[-1].lower()
+    expected = _expected(text, match)
+    if sure_first:
+        return 0.8 if expected or not _ordinary(last) else 0.0
     if known_last and last in lexicon.certain("family_names.txt"):
-        return 0.0 if _ordinary(first) and not _expected(text, match) else 0.7
-    if _is_prose(first) or first in lexicon.eponyms() or match["first"].isupper() or match["last"].isupper():
-        return 0.0
-    if _ordinary(first) and _ordinary(last):
-        return 0.0
-    return 0.5 if _expected(text, match) else 0.0
+        return 0.7 if expected or not _ordinary(first) else 0.0
+    odd = first in lexicon.eponyms() or match["first"].isupper() or match["last"].isupper()
+    return 0.5 if expected and not odd and not (_ordinary(first) and _ordinary(last)) else 0.0
 
 
 def _is_prose(word: str) -> bool:
@@ -249,8 +260,15 @@ def _mid_sentence(text: str, start: int) -> bool:
 def _comma_names(text: str) -> Iterator[Span]:
     for match in _COMMA_NAME.finditer(text):
         last, first = match["last"].lower(), match["first"].lower()
-        if last in lexicon.family() and first in lexicon.given() and not (_is_prose(last) or _is_prose(first)):
+        if _is_prose(last) or _is_prose(first) or first not in lexicon.given():
+            continue
+        # "Blackwell, Anne": an unlisted family name needs a certain given name, and not to start a sentence.
+        if last in lexicon.family() or (first in lexicon.certain("given_names.txt") and _may_be_family(text, match)):
             yield Span(match.start(), match.end(), "name", 0.85)
+
+
+def _may_be_family(text: str, match: re.Match[str]) -> bool:
+    return not _ordinary(match["last"].lower()) and _mid_sentence(text, match.start())
 
 
 def _singles(text: str) -> Iterator[Span]:

@@ -1,4 +1,4 @@
-"""Places no list knows, told by what is said around them: "seen at Maplewood", "a resident of Tupelo", "our Elm office"."""
+"""Places no list knows, told by what is said around them: "seen at Maplewood", "a resident of Tupelo"."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ _CONTEXT = re.compile(
     rf"(?P<place>{RUN}(?:\s+{STRONG})?(?:,\s*{STATE})?)"
     rf"(?=\s*(?:[,.;:?!()\[\]/]|$|\s(?:(?:{_GOES_ON})\b|{_MONTHS}|\d)|\s-)){_KIND}"
 )
-# "in" leads to diseases and peoples as often as to towns: only one or two words right before a date, a bracket, the end.
+# "in" leads to diseases and peoples as often as to towns: one or two words, right before a date or a bracket.
 _IN_TOWN = re.compile(
-    rf"(?<=[\w,.)]\s)in\s+(?P<place>[A-Z][a-z]{{2,}}(?:\s[A-Z][a-z]+)?)(?=\s+on\s+(?:\d|{_MONTHS})|\s*\((?:MRN|SSN|[Pp]hone|[Ee]mail)|\s+for\s+treatment)"
+    rf"(?<=[\w,.)]\s)in\s+(?P<place>[A-Z][a-z]{{2,}}(?:\s[A-Z][a-z]+)?)"
+    rf"(?=\s+on\s+(?:\d|{_MONTHS})|\s*\((?:MRN|SSN|[Pp]hone|[Ee]mail)|\s+for\s+treatment)"
 )
 
 

@@ -27,13 +27,16 @@ STRONG = (
     r"[Tt]rauma|[Ww]ellness|[Rr]ehab(?:ilitation)?|[Cc]are|[Ss]enior|[Nn]eurology|[Cc]ardiology|[Oo]ncology|[Cc]ommunity|[Dd]ialysis|"
     r"[Ii]maging|[Pp]ain|[Ee]ye|[Dd]ental|[Bb]irth|[Rr]ecovery|[Tt]reatment|[Ff]amily|[Ww]omen's|[Cc]hildren's|[Uu]niversity|Med\.?)"
     r"\s+(?:[Cc]ent(?:er|re)s?|Ctr\.?|[Cc]ampus|[Gg]roup|[Ii]nstitute|[Pp]avilion|[Pp]ractice|[Ff]acility)|Med\.?\s*Ctr\.?|Medical|"
-    r"[Hh]ealth\s?[Cc]ent(?:er|re)|[Bb]ranch|[Ll]ocation|[Hh]ealth\s?[Cc]are(?:\s+(?:[Ss]ystem|[Cc]ent(?:er|re)|[Pp]artners))?|[Hh]ealth\s+(?:[Ss]ystem|[Ss]ervices|[Nn]etwork|[Pp]artners|[Dd]epartment)|Health|"
+    r"[Hh]ealth\s?[Cc]ent(?:er|re)|[Bb]ranch|[Ll]ocation|[Hh]ealth\s?[Cc]are(?:\s+(?:[Ss]ystem|[Cc]ent(?:er|re)|[Pp]artners))?|"
+    r"[Hh]ealth\s+(?:[Ss]ystem|[Ss]ervices|[Nn]etwork|[Pp]artners|[Dd]epartment)|Health|"
     r"[Nn]ursing\s+(?:[Hh]ome|[Ff]acility|[Cc]ent(?:er|re))|[Aa]ssisted\s+[Ll]iving|[Rr]etirement\s+(?:[Hh]ome|[Cc]ommunity)|Manor|"
     r"[Uu]rgent\s+[Cc]are|[Pp]harmacy|[Ss]urgicenter|[Mm]edical\s+[Aa]ssociates|[Aa]ssociates|[Ss]anatorium|[Oo]ffice|[Gg]eneral|"
-    r"Med(?:ical)?\s+[Ss]chool|[Mm]emorial|Gen(?:\.|\b)|Hosp\.?|Clin\.|Rehab(?:ilitation)?|Med\b\.?|Ctr\b\.?|Center|Centre|Institute|University|College|School|County|Campus|Parish|Township|Village|Borough)"
+    r"Med(?:ical)?\s+[Ss]chool|[Mm]emorial|Gen(?:\.|\b)|Hosp\.?|Clin\.|Rehab(?:ilitation)?|Med\b\.?|Ctr\b\.?|"
+    r"Center|Centre|Institute|University|College|School|County|Campus|Parish|Township|Village|Borough)"
 )
 MEDICAL_KIND = re.compile(
-    r"\s*(?:'s)?\s*(?:(?:coma|heart|aortic|pain|depression|sleep|activity|risk)\s+)?(?:type|classification|criteria|score|scale|staging|stage|protocol|index|sign|test|syndrome|disease|trial|study|"
+    r"\s*(?:'s)?\s*(?:(?:coma|heart|aortic|pain|depression|sleep|activity|risk)\s+)?"
+    r"(?:type|classification|criteria|score|scale|staging|stage|protocol|index|sign|test|syndrome|disease|trial|study|"
     r"questionnaire|inventory|formula|rule|virus|fever|guideline|method|loneliness)",
     re.IGNORECASE,
 )

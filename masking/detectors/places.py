@@ -47,10 +47,12 @@ _CITY = re.compile(
 )
 _INSTITUTION = re.compile(
     rf"(?<![\w-])(?:{_listed('institutions.txt')})(?![\w])"
-    rf"(?:\s+(?:{STRONG}|{PROPER}\s+{STRONG}))?(?:(?:\s+in|,|\s+at|\s+of|\s+-)?\s+\(?(?:{_listed('cities.txt')}|{PROPER},\s*{STATE}|{STATE})\)?)?"
+    rf"(?:\s+(?:{STRONG}|{PROPER}\s+{STRONG}))?"
+    rf"(?:(?:\s+in|,|\s+at|\s+of|\s+-)?\s+\(?(?:{_listed('cities.txt')}|{PROPER},\s*{STATE}|{STATE})\)?)?"
 )
 _LOWER_CASE = re.compile(
-    rf"(?<![\w-])(?:{_listed('institutions.txt')}|{_listed('cities.txt')})(?![\w-])(?:\s+(?:hospital|clinic|medical center|health))?",
+    rf"(?<![\w-])(?:{_listed('institutions.txt')}|{_listed('cities.txt')})(?![\w-])"
+    r"(?:\s+(?:hospital|clinic|medical center|health))?",
     re.IGNORECASE,
 )
 
@@ -66,7 +68,7 @@ def find(text: str) -> Iterator[Span]:
         yield Span(match.start(1), match.end(1), "location", 0.8)
     for match in _CITY_STATE.finditer(text):
         if match["city"].split()[0].lower() not in lexicon.not_names():
-            yield Span(match.start(), match.end(), "location", 0.85)
+            yield Span(match.start(), match.end(), "location", 0.75)
     for pattern in (_INSTITUTION, _CITY):
         for match in pattern.finditer(text):
             if not MEDICAL_KIND.match(text, match.end()):
@@ -98,7 +100,7 @@ def _facilities(text: str) -> Iterator[Span]:
 
 
 def _first_proper(text: str, start: int, end: int) -> int | None:
-    """Where the distinguishing part of a facility's name begins; None for "Emergency Department", "General Hospital"."""
+    """Where the distinguishing part of a facility's name begins; None for "Emergency Department"."""
     for word in re.finditer(r"[^\s]+", text[start:end]):
         plain = word[0].strip(".,").lower()
         if plain not in lexicon.not_names() or plain in lexicon.words("facility_openers.txt"):

@@ -31,12 +31,18 @@ def _any_of(words: Iterable[str]) -> str:
 _MONTH = "(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
 _DAY = "(?i:(?:sun|mon|tues|wednes|thurs|fri|satur)day)"
 _GAP = r"[A-Za-z\s().#/*-]{0,3}"
-_TITLES = "dr drs doctor mr mrs ms mx miss mister prof professor rev reverend fr father sister sr sra srta nurse capt sgt lt col judge hon"
-_TIMES = "last next this past previous ago earlier prior back yesterday today tomorrow christmas easter thanksgiving halloween"
+_TITLES = (
+    "dr drs doctor mr mrs ms mx miss mister prof professor rev reverend fr father sister sr sra srta nurse capt sgt "
+    "lt col judge hon"
+)
+_TIMES = (
+    "last next this past previous ago earlier prior back yesterday today tomorrow christmas easter thanksgiving "
+    "halloween"
+)
 _FACILITIES = (
-    "hosp clin med center centre ctr health infirm nursing assisted manor urgent pharm assoc office general gen memorial "
-    "rehab instit univ college school county campus parish village township borough care branch location surgi sanator hospice "
-    "retirement"
+    "hosp clin med center centre ctr health infirm nursing assisted manor urgent pharm assoc office general gen "
+    "memorial rehab instit univ college school county campus parish village township borough care branch location "
+    "surgi sanator hospice retirement"
 )
 _TO_A_PLACE = "at in to from by near into outside with visited visiting visits attended attending attends left"
 _NAMED_PLACES = lexicon.phrases("cities.txt") + lexicon.phrases("institutions.txt")

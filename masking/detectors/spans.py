@@ -37,7 +37,7 @@ _WITHIN_A_PLACE = re.compile(r",?\s+(?:in\s+)?|\s?-\s?|/")
 
 
 def neighbours_joined(text: str, spans: list[Span]) -> list[Span]:
-    """Join places that together are one address ("12 Elm Street" + ", " + "Denver"), so nothing between them is left."""
+    """Join places that together are one address: "12 Elm Street", "Denver"."""
     result: list[Span] = []
     for span in spans:
         last = result[-1] if result else None

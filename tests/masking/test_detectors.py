@@ -1,4 +1,7 @@
+# ruff: noqa: RUF001 - look-alike characters are what these cases are about
 from __future__ import annotations
+
+from itertools import pairwise
 
 import pytest
 
@@ -15,6 +18,7 @@ FOUND = [
     ("a 60-year-old woman, Ewelina Brzozka, seen for pain", "Ewelina Brzozka", "name"),
     ("treated Daniel R. for gout", "Daniel R.", "name"),
     ("Garcia, Maria L. was discharged", "Garcia, Maria L.", "name"),
+    ("on file for Blackwood, Anne today", "Blackwood, Anne", "name"),
     ("SMITH, JOHN admitted", "SMITH, JOHN", "name"),
     ("pt john smith reports pain", "john smith", "name"),
     ("JENNIFER LOPEZ reports pain", "JENNIFER LOPEZ", "name"),
@@ -136,7 +140,7 @@ def test_masking_is_stable(text: str) -> None:
 def test_spans_are_disjoint_and_ordered() -> None:
     spans = detect(" ".join(row[0] for row in FOUND))
 
-    assert all(first.end <= second.start for first, second in zip(spans, spans[1:], strict=False))
+    assert all(first.end <= second.start for first, second in pairwise(spans))
 
 
 def test_a_long_document_is_scanned_to_its_end() -> None:

@@ -213,7 +213,7 @@ def test_year_of_a_binary_date_before_christ_is_the_oldest_shown() -> None:
         (b"36901", b"000"),
         (b"K1A 0B1", b"[REDACTED]"),
         (b"", b"[REDACTED]"),
-        ("９０２１０".encode(), b"[REDACTED]"),
+        ("９０２１０".encode(), b"[REDACTED]"),  # noqa: RUF001 - full width
     ],
 )
 def test_zip3(value: bytes, shown: bytes) -> None:

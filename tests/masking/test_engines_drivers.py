@@ -1,4 +1,4 @@
-"""Every technique × type × format: the server accepts the masked bytes, psycopg and asyncpg decode them.
+"""Every technique, type and format: the server accepts the masked bytes, psycopg and asyncpg decode them.
 
 The masked bytes of a real value are bound back into the type by the server's own input or receive function, and read
 again by both drivers; psycopg also decodes the masked bytes exactly as they would arrive from the wire.
