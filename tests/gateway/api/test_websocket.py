@@ -1,0 +1,121 @@
+"""Statements and events over WebSocket, through the real ASGI application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
+from django.contrib.auth.models import User
+from django.test import Client
+
+from gateway.domain.tokens import issue_agent_token
+from hoopweb.asgi import application
+from tests.gateway.api.conftest import Cast, DataPlane
+from tests.gateway.api.websocket import WebSocketClient
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FRAMES = [
+    {"type": "accepted", "id": "st1", "session_id": "s1"},
+    {"type": "columns", "columns": [{"name": "n"}]},
+    {"type": "rows", "rows": [[1]]},
+    {"type": "completed", "row_count": 1, "command_tag": "SELECT 1"},
+]
+ORIGIN = (b"origin", b"http://127.0.0.1:8000")
+
+
+def socket(*headers: tuple[bytes, bytes], path: str = "/ws/v1/connections/clinic/") -> WebSocketClient:
+    return WebSocketClient(application, path, [ORIGIN, *headers])
+
+
+async def token_of(cast: Cast) -> str:
+    return await sync_to_async(issue_agent_token)(cast.agent)
+
+
+async def test_statement_by_bearer_header_streams_labelled_frames(cast: Cast, data_plane: DataPlane) -> None:
+    data_plane.frames = FRAMES
+    client = socket((b"authorization", f"Bearer {await token_of(cast)}".encode()))
+    assert (await client.connect())[0]
+    assert await client.receive() == {"type": "ready"}
+
+    await client.send({"type": "statement", "id": 7, "statement": "select 1"})
+    frames = [await client.receive() for _ in FRAMES]
+
+    assert [frame["type"] for frame in frames] == ["accepted", "columns", "rows", "completed"]
+    assert {frame["id"] for frame in frames} == {7}
+    assert frames[0]["statement_id"] == "st1"
+    path, headers, body = data_plane.requests[0]
+    assert (body["connection"], body["protocol"], body["detach"]) == ("clinic", "websocket", False)
+    await client.disconnect()
+
+
+async def test_token_may_come_in_the_first_message(cast: Cast, data_plane: DataPlane) -> None:
+    client = socket()
+    await client.connect()
+
+    await client.send({"type": "auth", "token": await token_of(cast)})
+
+    assert await client.receive() == {"type": "ready"}
+    await client.disconnect()
+
+
+@pytest.mark.parametrize(
+    "first", [{"type": "statement", "statement": "select 1"}, {"type": "auth", "token": "x"}, {"type": "auth"}, [], 1]
+)
+async def test_nothing_runs_before_a_token_is_accepted(cast: Cast, data_plane: DataPlane, first: Any) -> None:
+    client = socket()
+    await client.connect()
+
+    await client.send(first)
+
+    assert await client.closed_with() == 4401
+    assert data_plane.requests == []
+
+
+async def test_another_sites_page_cannot_connect(cast: Cast) -> None:
+    client = WebSocketClient(application, "/ws/v1/connections/clinic/", [(b"origin", b"https://elsewhere.example")])
+
+    assert (await client.connect())[0] is False
+
+
+async def test_refusal_of_the_data_plane_is_a_problem(cast: Cast, data_plane: DataPlane) -> None:
+    data_plane.status, data_plane.frames = 404, [{"code": "no-connection", "reason": "none for you"}]
+    client = socket((b"authorization", f"Bearer {await token_of(cast)}".encode()))
+    await client.connect()
+    await client.receive()
+
+    await client.send({"type": "statement", "id": "a", "statement": "select 1"})
+
+    assert await client.receive() == {
+        "type": "problem",
+        "id": "a",
+        "problem": {"code": "no-connection", "reason": "none for you"},
+    }
+    await client.disconnect()
+
+
+def cookie_of(user: User) -> tuple[bytes, bytes]:
+    client = Client()
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return (b"cookie", f"sessionid={client.cookies['sessionid'].value}".encode())
+
+
+@pytest.mark.parametrize(("who", "code"), [("admin", None), ("auditor", None), ("reviewer", 4403)])
+async def test_events_are_for_administrators_and_auditors(cast: Cast, who: str, code: int | None) -> None:
+    cookie = await sync_to_async(cookie_of)(getattr(cast, who))
+    client = socket(cookie, path="/ws/v1/events/")
+
+    connected, refused_with = await client.connect()
+
+    assert (connected, None if connected else refused_with) == (code is None, code)
+    if connected:
+        event = {"kind": "session.opened", "session_id": "s1"}
+        await get_channel_layer().group_send("events", {"type": "live.event", "event": event})
+        assert await client.receive() == event
+        await client.disconnect()
+
+
+async def test_events_are_not_for_the_anonymous(db: None) -> None:
+    assert (await socket(path="/ws/v1/events/").connect()) == (False, 4401)
