@@ -21,9 +21,11 @@ async def test_copy_out_is_masked(gateway: Gateway, options: str) -> None:
 
     with psycopg.connect(direct_dsn()) as direct, direct.cursor().copy(statement) as copy:
         assert b"078-05" in b"".join(copy)
-    async with await psycopg.AsyncConnection.connect(gateway.dsn()) as connection:
-        async with connection.cursor().copy(statement) as masked:
-            data = b"".join([bytes(block) async for block in masked])
+    async with (
+        await psycopg.AsyncConnection.connect(gateway.dsn()) as connection,
+        connection.cursor().copy(statement) as masked,
+    ):
+        data = b"".join([bytes(block) async for block in masked])
 
     assert data
     assert b"078-05" not in data
@@ -35,10 +37,12 @@ async def test_copy_out_is_masked(gateway: Gateway, options: str) -> None:
 
 async def test_binary_copy_stays_readable(gateway: Gateway) -> None:
     statement = "copy (select id, ssn, born from people order by id) to stdout with (format binary)"
-    async with await psycopg.AsyncConnection.connect(gateway.dsn()) as connection:
-        async with connection.cursor().copy(statement) as copy:
-            copy.set_types(["int4", "text", "date"])
-            rows = [row async for row in copy.rows()]
+    async with (
+        await psycopg.AsyncConnection.connect(gateway.dsn()) as connection,
+        connection.cursor().copy(statement) as copy,
+    ):
+        copy.set_types(["int4", "text", "date"])
+        rows = [row async for row in copy.rows()]
 
     assert len(rows) == 1000
     assert rows[0][0] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import asyncpg
 import psycopg
@@ -58,11 +59,8 @@ async def test_psql_runs_a_script(gateway: Gateway) -> None:
 
 async def test_transactions_roll_back_as_one_query(gateway: Gateway) -> None:
     async with await psycopg.AsyncConnection.connect(gateway.dsn(), autocommit=True) as connection:
-        await connection.execute("create_marker_is_denied" if False else "select 1")
-        try:
+        with contextlib.suppress(psycopg.errors.DivisionByZero):
             await connection.execute("update people set name = 'changed' where id = 1; select 1/0")
-        except psycopg.errors.DivisionByZero:
-            pass
         cursor = await connection.execute("select name from people where id = 1")
         row = await cursor.fetchone()
 
