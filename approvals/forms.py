@@ -20,9 +20,12 @@ class DecisionForm(forms.Form):
     statement = forms.CharField(required=False, max_length=MAX_STATEMENT_CHARS, strip=False)
 
     def clean_statement(self) -> str:
-        # HTML forms send every line break as CR LF (HTML Living Standard, "constructing the entry list").
-        statement: str = self.cleaned_data["statement"]
-        return statement.replace("\r\n", "\n")
+        return line_feeds(self.cleaned_data["statement"])
+
+
+def line_feeds(text: str) -> str:
+    """HTML forms turn every kind of line break into CR LF (HTML Living Standard, "constructing the entry list")."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 class InboxForm(forms.Form):

@@ -131,8 +131,7 @@ def shown_parameters(
     """Bound values. Text that is UTF-8 is shown as text, everything else as hexadecimal digits."""
     shown = []
     for index, value in enumerate(values):
-        # One format code stands for all, none for text (PostgreSQL protocol, Bind).
-        binary = bool((formats[index] if len(formats) > 1 else formats[0]) if formats else 0)
+        binary = _is_binary(formats, index)
         type_oid = types[index] if index < len(types) else 0
         shown.append(ShownParameter(index + 1, _shown_value(value, binary), type_oid, binary))
     return shown
@@ -157,6 +156,14 @@ def inbox_rows(reviews: Iterable[Review], user: AbstractUser, groups: frozenset[
             )
         )
     return rows
+
+
+def _is_binary(formats: tuple[int, ...], index: int) -> bool:
+    """No code: text; one code: for all (PostgreSQL protocol, Bind); too few: digits, which show anything."""
+    if not formats:
+        return False
+    code = formats[0] if len(formats) == 1 else formats[index] if index < len(formats) else 1
+    return bool(code)
 
 
 def _shown_value(value: bytes | None, binary: bool) -> Line | None:

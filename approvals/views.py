@@ -17,12 +17,13 @@ from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from approvals.domain.dossier import current_statement
 from approvals.domain.hooks import Reanalysis
 from approvals.domain.links import find_link, spend_link
 from approvals.domain.refusal import Refusal
 from approvals.domain.review import decide_review, reanalyse
 from approvals.domain.reviewers import eligible_groups, groups_of, may_read, readable_reviews
-from approvals.forms import PREVIEW, DecisionForm, InboxForm
+from approvals.forms import PREVIEW, DecisionForm, InboxForm, line_feeds
 from approvals.models import Review
 from approvals.pages import Preview, inbox_rows, preview, review_page
 
@@ -114,6 +115,9 @@ def _answer(request: HttpRequest, found: Review, token: str = "") -> HttpRespons
     if given["decision"] == PREVIEW:
         shown = _preview(request, found, given["statement"])
         return _show(request, found, preview=shown, reason=given["reason"])
+    if given["decision"] == "approve" and _edited(found, given["statement"]):
+        error = "you changed the text, so which one do you approve? Analyse the change, or undo it"
+        return _show(request, found, error=error, reason=given["reason"], status=400)
     try:
         decided = _decide(found, _user(request), given, token)
     except Refusal as refused:
@@ -137,6 +141,10 @@ def _decide(found: Review, user: AbstractUser, given: dict[str, Any], token: str
         if token:
             spend_link(token=token, user=user, review=decided)
     return decided
+
+
+def _edited(found: Review, statement: str) -> bool:
+    return bool(statement) and statement != line_feeds(current_statement(found))
 
 
 def _preview(request: HttpRequest, found: Review, statement: str) -> Preview:

@@ -70,11 +70,13 @@ function previewEdits() {
   const area = document.querySelector("[data-edit]");
   if (!area) return;
   const out = document.querySelector("[data-preview]");
+  const approve = area.form.querySelector("[data-key=a]");
   let timer = 0;
   let latest = 0;
   area.addEventListener("input", () => {
     clearTimeout(timer);
     out.textContent = "";
+    approve.disabled = area.value !== area.defaultValue; // it would approve the text as it was asked
     if (area.value !== area.defaultValue) timer = setTimeout(() => ask(++latest), PREVIEW_DELAY_MS);
   });
   async function ask(number) {

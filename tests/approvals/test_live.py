@@ -1,0 +1,86 @@
+"""Decisions reach open pages, and whoever listens to the channel layer, without a reload: over a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from channels.layers import get_channel_layer
+from channels.routing import URLRouter
+from django.contrib.auth.models import AnonymousUser
+
+from approvals.domain.review import decide_review, withdraw_review
+from approvals.routing import websocket_urlpatterns
+from tests.approvals.factories import held, person
+
+pytestmark = pytest.mark.django_db(transaction=True)
+in_thread = sync_to_async
+
+
+class Page(ApplicationCommunicator):
+    """One browser's socket (channels.testing would need daphne)."""
+
+    def __init__(self, path, user):
+        scope = {"type": "websocket", "path": f"/{path}", "headers": [], "query_string": b"", "user": user}
+        super().__init__(URLRouter(websocket_urlpatterns), scope)
+
+    async def connect(self):
+        await self.send_input({"type": "websocket.connect"})
+        assert (await self.receive_output(2))["type"] == "websocket.accept"
+
+    async def heard(self):
+        return json.loads((await self.receive_output(2))["text"])
+
+    async def leave(self):
+        await self.send_input({"type": "websocket.disconnect", "code": 1000})
+        await self.wait(2)
+
+
+async def test_decision_is_pushed_to_the_open_page_and_to_gateways():
+    reviewer = await in_thread(person)("reviewer", "privacy-officers")
+    review = await in_thread(held)()
+    layer = get_channel_layer()
+    gateway = await layer.new_channel()
+    await layer.group_add("reviews", gateway)
+    page = Page(f"ws/v1/reviews/{review.pk}/", reviewer)
+    await page.connect()
+    first = await page.heard()
+
+    began = asyncio.get_running_loop().time()
+    await in_thread(decide_review)(review=review, reviewer=reviewer, decision="approve", reason="yes")
+    message = await asyncio.wait_for(layer.receive(gateway), 2)
+    took_s = asyncio.get_running_loop().time() - began
+
+    assert (first["status"], message["type"], message["review_id"]) == ("pending", "review.changed", str(review.pk))
+    assert took_s < 1
+    assert (await page.heard())["status"] == "approved"
+    await page.leave()
+
+
+@pytest.mark.parametrize("path", ["ws/v1/reviews/{}/", "ws/v1/reviews/"])
+async def test_strangers_hear_nothing(path):
+    review = await in_thread(held)()
+    outsider = await in_thread(person)("outsider", "data-stewards")
+    for user in (AnonymousUser(), outsider):
+        page = Page(path.format(review.pk), user)
+        await page.connect()
+        await in_thread(withdraw_review)(review_id=str(review.pk))
+        if path.endswith("{}/") or not user.is_authenticated:
+            assert (await page.receive_output(1))["type"] == "websocket.close"
+        else:
+            assert await page.receive_nothing(0.3)
+        await page.leave()
+
+
+async def test_inbox_hears_of_its_reviews():
+    reviewer = await in_thread(person)("reviewer", "privacy-officers")
+    page = Page("ws/v1/reviews/", reviewer)
+    await page.connect()
+
+    await in_thread(held)()
+
+    assert await page.heard() == {"type": "inbox"}
+    await page.leave()

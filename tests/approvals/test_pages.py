@@ -1,0 +1,323 @@
+"""The reviewers' pages: what is shown to whom, what a POST does, and that nothing else does anything."""
+
+from __future__ import annotations
+
+import pytest
+from django.core import mail
+from django.test import Client
+from django.urls import reverse
+
+from approvals.domain.grant import claim_grant
+from approvals.domain.links import find_link, issue_link
+from approvals.domain.refusal import Refusal
+from approvals.domain.request import ReviewerGroup
+from approvals.domain.review import decide_review
+from approvals.emails import mail_reviewers
+from approvals.models import Grant, Review, ReviewLink, Vote
+from approvals.tasks import notify_reviewers
+from tests.approvals.factories import UPDATE, binding, held, person
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.approvals.urls")]
+BETTER = "UPDATE patients\n SET phone = NULL\n WHERE id = 7"
+
+
+def browser(user=None, **known):
+    client = Client(**known)
+    if user is not None:
+        client.force_login(user)
+    return client
+
+
+def post(client, address, decision="approve", **more):
+    return client.post(address, {"decision": decision, "reason": "looked at it", "round": 1, **more})
+
+
+def nothing_happened():
+    return not Vote.objects.exists() and not Grant.objects.exists() and Review.objects.get().status == "pending"
+
+
+# --- Reading ---------------------------------------------------------------------------------------------------------
+
+
+def test_pages_send_strangers_to_sign_in():
+    review = held()
+
+    for address in (reverse("approvals:inbox"), review.get_absolute_url(), reverse("approvals:link", args=["x"])):
+        answer = browser().get(address)
+        assert (answer.status_code, "/login" in answer["Location"]) == (302, True)
+
+
+def test_review_is_shown_to_its_reviewers_and_auditors_only(reviewer):
+    review = held()
+    auditor, outsider = person("auditor", "auditors"), person("outsider", "data-stewards")
+
+    assert UPDATE.split()[0] in browser(reviewer).get(review.get_absolute_url()).text
+    assert browser(auditor).get(review.get_absolute_url()).status_code == 200
+    assert browser(outsider).get(review.get_absolute_url()).status_code == 404
+    assert str(review.pk) not in browser(outsider).get(reverse("approvals:inbox")).text
+
+
+def test_review_offers_no_buttons_to_the_requesters_human(admin, reviewer):
+    review = held()
+
+    assert 'value="approve"' in browser(reviewer).get(review.get_absolute_url()).text
+    own = browser(admin).get(review.get_absolute_url()).text
+    assert 'value="approve"' not in own
+    assert "never decide on their own request" in own
+
+
+def test_review_shows_whitespace_and_hidden_characters_as_they_are(reviewer):
+    review = held(statement="UPDATE patients\n   SET note = 'a\u202eb<script>'\n\n\nWHERE id = 7")
+
+    page = browser(reviewer).get(review.get_absolute_url()).text
+
+    figure = page.split('aria-label="Statement">')[1].split("</div>")[0]
+    assert figure.count('<span class="l">') == 5
+    assert '<span class="l">   <span class="keyword">SET</span>' in figure
+    assert '<span class="mark" title="U+202E RIGHT-TO-LEFT OVERRIDE">⟨U+202E⟩</span>' in figure
+    assert "\u202e" not in figure
+    assert "<script>" not in figure
+    assert "invisible or reordering" in page
+
+
+def test_review_shows_parameters_and_where_it_runs(reviewer):
+    review = held(parameters=(b"7", None, b"\x00\x01", b"x\ny"), parameter_formats=(0, 0, 1, 0))
+
+    page = browser(reviewer).get(review.get_absolute_url()).text
+
+    for shown in ("NULL", "0x0001", "⟨U+000A⟩", "clinic_app", "public.patients.ssn", "writes protected data"):
+        assert shown in page
+
+
+def test_pages_run_no_foreign_script_and_are_not_cached(reviewer):
+    answer = browser(reviewer).get(held().get_absolute_url())
+
+    policy = answer["Content-Security-Policy"]
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "no-store" in answer["Cache-Control"]
+    assert "<style" not in answer.text
+    assert "style=" not in answer.text
+    assert "onclick" not in answer.text
+
+
+def test_inbox_costs_the_same_for_one_and_for_forty(reviewer, django_assert_num_queries):
+    client = browser(reviewer)
+    held()
+    client.get(reverse("approvals:inbox"))
+    with django_assert_num_queries(10):
+        client.get(reverse("approvals:inbox"))
+
+    for number in range(39):
+        held(connection=f"c{number}")
+
+    with django_assert_num_queries(10):
+        page = client.get(reverse("approvals:inbox"))
+    assert page.text.count("yours to decide") == 40
+
+
+def test_inbox_filters(reviewer):
+    review = held()
+    decide_review(review=review, reviewer=reviewer, decision="deny", reason="no")
+    client, inbox = browser(reviewer), reverse("approvals:inbox")
+
+    assert str(review.pk) not in client.get(inbox).text
+    assert str(review.pk) in client.get(inbox, {"status": "closed", "connection": "clinic"}).text
+    assert str(review.pk) not in client.get(inbox, {"status": "closed", "connection": "other"}).text
+    assert str(review.pk) not in client.get(inbox, {"status": "all", "requester": "nobody"}).text
+    assert client.get(inbox, {"status": "nonsense", "page": "x"}).status_code == 200
+
+
+# --- Deciding --------------------------------------------------------------------------------------------------------
+
+
+def test_post_approves_and_shows_the_result(reviewer):
+    review = held()
+
+    answer = post(browser(reviewer), review.get_absolute_url())
+
+    assert (answer.status_code, answer["Location"]) == (303, review.get_absolute_url())
+    assert claim_grant(binding=binding(), statement_id="s") is not None
+
+
+@pytest.mark.parametrize("method", ["get", "head", "options", "put", "patch", "delete"])
+def test_no_other_method_changes_anything(method, reviewer):
+    address = held().get_absolute_url()
+
+    getattr(browser(reviewer), method)(address, {"decision": "approve", "reason": "x", "round": 1})
+
+    assert nothing_happened()
+
+
+def test_post_without_csrf_changes_nothing(reviewer):
+    address = held().get_absolute_url()
+
+    answer = post(browser(reviewer, enforce_csrf_checks=True), address)
+
+    assert answer.status_code == 403
+    assert nothing_happened()
+
+
+def test_post_of_the_requesters_human_changes_nothing(admin):
+    answer = post(browser(admin), held().get_absolute_url())
+
+    assert answer.status_code == 403
+    assert "never decide on their own request" in answer.text
+    assert nothing_happened()
+
+
+@pytest.mark.parametrize("broken", [{"reason": " "}, {"round": "x"}, {"decision": "maybe"}, {"round": 2}])
+def test_post_that_is_incomplete_or_stale_changes_nothing(broken, reviewer):
+    answer = post(browser(reviewer), held().get_absolute_url(), **broken)
+
+    assert answer.status_code in (400, 403)
+    assert nothing_happened()
+
+
+def test_preview_shows_the_difference_and_stores_nothing(reviewer):
+    page = post(browser(reviewer), held().get_absolute_url(), "preview", statement=BETTER).text
+
+    assert "Approve the changed text" in page
+    assert 'data-sign="+"' in page
+    assert nothing_happened()
+
+
+def test_live_analysis_answers_reviewers_only(reviewer, admin):
+    review = held()
+    address = reverse("approvals:analysis", args=[review.pk])
+
+    assert "Approve the changed text" in post(browser(reviewer), address, "preview", statement=BETTER).text
+    assert "never decide on their own" in post(browser(admin), address, "preview", statement=BETTER).text
+    assert "would be denied" in post(browser(reviewer), address, "preview", statement="DROP TABLE patients").text
+    assert browser(reviewer).get(address).status_code == 405
+    assert nothing_happened()
+
+
+def test_modify_keeps_line_feeds_as_typed(reviewer):
+    post(browser(reviewer), held().get_absolute_url(), "modify", statement=BETTER.replace("\n", "\r\n"))
+
+    assert claim_grant(binding=binding(), statement_id="s").statement == BETTER
+
+
+def test_approve_with_an_edited_text_asks_which_one(reviewer):
+    answer = post(browser(reviewer), held().get_absolute_url(), statement=BETTER)
+
+    assert answer.status_code == 400
+    assert nothing_happened()
+
+
+def test_modified_denied_text_is_refused(reviewer):
+    answer = post(browser(reviewer), held().get_absolute_url(), "modify", statement="DROP TABLE patients")
+
+    assert answer.status_code == 403
+    assert "would be denied" in answer.text
+    assert nothing_happened()
+
+
+# --- Links and mail --------------------------------------------------------------------------------------------------
+
+
+def linked(review, reviewer):
+    return reverse("approvals:link", args=[issue_link(review=review, reviewer=reviewer)])
+
+
+@pytest.mark.parametrize("method", ["get", "head", "options"])
+def test_link_opened_by_anyone_changes_nothing(method, reviewer):
+    review = held()
+    address = linked(review, reviewer)
+
+    for client in (browser(), browser(reviewer), browser(reviewer)):
+        getattr(client, method)(address)
+
+    assert nothing_happened()
+    assert ReviewLink.objects.get().used_at is None
+
+
+@pytest.mark.parametrize("signed_in", [False, True])
+def test_link_posted_blindly_changes_nothing(signed_in, reviewer):
+    address = linked(held(), reviewer)
+    client = browser(reviewer if signed_in else None, enforce_csrf_checks=True)
+
+    assert post(client, address).status_code == 403
+    assert nothing_happened()
+
+
+def test_link_decides_once_after_sign_in(reviewer):
+    review = held()
+    address = linked(review, reviewer)
+    client = browser(reviewer)
+
+    assert client.get(address).status_code == 200
+    assert post(client, address).status_code == 303
+    assert Review.objects.get().status == "approved"
+    assert client.get(address).status_code == 403
+    assert post(client, address).status_code == 403
+
+
+def test_link_forwarded_to_another_reviewer_is_spent(reviewer, reviewer2):
+    address = linked(held(), reviewer)
+
+    assert post(browser(reviewer2), address).status_code == 403
+    assert nothing_happened()
+    assert post(browser(reviewer), address).status_code == 303  # the control
+
+
+def test_link_of_another_text_is_spent(reviewer, reviewer2):
+    review = held(groups=(ReviewerGroup("privacy-officers", 2),))
+    token = issue_link(review=review, reviewer=reviewer)
+    decide_review(review=review, reviewer=reviewer2, decision="modify", reason="less", statement=BETTER)
+
+    with pytest.raises(Refusal):
+        find_link(token=token, user=reviewer)
+    renewed = issue_link(review=Review.objects.get(), reviewer=reviewer)
+    assert find_link(token=renewed, user=reviewer).review == review
+
+
+def test_link_survives_a_refused_decision(reviewer):
+    address = linked(held(), reviewer)
+
+    assert post(browser(reviewer), address, reason=" ").status_code == 403
+    assert ReviewLink.objects.get().used_at is None
+    assert post(browser(reviewer), address).status_code == 303
+
+
+def test_link_token_is_not_stored(reviewer):
+    token = issue_link(review=held(), reviewer=reviewer)
+
+    assert len(token) >= 43
+    assert token not in repr(ReviewLink.objects.values().get())
+
+
+def test_mail_goes_to_those_who_may_decide_and_only_once(reviewer, reviewer2, admin):
+    person("gone", "privacy-officers", is_active=False)
+    person("outsider", "data-stewards")
+    review = held()
+
+    assert mail_reviewers(review) == 2
+    assert mail_reviewers(review) == 0
+    assert sorted(address for letter in mail.outbox for address in letter.to) == [
+        "reviewer2@example.test",
+        "reviewer@example.test",
+    ]
+
+
+def test_mail_says_who_and_where_but_never_what(reviewer):
+    review = held(statement="UPDATE patients SET ssn = '900-01-2345'", parameters=(b"Muster",))
+
+    notify_reviewers(str(review.pk))
+
+    (letter,) = mail.outbox
+    whole = letter.message().as_string() + letter.body + letter.alternatives[0].content + letter.subject
+    for said in ("demo-agent", "admin", "clinic", "UPDATE", "public.patients", "phi-writes", "/reviews/mail/"):
+        assert said in letter.body
+    for secret in ("900-01-2345", "Muster", "SET ssn"):
+        assert secret not in whole
+
+
+def test_mail_is_not_sent_for_a_decided_review(reviewer):
+    review = held()
+    decide_review(review=review, reviewer=reviewer, decision="deny", reason="no")
+
+    notify_reviewers(str(review.pk))
+
+    assert mail.outbox == []
