@@ -139,7 +139,7 @@ def _titled(text: str) -> Iterator[Span]:
         if end:
             yield Span(match.start(), match.start("name") + end, "name", 0.9)
     for match in _LOWER_TITLED.finditer(text):
-        kept = [word for word in match["name"].split() if word.lower() in lexicon.given() | lexicon.family()]
+        kept = [word for word in match["name"].split() if _is_listed(word.lower())]
         if kept and match["name"].lower().startswith(kept[0].lower()):
             yield Span(match.start(), match.start("name") + len(" ".join(kept)), "name", 0.7)
 
@@ -149,7 +149,7 @@ def _end_of_name(words: str) -> int:
     end = 0
     for word in re.finditer(r"[^\s]+", words):
         plain = word[0].strip(".,").lower()
-        if plain in lexicon.not_names() and plain not in lexicon.given() | lexicon.family() and len(plain) > 1:
+        if plain in lexicon.not_names() and not _is_listed(plain) and len(plain) > 1:
             break
         end = word.end()
     return len(words[:end].rstrip())
@@ -193,6 +193,10 @@ def _half_known_score(text: str, match: re.Match[str], *, sure_first: bool, know
         return 0.7 if expected or not _ordinary(first) else 0.0
     odd = first in lexicon.eponyms() or match["first"].isupper() or match["last"].isupper()
     return 0.5 if expected and not odd and not (_ordinary(first) and _ordinary(last)) else 0.0
+
+
+def _is_listed(word: str) -> bool:
+    return word in lexicon.given() or word in lexicon.family()
 
 
 def _is_prose(word: str) -> bool:

@@ -6,12 +6,36 @@ from masking.detectors.document import mask_json
 from masking.detectors.text import detect, mask
 from masking.engines.types import REDACTED, Family, MaskValue, Target
 
+# Columns repeat their values (cities, departments): the findings of short ones are remembered within one result. Not
+# across results, where the time a value takes would tell one session what another has read.
+_REMEMBERED_VALUES = 4096
+_LONGEST_REMEMBERED = 200
+
 
 def compile_scan(target: Target) -> MaskValue | None:
-    """Return the scanning mask of a column, or None for types that cannot carry free text.
+    """Return the scanning mask of a column, or None for types that cannot carry free text."""
+    mask = _scanner(target)
+    return None if mask is None else _remembering(mask)
 
-    A masked value is a new object; an untouched one is the very object that came in.
-    """
+
+def _remembering(mask: MaskValue) -> MaskValue:
+    known: dict[bytes, bytes | None] = {}
+
+    def remembered(value: bytes | None) -> bytes | None:
+        if value is None or len(value) > _LONGEST_REMEMBERED:
+            return mask(value)
+        try:
+            return known[value]
+        except KeyError:
+            masked = mask(value)
+        if len(known) < _REMEMBERED_VALUES:
+            known[value] = masked
+        return masked
+
+    return remembered
+
+
+def _scanner(target: Target) -> MaskValue | None:
     if target.family is Family.TEXT:
         return scan_value
     if target.family is Family.JSON or (target.family is Family.JSONB and not target.binary):
