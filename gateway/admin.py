@@ -52,7 +52,7 @@ def _subject(request: HttpRequest) -> str:
     return request.user.get_username()
 
 
-class ConnectionForm(forms.ModelForm):
+class ConnectionForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's is not subscriptable
     """The secret is written and never shown: this process could not open it if it wanted to."""
 
     secret = forms.CharField(

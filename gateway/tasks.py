@@ -7,12 +7,12 @@ from celery import shared_task
 from gateway.domain import revocation, statements, tickets
 
 
-@shared_task(name="gateway.forget_old_statements")
+@shared_task(name="gateway.forget_old_statements")  # type: ignore[untyped-decorator]
 def forget_old_statements() -> None:
     statements.forget_old_statements()
 
 
-@shared_task(name="gateway.forget_old_tickets")
+@shared_task(name="gateway.forget_old_tickets")  # type: ignore[untyped-decorator]
 def forget_old_tickets() -> None:
     tickets.forget_old_tickets()
     revocation.forget_expired_revocations()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from importlib import import_module
 from typing import Any
 
@@ -9,6 +10,7 @@ from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
+from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
@@ -20,6 +22,8 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 import approvals
 import masking
 from approvals.models import Policy
+from audit.domain.append import append_entries
+from audit.domain.entry import Entry
 from gateway.admin import RecordedChanges
 from masking.models import ColumnTag, DataClass, MaskingRule
 
@@ -32,11 +36,33 @@ admin.site.unregister(Group)
 
 
 @admin.register(User)
-class UserAdmin(RecordedChanges, DjangoUserAdmin, ModelAdmin):  # type: ignore[misc]
+class UserAdmin(RecordedChanges, DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_display = ["username", "email", "is_active", "is_staff", "is_superuser", "last_login"]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """An administrator who is no superuser cannot become one, nor grant rights beside the groups."""
+        fields = super().get_readonly_fields(request, obj)
+        return fields if request.user.is_superuser else (*fields, "is_superuser", "user_permissions")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        protected = obj is not None and obj.is_superuser and not request.user.is_superuser
+        return not protected and bool(super().has_change_permission(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        protected = obj is not None and obj.is_superuser and not request.user.is_superuser
+        return not protected and bool(super().has_delete_permission(request, obj))
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
+        """The package's own page, which saves past `save_model`."""
+        with transaction.atomic():
+            response = super().user_change_password(request, id, form_url)
+            if request.method == "POST" and response.status_code == HTTPStatus.FOUND:
+                body = {"subject": request.user.get_username(), "account": User.objects.get(pk=id).get_username()}
+                append_entries([Entry(kind="person.password_changed", body=body)])
+        return response
 
 
 @admin.register(Group)

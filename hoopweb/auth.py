@@ -106,7 +106,7 @@ def sync_role_permissions(**_: Any) -> None:
         (POLICY_AUTHORS, readable | authored),
         (ADMINISTRATORS, everything | accounts),
     ):
-        group, _ = Group.objects.get_or_create(name=name)
+        group = Group.objects.get_or_create(name=name)[0]
         group.permissions.set(permissions)
 
 

@@ -29,7 +29,7 @@ FORBIDDEN = 4403
 EVENTS_GROUP = "events"
 
 
-class StatementsConsumer(AsyncJsonWebsocketConsumer):
+class StatementsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     """One client, one statement at a time."""
 
     token: str | None = None
@@ -133,7 +133,7 @@ class StatementsConsumer(AsyncJsonWebsocketConsumer):
         return str((self.scope.get("client") or [""])[0])
 
 
-class EventsConsumer(AsyncJsonWebsocketConsumer):
+class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     """Live events (ids and counts) for administrators and auditors signed in to the console."""
 
     groups = [EVENTS_GROUP]

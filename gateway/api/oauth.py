@@ -17,7 +17,7 @@ from gateway.domain import token_service, tokens
 def token(request: HttpRequest) -> JsonResponse:
     try:
         answer = token_service.token_response(
-            request.POST.dict(),  # type: ignore[arg-type]
+            request.POST.dict(),
             authorization=request.headers.get("Authorization", ""),
             verifier=verifier,
             client_address=request.META.get("REMOTE_ADDR", ""),

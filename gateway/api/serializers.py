@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rest_framework import serializers
 
 MAX_STATEMENT_CHARS = 1_000_000
 
 
-class StatementRequestSerializer(serializers.Serializer):
+class StatementRequestSerializer(serializers.Serializer[Any]):
     statement = serializers.CharField(max_length=MAX_STATEMENT_CHARS, trim_whitespace=False)
     parameters = serializers.ListField(child=serializers.JSONField(allow_null=True), required=False, max_length=65535)
     wait_s = serializers.FloatField(default=0, min_value=0, max_value=3600, help_text="how long to hold the call")
     dry_run = serializers.BooleanField(default=False, help_text="answer facts, decision and masks; run nothing")
 
 
-class ReviewReferenceSerializer(serializers.Serializer):
+class ReviewReferenceSerializer(serializers.Serializer[Any]):
     id = serializers.CharField()
     url = serializers.URLField()
     expires_at = serializers.DateTimeField()
 
 
-class ResultColumnSerializer(serializers.Serializer):
+class ResultColumnSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     type = serializers.CharField()
     masked = serializers.BooleanField()
     rule = serializers.CharField(allow_null=True)
 
 
-class StatementAnswerSerializer(serializers.Serializer):
+class StatementAnswerSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     session_id = serializers.CharField()
     status = serializers.ChoiceField(choices=["pending", "completed", "denied", "expired", "failed", "explained"])
@@ -43,7 +45,7 @@ class StatementAnswerSerializer(serializers.Serializer):
     masks = serializers.ListField(child=serializers.DictField(), required=False)
 
 
-class ProblemSerializer(serializers.Serializer):
+class ProblemSerializer(serializers.Serializer[Any]):
     type = serializers.CharField()
     title = serializers.CharField()
     status = serializers.IntegerField()
@@ -54,25 +56,25 @@ class ProblemSerializer(serializers.Serializer):
     permitted_alternative = serializers.CharField(required=False)
 
 
-class TicketRequestSerializer(serializers.Serializer):
+class TicketRequestSerializer(serializers.Serializer[Any]):
     connection = serializers.CharField(max_length=63)
     ttl_s = serializers.IntegerField(default=60, min_value=1, max_value=300)
 
 
-class TicketSerializer(serializers.Serializer):
+class TicketSerializer(serializers.Serializer[Any]):
     ticket = serializers.CharField(help_text="the one-time password; shown once")
     username = serializers.CharField()
     connection = serializers.CharField()
     expires_at = serializers.DateTimeField()
 
 
-class ConnectionSerializer(serializers.Serializer):
+class ConnectionSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     kind = serializers.CharField()
     phi = serializers.BooleanField()
     operations = serializers.ListField(child=serializers.CharField())
 
 
-class TokenSerializer(serializers.Serializer):
+class TokenSerializer(serializers.Serializer[Any]):
     token = serializers.CharField()
     expires_in = serializers.IntegerField()

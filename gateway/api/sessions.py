@@ -25,7 +25,7 @@ from gateway.domain.roles import AUDITORS, is_administrator, may_read_everything
 GATEWAY_GROUP = "gateways"
 
 
-class SessionSerializer(serializers.ModelSerializer):
+class SessionSerializer(serializers.ModelSerializer[Any]):
     class Meta:
         model = SessionRecord
         fields = [
@@ -50,7 +50,7 @@ class SessionSerializer(serializers.ModelSerializer):
         ]
 
 
-class SessionStatementSerializer(serializers.ModelSerializer):
+class SessionStatementSerializer(serializers.ModelSerializer[Any]):
     """A statement's record: facts and counts. Its text is sealed and read in the console."""
 
     class Meta:
@@ -97,7 +97,7 @@ class NewestFirst(pagination.CursorPagination):
     max_page_size = 200
 
 
-class SessionsView(generics.ListAPIView):
+class SessionsView(generics.ListAPIView[SessionRecord]):
     serializer_class = SessionSerializer
     pagination_class = NewestFirst
     queryset = SessionRecord.objects.none()
@@ -122,7 +122,7 @@ class SessionsView(generics.ListAPIView):
         return rows.filter(closed_at=None) if asked.get("live") in {"1", "true"} else rows
 
 
-class SessionView(generics.RetrieveAPIView):
+class SessionView(generics.RetrieveAPIView[SessionRecord]):
     serializer_class = SessionDetailSerializer
     queryset = SessionRecord.objects.none()
 

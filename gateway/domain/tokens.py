@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
@@ -49,8 +49,10 @@ def issue_agent_token(agent: Agent, ttl_s: int = DEFAULT_TTL_S, *, not_after: fl
     return sign_agent_token(agent, ttl_s, not_after=not_after).text
 
 
-def issue_person_token(user: AbstractBaseUser, ttl_s: int = DEFAULT_TTL_S) -> str:
-    """Sign a REST token for a local account."""
+def issue_person_token(user: AbstractBaseUser | AnonymousUser, ttl_s: int = DEFAULT_TTL_S) -> str:
+    """Sign a REST token for a local account. Raises ValueError for nobody's."""
+    if not user.is_authenticated:
+        raise ValueError("a token was asked for nobody, expected an account")
     return _sign({"sub": user.get_username(), "kind": "person"}, ttl_s=ttl_s).text
 
 

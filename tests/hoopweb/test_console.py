@@ -161,6 +161,43 @@ def test_auditor_reads_everything_and_changes_nothing(auditor: Client) -> None:
     assert Connection.objects.get().database == "d"
 
 
+def test_administrator_without_superuser_rights_cannot_take_them(db: None) -> None:
+    root = User.objects.create_superuser("root", password="root-password")
+    user = User.objects.create_user("it", is_staff=True)
+    user.groups.add(Group.objects.get(name="administrators"))
+    client = signed_in(user)
+    form = {
+        "username": "it",
+        "is_active": "on",
+        "is_staff": "on",
+        "is_superuser": "on",
+        "groups": [Group.objects.get(name="administrators").pk],
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00:00",
+    }
+
+    assert client.post(reverse("admin:auth_user_change", args=[user.pk]), form).status_code == 302
+
+    user.refresh_from_db()
+    assert user.is_superuser is False
+    passwords = {"password1": "a-new-pass-9", "password2": "a-new-pass-9", "usable_password": "true"}
+    assert client.post(reverse("admin:auth_user_password_change", args=[root.pk]), passwords).status_code == 403
+    root.refresh_from_db()
+    assert root.check_password("root-password")
+
+
+def test_password_change_is_recorded(administrator: Client) -> None:
+    user = User.objects.create_user("reviewer", password="before-9")
+    passwords = {"password1": "canary-pass-9", "password2": "canary-pass-9", "usable_password": "true"}
+
+    response = administrator.post(reverse("admin:auth_user_password_change", args=[user.pk]), passwords)
+
+    assert response.status_code == 302
+    entry = LogEntry.objects.get(kind="person.password_changed")
+    assert b'"account":"reviewer"' in bytes(entry.canonical)
+    assert b"canary" not in bytes(entry.canonical)
+
+
 def test_new_client_secret_is_shown_once_and_stored_hashed(administrator: Client) -> None:
     agent = Agent.objects.create(name="a", client_id="a", owner=User.objects.get(username="admin"))
 

@@ -15,7 +15,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from audit.domain.append import append_entries
-from audit.domain.entry import Entry
+from audit.domain.entry import Entry, Json
 from gateway.domain.credentials import CredentialProblem, generate_key_pair, public_key_id, rotate_credentials
 
 
@@ -63,5 +63,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def _record(kind: str, count: int) -> None:
-    body = {"subject": f"command:{getpass.getuser()}", "purpose": "upstream credentials", "count": count}
+    body: dict[str, Json] = {
+        "subject": f"command:{getpass.getuser()}",
+        "purpose": "upstream credentials",
+        "count": count,
+    }
     append_entries([Entry(kind=kind, body=body)])

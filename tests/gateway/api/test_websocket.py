@@ -46,7 +46,7 @@ async def test_statement_by_bearer_header_streams_labelled_frames(cast: Cast, da
     assert [frame["type"] for frame in frames] == ["accepted", "columns", "rows", "completed"]
     assert {frame["id"] for frame in frames} == {7}
     assert frames[0]["statement_id"] == "st1"
-    path, headers, body = data_plane.requests[0]
+    _path, _headers, body = data_plane.requests[0]
     assert (body["connection"], body["protocol"], body["detach"]) == ("clinic", "websocket", False)
     await client.disconnect()
 
