@@ -21,7 +21,7 @@ from audit.domain.entry import Entry, Receipt
 from audit.domain.merkle import GENESIS, Frontier
 from audit.domain.projection import project, text_column
 from audit.domain.sealing import evidence_sealer
-from audit.models import LogEntry
+from audit.models import LogEntry, LogState
 
 DURABILITY = "database"
 
@@ -91,6 +91,11 @@ def read_head() -> Head:
     if row is None:
         return Head(Frontier(), GENESIS)
     return Head(Frontier.from_bytes(row[0], bytes(row[2])), bytes(row[1]))
+
+
+def stated_size() -> int:
+    """How many entries the log's state claims, whatever else is wrong with it."""
+    return LogState.objects.filter(id=1).values_list("size", flat=True).first() or 0
 
 
 def _state(cursor: CursorWrapper, lock: str) -> tuple[int, bytes, bytes] | None:

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
 
-from django.db import connection, transaction
 from django.db.models import Max, Min
 
 from audit.domain.anchor import anchored
-from audit.domain.append import append_entries, read_head
+from audit.domain.append import append_entries, stated_size
 from audit.domain.box import SealProblem
 from audit.domain.chain import open_box
 from audit.domain.checkpoints import LogDamaged, sign_checkpoint
@@ -32,7 +31,7 @@ from audit.domain.note import Signer, open_checkpoint
 from audit.domain.recordings import check_recording, read_recording, recording_salt
 from audit.domain.sealing import evidence_sealer
 from audit.domain.verify import BUNDLE_TYPE, BUNDLE_VERSION, seal_text
-from audit.models import Checkpoint, Export, LogEntry, Recording, SealedText
+from audit.models import Checkpoint, Export, LogEntry, LogState, Recording, SealedText
 
 MAX_PROVEN_CHECKPOINTS = 1_000  # in a bundle of a part, each carries a proof
 
@@ -74,11 +73,10 @@ def write_bundle(out: IO[bytes], *, scope: Scope, with_text: bool, requested_by:
         append_entries([_exported(scope, with_text=with_text, requested_by=requested_by)])
         findings, size = _sign()
     size = size if not findings else _stored_size()
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        writer = _Writer(out)
-        for record in _records(scope, size=size, findings=findings, with_text=with_text, signer=signer):
-            writer.write(record)
+    # The log goes on while it is exported; up to `size` it does not change any more.
+    writer = _Writer(out)
+    for record in _records(scope, size=size, findings=findings, with_text=with_text, signer=signer):
+        writer.write(record)
     digest = writer.end(signer if not findings else None)
     if not findings:
         Export.objects.create(
@@ -123,7 +121,7 @@ def _sign() -> tuple[list[Finding], int]:
 def _stored_size() -> int:
     """How far a damaged log goes, whatever its state says."""
     newest = LogEntry.objects.aggregate(newest=Max("seq"))["newest"] or 0
-    return max(newest, read_head().size)
+    return max(newest, stated_size())
 
 
 def _records(
@@ -133,7 +131,7 @@ def _records(
     yield _header(scope, size=size, with_text=with_text, signer=signer, damaged=bool(findings), seqs=seqs)
     provable = not scope.whole and not findings
     tree = Tree(entry.leaf for entry in stored_entries() if entry.seq <= size) if provable else None
-    yield from _checkpoints(signer, tree=tree, size=size)
+    yield from _checkpoints(signer, tree=tree, size=size if not findings else None)
     yield from ({"type": "problem", "seq": f.seq, "kind": f.kind, "detail": f.detail} for f in findings)
     named: list[str] = []
     for entry in _entries(scope, size, seqs):
@@ -148,20 +146,24 @@ def _records(
 def _header(
     scope: Scope, *, size: int, with_text: bool, signer: Signer, damaged: bool, seqs: tuple[int, int] | None
 ) -> dict[str, Any]:
-    head = read_head()
-    stated = head.leaf if head.size == size else _leaf_at(size)
+    stated = _leaf_at(size) if not damaged else _stated_leaf()
     return {
         "type": BUNDLE_TYPE,
         "version": BUNDLE_VERSION,
         "origin": signer.name,
         "vkey": signer.verifier.vkey,  # for people; the verifier believes only the key it is given
         "scope": scope.as_json(),
-        "size": head.size if damaged else size,
+        "size": stated_size() if damaged else size,
         "head": stated.hex() if stated else None,
         "entries": _selected(scope, size, seqs).count() if not damaged else None,
         "with_text": with_text,
         "created_us": now_us(),
     }
+
+
+def _stated_leaf() -> bytes | None:
+    leaf = LogState.objects.filter(id=1).values_list("head", flat=True).first()
+    return bytes(leaf) if leaf is not None else None
 
 
 def _leaf_at(seq: int) -> bytes | None:
@@ -198,20 +200,29 @@ def _entries(scope: Scope, size: int, seqs: tuple[int, int] | None) -> Iterator[
         yield StoredEntry(seq, bytes(leaf), bytes(prev), bytes(canonical))
 
 
-def _checkpoints(signer: Signer, *, tree: Tree | None, size: int) -> Iterator[dict[str, Any]]:
-    """Stored and anchored checkpoints, each note once; in a bundle of a part, one per size with its proof."""
+def _checkpoints(signer: Signer, *, tree: Tree | None, size: int | None) -> Iterator[dict[str, Any]]:
+    """Stored and anchored checkpoints, each note once; in a bundle of a part, one per size with its proof.
+
+    Those signed since, over more than `size` entries, are left out; of a damaged log (None) every note goes along.
+    """
     stored = list(Checkpoint.objects.order_by("id").values_list("note", flat=True))
     sources = {**dict.fromkeys(anchored(signer.name), "anchor"), **dict.fromkeys(stored, "log")}
-    if tree is None:
+    if size is not None:
+        sources = {note: source for note, source in sources.items() if _size(note, signer) <= size}
+    if tree is None or size is None:
         yield from ({"type": "checkpoint", "source": source, "note": note} for note, source in sources.items())
         return
     by_size: dict[int, tuple[str, str]] = {}
     for note, source in sources.items():
-        by_size[open_checkpoint(note, [signer.verifier]).size] = (note, source)
+        by_size[_size(note, signer)] = (note, source)
     for at in sorted(by_size)[-MAX_PROVEN_CHECKPOINTS:]:
         note, source = by_size[at]
         proof = tree.consistency_proof(at, size) if 0 < at < size else []
         yield {"type": "checkpoint", "source": source, "note": note, "proof": [node.hex() for node in proof]}
+
+
+def _size(note: str, signer: Signer) -> int:
+    return open_checkpoint(note, [signer.verifier]).size
 
 
 def _entry_record(entry: StoredEntry, *, tree: Tree | None, size: int, with_text: bool) -> tuple[dict[str, Any], str]:

@@ -6,7 +6,7 @@ beginning) and compares hashes, places, links and the tree with the log's state,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from django.db.models import Max
@@ -23,6 +23,8 @@ from audit.domain.sealing import evidence_sealer
 from audit.models import Checkpoint, LogEntry, SealedText, StatementRecord
 
 _PAGE = 2_000
+_ENDLESS = 1 << 62
+_NO_STATE = Finding(0, "state-edited", "the log's state is not the state of any log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +59,33 @@ def check_tail(verifier: Verifier) -> tuple[list[Finding], Head]:
             signed = open_checkpoint(newest.note, [verifier])
             start = Head(Frontier.from_bytes(newest.size, bytes(newest.frontier)), bytes(newest.head))
         except (NoteProblem, ValueError) as error:
-            return [Finding(0, "checkpoint-forged", str(error))], read_head()
+            return [Finding(0, "checkpoint-forged", str(error))], start
         if (signed.size, signed.root) != (start.size, start.frontier.root):
-            return [Finding(newest.size, "checkpoint-forged", "its row differs from its note")], read_head()
-    # The state is read first: entries that arrive while checking are not part of what is checked.
-    stated = read_head()
+            return [Finding(newest.size, "checkpoint-forged", "its row differs from its note")], start
+    claims = _claims(verifier)
+    try:
+        stated = read_head()
+    except ValueError:
+        return [_NO_STATE], start
     findings, found = _walk(start, stated.size)
     findings += _against_state(found, stated)
-    findings += _against_anchors(stated.size, verifier)
+    findings += _against_claims(claims, stated.size, verifier)
     return findings, stated
 
 
 def check_log(verifier: Verifier) -> list[Finding]:
     """Check everything stored: entries, checkpoints, anchors, sealed texts, records. Reads the whole log."""
-    stated = read_head()
+    claims = _claims(verifier)
+    try:
+        stated = read_head()
+    except ValueError:
+        return [*_walk(Head(Frontier(), GENESIS), _ENDLESS)[0], _NO_STATE]
     roots = {signed.size: signed.root for signed, _ in signed_checkpoints(verifier)[0]}
     findings, found = _walk(Head(Frontier(), GENESIS), stated.size, roots)
     findings += _against_state(found, stated)
     findings += signed_checkpoints(verifier)[1]
-    findings += _against_anchors(stated.size, verifier)
+    findings += _against_claims(claims, stated.size, verifier)
     findings += _sealed_texts(stated.size)
-    findings += _records(stated.size)
     return sorted(findings, key=lambda finding: finding.seq)
 
 
@@ -91,6 +99,19 @@ def signed_checkpoints(verifier: Verifier) -> tuple[list[tuple[SignedCheckpoint,
         except NoteProblem as error:
             findings.append(Finding(size, "checkpoint-forged", str(error)))
     return good, findings
+
+
+@dataclass(frozen=True, slots=True)
+class _Claims:
+    """What others say the log holds. Read before its state: what is appended meanwhile is then no contradiction."""
+
+    anchors: tuple[str, ...]
+    newest_recorded: int
+
+
+def _claims(verifier: Verifier) -> _Claims:
+    recorded = StatementRecord.objects.aggregate(newest=Max("last_seq"))["newest"] or 0
+    return _Claims(tuple(anchored(verifier.name)), recorded)
 
 
 def _walk(start: Head, size: int, roots: dict[int, bytes] | None = None) -> tuple[list[Finding], Head]:
@@ -117,7 +138,8 @@ def _entry_problem(entry: StoredEntry, expected: int, prev: bytes) -> Finding | 
         kind = "edited" if place_of(place) in (None, expected) else "reordered"
         return Finding(expected, kind, "the entry does not have the hash it was stored with")
     if place is None or place.seq != expected:
-        return Finding(expected, "reordered", f"entry {place_of(place)} stands at place {expected}")
+        kind = "inserted" if place is not None and place.seq < expected else "reordered"
+        return Finding(expected, kind, f"entry {place_of(place)} stands at place {expected}")
     if place.prev != prev or entry.prev != prev:
         return Finding(max(1, expected - 1), "rewritten", f"entry {expected} was written after another entry")
     return None
@@ -135,13 +157,15 @@ def _against_state(found: Head, stated: Head) -> list[Finding]:
     return []
 
 
-def _against_anchors(size: int, verifier: Verifier) -> list[Finding]:
-    """The newest anchor alone: the log may not be shorter than it, nor the database lack it."""
-    notes = anchored(verifier.name)
-    if not notes:
+def _against_claims(claims: _Claims, size: int, verifier: Verifier) -> list[Finding]:
+    """The log may not be shorter than its newest anchor or record says, nor the database lack that anchor."""
+    if claims.newest_recorded > size:
+        detail = f"a statement's record names entry {claims.newest_recorded}, the log has {size}"
+        return [Finding(size + 1, "truncated", detail)]
+    if not claims.anchors:
         return []
     try:
-        anchor = open_checkpoint(notes[-1], [verifier])
+        anchor = open_checkpoint(claims.anchors[-1], [verifier])
     except NoteProblem as error:
         return [Finding(0, "anchor-forged", str(error))]
     if anchor.size > size:
@@ -183,15 +207,3 @@ def _sealed_texts(size: int) -> list[Finding]:
                 findings.append(Finding(seq, "text-edited", str(error)))
         after = entries[-1][0]
     return findings[:1]
-
-
-def _records(size: int) -> list[Finding]:
-    """What the records remember of entries must be in the log."""
-    newest = StatementRecord.objects.aggregate(newest=Max("last_seq"))["newest"] or 0
-    if newest > size:
-        return [Finding(size + 1, "truncated", f"a statement's record names entry {newest}, the log has {size}")]
-    return []
-
-
-def problems_as_lines(findings: Sequence[Finding]) -> list[str]:
-    return [str(finding) for finding in findings]

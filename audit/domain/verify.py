@@ -6,7 +6,7 @@ believes none of it: it hashes every entry, follows the chain, rebuilds the tree
 bundle of a part), and compares the roots with checkpoints signed by the given key.
 
 Exit codes: 0 intact · 1 tampered (the first bad place and its kind are printed) · 2 intact as far as it goes, but no
-checkpoint covers the newest entries, so that a cut tail would not show · 3 unusable (not a bundle, a bad key).
+checkpoint covers the newest entries or the bundle is not sealed, so that a cut tail would not show · 3 unusable (not a bundle, a bad key).
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class Report:
     covered: int = 0  # entries up to here are under a signed checkpoint
     signed_at_s: int | None = None
     absent: int = 0
+    sealed: bool = False
 
 
 @dataclass(slots=True)
@@ -81,6 +82,7 @@ class _Walk:
     displaced: list[tuple[int, int]] = field(default_factory=list)  # (stored place, own place) from the first bad entry
     absent: int = 0  # recordings the exporter no longer has
     ended: bool = False
+    sealed: bool = False
 
     @property
     def whole(self) -> bool:
@@ -240,7 +242,9 @@ def _place_finding(walk: _Walk, seq: int, place: Place | None, hashed: bytes, st
         kind = "edited" if place.seq == seq else "reordered"
         return Finding(seq, kind, "the entry does not have the hash it was stored with")
     if place.seq != seq:
-        return Finding(seq, "reordered", f"entry {place.seq} stands at place {seq}")
+        # Everything before was in order, so an earlier entry here is a second copy of it.
+        kind = "reordered" if place.seq > seq else "inserted"
+        return Finding(seq, kind, f"entry {place.seq} stands at place {seq}")
     return None
 
 
@@ -312,6 +316,7 @@ def _read_end(walk: _Walk, record: Mapping[str, Any], number: int, digest: bytes
         return
     if text != seal_text(origin=str(walk.header.get("origin")), lines=number - 1, digest=digest):
         walk.bad(0, "bundle-edited", "the bundle is not the one that was sealed")
+    walk.sealed = True
 
 
 def seal_text(*, origin: str, lines: int, digest: bytes) -> str:
@@ -333,7 +338,7 @@ def _conclude(walk: _Walk) -> Report:
     newest = walk.checkpoints.get(covered)
     if findings:
         verdict = Verdict.TAMPERED
-    elif covered < walk.last or not walk.checkpoints:
+    elif covered < walk.last or not walk.checkpoints or not walk.sealed:
         verdict = Verdict.UNANCHORED
     else:
         verdict = Verdict.INTACT
@@ -345,6 +350,7 @@ def _conclude(walk: _Walk) -> Report:
         covered=covered,
         signed_at_s=newest.time_s if newest else None,
         absent=walk.absent,
+        sealed=walk.sealed,
     )
 
 
@@ -443,7 +449,8 @@ def describe(report: Report) -> list[str]:
         return [*lines, *(f"also: {finding}" for finding in others[:20])]
     counted = f"{report.entries} entries, {report.checkpoints} checkpoints"
     if report.verdict is Verdict.UNANCHORED:
-        return [f"intact but unanchored: {counted}; tail not provable: signed up to entry {report.covered}"]
+        why = "" if report.sealed else ", and the bundle is not sealed"
+        return [f"intact but unanchored: {counted}; tail not provable: signed up to entry {report.covered}{why}"]
     when = f" at Unix time {report.signed_at_s}" if report.signed_at_s else ""
     absent = f"; {report.absent} recordings named by entries are not in the bundle" if report.absent else ""
     return [f"intact: {counted}; signed up to entry {report.covered}{when}{absent}"]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def own_evidence(settings, tmp_path: Path) -> Iterator[None]:  # type: ignore[no-untyped-def]
+def own_evidence(settings, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     settings.HOOPWEB_HOME = tmp_path
     settings.HOOPWEB_LOG_SIGNING_KEY = base64.b64encode(b"s" * 32).decode()
     settings.HOOPWEB_EVIDENCE_KEYS = base64.b64encode(b"e" * 32).decode()
-    yield

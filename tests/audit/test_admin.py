@@ -1,4 +1,4 @@
-"""The console's evidence pages: they render in a bounded number of queries, change nothing, and looking leaves a trace."""
+"""The console's evidence pages: bounded queries, nothing to change, and looking leaves a trace."""
 
 from __future__ import annotations
 

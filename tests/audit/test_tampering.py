@@ -1,0 +1,455 @@
+"""Every way to change a stored or exported log, over 2,000 entries: found offline, and located.
+
+The attacker is a database superuser without the signing key: triggers are switched off, every table may be rewritten.
+Each test changes the intact log of `log` (one transaction, rolled back after it), exports it anew and verifies that.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from audit.domain.anchor import anchor_file
+from audit.domain.append import append_entries
+from audit.domain.bundle import Scope, write_bundle
+from audit.domain.canonical import canonical
+from audit.domain.checkpoints import LogDamaged, sign_checkpoint
+from audit.domain.keys import log_signer
+from audit.domain.merkle import Frontier, leaf_hash
+from audit.domain.note import Checkpoint as SignedCheckpoint
+from audit.domain.note import Signer
+from audit.domain.verify import Report, Verdict, verify_bundle
+from audit.models import Checkpoint, LogEntry, LogState
+from tests.audit.factories import authorised, completed, denied, opened
+
+SIZE = 2_000
+
+
+@pytest.fixture
+def log(db) -> None:
+    """2,000 entries of 40 sessions, checkpoints at 500, 1,000 and 1,500."""
+    entries = []
+    for session in range(40):
+        name = f"s{session}"
+        entries.append(opened(name))
+        for at in range(16):
+            statement = f"{name}-{at}"
+            entries += [authorised(statement, name), completed(statement, name), denied(f"{statement}d", name)]
+        entries.append(denied(f"{name}-last", name))
+    for at in range(0, SIZE, 500):
+        append_entries(entries[at : at + 500])
+        if at < 1_500:
+            sign_checkpoint()
+    assert LogEntry.objects.count() == SIZE
+
+
+def exported(path: Path, *, scope: Scope = Scope(), with_text: bool = False) -> Path:  # noqa: B008
+    target = path / "bundle.jsonl"
+    with target.open("wb") as out:
+        write_bundle(out, scope=scope, with_text=with_text, requested_by="auditor")
+    return target
+
+
+def checked(bundle: Path, *, anchor: Path | None = None) -> Report:
+    return verify_bundle(bundle, keys=[log_signer().verifier], anchor=anchor)
+
+
+def superuser(*statements: str) -> None:
+    """Run SQL with every trigger off, as somebody who owns the database would."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.execute("SET LOCAL session_replication_role = origin")
+
+
+def rewrite_chain(start: int, change: Callable[[dict], None]) -> None:
+    """The best an attacker without the key can do: change an entry and recompute everything after it, the state too."""
+    state = LogState.objects.get()
+    rows = list(LogEntry.objects.order_by("seq").values_list("seq", "canonical", "leaf"))
+    leaves, prev = [], bytes(32)
+    for seq, stored, leaf in rows:
+        if seq < start:
+            prev = bytes(leaf)
+        else:
+            entry = json.loads(bytes(stored))
+            if seq == start:
+                change(entry)
+            data = canonical({**entry, "prev": prev.hex()})
+            hashed = leaf_hash(data)
+            superuser(
+                f"UPDATE audit_logentry SET canonical = '\\x{data.hex()}', leaf = '\\x{hashed.hex()}',"
+                f" prev = '\\x{prev.hex()}' WHERE seq = {seq}"
+            )
+            prev = hashed
+        leaves.append(prev)
+    frontier = Frontier().extend(leaves)
+    superuser(
+        f"UPDATE audit_logstate SET head = '\\x{prev.hex()}', frontier = '\\x{frontier.to_bytes().hex()}',"
+        f" size = {state.size}"
+    )
+
+
+def state_at(size: int) -> str:
+    """SQL that makes the log's state the one of its first `size` entries."""
+    entries = LogEntry.objects.filter(seq__lte=size).order_by("seq").values_list("leaf", flat=True)
+    leaves = [bytes(leaf) for leaf in entries]
+    frontier = Frontier().extend(leaves).to_bytes().hex()
+    return f"UPDATE audit_logstate SET size = {size}, head = '\\x{leaves[-1].hex()}', frontier = '\\x{frontier}'"
+
+
+# --- the control: nothing changed ----------------------------------------------------------------------------------
+
+
+def test_intact_log_verifies_whole_in_part_and_with_text(log, tmp_path):
+    for scope in (Scope(), Scope(session="s7")):
+        for with_text in (False, True):
+            report = checked(exported(tmp_path, scope=scope, with_text=with_text))
+            assert (report.verdict, report.findings) == (Verdict.INTACT, ())
+
+
+def test_intact_log_verifies_against_the_anchor_file(log, tmp_path):
+    bundle = exported(tmp_path)
+
+    assert checked(bundle, anchor=anchor_file(log_signer().name)).verdict is Verdict.INTACT
+
+
+def test_triggers_refuse_change_to_everybody_else(log):
+    for statement in (
+        "UPDATE audit_logentry SET kind = 'x' WHERE seq = 5",
+        "DELETE FROM audit_logentry WHERE seq = 5",
+        "DELETE FROM audit_checkpoint",
+        "UPDATE audit_checkpoint SET size = 1",
+        "UPDATE audit_logstate SET size = 1",
+        "DELETE FROM audit_logstate",
+    ):
+        with pytest.raises(Exception, match=r"append-only|never shrinks"), transaction_block():
+            connection.cursor().execute(statement)
+
+
+# --- the stored log ------------------------------------------------------------------------------------------------
+
+SWAP = (
+    "UPDATE audit_logentry SET seq = -seq WHERE seq IN (700, 701)",
+    "UPDATE audit_logentry SET seq = CASE seq WHEN -700 THEN 701 ELSE 700 END WHERE seq < 0",
+)
+SWAP_CONTENT = (
+    "CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM audit_logentry WHERE seq IN (700, 701)",
+    "UPDATE audit_logentry e SET canonical = k.canonical FROM kept k"
+    " WHERE e.seq + k.seq = 1401 AND e.seq IN (700, 701)",
+)
+SHIFT_DOWN = (
+    "DELETE FROM audit_logentry WHERE seq = 700",
+    "UPDATE audit_logentry SET seq = -(seq - 1) WHERE seq > 700",
+    "UPDATE audit_logentry SET seq = -seq WHERE seq < 0",
+    "UPDATE audit_logstate SET size = size - 1",
+)
+INSERT_INSIDE = (
+    "UPDATE audit_logentry SET seq = -(seq + 1) WHERE seq >= 700",
+    "UPDATE audit_logentry SET seq = -seq WHERE seq < 0",
+    "INSERT INTO audit_logentry SELECT 700, leaf, prev, canonical, kind, session_id, statement_id, subject, connection,"
+    " at FROM audit_logentry WHERE seq = 300",
+)
+COPY_BEYOND = (
+    "INSERT INTO audit_logentry SELECT 2001, leaf, prev, canonical, kind, session_id, statement_id, subject,"
+    " connection, at FROM audit_logentry WHERE seq = 2000",
+)
+EDIT = "UPDATE audit_logentry SET canonical = replace(convert_from(canonical, 'UTF8'), 'demo-agent', 'nobody')::bytea"
+
+
+@pytest.mark.parametrize(
+    ("statements", "seq", "kind"),
+    [
+        pytest.param((f"{EDIT} WHERE seq = 700",), 700, "edited", id="edit"),
+        pytest.param((f"{EDIT} WHERE seq = 1",), 1, "edited", id="edit-first"),
+        pytest.param((f"{EDIT} WHERE seq = 2000",), 2000, "edited", id="edit-last"),
+        pytest.param(("UPDATE audit_logentry SET canonical = '{}' WHERE seq = 700",), 700, "edited", id="blank"),
+        pytest.param(("UPDATE audit_logentry SET canonical = '\\xff' WHERE seq = 700",), 700, "edited", id="garbage"),
+        pytest.param(("DELETE FROM audit_logentry WHERE seq = 700",), 700, "deleted", id="delete"),
+        pytest.param(("DELETE FROM audit_logentry WHERE seq = 1",), 1, "deleted", id="delete-first"),
+        pytest.param(("DELETE FROM audit_logentry WHERE seq = 2000",), 2000, "truncated", id="delete-last"),
+        pytest.param(("DELETE FROM audit_logentry WHERE seq > 1700",), 1701, "truncated", id="truncate"),
+        pytest.param(("DELETE FROM audit_logentry WHERE seq > 700",), 701, "truncated", id="truncate-checkpoints"),
+        pytest.param(("DELETE FROM audit_logentry",), 1, "truncated", id="truncate-all"),
+        pytest.param(SWAP, 700, "reordered", id="swap"),
+        pytest.param(SWAP_CONTENT, 700, "reordered", id="swap-content"),
+        pytest.param(SHIFT_DOWN, 700, "deleted", id="delete-and-close-the-gap"),
+        pytest.param(INSERT_INSIDE, 700, "inserted", id="insert"),
+        pytest.param(COPY_BEYOND, 2001, "inserted", id="insert-at-end"),
+    ],
+)
+def test_changed_log_is_located(log, tmp_path, statements, seq, kind):
+    superuser(*statements)
+
+    report = checked(exported(tmp_path))
+
+    assert report.verdict is Verdict.TAMPERED
+    assert (report.findings[0].seq, report.findings[0].kind) == (seq, kind)
+
+
+def test_recomputed_chain_contradicts_the_checkpoint(log, tmp_path):
+    rewrite_chain(700, lambda entry: entry["body"].update(subject="nobody"))
+
+    report = checked(exported(tmp_path))
+
+    assert report.verdict is Verdict.TAMPERED
+    assert (report.findings[0].seq, report.findings[0].kind) == (501, "rewritten")
+
+
+def test_cut_tail_with_everything_that_knew_of_it_is_shown_by_the_anchor(log, tmp_path):
+    checked(exported(tmp_path))
+    state = state_at(900)
+    superuser(
+        "DELETE FROM audit_logentry WHERE seq > 900",
+        "DELETE FROM audit_checkpoint WHERE size > 900",
+        "DELETE FROM audit_statementrecord",
+        "DELETE FROM audit_sessionrecord",
+        state,
+    )
+
+    report = checked(exported(tmp_path))
+
+    assert report.verdict is Verdict.TAMPERED
+    assert (report.findings[0].seq, report.findings[0].kind) == (901, "truncated")
+
+
+def test_cut_unsigned_tail_is_shown_by_the_records(log, tmp_path):
+    state = state_at(1600)
+    superuser(
+        "DELETE FROM audit_logentry WHERE seq > 1600",
+        state,
+    )
+
+    report = checked(exported(tmp_path))
+
+    assert report.verdict is Verdict.TAMPERED
+    assert (report.findings[0].seq, report.findings[0].kind) == (1601, "truncated")
+
+
+def test_forged_checkpoint_is_named(log, tmp_path):
+    superuser("UPDATE audit_checkpoint SET note = replace(note, '1000', '1001') WHERE size = 1000")
+
+    report = checked(exported(tmp_path))
+
+    assert report.verdict is Verdict.TAMPERED
+    assert "checkpoint-forged" in {finding.kind for finding in report.findings}
+
+
+def test_checkpoints_of_another_key_are_named(log, tmp_path):
+    signer = log_signer()
+    stranger = Signer(signer.name, b"x" * 32)
+    for row in Checkpoint.objects.all():
+        note = stranger.sign(SignedCheckpoint(signer.name, row.size, bytes(row.root)).text())
+        superuser(f"UPDATE audit_checkpoint SET note = '{note}' WHERE id = {row.pk}")
+
+    report = checked(exported(tmp_path))
+
+    assert report.verdict is Verdict.TAMPERED
+    assert "key-swapped" in {finding.kind for finding in report.findings}
+
+
+def test_the_key_of_another_log_does_not_verify_this_one(log, tmp_path):
+    bundle = exported(tmp_path)
+
+    report = verify_bundle(bundle, keys=[Signer(log_signer().name, b"x" * 32).verifier])
+
+    assert report.verdict is Verdict.TAMPERED
+    assert report.findings[0].kind == "key-swapped"
+
+
+def test_removed_checkpoint_is_missed_by_its_anchor(log, tmp_path):
+    superuser("DELETE FROM audit_checkpoint WHERE size = 1500")
+
+    report = checked(exported(tmp_path))
+
+    assert report.verdict is Verdict.TAMPERED
+    assert (report.findings[0].seq, report.findings[0].kind) == (1500, "checkpoint-missing")
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        (
+            "UPDATE audit_sealedtext SET box = set_byte(box, 60, 1 + get_byte(box, 60) % 254) WHERE seq = 2",
+            "text-edited",
+        ),
+        ("DELETE FROM audit_sealedtext WHERE seq = 2", "text-missing"),
+        (
+            "UPDATE audit_sealedtext SET box = (SELECT box FROM audit_sealedtext WHERE seq = 5) WHERE seq = 2",
+            "text-edited",
+        ),
+    ],
+)
+def test_changed_statement_text_is_located(log, tmp_path, statement, kind):
+    superuser(statement)
+
+    report = checked(exported(tmp_path))
+
+    assert report.verdict is Verdict.TAMPERED
+    assert (report.findings[0].seq, report.findings[0].kind) == (2, kind)
+
+
+def test_nothing_is_signed_over_damage(log, tmp_path):
+    superuser(f"{EDIT} WHERE seq = 1700")
+    before = Checkpoint.objects.count()
+
+    with pytest.raises(LogDamaged):
+        sign_checkpoint()
+    bundle = exported(tmp_path)
+
+    assert Checkpoint.objects.count() == before
+    assert LogEntry.objects.count() == SIZE
+    assert json.loads(bundle.read_text().splitlines()[-1])["seal"] is None
+
+
+# --- the exported file ---------------------------------------------------------------------------------------------
+
+
+def lines_of(bundle: Path) -> list[dict]:
+    return [json.loads(line) for line in bundle.read_text().splitlines()]
+
+
+def rewritten(bundle: Path, records: list[dict]) -> Path:
+    bundle.write_text("".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records))
+    return bundle
+
+
+def at(records: list[dict], seq: int) -> int:
+    return next(index for index, record in enumerate(records) if record.get("seq") == seq)
+
+
+def edit(records: list[dict]) -> None:
+    record = records[at(records, 700)]
+    record["entry"] = record["entry"].replace("demo-agent", "nobody")
+
+
+def edit_with_hash(records: list[dict]) -> None:
+    edit(records)
+    record = records[at(records, 700)]
+    record["leaf"] = leaf_hash(record["entry"].encode()).hex()
+
+
+def delete(records: list[dict]) -> None:
+    del records[at(records, 700)]
+
+
+def swap(records: list[dict]) -> None:
+    first, second = at(records, 700), at(records, 701)
+    records[first], records[second] = records[second], records[first]
+
+
+def duplicate(records: list[dict]) -> None:
+    records.insert(at(records, 701), dict(records[at(records, 700)]))
+
+
+def truncate(records: list[dict]) -> None:
+    del records[at(records, 1900) : -1]
+
+
+def drop_newest_checkpoint(records: list[dict]) -> None:
+    checkpoints = [index for index, record in enumerate(records) if record["type"] == "checkpoint"]
+    del records[checkpoints[-1]]
+
+
+def cut_end(records: list[dict]) -> None:
+    records.pop()
+
+
+@pytest.mark.parametrize(
+    ("change", "seq", "kind"),
+    [
+        (edit, 700, "edited"),
+        (edit_with_hash, 700, "rewritten"),
+        (delete, 700, "deleted"),
+        (swap, 700, "reordered"),
+        (duplicate, 701, "inserted"),
+        (truncate, 1900, "truncated"),
+        (drop_newest_checkpoint, 0, "bundle-edited"),
+        (cut_end, 0, "bundle-edited"),
+    ],
+)
+def test_edited_bundle_is_located(log, tmp_path, change, seq, kind):
+    bundle = exported(tmp_path)
+    records = lines_of(bundle)
+    change(records)
+
+    report = checked(rewritten(bundle, records))
+
+    assert report.verdict is Verdict.TAMPERED
+    assert (report.findings[0].seq, report.findings[0].kind) == (seq, kind)
+
+
+@pytest.mark.parametrize("change", [lambda r: r.pop(at(r, r[-3]["seq"])), lambda r: r[-3].update(entry="{}")])
+def test_edited_bundle_of_a_session_is_noticed(log, tmp_path, change):
+    bundle = exported(tmp_path, scope=Scope(session="s7"))
+    records = lines_of(bundle)
+    change(records)
+
+    assert checked(rewritten(bundle, records)).verdict is Verdict.TAMPERED
+
+
+def test_text_of_another_statement_is_noticed(log, tmp_path):
+    bundle = exported(tmp_path, scope=Scope(session="s7"), with_text=True)
+    records = lines_of(bundle)
+    entry = next(record for record in records if "text" in record)
+    entry["text"] = entry["text"].replace("ssn", "zip")
+
+    report = checked(rewritten(bundle, records))
+
+    assert report.findings[0].kind == "text-edited"
+
+
+def test_bundle_cut_back_to_an_older_checkpoint_needs_an_anchor_to_be_seen(log, tmp_path):
+    """A consistent beginning of the log, unsealed: never a plain pass, and with an anchor exposed as cut."""
+    bundle = exported(tmp_path)
+    records = [r for r in lines_of(bundle) if r["type"] != "entry" or r["seq"] <= 1000]
+    records = [r for r in records if r["type"] != "checkpoint" or int(r["note"].splitlines()[1]) <= 1000]
+    records[0] |= {"size": 1000, "entries": 1000, "head": None}
+    records[-1]["seal"] = None
+
+    cut = rewritten(bundle, records)
+
+    assert checked(cut).verdict is Verdict.UNANCHORED
+    report = checked(cut, anchor=anchor_file(log_signer().name))
+    assert report.verdict is Verdict.TAMPERED
+    assert (report.findings[0].seq, report.findings[0].kind) == (1001, "truncated")
+
+
+def test_independent_verifier_agrees(log, tmp_path):
+    """A second reading of the bundle from RFC 9162's definitions alone, with none of the project's hashing code."""
+    import hashlib
+
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    records = lines_of(exported(tmp_path))
+    leaves = [hashlib.sha256(b"\0" + r["entry"].encode()).digest() for r in records if r["type"] == "entry"]
+    for number, record in enumerate(r for r in records if r["type"] == "entry"):
+        entry = json.loads(record["entry"])
+        assert entry["seq"] == number + 1
+        assert entry["prev"] == (leaves[number - 1].hex() if number else "00" * 32)
+    key = Ed25519PublicKey.from_public_bytes(base64.b64decode(log_signer().verifier.vkey.split("+", 2)[2])[1:])
+    for record in (r for r in records if r["type"] == "checkpoint"):
+        text, signature = record["note"].split("\n\n")
+        key.verify(base64.b64decode(signature.split()[2])[4:], text.encode() + b"\n")
+        _, size, root = text.split("\n")[:3]
+        assert base64.b64decode(root) == mth(leaves[: int(size)])
+
+
+def mth(leaves: list[bytes]) -> bytes:
+    import hashlib
+
+    if len(leaves) == 1:
+        return leaves[0]
+    k = 1 << ((len(leaves) - 1).bit_length() - 1)
+    return hashlib.sha256(b"\1" + mth(leaves[:k]) + mth(leaves[k:])).digest()
+
+
+def transaction_block():
+    from django.db import transaction
+
+    return transaction.atomic()
