@@ -196,10 +196,18 @@ class _Walker:
                 value(self._reading, level, entry.node("expr"))
         conflict = query.node("onConflict")
         if conflict is not None:
-            self._assign(relation, conflict.nodes("onConflictSet"))
-            for entry in conflict.nodes("onConflictSet"):
-                value(self._reading, level, entry.node("expr"))
-            condition(self._reading, level, conflict.node("onConflictWhere"))
+            self._on_conflict(relation, conflict, level)
+
+    def _on_conflict(self, relation: Relation, conflict: Node, level: Level) -> None:
+        # EXCLUDED is a row of the target, and the tree lists all of it.
+        self._reading.visited |= {(relation.oid, number) for number in relation.columns}
+        self._assign(relation, conflict.nodes("onConflictSet"))
+        for entry in conflict.nodes("onConflictSet"):
+            value(self._reading, level, entry.node("expr"))
+        for element in conflict.nodes("arbiterElems"):
+            value(self._reading, level, element.node("expr"))
+        condition(self._reading, level, conflict.node("arbiterWhere"))
+        condition(self._reading, level, conflict.node("onConflictWhere"))
 
     def _assign(self, relation: Relation, entries: list[Node]) -> None:
         for entry in entries:

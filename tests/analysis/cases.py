@@ -21,13 +21,13 @@ WITH other AS (SELECT ssn FROM patients) SELECT * FROM other => ssn
 WITH patients AS (SELECT zip AS ssn FROM public.patients) SELECT ssn FROM patients => zip
 WITH a AS (WITH a AS (SELECT ssn AS v FROM patients) SELECT * FROM a) SELECT * FROM a => ssn
 WITH RECURSIVE t(n, s) AS (SELECT 1, ssn FROM patients UNION ALL SELECT n + 1, s FROM t) SELECT * FROM t => - ssn
-WITH RECURSIVE t(a, b) AS (SELECT ssn, zip FROM patients UNION ALL SELECT b, a FROM t) SELECT a FROM t => ssn+zip
+WITH RECURSIVE t(a, b) AS (SELECT ssn::text, zip FROM patients UNION ALL SELECT b, a FROM t) SELECT a FROM t => ssn+zip
 SELECT unnest(ARRAY[ssn, zip]) FROM patients => ~ssn+~zip
 SELECT u FROM patients, unnest(ARRAY[ssn]) u => ~ssn
 SELECT value FROM patients p, jsonb_each_text(jsonb_build_object('a', ssn)) => ~ssn
 SELECT (p).ssn FROM patients p => ssn
 SELECT (d.sub).ssn FROM (SELECT p AS sub FROM patients p) d => ssn
-SELECT (d.sub).f1 FROM (SELECT ROW(zip, ssn) AS sub FROM patients p) d => !
+SELECT (d.sub).f2 FROM (SELECT ROW(zip, ssn) AS sub FROM patients p) d => ssn
 SELECT ROW(ssn, 1), ARRAY[zip] FROM patients => ~ssn ~zip
 SELECT (SELECT ssn FROM patients WHERE id = 1) => ssn
 SELECT ARRAY(SELECT ssn FROM patients) => ~ssn
@@ -114,7 +114,7 @@ SELECT upper(ssn), to_char(dob, 'YYYY') FROM patients =>
 SELECT count(*) FILTER (WHERE ssn > '5') FROM patients => ssn:comparison
 SELECT id FROM patients LIMIT (SELECT length(min(ssn)) FROM patients) => ssn:computed
 SELECT g FROM patients, generate_series(1, length(ssn)) g => ssn:computed
-SELECT number FROM patient_names WHERE number = '1' => ssn:computed
+SELECT number FROM patient_names WHERE number = '1' => ssn:comparison
 DELETE FROM patients WHERE ssn = '1' => ssn:comparison
 UPDATE patients SET zip = '' WHERE CASE WHEN ssn > '5' THEN true END => ssn:comparison ssn:computed
 EXPLAIN ANALYZE SELECT id FROM patients WHERE ssn = '1' => ssn:comparison

@@ -1,0 +1,253 @@
+"""The witness cannot be escaped, the cache cannot be poisoned, names stand for what they name."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from analysis.statement import Operation, Statement
+from gateway.session.context import SessionContext
+from gateway.session.services import UpstreamRejected
+from gateway.upstreams.postgres_analyst import PostgresAnalyst
+from gateway.upstreams.postgres_witness import NoWitness, Question, ask, load_catalogue, scrubbed
+from tests.analysis.conftest import Analyse
+
+
+async def _ask_raw(dsn: str, text: str) -> object:
+    """The witness alone, without the split and the kinds that would have stopped such a text before."""
+    connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
+    try:
+        catalogue = await load_catalogue(connection)
+        return await ask(connection, Question(text=text, search_path="public"), catalogue)
+    finally:
+        await connection.close()
+
+
+def _tables(dsn: str) -> set[str]:
+    with psycopg.connect(dsn) as connection:
+        return {name for (name,) in connection.execute("SELECT relname FROM pg_class WHERE relname LIKE 'guess%'")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 1; END; DROP TABLE guesses; --",
+        "SELECT 1\n;\nEND; DROP TABLE guesses; SELECT 1",
+        "SELECT 1; END; COMMIT; DROP TABLE guesses; --",
+        "SELECT 1; END $$; DROP TABLE guesses; $$",
+        "END; DROP TABLE guesses; --",
+        "SELECT 1 /* ",
+        "SELECT '",
+        'SELECT "',
+        "SELECT $a$",
+        "COMMIT",
+        "DROP TABLE guesses",
+        "CREATE TABLE guesses_too (a int)",
+        "DO 'BEGIN DROP TABLE guesses; END'",
+    ],
+)
+async def test_witness_wrapper_cannot_be_left(scratch_dsn: str, text: str) -> None:
+    before = _tables(scratch_dsn)
+
+    with pytest.raises((UpstreamRejected, NoWitness)):
+        await _ask_raw(scratch_dsn, text)
+
+    assert _tables(scratch_dsn) == before == {"guesses"}
+
+
+async def test_witness_control_the_same_text_does_drop_when_run_plainly(scratch_dsn: str) -> None:
+    """Shows that the text above is dangerous where nothing wraps it."""
+    with psycopg.connect(scratch_dsn) as connection:
+        connection.execute(b"SELECT 1; DROP TABLE guesses; --")
+        gone = connection.execute("SELECT to_regclass('public.guesses')").fetchone()
+        connection.rollback()
+
+    assert gone == (None,)
+
+
+async def test_witness_refuses_two_statements_in_its_body(analyst: PostgresAnalyst, scratch_dsn: str) -> None:
+    """The wrapper itself takes two; the tree then is not of one statement."""
+    from analysis.lineage import read_lineage
+    from analysis.nodes import TreeError
+    from analysis.witness import Witness
+
+    witness = await _ask_raw(scratch_dsn, "SELECT 1; SELECT ssn FROM patients")
+
+    assert isinstance(witness, Witness)
+    with pytest.raises(TreeError):
+        read_lineage(witness.tree, witness.catalogue)
+
+
+@pytest.mark.parametrize("tail", [" -- the end", " --", " /* the end */", "\n--\n", ";"])
+async def test_witness_tail_survives_trailing_comments(analyse: Analyse, tail: str) -> None:
+    assert (await analyse("SELECT ssn FROM patients WHERE id = 1" + tail)).complete
+
+
+async def test_witness_runs_nothing(analyse: Analyse, scratch_dsn: str) -> None:
+    await analyse("INSERT INTO guesses VALUES ('x') RETURNING guess")
+    await analyse("SELECT nextval('clinical_notes_id_seq')")
+
+    with psycopg.connect(scratch_dsn) as connection:
+        assert connection.execute("SELECT count(*) FROM guesses").fetchone() == (0,)
+        assert connection.execute("SELECT is_called FROM clinical_notes_id_seq").fetchone() == (False,)
+
+
+@pytest.mark.parametrize(
+    ("text", "sqlstate", "position"),
+    [
+        ("SELECT nope FROM patients", "42703", 8),
+        ("/* é */ SELECT nope FROM patients", "42703", 16),
+        ("SELECT * FROM nowhere", "42P01", 15),
+        ("SELEC 1", "", 0),
+        ("SELECT FROM FROM", "42601", 13),
+        ("SELECT 'abc'::int", "22P02", 8),
+        ("EXPLAIN SELECT nope FROM patients", "42703", 16),
+        ("COPY nowhere TO STDOUT", "42P01", 0),
+        ("SELECT $1 + $2", "42725", 11),
+    ],
+)
+async def test_rejections_keep_sqlstate_and_place_but_no_value(
+    analyse: Analyse, text: str, sqlstate: str, position: int
+) -> None:
+    if not sqlstate:
+        assert not (await analyse(text)).complete
+        return
+
+    with pytest.raises(UpstreamRejected) as caught:
+        await analyse(text)
+
+    assert (caught.value.sqlstate, caught.value.position) == (sqlstate, position)
+    assert "abc" not in caught.value.message
+
+
+def test_scrubbed_takes_values_and_leaves_names() -> None:
+    assert scrubbed("22P02", 'invalid input syntax for type integer: "123-45"') == (
+        'invalid input syntax for type integer: "…"'
+    )
+    assert scrubbed("42703", 'column "nope" does not exist') == 'column "nope" does not exist'
+
+
+async def test_parameters_are_inferred_or_taken_as_declared(analyse: Analyse) -> None:
+    for types in ((), (0, 0), (23, 25), (23,)):
+        analysis = await analyse("SELECT ssn FROM patients WHERE id = $1 AND mrn = $2", types=types)
+        assert analysis.complete, analysis.problems
+        assert analysis.facts.row_bound == 1
+
+
+# --- the cache -------------------------------------------------------------------------------------------------------
+
+
+async def test_literals_compared_with_columns_share_one_analysis(analyse: Analyse) -> None:
+    one = await analyse("SELECT ssn FROM patients WHERE id = 1")
+    other = await analyse("SELECT ssn FROM patients WHERE id = 2")
+
+    assert one.fingerprint == other.fingerprint
+    assert one.literal_independent
+    assert other.statement.text.endswith("2")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("SELECT details ->> 'ssn' FROM encounters", "SELECT details ->> 'zip' FROM encounters"),
+        ("SELECT * FROM patients WHERE 1 = 1", "SELECT * FROM patients WHERE 1 = 2"),
+        ("SELECT * FROM patients LIMIT 1", "SELECT * FROM patients LIMIT 1000"),
+        ("SELECT 'patients'::regclass", "SELECT 'claims'::regclass"),
+        ("SELECT set_config('work_mem', '1MB', false)", "SELECT set_config('search_path', '1MB', false)"),
+        ("SET client_encoding = 'UTF8'", "SET client_encoding = 'LATIN1'"),
+    ],
+)
+async def test_literals_that_decide_are_never_shared(analyse: Analyse, one: str, other: str) -> None:
+    assert not (await analyse(one)).literal_independent
+    assert not (await analyse(other)).literal_independent
+
+
+async def test_names_and_order_stay_in_the_shape(analyse: Analyse) -> None:
+    texts = ("SELECT id, ssn FROM patients", "SELECT ssn, id FROM patients", 'SELECT id, ssn FROM "patients" AS p')
+
+    assert len({(await analyse(text)).fingerprint for text in texts}) == len(texts)
+
+
+async def test_limit_bounds_follow_their_own_literal(analyse: Analyse) -> None:
+    assert (await analyse("SELECT id FROM claims LIMIT 3")).facts.row_bound == 3
+    assert (await analyse("SELECT id FROM claims LIMIT 30000")).facts.row_bound == 30000
+
+
+async def test_schema_changes_are_seen_after_invalidate(
+    analyst: PostgresAnalyst, analyse: Analyse, scratch_dsn: str
+) -> None:
+    with psycopg.connect(scratch_dsn, autocommit=True) as connection:
+        connection.execute("CREATE VIEW changing AS SELECT zip AS v FROM patients")
+        before = await analyse("SELECT v FROM changing")
+        connection.execute("CREATE OR REPLACE VIEW changing AS SELECT ssn::text AS v FROM patients")
+        analyst.invalidate("clinic")
+        after = await analyse("SELECT v FROM changing")
+        connection.execute("DROP VIEW changing")
+
+    assert before.outputs is not None
+    assert after.outputs is not None
+    assert "public.patients.zip" in {str(origin.column) for origin in before.outputs[0].origins}
+    assert "public.patients.ssn" in {str(origin.column) for origin in after.outputs[0].origins}
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+async def test_execute_takes_over_what_was_prepared(
+    analyst: PostgresAnalyst, analyse: Analyse, session_context: SessionContext
+) -> None:
+    prepared = await analyse("PREPARE q (int) AS SELECT ssn FROM patients WHERE id = $1")
+    assert prepared.inner is not None
+    assert prepared.inner.statement == Statement(
+        " SELECT ssn FROM patients WHERE id = $1".strip(), parameter_types=(23,)
+    )
+    session_context.prepared[prepared.name] = prepared.inner
+
+    executed = await analyse("EXECUTE q(1)")
+
+    assert executed.complete, executed.problems
+    assert (executed.kind, executed.operations) == ("EXECUTE", {Operation.READ})
+    assert executed.outputs == prepared.inner.outputs
+    assert not (await analyse("EXECUTE q(pg_read_file('x')::int)")).complete
+
+
+async def test_fetch_takes_over_what_was_declared(analyse: Analyse, session_context: SessionContext) -> None:
+    declared = await analyse("DECLARE c CURSOR FOR SELECT ssn FROM patients")
+    assert declared.inner is not None
+    session_context.cursors[declared.name] = declared.inner
+
+    fetched = {text: await analyse(text) for text in ("FETCH c", "FETCH 5 FROM c", "FETCH ALL IN c", "MOVE ALL IN c")}
+
+    assert [analysis.facts.row_bound for analysis in fetched.values()] == [1, 5, None, 0]
+    assert all(analysis.complete for analysis in fetched.values())
+    assert fetched["FETCH c"].outputs == declared.inner.outputs
+    assert fetched["MOVE ALL IN c"].outputs is None
+
+
+async def test_temporary_relations_end_completeness(analyse: Analyse, session_context: SessionContext) -> None:
+    assert (await analyse("CREATE TEMP TABLE patients AS SELECT 1")).creates_temp
+    session_context.temp_relations = True
+
+    analysis = await analyse("SELECT ssn FROM patients WHERE id = 1")
+
+    assert not analysis.complete
+    assert all(not output.resolved for output in analysis.outputs or ())
+
+
+async def test_deep_nesting_is_incomplete_not_a_crash(analyse: Analyse) -> None:
+    assert not (await analyse("SELECT " + "(" * 3000 + "1" + ")" * 3000)).complete
+    assert not (await analyse("SELECT " + "NOT " * 3000 + "true")).complete
+    await analyse("SELECT 1" + " || 'x'" * 1500)
+    await analyse("SELECT id FROM patients WHERE " + " OR ".join(["id = 1"] * 2000))
+
+
+async def test_an_unreachable_database_is_incomplete(session_context: SessionContext) -> None:
+    async def dsn_for(_spec: object) -> str:
+        return "host=127.0.0.1 port=1 user=nobody dbname=nowhere connect_timeout=1"
+
+    lonely = PostgresAnalyst(dsn_for)
+
+    analysis = await lonely.analyse(session_context, Statement("SELECT 1"))
+
+    assert not analysis.complete
+    assert Operation.ADMIN in analysis.operations
