@@ -107,10 +107,13 @@ class Execution:
             self._record(encode_row_description(fields))
 
     def take_rows(self, data: bytes, at: int, end: int) -> tuple[int, bytes]:
-        """Mask the run of DataRows at `at`; returns (where it ends, the frames for the client)."""
+        """Mask the run of DataRows at `at`; returns (where it ends, the frames for the client).
+
+        Rows of a result that was described as having no columns are walked too: they must have none.
+        """
         if self.plan is None:
             self._prepare_from_shape()
-        if not self._masks:
+        if not self._masks and self.fields:
             stop, rows = count_rows(data, at, end)
             frames = data if at == 0 and stop == len(data) else data[at:stop]
         else:
@@ -172,7 +175,7 @@ class Execution:
 
     def _prepare_from_shape(self) -> None:
         fields = self._shape.fields() if self._shape is not None else None
-        if not fields:
+        if fields is None:
             raise PlanRefused("rows without a description")
         self.prepare(fields)
 

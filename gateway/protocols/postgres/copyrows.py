@@ -157,6 +157,10 @@ class CsvCopyMasker(CopyMasker):
         raise ProtocolViolation("a copied row whose quotes do not close")
 
     def _quoted(self, value: bytes) -> bytes:
+        """Quote where the server would: for framing characters, for what reads as NULL or as the end of data."""
+        framing = (self._delimiter, self._quote, b"\n", b"\r")
+        if value not in {self._null, b"\\."} and not any(character in value for character in framing):
+            return value
         doubled = value.replace(self._escape, self._escape * 2)
         if self._escape != self._quote:
             doubled = doubled.replace(self._quote, self._escape + self._quote)

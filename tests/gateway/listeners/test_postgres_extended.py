@@ -199,3 +199,41 @@ async def test_turning_standard_strings_off_ends_the_session(raw: RawClient) -> 
     got = await raw.until("E")
 
     assert errors(got)[0]["V"] == "FATAL"
+
+
+async def test_rows_without_columns_pass(raw: RawClient) -> None:
+    got = await raw.ask(parse("select from people where id < 3"), bind(), execute(), SYNC)
+
+    assert kinds(got) == "12DDCZ"
+    assert rows(got) == [[], []]
+
+
+async def test_result_that_cannot_be_planned_is_withheld(raw: RawClient, gateway: Gateway, monkeypatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("no plan")
+
+    monkeypatch.setattr("gateway.session.pipeline.build_plan", fail)
+    raw.writer.write(query("select name from people"))
+    got = await raw.until("E")
+
+    assert errors(got)[0]["V"] == "FATAL"
+    assert not rows(got)
+
+
+async def test_broken_messages_end_the_session(raw: RawClient) -> None:
+    raw.writer.write(b"B" + (4).to_bytes(4, "big"))
+    got = await raw.until("E")
+
+    assert errors(got)[0]["C"] == "08P01"
+
+
+async def test_failed_transaction_can_be_left(raw: RawClient) -> None:
+    await raw.ask(query("begin; set local search_path to public"))
+    await raw.ask(query("select 1/0"))
+    failed = await raw.ask(query("select 1"))
+    left = await raw.ask(query("rollback"))
+    after = await raw.ask(query("select 1"))
+
+    assert errors(failed)[0]["C"] == "25P02"
+    assert status(left) == "I"
+    assert rows(after) == [[b"1"]]

@@ -107,7 +107,8 @@ async def test_private_session_streams_masked_text(gateway: Gateway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "sqlstate"), [("select nothing", "42703"), ("select ssn::int from people", "22P02"), ("select 1/0", "22012")]
+    ("text", "sqlstate"),
+    [("select nothing", "42703"), ("select ssn::int from people", "22P02"), ("select 1/0", "22012")],
 )
 async def test_private_session_reports_scrubbed_errors(gateway: Gateway, text: str, sqlstate: str) -> None:
     got = await one_shot(gateway, text)

@@ -31,8 +31,9 @@ def test_csv_rows_keep_their_quoting_and_null() -> None:
 
     assert masker.feed(b"a,b\n") == (b"a,b\n", 0)
     assert masker.feed(b'"1,""2""","x\n"\n') == (b'"1,""2""","<x\n>"\n', 1)
-    assert masker.feed(b'1,""\n') == (b'1,"<>"\n', 1)
+    assert masker.feed(b'1,""\n') == (b"1,<>\n", 1)
     assert masker.feed(b"1,\n") == (b"1,\n", 1)
+    assert masker.feed(b'1,"say ""a,b"""\n') == (b'1,"<say ""a,b"">"\n', 1)
 
 
 def test_binary_rows_between_header_and_trailer() -> None:
