@@ -268,6 +268,8 @@ async def connect(
 async def _connect(
     spec: ConnectionSpec, credential: Mapping[str, str], settings: Mapping[str, str]
 ) -> UpstreamConnection:
+    if spec.tls == "disable" and not is_loopback(spec.host):
+        raise UpstreamFailed("a plaintext upstream is only allowed on loopback")
     connection = UpstreamConnection()
     connection.spec, connection.address = spec, (spec.host, spec.port or 5432)
     loop = asyncio.get_running_loop()
@@ -275,8 +277,6 @@ async def _connect(
     try:
         if spec.tls != "disable":
             await _start_tls(connection, spec)
-        elif not is_loopback(spec.host):
-            raise UpstreamFailed("a plaintext upstream is only allowed on loopback")
         await _log_in(connection, spec, credential, settings)
     except BaseException:
         connection.abort()
