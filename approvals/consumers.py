@@ -19,7 +19,7 @@ from approvals.models import Review
 CLOSE_FORBIDDEN = 4403  # private use, RFC 6455 §7.4.2
 
 
-class ReviewConsumer(AsyncJsonWebsocketConsumer):
+class ReviewConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     """`ws/v1/reviews/<id>/`: sends {"type": "review", "id", "status", "round"} at once and after every change."""
 
     group = ""
@@ -56,7 +56,7 @@ class ReviewConsumer(AsyncJsonWebsocketConsumer):
         review_id: UUID = self.scope["url_route"]["kwargs"]["review_id"]
         return review_id
 
-    @database_sync_to_async
+    @database_sync_to_async  # type: ignore[untyped-decorator]
     def _state(self) -> dict[str, Any] | None:
         review = Review.objects.filter(pk=self._review_id()).first()
         user = self.scope.get("user")
@@ -72,7 +72,7 @@ class ReviewConsumer(AsyncJsonWebsocketConsumer):
         }
 
 
-class InboxConsumer(AsyncJsonWebsocketConsumer):
+class InboxConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     """`ws/v1/reviews/`: says {"type": "inbox"} when one of the user's reviews changed."""
 
     async def connect(self) -> None:
@@ -93,6 +93,6 @@ class InboxConsumer(AsyncJsonWebsocketConsumer):
         if await self._mine(event["review_id"]):
             await self.send_json({"type": "inbox"})
 
-    @database_sync_to_async
+    @database_sync_to_async  # type: ignore[untyped-decorator]
     def _mine(self, review_id: str) -> bool:
         return readable_reviews(self.scope["user"]).filter(pk=review_id).exists()

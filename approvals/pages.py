@@ -14,7 +14,6 @@ from django.utils import timezone
 from approvals.domain.diff import DiffLine, diff_lines
 from approvals.domain.display import Line, Piece, visible_lines, warnings
 from approvals.domain.dossier import asked_binding, current_statement, still_missing, vote_reason
-from approvals.domain.facts import review_facts
 from approvals.domain.hooks import Reanalysis
 from approvals.domain.refusal import Refusal
 from approvals.domain.request import Allow, RequireApproval
@@ -120,9 +119,7 @@ def preview(review: Review, text: str, outcome: Reanalysis | Refusal) -> Preview
     shown, diff = shown_text(text), shown_diff(before, text)
     if isinstance(outcome, Refusal):
         return Preview(shown, diff, refused=outcome.reason)
-    assert outcome.request is not None
-    facts = review_facts(outcome.request, outcome.masks)
-    return Preview(shown, diff, facts=facts, verdict=_verdict(outcome))
+    return Preview(shown, diff, facts=outcome.facts, verdict=_verdict(outcome))
 
 
 def shown_parameters(

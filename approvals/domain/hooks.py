@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
-from approvals.domain.request import AccessRequest, Binding, Decision, Principal
+from approvals.domain.request import Binding, Decision, Principal
 
 
 @dataclass(frozen=True, slots=True)
 class Reanalysis:
     """What a text would do and what the rules say about it. `problem` (free of values) replaces both on failure."""
 
-    request: AccessRequest | None = None
+    facts: dict[str, Any] = field(default_factory=dict)  # as approvals.domain.facts.review_facts makes them
+    risk: int = 0
     decision: Decision | None = None
-    masks: tuple[tuple[str, str, str], ...] = ()  # (column, technique, rule)
     problem: str = ""
 
 

@@ -132,7 +132,7 @@ def reanalyse(*, review: Review, statement: str) -> Reanalysis:
     if statement == current_statement(review):
         raise Refusal(refusal.NOT_MODIFIED, "the statement is unchanged; approve it, or edit it first")
     analysed = hooks.reanalyse(binding=with_statement(binding, statement), principal=requester(review))
-    if analysed.problem or analysed.request is None or analysed.decision is None:
+    if analysed.problem or analysed.decision is None:
         why = analysed.problem or "no answer from the data plane"
         raise Refusal(refusal.MODIFIED_UNREADABLE, f"the modified statement could not be analysed: {why}")
     if isinstance(analysed.decision, Deny):
@@ -245,12 +245,11 @@ def _vote(review: Review, ballot: Ballot, groups: frozenset[str]) -> None:
 
 def _adopt(review: Review, reviewer: AbstractUser, statement: str, analysed: Reanalysis) -> None:
     """Make the analysed text the one to be approved. Votes for the former text stay with their round."""
-    assert analysed.request is not None
     review.round += 1
     review.sealed_modified = seal_text(statement, review_id=review.pk, part=f"modified:{review.round}")
     review.modified_by = reviewer.username
-    review.facts = review_facts(analysed.request, analysed.masks)
-    review.risk = analysed.request.analysis.risk_score
+    review.facts = analysed.facts
+    review.risk = analysed.risk
     if isinstance(analysed.decision, RequireApproval):
         # Whoever the new text needs is asked on top of whoever the old one needed.
         before = [ReviewerGroup(**group) for group in review.reviewers]

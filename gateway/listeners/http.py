@@ -24,6 +24,7 @@ from approvals.domain.request import Principal
 from gateway.domain.identity import TokenVerifier
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.listeners.explain import explain_statement
+from gateway.listeners.reanalysis import reanalyse_statement
 from gateway.listeners.relay import Frame, Relay, RelayRequest
 from gateway.session import entries
 from gateway.session.services import AuthenticationFailed, Services, StaleSnapshot
@@ -73,10 +74,25 @@ class RelayEndpoint:
         await self._relay.resume(request.path_params["statement_id"], principal, spec)
         return JSONResponse({"status": "resumed"})
 
-    async def _admit(self, request: Request, connection: str) -> tuple[Principal, ConnectionSpec]:
+    async def reanalyses(self, request: Request) -> Response:
+        """For the control plane alone: what a reviewer's text would do. No principal is present, nothing runs."""
+        try:
+            self._admit_control_plane(request)
+            body = await read_json(request)
+            answer = await reanalyse_statement(self._services, body)
+        except Refused as refused:
+            return refusal(refused)
+        except (KeyError, TypeError, ValueError):
+            return refusal(Refused(400, "bad-request", "expected a binding and a principal"))
+        return JSONResponse(answer)
+
+    def _admit_control_plane(self, request: Request) -> None:
         key = request.headers.get("x-hoopweb-relay", "")
         if not self._relay_key or not hmac.compare_digest(key.encode(), self._relay_key.encode()):
             raise Refused(403, "relay-refused", "the relay key is missing or wrong")
+
+    async def _admit(self, request: Request, connection: str) -> tuple[Principal, ConnectionSpec]:
+        self._admit_control_plane(request)
         snapshot = self._snapshot()
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         try:
@@ -163,6 +179,7 @@ def build_app(endpoint: RelayEndpoint) -> Starlette:
         routes=[
             Route("/relay/v1/statements", endpoint.statements, methods=["POST"]),
             Route("/relay/v1/statements/{statement_id}/resume", endpoint.resume, methods=["POST"]),
+            Route("/relay/v1/reanalyses", endpoint.reanalyses, methods=["POST"]),
             Route("/livez", alive, methods=["GET"]),
         ]
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
 from approvals.domain import hooks
+from approvals.domain.facts import review_facts
 from approvals.domain.hooks import Reanalysis
 from approvals.domain.request import Allow, Binding, Decision, Deny, Principal
 from tests.approvals.factories import person, write_request
@@ -27,7 +27,7 @@ class DataPlane:
         denied = Deny(code="access-denied", rule="access", reason="no access rule gives demo-agent ddl statements")
         decision = denied if binding.statement.startswith("DROP") else self.decision
         request = write_request(text=binding.statement, risk=self.risk)
-        return Reanalysis(request=replace(request, principal=principal), decision=decision)
+        return Reanalysis(facts=review_facts(request), risk=request.analysis.risk_score, decision=decision)
 
     def requester_enabled(self, binding: Binding) -> bool:
         return self.enabled

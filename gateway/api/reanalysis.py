@@ -1,0 +1,64 @@
+"""The control plane's question to the data plane: what would a reviewer's text do? Registered with approvals' hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from django.conf import settings
+
+from approvals.domain.hooks import Reanalysis
+from approvals.domain.request import Allow, Binding, Decision, Deny, Principal, RequireApproval, ReviewerGroup
+
+TIMEOUT_S = 20.0
+NO_ANSWER = "the data plane does not answer; try again"
+
+
+def reanalyse(*, binding: Binding, principal: Principal) -> Reanalysis:
+    """Analyse and decide `binding.statement` for `principal`. Every failure is a `problem`, hence not approved."""
+    try:
+        answer = httpx.post(
+            f"{settings.HOOPWEB_RELAY_URL}/relay/v1/reanalyses",
+            headers={"X-Hoopweb-Relay": settings.HOOPWEB_RELAY_KEY},
+            json=_question(binding, principal),
+            timeout=TIMEOUT_S,
+            trust_env=False,
+        )
+        document = answer.raise_for_status().json()
+        if document.get("problem"):
+            return Reanalysis(problem=str(document["problem"]))
+        decision = _decision(document["decision"])
+        return Reanalysis(facts=document["facts"], risk=int(document["risk"]), decision=decision)
+    except (httpx.HTTPError, KeyError, TypeError, ValueError):
+        return Reanalysis(problem=NO_ANSWER)  # fail closed: an analysis that did not arrive is none
+
+
+def _question(binding: Binding, principal: Principal) -> dict[str, Any]:
+    return {
+        "connection": binding.connection,
+        "statement": binding.statement,
+        "parameter_types": list(binding.parameter_types),
+        "role": binding.role,
+        "search_path": binding.search_path,
+        "principal": {
+            "subject": principal.subject,
+            "issuer": principal.issuer,
+            "groups": sorted(principal.groups),
+            "kind": principal.kind,
+            "actor": principal.actor,
+            "owner": principal.owner,
+            "auth_method": principal.auth_method,
+        },
+    }
+
+
+def _decision(described: Mapping[str, Any]) -> Decision:
+    match described["action"]:
+        case "allow":
+            return Allow(rule=described["rule"])
+        case "require_approval":
+            groups = tuple(ReviewerGroup(group["group"], group["quorum"]) for group in described["reviewers"])
+            return RequireApproval(rule=described["rule"], reason=described["reason"], reviewers=groups)
+        case _:
+            return Deny(code=described["code"], rule=described.get("rule", ""), reason=described["reason"])

@@ -1,0 +1,73 @@
+"""What a reviewer's text would do, asked by the control plane on behalf of whoever asked for the original.
+
+Nothing runs, nothing is held, nothing is granted: the text is analysed with the held session's role and search path,
+and decided under the requester's rights of this moment, exactly as the pipeline will do again before it may run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from analysis.split import split_statements
+from approvals.domain.facts import review_facts
+from approvals.domain.request import Principal
+from gateway.domain.identity import revalidated
+from gateway.listeners.explain import described_decision, described_masks
+from gateway.session.context import SessionContext, StatementRequest
+from gateway.session.pipeline import Assessment, Denied, assess
+from gateway.session.services import AuthenticationFailed, Services, StaleSnapshot
+
+Answer = dict[str, Any]
+
+
+async def reanalyse_statement(services: Services, body: Mapping[str, Any]) -> Answer:
+    """Return {"facts", "risk", "decision"} or {"problem"}; KeyError, TypeError or ValueError for another shape."""
+    text = str(body["statement"])
+    if len(split_statements(text)) != 1:
+        return {"problem": "expected exactly one statement"}
+    try:
+        snapshot = services.snapshots.current()
+        principal = revalidated(_principal(body["principal"]), rules=snapshot)
+    except StaleSnapshot:
+        return {"problem": "the gateway's rules are out of date; try again"}
+    except AuthenticationFailed:
+        return {"problem": "whoever asked may not act any more"}
+    spec = snapshot.connections.get(str(body["connection"]))
+    if spec is None:
+        return {"problem": "this connection does not exist"}
+    session = SessionContext(
+        principal=principal,
+        connection=spec,
+        protocol="review",
+        role=str(body["role"]),
+        search_path=str(body["search_path"]),
+    )
+    request = StatementRequest(text, parameter_types=tuple(int(oid) for oid in body["parameter_types"]))
+    try:
+        return _described(await assess(services, session, request))
+    except Denied as denied:
+        return {"problem": denied.reason}
+
+
+def _described(assessment: Assessment) -> Answer:
+    masks = [
+        (mask["column"], mask["technique"], mask["rule"]) for mask in described_masks(assessment) if mask["masked"]
+    ]
+    return {
+        "facts": review_facts(assessment.access, masks),
+        "risk": assessment.analysis.risk_score,
+        "decision": described_decision(assessment.decision),
+    }
+
+
+def _principal(known: Mapping[str, Any]) -> Principal:
+    return Principal(
+        subject=str(known["subject"]),
+        issuer=str(known["issuer"]),
+        groups=frozenset(map(str, known["groups"])),
+        kind=str(known["kind"]),
+        actor=known["actor"],
+        owner=known["owner"],
+        auth_method=str(known["auth_method"]),
+    )
