@@ -88,6 +88,16 @@ _POSTGRES: dict[int, tuple[Family, int]] = {
     3220: (Family.SCALAR, 8),  # pg_lsn
 }
 
+# Identifiers of the catalogue, and arrays and ranges of types that cannot carry free text: masked to NULL like UNKNOWN,
+# but not searched for it (an oidvector reads like a telephone number).
+_TEXTLESS: tuple[tuple[int, ...], ...] = (
+    (22, 24, 27, 29, 30, 2202, 2203, 2204, 2205, 2206, 4089, 4096),  # int2vector, regproc … regrole
+    (1000, 1005, 1006, 1007, 1010, 1013, 1016, 1021, 1022, 1028, 1115, 1182, 1183, 1185, 1187, 1231, 2951),  # arrays
+    (3904, 3906, 3908, 3910, 3912, 3926, 4451, 4532, 4533, 4534, 4535, 4536),  # ranges and multiranges
+    (600, 601, 602, 603, 604, 628, 718),  # geometry
+)
+_POSTGRES.update({oid: (Family.SCALAR, 0) for oids in _TEXTLESS for oid in oids})
+
 # Kinds that describe columns by name send every value as text.
 _NAMED: dict[str, Family] = {
     "STRING": Family.TEXT,

@@ -4,6 +4,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from masking.detectors.checks import is_card, is_dea, is_iban, is_issued_ssn, is_mbi, is_npi, is_vin
 from masking.detectors.text import detect, mask
@@ -182,3 +184,12 @@ def test_a_failing_check_digit_lowers_the_score_and_never_clears() -> None:
 def test_check_digits(check, good: str, bad: str) -> None:  # type: ignore[no-untyped-def]
     assert check(good)
     assert not check(bad)
+
+
+@given(text=st.text(max_size=300) | st.text(alphabet="AaDr. 0123-/'@:,#MRNjohnsmith\u200b\uff11", max_size=200))
+@settings(max_examples=300, deadline=None)
+def test_any_text_gives_ordered_spans_within_it(text: str) -> None:
+    spans = detect(text)
+
+    assert all(0 <= span.start < span.end <= len(text) for span in spans)
+    assert all(first.end <= second.start for first, second in pairwise(spans))
