@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from django.db import close_old_connections, connection, transaction
@@ -73,23 +74,29 @@ def sign_when_due() -> Checkpoint | None:
 
 
 async def checkpoint_loop() -> None:
-    """Sign until cancelled. A damaged log or a missing key is told in the log file every minute; nothing is signed."""
+    """Check the log's tail, then sign until cancelled. What hinders signing is told in the log file every minute."""
     complained_at = float("-inf")
-    while True:
-        try:
-            await asyncio.to_thread(_with_connection, sign_when_due)
-        except Exception as error:
-            if time.monotonic() - complained_at >= EVERY_S:
-                complained_at = time.monotonic()
-                # Findings hold places and kinds, never text.
-                detail = str(error) if isinstance(error, LogDamaged) else type(error).__name__
-                logger.error("checkpoint not signed: %s", detail)
-        await asyncio.sleep(_LOOK_S)
+    # A starting process signs at once: signing is the self-check of what was written since the last checkpoint.
+    due: Callable[[], object] = sign_checkpoint
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints") as thread:
+        while True:
+            try:
+                await asyncio.get_running_loop().run_in_executor(thread, _with_connection, due)
+                due = sign_when_due
+            except Exception as error:
+                if time.monotonic() - complained_at >= EVERY_S:
+                    complained_at = time.monotonic()
+                    # Findings hold places and kinds, never text.
+                    detail = str(error) if isinstance(error, LogDamaged) else type(error).__name__
+                    logger.error("checkpoint not signed: %s", detail)
+            await asyncio.sleep(_LOOK_S)
 
 
 def _with_connection(function: Callable[[], object]) -> None:
+    """Run in the signer's thread, over its own connection if that is still alive."""
     close_old_connections()
     try:
         function()
-    finally:
+    except Exception:
         connection.close()
+        raise

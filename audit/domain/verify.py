@@ -5,8 +5,9 @@ recordings, and an end line with the digest of everything before it, signed (doc
 believes none of it: it hashes every entry, follows the chain, rebuilds the tree (or checks inclusion proofs, in a
 bundle of a part), and compares the roots with checkpoints signed by the given key.
 
-Exit codes: 0 intact · 1 tampered (the first bad place and its kind are printed) · 2 intact as far as it goes, but no
-checkpoint covers the newest entries or the bundle is not sealed, so that a cut tail would not show · 3 unusable (not a bundle, a bad key).
+Exit codes: 0 intact · 1 tampered (the first bad place and its kind are printed) · 2 intact as far as it goes, but
+no checkpoint covers the newest entries or the bundle is not sealed, so that a cut tail would not show · 3 unusable
+(not a bundle, a bad key).
 """
 
 from __future__ import annotations

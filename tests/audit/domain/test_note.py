@@ -76,7 +76,8 @@ def test_checkpoint_of_another_origin_is_refused_even_when_signed():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a\n1\n", "a\n01\ncnJycg==\n", "a\n-1\ncnJycg==\n", "a\n1\ncnJycg==\n", "a\n1\n!!\n", "a\n\u0661\nAAAA\n"]
+    "text",
+    ["", "a\n1\n", "a\n01\ncnJycg==\n", "a\n-1\ncnJycg==\n", "a\n1\ncnJycg==\n", "a\n1\n!!\n", "a\n\u0661\nAAAA\n"],
 )
 def test_malformed_checkpoints_are_refused(text):
     with pytest.raises(NoteProblem):

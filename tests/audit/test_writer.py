@@ -1,0 +1,236 @@
+"""Group commit over a real database: order, failure, and one gapless log under several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from audit.domain.append import append_entries, append_prepared
+from audit.domain.canonical import EntryRefused
+from audit.domain.checkpoints import sign_checkpoint
+from audit.domain.entry import Entry
+from audit.domain.integrity import check_log
+from audit.domain.keys import log_signer
+from audit.domain.startup import finish_unfinished
+from audit.models import LogEntry, SealedText, SessionRecord, StatementRecord
+from audit.writer import AuditWriter, RecordUnavailable
+from tests.audit.factories import authorised, completed, denied, opened
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def sql(statement: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+async def in_thread(function, *args):
+    def call():
+        try:
+            return function(*args)
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(call)
+
+
+async def test_concurrent_appends_get_gapless_receipts_in_the_order_asked():
+    writer = AuditWriter(gateway_id="g1")
+    await writer.start()
+
+    receipts = await asyncio.gather(*(writer.append(authorised(f"a{at}")) for at in range(100)))
+    await writer.close()
+
+    assert [receipt.seq for receipt in receipts] == list(range(1, 101))
+    assert {receipt.durability for receipt in receipts} == {"database"}
+    assert await in_thread(lambda: check_log(log_signer().verifier)) == []
+
+
+async def test_a_receipt_means_the_entry_is_committed_with_its_text_and_record():
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+    receipt = await writer.append(authorised("a1"))
+
+    def stored():
+        statement = StatementRecord.objects.get(id="a1")
+        return (
+            LogEntry.objects.get(seq=receipt.seq).kind,
+            SealedText.objects.filter(seq=receipt.seq).exists(),
+            (statement.status, statement.gateway, statement.rule),
+        )
+
+    assert await in_thread(stored) == ("statement.authorised", True, ("running", "g1", "agents-read"))
+    await writer.close()
+
+
+async def test_later_entries_are_written_in_order_by_close():
+    writer = AuditWriter()
+    await writer.append(opened())
+    for at in range(20):
+        writer.append_later(authorised(f"a{at}"))
+        writer.append_later(completed(f"a{at}"))
+    await writer.close()
+
+    def stored():
+        kinds = list(LogEntry.objects.order_by("seq").values_list("statement_id", "kind"))
+        session = SessionRecord.objects.get()
+        return kinds, (session.statements, session.rows), set(StatementRecord.objects.values_list("status", flat=True))
+
+    kinds, counts, statuses = await in_thread(stored)
+    expected = [(f"a{at}", kind) for at in range(20) for kind in ("statement.authorised", "statement.completed")]
+    assert kinds == [("", "session.opened"), *expected]
+    assert counts == (20, 40)
+    assert statuses == {"completed"}
+
+
+async def test_failed_commit_fails_every_waiter_and_keeps_what_is_owed():
+    writer = AuditWriter()
+    await writer.append(authorised("a1"))
+    await in_thread(sql, "ALTER TABLE audit_sealedtext RENAME TO sealedtext_gone")
+    try:
+        results = await asyncio.gather(
+            *(writer.append(authorised(f"b{at}")) for at in range(5)), return_exceptions=True
+        )
+        assert {type(result) for result in results} == {RecordUnavailable}
+        writer.append_later(denied("owed"))
+        await asyncio.sleep(0.3)
+        assert not writer.healthy
+        with pytest.raises(RecordUnavailable):
+            await writer.append(opened("s2"))
+    finally:
+        await in_thread(sql, "ALTER TABLE sealedtext_gone RENAME TO audit_sealedtext")
+    for _ in range(100):
+        if writer.healthy:
+            break
+        await asyncio.sleep(0.05)
+
+    receipt = await writer.append(opened("s3"))
+    await writer.close()
+
+    kinds = await in_thread(lambda: list(LogEntry.objects.order_by("seq").values_list("kind", flat=True)))
+    assert kinds == ["statement.authorised", "statement.denied", "session.opened"]
+    assert receipt.seq == 3
+
+
+async def test_an_unwritable_entry_fails_alone():
+    writer = AuditWriter()
+
+    bad = writer.append(Entry(kind="x", body={"n": 1.5}))  # type: ignore[dict-item]
+    results = await asyncio.gather(writer.append(opened()), bad, writer.append(opened("s2")), return_exceptions=True)
+    await writer.close()
+
+    assert [type(result).__name__ for result in results] == ["Receipt", "EntryRefused", "Receipt"]
+    assert isinstance(results[1], EntryRefused)
+
+
+async def test_a_commit_whose_answer_was_lost_is_not_written_twice(monkeypatch):
+    lost = []
+
+    def answers_late(*args, **kwargs):
+        receipts = append_prepared(*args, **kwargs)
+        if not lost:
+            lost.append(receipts)
+            raise ConnectionError("the answer was lost")
+        return receipts
+
+    monkeypatch.setattr("audit.writer.append_prepared", answers_late)
+    writer = AuditWriter()
+    writer.append_later(denied("d1"))
+    await asyncio.sleep(0.5)
+    receipt = await writer.append(opened())
+    await writer.close()
+
+    assert receipt.seq == 2
+    assert await in_thread(LogEntry.objects.count) == 2
+
+
+async def test_a_shrunken_log_stops_the_writer():
+    writer = AuditWriter()
+    for at in range(5):
+        await writer.append(opened(f"s{at}"))
+
+    def cut():
+        sql(
+            "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM audit_logentry;"
+            "UPDATE audit_logstate SET size = 0, frontier = '', head = decode(repeat('00', 32), 'hex'); COMMIT"
+        )
+
+    await in_thread(cut)
+
+    with pytest.raises(RecordUnavailable):
+        await writer.append(opened("s9"))
+    await writer.close()
+
+
+@pytest.mark.parametrize("name", ["nul\x00name", "lone\ud800", "\\u0000", "x" * 5000, "emoji😀"])
+async def test_no_client_word_makes_an_entry_unwritable(name):
+    writer = AuditWriter()
+
+    entry = Entry(kind="session.opened", session_id="s", body={"subject": name, "groups": [name]})
+    receipt = await writer.append(entry)
+    await writer.close()
+
+    assert receipt.seq == 1
+    assert await in_thread(lambda: check_log(log_signer().verifier)) == []
+
+
+WRITER_PROCESS = """
+import asyncio, sys, django
+django.setup()
+from audit.writer import AuditWriter
+from tests.audit.factories import authorised
+async def main(name):
+    writer = AuditWriter(gateway_id=name)
+    await writer.start()
+    for batch in range(10):
+        await asyncio.gather(*(writer.append(authorised(f"{name}-{batch}-{at}")) for at in range(20)))
+    await writer.close()
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def environment(settings) -> dict[str, str]:
+    url = "postgresql://{USER}:{PASSWORD}@{HOST}:{PORT}/{NAME}".format(**connection.settings_dict)
+    return os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "DJANGO_SETTINGS_MODULE": "hoopweb.settings",
+        "HOOPWEB_DATABASE_URL": url,
+        "HOOPWEB_EVIDENCE_KEYS": settings.HOOPWEB_EVIDENCE_KEYS,
+        "HOOPWEB_LOG_SIGNING_KEY": settings.HOOPWEB_LOG_SIGNING_KEY,
+    }
+
+
+def test_two_processes_write_one_gapless_log(settings):
+    command = [sys.executable, "-c", WRITER_PROCESS]
+    processes = [subprocess.Popen([*command, name], env=environment(settings)) for name in ("g1", "g2")]
+    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+
+    assert list(LogEntry.objects.order_by("seq").values_list("seq", flat=True)) == list(range(1, 401))
+    assert check_log(log_signer().verifier) == []
+    assert sign_checkpoint().size == 400
+
+
+def test_statements_of_dead_processes_are_marked_unfinished_and_living_ones_left_alone():
+    append_entries([opened("s1"), authorised("dead", "s1")], gateway="gone")
+
+    async def main():
+        writer = AuditWriter(gateway_id="alive")
+        await writer.start()
+        await writer.append(opened("s2"))
+        await writer.append(authorised("running", "s2"))
+        marked = await in_thread(finish_unfinished)
+        again = await in_thread(finish_unfinished)
+        await writer.close()
+        return marked, again
+
+    assert asyncio.run(main()) == (1, 0)
+    assert dict(StatementRecord.objects.values_list("id", "status")) == {"dead": "unfinished", "running": "running"}
+    assert dict(SessionRecord.objects.values_list("id", "close_reason")) == {"s1": "gateway-ended", "s2": ""}
+    assert check_log(log_signer().verifier) == []
