@@ -56,7 +56,8 @@ def needles() -> dict[bytes, str]:
         if len(digits) >= 8:
             found[digits.encode()] = f"{name} without punctuation"
     for name, value in {**{name: PATIENT[name] for name in _TRANSFORMED}, "note": NOTE_SSN}.items():
-        found |= {form: f"{name} {how}" for form, how in _transformations(value).items()}
+        # The plain forms first: upper case of digits is the digits themselves, and keeps its plain name.
+        found = {form: f"{name} {how}" for form, how in _transformations(value).items()} | found
     return found | _typed_needles()
 
 
@@ -106,3 +107,8 @@ def found(data: bytes, extra: tuple[str, ...] = ()) -> list[str]:
     """Names of the canaries in `data`; `extra` are needles only one attack can produce (a part, a number)."""
     names = {name for needle, name in NEEDLES.items() if needle in data}
     return sorted(names | {f"part {needle!r}" for needle in extra if needle.encode() in data})
+
+
+def left_behind(data: bytes) -> list[str]:
+    """`found`, without the ZIP code: five digits turn up by chance in megabytes of identifiers and times."""
+    return [name for name in found(data) if name != "zip"]

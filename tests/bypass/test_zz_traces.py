@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from tests.bypass.attack import Arena, Mode, attack, play
-from tests.bypass.canary import found
+from tests.bypass.canary import found, left_behind
 from tests.bypass.watch import RedisWatch, contents, dump
 from tests.stack import Stack
 
@@ -30,7 +30,7 @@ def test_combined_log_holds_no_canary(stack: Stack) -> None:
     log = stack.log_path.read_bytes()
 
     assert b"gateway" in log, "this is not the combined log"
-    assert found(log) == []
+    assert left_behind(log) == []
 
 
 @pytest.mark.e2e
@@ -38,7 +38,7 @@ def test_mail_holds_no_canary(stack: Stack) -> None:
     mail = contents(stack.home / "mail")
 
     assert b"/reviews/" in mail, "no mail was sent, expected one for a held statement"
-    assert found(mail) == []
+    assert left_behind(mail) == []
 
 
 @pytest.mark.e2e
@@ -46,7 +46,7 @@ def test_redis_saw_no_canary(redis_watch: RedisWatch) -> None:
     seen = redis_watch.seen()
 
     assert b"approvals" in seen, "no task was seen in the queue, expected a notification"
-    assert found(seen) == []
+    assert left_behind(seen) == []
 
 
 @pytest.mark.e2e
@@ -57,7 +57,7 @@ def test_control_database_holds_no_canary(stack: Stack) -> None:
     control = dump(str(stack.demo["control_dsn"]))
 
     assert b"statement.authorised" in control or b"audit_" in control
-    assert found(control) == []
+    assert left_behind(control) == []
 
 
 @pytest.mark.e2e
@@ -65,4 +65,4 @@ def test_files_of_the_home_hold_no_canary(stack: Stack) -> None:
     """Recordings, spools and whatever else is kept beside the databases."""
     for path in stack.home.rglob("*"):
         if path.is_file() and "postgres" not in path.relative_to(stack.home).parts:
-            assert found(path.read_bytes()) == [], path
+            assert left_behind(path.read_bytes()) == [], path
