@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+import re
 from collections import Counter
 
 import pytest
@@ -46,3 +48,58 @@ def test_over_redaction_of_queries_without_identifiers() -> None:
 
     print(f"{touched} of {len(negatives)} queries without identifiers were changed")
     assert touched / len(negatives) <= MOST_OVER_REDACTION
+
+
+UNLISTED_GIVEN = [
+    "Thandiwe",
+    "Oluwaseun",
+    "Xiomara",
+    "Siobhan",
+    "Anneliese",
+    "Saoirse",
+    "Kwabena",
+    "Zbigniew",
+    "Ottoline",
+    "Nehemiah",
+]
+UNLISTED_FAMILY = [
+    "Mkhabela",
+    "Adebayo",
+    "Lindqvist",
+    "Quispe",
+    "Wojcik",
+    "Babatunde",
+    "Szymanski",
+    "Oyelaran",
+    "Ostrowski",
+    "Pemberton",
+]
+UNLISTED_TOWNS = ["Ypsilanti", "Chillicothe", "Kenosha", "Bozeman", "Muncie", "Yakima", "Tupelo", "Maplewood"]
+FACILITIES = ("{} Regional Hospital", "{} Clinic", "{} Medical Center", "{}", "{} clinic")
+
+
+def stranger(name: str, chance: random.Random) -> str:
+    """A name of the same shape that no word list holds."""
+    given, family = chance.choice(UNLISTED_GIVEN), chance.choice(UNLISTED_FAMILY)
+    title = re.match(r"(?:Dr|Mr|Mrs|Ms)\. ", name)
+    bare = name[title.end() :] if title else name
+    shape = f"{given} {family[0]}." if bare.endswith(".") else f"{given} {family}" if " " in bare else family
+    return (title[0] if title else "") + shape
+
+
+def test_words_no_list_holds_are_found_by_their_surroundings() -> None:
+    chance = random.Random(20261120)
+    total = found = 0
+    for record in records():
+        for kind, value in record.identifiers:
+            if kind == "NAME" and " " in value:
+                other = stranger(value, chance)
+            elif kind == "GEOGRAPHIC_LOCATION":
+                other = chance.choice(FACILITIES).format(chance.choice(UNLISTED_TOWNS))
+            else:
+                continue
+            total += 1
+            found += covered(record.text.replace(value, other), other)
+
+    print(f"{found} of {total} names and places unknown to the word lists were found")
+    assert found / total >= LEAST_RECALL
