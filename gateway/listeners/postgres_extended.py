@@ -24,7 +24,7 @@ from gateway.session.context import StatementRequest
 from gateway.session.permit import ExecutionPermit
 from gateway.session.pipeline import Assessment, Denied, assess, denied_by, refuse, run_statement
 from gateway.upstreams.postgres_execution import BoundShape, Execution
-from gateway.upstreams.postgres_relay import Complete, Description, Result
+from gateway.upstreams.postgres_expectations import Complete, Description, Result
 
 
 async def parse(session: ClientSession, message: Parse) -> None:

@@ -32,7 +32,8 @@ from gateway.session.permit import ExecutionPermit
 from gateway.session.services import Services
 from gateway.upstreams.postgres import UpstreamConnection
 from gateway.upstreams.postgres_execution import BoundShape, Execution
-from gateway.upstreams.postgres_relay import Complete, Expectation, Local, Ready, Refusal, Relay, Rows
+from gateway.upstreams.postgres_expectations import Complete, Expectation, Local, Ready, Refusal, Rows
+from gateway.upstreams.postgres_relay import Relay
 from gateway.upstreams.recording import RecordingSink
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,7 @@ class ClientSession:
         self.holding: asyncio.Event | None = None  # set it to withdraw the statement that waits for a review
         self.withdrawn = False
         self.relay = Relay(write=self._write_client, phi=context.connection.phi, woken=self._progress)
+        self.relay.reported(upstream.parameters)
         self.relay.parameter_changed = self._parameter_changed
         self.relay.became_ready = self._became_ready
         self.statements: Names[Prepared] = Names(self._statement_changed)

@@ -18,7 +18,7 @@ from gateway.session.context import StatementRequest
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.pipeline import run_statement
 from gateway.upstreams.postgres_execution import Shape
-from gateway.upstreams.postgres_relay import Complete, Description, Local, Result
+from gateway.upstreams.postgres_expectations import Complete, Description, Local, Result
 
 _BIND = client.encode_bind(Bind("", "", (), (), ()))
 _DESCRIBE = client.encode_describe(Target("P", ""))

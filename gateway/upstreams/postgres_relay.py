@@ -13,238 +13,22 @@ NotificationResponse may come at any time and belong to nobody.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from struct import Struct
 
 from gateway.protocols.postgres import server
-from gateway.protocols.postgres.datarow import DATA_ROW, row_values
+from gateway.protocols.postgres.datarow import DATA_ROW
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.scrub import scrub_error, scrub_notice
-from gateway.upstreams.postgres_execution import Execution, PlanRefused, Shape
+from gateway.upstreams.postgres_execution import Execution, PlanRefused
+from gateway.upstreams.postgres_expectations import Expectation, Local, Ready, Result, unexpected
 
 logger = logging.getLogger(__name__)
 
 _LENGTH = Struct("!I").unpack_from
-_DESCRIBED = frozenset((server.ROW_DESCRIPTION, server.NO_DATA))
 _ASYNCHRONOUS = frozenset((server.PARAMETER_STATUS, server.NOTICE, server.NOTIFICATION))
-
-
-class Expectation:
-    """One answer to come. `text` is the statement it is about and `offset` where that starts in the client's query."""
-
-    text = ""
-    offset = 0
-    parsing = False
-
-    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
-        """Take one frame; True when the answer is complete. Raises ProtocolViolation on a frame out of place."""
-        raise NotImplementedError
-
-    def failed(self, sqlstate: str) -> None:
-        """The server answered with an error."""
-        self.dropped()
-
-    def dropped(self) -> None:
-        """The server will never answer: it skips to the next Sync, or is gone."""
-
-    def rewrite_error(self, body: bytes) -> bytes | None:
-        """Return an error of ours to send instead, None to send the server's."""
-        return None
-
-
-class Complete(Expectation):
-    """ParseComplete, BindComplete or CloseComplete."""
-
-    def __init__(
-        self,
-        kind: int,
-        *,
-        hidden: bool = False,
-        done: Callable[[], None] | None = None,
-        undone: Callable[[], None] | None = None,
-        execution: Execution | None = None,
-        text: str = "",
-        offset: int = 0,
-    ) -> None:
-        self._kind = kind
-        self._hidden = hidden
-        self._done = done
-        self._undone = undone
-        self._execution = execution
-        self.text = text
-        self.offset = offset
-        self.parsing = kind == server.PARSE_COMPLETE
-
-    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
-        if kind != self._kind:
-            raise _unexpected(kind)
-        if self._done is not None:
-            self._done()
-        if not self._hidden:
-            relay.emit(whole)
-        return True
-
-    def failed(self, sqlstate: str) -> None:
-        if self._execution is not None:  # the simple protocol's one statement failed here already
-            self._execution.finish("failed", error=sqlstate)
-        self.dropped()
-
-    def dropped(self) -> None:
-        if self._undone is not None:
-            self._undone()
-
-
-class Description(Expectation):
-    """[ParameterDescription] then RowDescription or NoData; remembered in `shape`. `rows_only` drops NoData."""
-
-    def __init__(
-        self, shape: Shape, *, hidden: bool = False, rows_only: bool = False, execution: Execution | None = None
-    ) -> None:
-        shape.requested = True
-        self._shape = shape
-        self._hidden = hidden
-        self._rows_only = rows_only
-        self._execution = execution
-
-    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
-        if kind == server.PARAMETER_DESCRIPTION:
-            if not self._hidden:
-                relay.emit(whole)
-            return False
-        if kind not in _DESCRIBED:
-            raise _unexpected(kind)
-        rows = kind == server.ROW_DESCRIPTION
-        self._shape.fields = server.decode_row_description(whole[5:]) if rows else ()
-        if self._execution is not None and rows:
-            self._execution.prepare(self._shape.fields)
-        if not self._hidden and (rows or not self._rows_only):
-            relay.emit(whole)
-        return True
-
-    def dropped(self) -> None:
-        if self._shape.fields is None:
-            self._shape.requested = False
-
-
-class Result(Expectation):
-    """Everything an Execute answers, masked by its Execution."""
-
-    def __init__(self, execution: Execution, *, offset: int = 0, hidden: bool = False) -> None:
-        self.execution = execution
-        self.offset = offset
-        self._hidden = hidden
-        self._copying_out = False
-
-    @property
-    def text(self) -> str:  # type: ignore[override]
-        return self.execution.text
-
-    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
-        execution = self.execution
-        match kind:
-            case server.COMMAND_COMPLETE:
-                relay.emit(whole)
-                execution.finish("completed", command_tag=whole[5:-1].decode("utf-8", "replace"))
-            case server.EMPTY_QUERY:
-                relay.emit(whole)
-                execution.finish("completed")
-            case server.PORTAL_SUSPENDED:
-                relay.emit(whole)
-                execution.finish("completed", command_tag="SUSPENDED")
-            case server.COPY_IN:
-                execution.copying_in = True
-                relay.emit(whole)
-                relay.woken()
-                return False
-            case server.COPY_OUT:
-                execution.begin_copy_out(server.decode_copy_response(whole[5:]))
-                self._copying_out = True
-                relay.emit(whole)
-                return False
-            case server.COPY_DATA if self._copying_out:
-                relay.emit(execution.take_copy_data(whole[5:]))
-                return False
-            case server.COPY_DONE if self._copying_out:
-                self._copying_out = False
-                relay.emit(whole)
-                return False
-            case _:
-                raise _unexpected(kind)
-        return True
-
-    def failed(self, sqlstate: str) -> None:
-        self.execution.finish("cancelled" if sqlstate == "57014" else "failed", error=sqlstate)
-
-    def dropped(self) -> None:
-        self.execution.finish("skipped")
-
-
-class Ready(Expectation):
-    """ReadyForQuery after a Sync."""
-
-    def __init__(self, *, hidden: bool = False) -> None:
-        self._hidden = hidden
-
-    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
-        if kind != server.READY:
-            raise _unexpected(kind)
-        relay.ready(whole[5:6].decode("ascii", "replace"))
-        if not self._hidden:
-            relay.emit(whole)
-        return True
-
-
-class Refusal(Expectation):
-    """The error of a message that cannot succeed, sent so that the server's transaction fails like ours says."""
-
-    def __init__(self, error: bytes) -> None:
-        self._error = error
-
-    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
-        raise _unexpected(kind)
-
-    def rewrite_error(self, body: bytes) -> bytes | None:
-        return self._error
-
-
-class Rows(Expectation):
-    """Rows of a question of our own: resolves `answer` with them (None when skipped), shows nothing to the client."""
-
-    def __init__(self, answer: asyncio.Future[list[list[bytes | None]] | None]) -> None:
-        self._answer = answer
-        self._rows: list[list[bytes | None]] = []
-
-    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
-        if kind == DATA_ROW:
-            self._rows.append(row_values(whole[5:]))
-            return False
-        if kind != server.COMMAND_COMPLETE:
-            raise _unexpected(kind)
-        if not self._answer.done():
-            self._answer.set_result(self._rows)
-        return True
-
-    def dropped(self) -> None:
-        if not self._answer.done():
-            self._answer.set_result(None)
-
-
-class Local(Expectation):
-    """Something of ours that must come in order: bytes for the client, or a future that says "everything before me"."""
-
-    def __init__(self, data: bytes = b"", *, reached: asyncio.Future[None] | None = None) -> None:
-        self.data = data
-        self._reached = reached
-
-    def resolve(self) -> None:
-        if self._reached is not None and not self._reached.done():
-            self._reached.set_result(None)
-
-    def dropped(self) -> None:
-        self.resolve()
 
 
 class Relay:
@@ -264,6 +48,7 @@ class Relay:
         self._out: list[bytes] = []
         self._feeding = False
         self._last_text = ""
+        self._reported: dict[str, set[str]] = {}
 
     @property
     def idle(self) -> bool:
@@ -276,6 +61,11 @@ class Relay:
             if isinstance(expectation, Result):
                 return expectation.execution
         return None
+
+    def reported(self, parameters: Mapping[str, str]) -> None:
+        """Remember the settings the client was told when the session opened."""
+        for name, value in parameters.items():
+            self._reported.setdefault(name, set()).add(value)
 
     def push(self, expectation: Expectation) -> None:
         """Announce what the next message upstream will be answered with. Skipped when the server skips to Sync."""
@@ -346,7 +136,7 @@ class Relay:
         elif kind == server.ERROR:
             self._error(whole)
         elif not self._queue:
-            raise _unexpected(kind)
+            raise unexpected(kind)
         elif self._queue[0].reply(self, kind, whole):
             self._last_text = self._queue.popleft().text or self._last_text
             self._serve_local()
@@ -356,12 +146,26 @@ class Relay:
             name, value = server.decode_parameter_status(whole[5:])
             if self.parameter_changed is not None:
                 self.parameter_changed(name, value)
+            if self._phi and not self._may_report(name, value):
+                return
         elif self._phi and kind == server.NOTICE:
             fields = scrub_notice(server.decode_error(whole[5:]), statement=self._current_text())
             whole = server.encode_error(fields, notice=True)
         elif self._phi:
             whole = server.blank_notification(whole[5:])
         self.emit(whole)
+
+    def _may_report(self, name: str, value: str) -> bool:
+        """Whether a setting's new value is one the client knows anyhow: its own words, or a value it had before.
+
+        `set_config('application_name', ssn, false)` would otherwise report a row's value (search_path and TimeZone take
+        free text as well).
+        """
+        known = self._reported.setdefault(name, set())
+        if value in known or value.casefold() in self._current_text().casefold():
+            known.add(value)
+            return True
+        return False
 
     def _error(self, whole: bytes) -> None:
         fields = server.decode_error(whole[5:])
@@ -428,7 +232,3 @@ class Relay:
             data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
             self._out.clear()
             self._write(data)
-
-
-def _unexpected(kind: int) -> ProtocolViolation:
-    return ProtocolViolation(f"a message of type {chr(kind)!r} where none was expected")

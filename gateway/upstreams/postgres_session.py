@@ -18,7 +18,8 @@ from gateway.protocols.postgres.frames import split_frames
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.upstreams.postgres import UpstreamConnection, UpstreamCredential, connect
 from gateway.upstreams.postgres_execution import Execution, Shape
-from gateway.upstreams.postgres_relay import Complete, Description, Ready, Relay, Result, Rows
+from gateway.upstreams.postgres_expectations import Complete, Description, Ready, Result, Rows
+from gateway.upstreams.postgres_relay import Relay
 from gateway.upstreams.recording import RecordingSink
 from gateway.upstreams.registry import UpstreamFailed
 from masking.domain.field import FieldMask, ResultColumn

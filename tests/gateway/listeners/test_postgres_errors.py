@@ -63,3 +63,17 @@ async def test_parse_errors_keep_message_and_position(gateway: Gateway) -> None:
     assert fields["C"] == "42703"
     assert fields["M"] == 'column "nothing_like_it" does not exist'
     assert fields["P"] == "18"  # counted in the whole query, as the client sent it
+
+
+async def test_reported_settings_never_carry_values(gateway: Gateway) -> None:
+    launder = "select set_config('application_name', ssn, false) as done from people where id = 1"
+    with psycopg.connect(direct_dsn()) as direct:
+        direct.execute(launder)
+        assert direct.info.parameter_status("application_name") == CANARY
+    raw = await RawClient.connect(gateway, application_name="before")
+    got = await raw.ask(query(launder))
+    own = await raw.ask(query("set application_name to 'my own words'"))
+    raw.close()
+
+    assert CANARY not in str([body for kind, body in got if kind == "S"])
+    assert b"my own words" in b"".join(body for kind, body in own if kind == "S")

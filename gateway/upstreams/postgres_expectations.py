@@ -1,0 +1,239 @@
+"""What each message to a PostgreSQL server will be answered with, and what is done with the answer.
+
+One class per kind of answer. The relay hands frames to the oldest expectation until its answer is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway.protocols.postgres import server
+from gateway.protocols.postgres.datarow import DATA_ROW, row_values
+from gateway.protocols.postgres.frames import ProtocolViolation
+from gateway.upstreams.postgres_execution import Execution, Shape
+
+if TYPE_CHECKING:
+    from gateway.upstreams.postgres_relay import Relay
+
+_DESCRIBED = frozenset((server.ROW_DESCRIPTION, server.NO_DATA))
+
+
+class Expectation:
+    """One answer to come. `text` is the statement it is about and `offset` where that starts in the client's query."""
+
+    text = ""
+    offset = 0
+    parsing = False
+
+    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
+        """Take one frame; True when the answer is complete. Raises ProtocolViolation on a frame out of place."""
+        raise NotImplementedError
+
+    def failed(self, sqlstate: str) -> None:
+        """The server answered with an error."""
+        self.dropped()
+
+    def dropped(self) -> None:
+        """The server will never answer: it skips to the next Sync, or is gone."""
+
+    def rewrite_error(self, body: bytes) -> bytes | None:
+        """Return an error of ours to send instead, None to send the server's."""
+        return None
+
+
+class Complete(Expectation):
+    """ParseComplete, BindComplete or CloseComplete."""
+
+    def __init__(
+        self,
+        kind: int,
+        *,
+        hidden: bool = False,
+        done: Callable[[], None] | None = None,
+        undone: Callable[[], None] | None = None,
+        execution: Execution | None = None,
+        text: str = "",
+        offset: int = 0,
+    ) -> None:
+        self._kind = kind
+        self._hidden = hidden
+        self._done = done
+        self._undone = undone
+        self._execution = execution
+        self.text = text
+        self.offset = offset
+        self.parsing = kind == server.PARSE_COMPLETE
+
+    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
+        if kind != self._kind:
+            raise unexpected(kind)
+        if self._done is not None:
+            self._done()
+        if not self._hidden:
+            relay.emit(whole)
+        return True
+
+    def failed(self, sqlstate: str) -> None:
+        if self._execution is not None:  # the simple protocol's one statement failed here already
+            self._execution.finish("failed", error=sqlstate)
+        self.dropped()
+
+    def dropped(self) -> None:
+        if self._undone is not None:
+            self._undone()
+
+
+class Description(Expectation):
+    """[ParameterDescription] then RowDescription or NoData; remembered in `shape`. `rows_only` drops NoData."""
+
+    def __init__(
+        self, shape: Shape, *, hidden: bool = False, rows_only: bool = False, execution: Execution | None = None
+    ) -> None:
+        shape.requested = True
+        self._shape = shape
+        self._hidden = hidden
+        self._rows_only = rows_only
+        self._execution = execution
+
+    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
+        if kind == server.PARAMETER_DESCRIPTION:
+            if not self._hidden:
+                relay.emit(whole)
+            return False
+        if kind not in _DESCRIBED:
+            raise unexpected(kind)
+        rows = kind == server.ROW_DESCRIPTION
+        self._shape.fields = server.decode_row_description(whole[5:]) if rows else ()
+        if self._execution is not None and rows:
+            self._execution.prepare(self._shape.fields)
+        if not self._hidden and (rows or not self._rows_only):
+            relay.emit(whole)
+        return True
+
+    def dropped(self) -> None:
+        if self._shape.fields is None:
+            self._shape.requested = False
+
+
+class Result(Expectation):
+    """Everything an Execute answers, masked by its Execution."""
+
+    def __init__(self, execution: Execution, *, offset: int = 0, hidden: bool = False) -> None:
+        self.execution = execution
+        self.offset = offset
+        self._hidden = hidden
+        self._copying_out = False
+
+    @property
+    def text(self) -> str:  # type: ignore[override]
+        return self.execution.text
+
+    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
+        execution = self.execution
+        match kind:
+            case server.COMMAND_COMPLETE:
+                relay.emit(whole)
+                execution.finish("completed", command_tag=whole[5:-1].decode("utf-8", "replace"))
+            case server.EMPTY_QUERY:
+                relay.emit(whole)
+                execution.finish("completed")
+            case server.PORTAL_SUSPENDED:
+                relay.emit(whole)
+                execution.finish("completed", command_tag="SUSPENDED")
+            case server.COPY_IN:
+                execution.copying_in = True
+                relay.emit(whole)
+                relay.woken()
+                return False
+            case server.COPY_OUT:
+                execution.begin_copy_out(server.decode_copy_response(whole[5:]))
+                self._copying_out = True
+                relay.emit(whole)
+                return False
+            case server.COPY_DATA if self._copying_out:
+                relay.emit(execution.take_copy_data(whole[5:]))
+                return False
+            case server.COPY_DONE if self._copying_out:
+                self._copying_out = False
+                relay.emit(whole)
+                return False
+            case _:
+                raise unexpected(kind)
+        return True
+
+    def failed(self, sqlstate: str) -> None:
+        self.execution.finish("cancelled" if sqlstate == "57014" else "failed", error=sqlstate)
+
+    def dropped(self) -> None:
+        self.execution.finish("skipped")
+
+
+class Ready(Expectation):
+    """ReadyForQuery after a Sync."""
+
+    def __init__(self, *, hidden: bool = False) -> None:
+        self._hidden = hidden
+
+    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
+        if kind != server.READY:
+            raise unexpected(kind)
+        relay.ready(whole[5:6].decode("ascii", "replace"))
+        if not self._hidden:
+            relay.emit(whole)
+        return True
+
+
+class Refusal(Expectation):
+    """The error of a message that cannot succeed, sent so that the server's transaction fails like ours says."""
+
+    def __init__(self, error: bytes) -> None:
+        self._error = error
+
+    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
+        raise unexpected(kind)
+
+    def rewrite_error(self, body: bytes) -> bytes | None:
+        return self._error
+
+
+class Rows(Expectation):
+    """Rows of a question of our own: resolves `answer` with them (None when skipped), shows nothing to the client."""
+
+    def __init__(self, answer: asyncio.Future[list[list[bytes | None]] | None]) -> None:
+        self._answer = answer
+        self._rows: list[list[bytes | None]] = []
+
+    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
+        if kind == DATA_ROW:
+            self._rows.append(row_values(whole[5:]))
+            return False
+        if kind != server.COMMAND_COMPLETE:
+            raise unexpected(kind)
+        if not self._answer.done():
+            self._answer.set_result(self._rows)
+        return True
+
+    def dropped(self) -> None:
+        if not self._answer.done():
+            self._answer.set_result(None)
+
+
+class Local(Expectation):
+    """Something of ours that must come in order: bytes for the client, or a future that says "everything before me"."""
+
+    def __init__(self, data: bytes = b"", *, reached: asyncio.Future[None] | None = None) -> None:
+        self.data = data
+        self._reached = reached
+
+    def resolve(self) -> None:
+        if self._reached is not None and not self._reached.done():
+            self._reached.set_result(None)
+
+    def dropped(self) -> None:
+        self.resolve()
+
+
+def unexpected(kind: int) -> ProtocolViolation:
+    return ProtocolViolation(f"a message of type {chr(kind)!r} where none was expected")
