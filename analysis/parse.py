@@ -44,6 +44,7 @@ def read_client(text: str, tokens: list[Token]) -> ClientReading:
     """Read `text` with sqlglot. Never raises: what it cannot read is not understood."""
     if _depth(tokens) > MAX_DEPTH:
         return ClientReading(False, "nested too deeply")
+    text = _without_array_bounds(text, tokens)
     if tokens and tokens[0].word == "TABLE":
         # sqlglot takes TABLE for an alias; PostgreSQL defines it as SELECT * FROM.
         text = "SELECT * FROM" + text[tokens[0].start + 5 :]
@@ -54,6 +55,16 @@ def read_client(text: str, tokens: list[Token]) -> ClientReading:
     if len(trees) != 1 or trees[0] is None or isinstance(trees[0], exp.Command):
         return ClientReading(False, "not understood by the first reading")
     return _summarise(trees[0])
+
+
+def _without_array_bounds(text: str, tokens: list[Token]) -> str:
+    """`x::oid[]` as `x::oid`: sqlglot knows arrays of its own types only, and types are not what it is asked about."""
+    pieces, at = [], 0
+    for before, opening, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if opening.text == "[" and closing.text == "]" and before.word != "ARRAY" and before.text != "[":
+            pieces.append(text[at : opening.start])
+            at = closing.end
+    return "".join([*pieces, text[at:]])
 
 
 def _depth(tokens: list[Token]) -> int:

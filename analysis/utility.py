@@ -7,66 +7,26 @@ TABLE AS …) give it up as `probe`; the rest is known by keyword or it is not k
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
-from analysis.lexer import LexError, Token, TokenKind, identifier, string_value, tokenize
+from analysis.lexer import Token, TokenKind, string_value, tokenize
 from analysis.settings import may_set
-from analysis.statement import CopyFormat, Operation
+from analysis.utility_copy import read_copy
+from analysis.utility_shape import (
+    ADMIN,
+    DDL,
+    QUERY_WORDS,
+    READ,
+    SESSION,
+    WRITE,
+    StatementText,
+    Utility,
+    after_name,
+    close_of,
+    inner_query,
+)
 from analysis.words import words
 
-_READ = frozenset({Operation.READ})
-_SESSION = frozenset({Operation.SESSION})
-_WRITE = frozenset({Operation.WRITE})
-_DDL = frozenset({Operation.DDL})
-_ADMIN = frozenset({Operation.ADMIN})
-_QUERY_WORDS = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE"})
-
-
-@dataclass(frozen=True, slots=True)
-class Utility:
-    """`probe` is a query for the second reading, at `probe_offset` in the text (-1: composed, no place in it)."""
-
-    kind: str
-    operations: frozenset[Operation] = frozenset()
-    probe: str | None = None
-    probe_offset: int = -1
-    problems: tuple[str, ...] = ()
-    name: str = ""
-    export: bool = False
-    no_where: bool = False
-    writes_probed: bool = False  # the probed columns are what is written, not read
-    outputs: tuple[str, ...] | None = None  # names of result columns no table contributes to
-    derived_output: str = ""  # one output made of everything the probe is steered by (EXPLAIN)
-    returns_probe: bool = False
-    copy: CopyFormat | None = None
-    creates_temp: bool = False
-    row_bound: int | None = None
-    parameter_types: str = ""  # PREPARE name (types): as written
-
-    @property
-    def is_query(self) -> bool:
-        return self.kind == "QUERY"
-
-
-@dataclass(frozen=True, slots=True)
-class _Text:
-    text: str
-    tokens: list[Token] = field(default_factory=list)
-
-    def words(self, start: int = 0, stop: int | None = None) -> list[str]:
-        return [token.word for token in self.tokens[start:stop]]
-
-    def from_token(self, index: int) -> str:
-        return self.text[self.tokens[index].start :] if index < len(self.tokens) else ""
-
-    def name_at(self, index: int) -> str:
-        if index >= len(self.tokens):
-            return ""
-        token = self.tokens[index]
-        try:
-            return identifier(token) if token.kind in (TokenKind.WORD, TokenKind.QUOTED) else ""
-        except LexError:
-            return ""
+__all__ = ["Utility", "read_utility"]
 
 
 def read_utility(text: str) -> Utility:
@@ -75,23 +35,23 @@ def read_utility(text: str) -> Utility:
     if tokens and tokens[-1].text == ";":
         tokens = tokens[:-1]
     if not tokens:
-        return Utility("EMPTY", _SESSION)
+        return Utility("EMPTY", SESSION)
     if any(token.text == ";" for token in tokens) and tokens[0].word != "CREATE":
-        return Utility("UNKNOWN", _ADMIN, problems=("more than one statement",))
-    read = _Text(text, tokens)
+        return Utility("UNKNOWN", ADMIN, problems=("more than one statement",))
+    read = StatementText(text, tokens)
     head = tokens[0].word
-    if tokens[0].text == "(" or head in _QUERY_WORDS:
+    if tokens[0].text == "(" or head in QUERY_WORDS:
         return _query(read)
     handler = _HANDLERS.get(head)
     if handler is None:
-        return Utility(head or "UNKNOWN", _ADMIN, problems=("a statement of a kind that is not known",))
+        return Utility(head or "UNKNOWN", ADMIN, problems=("a statement of a kind that is not known",))
     return handler(read)
 
 
 # --- queries ---------------------------------------------------------------------------------------------------------
 
 
-def _query(read: _Text, start: int = 0) -> Utility:
+def _query(read: StatementText, start: int = 0) -> Utility:
     into = _select_into(read, start)
     offset = read.tokens[start].start
     if into is None:
@@ -100,7 +60,7 @@ def _query(read: _Text, start: int = 0) -> Utility:
     probe = read.text[offset : read.tokens[first].start] + " " + read.from_token(last)
     return Utility(
         "SELECT_INTO",
-        _DDL | _READ,
+        DDL | READ,
         probe=probe,
         export=True,
         problems=("creates a relation from a query's result",),
@@ -108,7 +68,7 @@ def _query(read: _Text, start: int = 0) -> Utility:
     )
 
 
-def _select_into(read: _Text, start: int) -> tuple[int, int] | None:
+def _select_into(read: StatementText, start: int) -> tuple[int, int] | None:
     """The tokens of `INTO [TEMP | UNLOGGED] [TABLE] name` of a SELECT, outside parentheses."""
     depth, verb = 0, ""
     for index in range(start, len(read.tokens)):
@@ -124,30 +84,8 @@ def _select_into(read: _Text, start: int) -> tuple[int, int] | None:
                 "TEMP", "TEMPORARY", "LOCAL", "GLOBAL", "UNLOGGED", "TABLE",
             ):  # fmt: skip
                 end += 1
-            return index, _after_name(read, end)
+            return index, after_name(read, end)
     return None
-
-
-def _after_name(read: _Text, index: int) -> int:
-    """The index after a possibly qualified name starting at `index`."""
-    index += 1
-    while index + 1 < len(read.tokens) and read.tokens[index].text == ".":
-        index += 2
-    return index
-
-
-def _inner_query(read: _Text, index: int) -> bool:
-    return index < len(read.tokens) and (read.tokens[index].word in _QUERY_WORDS or read.tokens[index].text == "(")
-
-
-def _close_of(read: _Text, index: int) -> int:
-    """The index of the parenthesis that closes the one at `index`; the end when none does."""
-    depth = 0
-    for at in range(index, len(read.tokens)):
-        depth += {"(": 1, ")": -1}.get(read.tokens[at].text, 0)
-        if depth == 0:
-            return at
-    return len(read.tokens)
 
 
 # --- transactions, settings, session ---------------------------------------------------------------------------------
@@ -160,11 +98,11 @@ _TRANSACTION_WORDS = words(
 )
 
 
-def _transaction(read: _Text) -> Utility:
+def _transaction(read: StatementText) -> Utility:
     words = read.words()
     kind = {"START": "BEGIN", "END": "COMMIT", "ABORT": "ROLLBACK"}.get(words[0], words[0])
     if "PREPARED" in words:
-        return Utility(f"{kind}_PREPARED", _ADMIN, problems=("two-phase transactions are not known here",))
+        return Utility(f"{kind}_PREPARED", ADMIN, problems=("two-phase transactions are not known here",))
     if kind in ("SAVEPOINT", "RELEASE") or "TO" in words[1:] or "SAVEPOINT" in words:
         words, name = words[:-1], read.name_at(len(read.tokens) - 1)
         kind = "ROLLBACK_TO" if kind == "ROLLBACK" else kind
@@ -172,21 +110,21 @@ def _transaction(read: _Text) -> Utility:
         name = ""
     known = all(word in _TRANSACTION_WORDS or (not word and read.tokens[i].text == ",") for i, word in enumerate(words))
     if not known:
-        return Utility(kind, _ADMIN, problems=("transaction control of a form that is not known",))
-    return Utility(kind, _SESSION, name=name)
+        return Utility(kind, ADMIN, problems=("transaction control of a form that is not known",))
+    return Utility(kind, SESSION, name=name)
 
 
-def _set(read: _Text) -> Utility:
+def _set(read: StatementText) -> Utility:
     words = read.words()
     at = 2 if words[1:2] in (["SESSION"], ["LOCAL"]) else 1
     if words[at : at + 1] == ["TRANSACTION"] or words[at : at + 2] == ["CHARACTERISTICS", "AS"]:
         if "SNAPSHOT" in words:
-            return Utility("SET", _ADMIN, name="transaction snapshot", problems=("imports a snapshot",))
-        return Utility("SET", _SESSION, name="transaction")
+            return Utility("SET", ADMIN, name="transaction snapshot", problems=("imports a snapshot",))
+        return Utility("SET", SESSION, name="transaction")
     if words[at : at + 1] == ["CONSTRAINTS"]:
-        return Utility("SET", _SESSION, name="constraints")
+        return Utility("SET", SESSION, name="constraints")
     if words[at : at + 2] == ["TIME", "ZONE"]:
-        return Utility("SET", _SESSION, name="timezone")
+        return Utility("SET", SESSION, name="timezone")
     name = read.name_at(at)
     if words[at : at + 1] == ["NAMES"]:
         value = _value_text(read.tokens[at + 1 :]) if len(read.tokens) > at + 1 else "default"
@@ -195,13 +133,13 @@ def _set(read: _Text) -> Utility:
         if assigned not in ("=", "TO"):
             return _setting_refused(name if words[at] in ("ROLE", "SCHEMA", "AUTHORIZATION") else "unknown")
         value = _value_text(read.tokens[at + 2 :])
-    return Utility("SET", _SESSION, name=name.lower()) if may_set(name, value) else _setting_refused(name)
+    return Utility("SET", SESSION, name=name.lower()) if may_set(name, value) else _setting_refused(name)
 
 
 def _setting_refused(name: str) -> Utility:
     return Utility(
         "SET",
-        _ADMIN,
+        ADMIN,
         name=name.lower(),
         problems=("changes a setting that decides what statements mean, or is not known",),
     )
@@ -215,51 +153,51 @@ def _value_text(tokens: list[Token]) -> str | None:
     return string_value(token) if token.kind is TokenKind.STRING else token.text.strip('"')
 
 
-def _reset(read: _Text) -> Utility:
+def _reset(read: StatementText) -> Utility:
     # Back to what the session began with, which the gateway chose.
     if read.words(1, 3) == ["SESSION", "AUTHORIZATION"] or read.words(1, 2) == ["ROLE"]:
         return _setting_refused("role")
-    return Utility("RESET", _SESSION, name=read.name_at(1).lower())
+    return Utility("RESET", SESSION, name=read.name_at(1).lower())
 
 
-def _show(read: _Text) -> Utility:
+def _show(read: StatementText) -> Utility:
     words = read.words()
     if words[1:] == ["ALL"]:
-        return Utility("SHOW", _SESSION, name="all", outputs=("name", "setting", "description"))
+        return Utility("SHOW", SESSION, name="all", outputs=("name", "setting", "description"))
     name = "timezone" if words[1:3] == ["TIME", "ZONE"] else read.name_at(1)
-    return Utility("SHOW", _SESSION, name=name, outputs=(name,), row_bound=1)
+    return Utility("SHOW", SESSION, name=name, outputs=(name,), row_bound=1)
 
 
-def _discard(read: _Text) -> Utility:
-    return Utility("DISCARD", _SESSION, name=(read.words(1, 2) or [""])[0])
+def _discard(read: StatementText) -> Utility:
+    return Utility("DISCARD", SESSION, name=(read.words(1, 2) or [""])[0])
 
 
-def _listen(read: _Text) -> Utility:
+def _listen(read: StatementText) -> Utility:
     problem = () if read.tokens[0].word == "UNLISTEN" else ("notifications carry what their senders put into them",)
-    return Utility(read.tokens[0].word, _SESSION, name=read.name_at(1), problems=problem)
+    return Utility(read.tokens[0].word, SESSION, name=read.name_at(1), problems=problem)
 
 
-def _notify(read: _Text) -> Utility:
-    return Utility("NOTIFY", _WRITE, name=read.name_at(1))
+def _notify(read: StatementText) -> Utility:
+    return Utility("NOTIFY", WRITE, name=read.name_at(1))
 
 
 # --- prepared statements and cursors ---------------------------------------------------------------------------------
 
 
-def _prepare(read: _Text) -> Utility:
+def _prepare(read: StatementText) -> Utility:
     if read.words(1, 2) == ["TRANSACTION"]:
-        return Utility("PREPARE_TRANSACTION", _ADMIN, problems=("two-phase transactions are not known here",))
+        return Utility("PREPARE_TRANSACTION", ADMIN, problems=("two-phase transactions are not known here",))
     at, types = 2, ""
     if at < len(read.tokens) and read.tokens[at].text == "(":
-        close = _close_of(read, at)
+        close = close_of(read, at)
         types = read.text[read.tokens[at].end : read.tokens[close].start] if close < len(read.tokens) else ""
         at = close + 1
-    if read.words(at, at + 1) != ["AS"] or not _inner_query(read, at + 1):
-        return Utility("PREPARE", _ADMIN, problems=("PREPARE of something that is not a query",))
+    if read.words(at, at + 1) != ["AS"] or not inner_query(read, at + 1):
+        return Utility("PREPARE", ADMIN, problems=("PREPARE of something that is not a query",))
     inner = _query(read, at + 1)
     return Utility(
         "PREPARE",
-        _SESSION,
+        SESSION,
         probe=inner.probe,
         probe_offset=inner.probe_offset,
         problems=inner.problems,
@@ -268,7 +206,7 @@ def _prepare(read: _Text) -> Utility:
     )
 
 
-def _execute(read: _Text) -> Utility:
+def _execute(read: StatementText) -> Utility:
     """Its arguments are evaluated here and now, so only literals are known to do nothing."""
     known = (TokenKind.STRING, TokenKind.NUMBER, TokenKind.PARAM)
     plain = all(
@@ -276,26 +214,26 @@ def _execute(read: _Text) -> Utility:
         for token in read.tokens[2:]
     )
     problems = () if plain else ("arguments of EXECUTE that are not literals",)
-    return Utility("EXECUTE", _ADMIN, name=read.name_at(1), problems=problems)
+    return Utility("EXECUTE", ADMIN, name=read.name_at(1), problems=problems)
 
 
-def _deallocate(read: _Text) -> Utility:
+def _deallocate(read: StatementText) -> Utility:
     at = 2 if read.words(1, 2) == ["PREPARE"] and len(read.tokens) > 2 else 1
     is_all = read.words(at, at + 1) == ["ALL"]
-    return Utility("DEALLOCATE", _SESSION, name="" if is_all else read.name_at(at))
+    return Utility("DEALLOCATE", SESSION, name="" if is_all else read.name_at(at))
 
 
-def _declare(read: _Text) -> Utility:
+def _declare(read: StatementText) -> Utility:
     words = read.words()
     if "CURSOR" not in words or "FOR" not in words[words.index("CURSOR") :]:
-        return Utility("DECLARE_CURSOR", _ADMIN, problems=("DECLARE of a form that is not known",))
+        return Utility("DECLARE_CURSOR", ADMIN, problems=("DECLARE of a form that is not known",))
     at = words.index("FOR", words.index("CURSOR")) + 1
-    if not _inner_query(read, at):
-        return Utility("DECLARE_CURSOR", _ADMIN, problems=("DECLARE of something that is not a query",))
+    if not inner_query(read, at):
+        return Utility("DECLARE_CURSOR", ADMIN, problems=("DECLARE of something that is not a query",))
     inner = _query(read, at)
     return Utility(
         "DECLARE_CURSOR",
-        _SESSION,
+        SESSION,
         probe=inner.probe,
         probe_offset=inner.probe_offset,
         problems=inner.problems,
@@ -303,7 +241,7 @@ def _declare(read: _Text) -> Utility:
     )
 
 
-def _fetch(read: _Text) -> Utility:
+def _fetch(read: StatementText) -> Utility:
     """`row_bound` None is ALL; a single number is a count, except after ABSOLUTE and RELATIVE."""
     words = read.words()
     numbers = [token.text for token in read.tokens[1:-1] if token.kind is TokenKind.NUMBER]
@@ -312,28 +250,28 @@ def _fetch(read: _Text) -> Utility:
         bound = None
     elif numbers and not {"ABSOLUTE", "RELATIVE"} & set(words[1:-1]):
         bound = int(numbers[0]) if numbers[0].isdigit() else None
-    return Utility(read.tokens[0].word, _ADMIN, name=read.name_at(len(read.tokens) - 1), row_bound=bound)
+    return Utility(read.tokens[0].word, ADMIN, name=read.name_at(len(read.tokens) - 1), row_bound=bound)
 
 
-def _close(read: _Text) -> Utility:
-    return Utility("CLOSE", _SESSION, name="" if read.words(1, 2) == ["ALL"] else read.name_at(1))
+def _close(read: StatementText) -> Utility:
+    return Utility("CLOSE", SESSION, name="" if read.words(1, 2) == ["ALL"] else read.name_at(1))
 
 
-# --- EXPLAIN, COPY, LOCK, TRUNCATE -----------------------------------------------------------------------------------
+# --- EXPLAIN, LOCK, TRUNCATE -----------------------------------------------------------------------------------------
 
 
-def _explain(read: _Text) -> Utility:
+def _explain(read: StatementText) -> Utility:
     at, runs = 1, False
-    if len(read.tokens) > 1 and read.tokens[1].text == "(" and not _inner_query(read, 2):
-        close = _close_of(read, 1)
+    if len(read.tokens) > 1 and read.tokens[1].text == "(" and not inner_query(read, 2):
+        close = close_of(read, 1)
         runs = "ANALYZE" in read.words(2, close) or "ANALYSE" in read.words(2, close)
         at = close + 1
     while at < len(read.tokens) and read.tokens[at].word in ("ANALYZE", "ANALYSE", "VERBOSE"):
         runs |= read.tokens[at].word != "VERBOSE"
         at += 1
     kind = "EXPLAIN_ANALYZE" if runs else "EXPLAIN"
-    if not _inner_query(read, at):
-        return Utility(kind, _ADMIN, problems=("EXPLAIN of something that is not a query",))
+    if not inner_query(read, at):
+        return Utility(kind, ADMIN, problems=("EXPLAIN of something that is not a query",))
     inner = _query(read, at)
     return Utility(
         kind,
@@ -346,132 +284,37 @@ def _explain(read: _Text) -> Utility:
     )
 
 
-def _lock(read: _Text) -> Utility:
+def _lock(read: StatementText) -> Utility:
     at = 2 if read.words(1, 2) == ["TABLE"] else 1
     return _named_tables(read, at, "LOCK", stops=frozenset({"IN", "NOWAIT"}))
 
 
-def _truncate(read: _Text) -> Utility:
+def _truncate(read: StatementText) -> Utility:
     at = 2 if read.words(1, 2) == ["TABLE"] else 1
     found = _named_tables(read, at, "TRUNCATE", stops=frozenset({"RESTART", "CONTINUE", "CASCADE", "RESTRICT"}))
     problems = found.problems
     if "CASCADE" in read.words():
         problems += ("CASCADE reaches tables the statement does not name",)
-    return Utility("TRUNCATE", _WRITE, probe=found.probe, problems=problems, no_where=True, writes_probed=True)
+    return Utility("TRUNCATE", WRITE, probe=found.probe, problems=problems, no_where=True, writes_probed=True)
 
 
-def _named_tables(read: _Text, start: int, kind: str, *, stops: frozenset[str]) -> Utility:
+def _named_tables(read: StatementText, start: int, kind: str, *, stops: frozenset[str]) -> Utility:
     end = next((i for i in range(start, len(read.tokens)) if read.tokens[i].word in stops), len(read.tokens))
     body = read.tokens[start:end]
     if not body or any(
         token.kind not in (TokenKind.WORD, TokenKind.QUOTED) and token.text not in ",.*" for token in body
     ):
-        return Utility(kind, _WRITE, problems=("a form that is not known",))
+        return Utility(kind, WRITE, problems=("a form that is not known",))
     listed = read.text[body[0].start : body[-1].end]
     if kind == "LOCK":
-        return Utility(kind, _WRITE, probe=f"SELECT FROM {listed}\n", writes_probed=True)
-    return Utility(kind, _WRITE, probe=f"SELECT FROM {listed}\n")
-
-
-def _copy(read: _Text) -> Utility:
-    if read.tokens[1:2] and read.tokens[1].text == "(":
-        close = _close_of(read, 1)
-        query = read.text[read.tokens[1].end : read.tokens[close].start] if close < len(read.tokens) else ""
-        return _copy_direction(read, close + 1, query, read.tokens[1].end, "")
-    name_end = _after_name(read, 1)
-    columns, at = "*", name_end
-    if at < len(read.tokens) and read.tokens[at].text == "(":
-        close = _close_of(read, at)
-        columns = read.text[read.tokens[at].end : read.tokens[close].start] if close < len(read.tokens) else ""
-        if any(
-            token.kind not in (TokenKind.WORD, TokenKind.QUOTED) and token.text != ","
-            for token in read.tokens[at + 1 : close]
-        ):
-            return Utility("COPY", _ADMIN, problems=("COPY of a form that is not known",))
-        at = close + 1
-    table = read.text[read.tokens[1].start : read.tokens[name_end - 1].end] if len(read.tokens) > 1 else ""
-    # COPY of a partitioned table's own rows is refused by the server; of any other it takes ONLY the named one.
-    return _copy_direction(read, at, f"SELECT {columns}\nFROM ONLY {table}\n", -1, table)
-
-
-def _copy_direction(read: _Text, at: int, probe: str, offset: int, table: str) -> Utility:
-    direction, place = (*read.words(at, at + 2), "", "")[:2]
-    outwards = direction == "TO"
-    kind = "COPY_TO" if outwards else "COPY_FROM"
-    if place not in ("STDIN", "STDOUT"):
-        return Utility(kind, _ADMIN, export=outwards, problems=("COPY with a file or a program of the server",))
-    framing, problems = _copy_format(read, at + 2)
-    if direction == "FROM" and table:
-        return Utility(kind, _WRITE, probe=probe, problems=problems, writes_probed=True, copy=framing)
-    if not outwards:
-        return Utility("COPY", _ADMIN, problems=("COPY of a form that is not known",))
-    return Utility(
-        kind,
-        _READ,
-        probe=probe,
-        probe_offset=offset,
-        problems=problems,
-        export=True,
-        returns_probe=True,
-        copy=framing,
-    )
-
-
-def _copy_format(read: _Text, at: int) -> tuple[CopyFormat, tuple[str, ...]]:
-    """The framing of the rows. What is not understood is a problem: a wire could not find the values to mask."""
-    tokens = [token for token in read.tokens[at:] if token.text not in "(),"]
-    options: dict[str, str] = {}
-    index = 0
-    while index < len(tokens):
-        word = tokens[index].word
-        following = tokens[index + 1] if index + 1 < len(tokens) else None
-        if word in ("WITH", "AS"):
-            pass
-        elif word in ("CSV", "BINARY"):
-            options["FORMAT"] = word.lower()
-        elif word == "HEADER":
-            value = following.word or following.text if following is not None else ""
-            known = value in ("TRUE", "FALSE", "ON", "OFF", "MATCH", "0", "1")
-            options["HEADER"] = "off" if value in ("FALSE", "OFF", "0") else "on"
-            index += known
-        elif word in ("FORMAT", "DELIMITER", "NULL", "QUOTE", "ESCAPE") and following is not None:
-            if word != "FORMAT" and index + 2 < len(tokens) and following.word == "AS":
-                index, following = index + 1, tokens[index + 2]
-            chosen = string_value(following) if following.kind is TokenKind.STRING else following.text.lower()
-            if chosen is None:
-                return CopyFormat(), ("COPY with an option that is not known",)
-            options[word] = chosen
-            index += 1
-        elif word == "FREEZE":
-            index += following is not None and following.word in ("TRUE", "FALSE", "ON", "OFF")
-        else:
-            return CopyFormat(), ("COPY with an option that is not known",)
-        index += 1
-    return _framing(options)
-
-
-def _framing(options: dict[str, str]) -> tuple[CopyFormat, tuple[str, ...]]:
-    form = options.get("FORMAT", "text")
-    if form not in ("text", "csv", "binary"):
-        return CopyFormat(), ("COPY in a format that is not known",)
-    quote = options.get("QUOTE", '"')
-    return (
-        CopyFormat(
-            format=form,
-            delimiter=options.get("DELIMITER", "," if form == "csv" else "\t"),
-            null=options.get("NULL", "" if form == "csv" else "\\N"),
-            header=options.get("HEADER") == "on",
-            quote=quote,
-            escape=options.get("ESCAPE", quote),
-        ),
-        (),
-    )
+        return Utility(kind, WRITE, probe=f"SELECT FROM {listed}\n", writes_probed=True)
+    return Utility(kind, WRITE, probe=f"SELECT FROM {listed}\n")
 
 
 # --- definitions and administration ----------------------------------------------------------------------------------
 
 
-def _create(read: _Text) -> Utility:
+def _create(read: StatementText) -> Utility:
     words = read.words()
     temp = "TEMP" in words[:5] or "TEMPORARY" in words[:5]
     kind = "CREATE_" + next((w for w in words[1:6] if w in _OBJECTS), "OBJECT")
@@ -483,25 +326,25 @@ def _create(read: _Text) -> Utility:
         "CREATE_SERVER",
         "CREATE_LANGUAGE",
     ):
-        return Utility(kind, _ADMIN, problems=("administration is not analysed",))
+        return Utility(kind, ADMIN, problems=("administration is not analysed",))
     if kind in ("CREATE_TABLE", "CREATE_VIEW") and "AS" in words:
         at = words.index("AS") + 1
-        if _inner_query(read, at):
+        if inner_query(read, at):
             kind = "CREATE_TABLE_AS" if kind == "CREATE_TABLE" else kind
             end = _without_data(read)
             return Utility(
                 kind,
-                _DDL | _READ,
+                DDL | READ,
                 probe=read.text[read.tokens[at].start : end],
                 probe_offset=read.tokens[at].start,
                 export=True,
                 problems=("creates a relation from a query's result",),
                 creates_temp=temp,
             )
-    return Utility(kind, _DDL, problems=("definitions are not analysed",), creates_temp=temp)
+    return Utility(kind, DDL, problems=("definitions are not analysed",), creates_temp=temp)
 
 
-def _without_data(read: _Text) -> int:
+def _without_data(read: StatementText) -> int:
     """Where the query of CREATE … AS ends: before WITH [NO] DATA or WITH … CHECK OPTION."""
     words = read.words()
     for tail in (["WITH", "NO", "DATA"], ["WITH", "DATA"], ["WITH", "CHECK", "OPTION"]):
@@ -518,22 +361,22 @@ _OBJECTS = words(
 )
 
 
-def _ddl(read: _Text) -> Utility:
+def _ddl(read: StatementText) -> Utility:
     words = read.words(0, 2)
     if words[1:] in (["SYSTEM"], ["ROLE"], ["USER"], ["DATABASE"], ["EXTENSION"], ["SERVER"], ["DEFAULT"], ["OWNED"]):
-        return Utility("_".join(words), _ADMIN, problems=("administration is not analysed",))
-    return Utility("_".join(word for word in words if word), _DDL, problems=("definitions are not analysed",))
+        return Utility("_".join(words), ADMIN, problems=("administration is not analysed",))
+    return Utility("_".join(word for word in words if word), DDL, problems=("definitions are not analysed",))
 
 
-def _admin(read: _Text) -> Utility:
-    return Utility(read.tokens[0].word, _ADMIN, problems=("administration is not analysed",))
+def _admin(read: StatementText) -> Utility:
+    return Utility(read.tokens[0].word, ADMIN, problems=("administration is not analysed",))
 
 
-def _opaque(read: _Text) -> Utility:
-    return Utility(read.tokens[0].word, _ADMIN, problems=("what its code does cannot be seen",))
+def _opaque(read: StatementText) -> Utility:
+    return Utility(read.tokens[0].word, ADMIN, problems=("what its code does cannot be seen",))
 
 
-_HANDLERS: dict[str, Callable[[_Text], Utility]] = {
+_HANDLERS: dict[str, Callable[[StatementText], Utility]] = {
     **dict.fromkeys(("BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"), _transaction),
     "SET": _set,
     "RESET": _reset,
@@ -550,7 +393,7 @@ _HANDLERS: dict[str, Callable[[_Text], Utility]] = {
     "MOVE": _fetch,
     "CLOSE": _close,
     "EXPLAIN": _explain,
-    "COPY": _copy,
+    "COPY": read_copy,
     "LOCK": _lock,
     "TRUNCATE": _truncate,
     "CREATE": _create,

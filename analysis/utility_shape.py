@@ -1,0 +1,84 @@
+"""The value a statement's own keywords give, and the few helpers every reader of keywords needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from analysis.lexer import LexError, Token, TokenKind, identifier
+from analysis.statement import CopyFormat, Operation
+
+READ = frozenset({Operation.READ})
+SESSION = frozenset({Operation.SESSION})
+WRITE = frozenset({Operation.WRITE})
+DDL = frozenset({Operation.DDL})
+ADMIN = frozenset({Operation.ADMIN})
+QUERY_WORDS = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Utility:
+    """`probe` is a query for the second reading, at `probe_offset` in the text (-1: composed, no place in it)."""
+
+    kind: str
+    operations: frozenset[Operation] = frozenset()
+    probe: str | None = None
+    probe_offset: int = -1
+    problems: tuple[str, ...] = ()
+    name: str = ""
+    export: bool = False
+    no_where: bool = False
+    writes_probed: bool = False  # the probed columns are what is written, not read
+    outputs: tuple[str, ...] | None = None  # names of result columns no table contributes to
+    derived_output: str = ""  # one output made of everything the probe is steered by (EXPLAIN)
+    returns_probe: bool = False
+    copy: CopyFormat | None = None
+    creates_temp: bool = False
+    row_bound: int | None = None
+    parameter_types: str = ""  # PREPARE name (types): as written
+
+    @property
+    def is_query(self) -> bool:
+        return self.kind == "QUERY"
+
+
+@dataclass(frozen=True, slots=True)
+class StatementText:
+    text: str
+    tokens: list[Token] = field(default_factory=list)
+
+    def words(self, start: int = 0, stop: int | None = None) -> list[str]:
+        return [token.word for token in self.tokens[start:stop]]
+
+    def from_token(self, index: int) -> str:
+        return self.text[self.tokens[index].start :] if index < len(self.tokens) else ""
+
+    def name_at(self, index: int) -> str:
+        if index >= len(self.tokens):
+            return ""
+        token = self.tokens[index]
+        try:
+            return identifier(token) if token.kind in (TokenKind.WORD, TokenKind.QUOTED) else ""
+        except LexError:
+            return ""
+
+
+def after_name(read: StatementText, index: int) -> int:
+    """The index after a possibly qualified name starting at `index`."""
+    index += 1
+    while index + 1 < len(read.tokens) and read.tokens[index].text == ".":
+        index += 2
+    return index
+
+
+def inner_query(read: StatementText, index: int) -> bool:
+    return index < len(read.tokens) and (read.tokens[index].word in QUERY_WORDS or read.tokens[index].text == "(")
+
+
+def close_of(read: StatementText, index: int) -> int:
+    """The index of the parenthesis that closes the one at `index`; the end when none does."""
+    depth = 0
+    for at in range(index, len(read.tokens)):
+        depth += {"(": 1, ")": -1}.get(read.tokens[at].text, 0)
+        if depth == 0:
+            return at
+    return len(read.tokens)
