@@ -93,6 +93,9 @@ class Relay:
         except ProtocolViolation as violation:
             logger.warning("upstream answer out of place: %s", violation)
             self._break("upstream-protocol", str(violation))
+        except Exception as error:  # fail closed: a mask or a recording that fails ends the result, unseen and unnamed
+            logger.error("result withheld: error=%s", type(error).__name__)
+            self._break("masking-refused", "it could not be masked or recorded")
         finally:
             self._feeding = False
         self._flush()

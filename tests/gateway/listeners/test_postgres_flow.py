@@ -13,7 +13,7 @@ from gateway.session.transport import Denial
 from gateway.upstreams.postgres_session import PostgresOpener
 from gateway.upstreams.registry import UpstreamFailed
 from tests.gateway.listeners.harness import PASSWORD, USER, Gateway
-from tests.gateway.listeners.raw import RawClient, query
+from tests.gateway.listeners.raw import RawClient, errors, query, rows
 
 
 async def test_slow_client_pauses_the_upstream(gateway: Gateway) -> None:
@@ -26,6 +26,21 @@ async def test_slow_client_pauses_the_upstream(gateway: Gateway) -> None:
     raw.writer.transport.abort()
 
     assert grown_kib < 30_000
+
+
+async def test_result_that_cannot_be_recorded_is_withheld(gateway: Gateway) -> None:
+    def full(**_: object) -> None:
+        raise OSError("no space for 078-05-0001")
+
+    gateway.sink.open = full  # type: ignore[method-assign,assignment]
+    raw = await RawClient.connect(gateway)
+    raw.writer.write(query("select ssn from people"))
+    got = await raw.until("E")
+    raw.close()
+
+    assert errors(got)[0]["V"] == "FATAL"
+    assert not rows(got)
+    assert gateway.record.of("statement.completed")[0].body["status"] == "failed"
 
 
 class _Forgetful:

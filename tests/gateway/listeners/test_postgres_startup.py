@@ -12,6 +12,7 @@ import pytest
 import trustme
 
 from gateway.listeners.postgres import Limits
+from gateway.listeners.postgres_session import SessionLimits
 from gateway.protocols.postgres.startup import encode_ssl_request, encode_startup
 from tests.gateway.listeners.harness import HOST, Gateway, direct_dsn
 from tests.gateway.listeners.raw import RawClient, errors, query
@@ -138,3 +139,15 @@ async def test_lost_upstream_ends_the_session_with_a_clear_error(gateway: Gatewa
     assert errors(got)[0]["V"] == "FATAL"
     await wait_for(lambda: bool(gateway.record.of("session.closed")))
     assert gateway.record.of("statement.completed")[0].body["status"] == "failed"
+
+
+async def test_idle_session_is_logged_off() -> None:
+    running = await Gateway(limits=Limits(session=SessionLimits(idle_timeout_s=0.3))).start()
+    raw = await RawClient.connect(running)
+    got = await raw.until("E")
+    raw.close()
+    await wait_for(lambda: bool(running.record.of("session.closed")))
+    await running.stop()
+
+    assert errors(got)[0]["C"] == "57P05"
+    assert running.record.of("session.closed")[0].body["reason"] == "idle"
