@@ -1,0 +1,136 @@
+"""Stored policies: refused in words when they cannot be meant, loaded as the rules the data path decides by."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError
+
+from analysis.statement import Operation
+from approvals.domain import hooks
+from approvals.domain.conditions import Condition
+from approvals.domain.decide import Action, PolicyRule
+from approvals.domain.grant import claim_grant, release_grant, revoke_grant
+from approvals.domain.load import load_policies
+from approvals.domain.parse import ConditionProblem
+from approvals.domain.request import ReviewerGroup
+from approvals.domain.review import decide_review
+from approvals.models import Grant, Policy, Review, Vote
+from tests.approvals.factories import binding, held, person
+
+pytestmark = pytest.mark.django_db
+
+
+def stored(**changes):
+    known = {
+        "name": "phi-writes",
+        "connections": ["clinic"],
+        "when": {"operation": ["write"], "touches_phi": True},
+        "action": "require_approval",
+        "reviewers": ["privacy-officers"],
+    }
+    policy = Policy(**(known | changes))
+    policy.full_clean()
+    policy.save()
+    return policy
+
+
+def test_policy_is_loaded_as_a_rule():
+    stored(quorum=2, decide_within_s=60, execute_within_s=30)
+    stored(name="off", enabled=False)
+
+    assert load_policies() == (
+        PolicyRule(
+            name="phi-writes",
+            connections=("clinic",),
+            action=Action.REQUIRE_APPROVAL,
+            when=Condition(operation=frozenset({Operation.WRITE}), touches_phi=True),
+            reviewers=(ReviewerGroup("privacy-officers", 2),),
+            decide_within_s=60,
+            execute_within_s=30,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"when": {"rows_ovr": 1}}, "when", "when.rows_ovr: is unknown"),
+        ({"when": []}, "when", "expected a mapping"),
+        ({"reviewers": []}, "reviewers", "every such statement is denied"),
+        ({"reviewers": [{"group": "a", "quorum": 0}]}, "reviewers", "expected at least 1"),
+        ({"connections": []}, "connections", ""),
+        ({"quorum": 0}, "quorum", ""),
+        ({"action": "maybe"}, "action", ""),
+        ({"decide_within_s": 0}, "decide_within_s", ""),
+    ],
+)
+def test_policy_that_cannot_be_meant_is_refused(changes, field, words):
+    with pytest.raises(ValidationError) as caught:
+        stored(**changes)
+
+    assert words in " ".join(caught.value.message_dict[field])
+
+
+def test_policy_broken_behind_our_back_stops_the_loading():
+    stored()
+    Policy.objects.update(when={"nonsense": 1})
+
+    with pytest.raises(ConditionProblem, match=r"phi-writes\.when\.nonsense"):
+        load_policies()
+
+
+def test_policy_saved_in_the_console_raises_the_version(client, monkeypatch):
+    client.force_login(person("root", is_superuser=True, is_staff=True))
+    raised = []
+    hooks.register(rules_changed=lambda: raised.append(1))
+
+    form = {"name": "p", "connections": "clinic", "when": "{}", "action": "deny", "reviewers": "[]", "quorum": 1}
+    answer = client.post("/admin/approvals/policy/add/", form | {"decide_within_s": 60, "execute_within_s": 60})
+
+    assert (answer.status_code, raised, Policy.objects.count()) == (302, [1], 1)
+
+
+def test_console_shows_reviews_without_what_was_sealed(client, reviewer):
+    client.force_login(person("root", is_superuser=True, is_staff=True))
+    review = held()
+    decide_review(review=review, reviewer=reviewer, decision="approve", reason="looked at it")
+
+    page = client.get(f"/admin/approvals/review/{review.pk}/change/")
+
+    assert page.status_code == 200
+    assert "555-0100" not in page.text
+    assert client.post(f"/admin/approvals/review/{review.pk}/change/", {"status": "denied"}).status_code == 403
+
+
+def test_database_holds_one_vote_a_person_and_round(reviewer):
+    review = held()
+    vote = {"review": review, "reviewer": "reviewer", "groups": [], "decision": "approve", "sealed_reason": b"x"}
+    Vote.objects.create(**vote)
+
+    with pytest.raises(IntegrityError):
+        Vote.objects.create(**vote)
+
+
+def test_released_grant_serves_the_modified_text(reviewer):
+    better = "UPDATE patients SET phone = NULL WHERE id = 7"
+    decide_review(review=held(), reviewer=reviewer, decision="modify", reason="less", statement=better)
+    claim = claim_grant(binding=binding(), statement_id="s1")
+
+    release_grant(claim=claim, statement_id="another")
+    assert claim_grant(binding=binding(statement=better), statement_id="s2") is None
+    release_grant(claim=claim, statement_id="s1")
+    release_grant(claim=claim, statement_id="s1")
+
+    assert claim_grant(binding=binding(statement=better), statement_id="s2").statement == better
+    assert claim_grant(binding=binding(statement=better), statement_id="s3") is None
+
+
+def test_revoked_grant_is_recorded_and_void(reviewer):
+    decide_review(review=held(), reviewer=reviewer, decision="approve", reason="yes")
+    grant = Grant.objects.get()
+
+    assert revoke_grant(grant=grant, by="admin")
+    assert not revoke_grant(grant=grant, by="admin")
+    assert claim_grant(binding=binding(), statement_id="s") is None
+    assert Review.objects.get().status == "approved"
