@@ -73,6 +73,7 @@ def stack() -> Iterator[Stack]:
     shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own turn
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What drives the running product shares one worker of pytest-xdist: two copies would only fight for the CPU."""
     for item in items:

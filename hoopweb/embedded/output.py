@@ -22,6 +22,8 @@ class Output:
         self._thread.start()
 
     def line(self, name: str, text: str) -> None:
+        if not text.strip():
+            return
         shortened = text.encode("utf-8", "replace")[:_MAX_LINE_BYTES]
         try:
             self._lines.put_nowait(f"{name:<9} | ".encode() + shortened + b"\n")

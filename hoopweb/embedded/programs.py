@@ -71,7 +71,7 @@ def _environment(configuration: Configuration) -> dict[str, str]:
         "HOOPWEB_HOME": str(configuration.home),
         "DJANGO_SETTINGS_MODULE": "hoopweb.settings",
         "PYTHONUNBUFFERED": "1",
-        # WhiteNoise serves from the finders here; that nothing was collected is no news.
-        "PYTHONWARNINGS": "ignore:No directory at",
+        # No news here: WhiteNoise serves from the finders, and a container's only user may well be root.
+        "PYTHONWARNINGS": "ignore:No directory at,ignore:You're running the worker",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")])),
     }
