@@ -19,7 +19,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from analysis.statement import Analysis
+from analysis.statement import Analysis, Operation
 from gateway.listeners.postgres_client import ClientConnection, ClientGone
 from gateway.listeners.postgres_names import Names, Portal, Prepared
 from gateway.listeners.postgres_text import QUIET, TRANSACTION_ENDS, first_word
@@ -348,6 +348,8 @@ class ClientSession:
             self._unsettled = True
         if analysis.creates_temp:
             self.context.temp_relations = True
+        if effects.operations & {Operation.DDL, Operation.ADMIN}:
+            self.context.uncommitted_definitions = True
         if hidden and self.context.connection.phi:
             self._forget_names()
 
@@ -451,6 +453,8 @@ class ClientSession:
         if self._volatile and status == "I":
             self._unsettled = True
         if status == "I":
+            if self._at_boundary and self.relay.last_answer:  # not when more was pipelined behind this Sync
+                self.context.uncommitted_definitions = False
             for portal in self.portals.clear():  # portals of the protocol end with their transaction
                 portal.retire()
 

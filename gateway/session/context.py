@@ -37,6 +37,8 @@ class SessionContext:
     # Set once a statement with `analysis.creates_temp` ran: the second reading cannot see temporary relations, which
     # may shadow real ones, so nothing is complete any more.
     temp_relations: bool = False
+    # Definitions were changed in a transaction that is still open: the second reading cannot see them either.
+    uncommitted_definitions: bool = False
     # What the names of prepared statements and cursors stand for, as far as the server has confirmed them.
     prepared: dict[str, Analysis] = field(default_factory=dict)
     cursors: dict[str, Analysis] = field(default_factory=dict)

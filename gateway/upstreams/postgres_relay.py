@@ -55,6 +55,11 @@ class Relay:
         return not self._queue
 
     @property
+    def last_answer(self) -> bool:
+        """Whether the answer being handled is the last one expected."""
+        return len(self._queue) == 1
+
+    @property
     def running(self) -> Execution | None:
         """The execution the server is working on now."""
         for expectation in self._queue:
