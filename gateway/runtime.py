@@ -53,6 +53,7 @@ class Runtime:
     gateway_id: str
     store: SnapshotStore
     writer: AuditWriter
+    recordings: RecordingSink
     desk: DatabaseReviewDesk
     registry: SessionRegistry
     analyst: PostgresAnalyst
@@ -93,6 +94,7 @@ class Runtime:
                 task.cancel()
         await asyncio.wait(tasks, timeout=10)
         await self.analyst.close()
+        await self.recordings.close()
         await self.writer.close()
         await self.store.close()
 
@@ -148,7 +150,7 @@ def build_runtime() -> Runtime:
     """Wire one process from settings. Raises with one clear sentence when a key is missing."""
     gateway_id = new_id()
     store = SnapshotStore(max_age_s=settings.HOOPWEB_SNAPSHOT_MAX_AGE_S)
-    writer = AuditWriter()
+    writer = AuditWriter(gateway_id=gateway_id)
     desk = DatabaseReviewDesk()
     analyst = PostgresAnalyst(dsn_for=conninfo)
     services = Services(snapshots=store, analysts={"postgres": analyst}, reviews=desk, record=writer)
@@ -175,6 +177,7 @@ def build_runtime() -> Runtime:
         gateway_id=gateway_id,
         store=store,
         writer=writer,
+        recordings=recordings,
         desk=desk,
         registry=registry,
         analyst=analyst,
