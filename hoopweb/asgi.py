@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from django.core.asgi import get_asgi_application
 
@@ -11,15 +12,24 @@ http_application = get_asgi_application()  # loads the apps, so it comes before 
 
 from channels.auth import AuthMiddlewareStack  # noqa: E402
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from channels.security.websocket import AllowedHostsOriginValidator  # noqa: E402
+from channels.security.websocket import OriginValidator  # noqa: E402
+from django.conf import settings  # noqa: E402
 
 from approvals.routing import websocket_urlpatterns as review_patterns  # noqa: E402
 from gateway.api.routing import websocket_urlpatterns as gateway_patterns  # noqa: E402
 
+
+class BrowserOriginValidator(OriginValidator):  # type: ignore[misc]
+    """A browser's session cookie must not serve another site's script. What sends no Origin is no browser's page."""
+
+    def valid_origin(self, parsed_origin: Any) -> bool:
+        return parsed_origin is None or bool(self.validate_origin(parsed_origin))
+
+
+websocket_application = AuthMiddlewareStack(URLRouter([*review_patterns, *gateway_patterns]))
 application = ProtocolTypeRouter(
     {
         "http": http_application,
-        # A browser's session cookie must not serve another site's script: the Origin, where there is one, is checked.
-        "websocket": AllowedHostsOriginValidator(AuthMiddlewareStack(URLRouter([*review_patterns, *gateway_patterns]))),
+        "websocket": BrowserOriginValidator(websocket_application, settings.ALLOWED_HOSTS),
     }
 )

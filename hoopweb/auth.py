@@ -89,6 +89,11 @@ class PeopleBackend(OIDCAuthenticationBackend):  # type: ignore[misc]
                 bump_version()
 
 
+def sign_in_context(request: Any) -> dict[str, bool]:
+    """Context processor: whether the login page leads to another provider; the embedded one would lead back to it."""
+    return {"external_sign_in": not settings.HOOPWEB_OIDC_EMBEDDED}
+
+
 def oidc_subject(claims: dict[str, Any]) -> str:
     return f"{settings.OIDC_OP_ISSUER}|{claims['sub']}"
 

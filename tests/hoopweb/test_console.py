@@ -244,5 +244,12 @@ def test_sign_ins_are_recorded_the_failed_ones_too(db: None) -> None:
     assert not any(b"canary" in bytes(entry.canonical) for entry in LogEntry.objects.all())
 
 
+def test_login_page_leads_to_an_external_provider_when_there_is_one(db: None, settings: Any) -> None:
+    assert b"Sign in with your organisation" not in Client().get(reverse("admin:login")).content
+    settings.HOOPWEB_OIDC_EMBEDDED = False
+
+    assert b"Sign in with your organisation" in Client().get(reverse("admin:login")).content
+
+
 def test_landing_leads_to_the_console(db: None) -> None:
     assert Client().get("/")["Location"] == "/admin/"

@@ -80,6 +80,13 @@ async def test_another_sites_page_cannot_connect(cast: Cast) -> None:
     assert (await client.connect())[0] is False
 
 
+async def test_client_without_an_origin_is_no_browser_and_may_connect(cast: Cast) -> None:
+    client = WebSocketClient(application, "/ws/v1/connections/clinic/", [])
+
+    assert (await client.connect())[0] is True
+    await client.disconnect()
+
+
 async def test_refusal_of_the_data_plane_is_a_problem(cast: Cast, data_plane: DataPlane) -> None:
     data_plane.status, data_plane.frames = 404, [{"code": "no-connection", "reason": "none for you"}]
     client = socket((b"authorization", f"Bearer {await token_of(cast)}".encode()))
@@ -100,6 +107,13 @@ def cookie_of(user: User) -> tuple[bytes, bytes]:
     client = Client()
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
     return (b"cookie", f"sessionid={client.cookies['sessionid'].value}".encode())
+
+
+async def test_another_sites_page_cannot_watch_events_with_a_cookie(cast: Cast) -> None:
+    cookie = await sync_to_async(cookie_of)(cast.admin)
+    page = (b"origin", b"https://elsewhere.example")
+
+    assert (await WebSocketClient(application, "/ws/v1/events/", [page, cookie]).connect())[0] is False
 
 
 @pytest.mark.parametrize(("who", "code"), [("admin", None), ("auditor", None), ("reviewer", 4403)])
