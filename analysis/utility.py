@@ -64,7 +64,7 @@ def _query(read: StatementText, start: int = 0) -> Utility:
         probe=probe,
         export=True,
         problems=("creates a relation from a query's result",),
-        creates_temp=any(word in ("TEMP", "TEMPORARY") for word in read.words(first, last)),
+        creates_temp=_names_temp(read),
     )
 
 
@@ -314,9 +314,17 @@ def _named_tables(read: StatementText, start: int, kind: str, *, stops: frozense
 # --- definitions and administration ----------------------------------------------------------------------------------
 
 
+def _names_temp(read: StatementText) -> bool:
+    """TEMP, TEMPORARY or the schema pg_temp, wherever it stands: too often is safe."""
+    return any(
+        token.word in ("TEMP", "TEMPORARY") or token.text.strip('"').lower().startswith("pg_temp")
+        for token in read.tokens
+    )
+
+
 def _create(read: StatementText) -> Utility:
     words = read.words()
-    temp = "TEMP" in words[:5] or "TEMPORARY" in words[:5]
+    temp = _names_temp(read)
     kind = "CREATE_" + next((w for w in words[1:6] if w in _OBJECTS), "OBJECT")
     if kind in (
         "CREATE_ROLE",
@@ -373,7 +381,8 @@ def _admin(read: StatementText) -> Utility:
 
 
 def _opaque(read: StatementText) -> Utility:
-    return Utility(read.tokens[0].word, ADMIN, problems=("what its code does cannot be seen",))
+    problem = "what its code does cannot be seen"
+    return Utility(read.tokens[0].word, ADMIN, problems=(problem,), creates_temp=True)
 
 
 _HANDLERS: dict[str, Callable[[StatementText], Utility]] = {

@@ -26,7 +26,7 @@ from analysis.catalogue import Catalogue
 from analysis.fingerprint import Shape, exact_shape, shape_of
 from analysis.lexer import LexError, Token, TokenKind, tokenize
 from analysis.parse import read_client
-from analysis.statement import Analysis, Statement
+from analysis.statement import Analysis, Operation, Statement
 from analysis.utility import Utility, read_utility
 from analysis.witness import Witness
 from gateway.domain.snapshot import ConnectionSpec
@@ -80,19 +80,24 @@ class PostgresAnalyst:
     def __init__(self, dsn_for: Callable[[ConnectionSpec], Awaitable[Dsn]]) -> None:
         self._dsn_for = dsn_for
         self._upstreams: dict[tuple[str, str, int, str, str], _Upstream] = {}
+        self._changing: set[str] = set()  # sessions whose last statement may have changed definitions
 
     async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
         """Return what `statement` does. Raises UpstreamRejected for what the database refuses to read."""
         upstream = self._upstream(session.connection)
+        if session.session_id in self._changing:
+            # This session's last statement may have changed the schema: look before believing anything remembered.
+            self._changing.discard(session.session_id)
+            upstream.checked_at = 0.0
         await self._keep_fresh(upstream, session.connection)
         exact = _key("=" + statement.text, statement, session)
         found = upstream.find(exact)
         if found is None:
             found = await self._analyse_shape(upstream, session, statement, exact)
         found = replace(found, statement=statement)
-        if session.temp_relations and found.operations and found.complete:
-            return distrusted(found, "the session may have temporary relations, which the second reading cannot see")
-        return found
+        if session.uncommitted_definitions or found.operations & {Operation.DDL, Operation.ADMIN}:
+            self._changing.add(session.session_id)
+        return _doubted(found, session)
 
     def invalidate(self, connection: str) -> None:
         """Ask for the schema anew before the next statement: a DDL statement went through."""
@@ -276,6 +281,19 @@ def _is_type_list(text: str) -> bool:
         ):
             return False
     return depth == 0
+
+
+def _doubted(found: Analysis, session: SessionContext) -> Analysis:
+    """What the side connection cannot see may change what names mean in this session: then nothing is complete."""
+    if session.uncommitted_definitions:
+        problem = "the open transaction changed definitions, which the second reading cannot see"
+    elif session.temp_relations:
+        problem = "the session may have temporary relations, which the second reading cannot see"
+    else:
+        return found
+    if found.inner is not None:  # a cursor outlives the moment it was declared in
+        found = replace(found, inner=distrusted(found.inner, problem))
+    return found if found.operations == {Operation.SESSION} else distrusted(found, problem)
 
 
 def _why(error: Exception) -> str:

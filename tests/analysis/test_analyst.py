@@ -224,6 +224,16 @@ async def test_fetch_takes_over_what_was_declared(analyse: Analyse, session_cont
     assert fetched["MOVE ALL IN c"].outputs is None
 
 
+async def test_a_cursor_declared_in_doubt_stays_in_doubt(analyse: Analyse, session_context: SessionContext) -> None:
+    session_context.uncommitted_definitions = True
+    declared = await analyse("DECLARE c CURSOR WITH HOLD FOR SELECT ssn FROM patients")
+    session_context.uncommitted_definitions = False
+    assert declared.inner is not None
+    session_context.cursors["c"] = declared.inner
+
+    assert not (await analyse("FETCH ALL FROM c")).complete
+
+
 async def test_temporary_relations_end_completeness(analyse: Analyse, session_context: SessionContext) -> None:
     assert (await analyse("CREATE TEMP TABLE patients AS SELECT 1")).creates_temp
     session_context.temp_relations = True
@@ -232,6 +242,50 @@ async def test_temporary_relations_end_completeness(analyse: Analyse, session_co
 
     assert not analysis.complete
     assert all(not output.resolved for output in analysis.outputs or ())
+
+
+async def test_uncommitted_definitions_end_completeness_until_the_transaction_does(
+    analyse: Analyse, session_context: SessionContext
+) -> None:
+    session_context.uncommitted_definitions = True
+    inside = await analyse("SELECT ssn FROM patients WHERE id = 1")
+    rollback = await analyse("ROLLBACK")
+
+    session_context.uncommitted_definitions = False
+    after = await analyse("SELECT ssn FROM patients WHERE id = 1")
+
+    assert (inside.complete, rollback.complete, after.complete) == (False, True, True)
+
+
+async def test_definitions_changed_by_the_session_are_seen_by_its_next_statement(
+    analyse: Analyse, scratch_dsn: str
+) -> None:
+    with psycopg.connect(scratch_dsn, autocommit=True) as connection:
+        connection.execute("CREATE VIEW moving AS SELECT zip AS v FROM patients")
+        await analyse("SELECT v FROM moving")
+        change = "CREATE OR REPLACE VIEW moving AS SELECT ssn::text AS v FROM patients"
+        await analyse(change)
+        connection.execute(change.encode())
+        after = await analyse("SELECT v FROM moving")
+        connection.execute("DROP VIEW moving")
+
+    assert after.outputs is not None
+    assert "public.patients.ssn" in {str(origin.column) for origin in after.outputs[0].origins}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE TEMP TABLE t (a int)",
+        "CREATE TABLE pg_temp.patients (a int)",
+        'CREATE VIEW "pg_temp".v AS SELECT 1',
+        "SELECT 1 INTO TEMP t",
+        "SELECT 1 INTO pg_temp.t",
+        "DO $$ BEGIN END $$",
+    ],
+)
+async def test_temporary_relations_are_announced(analyse: Analyse, text: str) -> None:
+    assert (await analyse(text)).creates_temp
 
 
 async def test_deep_nesting_is_incomplete_not_a_crash(analyse: Analyse) -> None:
