@@ -11,6 +11,7 @@ from asgiref.testing import ApplicationCommunicator
 from channels.layers import get_channel_layer
 from channels.routing import URLRouter
 from django.contrib.auth.models import AnonymousUser
+from django.db import connections
 
 from approvals.domain.review import decide_review, withdraw_review
 from approvals.routing import websocket_urlpatterns
@@ -18,6 +19,13 @@ from tests.approvals.factories import held, person
 
 pytestmark = pytest.mark.django_db(transaction=True)
 in_thread = sync_to_async
+
+
+@pytest.fixture(autouse=True)
+async def no_connection_left():
+    """Threads keep their database connections; the test database could not be dropped."""
+    yield
+    await in_thread(connections.close_all)()
 
 
 class Page(ApplicationCommunicator):
