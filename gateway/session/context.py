@@ -52,7 +52,7 @@ class StatementRequest:
     parameters: tuple[bytes | None, ...] = ()
     parameter_types: tuple[int, ...] = ()
     parameter_formats: tuple[int, ...] = ()
-    # The text whose analysis and masks govern this one where `text` only names it (FETCH, EXECUTE, DECLARE, PREPARE).
+    # Set by the pipeline: what the names in `text` stand for (FETCH c, EXECUTE p, DECLARE, PREPARE).
     governed_as: str | None = None
     wait_for_review: bool = True  # False: answer "pending" at once (REST with wait_s 0)
     statement_id: str = field(default_factory=new_id)

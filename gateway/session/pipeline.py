@@ -102,6 +102,9 @@ async def authorise(
 ) -> ExecutionPermit | None:
     """Return a permit, or None when the answer is "pending" and the request does not wait. Raises Denied."""
     assessment = await assess(services, session, request)
+    if assessment.analysis.inner is not None:
+        # "EXECUTE p" says nothing by itself: record and approve it together with what p stands for now.
+        request = replace(request, governed_as=assessment.analysis.inner.statement.text)
     if isinstance(assessment.decision, Deny):
         raise denied_by(assessment.decision)
     if not isinstance(assessment.decision, RequireApproval):
@@ -126,7 +129,7 @@ async def assess(services: Services, session: SessionContext, request: Statement
     analyst = services.analysts.get(connection.kind)
     if analyst is None:
         raise Denied(code="no-connection", reason=f"this gateway does not serve connections of kind {connection.kind}")
-    statement = Statement(request.governed_as or request.text, parameter_types=request.parameter_types)
+    statement = Statement(request.text, parameter_types=request.parameter_types)
     try:
         analysis = await analyst.analyse(session, statement)
     except UpstreamRejected as rejected:

@@ -189,3 +189,17 @@ async def test_no_record_no_statement(gateway: Gateway) -> None:
     raw.close()
 
     assert kinds(got) == "EZ"
+
+
+async def test_approval_of_an_execute_is_bound_to_what_its_name_stands_for(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    raw.writer.write(query(f"prepare p as {HELD}"))
+    await raw.until("N")
+    gateway.reviewers.approved.set()
+    await raw.until_ready()
+    raw.writer.write(query("execute p"))
+    await raw.until("N")
+    raw.close()
+
+    assert [binding.statement for binding in gateway.reviewers.opened] == [f"prepare p as {HELD}", "execute p"]
+    assert gateway.reviewers.opened[1].governed_as == HELD
