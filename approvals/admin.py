@@ -31,7 +31,7 @@ class ReadOnly:
 
 
 @admin.register(Policy)
-class PolicyAdmin(ModelAdmin):
+class PolicyAdmin(ModelAdmin):  # type: ignore[misc]
     list_display = ["name", "action", "connections", "reviewers", "enabled"]
     list_filter = ["action", "enabled"]
     search_fields = ["name", "description"]
@@ -39,7 +39,7 @@ class PolicyAdmin(ModelAdmin):
     # One at a time: a bulk delete would bypass delete_model and leave the data planes with the old rules.
     actions = None
 
-    def save_model(self, request: HttpRequest, obj: Policy, form: ModelForm, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: Policy, form: ModelForm[Policy], change: bool) -> None:
         super().save_model(request, obj, form, change)
         rules_changed()
 
@@ -48,14 +48,14 @@ class PolicyAdmin(ModelAdmin):
         rules_changed()
 
 
-class VoteInline(ReadOnly, TabularInline):
+class VoteInline(ReadOnly, TabularInline):  # type: ignore[misc]
     model = Vote
     fields = readonly_fields = ["reviewer", "groups", "decision", "round", "counts", "cast_at"]
     extra = 0
 
 
 @admin.register(Review)
-class ReviewAdmin(ReadOnly, ModelAdmin):
+class ReviewAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_display = ["opened_at", "status", "connection", "subject", "owner", "rule", "risk"]
     list_filter = ["status", "connection"]
     search_fields = ["id", "subject", "owner", "session_id", "rule"]
@@ -69,7 +69,7 @@ class ReviewAdmin(ReadOnly, ModelAdmin):
 
 
 @admin.register(Grant)
-class GrantAdmin(ReadOnly, ModelAdmin):
+class GrantAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     list_display = ["created_at", "review", "uses_left", "expires_at", "revoked", "claimed_at"]
     list_filter = ["revoked"]
     list_select_related = ["review"]

@@ -14,7 +14,7 @@ from approvals.models import Review
 logger = logging.getLogger(__name__)
 
 
-@shared_task(name="approvals.notify_reviewers", bind=True, max_retries=5)
+@shared_task(name="approvals.notify_reviewers", bind=True, max_retries=5)  # type: ignore[untyped-decorator]
 def notify_reviewers(self: Task, review_id: str) -> None:
     """Mail every reviewer who has not been told about the current text; again later when mail fails."""
     review = Review.objects.filter(pk=review_id, status=Review.Status.PENDING).first()
@@ -29,7 +29,7 @@ def notify_reviewers(self: Task, review_id: str) -> None:
     logger.info("reviewers told: review=%s mails=%s", review_id, told)
 
 
-@shared_task(name="approvals.expire_reviews")
+@shared_task(name="approvals.expire_reviews")  # type: ignore[untyped-decorator]
 def expire_reviews() -> None:
     ended = expire_due_reviews()
     if ended:
