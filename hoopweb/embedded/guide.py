@@ -25,7 +25,7 @@ Paste these into another terminal, in {project}:
   CLINIC="host={host} port={port} dbname=clinic user=demo-agent password=$TOKEN"
 
   # 1. a masked read
-  {psql} "$CLINIC" -c "SELECT id, mrn, first_name, last_name, ssn, dob, state FROM patients ORDER BY id LIMIT 5"
+  {psql} "$CLINIC" -c "SELECT id, mrn, first_name, last_name, ssn, dob, state FROM patients WHERE id <= 5"
 
   # 2. a denied statement
   {psql} "$CLINIC" -c "DROP TABLE patients"
