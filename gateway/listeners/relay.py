@@ -26,7 +26,7 @@ from gateway.domain.snapshot import ConnectionSpec
 from gateway.domain.threads import in_thread
 from gateway.listeners.jsonvalues import json_value, type_name, wire_parameter
 from gateway.session import entries
-from gateway.session.context import SessionContext, StatementRequest
+from gateway.session.context import SessionContext, StatementRequest, new_id
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.pipeline import bind, run_statement
 from gateway.session.registry import SessionRegistry
@@ -166,7 +166,8 @@ class RelayTransport:
                 [json_value(v, oid, masked=m) for v, oid, m in zip(row, types, masked, strict=True)] for row in batch
             ]
             await self.emit({"type": "rows", "rows": rows})
-        await self.emit({"type": "completed", "row_count": result.row_count, "command_tag": result.command_tag})
+        count = result.row_count if result.columns else affected_rows(result.command_tag)
+        await self.emit({"type": "completed", "row_count": count, "command_tag": result.command_tag})
 
     async def _send_failed(self, failed: UpstreamFailed) -> None:
         problem = {
@@ -177,6 +178,12 @@ class RelayTransport:
             "session_id": self._session.session_id,
         }
         await self.emit({"type": "failed", "problem": problem})
+
+
+def affected_rows(command_tag: str) -> int:
+    """The count at the end of `INSERT 0 3`, `UPDATE 1` …; 0 for commands that count nothing."""
+    last = command_tag.rpartition(" ")[2]
+    return int(last) if last.isdigit() else 0
 
 
 def described(result: ResultStream) -> list[Frame]:
@@ -267,7 +274,7 @@ class Relay:
             parameters=tuple(wire_parameter(value) for value in request.parameters),
             parameter_types=(0,) * len(request.parameters),
             parameter_formats=(0,) * len(request.parameters),
-            **({"statement_id": request.statement_id} if request.statement_id else {}),
+            statement_id=request.statement_id or new_id(),
         )
         if request.detach and request.statement_id is None:
             digest = binding_digest(bind(session, statement, spec))
