@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Union
 
 # Canonical JSON (RFC 8785) of the log: no floats, so that every verifier serialises alike.
-Json = Union[str, int, bool, None, Sequence["Json"], Mapping[str, "Json"]]
+Json = str | int | bool | None | Sequence["Json"] | Mapping[str, "Json"]
 
 
 def now_us() -> int:

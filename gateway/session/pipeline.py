@@ -318,6 +318,10 @@ def denied_by(decision: Deny) -> Denied:
     )
 
 
+class AnalysisError(Exception):
+    """What stands in the log for an error whose own message might quote the statement."""
+
+
 def _without_values(error: BaseException) -> BaseException:
     """The error's type and place, without a message that might quote the statement."""
-    return type("AnalysisError", (Exception,), {})(type(error).__name__).with_traceback(error.__traceback__)
+    return AnalysisError(type(error).__name__).with_traceback(error.__traceback__)
