@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from hoopweb.demo.generate import generate, load
+from tests.gate import OUTCOMES, TALLY
 from tests.services import SUPERUSER_DSN
 from tests.stack import Stack, running_stack, stack_in
 
@@ -82,12 +84,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The last lines say how much was not tested, and why."""
-    reasons = Counter(_reason(report) for report in terminalreporter.stats.get("skipped", []))
+    """The last lines say how much was not tested, and why. The gate adds the runs up (tests/gate.py)."""
+    stats = terminalreporter.stats
+    reasons = Counter(_reason(report) for report in stats.get("skipped", []))
     terminalreporter.section("skipped")
     terminalreporter.write_line(f"{sum(reasons.values())} skipped" + (":" if reasons else ", everything was tested"))
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"  {count} x {reason}")
+    if tally := os.environ.get(TALLY):
+        counts = {word: len(stats.get(word, [])) for word in OUTCOMES}
+        Path(tally).write_text(json.dumps({"counts": counts, "skipped": reasons}), encoding="utf-8")
 
 
 def _reason(report: pytest.TestReport) -> str:

@@ -1,11 +1,18 @@
-"""`make test` and `make lint`: every gate in turn, even after one failed; the verdict comes last."""
+"""`make test` and `make lint`: every gate in turn, even after one failed; the verdict comes last.
+
+The tests are two runs of pytest. What they counted is added up, and the last line is one ordinary pytest summary.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from argparse import ArgumentParser
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +21,8 @@ _BIN = Path(sys.executable).parent
 OURS = ("hoopweb", "gateway", "approvals", "masking", "audit", "analysis")
 # Apps with migrations of ours. Not oidc_provider: its own lag behind BigAutoField and are not ours to write.
 _MIGRATED = ("gateway", "approvals", "masking", "audit")
+TALLY = "HOOPWEB_GATE_TALLY"  # tests/conftest.py writes what a run counted into the file this names
+OUTCOMES = ("failed", "passed", "skipped", "xfailed", "xpassed", "error")
 _PARTS_S, _PRODUCT_S = 5 * 60, 9 * 60  # of the fifteen minutes promised on two cores
 
 LINT: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -49,11 +58,17 @@ def main() -> int:
         steps.append(("tests", _pytest("not e2e", jobs=options.jobs, bound_s=_PARTS_S if bounded else 0)))
         # Serially: two copies of the whole product would only fight for the cores and for the clock of every timeout.
         steps.append(("the running product", _pytest("e2e", jobs=1, bound_s=_PRODUCT_S if bounded else 0)))
-    failed = [name for name, argv in steps if not _passes(name, argv)]
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="hoopweb-gate-") as scratch:
+        tallies = {name: Path(scratch) / f"{number}.json" for number, (name, _) in enumerate(steps)}
+        failed = [name for name, argv in steps if not _passes(name, argv, tallies[name])]
+        runs = [_read(path) for path in tallies.values() if path.exists()]
     print(
         f"\n{len(steps) - len(failed)} of {len(steps)} gates passed"
         + (f", failed: {', '.join(failed)}" if failed else "")
     )
+    if "test" in options.parts:
+        _print_summary(runs, took_s=time.monotonic() - started)
     return 1 if failed else 0
 
 
@@ -63,15 +78,33 @@ def _pytest(marked: str, *, jobs: int, bound_s: int) -> tuple[str, ...]:
     return (sys.executable, "-m", "pytest", "-q", "-m", marked, *parallel, *bound)
 
 
-def _passes(name: str, argv: Sequence[str]) -> bool:
+def _passes(name: str, argv: Sequence[str], tally: Path) -> bool:
     print(f"== {name}", flush=True)
     started = time.monotonic()
-    status = subprocess.run(argv, cwd=PROJECT, check=False).returncode
+    status = subprocess.run(argv, cwd=PROJECT, env={**os.environ, TALLY: str(tally)}, check=False).returncode
     print(
         f"== {name}: {'passed' if status == 0 else f'failed ({status})'} in {time.monotonic() - started:.0f} s",
         flush=True,
     )
     return status == 0
+
+
+def _read(tally: Path) -> dict[str, dict[str, int]]:
+    content: dict[str, dict[str, int]] = json.loads(tally.read_text(encoding="utf-8"))
+    return content
+
+
+def _print_summary(runs: Sequence[dict[str, dict[str, int]]], *, took_s: float) -> None:
+    counts: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
+    for run in runs:
+        counts.update(run["counts"])
+        skipped.update(run["skipped"])
+    print(f"{skipped.total()} skipped" + (":" if skipped else ", everything was tested"))
+    for reason, count in skipped.most_common():
+        print(f"  {count} x {reason}")
+    outcome = ", ".join(f"{counts[word]} {word}" for word in OUTCOMES if counts[word]) or "no tests ran"
+    print(f" {outcome} in {took_s:.2f}s ".center(100, "="))
 
 
 if __name__ == "__main__":

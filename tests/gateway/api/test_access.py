@@ -43,7 +43,7 @@ def opened_session(subject: str) -> str:
         ("post", "/api/v1/tickets"),
         ("post", "/api/v1/tokens"),
         ("post", "/api/v1/connections/clinic/statements"),
-        ("get", f"/api/v1/statements/{new_id()}"),
+        ("get", "/api/v1/statements/0199aaaa-0000-7000-8000-000000000000"),
     ],
 )
 def test_anonymous_is_401_with_a_problem_document(cast: Cast, method: str, path: str) -> None:
