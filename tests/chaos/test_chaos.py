@@ -150,12 +150,12 @@ def test_log_failing_after_execution_stops_the_next_statement(fragile: Stack, fa
     with Wire(far, timeout_s=90) as wire:
         with log_refuses_writes_once_running(fragile, wire) as answer:
             refused = wire.simple("SELECT 2")
-        assert answer.tags, answer.errors
+        assert answer.sqlstate == "57014"
         assert refused.errors
         wait_until(lambda: wire.simple("SELECT 3").rows == [(b"3",)], within_s=30, what="the log to be written again")
 
     completed = entries_after(fragile, before, "statement.completed")
-    assert any(b'"kind":"SELECT"' in entry and b'"status":"completed"' in entry for entry in completed)
+    assert any(b'"status":"cancelled"' in entry for entry in completed), completed
 
 
 @contextmanager
@@ -163,18 +163,13 @@ def log_refuses_writes_once_running(fragile: Stack, wire: Wire) -> Iterator[Answ
     """Let a statement be authorised, then break the log while it runs."""
     before = newest_seq(fragile)
     result = Answer()
-    thread = threading.Thread(target=lambda: result.__dict__.update(wire.simple(f"{BUSY} LIMIT 1").__dict__))
-    with psycopg.connect(fragile.superuser_dsn("hoopweb"), autocommit=True):
-        thread.start()
-        wait_until(
-            lambda: bool(entries_after(fragile, before, "statement.authorised")), within_s=10, what="authorisation"
-        )
-        with log_refuses_writes(fragile):
-            wire.cancel()
-            thread.join(60)
-            # A cancelled statement is an end, too, and its record cannot be written now.
-            result.tags = result.tags or [error["C"] for error in result.errors]
-            yield result
+    thread = threading.Thread(target=lambda: result.__dict__.update(wire.simple(BUSY).__dict__))
+    thread.start()
+    wait_until(lambda: bool(entries_after(fragile, before, "statement.authorised")), within_s=10, what="authorisation")
+    with log_refuses_writes(fragile):
+        wire.cancel()  # cancelled is an end, too, and it cannot be recorded now
+        thread.join(60)
+        yield result
 
 
 def test_stale_rules_let_nothing_run(fragile: Stack, upstream: Upstream, far: Target) -> None:
