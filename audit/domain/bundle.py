@@ -20,6 +20,7 @@ from django.db.models import Max, Min
 from audit.domain.anchor import anchored
 from audit.domain.append import append_entries, stated_size
 from audit.domain.box import SealProblem
+from audit.domain.bundle_format import BUNDLE_TYPE, BUNDLE_VERSION, seal_text
 from audit.domain.chain import open_box
 from audit.domain.checkpoints import LogDamaged, sign_checkpoint
 from audit.domain.entry import Entry, Json, now_us
@@ -30,7 +31,6 @@ from audit.domain.merkle import Tree
 from audit.domain.note import Signer, open_checkpoint
 from audit.domain.recordings import check_recording, read_recording, recording_salt
 from audit.domain.sealing import evidence_sealer
-from audit.domain.verify import BUNDLE_TYPE, BUNDLE_VERSION, seal_text
 from audit.models import Checkpoint, Export, LogEntry, LogState, Recording, SealedText
 
 MAX_PROVEN_CHECKPOINTS = 1_000  # in a bundle of a part, each carries a proof

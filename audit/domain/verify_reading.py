@@ -1,0 +1,209 @@
+"""Reading a bundle record by record: every entry hashed, followed, proved; every finding noted. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from audit.domain.bundle_format import BUNDLE_TYPE, BUNDLE_VERSION, seal_text
+from audit.domain.commitment import Disclosure, StreamDigest
+from audit.domain.findings import Finding, Place, read_place
+from audit.domain.merkle import leaf_hash, verify_inclusion
+from audit.domain.note import Checkpoint, NoteProblem, UnknownKey, open_checkpoint, open_note, split_notes
+from audit.domain.verify_walk import Unusable, Walk
+
+
+def read_header(walk: Walk, record: Mapping[str, Any] | None) -> None:
+    if record is None or record.get("type") != BUNDLE_TYPE:
+        raise Unusable("not an evidence bundle")
+    if record.get("version") != BUNDLE_VERSION:
+        raise Unusable(f"bundle version is {record.get('version')!r}, expected {BUNDLE_VERSION}")
+    if not isinstance(record.get("scope"), dict) or not isinstance(record.get("size"), int):
+        raise Unusable("the bundle's header states no scope or size")
+    walk.header = record
+
+
+def read_anchor(walk: Walk, anchor: Path | None) -> None:
+    """Checkpoints held by whoever verifies: the ones that count most."""
+    if anchor is None:
+        return
+    try:
+        notes = split_notes(anchor.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"the anchor file cannot be read: {type(error).__name__}") from None
+    known = 0
+    for note in notes:
+        try:
+            _add_checkpoint(walk, open_checkpoint(note, walk.keys))
+            known += 1
+        except UnknownKey:
+            continue  # of another log, or from before a key rotation; give that key too
+        except NoteProblem as error:
+            known += 1
+            walk.bad(0, "anchor-forged", str(error))
+    if not known:
+        raise Unusable("the anchor file holds no checkpoint of the given key")
+
+
+def read_record(walk: Walk, record: Mapping[str, Any]) -> None:
+    reader = _READERS.get(str(record.get("type")))
+    if reader is None:
+        walk.bad(0, "bundle-edited", f"unknown record {record.get('type')!r}")
+        return
+    try:
+        reader(walk, record)
+    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error):
+        walk.bad(walk.last + 1, "bundle-edited", f"malformed {record['type']} record")
+
+
+def _read_checkpoint(walk: Walk, record: Mapping[str, Any]) -> None:
+    try:
+        checkpoint = open_checkpoint(record["note"], walk.keys)
+    except UnknownKey as error:
+        walk.bad(0, "key-swapped", f"a checkpoint is {error}")
+        return
+    except NoteProblem as error:
+        walk.bad(0, "checkpoint-forged", str(error))
+        return
+    _add_checkpoint(walk, checkpoint)
+    if record.get("proof") is not None:
+        walk.proofs[checkpoint.size] = [bytes.fromhex(node) for node in record["proof"]]
+
+
+def _add_checkpoint(walk: Walk, checkpoint: Checkpoint) -> None:
+    known = walk.checkpoints.get(checkpoint.size)
+    if known is not None and known.root != checkpoint.root:
+        walk.bad(checkpoint.size, "forked", "two signed checkpoints of this size have different roots")
+    elif known is None or (known.time_s or 0) <= (checkpoint.time_s or 0):
+        walk.checkpoints[checkpoint.size] = checkpoint
+
+
+def _read_problem(walk: Walk, record: Mapping[str, Any]) -> None:
+    walk.reported.append(Finding(int(record["seq"]), str(record["kind"]), str(record["detail"])))
+
+
+def _read_entry(walk: Walk, record: Mapping[str, Any]) -> None:
+    canonical = base64.b64decode(record["base64"]) if "base64" in record else record["entry"].encode()
+    place, seq = read_place(canonical), int(record["seq"])
+    walk.entries += 1
+    if walk.displaced:
+        walk.displaced.append((seq, place.seq if place else 0))
+        return
+    hashed = leaf_hash(canonical)
+    finding = _entry_finding(walk, seq, place, hashed, bytes.fromhex(record["leaf"]))
+    if finding is None and not walk.whole:
+        finding = _inclusion_finding(walk, record, seq, hashed)
+    if finding is not None:
+        walk.findings.append(finding)
+        walk.displaced.append((seq, place.seq if place else 0))
+        return
+    assert place is not None
+    walk.last, walk.prev = seq, hashed
+    if walk.whole:
+        walk.frontier = walk.frontier.extend([hashed])
+        _compare_root(walk)
+    _read_text(walk, record, seq, place)
+    if place.recording:
+        walk.recordings.add(place.recording)
+
+
+def _entry_finding(walk: Walk, seq: int, place: Place | None, hashed: bytes, stored: bytes) -> Finding | None:
+    finding = _place_finding(walk, seq, place, hashed, stored)
+    if finding is not None or place is None:
+        return finding
+    if (walk.whole or (walk.unbroken and walk.last)) and place.prev != walk.prev:
+        return Finding(max(1, seq - 1), "rewritten", f"entry {seq} was written after another entry than this one")
+    if not walk.unbroken and place.session != walk.header["scope"].get("session"):
+        return Finding(seq, "inserted", "the entry belongs to another session")
+    return None
+
+
+def _place_finding(walk: Walk, seq: int, place: Place | None, hashed: bytes, stored: bytes) -> Finding | None:
+    expected = walk.last + 1 if walk.whole or (walk.unbroken and walk.last) else max(seq, walk.last + 1)
+    if seq != expected:
+        kind = "deleted" if seq > expected else "inserted"
+        return Finding(expected, kind, f"expected entry {expected}, found entry {seq}")
+    if place is None:
+        return Finding(seq, "edited", "not an entry of the log")
+    if hashed != stored:
+        kind = "edited" if place.seq == seq else "reordered"
+        return Finding(seq, kind, "the entry does not have the hash it was stored with")
+    if place.seq != seq:
+        # Everything before was in order, so an earlier entry here is a second copy of it.
+        kind = "reordered" if place.seq > seq else "inserted"
+        return Finding(seq, kind, f"entry {place.seq} stands at place {seq}")
+    return None
+
+
+def _inclusion_finding(walk: Walk, record: Mapping[str, Any], seq: int, hashed: bytes) -> Finding | None:
+    size = int(walk.header["size"])
+    checkpoint = walk.checkpoints.get(size)
+    proof = record.get("proof")
+    if checkpoint is None or proof is None:
+        return None  # nothing covers it: the conclusion says so
+    path = [bytes.fromhex(node) for node in proof]
+    if verify_inclusion(leaf=hashed, index=seq - 1, size=size, proof=path, root=checkpoint.root):
+        return None
+    return Finding(seq, "edited", f"the entry is not in the log signed with {size} entries")
+
+
+def _compare_root(walk: Walk) -> None:
+    checkpoint = walk.checkpoints.get(walk.last)
+    if checkpoint is not None and checkpoint.root != walk.frontier.root:
+        before = max((size for size in walk.checkpoints if size < walk.last), default=0)
+        detail = f"entries {before + 1} to {walk.last} are not the ones signed in the checkpoint of {walk.last}"
+        walk.bad(before + 1, "rewritten", detail)
+        del walk.checkpoints[walk.last]
+
+
+def _read_text(walk: Walk, record: Mapping[str, Any], seq: int, place: Place) -> None:
+    if "text" in record:
+        disclosed = Disclosure(record["text"].encode(), bytes.fromhex(record["salt"]))
+        if disclosed.commitment != place.commitment:
+            walk.bad(seq, "text-edited", "the disclosed text is not the one this entry commits to")
+    elif walk.header.get("with_text") and place.commitment:
+        walk.bad(seq, "text-missing", "the text of this entry is not disclosed")
+
+
+def _read_recording(walk: Walk, record: Mapping[str, Any]) -> None:
+    digest = str(record["digest"])
+    if digest not in walk.recordings:
+        walk.bad(0, "inserted", "a recording that no entry names")
+    walk.streams[digest] = StreamDigest(bytes.fromhex(record["salt"]))
+
+
+def _read_chunk(walk: Walk, record: Mapping[str, Any]) -> None:
+    walk.streams[str(record["digest"])].update(base64.b64decode(record["data"], validate=True))
+
+
+def _read_absent(walk: Walk, record: Mapping[str, Any]) -> None:
+    walk.absent += 1
+
+
+_READERS = {
+    "checkpoint": _read_checkpoint,
+    "problem": _read_problem,
+    "entry": _read_entry,
+    "recording": _read_recording,
+    "absent": _read_absent,
+    "chunk": _read_chunk,
+}
+
+
+def read_end(walk: Walk, record: Mapping[str, Any], number: int, digest: bytes) -> None:
+    """The seal: the exporter's signature over everything before it. A bundle of a damaged log has none."""
+    walk.ended = True
+    seal = record.get("seal")
+    if seal is None:
+        return
+    try:
+        text = open_note(str(seal), walk.keys)
+    except NoteProblem as error:
+        walk.bad(0, "bundle-edited", f"the bundle's seal is not of the given key: {error}")
+        return
+    if text != seal_text(origin=str(walk.header.get("origin")), lines=number - 1, digest=digest):
+        walk.bad(0, "bundle-edited", "the bundle is not the one that was sealed")
+    walk.sealed = True

@@ -1,0 +1,70 @@
+"""Where the reading of a bundle stands, and what it proves in the end. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from audit.domain.commitment import StreamDigest
+from audit.domain.findings import Finding
+from audit.domain.merkle import GENESIS, Frontier
+from audit.domain.note import Checkpoint, Verifier
+
+
+class Verdict(IntEnum):
+    INTACT = 0
+    TAMPERED = 1
+    UNANCHORED = 2
+    UNUSABLE = 3
+
+
+class Unusable(ValueError):
+    """The input is not something that could be verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    verdict: Verdict
+    findings: tuple[Finding, ...] = ()
+    entries: int = 0
+    checkpoints: int = 0
+    covered: int = 0  # entries up to here are under a signed checkpoint
+    signed_at_s: int | None = None
+    absent: int = 0
+    sealed: bool = False
+
+
+@dataclass(slots=True)
+class Walk:
+    """Where the reading of a bundle stands."""
+
+    keys: Sequence[Verifier]
+    header: Mapping[str, Any] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    reported: list[Finding] = field(default_factory=list)  # by the exporter
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
+    proofs: dict[int, list[bytes]] = field(default_factory=dict)
+    entries: int = 0
+    last: int = 0
+    prev: bytes = GENESIS
+    frontier: Frontier = field(default_factory=Frontier)
+    recordings: set[str] = field(default_factory=set)  # named by entries
+    streams: dict[str, StreamDigest] = field(default_factory=dict)
+    displaced: list[tuple[int, int]] = field(default_factory=list)  # (stored place, own place) from the first bad entry
+    absent: int = 0  # recordings the exporter no longer has
+    ended: bool = False
+    sealed: bool = False
+
+    @property
+    def whole(self) -> bool:
+        return bool(self.header["scope"].get("kind") == "all")
+
+    @property
+    def unbroken(self) -> bool:
+        """Whether the entries must follow one another without a hole."""
+        return bool(self.header["scope"].get("kind") != "session")
+
+    def bad(self, seq: int, kind: str, detail: str) -> None:
+        self.findings.append(Finding(seq, kind, detail))
