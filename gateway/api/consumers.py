@@ -48,7 +48,7 @@ class StatementsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
             )
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
-        kind = content.get("type") if isinstance(content, dict) else None
+        kind = _kind_of(content)
         if self.token is None:
             await self._authenticate(content.get("token") if kind == "auth" else None)
         elif kind == "statement":
@@ -131,6 +131,15 @@ class StatementsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
 
     def _address(self) -> str:
         return str((self.scope.get("client") or [""])[0])
+
+
+def _kind_of(content: Any) -> str | None:
+    """The message's type; a bare `{"statement": …}` (the body REST takes) or `{"token": …}` needs none."""
+    if not isinstance(content, dict):
+        return None
+    bare = "statement" if "statement" in content else "auth" if "token" in content else None
+    kind = content.get("type", bare)
+    return kind if isinstance(kind, str) else None
 
 
 class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]

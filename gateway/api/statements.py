@@ -22,7 +22,7 @@ from gateway.api import dataplane
 from gateway.api.authentication import client_address, principal_of, token_for_relay
 from gateway.api.problems import Problem, denial_problem
 from gateway.api.serializers import ProblemSerializer, StatementAnswerSerializer, StatementRequestSerializer
-from gateway.domain.statements import answer_of
+from gateway.domain.statements import answer_of, collect
 from gateway.models import RestStatement
 
 Frame = dict[str, Any]
@@ -72,6 +72,8 @@ class StatementView(APIView):
             # Its holder may have ended with a restart; holding twice is prevented by the data plane.
             dataplane.resume(token=token_for_relay(request), statement_id=str(row.pk), connection=row.connection)
             row.refresh_from_db()
+        # Whoever has read the answer has it: asking the same again is a new request, not a pick-up of this one.
+        collect(statement_id=str(row.pk))
         return Response(readable(answer_of(row)))
 
 

@@ -1,0 +1,245 @@
+"""The REST and WebSocket names outside checks rely on, driven as a stranger would with only demo.json in hand."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from typing import Any
+
+import psycopg
+import pytest
+from websockets.sync.client import connect as connect_websocket
+
+from tests.stack import Stack
+
+STATEMENTS = "/api/v1/connections/clinic/statements"
+
+
+def post(stack: Stack, statement: str, **body: Any) -> Any:
+    return stack.rest("POST", STATEMENTS, json={"statement": statement, **body})
+
+
+def decide(stack: Stack, review_id: str, decision: str, *, user: str = "reviewer", **body: Any) -> Any:
+    return stack.rest(
+        "POST",
+        f"/api/v1/reviews/{review_id}/decision",
+        user=user,
+        json={"decision": decision, "reason": "checked with the ward", **body},
+    )
+
+
+def until(stack: Stack, statement_id: str, *statuses: str, within_s: float = 15) -> dict[str, Any]:
+    deadline = time.monotonic() + within_s
+    while True:
+        answer: dict[str, Any] = stack.rest("GET", f"/api/v1/statements/{statement_id}").json()
+        if answer["status"] in statuses:
+            return answer
+        assert time.monotonic() < deadline, f"still {answer['status']}, expected {statuses}"
+        time.sleep(0.1)
+
+
+def phone_of(stack: Stack, patient: int) -> str:
+    with stack.direct() as direct:
+        row = direct.execute("select phone from patients where id = %s", (patient,)).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_statement_completes_with_masked_columns_named(stack: Stack):
+    answer = post(stack, "select id, ssn, state from patients where id = $1", parameters=[5])
+
+    assert answer.status_code == 200
+    body = answer.json()
+    assert {"id", "session_id", "status", "columns", "rows", "row_count"} <= body.keys()
+    assert body["status"] == "completed"
+    assert [column["name"] for column in body["columns"]] == ["id", "ssn", "state"]
+    assert [(column["masked"], column["rule"]) for column in body["columns"][:2]] == [(False, None), (True, "ssn")]
+    with stack.direct() as direct:
+        clear = direct.execute("select ssn from patients where id = 5").fetchone()
+    assert clear is not None
+    assert body["rows"][0][0] == 5
+    assert clear[0] not in json.dumps(body)
+    later = stack.rest("GET", f"/api/v1/statements/{body['id']}").json()
+    assert later["rows"] == body["rows"]
+
+
+def test_denied_statement_is_a_problem_document(stack: Stack):
+    answer = post(stack, "drop table patients")
+
+    assert answer.status_code == 403
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert {"reason", "rule", "permitted_alternative", "session_id"} <= answer.json().keys()
+
+
+def test_database_error_is_told_without_values(stack: Stack):
+    answer = post(stack, "select no_such_column from patients where id = 1")
+
+    assert 400 <= answer.status_code < 500
+    assert "42703" in answer.text
+
+
+@pytest.mark.parametrize("token", ["", "not-a-token", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJkZW1vLWFnZW50In0."])
+def test_nobody_is_unauthorised(stack: Stack, token: str):
+    answer = stack.rest("POST", STATEMENTS, token=token or "x", json={"statement": "select 1"})
+
+    assert answer.status_code == 401
+
+
+def test_held_statement_runs_once_after_approval_and_is_read_later(stack: Stack):
+    held = post(stack, "update patients set phone = '(415) 555-0111' where id = 111")
+
+    assert held.status_code == 202
+    body = held.json()
+    assert body["status"] == "pending"
+    assert {"id", "url", "expires_at"} <= body["review"].keys()
+    pending = stack.rest("GET", "/api/v1/reviews?status=pending", user="reviewer").json()
+    assert body["review"]["id"] in json.dumps(pending)
+    before = phone_of(stack, 111)
+    assert before != "(415) 555-0111"
+    assert decide(stack, body["review"]["id"], "approve").status_code == 200
+    done = until(stack, body["id"], "completed")
+    assert done["row_count"] == 1
+    assert phone_of(stack, 111) == "(415) 555-0111"
+
+
+def test_later_call_with_the_same_statement_uses_the_grant_once(stack: Stack):
+    text = "update patients set phone = '(415) 555-0112' where id = 112"
+    review = post(stack, text).json()["review"]["id"]
+    decide(stack, review, "approve")
+
+    again = post(stack, text, wait_s=5)
+    third = post(stack, text)
+
+    assert (again.status_code, again.json()["status"]) == (200, "completed")
+    assert third.status_code == 202
+    assert third.json()["review"]["id"] != review
+
+
+def test_call_that_waits_is_held_until_the_decision(stack: Stack):
+    text = "update patients set phone = '(415) 555-0113' where id = 113"
+    answers: list[Any] = []
+    waiting = threading.Thread(target=lambda: answers.append(post(stack, text, wait_s=30)))
+
+    waiting.start()
+    review = _pending_review(stack, "113")
+    decide(stack, review, "approve")
+    waiting.join(30)
+
+    assert answers[0].status_code == 200
+    assert answers[0].json()["status"] == "completed"
+
+
+def _pending_review(stack: Stack, needle: str, within_s: float = 15) -> str:
+    """The pending review whose statement mentions `needle`."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        listing = stack.rest("GET", "/api/v1/reviews?status=pending", user="reviewer").json()
+        for review in listing["results"] if isinstance(listing, dict) else listing:
+            whole = stack.rest("GET", f"/api/v1/reviews/{review['id']}", user="reviewer").json()
+            if needle in json.dumps(whole):
+                return str(review["id"])
+        time.sleep(0.2)
+    raise AssertionError(f"no pending review mentions {needle}")
+
+
+def test_denied_review_ends_the_statement(stack: Stack):
+    held = post(stack, "update patients set phone = '(415) 555-0114' where id = 114").json()
+    decide(stack, held["review"]["id"], "deny")
+
+    assert until(stack, held["id"], "denied")["status"] == "denied"
+    assert phone_of(stack, 114) != "(415) 555-0114"
+
+
+def test_modified_statement_says_what_ran_and_what_was_asked(stack: Stack):
+    asked = "update patients set phone = '(415) 555-0115' where id in (115, 116)"
+    modified = "update patients set phone = '(415) 555-0115' where id = 115"
+    untouched = phone_of(stack, 116)
+    held = post(stack, asked).json()
+
+    answer = decide(stack, held["review"]["id"], "modify", statement=modified)
+
+    assert answer.status_code == 200, answer.text
+    done = until(stack, held["id"], "completed")
+    assert (done["statement"], done["modified_from"]) == (modified, asked)
+    assert phone_of(stack, 115) == "(415) 555-0115"
+    assert phone_of(stack, 116) == untouched
+
+
+@pytest.mark.parametrize("user", ["auditor", "admin"])
+def test_only_a_reviewer_of_the_group_decides(stack: Stack, user: str):
+    held = post(stack, "update patients set phone = '(415) 555-0117' where id = 117").json()
+
+    answer = decide(stack, held["review"]["id"], "approve", user=user)
+
+    assert answer.status_code == 403
+    assert stack.rest("GET", f"/api/v1/statements/{held['id']}").json()["status"] == "pending"
+
+
+def test_agent_never_decides(stack: Stack):
+    held = post(stack, "update patients set phone = '(415) 555-0118' where id = 118").json()
+
+    answer = stack.rest(
+        "POST", f"/api/v1/reviews/{held['review']['id']}/decision", json={"decision": "approve", "reason": "please"}
+    )
+
+    assert answer.status_code == 403
+
+
+def test_dry_run_explains_without_running(stack: Stack):
+    before = phone_of(stack, 119)
+
+    answer = post(stack, "update patients set phone = 'x' where id = 119", dry_run=True)
+
+    assert answer.status_code == 200
+    assert phone_of(stack, 119) == before
+
+
+def test_ticket_is_a_password_once(stack: Stack):
+    bought = stack.rest("POST", "/api/v1/tickets", json={"connection": "clinic"})
+    assert bought.status_code in {200, 201}, bought.text
+    ticket = next(value for key, value in bought.json().items() if key in {"password", "ticket"})
+    dsn = stack.gateway_dsn(token=ticket)
+
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("select 1").fetchone() == (1,)
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(dsn)
+
+
+def test_session_is_listed_and_killed(stack: Stack):
+    with stack.connect() as connection:
+        connection.execute("select 1")
+        sessions = stack.rest("GET", "/api/v1/sessions", user="auditor").json()
+        newest = (sessions["results"] if isinstance(sessions, dict) else sessions)[0]
+        killed = stack.rest("POST", f"/api/v1/sessions/{newest['id']}/kill", user="admin")
+        assert killed.status_code in {200, 202, 204}, killed.text
+        deadline = time.monotonic() + 3
+        with pytest.raises(psycopg.Error):  # noqa: PT012  until the kill arrives
+            while time.monotonic() < deadline:
+                connection.execute("select 1")
+                time.sleep(0.05)
+
+
+def test_websocket_streams_the_same_answer(stack: Stack):
+    url = stack.demo["web_url"].replace("http", "ws") + "/ws/v1/connections/clinic/"
+    headers = {"Authorization": f"Bearer {stack.agent_token()}"}
+
+    with connect_websocket(url, additional_headers=headers, proxy=None) as socket:
+        socket.send(json.dumps({"statement": "select id, ssn from patients where id = 5"}))
+        frames = []
+        while not frames or frames[-1]["type"] not in {"completed", "denied", "failed"}:
+            frames.append(json.loads(socket.recv(timeout=10)))
+
+    assert frames[-1]["type"] == "completed"
+    with stack.direct() as direct:
+        clear = direct.execute("select ssn from patients where id = 5").fetchone()
+    assert clear is not None
+    assert clear[0] not in json.dumps(frames)
+
+
+def test_schema_is_served(stack: Stack):
+    answer = stack.rest("GET", "/api/v1/schema/")
+
+    assert answer.status_code == 200
+    assert "openapi" in answer.text
