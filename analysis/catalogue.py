@@ -93,13 +93,22 @@ class Catalogue:
         """Per relation OID every ancestor and descendant: their columns hold the same rows."""
         return {oid: self._closure(oid) for oid, r in self.relations.items() if r.parents or r.children}
 
+    @cached_property
+    def by_name(self) -> dict[TableRef, Relation]:
+        return {relation.ref: relation for relation in self.relations.values()}
+
+    def ancestors(self, oid: int) -> frozenset[int]:
+        return self._reached(oid, "parents") if oid in self.family else frozenset()
+
     def _closure(self, oid: int) -> frozenset[int]:
+        return self._reached(oid, "parents") | self._reached(oid, "children")
+
+    def _reached(self, oid: int, direction: str) -> frozenset[int]:
         found: set[int] = set()
-        for direction in ("parents", "children"):
-            pending = list(getattr(self.relations[oid], direction))
-            while pending:
-                relative = pending.pop()
-                if relative not in found and relative in self.relations:
-                    found.add(relative)
-                    pending.extend(getattr(self.relations[relative], direction))
+        pending = list(getattr(self.relations[oid], direction))
+        while pending:
+            relative = pending.pop()
+            if relative not in found and relative in self.relations:
+                found.add(relative)
+                pending.extend(getattr(self.relations[relative], direction))
         return frozenset(found)

@@ -129,7 +129,7 @@ def _aggregate(reading: Reading, level: Level, node: Node) -> Value:
 
 def _window_function(reading: Reading, level: Level, node: Node) -> Value:
     arguments = [value(reading, level, item) for item in node.nodes("args")]
-    deciding = condition(reading, level, node.node("aggfilter"))
+    deciding = derived([condition(reading, level, node.node("aggfilter")), *_framed_by(reading, level, node)])
     name = reading.builtin_name(node.number("winfnoid"))
     if name in SAFE_AGGREGATES:
         return _with_decision(_union([safe(argument) for argument in arguments]), deciding)
@@ -137,6 +137,19 @@ def _window_function(reading: Reading, level: Level, node: Node) -> Value:
     if found.discloses and not is_total(name, [argument.discloses for argument in arguments]):
         reading.note(found, PredicateUse.COMPUTED)
     return _with_decision(found, deciding)
+
+
+def _framed_by(reading: Reading, level: Level, node: Node) -> list[Value]:
+    """What partitions and orders the function's window: rank() tells the order of the values it ranks."""
+    window = next((w for w in level.query.nodes("windowClause") if w.number("winref") == node.number("winref")), None)
+    if window is None:
+        reading.problems.add("a window function without its window")
+        return []
+    clauses = (*window.nodes("partitionClause"), *window.nodes("orderClause"))
+    wanted = {clause.text("tleSortGroupRef") for clause in clauses}
+    entries = [entry for entry in level.query.nodes("targetList") if entry.text("ressortgroupref") in wanted]
+    offsets = [value(reading, level, window.node(name)) for name in ("startOffset", "endOffset")]
+    return [*(value(reading, level, entry.node("expr")) for entry in entries), *offsets]
 
 
 def _union(values: list[Value]) -> Value:
@@ -222,9 +235,9 @@ def _comparison(reading: Reading, level: Level, node: Node) -> Value:
         and reading.operator_name(node.number("opno")) == "="
         and all(side.stored and side.origins for side in sides)
     )
-    for side in sides:
+    for side, other in zip(sides, reversed(sides), strict=True):
         if joins:
-            reading.note(side, PredicateUse.JOIN_EQUALITY)
+            reading.note(side, PredicateUse.JOIN_EQUALITY, against=other)
         else:
             reading.note(side, PredicateUse.COMPARISON if side.stored else PredicateUse.COMPUTED)
     return derived(sides)

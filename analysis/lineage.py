@@ -146,10 +146,13 @@ class _Walker:
                 combined.append(found)
                 continue
             parts = [arm[index] if index < len(arm) else derived(arm) for arm in arms]
-            combined.append(merged(parts))
+            both = merged(parts)
+            combined.append(both)
             if compares:
-                both = combined[-1]
-                self._reading.note(both, PredicateUse.GROUP if both.stored else PredicateUse.COMPARISON)
+                # A row that is in both arms, or in one alone, is as telling as a join of the two.
+                use = PredicateUse.JOIN_EQUALITY if both.stored else PredicateUse.COMPARISON
+                for place, part in enumerate(parts):
+                    self._reading.note(part, use, against=merged(parts[:place] + parts[place + 1 :]))
         return combined
 
     def _order(self, query: Node, entries: list[Node], values: list[Value], level: Level) -> None:

@@ -30,6 +30,8 @@ class Value:
 
 
 NOTHING = Value()
+# Uses that set stored values beside other stored values, and are harmless only where those are alike.
+_PAIRING = frozenset({PredicateUse.JOIN_EQUALITY, PredicateUse.ORDER, PredicateUse.GROUP})
 # The seed of a recursive CTE: it adds neither origins nor constants.
 BOTTOM = Value(stored=True)
 
@@ -61,6 +63,10 @@ def merged(values: Iterable[Value]) -> Value:
 def row(fields: Iterable[Value]) -> Value:
     parts = tuple(fields)
     return Value(derived(parts).origins, fields=parts)
+
+
+def _disclosed(value: Value) -> frozenset[ColumnRef]:
+    return frozenset(origin.column for origin in value.origins if origin.transform is not Transform.SAFE)
 
 
 def _weaken(origin: Origin, transform: Transform) -> Origin:
@@ -109,13 +115,28 @@ class Reading:
     sublink_rows: list[tuple[Value, ...]] = field(default_factory=list)
     inside_view: int = 0
 
-    def note(self, value: Value, use: PredicateUse) -> None:
+    def note(self, value: Value, use: PredicateUse, against: Value = NOTHING) -> None:
         """Record that `value` steers rows. What a view's author wrote into it is not the client's question."""
         if self.inside_view:
             return
-        for origin in value.origins:
-            if origin.transform is not Transform.SAFE:
-                self.predicates.add(Predicate(origin.column, use))
+        partners = self._partners(value, against) if use in _PAIRING else frozenset()
+        for column in _disclosed(value):
+            others = partners - {column} if column not in _disclosed(against) else partners
+            self.predicates.add(Predicate(column, use, tuple(sorted(others))))
+
+    def _partners(self, *values: Value) -> frozenset[ColumnRef]:
+        """The stored columns behind `values`, each once: no views' own names, no partition beside its parent."""
+        columns = frozenset(column for value in values for column in _disclosed(value))
+        return frozenset(column for column in columns if not self._repeats(column, columns))
+
+    def _repeats(self, column: ColumnRef, among: frozenset[ColumnRef]) -> bool:
+        relation = self.catalogue.by_name.get(column.table_ref)
+        if relation is None:
+            return False
+        if relation.kind in ("v", "m") and not relation.is_system:
+            return True
+        ancestors = (self.catalogue.relations.get(oid) for oid in self.catalogue.ancestors(relation.oid))
+        return any(a is not None and ColumnRef(a.schema, a.name, column.column) in among for a in ancestors)
 
     @contextmanager
     def own_predicates(self) -> Iterator[set[Predicate]]:

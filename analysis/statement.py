@@ -74,18 +74,22 @@ class Output:
 class PredicateUse(StrEnum):
     """How a column steers which rows appear, in which order, or how often: the channels of inference."""
 
-    JOIN_EQUALITY = "join_equality"  # column = column, both stored columns of relations
+    JOIN_EQUALITY = "join_equality"  # column = column, both stored columns of relations; set operations likewise
     NULL_TEST = "null_test"  # IS [NOT] NULL
     COMPARISON = "comparison"  # against a literal, a parameter, or anything computed
     ORDER = "order"  # ORDER BY the bare stored column
-    GROUP = "group"  # GROUP BY / DISTINCT / set operation over bare stored columns only
+    GROUP = "group"  # GROUP BY / DISTINCT over bare stored columns only
     COMPUTED = "computed"  # any other use: inside an expression, a window, a CASE, mixed with constants
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Predicate:
+    """`partners`: the other stored columns its values are matched with (a join, INTERSECT) or mixed with (ORDER BY over
+    a UNION ALL). Such a use is only as harmless as the partners: a guess table is a partner too."""
+
     column: ColumnRef
     use: PredicateUse
+    partners: tuple[ColumnRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.statement import Analysis, Output
+from analysis.statement import Analysis, ColumnRef, Output
 
 # `text  =>  one word an output`. A word is `column` (identity), `~column` (derived), `?column` (safe property) or
 # `-` (nothing stored), joined by `+`; only columns of base tables count, views' own names are left out.
@@ -38,7 +38,7 @@ SELECT count(*) FILTER (WHERE ssn > '5') FROM patients => ~ssn
 SELECT CASE WHEN ssn > '5' THEN 1 END, ssn > '5', NOT ssn LIKE '1%' FROM patients => ~ssn ~ssn ~ssn
 SELECT EXISTS (SELECT 1 FROM patients WHERE ssn LIKE '1%') => ~ssn
 SELECT coalesce(ssn, ''), nullif(ssn, 'x'), greatest(ssn, '5') FROM patients => ~ssn ~ssn ~ssn
-SELECT lag(ssn) OVER (ORDER BY id), first_value(zip) OVER () FROM patients => ~ssn ~zip
+SELECT lag(ssn) OVER (ORDER BY id), first_value(zip) OVER () FROM patients => ~id+~ssn ~zip
 SELECT id, mrn FROM patients JOIN encounters USING (id) => id mrn
 SELECT full_name, number FROM patient_names => ~first_name+~last_name ssn
 SELECT loud FROM names_of_names => ~ssn
@@ -52,6 +52,15 @@ INSERT INTO claims (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET year = exclude
 TABLE guesses => guess
 VALUES (1), (2) => -
 SELECT mode() WITHIN GROUP (ORDER BY ssn) FROM patients => ~ssn
+SELECT rank('5') WITHIN GROUP (ORDER BY ssn) FROM patients => ~ssn
+SELECT array_agg(id ORDER BY ssn), string_agg(DISTINCT ssn, ',') FROM patients => ~id+~ssn ~ssn
+SELECT rank() OVER (ORDER BY ssn) FROM patients => ~ssn
+SELECT ntile(4) OVER (PARTITION BY state ORDER BY zip, ssn) FROM patients => ~ssn+~state+~zip
+SELECT row_number() OVER w, lag(id) OVER w FROM patients WINDOW w AS (ORDER BY ssn) => ~ssn ~id+~ssn
+SELECT count(*) OVER (ORDER BY ssn), cume_dist() OVER (ORDER BY left(ssn, 1)) FROM patients => ~ssn ~ssn
+SELECT r FROM (SELECT rank() OVER (ORDER BY ssn) AS r FROM patients) q => ~ssn
+SELECT sum(id) FILTER (WHERE ssn > '5') OVER () FROM patients => ~id+~ssn
+SELECT id IN (SELECT id FROM patients WHERE ssn > '5') FROM claims => ~id+~id+~ssn
 SELECT DISTINCT ON (state) state, ssn FROM patients => state ssn
 SELECT x.y FROM patients, LATERAL (SELECT ssn || '!' AS y) x => ~ssn
 COPY patients (zip, ssn) TO STDOUT => zip ssn
@@ -84,14 +93,14 @@ SELECT id FROM patients WHERE ssn LIKE '1%' => ssn:comparison
 SELECT id FROM patients WHERE ssn BETWEEN '1' AND '2' => ssn:comparison
 SELECT id FROM patients WHERE ssn = ANY (ARRAY['1']) => ssn:comparison
 SELECT id FROM patients WHERE ssn IN ('1', '2') => ssn:comparison
-SELECT id FROM patients WHERE ssn IN (SELECT guess FROM guesses) => ssn:join_equality
+SELECT id FROM patients WHERE ssn IN (SELECT guess FROM guesses) => ssn:join_equality=guess
 SELECT id FROM patients WHERE ssn IN (SELECT guess || '' FROM guesses) => ssn:comparison
 SELECT id FROM patients WHERE ssn IN (VALUES ('1'), ('2')) => ssn:comparison
 SELECT id FROM patients WHERE ssn IN (SELECT guess FROM guesses UNION SELECT '1') => ssn:comparison
 SELECT id FROM patients WHERE left(ssn, 1) = '1' => ssn:computed
 SELECT id FROM patients WHERE ssn IS NULL => ssn:null_test
 SELECT id FROM patients WHERE nullif(ssn, '1') IS NULL => ssn:computed
-SELECT p.id FROM patients p JOIN guesses g ON g.guess = p.ssn => ssn:join_equality
+SELECT p.id FROM patients p JOIN guesses g ON g.guess = p.ssn => ssn:join_equality=guess
 SELECT p.id FROM patients p JOIN guesses g ON g.guess > p.ssn => ssn:comparison
 SELECT p.id FROM patients p JOIN (VALUES ('1')) v (s) ON v.s = p.ssn => ssn:comparison
 SELECT p.id FROM patients p JOIN (SELECT '1'::text AS s) v ON v.s = p.ssn => ssn:comparison
@@ -100,7 +109,16 @@ SELECT id FROM patients ORDER BY ssn => ssn:order
 SELECT id FROM patients ORDER BY greatest(ssn, '5') => ssn:computed
 SELECT ssn FROM patients UNION ALL SELECT '5' ORDER BY 1 => ssn:computed
 SELECT ssn FROM patients INTERSECT SELECT '5' => ssn:comparison
-SELECT ssn FROM patients EXCEPT SELECT guess FROM guesses => ssn:group
+SELECT ssn FROM patients EXCEPT SELECT guess FROM guesses => ssn:join_equality=guess
+SELECT ssn FROM patients UNION SELECT guess FROM guesses => ssn:join_equality=guess
+SELECT a.id FROM patients a JOIN patients b ON a.ssn = b.ssn => ssn:join_equality=ssn
+SELECT a.id FROM patients a JOIN patients b USING (ssn) => ssn:join_equality=ssn
+SELECT a.id FROM patients a JOIN patient_names b ON a.ssn = b.number => ssn:join_equality=ssn
+SELECT 1 FROM patients WHERE ssn IN (TABLE guesses UNION ALL SELECT ssn FROM patients) => ssn:join_equality=guess+ssn
+SELECT p.id FROM visits v JOIN patients p ON v.patient_ssn = p.ssn => ssn:join_equality=patient_ssn
+SELECT DISTINCT s FROM (SELECT ssn FROM patients UNION ALL SELECT guess FROM guesses) q (s) => ssn:group=guess
+SELECT s FROM (SELECT ssn FROM patients UNION ALL SELECT guess FROM guesses) q (s) ORDER BY s => ssn:order=guess
+SELECT count(*) FROM (SELECT ssn FROM patients UNION ALL SELECT guess FROM guesses) q (s) GROUP BY s => ssn:group=guess
 SELECT count(*) FROM patients GROUP BY ssn => ssn:group
 SELECT DISTINCT ssn FROM patients => ssn:group
 SELECT count(*) FROM patients GROUP BY left(ssn, 1) => ssn:computed
@@ -292,7 +310,11 @@ def summarise_output(output: Output) -> str:
 
 def summarise_predicates(analysis: Analysis) -> list[str]:
     return sorted(
-        f"{predicate.column.column}:{predicate.use}"
+        f"{predicate.column.column}:{predicate.use}" + "=" * bool(predicate.partners) + _names(predicate.partners)
         for predicate in analysis.predicates
         if predicate.column.table == "patients"
     )
+
+
+def _names(columns: tuple[ColumnRef, ...]) -> str:
+    return "+".join(sorted(column.column for column in columns))
