@@ -217,7 +217,6 @@ FORBIDDEN = [
     "SET ROLE postgres",
     "SET SESSION AUTHORIZATION postgres",
     "SET session_replication_role = replica",
-    "SET row_security = off",
     "ALTER ROLE clinic_app SET search_path = attack_shadow",
     "ALTER SYSTEM SET log_statement = 'all'",
     "ALTER DATABASE clinic SET search_path = attack_shadow",
