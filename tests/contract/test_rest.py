@@ -13,6 +13,8 @@ from websockets.sync.client import connect as connect_websocket
 
 from tests.stack import Stack
 
+# New with every run, so that a stack that is tested twice has never seen these statements.
+PHONE = f"({time.time_ns() % 900 + 100}) 555"
 STATEMENTS = "/api/v1/connections/clinic/statements"
 
 
@@ -87,7 +89,7 @@ def test_nobody_is_unauthorised(stack: Stack, token: str):
 
 
 def test_held_statement_runs_once_after_approval_and_is_read_later(stack: Stack):
-    held = post(stack, "update patients set phone = '(415) 555-0111' where id = 111")
+    held = post(stack, f"update patients set phone = '{PHONE}-11' where id = 111")
 
     assert held.status_code == 202
     body = held.json()
@@ -96,15 +98,15 @@ def test_held_statement_runs_once_after_approval_and_is_read_later(stack: Stack)
     pending = stack.rest("GET", "/api/v1/reviews?status=pending", user="reviewer").json()
     assert body["review"]["id"] in json.dumps(pending)
     before = phone_of(stack, 111)
-    assert before != "(415) 555-0111"
+    assert before != f"{PHONE}-11"
     assert decide(stack, body["review"]["id"], "approve").status_code == 200
     done = until(stack, body["id"], "completed")
     assert done["row_count"] == 1
-    assert phone_of(stack, 111) == "(415) 555-0111"
+    assert phone_of(stack, 111) == f"{PHONE}-11"
 
 
 def test_later_call_with_the_same_statement_uses_the_grant_once(stack: Stack):
-    text = "update patients set phone = '(415) 555-0112' where id = 112"
+    text = f"update patients set phone = '{PHONE}-12' where id = 112"
     review = post(stack, text).json()["review"]["id"]
     decide(stack, review, "approve")
 
@@ -117,7 +119,7 @@ def test_later_call_with_the_same_statement_uses_the_grant_once(stack: Stack):
 
 
 def test_call_that_waits_is_held_until_the_decision(stack: Stack):
-    text = "update patients set phone = '(415) 555-0113' where id = 113"
+    text = f"update patients set phone = '{PHONE}-13' where id = 113"
     answers: list[Any] = []
     waiting = threading.Thread(target=lambda: answers.append(post(stack, text, wait_s=30)))
 
@@ -144,16 +146,16 @@ def _pending_review(stack: Stack, needle: str, within_s: float = 15) -> str:
 
 
 def test_denied_review_ends_the_statement(stack: Stack):
-    held = post(stack, "update patients set phone = '(415) 555-0114' where id = 114").json()
+    held = post(stack, f"update patients set phone = '{PHONE}-14' where id = 114").json()
     decide(stack, held["review"]["id"], "deny")
 
     assert until(stack, held["id"], "denied")["status"] == "denied"
-    assert phone_of(stack, 114) != "(415) 555-0114"
+    assert phone_of(stack, 114) != f"{PHONE}-14"
 
 
 def test_modified_statement_says_what_ran_and_what_was_asked(stack: Stack):
-    asked = "update patients set phone = '(415) 555-0115' where id in (115, 116)"
-    modified = "update patients set phone = '(415) 555-0115' where id = 115"
+    asked = f"update patients set phone = '{PHONE}-15' where id in (115, 116)"
+    modified = f"update patients set phone = '{PHONE}-15' where id = 115"
     untouched = phone_of(stack, 116)
     held = post(stack, asked).json()
 
@@ -162,13 +164,13 @@ def test_modified_statement_says_what_ran_and_what_was_asked(stack: Stack):
     assert answer.status_code == 200, answer.text
     done = until(stack, held["id"], "completed")
     assert (done["statement"], done["modified_from"]) == (modified, asked)
-    assert phone_of(stack, 115) == "(415) 555-0115"
+    assert phone_of(stack, 115) == f"{PHONE}-15"
     assert phone_of(stack, 116) == untouched
 
 
 @pytest.mark.parametrize("user", ["auditor", "admin"])
 def test_only_a_reviewer_of_the_group_decides(stack: Stack, user: str):
-    held = post(stack, "update patients set phone = '(415) 555-0117' where id = 117").json()
+    held = post(stack, f"update patients set phone = '{PHONE}-17' where id = 117").json()
 
     answer = decide(stack, held["review"]["id"], "approve", user=user)
 
@@ -177,7 +179,7 @@ def test_only_a_reviewer_of_the_group_decides(stack: Stack, user: str):
 
 
 def test_agent_never_decides(stack: Stack):
-    held = post(stack, "update patients set phone = '(415) 555-0118' where id = 118").json()
+    held = post(stack, f"update patients set phone = '{PHONE}-18' where id = 118").json()
 
     answer = stack.rest(
         "POST", f"/api/v1/reviews/{held['review']['id']}/decision", json={"decision": "approve", "reason": "please"}
