@@ -34,6 +34,7 @@ from gateway.domain.connections import (
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.domain.threads import in_thread
 from gateway.session.services import StaleSnapshot
+from masking.domain.free_text import with_free_text
 from masking.domain.load import load_masking_rules
 
 logger = logging.getLogger(__name__)
@@ -101,13 +102,15 @@ def load_snapshot() -> Snapshot:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connections = load_connections()
+        scanning = sorted(name for name, spec in connections.items() if spec.phi and spec.scan_text)
         snapshot = Snapshot(
             version=load_version(),
             loaded_at=began,
-            connections=load_connections(),
+            connections=connections,
             access_rules=load_access_rules(),
             policies=load_policies(),
-            masking_rules=load_masking_rules(),
+            masking_rules=with_free_text(load_masking_rules(), scanning),
             agents=MappingProxyType(dict(load_agents())),
             people=MappingProxyType(dict(load_people())),
             issuers=MappingProxyType(dict(load_issuers())),

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
+from masking.detectors.column_names import speaks_of_people_or_places
 from masking.detectors.text import Span, apply, detect
 
 # A string with its escapes, or a number; strings must be matched first so that digits inside are not numbers.
@@ -17,14 +19,17 @@ _KEY_FOLLOWS = re.compile(r"\s*:")
 _SHORTEST_TELLING_NUMBER = 5
 
 
-def mask_json(text: str) -> str:
-    """Return the document with findings replaced; the same object when there were none."""
+def mask_json(text: str, find: Callable[[str], list[Span]] = detect) -> str:
+    """Return the document with what `find` finds replaced; the same object when there was nothing.
+
+    Below a key that speaks of people or places ("patient_name") every detector is used.
+    """
     pieces: list[str] = []
     key = ""
     kept_to = 0
     for token in _TOKEN.finditer(text):
         is_key = _KEY_FOLLOWS.match(text, token.end()) is not None and token[0].startswith('"')
-        replacement = _masked_token(token[0], "" if is_key else key)
+        replacement = _masked_token(token[0], "" if is_key else key, find)
         if is_key:
             key = _string(token[0]) or ""
         if replacement is not None:
@@ -33,7 +38,7 @@ def mask_json(text: str) -> str:
     return text if not pieces else "".join(pieces) + text[kept_to:]
 
 
-def _masked_token(token: str, key: str) -> str | None:
+def _masked_token(token: str, key: str, find: Callable[[str], list[Span]]) -> str | None:
     """The JSON string to put in a token's place; None to leave it."""
     value = _string(token) if token.startswith('"') else token
     if value is None:
@@ -41,7 +46,9 @@ def _masked_token(token: str, key: str) -> str | None:
     if not value or (value is token and len(value) < _SHORTEST_TELLING_NUMBER):
         return None
     prefix = f"{_spaced(key)}: " if key else ""
-    spans = [_shifted(span, len(prefix)) for span in detect(prefix + value) if span.end > len(prefix)]
+    if key and speaks_of_people_or_places(key):
+        find = detect
+    spans = [_shifted(span, len(prefix)) for span in find(prefix + value) if span.end > len(prefix)]
     return json.dumps(apply(value, spans), ensure_ascii=False) if spans else None
 
 

@@ -12,16 +12,22 @@ from datetime import UTC, datetime
 
 from analysis.statement import Analysis, ColumnRef, Origin, Output, Predicate, PredicateUse, Transform
 from analysis.touch import ProtectedTouch
-from masking.detectors.scan import compile_scan
+from masking.detectors.column_names import speaks_of_codes, speaks_of_people_or_places
+from masking.detectors.scan import Depth, compile_scan
 from masking.domain.field import FieldMask, MaskingPlan, MaskValue, ResultColumn
 from masking.domain.rules import ConnectionRules, Inference, MaskingRule, Technique, rules_for
 from masking.engines.hash import process_key
 from masking.engines.registry import compile_mask
-from masking.engines.types import MaskOptions, Target, target_for
+from masking.engines.types import Family, MaskOptions, Target, target_for
 
 WHOLE = "whole"
 SCAN = "scan"
 UNRESOLVED = "unresolved"  # the rule and the data class named where no rule could be
+
+_SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
+# Stored whole: what is in them has no column of its own that could be named.
+_DOCUMENTS = frozenset({Family.JSON, Family.JSONB, Family.BYTES, Family.UNKNOWN})
+_ARRAYS_OF_TEXT = frozenset({1002, 1003, 1009, 1014, 1015})
 
 _HARMLESS: dict[Inference, frozenset[PredicateUse]] = {
     Inference.OPEN: frozenset(PredicateUse),
@@ -106,16 +112,21 @@ def _field(
     masking = [(origin, rule) for origin, rule in covered if rule is not None and not rule.exempts(groups)]
     if masking:
         return _protected_field(column, masking)
-    all_exempt = bool(covered) and all(rule is not None for _origin, rule in covered)
-    if scans and not all_exempt:
-        return _scanned(column)
+    all_exempt = all(rule is not None for _origin, rule in covered)
+    if scans and not all_exempt and not all(_of_the_system(origin.column) for origin in telling):
+        return _scanned(column, _depth(telling, column))
     return FieldMask(column=column.name)
 
 
 def _protected_field(column: ResultColumn, masking: list[tuple[Origin, MaskingRule]]) -> FieldMask:
-    origin, rule = masking[0]
-    if len(masking) > 1 or origin.transform is not Transform.IDENTITY:
-        return _whole(column, ",".join(sorted({rule.name for _origin, rule in masking})))
+    names = ",".join(sorted({rule.name for _origin, rule in masking}))
+    if any(origin.transform is not Transform.IDENTITY for origin, _rule in masking):
+        return _whole(column, names)
+    if all(rule.technique is Technique.SCAN for _origin, rule in masking):
+        return _scanned(column, Depth.FULL, rule=names)
+    if len(masking) > 1:
+        return _whole(column, names)
+    _origin, rule = masking[0]
     mask = _compile(rule.technique, column, rule)
     return FieldMask(column=column.name, rule=rule.name, technique=rule.technique.value, mask=mask)
 
@@ -135,11 +146,29 @@ def _whole(column: ResultColumn, rule: str) -> FieldMask:
     return FieldMask(column=column.name, rule=rule, technique=WHOLE, mask=mask)
 
 
-def _scanned(column: ResultColumn) -> FieldMask:
-    mask = compile_scan(_target(column))
+def _scanned(column: ResultColumn, depth: Depth, *, rule: str = SCAN) -> FieldMask:
+    """`rule` names the rule that asked for it; the net under everything without a rule is called `scan`."""
+    mask = compile_scan(_target(column), depth)
     if mask is None:
         return FieldMask(column=column.name)
-    return FieldMask(column=column.name, rule=SCAN, technique=SCAN, mask=mask, scans_text=True)
+    return FieldMask(column=column.name, rule=rule, technique=SCAN, mask=mask, scans_text=True)
+
+
+def _depth(telling: list[Origin], column: ResultColumn) -> Depth:
+    """How the net searches an output no rule covers: a name in its columns says more than the value can."""
+    names = [origin.column.column.rsplit(".", 1)[-1] for origin in telling]
+    if any(speaks_of_people_or_places(name) for name in names):
+        return Depth.FULL
+    if any(origin.transform is not Transform.IDENTITY for origin in telling):
+        return Depth.DERIVED
+    if _target(column).family in _DOCUMENTS and column.type_oid not in _ARRAYS_OF_TEXT:
+        return Depth.FULL
+    return Depth.DERIVED if all(speaks_of_codes(name) for name in names) else Depth.STORED
+
+
+def _of_the_system(column: ColumnRef) -> bool:
+    """Whether a column describes the database; the few of these that hold values are no part of any analysis."""
+    return column.schema in _SYSTEM_SCHEMAS
 
 
 def _target(column: ResultColumn) -> Target:

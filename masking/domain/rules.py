@@ -8,6 +8,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase, translate
 
 from analysis.statement import ColumnRef
+from masking.detectors.column_names import FREE_TEXT
 
 
 class Technique(StrEnum):
@@ -17,6 +18,7 @@ class Technique(StrEnum):
     HASH = "hash"  # keyed token (HMAC-SHA-256, truncated); pseudonymised PHI, says the documentation
     YEAR = "year"  # dates to 1 January; ages over 89 to 90
     ZIP3 = "zip3"  # first three digits, 000 for restricted prefixes
+    SCAN = "scan"  # free text: the value detectors over the stored text, anything derived from it whole
 
 
 class Inference(StrEnum):
@@ -40,6 +42,7 @@ class MaskingRule:
     data_class: str = ""  # e.g. "ssn"; empty: the rule's name is the class
     keep: int = 4
     priority: int = 100
+    covers_free_text: bool = False  # the implicit rule of `free_text`: columns by what their names say, no globs
 
     @property
     def protected_class(self) -> str:
@@ -110,7 +113,11 @@ def rules_for(rules: tuple[MaskingRule, ...], connection: str) -> ConnectionRule
 def _compile(rules: tuple[MaskingRule, ...], connection: str) -> ConnectionRules:
     applying = [rule for rule in rules if any(fnmatchcase(connection, glob) for glob in rule.connections)]
     applying.sort(key=lambda rule: rule.priority)  # stable: equal priorities keep the snapshot's order
-    return ConnectionRules(tuple((glob_union(rule.columns), rule) for rule in applying))
+    return ConnectionRules(tuple((_pattern_of(rule), rule) for rule in applying))
+
+
+def _pattern_of(rule: MaskingRule) -> re.Pattern[str]:
+    return FREE_TEXT if rule.covers_free_text else glob_union(rule.columns)
 
 
 def glob_union(globs: tuple[str, ...]) -> re.Pattern[str]:
