@@ -234,6 +234,28 @@ class RecordingChunk(models.Model):
         return f"{self.recording_id}/{self.index}"
 
 
+class LogDamage(models.Model):
+    """A place where the stored evidence is not as written, from the check that found it until it finds it no more."""
+
+    seq = models.BigIntegerField()  # 0: not at an entry
+    kind = models.CharField(max_length=64)
+    detail = models.TextField()
+    found_by_check = models.CharField(max_length=32)
+    found_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    cleared_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name = "damage"
+        verbose_name_plural = "damage"
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["id"], name="audit_damage_now", condition=models.Q(cleared_at__isnull=True))]
+
+    def __str__(self) -> str:
+        return f"entry {self.seq}: {self.kind}"
+
+
 class Export(models.Model):
     """Evidence that left: who asked for which part of the log, and the digest of what they got."""
 

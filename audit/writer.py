@@ -25,6 +25,7 @@ from django.db import connection
 from audit.domain.append import DURABILITY, append_prepared, was_appended
 from audit.domain.canonical import EntryRefused
 from audit.domain.chain import Leaf, Prepared, prepare
+from audit.domain.damage import stops_serving
 from audit.domain.entry import Entry, Receipt
 from audit.domain.liveness import liveness_key
 from audit.domain.sealing import evidence_sealer
@@ -83,6 +84,8 @@ class AuditWriter:
     async def append(self, entry: Entry) -> Receipt:
         """Return when `entry` is durable. Raises RecordUnavailable or EntryRefused: no receipt, no execution."""
         self._begin()
+        if stops_serving():
+            raise RecordUnavailable("the stored log is damaged, and HOOPWEB_ON_LOG_DAMAGE is stop")
         if self._closing or len(self._queue) >= MAX_QUEUED or (self._failing and self._owes()):
             raise RecordUnavailable("the audit log cannot be written now")
         receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()

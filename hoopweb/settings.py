@@ -10,7 +10,7 @@ import hmac
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from hoopweb.env import env_bool, env_int, env_list, env_path, env_secret, env_str
+from hoopweb.env import EnvironmentProblem, env_bool, env_int, env_list, env_path, env_secret, env_str
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -213,6 +213,12 @@ HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK = env_bool("ALLOW_PLAINTEXT_LOOPBACK", default=
 HOOPWEB_TLS_CERT_FILE = env_str("TLS_CERT_FILE")
 HOOPWEB_TLS_KEY_FILE = env_str("TLS_KEY_FILE")
 HOOPWEB_TLS_CLIENT_CA_FILE = env_str("TLS_CLIENT_CA_FILE")
+
+# --- Evidence --------------------------------------------------------------------------------------------------------
+# A damaged log: alert (serve on, show it everywhere) or stop (refuse every statement). See docs/decisions.
+HOOPWEB_ON_LOG_DAMAGE = env_str("ON_LOG_DAMAGE", "alert")
+if HOOPWEB_ON_LOG_DAMAGE not in ("alert", "stop"):
+    raise EnvironmentProblem(f"HOOPWEB_ON_LOG_DAMAGE is {HOOPWEB_ON_LOG_DAMAGE!r}, expected alert or stop")
 
 # --- REST ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import IO, Any
 
@@ -23,9 +23,10 @@ from audit.domain.box import SealProblem
 from audit.domain.bundle_format import BUNDLE_TYPE, BUNDLE_VERSION, seal_text
 from audit.domain.chain import open_box
 from audit.domain.checkpoints import LogDamaged, sign_checkpoint
+from audit.domain.contents import check_recordings
 from audit.domain.entry import Entry, Json, now_us
 from audit.domain.findings import Finding, read_place
-from audit.domain.integrity import StoredEntry, check_log, stored_entries
+from audit.domain.integrity import StoredEntry, check_chain, stored_entries
 from audit.domain.keys import log_signer
 from audit.domain.merkle import Tree
 from audit.domain.note import Signer, open_checkpoint
@@ -67,7 +68,9 @@ class Bundled:
 def write_bundle(out: IO[bytes], *, scope: Scope, with_text: bool, requested_by: str) -> Bundled:
     """Check, sign, export. Never raises on a damaged log: `findings` says what is wrong, and the bundle is unsealed."""
     signer = log_signer()
-    findings = check_log(signer.verifier)
+    findings = check_chain(signer.verifier)
+    stored, counts = check_recordings(_stored_size())
+    findings = sorted((*findings, *stored), key=lambda finding: finding.seq)
     if not findings:
         # The export is itself an event, and part of what it exports.
         append_entries([_exported(scope, with_text=with_text, requested_by=requested_by)])
@@ -77,6 +80,7 @@ def write_bundle(out: IO[bytes], *, scope: Scope, with_text: bool, requested_by:
     writer = _Writer(out)
     for record in _records(scope, size=size, findings=findings, with_text=with_text, signer=signer):
         writer.write(record)
+    writer.write({"type": "recordings", **asdict(counts)})
     digest = writer.end(signer if not findings else None)
     if not findings:
         Export.objects.create(
@@ -236,7 +240,8 @@ def _entry_record(entry: StoredEntry, *, tree: Tree | None, size: int, with_text
     place = read_place(entry.canonical)
     if with_text and place is not None and place.commitment:
         record |= _disclosed(entry.seq, place.commitment)
-    return record, place.recording if place is not None else ""
+    named = place is not None and place.kind == "statement.completed"
+    return record, place.recording if place is not None and named else ""
 
 
 def _disclosed(seq: int, commitment: bytes) -> dict[str, str]:

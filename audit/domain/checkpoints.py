@@ -13,6 +13,8 @@ from django.db import close_old_connections, connection, transaction
 
 from audit.domain.anchor import publish
 from audit.domain.append import read_head
+from audit.domain.check import check_recent
+from audit.domain.damage import note_findings, refresh
 from audit.domain.findings import Finding
 from audit.domain.integrity import check_tail
 from audit.domain.keys import log_signer
@@ -23,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 EVERY_S = 60
 EVERY_ENTRIES = 1_000
+TAIL = "tail"
 _LOOK_S = 1.0
 # One signer at a time: two checkpoints of one moment would only be noise, a check beside another only load.
 _SIGNING_LOCK = 0x686F6F70_7369676E
@@ -77,12 +80,12 @@ async def checkpoint_loop() -> None:
     """Check the log's tail, then sign until cancelled. What hinders signing is told in the log file every minute."""
     complained_at = float("-inf")
     # A starting process signs at once: signing is the self-check of what was written since the last checkpoint.
-    due: Callable[[], object] = sign_checkpoint
+    turn: Callable[[], None] = _first_turn
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints") as thread:
         while True:
             try:
-                await asyncio.get_running_loop().run_in_executor(thread, _with_connection, due)
-                due = sign_when_due
+                await asyncio.get_running_loop().run_in_executor(thread, _with_connection, turn)
+                turn = _turn
             except Exception as error:
                 if time.monotonic() - complained_at >= EVERY_S:
                     complained_at = time.monotonic()
@@ -92,7 +95,28 @@ async def checkpoint_loop() -> None:
             await asyncio.sleep(_LOOK_S)
 
 
-def _with_connection(function: Callable[[], object]) -> None:
+def _first_turn() -> None:
+    check_recent(checked_by="gateway start")
+    _sign(sign_checkpoint)
+
+
+def _turn() -> None:
+    _sign(sign_when_due)
+
+
+def _sign(sign: Callable[[], Checkpoint | None]) -> None:
+    """Sign, or remember what hinders it; then learn whether this process may serve."""
+    try:
+        if sign() is not None:
+            note_findings([], check=TAIL, found_by="gateway")
+    except LogDamaged as damage:
+        note_findings(damage.findings, check=TAIL, found_by="gateway")
+        raise
+    finally:
+        refresh()
+
+
+def _with_connection(function: Callable[[], None]) -> None:
     """Run in the signer's thread, over its own connection if that is still alive."""
     close_old_connections()
     try:

@@ -13,14 +13,13 @@ from django.db.models import Max
 
 from audit.domain.anchor import anchored
 from audit.domain.append import read_head
-from audit.domain.box import SealProblem
-from audit.domain.chain import Head, open_box
+from audit.domain.chain import Head
+from audit.domain.contents import check_texts_and_columns
 from audit.domain.findings import Finding, place_of, read_place
 from audit.domain.merkle import GENESIS, Frontier, leaf_hash
 from audit.domain.note import Checkpoint as SignedCheckpoint
 from audit.domain.note import NoteProblem, Verifier, open_checkpoint
-from audit.domain.sealing import evidence_sealer
-from audit.models import Checkpoint, LogEntry, SealedText, StatementRecord
+from audit.models import Checkpoint, LogEntry, StatementRecord
 
 _PAGE = 2_000
 _ENDLESS = 1 << 62
@@ -73,8 +72,8 @@ def check_tail(verifier: Verifier) -> tuple[list[Finding], Head]:
     return findings, stated
 
 
-def check_log(verifier: Verifier) -> list[Finding]:
-    """Check everything stored: entries, checkpoints, anchors, sealed texts, records. Reads the whole log."""
+def check_chain(verifier: Verifier) -> list[Finding]:
+    """Check entries, their columns, checkpoints, anchors and sealed texts. Reads the whole log."""
     claims = _claims(verifier)
     try:
         stated = read_head()
@@ -85,7 +84,7 @@ def check_log(verifier: Verifier) -> list[Finding]:
     findings += _against_state(found, stated)
     findings += signed_checkpoints(verifier)[1]
     findings += _against_claims(claims, stated.size, verifier)
-    findings += _sealed_texts(stated.size)
+    findings += check_texts_and_columns(stated.size)
     return sorted(findings, key=lambda finding: finding.seq)
 
 
@@ -174,36 +173,3 @@ def _against_claims(claims: _Claims, size: int, verifier: Verifier) -> list[Find
     if not any(bytes(row.root) == anchor.root for row in stored):
         return [Finding(anchor.size, "checkpoint-missing", "anchored, and not among the stored checkpoints")]
     return []
-
-
-def _sealed_texts(size: int) -> list[Finding]:
-    """Every sealed text opens and is the one its leaf commits to; every commitment has its text."""
-    sealer = evidence_sealer()
-    findings: list[Finding] = []
-    after = 0
-    while after < size and not findings:
-        entries = list(
-            LogEntry.objects.filter(seq__gt=after, seq__lte=size)
-            .order_by("seq")
-            .values_list("seq", "canonical")[:_PAGE]
-        )
-        if not entries:
-            break
-        boxes = dict(SealedText.objects.filter(seq__gt=after, seq__lte=entries[-1][0]).values_list("seq", "box"))
-        for seq, canonical in entries:
-            place = read_place(bytes(canonical))
-            if place is None or not place.commitment:
-                continue
-            if seq not in boxes:
-                findings.append(Finding(seq, "text-missing", "the sealed text of this entry is gone"))
-                continue
-            try:
-                if (
-                    open_box(bytes(boxes[seq]), commitment=place.commitment, sealer=sealer).commitment
-                    != place.commitment
-                ):
-                    raise SealProblem("not the text the entry commits to")
-            except SealProblem as error:
-                findings.append(Finding(seq, "text-edited", str(error)))
-        after = entries[-1][0]
-    return findings[:1]

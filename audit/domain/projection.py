@@ -31,6 +31,8 @@ _SESSION_TEXT = {
     "close_reason": 128,
 }  # fmt: skip
 
+_KEPT = frozenset({"first_seq", "at"})  # the first entry of a statement says when and where it began
+_GREATEST = frozenset({"risk", "snapshot"})
 _TYPES = {"integer": ("risk", "statements", "denied"), "bigint": ("snapshot", "rows", "bytes", "first_seq", "last_seq")}
 
 
@@ -71,11 +73,24 @@ class _Fold:
         return self.rows.setdefault(key[:64], self._blank())
 
     def merge(self, key: str, changes: Row) -> None:
+        """Later over earlier as `_upsert` does it: what a record says must not depend on how entries were batched."""
         row = self.row(key)
-        first = row.get("first_seq")
-        row.update(changes)
-        if first is not None and "first_seq" in changes:
-            row["first_seq"] = first
+        for name, value in changes.items():
+            row[name] = _merged(name, row[name], value) if name in row else value
+
+
+def _merged(name: str, before: Any, after: Any) -> Any:
+    if name in _KEPT:
+        return before
+    if _says_nothing(name, after):
+        return before
+    if name in _GREATEST:
+        return max(before, after)
+    return before or after if name == "complete" else after
+
+
+def _says_nothing(name: str, value: Any) -> bool:
+    return (name in _STATEMENT_TEXT and name != "status" and value == "") or (name in _STATEMENT_JSON and value == [])
 
 
 def _blank_statement() -> Row:
@@ -172,8 +187,7 @@ def _upsert(cursor: CursorWrapper, table: str, rows: Mapping[str, Row]) -> None:
         return
     names = list(next(iter(rows.values())))
     columns = ", ".join(f'"{name}"' for name in names)
-    kept = {"first_seq", "at"}
-    changes = ", ".join(f'"{name}" = {_newer(table, name)}' for name in names if name not in kept)
+    changes = ", ".join(f'"{name}" = {_newer(table, name)}' for name in names if name not in _KEPT)
     cursor.execute(
         f"INSERT INTO {table} (id, {columns}) SELECT id, {columns} FROM jsonb_to_recordset(%s::jsonb)"  # noqa: S608
         f" AS r({_definition(['id', *names])}) ON CONFLICT (id) DO UPDATE SET {changes}",
@@ -187,7 +201,7 @@ def _newer(table: str, name: str) -> str:
         return f'coalesce(nullif(excluded."{name}", \'\'), {table}."{name}")'
     if name in _STATEMENT_JSON:
         return f'CASE WHEN excluded."{name}" = \'[]\' THEN {table}."{name}" ELSE excluded."{name}" END'
-    if name in ("risk", "snapshot"):
+    if name in _GREATEST:
         return f'greatest(excluded."{name}", {table}."{name}")'
     if name == "complete":
         return f"excluded.complete OR {table}.complete"

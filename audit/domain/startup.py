@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from audit.domain.append import append_entries
+from audit.domain.contents import RECORDING_LOST, SETTLING_S
 from audit.domain.entry import Entry
 from audit.domain.liveness import is_alive
-from audit.models import SessionRecord, StatementRecord
+from audit.models import Recording, SessionRecord, StatementRecord
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ def finish_unfinished() -> int:
     for statement in running.iterator(_BATCH):
         append_entries([_unfinished(statement)])
         count += 1
+    for statement in _without_recording(dead):
+        append_entries([_lost(statement)])
     for session in SessionRecord.objects.filter(closed_at=None, gateway__in=dead).iterator(_BATCH):
         append_entries([_abandoned(session)])
     if count:
@@ -37,6 +41,39 @@ def _suspects() -> set[str]:
     running = StatementRecord.objects.filter(status=StatementRecord.Status.RUNNING).values_list("gateway", flat=True)
     opened = SessionRecord.objects.filter(closed_at=None).values_list("gateway", flat=True)
     return {*running.distinct(), *opened.distinct()}
+
+
+def _without_recording(dead: list[str]) -> list[StatementRecord]:
+    """Statements whose end the dead process recorded in its last moments, and whose result it could not store any more.
+
+    Only in sessions it never closed and only its last two minutes: an older recording that is gone was removed.
+    """
+    found: list[StatementRecord] = []
+    for gateway in dead:
+        own = StatementRecord.objects.filter(gateway=gateway).exclude(recording="").exclude(finished_at=None)
+        newest = own.order_by("-finished_at").values_list("finished_at", flat=True).first()
+        if newest is None:
+            continue
+        late = own.filter(finished_at__gte=newest - timedelta(seconds=SETTLING_S))
+        for statement in late.order_by("at").iterator(_BATCH):
+            open_session = SessionRecord.objects.filter(pk=statement.session_id, closed_at=None).exists()
+            if open_session and not Recording.objects.filter(digest=statement.recording).exists():
+                found.append(statement)
+    return found
+
+
+def _lost(statement: StatementRecord) -> Entry:
+    return Entry(
+        kind=RECORDING_LOST,
+        session_id=statement.session_id,
+        statement_id=statement.id,
+        body={
+            "subject": statement.subject,
+            "connection": statement.connection,
+            "recording": statement.recording,
+            "ended_gateway": statement.gateway,
+        },
+    )
 
 
 def _unfinished(statement: StatementRecord) -> Entry:

@@ -92,8 +92,18 @@ def describe(report: Report) -> list[str]:
         why = "" if report.sealed else ", and the bundle is not sealed"
         return [f"intact but unanchored: {counted}; tail not provable: signed up to entry {report.covered}{why}"]
     when = f" at Unix time {report.signed_at_s}" if report.signed_at_s else ""
-    absent = f"; {report.absent} recordings named by entries are not in the bundle" if report.absent else ""
-    return [f"intact: {counted}; signed up to entry {report.covered}{when}{absent}"]
+    lines = [f"intact: {counted}; signed up to entry {report.covered}{when}"]
+    return [*lines, *_recordings(report)]
+
+
+def _recordings(report: Report) -> list[str]:
+    if report.recordings is None or not report.recordings["named"]:
+        return []
+    told = report.recordings
+    said = f"recordings: the log names {told['named']}, the exporter opened {told['intact']} and found them as named"
+    said += f"; {told['lost']} were lost in a crash, as the log says" if told["lost"] else ""
+    said += f"; {told['settling']} were still being stored" if told["settling"] else ""
+    return [said + (f"; {report.absent} are not disclosed here" if report.absent else "")]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -108,6 +108,8 @@ def _read_entry(walk: Walk, record: Mapping[str, Any]) -> None:
     _read_text(walk, record, seq, place)
     if place.recording:
         walk.recordings.add(place.recording)
+        if place.kind == "statement.completed":
+            walk.named_at.append(seq)
 
 
 def _entry_finding(walk: Walk, seq: int, place: Place | None, hashed: bytes, stored: bytes) -> Finding | None:
@@ -183,11 +185,24 @@ def _read_absent(walk: Walk, record: Mapping[str, Any]) -> None:
     walk.absent += 1
 
 
+def _read_recordings(walk: Walk, record: Mapping[str, Any]) -> None:
+    """What the exporter counted when it opened every recording. The rest is named by its `problem` records."""
+    counted = {name: int(record[name]) for name in ("named", "intact", "lost", "settling", "up_to")}
+    walk.counted = counted
+    if counted["named"] != counted["intact"] + counted["lost"] + counted["settling"] and not walk.reported:
+        walk.bad(0, "bundle-edited", "recordings are counted that are neither intact nor known to be lost")
+    named = sum(seq <= counted["up_to"] for seq in walk.named_at)
+    if walk.whole and not walk.displaced and named != counted["named"]:
+        detail = f"the entries name {named} recordings, the exporter counted {counted['named']}"
+        walk.bad(0, "bundle-edited", detail)
+
+
 _READERS = {
     "checkpoint": _read_checkpoint,
     "problem": _read_problem,
     "entry": _read_entry,
     "recording": _read_recording,
+    "recordings": _read_recordings,
     "absent": _read_absent,
     "chunk": _read_chunk,
 }

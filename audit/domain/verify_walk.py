@@ -34,6 +34,7 @@ class Report:
     signed_at_s: int | None = None
     absent: int = 0
     sealed: bool = False
+    recordings: Mapping[str, int] | None = None  # what the exporter found of them: named, intact, lost, settling
 
 
 @dataclass(slots=True)
@@ -51,8 +52,10 @@ class Walk:
     prev: bytes = GENESIS
     frontier: Frontier = field(default_factory=Frontier)
     recordings: set[str] = field(default_factory=set)  # named by entries
+    named_at: list[int] = field(default_factory=list)  # the entries that name one as their result
     streams: dict[str, StreamDigest] = field(default_factory=dict)
     displaced: list[tuple[int, int]] = field(default_factory=list)  # (stored place, own place) from the first bad entry
+    counted: dict[str, int] | None = None  # recordings, as the exporter counted them in the whole log
     absent: int = 0  # recordings the exporter no longer has
     ended: bool = False
     sealed: bool = False

@@ -1,0 +1,162 @@
+"""Whether what the log commits to is still stored: sealed texts, recordings, and the columns that repeat a leaf."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from audit.domain.box import SealProblem
+from audit.domain.chain import open_box
+from audit.domain.entry import now_us
+from audit.domain.findings import Finding, Place, read_place
+from audit.domain.projection import text_column
+from audit.domain.recordings import check_recording
+from audit.domain.sealing import evidence_sealer
+from audit.models import LogEntry, Recording, SealedText
+
+_PAGE = 2_000
+# A recording is named by its entry a moment before its bytes are on disk (audit.recording).
+SETTLING_S = 120
+RECORDING_LOST = "recording.lost"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingCounts:
+    """Recordings the log names: stored and as named; known to be lost in a crash; too young to be asked for."""
+
+    named: int = 0
+    intact: int = 0
+    lost: int = 0
+    settling: int = 0
+    up_to: int = 0  # the newest entry that was looked at
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    seq: int
+    place: Place | None
+    content: Mapping[str, Any]
+    columns: tuple[str, str, str, str, str]
+    at: datetime
+
+
+def check_texts_and_columns(size: int) -> list[Finding]:
+    """The first sealed text that is gone or altered, and the first entry whose columns differ from its leaf."""
+    texts: list[Finding] = []
+    columns: list[Finding] = []
+    for page in _pages(size):
+        seqs = (page[0].seq, page[-1].seq)
+        sealed = () if texts else SealedText.objects.filter(seq__range=seqs).values_list("seq", "box")
+        boxes = {seq: bytes(box) for seq, box in sealed}
+        for entry in page:
+            if not texts and entry.place is not None and entry.place.commitment:
+                texts += _text_findings(entry.seq, entry.place.commitment, boxes.get(entry.seq))
+            if not columns:
+                columns += _column_findings(entry)
+        if texts and columns:
+            break
+    return [*texts, *columns]
+
+
+def check_recordings(size: int) -> tuple[list[Finding], RecordingCounts]:
+    """Open every recording the log names and compare it with its digest. Reads all of them."""
+    named = lost = intact = settling = 0
+    missing: list[tuple[int, str]] = []
+    findings: list[Finding] = []
+    acknowledged: set[str] = set()
+    young_us = now_us() - SETTLING_S * 1_000_000
+    for page in _pages(size):
+        for entry in page:
+            if entry.place is None or not entry.place.recording:
+                continue
+            if entry.place.kind == RECORDING_LOST:
+                acknowledged.add(entry.place.recording)
+                continue
+            named += 1
+            problem = _recording_problem(entry.place.recording)
+            if problem is None:
+                intact += 1
+            elif problem == _GONE and int(entry.content.get("at_us", 0)) > young_us:
+                settling += 1
+            elif problem == _GONE:
+                missing.append((entry.seq, entry.place.recording))
+            else:
+                findings.append(Finding(entry.seq, "recording-edited", problem))
+    for seq, digest in missing:
+        if digest in acknowledged:
+            lost += 1
+        else:
+            findings.append(Finding(seq, "recording-missing", "the recording this entry names is not stored"))
+    return sorted(findings, key=lambda finding: finding.seq), RecordingCounts(named, intact, lost, settling, size)
+
+
+_GONE = "not stored"
+
+
+def _recording_problem(digest: str) -> str | None:
+    # Several results may be equal only in content: the salt makes every digest its recording's own.
+    recording = Recording.objects.filter(digest=digest).first()
+    if recording is None:
+        return _GONE
+    try:
+        check_recording(recording)
+    except SealProblem as problem:
+        return str(problem)
+    return None
+
+
+def _text_findings(seq: int, commitment: bytes, box: bytes | None) -> list[Finding]:
+    if box is None:
+        return [Finding(seq, "text-missing", "the sealed text of this entry is gone")]
+    try:
+        opened = open_box(box, commitment=commitment, sealer=evidence_sealer())
+    except SealProblem as problem:
+        return [Finding(seq, "text-edited", str(problem))]
+    if opened.commitment != commitment:
+        return [Finding(seq, "text-edited", "not the text the entry commits to")]
+    return []
+
+
+def _column_findings(entry: _Stored) -> list[Finding]:
+    """The browsing columns repeat the leaf; somebody who edits them alone would mislead a search, not a verifier."""
+    if entry.place is None:
+        return []  # the chain's check names it
+    content, body = entry.content, entry.content["body"]
+    told = (
+        str(content["kind"])[:64],
+        text_column(content["session"], 64),
+        text_column(content["statement"], 64),
+        text_column(body.get("subject"), 256),
+        text_column(body.get("connection"), 128),
+    )
+    at = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(content["at_us"]))
+    if told != entry.columns or abs(at - entry.at) > timedelta(milliseconds=1):
+        return [Finding(entry.seq, "columns-edited", "the columns beside the leaf do not repeat what it says")]
+    return []
+
+
+def _pages(size: int) -> Iterator[list[_Stored]]:
+    after = 0
+    while after < size:
+        rows = list(
+            LogEntry.objects.filter(seq__gt=after, seq__lte=size)
+            .order_by("seq")
+            .values_list("seq", "canonical", "kind", "session_id", "statement_id", "subject", "connection", "at")[
+                :_PAGE
+            ]
+        )
+        if not rows:
+            return
+        yield [_stored(row) for row in rows]
+        after = rows[-1][0]
+
+
+def _stored(row: tuple[Any, ...]) -> _Stored:
+    seq, canonical, *columns, at = row
+    place = read_place(bytes(canonical))
+    content = json.loads(bytes(canonical)) if place is not None else {}
+    kind, session, statement, subject, connection = columns
+    return _Stored(seq, place, content, (kind, session, statement, subject, connection), at)

@@ -1,0 +1,37 @@
+"""Check the stored evidence. Exit 0: all as written; 1: damaged (each place is named); 2: cannot be checked."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from audit.domain.box import KeyProblem
+from audit.domain.check import check_evidence
+from audit.domain.keys import SigningKeyProblem
+
+
+class Command(BaseCommand):
+    help = "Check log, sealed texts, recordings and records against each other. Exit 0 intact, 1 damaged."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--quiet", action="store_true", help="only name what is damaged")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            checked = check_evidence(checked_by=f"os:{getpass.getuser()}")
+        except (KeyProblem, SigningKeyProblem) as problem:
+            self.stderr.write(f"cannot be checked: {problem}")
+            sys.exit(2)
+        for finding in checked.findings:
+            self.stderr.write(f"DAMAGED: {finding}")
+        if checked.findings:
+            sys.exit(1)
+        counts = checked.recordings
+        if not options["quiet"] and counts is not None:
+            said = f"intact: {checked.entries} entries; {counts.intact} of {counts.named} recordings opened"
+            gone = f", {counts.lost} lost in a crash and recorded as lost" if counts.lost else ""
+            self.stdout.write(said + gone)
