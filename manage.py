@@ -7,9 +7,23 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hoopweb.settings")
-    from django.core.management import execute_from_command_line  # noqa: PLC0415  after the settings are named
+    # Imported after the settings are named.
+    from django.core.management import execute_from_command_line  # noqa: PLC0415
+    from django.db import OperationalError  # noqa: PLC0415
 
-    execute_from_command_line(sys.argv)
+    from hoopweb.env import EnvironmentProblem  # noqa: PLC0415
+
+    try:
+        execute_from_command_line(sys.argv)
+    except EnvironmentProblem as problem:
+        sys.exit(f"hoopweb: {problem}")
+    except OperationalError:
+        if "--traceback" in sys.argv:
+            raise
+        sys.exit(
+            "hoopweb: the control database does not answer, expected `make run` in another terminal "
+            "(or HOOPWEB_HOME, HOOPWEB_DATABASE_URL to name it); --traceback shows more"
+        )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ the home, which the embedded stack publishes as `demo.json` once everything answ
 from __future__ import annotations
 
 import json
+import secrets
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from gateway.domain.token_service import set_client_secret
 from gateway.domain.tokens import MAX_TTL_S, issue_person_token
 from gateway.models import Agent
 from hoopweb.demo.generate import generate, load
-from hoopweb.embedded.secrets import ensure_secret, new_password, write_private, write_secret
+from hoopweb.embedded.secrets import ensure_secret, write_private, write_secret
 from hoopweb.env import env_secret
 from hoopweb.identity_provider import ensure_embedded_provider
 
@@ -58,7 +59,7 @@ def create_users(home: Path) -> dict[str, str]:
     """Every demo account exists, with the random password kept in the home."""
     passwords = {}
     for username in USERS:
-        passwords[username] = ensure_secret(home, f"user_{username}_password", new_password)
+        passwords[username] = ensure_secret(home, f"user_{username}_password", _typable_password)
         user, _ = User.objects.get_or_create(username=username)
         user.email = user.email or f"{username}@example.org"
         user.is_staff = True
@@ -67,6 +68,11 @@ def create_users(home: Path) -> dict[str, str]:
             user.set_password(passwords[username])
         user.save()
     return passwords
+
+
+def _typable_password() -> str:
+    """80 random bits without signs: a double click selects all of it."""
+    return secrets.token_hex(10)
 
 
 def apply_rules(home: Path, app_url: str) -> None:

