@@ -20,7 +20,7 @@ from channels.layers import get_channel_layer
 from django.conf import settings
 
 from audit.domain.checkpoints import checkpoint_loop
-from audit.domain.startup import finish_unfinished
+from audit.domain.startup import finish_unfinished, gateway_started, gateway_stopped
 from audit.recording import RecordingSink
 from audit.writer import AuditWriter
 from gateway.domain.credentials import open_credential
@@ -66,6 +66,7 @@ class Runtime:
         await self.store.start()
         await in_thread(finish_unfinished)
         await self.writer.start()
+        self.writer.append_later(gateway_started(listeners=listening()))
         sockets = [reusable_socket(settings.HOOPWEB_LISTEN, settings.HOOPWEB_HTTP_PORT)]
         await self.listener.start()
         parts: dict[str, Coroutine[Any, Any, None]] = {
@@ -95,6 +96,7 @@ class Runtime:
         await asyncio.wait(tasks, timeout=10)
         await self.analyst.close()
         await self.recordings.close()
+        self.writer.append_later(gateway_stopped())
         await self.writer.close()
         await self.store.close()
 
@@ -146,6 +148,12 @@ class Runtime:
                     await self.registry.kill_where(lambda context: not may_go_on(context, self.store.current()))
 
 
+def listening() -> dict[str, str]:
+    """Protocol → address, for the record."""
+    ports = {"postgres": settings.HOOPWEB_POSTGRES_PORT, "http": settings.HOOPWEB_HTTP_PORT}
+    return {protocol: f"{settings.HOOPWEB_LISTEN}:{port}" for protocol, port in ports.items()}
+
+
 def build_runtime() -> Runtime:
     """Wire one process from settings. Raises with one clear sentence when a key is missing."""
     gateway_id = new_id()
@@ -171,7 +179,13 @@ def build_runtime() -> Runtime:
         cancel_elsewhere=cancel_elsewhere,
         reuse_port=True,
     )
-    relay = Relay(services=services, registry=registry, openers={"postgres": opener}, holder=gateway_id)
+    relay = Relay(
+        services=services,
+        registry=registry,
+        openers={"postgres": opener},
+        holder=gateway_id,
+        is_alive=gateway_is_alive,
+    )
     endpoint = RelayEndpoint(relay=relay, services=services, verifier=verifier, relay_key=settings.HOOPWEB_RELAY_KEY)
     return Runtime(
         gateway_id=gateway_id,
@@ -185,6 +199,17 @@ def build_runtime() -> Runtime:
         relay=relay,
         http=http_server(build_app(endpoint)),
     )
+
+
+async def gateway_is_alive(gateway_id: str) -> bool:
+    """Whether another process still beats. When nobody can say, it does: taking a hold over twice would be worse."""
+    client = redis.asyncio.Redis.from_url(settings.HOOPWEB_REDIS_URL)
+    try:
+        return bool(await client.exists(f"hoopweb:gateway:{gateway_id}"))
+    except (redis.exceptions.RedisError, OSError):
+        return True
+    finally:
+        await client.aclose()
 
 
 async def cancel_elsewhere(process_id: int, secret: bytes) -> None:

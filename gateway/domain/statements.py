@@ -99,6 +99,12 @@ def finish_statement(
         raise StatementProblem("the statement is unknown or already finished")
 
 
+def take_over(*, statement_id: str, from_holder: str, holder: str) -> bool:
+    """Make `holder` the one that holds a pending statement, if `from_holder` still is; one contender wins."""
+    pending = RestStatement.objects.filter(pk=statement_id, holder=from_holder, status=RestStatement.Status.PENDING)
+    return pending.update(holder=holder) == 1
+
+
 def find_resumable(*, binding: str, subject: str, issuer: str) -> str | None:
     """The held statement that asking this again should pick up: still pending, or done and not yet collected."""
     rows = RestStatement.objects.filter(

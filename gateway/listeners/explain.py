@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from analysis.statement import Analysis
 from approvals.domain.request import Allow, Decision, Deny, Principal, ProtectedTouch, RequireApproval
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.listeners.relay import Frame, RelayRequest
+from gateway.listeners.relay_transport import Frame, RelayRequest
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.pipeline import Assessment, Denied, assess
 from gateway.session.services import Services
@@ -47,7 +48,10 @@ def described_decision(decision: Decision) -> dict[str, Any]:
                 "action": "require_approval",
                 "rule": decision.rule,
                 "reason": decision.reason,
-                "reviewers": [{"group": group.group, "quorum": group.quorum} for group in decision.reviewers],
+                "reviewers": [asdict(group) for group in decision.reviewers],
+                "policies": list(decision.policies),
+                "authors": list(decision.authors),
+                "terms": asdict(decision.terms),
                 "permitted_alternative": decision.permitted_alternative,
             }
         case Deny():

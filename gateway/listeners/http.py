@@ -25,7 +25,8 @@ from gateway.domain.identity import TokenVerifier
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.listeners.explain import explain_statement
 from gateway.listeners.reanalysis import reanalyse_statement
-from gateway.listeners.relay import Frame, Relay, RelayRequest
+from gateway.listeners.relay import Relay
+from gateway.listeners.relay_transport import Frame, RelayRequest
 from gateway.session import entries
 from gateway.session.services import AuthenticationFailed, Services, StaleSnapshot
 

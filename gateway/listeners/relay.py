@@ -13,239 +13,40 @@ waits here, runs once when approved, and its masked result is kept sealed for a 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
 
 from approvals.domain.grant import binding_digest
 from approvals.domain.request import Principal
 from gateway.domain import statements as kept
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.domain.threads import in_thread
-from gateway.listeners.jsonvalues import json_value, type_name, wire_parameter
+from gateway.listeners.relay_transport import Frame, KeptResult, RelayRequest, RelayTransport, frames_of, statement_of
 from gateway.session import entries
-from gateway.session.context import SessionContext, StatementRequest, new_id
-from gateway.session.permit import ExecutionPermit, Outcome
+from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.pipeline import bind, run_statement
 from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services
-from gateway.session.transport import Denial, PendingReview, Resumption
-from gateway.upstreams.registry import OpenUpstream, ResultStream, UpstreamFailed, UpstreamSession
+from gateway.upstreams.registry import OpenUpstream, UpstreamFailed, UpstreamSession
 
 logger = logging.getLogger(__name__)
-
-Frame = dict[str, Any]
-
-# Rows of a held statement's result that are kept for a caller who comes back; more need a caller that waits.
-MAX_KEPT_ROWS = 10_000
-# Frames a slow caller may lag behind before the upstream is paused: bounds memory to a few batches.
-MAX_QUEUED_FRAMES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class RelayRequest:
-    """A statement as the control plane hands it over; `parameters` are JSON values."""
-
-    connection: str
-    statement: str
-    parameters: tuple[Any, ...] = ()
-    wait_s: float = 0.0
-    detach: bool = True
-    protocol: str = "rest"
-    client_address: str = ""
-    statement_id: str | None = None
-
-    @classmethod
-    def from_json(cls, body: Mapping[str, Any]) -> RelayRequest:
-        return cls(
-            connection=str(body["connection"]),
-            statement=str(body["statement"]),
-            parameters=tuple(body.get("parameters") or ()),
-            wait_s=float(body.get("wait_s") or 0),
-            detach=bool(body.get("detach", True)),
-            protocol=str(body.get("protocol", "rest")),
-            client_address=str(body.get("client_address", "")),
-        )
-
-    def as_kept(self) -> dict[str, Any]:
-        return {"connection": self.connection, "statement": self.statement, "parameters": list(self.parameters)}
-
-
-class RelayTransport:
-    """Turns the pipeline's answers into frames. Once detached, frames are gathered for keeping instead of sent."""
-
-    def __init__(self, relay: Relay, session: SessionContext, request: RelayRequest) -> None:
-        self._relay = relay
-        self._session = session
-        self._request = request
-        self._upstream: UpstreamSession | None = None
-        self._gone = asyncio.Event()
-        self.frames: asyncio.Queue[Frame | None] = asyncio.Queue(MAX_QUEUED_FRAMES)
-        self.detached = False
-        self.review: PendingReview | None = None
-        self.kept = KeptResult()
-
-    @property
-    def gone(self) -> asyncio.Event:
-        return self._gone
-
-    async def open_upstream(self) -> UpstreamSession:
-        if self._upstream is None:
-            self._upstream = await self._relay.open_upstream(self._session.connection)
-            self._session.role = self._upstream.role
-            self._session.search_path = self._upstream.search_path
-            self._session.upstream_tls = self._upstream.tls
-        return self._upstream
-
-    async def close_upstream(self) -> None:
-        upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            with contextlib.suppress(UpstreamFailed, OSError):
-                await upstream.close()
-
-    async def cancel(self) -> None:
-        self._gone.set()
-        if self._upstream is not None:
-            await self._upstream.cancel()
-
-    async def emit(self, frame: Frame) -> None:
-        self.kept.take(frame)
-        if not self.detached:
-            await self.frames.put(frame)
-
-    async def send_denied(self, denial: Denial) -> None:
-        await self.emit({"type": "denied", "problem": denial.as_problem()})
-
-    async def send_pending(self, review: PendingReview) -> None:
-        self.review = review
-        # A hold may last an hour; an idle upstream session would be held with it.
-        await self.close_upstream()
-        frame = {"id": review.review_id, "url": review.url, "expires_at": review.expires_at, "rule": review.rule}
-        if self._request.detach:
-            await in_thread(kept.mark_pending, statement_id=review.statement_id, review=frame)
-        await self.emit({"type": "pending", "review": frame})
-
-    async def send_resumed(self, resumption: Resumption) -> None:
-        self.kept.statement = resumption.statement
-        self.kept.modified_from = resumption.modified_from
-        await self.emit(
-            {
-                "type": "resumed",
-                "review": resumption.review_id,
-                "approvers": list(resumption.approvers),
-                "reason": resumption.reason,
-                "statement": resumption.statement,
-                "modified_from": resumption.modified_from,
-            }
-        )
-
-    def may_run_modified(self, permit_text: str) -> bool:
-        return True
-
-    async def execute(self, permit: ExecutionPermit) -> None:
-        try:
-            upstream = await self.open_upstream()
-        except UpstreamFailed as failed:
-            permit.complete(Outcome(status="failed", error=failed.sqlstate))
-            await self._send_failed(failed)
-            return
-        try:
-            await self._stream(await upstream.execute(permit))
-        except UpstreamFailed as failed:
-            await self._send_failed(failed)
-
-    async def _stream(self, result: ResultStream) -> None:
-        if result.columns:
-            await self.emit({"type": "columns", "columns": described(result)})
-        types = [column.type_oid for column in result.columns]
-        masked = [bool(mask.mask) for mask in result.fields]
-        async for batch in result.batches():
-            rows = [
-                [json_value(v, oid, masked=m) for v, oid, m in zip(row, types, masked, strict=True)] for row in batch
-            ]
-            await self.emit({"type": "rows", "rows": rows})
-        count = result.row_count if result.columns else affected_rows(result.command_tag)
-        await self.emit({"type": "completed", "row_count": count, "command_tag": result.command_tag})
-
-    async def _send_failed(self, failed: UpstreamFailed) -> None:
-        problem = {
-            "code": "failed-upstream",
-            "reason": failed.message,
-            "sqlstate": failed.sqlstate,
-            "position": failed.position,
-            "session_id": self._session.session_id,
-        }
-        await self.emit({"type": "failed", "problem": problem})
-
-
-def affected_rows(command_tag: str) -> int:
-    """The count at the end of `INSERT 0 3`, `UPDATE 1` …; 0 for commands that count nothing."""
-    last = command_tag.rpartition(" ")[2]
-    return int(last) if last.isdigit() else 0
-
-
-def described(result: ResultStream) -> list[Frame]:
-    return [
-        {
-            "name": column.name,
-            "type": type_name(column.type_oid),
-            "masked": mask.mask is not None,
-            "rule": mask.rule or None,
-        }
-        for column, mask in zip(result.columns, result.fields, strict=True)
-    ]
-
-
-@dataclass(slots=True)
-class KeptResult:
-    """What a caller who comes back will be given."""
-
-    columns: list[Frame] = field(default_factory=list)
-    rows: list[list[Any]] = field(default_factory=list)
-    status: str = "running"
-    row_count: int = 0
-    command_tag: str = ""
-    truncated: bool = False
-    problem: Frame | None = None
-    statement: str | None = None
-    modified_from: str | None = None
-
-    def take(self, frame: Frame) -> None:
-        match frame["type"]:
-            case "columns":
-                self.columns = frame["columns"]
-            case "rows":
-                room = MAX_KEPT_ROWS - len(self.rows)
-                self.rows.extend(frame["rows"][:room])
-                self.truncated = self.truncated or room < len(frame["rows"])
-            case "completed":
-                self.status, self.row_count = "completed", frame["row_count"]
-                self.command_tag = frame["command_tag"]
-            case "denied" | "failed":
-                code = frame["problem"]["code"]
-                self.status = "expired" if code == "review-expired" else frame["type"]
-                self.problem = frame["problem"]
-
-    def as_result(self) -> Frame | None:
-        if self.status != "completed":
-            return None
-        return {
-            "columns": self.columns,
-            "rows": self.rows,
-            "row_count": self.row_count,
-            "command_tag": self.command_tag,
-            "truncated": self.truncated,
-        }
 
 
 class Relay:
     """Runs relayed statements; remembers the detached ones by statement id."""
 
     def __init__(
-        self, *, services: Services, registry: SessionRegistry, openers: Mapping[str, OpenUpstream], holder: str
+        self,
+        *,
+        services: Services,
+        registry: SessionRegistry,
+        openers: Mapping[str, OpenUpstream],
+        holder: str,
+        is_alive: Callable[[str], Awaitable[bool]],
     ) -> None:
+        self._is_alive = is_alive
         self._services = services
         self._registry = registry
         self._openers = openers
@@ -258,50 +59,79 @@ class Relay:
             raise UpstreamFailed(f"statements cannot be relayed to connections of kind {spec.kind}")
         return await opener(spec)
 
-    async def run(self, principal: Principal, spec: ConnectionSpec, request: RelayRequest) -> AsyncIterator[Frame]:
+    async def run(self, principal: Principal, spec: ConnectionSpec, request: RelayRequest) -> AsyncGenerator[Frame]:
         """Yield the frames of one statement; leaves early with `pending` when it is held longer than `wait_s`."""
         session = SessionContext(
             principal=principal, connection=spec, protocol=request.protocol, client_address=request.client_address
         )
-        transport = RelayTransport(self, session, request)
+        transport = RelayTransport(self.open_upstream, session, request)
         try:
             await transport.open_upstream()
         except UpstreamFailed as failed:
             yield {"type": "failed", "problem": {"code": "upstream-unavailable", "reason": failed.message}}
             return
-        statement = StatementRequest(
-            text=request.statement,
-            parameters=tuple(wire_parameter(value) for value in request.parameters),
-            parameter_types=(0,) * len(request.parameters),
-            parameter_formats=(0,) * len(request.parameters),
-            statement_id=request.statement_id or new_id(),
-        )
+        statement = statement_of(request)
         if request.detach and request.statement_id is None:
             digest = binding_digest(bind(session, statement, spec))
-            picked_up = await in_thread(
+            held = await in_thread(
                 kept.find_resumable, binding=digest, subject=principal.subject, issuer=principal.issuer
             )
-            if picked_up is not None:
+            if held is not None and not await self._take_over(held):
                 await transport.close_upstream()
-                async for frame in self._pick_up(picked_up, request.wait_s):
+                async for frame in self._pick_up(held, request.wait_s):
                     yield frame
                 return
-            await in_thread(
-                kept.open_statement,
-                statement_id=statement.statement_id,
-                session_id=session.session_id,
-                principal=principal,
-                connection=spec.name,
-                request=request.as_kept(),
-                binding=digest,
-                holder=self._holder,
-            )
-        task = asyncio.create_task(self._govern(session, statement, transport), name=f"relay {session.session_id}")
-        self._running[statement.statement_id] = task
-        task.add_done_callback(lambda _: self._running.pop(statement.statement_id, None))
-        yield {"type": "accepted", "id": statement.statement_id, "session_id": session.session_id}
-        async for frame in self._frames(transport, task, request):
+            if held is not None:
+                statement = replace(statement, statement_id=held)
+            else:
+                await self._open(statement, session, request, digest)
+        async for frame in self._start(session, statement, transport):
             yield frame
+
+    async def resume(self, statement_id: str, principal: Principal, spec: ConnectionSpec) -> None:
+        """Hold again a pending statement whose process ended. Its grant, when there is one, is found by its binding."""
+        if not await self._take_over(statement_id):
+            return
+        stored = await in_thread(kept.read_request, statement_id=statement_id)
+        request = replace(RelayRequest.from_json(stored), statement_id=statement_id)
+        async with aclosing(self.run(principal, spec, request)) as frames:
+            async for frame in frames:
+                if frame["type"] in {"pending", "completed", "denied", "failed"}:
+                    return
+
+    async def _start(
+        self, session: SessionContext, statement: StatementRequest, transport: RelayTransport
+    ) -> AsyncIterator[Frame]:
+        statement_id = statement.statement_id
+        task = asyncio.create_task(self._govern(session, statement, transport), name=f"relay {session.session_id}")
+        self._running[statement_id] = task
+        task.add_done_callback(lambda _: self._running.pop(statement_id, None))
+        yield {"type": "accepted", "id": statement_id, "session_id": session.session_id}
+        async for frame in self._frames(transport, task):
+            yield frame
+
+    async def _open(
+        self, statement: StatementRequest, session: SessionContext, request: RelayRequest, digest: str
+    ) -> None:
+        await in_thread(
+            kept.open_statement,
+            statement_id=statement.statement_id,
+            session_id=session.session_id,
+            principal=session.principal,
+            connection=session.connection.name,
+            request=request.as_kept(),
+            binding=digest,
+            holder=self._holder,
+        )
+
+    async def _take_over(self, statement_id: str) -> bool:
+        """Whether a pending statement is ours to hold again: its holder has died, and nobody else was quicker."""
+        state = await in_thread(kept.read_state, statement_id=statement_id)
+        if state["status"] != "pending" or statement_id in self._running or await self._is_alive(state["holder"]):
+            return False
+        return await in_thread(
+            kept.take_over, statement_id=statement_id, from_holder=state["holder"], holder=self._holder
+        )
 
     async def _govern(self, session: SessionContext, statement: StatementRequest, transport: RelayTransport) -> None:
         """The whole life of a relayed session: opened, one statement, closed."""
@@ -321,7 +151,7 @@ class Relay:
             self._registry.remove(session.session_id)
             await transport.close_upstream()
             self._services.record.append_later(entries.session_closed(session, reason))
-            if transport._request.detach:
+            if transport.request.detach:
                 await self._keep(statement, transport.kept)
             if not transport.detached:
                 await transport.frames.put(None)
@@ -337,9 +167,7 @@ class Relay:
             modified_from=result.modified_from,
         )
 
-    async def _frames(
-        self, transport: RelayTransport, task: asyncio.Task[None], request: RelayRequest
-    ) -> AsyncIterator[Frame]:
+    async def _frames(self, transport: RelayTransport, task: asyncio.Task[None]) -> AsyncIterator[Frame]:
         """Frames until the end, or until a hold outlasts `wait_s`: then the statement goes on without its caller."""
         finished = False
         leave_at: float | None = None
@@ -356,8 +184,8 @@ class Relay:
                     finished = True
                     return
                 yield frame
-                if frame["type"] == "pending" and request.detach:
-                    leave_at = loop.time() + request.wait_s
+                if frame["type"] == "pending" and transport.request.detach:
+                    leave_at = loop.time() + transport.request.wait_s
                 elif frame["type"] == "resumed":
                     leave_at = None
         finally:
@@ -365,7 +193,7 @@ class Relay:
                 await self._abandon(transport, task)
 
     async def _abandon(self, transport: RelayTransport, task: asyncio.Task[None]) -> None:
-        if transport.review is not None and transport._request.detach and transport.kept.status == "running":
+        if transport.review is not None and transport.request.detach and transport.kept.status == "running":
             transport.detached = True
             return
         transport.detached = True
@@ -399,37 +227,8 @@ class Relay:
         done, _ = await asyncio.wait({task}, timeout=1.0)
         return bool(done)
 
-    async def resume(self, statement_id: str, principal: Principal, spec: ConnectionSpec) -> None:
-        """Hold again a pending statement whose process ended. Its grant, when there is one, is found by its binding."""
-        if statement_id in self._running:
-            return
-        stored = await in_thread(kept.read_request, statement_id=statement_id)
-        request = RelayRequest.from_json({**stored, "detach": True})
-        request = RelayRequest(**{**_fields(request), "statement_id": statement_id})
-        frames = self.run(principal, spec, request)
-        async for frame in frames:
-            if frame["type"] in {"pending", "completed", "denied", "failed"}:
-                break
-        await frames.aclose()  # type: ignore[attr-defined]  # an async generator
-
     async def close(self) -> None:
         """End what runs: detached holds are found again by a poll of their statement."""
         for task in list(self._running.values()):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-
-
-def frames_of(result: Mapping[str, Any]) -> list[Frame]:
-    frames: list[Frame] = []
-    if result.get("statement") and result.get("modified_from"):
-        frames.append({"type": "resumed", "statement": result["statement"], "modified_from": result["modified_from"]})
-    if result["columns"]:
-        frames += [{"type": "columns", "columns": result["columns"]}, {"type": "rows", "rows": result["rows"]}]
-    return [
-        *frames,
-        {"type": "completed", "row_count": result["row_count"], "command_tag": result["command_tag"]},
-    ]
-
-
-def _fields(request: RelayRequest) -> dict[str, Any]:
-    return {name: getattr(request, name) for name in RelayRequest.__slots__}
