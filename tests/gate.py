@@ -75,7 +75,7 @@ def main() -> int:
 def _pytest(marked: str, *, jobs: int, bound_s: int) -> tuple[str, ...]:
     parallel = ("-n", str(jobs)) if jobs > 1 else ()
     bound = ("--session-timeout", str(bound_s)) if bound_s else ("--timeout", "0")
-    return (sys.executable, "-m", "pytest", "-q", "-m", marked, *parallel, *bound)
+    return (sys.executable, "-m", "pytest", "-q", "--durations", "10", "-m", marked, *parallel, *bound)
 
 
 def _passes(name: str, argv: Sequence[str], tally: Path) -> bool:
