@@ -119,7 +119,7 @@ async def execute(session: ClientSession, message: Execute) -> None:
 async def _send_execute(session: ClientSession, portal: Portal, message: Execute, permit: ExecutionPermit) -> None:
     copying = first_word(permit.statement) == "copy"
     columns: tuple[server.Field, ...] = ()
-    if copying and permit.analysis.outputs is not None:
+    if copying and permit.analysis.complete and permit.analysis.outputs is not None:
         try:
             columns = await copy_columns(session, permit)
         except UnmaskableCopy:

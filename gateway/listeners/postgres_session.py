@@ -28,8 +28,9 @@ from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.session import entries
 from gateway.session.context import SessionContext
+from gateway.session.openness import is_open
 from gateway.session.permit import ExecutionPermit
-from gateway.session.services import Services
+from gateway.session.services import Services, StaleSnapshot
 from gateway.upstreams.postgres import UpstreamConnection
 from gateway.upstreams.postgres_execution import BoundShape, Execution
 from gateway.upstreams.postgres_expectations import Complete, Expectation, Local, Ready, Refusal, Rows
@@ -38,10 +39,18 @@ from gateway.upstreams.recording import RecordingSink
 
 logger = logging.getLogger(__name__)
 
-# Asked whenever the session's meaning may have changed; every name is qualified, so nothing can stand in for it.
-STATE_QUESTION = (
-    "select current_user::text, pg_catalog.current_setting('search_path'), "
-    "pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('client_encoding')"
+# Asked whenever the session's meaning may have changed. SHOW resolves no names, so nothing can stand in for it, and it
+# takes no snapshot, so that SET TRANSACTION may still follow it.
+STATE_QUESTIONS = (
+    "show role",
+    "show session authorization",
+    "show search_path",
+    "show standard_conforming_strings",
+    "show client_encoding",
+)
+# Every name is qualified: a relation of the session's own cannot stand in for the catalogue.
+_TEMP_QUESTION = (
+    "select 1 from pg_catalog.pg_class where relnamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema() limit 1"
 )
 # Executions whose recording is still being sealed may hold up the end of a session no longer than this.
 SEALING_TIMEOUT_S = 30.0
@@ -289,19 +298,35 @@ class ClientSession:
 
     async def question(self, text: str, parameters: Sequence[str] = ()) -> list[list[bytes | None]] | None:
         """Ask the server something of our own, inside the session and unseen by the client. None: it was skipped."""
+        boundary = self._at_boundary
+        answer = self._ask_own(text, parameters)
+        self._end_own(boundary)
+        return await answer
+
+    async def questions(self, texts: Sequence[str]) -> list[list[list[bytes | None]]] | None:
+        """Several questions in one round trip. None: at least one was skipped."""
+        boundary = self._at_boundary
+        asked = [self._ask_own(text) for text in texts]
+        self._end_own(boundary)
+        answers = [await answer for answer in asked]
+        return [answer for answer in answers if answer is not None] if None not in answers else None
+
+    def _ask_own(self, text: str, parameters: Sequence[str] = ()) -> asyncio.Future[list[list[bytes | None]] | None]:
         answer: asyncio.Future[list[list[bytes | None]] | None] = asyncio.get_running_loop().create_future()
-        own, boundary = self._own_name, self._at_boundary
+        own = self._own_name
         values = tuple(value.encode() for value in parameters)
         self.ask(Complete(server.PARSE_COMPLETE, hidden=True), client.encode_parse(Parse(own, text, ())))
         self.ask(Complete(server.BIND_COMPLETE, hidden=True), client.encode_bind(Bind(own, own, (), values, ())))
         self.ask(Rows(answer), client.encode_execute(Execute(own, 0)))
         for kind in "PS":
             self.ask(Complete(server.CLOSE_COMPLETE, hidden=True), client.encode_close(Target(kind, own)))
+        return answer
+
+    def _end_own(self, boundary: bool) -> None:
         if boundary:
             self.sync(hidden=True)  # or the next statement would find itself in a transaction it did not begin
         else:
             self.push_answers()
-        return await answer
 
     async def settle(self) -> None:
         """Know the session's role and search_path in the server's own words before anything is decided."""
@@ -312,16 +337,38 @@ class ClientSession:
         if self._at_boundary and self.relay.status == "E":
             return  # a failed transaction answers nothing, and runs nothing but its own end
         outside = self._at_boundary and self.relay.status == "I"
-        rows = await self.question(STATE_QUESTION)
-        if not rows:
+        answers = await self.questions(STATE_QUESTIONS)
+        if answers is None:
             return
-        role, search_path, quoting, encoding = ((value or b"").decode() for value in rows[0])
-        if quoting != "on" or encoding.upper() != "UTF8":
+        role, login, search_path, quoting, encoding = ((rows[0][0] or b"").decode() for rows in answers)
+        if not self._keeps_its_meaning(quoting, encoding):
             self.end("meaning-changed")
             return
-        self.context.role, self.context.search_path = role, search_path
-        self._unsettled = False
+        self.context.role, self.context.search_path = login if role == "none" else role, search_path
+        if outside and self.context.temp_relations:
+            rows = await self.question(_TEMP_QUESTION)
+            self.context.temp_relations = rows is None or bool(rows)
+        self._unsettled = quoting != "on"  # only an open connection may go on so: ask again before every statement
         self._volatile = not outside and self._volatile
+
+    @property
+    def standard_strings(self) -> bool:
+        """Whether a backslash in a string is just that, as the server last said."""
+        return self.upstream.parameters.get("standard_conforming_strings") == "on"
+
+    def _keeps_its_meaning(self, quoting: str, encoding: str) -> bool:
+        """Other quoting rules than the analysis knows are harmless only where nothing depends on the analysis."""
+        if encoding.upper() != "UTF8":
+            return False
+        return quoting == "on" or self._is_open()
+
+    def _is_open(self) -> bool:
+        try:
+            snapshot = self.services.snapshots.current()
+        except StaleSnapshot:
+            return False
+        connection = snapshot.connections.get(self.context.connection.name)
+        return connection is not None and is_open(snapshot, connection, self.context.principal)
 
     # --- Executions ---------------------------------------------------------------------------------------------------
 
@@ -460,9 +507,12 @@ class ClientSession:
 
     def _parameter_changed(self, name: str, value: str) -> None:
         self.upstream.parameters[name] = value
-        allowed = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
-        if name in allowed and value != allowed[name]:
+        if name == "client_encoding" and not self._keeps_its_meaning("on", value):
             self.end("meaning-changed")
+        if name == "standard_conforming_strings":
+            self._unsettled = True
+            if not self._keeps_its_meaning(value, "UTF8"):
+                self.end("meaning-changed")
         if name in {"search_path", "session_authorization"}:
             self._unsettled = self._volatile = True
 

@@ -33,17 +33,24 @@ async def simple_query(session: ClientSession, text: str) -> None:
     await session.drained()
     session.statements.forget("")  # a simple Query destroys the unnamed statement and portal
     session.portals.forget("")
-    parts = split_statements(text)
+    parts = split_statements(text, standard_conforming_strings=session.standard_strings)
     if not parts:
         session.relay.push(Local(server.EMPTY_QUERY_FRAME))
     if any(not part.lexable for part in parts):
-        session.refuse(server.error(sqlstate="42601", message="the statements of this query cannot be told apart"))
+        _only_parse(session, text)
         parts = ()
     if len(parts) > MAX_PARTS:
         session.refuse(server.error(sqlstate="54000", message=f"more than {MAX_PARTS} statements in one query"))
         parts = ()
     await _run_parts(session, parts)
     session.sync()
+
+
+def _only_parse(session: ClientSession, text: str) -> None:
+    """What our lexer cannot read is never run. Parsing runs nothing: the server's own error is heard, or else ours."""
+    expectation = Complete(server.PARSE_COMPLETE, hidden=True, text=text)
+    session.ask(expectation, client.encode_parse(Parse("", text, ())))
+    session.refuse(server.error(sqlstate="42601", message="the statements of this query cannot be told apart"))
 
 
 async def _run_parts(session: ClientSession, parts: tuple[StatementPart, ...]) -> None:
@@ -71,7 +78,7 @@ async def send_statement(session: ClientSession, permit: ExecutionPermit, *, off
     """Send a permitted statement as an unnamed one; its answers look like a simple Query's."""
     copying = first_word(permit.statement) == "copy"
     columns: tuple[server.Field, ...] = ()
-    if copying and permit.analysis.outputs is not None:
+    if copying and permit.analysis.complete and permit.analysis.outputs is not None:
         try:
             columns = await copy_columns(session, permit)
         except UnmaskableCopy:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from analysis.statement import Output
 from gateway.protocols.postgres.copyrows import BinaryCopyMasker, CsvCopyMasker, TextCopyMasker
 from gateway.protocols.postgres.datarow import ColumnMask, count_rows, mask_rows
 from gateway.protocols.postgres.frames import ProtocolViolation, frame
@@ -127,7 +128,7 @@ class Execution:
 
     def begin_copy_out(self, response: CopyResponse) -> None:
         """Columns of a COPY are not described by the server: the analysis names them, `copy_columns` types them."""
-        outputs = self.permit.analysis.outputs or ()
+        outputs = self._analysed_outputs(response)
         fields = self._copy_columns or tuple(Field(output.name, 0, 0, 25, response.format) for output in outputs)
         if len(fields) != len(response.columns) or (outputs and len(outputs) != len(fields)):
             raise PlanRefused("the copied columns are not the analysed ones")
@@ -136,6 +137,13 @@ class Execution:
         if self._masks:
             self._copy = self._copy_masker(response)
         self._record(encode_row_description(self.fields))
+
+    def _analysed_outputs(self, response: CopyResponse) -> tuple[Output, ...]:
+        """An incomplete analysis knows no columns: they are all unresolved, and masked whole where anything is."""
+        analysis = self.permit.analysis
+        if analysis.complete:
+            return analysis.outputs or ()
+        return tuple(Output(f"column{n}", resolved=False) for n in range(1, len(response.columns) + 1))
 
     def take_copy_data(self, body: bytes) -> bytes:
         """Return the CopyData frame for the client."""
