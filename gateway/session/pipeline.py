@@ -26,6 +26,7 @@ from approvals.domain.request import (
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest
+from gateway.session.openness import read
 from gateway.session.permit import ExecutionPermit, Outcome, mint_permit
 from gateway.session.services import ReviewRefused, Services, StaleSnapshot, UpstreamRejected
 from gateway.session.transport import Denial, Resumption, Transport
@@ -131,7 +132,7 @@ async def assess(services: Services, session: SessionContext, request: Statement
         raise Denied(code="no-connection", reason=f"this gateway does not serve connections of kind {connection.kind}")
     statement = Statement(request.text, parameter_types=request.parameter_types)
     try:
-        analysis = await analyst.analyse(session, statement)
+        analysis = await read(analyst, session, statement, snapshot=snapshot, connection=connection)
     except UpstreamRejected as rejected:
         raise Denied(
             code="rejected-by-database",
