@@ -8,7 +8,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import Group, Permission, User
-from django.contrib.auth.signals import user_logged_in, user_login_failed
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.core.exceptions import SuspiciousOperation
 from django.db import transaction
 from django.db.models import QuerySet
@@ -124,6 +124,12 @@ def record_login(request: Any, user: User, **_: Any) -> None:
         "auth_method": str(getattr(user, "backend", "")).rpartition(".")[2],
     }
     append_entries([Entry(kind="person.signed_in", body=body)])
+
+
+@receiver(user_logged_out)
+def record_logout(request: Any, user: User | None, **_: Any) -> None:
+    if user is not None:
+        append_entries([Entry(kind="person.signed_out", body={"subject": user.get_username()})])
 
 
 @receiver(user_login_failed)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import socket
+from collections.abc import Mapping
 from datetime import timedelta
+
+from django.conf import settings
 
 from audit.domain.append import append_entries
 from audit.domain.contents import RECORDING_LOST, SETTLING_S
-from audit.domain.entry import Entry
+from audit.domain.entry import Entry, Json
 from audit.domain.liveness import is_alive
 from audit.models import Recording, SessionRecord, StatementRecord
 
@@ -35,6 +39,22 @@ def finish_unfinished() -> int:
     if count:
         logger.warning("statements of ended processes marked unfinished: statements=%s", count)
     return count
+
+
+def gateway_started(*, listeners: Mapping[str, str]) -> Entry:
+    """`listeners`: protocol → address. Says how this process would treat a damaged log, so that a change shows."""
+    body: dict[str, Json] = {
+        "subject": "gateway",
+        "host": socket.gethostname(),
+        "listeners": dict(listeners),
+        "on_log_damage": settings.HOOPWEB_ON_LOG_DAMAGE,
+    }
+    return Entry(kind="gateway.started", body=body)
+
+
+def gateway_stopped() -> Entry:
+    """An orderly end. A process that has none ended otherwise: its successor marks what it left unfinished."""
+    return Entry(kind="gateway.stopped", body={"subject": "gateway", "host": socket.gethostname()})
 
 
 def _suspects() -> set[str]:

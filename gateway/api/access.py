@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
@@ -11,7 +12,7 @@ from rest_framework.views import APIView
 from approvals.domain.request import Principal
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
-from gateway.api.authentication import principal_of
+from gateway.api.authentication import client_address, principal_of
 from gateway.api.serializers import (
     ConnectionSerializer,
     ProblemSerializer,
@@ -72,7 +73,14 @@ class TokensView(APIView):
         if request.auth is not None:
             # A bearer token that could buy its successor would never expire.
             raise PermissionDenied("tokens are given to people signed in with a browser")
-        token = issue_person_token(request.user, ttl_s=DEFAULT_TTL_S)
+        with transaction.atomic():
+            token = issue_person_token(request.user, ttl_s=DEFAULT_TTL_S)
+            body = {
+                "grant": "session",
+                "subject": request.user.get_username(),
+                "client_address": client_address(request),
+            }
+            append_entries([Entry(kind="token.issued", body=body)])
         reply = {"token": token, "expires_in": DEFAULT_TTL_S}
         return Response(reply, status=201, headers={"Cache-Control": "no-store"})
 

@@ -12,9 +12,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db import transaction
 from django.utils import timezone
 
 from approvals.domain.request import Principal
+from audit.domain.append import append_entries
+from audit.domain.entry import Entry, Json
 from gateway.models import Ticket
 
 TICKET_PREFIX = "hwt_"
@@ -54,9 +57,19 @@ def redeem_ticket(*, secret: str, user: str, connection: str) -> Principal | Non
         secret_hash=_hash(secret), subject=user, connection=connection, used_at=None, expires_at__gt=timezone.now()
     )
     ticket = found.first()
-    if ticket is None or found.filter(pk=ticket.pk).update(used_at=timezone.now()) != 1:
+    if ticket is None:
         return None
+    with transaction.atomic():  # no record, no use
+        if found.filter(pk=ticket.pk).update(used_at=timezone.now()) != 1:
+            return None
+        append_entries([_redeemed(ticket)])
     return principal_from_json(ticket.principal, ticket_id=str(ticket.pk))
+
+
+def _redeemed(ticket: Ticket) -> Entry:
+    """Joins the ticket that was bought with the session that opens next: `session.opened` names the buyer's token."""
+    body: dict[str, Json] = {"subject": ticket.subject, "connection": ticket.connection, "ticket": str(ticket.pk)}
+    return Entry(kind="ticket.redeemed", body=body)
 
 
 def forget_old_tickets() -> int:

@@ -1,0 +1,51 @@
+"""Every kind of entry the log can hold, in an auditor's words. Pure; docs/evidence.md and the search page list these.
+
+A test compares this table with what the code writes: a kind that is not explained here cannot be merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+KINDS: Mapping[str, str] = {
+    "session.opened": "a client authenticated and a session began",
+    "session.closed": "a session ended, with the reason",
+    "session.kill_requested": "a person or the session's own principal asked to end it",
+    "authentication.failed": "a client or a person was refused before any session began",
+    "person.signed_in": "a person signed in to the console",
+    "person.signed_out": "a person signed out of the console",
+    "person.password_changed": "an account's password was changed in the console",
+    "token.issued": "a token was issued: to an agent, in exchange for another, or to a person's script",
+    "agent.secret_rotated": "an agent's client secret was replaced",
+    "ticket.bought": "a one-time password for a driver was bought",
+    "ticket.redeemed": "a one-time password was used",
+    "statement.held": "a statement waits for reviewers",
+    "statement.authorised": "a statement may run; durable before it runs",
+    "statement.denied": "a statement was refused",
+    "statement.completed": "how an authorised statement ended, and what was masked",
+    "recording.lost": "a process ended before it could store a result it had named",
+    "review.opened": "a review was asked for",
+    "review.decided": "a reviewer approved, denied or modified",
+    "review.expired": "nobody decided in time",
+    "review.withdrawn": "the client left before a decision",
+    "grant.claimed": "an execution used an approval",
+    "grant.revoked": "an approval was taken back before it was used",
+    "grant.released": "an approval was claimed and given back unused",
+    "config.changed": "rules, connections, agents or accounts changed, with what they were before and after",
+    "key.created": "a key pair was made",
+    "key.rotated": "secrets were sealed again under a new key",
+    "gateway.started": "a data-plane process began to serve",
+    "gateway.stopped": "a data-plane process ended in order",
+    "evidence.viewed": "somebody read a recorded text or result",
+    "evidence.searched": "somebody searched the evidence",
+    "evidence.exported": "somebody took evidence out",
+    "evidence.checked": "the whole stored evidence was checked",
+    "evidence.reviewed": "somebody signed off the activity of a period",
+    "evidence.purged": "evidence past its retention was erased",
+    "log.damage_found": "a check found evidence that is not as written",
+}
+
+
+def explain(kind: str) -> str:
+    """What the kind means, or nothing when it is of a later version."""
+    return KINDS.get(kind, "")
