@@ -15,6 +15,7 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.module_loading import module_has_submodule
+from django.utils.text import capfirst
 from oidc_provider import models as oidc
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -88,34 +89,49 @@ for model in (oidc.Client, oidc.Code, oidc.Token, oidc.UserConsent, oidc.RSAKey)
         admin.site.unregister(model)
 
 
+# The sidebar in the order of a statement's journey. A model of an app that is not named here comes last in its group.
+NAVIGATION = (
+    ("Decisions", "approvals", ("review", "policy", "grant")),
+    ("Evidence", "audit", ("sessionrecord", "statementrecord", "logentry", "checkpoint")),
+    ("Masking", "masking", ("maskingrule", "columntag", "dataclass")),
+    ("Data path", "gateway", ("connection", "agent", "accessrule", "issuer")),
+    ("People", "auth", ("user", "group")),
+)
+
+
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """The sidebar: what the signed-in person may view, in the order of a statement's journey."""
-    groups = [
-        ("Evidence", [("audit", "sessionrecord"), ("audit", "statementrecord"), ("audit", "logentry")]),
-        ("Decisions", [("approvals", "review"), ("approvals", "policy"), ("approvals", "grant")]),
-        ("Masking", [("masking", "maskingrule"), ("masking", "columntag"), ("masking", "dataclass")]),
-        ("Data path", [("gateway", "connection"), ("gateway", "accessrule"), ("gateway", "agent")]),
-        ("Identity", [("gateway", "issuer"), ("gateway", "revokedtoken"), ("auth", "user"), ("auth", "group")]),
+    """The sidebar: what the signed-in person may view."""
+    overview = [
+        {"title": "Overview", "icon": "dashboard", "link": reverse("admin:index")},
+        {"title": "Reviewer's inbox", "icon": "inbox", "link": reverse("approvals:inbox")},
     ]
-    shown = ((title, [_link(request, app, name) for app, name in entries]) for title, entries in groups)
-    return [{"title": title, "separator": True, "items": [i for i in items if i]} for title, items in shown]
+    groups = [(title, _links(request, app, first)) for title, app, first in NAVIGATION]
+    shown = [{"title": title, "separator": True, "items": links} for title, links in groups if links]
+    return [{"items": overview}, *shown]
 
 
-def _link(request: HttpRequest, app: str, name: str) -> dict[str, Any] | None:
-    model = next((m for m in admin.site._registry if (m._meta.app_label, m._meta.model_name) == (app, name)), None)
-    if model is None or not admin.site._registry[model].has_view_permission(request):
-        return None
-    return {
-        "title": str(model._meta.verbose_name_plural).capitalize(),
-        "icon": ICONS.get(name, "folder"),
-        "link": reverse(f"admin:{app}_{name}_changelist"),
-    }
+def _links(request: HttpRequest, app: str, first: tuple[str, ...]) -> list[dict[str, Any]]:
+    models = {str(m._meta.model_name): m for m in admin.site._registry if m._meta.app_label == app}
+    names = [name for name in first if name in models] + sorted(set(models) - set(first))
+    return [
+        {
+            "title": capfirst(models[name]._meta.verbose_name_plural),
+            "icon": ICONS.get(name, "folder"),
+            "link": reverse(f"admin:{app}_{name}_changelist"),
+        }
+        for name in names
+        if admin.site._registry[models[name]].has_view_permission(request)
+    ]
 
 
 ICONS = {
     "sessionrecord": "terminal",
     "statementrecord": "receipt_long",
     "logentry": "link",
+    "checkpoint": "verified",
+    "logdamage": "broken_image",
+    "export": "archive",
+    "policyversion": "history",
     "review": "how_to_reg",
     "policy": "gavel",
     "grant": "key",
@@ -126,6 +142,8 @@ ICONS = {
     "accessrule": "door_open",
     "agent": "smart_toy",
     "issuer": "verified_user",
+    "ticket": "confirmation_number",
+    "reststatement": "http",
     "revokedtoken": "block",
     "user": "person",
     "group": "group",

@@ -25,13 +25,18 @@ _CONNECT_TIMEOUT_S = 1.0
 @require_safe
 def healthz(_request: HttpRequest) -> JsonResponse:
     """200 `{"status": "ok"}`, else 503 with the names of the failing parts. No detail: anybody may ask."""
-    failing = [name for name, works in PARTS.items() if not _holds(name, works)]
+    failing = failing_parts()
     if failing:
         response = JsonResponse({"status": "unavailable", "failing": failing}, status=503)
         # Asked every second, Django would log every 503 as an error; _holds has logged what is worth a line.
         response._has_been_logged = True  # type: ignore[attr-defined]
         return response
     return JsonResponse({"status": "ok"})
+
+
+def failing_parts() -> list[str]:
+    """The names of the parts that do not answer at this moment."""
+    return [name for name, works in PARTS.items() if not _holds(name, works)]
 
 
 def database_answers() -> bool:

@@ -105,6 +105,7 @@ TEMPLATES = [
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
+FORMAT_MODULE_PATH = ["hoopweb.formats"]
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True
@@ -147,7 +148,27 @@ UNFOLD = {
     "SITE_SUBHEADER": "governed access to health data",
     "SITE_URL": "/admin/",
     "SITE_SYMBOL": "shield_lock",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": f"{STATIC_URL}hoopweb/icon.svg"}],
     "SHOW_HISTORY": True,
+    "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "hoopweb.dashboard.dashboard",
+    "STYLES": [f"{STATIC_URL}hoopweb/console.css"],
+    # The reviewers' pages have the same blue (approvals/static/hoopweb/site.css).
+    "COLORS": {
+        "primary": {
+            "50": "oklch(97% .014 254.6)",
+            "100": "oklch(93.2% .032 255.6)",
+            "200": "oklch(88.2% .059 254.1)",
+            "300": "oklch(80.9% .105 251.8)",
+            "400": "oklch(70.7% .145 254.6)",
+            "500": "oklch(57% .16 258)",
+            "600": "oklch(50.5% .165 259)",
+            "700": "oklch(44% .15 260)",
+            "800": "oklch(38% .125 261)",
+            "900": "oklch(32% .1 262)",
+            "950": "oklch(26% .08 264)",
+        },
+    },
     "SIDEBAR": {"show_search": True, "navigation": "hoopweb.admin.navigation"},
 }
 
