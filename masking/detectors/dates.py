@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from masking.detectors.spans import Span
+from masking.detectors.watch import Hits, watch
 
 _MONTH = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?"
@@ -21,7 +22,7 @@ _TIME = r"(?:,?[T\s]*(?:at\s+)?\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?\s*(?:[ap]\.?m\.?
 _ORDINAL = r"(?:\s?(?:st|nd|rd|th))?"
 _WEEKDAY = r"(?:Mon|Tues?|Wed(?:nes)?|Thu(?:rs)?|Fri|Sat(?:ur)?|Sun)(?:day)?"
 
-_ABSOLUTE = re.compile(
+_ABSOLUTE = watch(
     rf"(?<![\w])(?:{_WEEKDAY}\.?,?\s+)?(?:"
     rf"{_MONTH}\.?\s*{_DAY}{_ORDINAL}(?:\s*[-/]\s*{_DAY}{_ORDINAL})?(?:\s*,?\s*(?:of\s+)?{_YEAR})?"  # March 3rd, 2023
     rf"|(?:the\s+)?{_DAY}{_ORDINAL}(?:\s+of)?[\s-]+{_MONTH}\.?(?:[\s,-]+{_YEAR})?"  # 3rd of March 2023, 3-Mar-2023
@@ -30,7 +31,7 @@ _ABSOLUTE = re.compile(
     rf")(?!\w){_TIME}",
     re.IGNORECASE,
 )
-_NUMERIC = re.compile(
+_NUMERIC = watch(
     rf"(?<![\w/.-])(?:"
     rf"(?:1[6-9]|2[01])\d\d\s?([-/.])\s?(?:0?[1-9]|1[0-2])\s?\1\s?{_DAY}"  # 2023-03-05
     rf"|(?:0?[1-9]|[12]\d|3[01])\s?([-/.])\s?(?:0?[1-9]|[12]\d|3[01])\s?\2\s?(?:(?:1[6-9]|2[01])\d\d|'?\d\d)"  # 3/5/23
@@ -40,14 +41,14 @@ _NUMERIC = re.compile(
     re.IGNORECASE,
 )
 # A month and day without a year is a date only where one is expected: 3/5 is as often a strength or a score.
-_SHORT = re.compile(
+_SHORT = watch(
     r"\b(?:on|dated?|dob|d\.o\.b\.|born|since|until|admitted|discharged|seen|visit(?:ed)?|appointment|follow-up)"
     r"(?:\s+(?:on|of|is))?[:\s]+((?:0?[1-9]|1[0-2])[/-](?:0?[1-9]|[12]\d|3[01]))(?![\w/-])",
     re.IGNORECASE,
 )
 _UNIT = r"(?:days?|weeks?|months?|years?|fortnights?)"
 _COUNT = r"(?:\d{1,3}|a|an|one|two|three|four|five|six|seven|eight|nine|ten|several|few|a few|couple of|a couple of)"
-_RELATIVE = re.compile(
+_RELATIVE = watch(
     rf"\b(?:(?:late|early|mid)[\s-]+)?(?:last|next|this|past|previous|earlier this)\s+(?:{_WEEKDAY}\b|{_MONTH}\b"
     r"|week(?:end)?|month|year|spring|summer|fall|autumn|winter|night|quarter|christmas|thanksgiving|easter)\b"
     rf"|\b(?:{_COUNT})\s+{_UNIT}\s+(?:ago|earlier|prior|back)\b"
@@ -56,7 +57,7 @@ _RELATIVE = re.compile(
     r"|\b(?:new year'?s(?: eve| day)?|christmas(?: eve| day)?|thanksgiving|easter|labor day|memorial day|halloween)\b",
     re.IGNORECASE,
 )
-_AGE = re.compile(
+_AGE = watch(
     r"(?<![\w.])(?:aged?\s*(?:of|is|:)?\s*)?((?:9\d|1[0-3]\d))\s*-?\s*(?:years?|yrs?|y)\b[\s.-]*"
     r"(?:old|o(?:ld)?\b|/o|of age)?"
     r"|(?<![\w.])((?:9\d|1[0-3]\d))\s*-?\s*(?:yo|y/o|y\.o\.|yr old|years? young)(?!\w)"
@@ -67,22 +68,22 @@ _AGE = re.compile(
 )
 
 
-def absolute(text: str) -> Iterator[Span]:
+def absolute(text: str, hits: Hits) -> Iterator[Span]:
     for pattern in (_ABSOLUTE, _NUMERIC):
-        for match in pattern.finditer(text):
+        for match in pattern.finditer(text, hits):
             yield _trimmed(text, match.start(), match.end())
-    for match in _SHORT.finditer(text):
+    for match in _SHORT.finditer(text, hits):
         yield Span(match.start(1), match.end(1), "date", 0.7)
 
 
-def relative(text: str) -> Iterator[Span]:
-    for match in _RELATIVE.finditer(text):
+def relative(text: str, hits: Hits) -> Iterator[Span]:
+    for match in _RELATIVE.finditer(text, hits):
         start = match.start("bare") if match["bare"] else match.start()
         yield Span(start, match.end(), "date", 0.5)
 
 
-def ages(text: str) -> Iterator[Span]:
-    for match in _AGE.finditer(text):
+def ages(text: str, hits: Hits) -> Iterator[Span]:
+    for match in _AGE.finditer(text, hits):
         yield _trimmed(text, match.start(), match.end(), cls="age", score=0.9)
 
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 
 from masking.detectors.checks import is_card, is_dea, is_iban, is_issued_ssn, is_mbi, is_vin
 from masking.detectors.spans import Span
+from masking.detectors.watch import Hits, Watched, chosen, relaxed, watch
 
 _SEP = r"[\s.\-/]{0,3}"
 # A value after a cue: at least two digits among letters, digits and separators; ends on a letter or digit.
+_TWO_DIGITS = r"[#(]?\s*[A-Z\d#./\-]{0,20}\d[A-Z./\-]{0,6}\d"
 _VALUE = r"[#(]?\s*(?=[A-Z\d#./\-]{0,20}\d[A-Z./\-]{0,6}\d)[A-Z\d](?:[A-Z\d./\-]{0,28}[A-Z\d])?"
 _SPACED_VALUE = r"[#(]?\s*\d(?:[\d -]{2,20}\d)"
 _LINK = r"(?:\s*(?:number|numbers|num|no|nr|id|#|code)\b\.?|\s*#)*(?:\s*(?:is|was|of|as|under|with|[:=#,(\-]))*\s*"
@@ -18,32 +20,28 @@ _LINK = r"(?:\s*(?:number|numbers|num|no|nr|id|#|code)\b\.?|\s*#)*(?:\s*(?:is|wa
 _Check = Callable[[str], bool]
 
 
-def _shape(pattern: str, flags: int = 0) -> re.Pattern[str]:
-    return re.compile(pattern, flags)
-
-
 # (class, pattern, score, check that raises the score). The whole match is the finding.
-_SHAPES: tuple[tuple[str, re.Pattern[str], float, _Check | None], ...] = (
+_SHAPES: tuple[tuple[str, Watched, float, _Check | None], ...] = (
     (
         "email",
-        _shape(
+        watch(
             r"[\w.!#$%&'*+/=?^`{|}~-]+\s?(?:@|\[at\]|\(at\))\s?[\w-]+(?:\s?(?:\.|\[dot\]|\(dot\))\s?[A-Za-z][\w-]*)+"
         ),
         0.95,
         None,
     ),
-    ("url", _shape(r"\b(?:https?|ftp|sftp|ldaps?|file)://[^\s<>\"')\]]+|\bwww\.[^\s<>\"')\]]+", re.I), 0.95, None),
+    ("url", watch(r"\b(?:https?|ftp|sftp|ldaps?|file)://[^\s<>\"')\]]+|\bwww\.[^\s<>\"')\]]+", re.I), 0.95, None),
     (
         "mac",
-        _shape(r"\b(?:[0-9A-F]{2}([:-])[0-9A-F]{2}(?:\1[0-9A-F]{2}){4}|[0-9A-F]{4}\.[0-9A-F]{4}\.[0-9A-F]{4})\b", re.I),
+        watch(r"\b(?:[0-9A-F]{2}([:-])[0-9A-F]{2}(?:\1[0-9A-F]{2}){4}|[0-9A-F]{4}\.[0-9A-F]{4}\.[0-9A-F]{4})\b", re.I),
         0.9,
         None,
     ),
-    ("ssn", _shape(r"(?<![\w-])\d{3}(?:\s?[-. /]\s?)\d{2}(?:\s?[-. /]\s?)\d{4}(?![\w])"), 0.8, is_issued_ssn),
-    ("ssn", _shape(r"(?<![\w-])(?:[X*]{3}-?[X*]{2}-?)\d{4}(?!\w)", re.I), 0.8, None),
+    ("ssn", watch(r"(?<![\w-])\d{3}(?:\s?[-. /]\s?)\d{2}(?:\s?[-. /]\s?)\d{4}(?![\w])"), 0.8, is_issued_ssn),
+    ("ssn", watch(r"(?<![\w-])(?:[X*]{3}-?[X*]{2}-?)\d{4}(?!\w)", re.I), 0.8, None),
     (
         "phone",
-        _shape(
+        watch(
             r"(?<![\w-])(?:\+?1[\s.-]{0,2})?(?:\(\s?\d{3}\s?\)\s?|\d{3}\s?[-./ ]\s?)\d{3}\s?[-./ ]\s?\d{4}"
             r"(?:\s?(?:x|ext\.?|extension)\s?\d{1,6})?(?!\w)",
             re.I,
@@ -51,20 +49,20 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], float, _Check | None], ...] = (
         0.85,
         None,
     ),
-    ("phone", _shape(r"(?<![\w])\+\d{1,3}[\s.-]?(?:\(?\d{1,4}\)?[\s.-]?){2,5}\d{2,4}(?!\w)"), 0.85, None),
-    ("iban", _shape(r"\b[A-Z]{2}\d{2}(?:\s?[A-Z\d]{4}){3,7}(?:\s?[A-Z\d]{1,3})?\b"), 0.6, is_iban),
+    ("phone", watch(r"(?<![\w])\+\d{1,3}[\s.-]?(?:\(?\d{1,4}\)?[\s.-]?){2,5}\d{2,4}(?!\w)"), 0.85, None),
+    ("iban", watch(r"\b[A-Z]{2}\d{2}(?:\s?[A-Z\d]{4}){3,7}(?:\s?[A-Z\d]{1,3})?\b"), 0.6, is_iban),
     (
         "card",
-        _shape(r"(?<![\w-])(?:\d{4}[\s-]?){3}\d{1,7}(?![\w-])|(?<![\w-])3[47]\d\d[\s-]?\d{6}[\s-]?\d{5}(?![\w-])"),
+        watch(r"(?<![\w-])(?:\d{4}[\s-]?){3}\d{1,7}(?![\w-])|(?<![\w-])3[47]\d\d[\s-]?\d{6}[\s-]?\d{5}(?![\w-])"),
         0.6,
         is_card,
     ),
-    ("mbi", _shape(r"\b[1-9][A-Z][A-Z\d]\d-?[A-Z][A-Z\d]\d-?[A-Z]{2}\d\d\b", re.I), 0.7, is_mbi),
-    ("vin", _shape(r"\b(?=[A-Z]*\d)[A-HJ-NPR-Z\d]{17}\b", re.I), 0.5, is_vin),
-    ("id", _shape(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.I), 0.8, None),
+    ("mbi", watch(r"\b[1-9][A-Z][A-Z\d]\d-?[A-Z][A-Z\d]\d-?[A-Z]{2}\d\d\b", re.I), 0.7, is_mbi),
+    ("vin", watch(r"\b(?=[A-Z]*\d)[A-HJ-NPR-Z\d]{17}\b", re.I), 0.5, is_vin),
+    ("id", watch(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", re.I), 0.8, None),
     (
         "id",
-        _shape(
+        watch(
             r"(?<![\w.,/-])#?(?!(?:MK|LY|ABT|BMS|GSK|AMG|AZD|PF|RG|RO|TAK|JNJ|SAR|NCT|ICD|DSM|HIV|HPV|COVID|SARS|IL|CD|CPT|LOINC|UMIN|ISRCTN|PMID|PMC|DOI)-?\d)[A-Z]{1,6}-\d{4,}(?:-?[A-Z\d]+)*(?![\w])"
         ),
         0.7,
@@ -72,19 +70,19 @@ _SHAPES: tuple[tuple[str, re.Pattern[str], float, _Check | None], ...] = (
     ),
     (
         "id",
-        _shape(r"(?<![\w.,/$-])#?(?!NCT|PMC|PMID|ISRCTN)[A-Z]{1,4}\d{5,}(?:-\d+)*[A-Z]{0,3}(?![\w.,]\d|\w)"),
+        watch(r"(?<![\w.,/$-])#?(?!NCT|PMC|PMID|ISRCTN)[A-Z]{1,4}\d{5,}(?:-\d+)*[A-Z]{0,3}(?![\w.,]\d|\w)"),
         0.6,
         None,
     ),
-    ("id", _shape(r"(?<![\w.,/$-])#?\d{5,}-?[A-Z]{2,4}(?![\w-])(?!\s?/)"), 0.55, None),
+    ("id", watch(r"(?<![\w.,/$-])#?\d{5,}-?[A-Z]{2,4}(?![\w-])(?!\s?/)"), 0.55, None),
     (
         "id",
-        _shape(r"(?<![\w.,/$+-])#?\d{7,14}(?![\w,-]|\.\d)(?!\s?(?:/|cells|copies|platelets|IU|units))"),
+        watch(r"(?<![\w.,/$+-])#?\d{7,14}(?![\w,-]|\.\d)(?!\s?(?:/|cells|copies|platelets|IU|units))"),
         0.6,
         None,
     ),
-    ("id", _shape(r"(?<![\w.,/$+-])#?(?=[\d-]*\d{3})\d{2,8}(?:-\d{2,8}){1,4}(?![\w-]|/\d)(?<!-\d\d\d\d-)"), 0.5, None),
-    ("id", _shape(r"(?<![\w/])#\s?(?=[A-Z\d-]*\d{3})[A-Z\d][A-Z\d-]{3,24}(?!\w)"), 0.6, None),
+    ("id", watch(r"(?<![\w.,/$+-])#?(?=[\d-]*\d{3})\d{2,8}(?:-\d{2,8}){1,4}(?![\w-]|/\d)(?<!-\d\d\d\d-)"), 0.5, None),
+    ("id", watch(r"(?<![\w/])#\s?(?=[A-Z\d-]*\d{3})[A-Z\d][A-Z\d-]{3,24}(?!\w)"), 0.6, None),
 )
 
 
@@ -136,40 +134,53 @@ _CUES: tuple[tuple[str, str, bool], ...] = (
 )
 
 
+def _is_spaced(cls: str) -> bool:
+    return cls in {"phone", "fax", "ssn"}
+
+
 def _value_after(cls: str) -> str:
-    return _SPACED_VALUE if cls in {"phone", "fax", "ssn"} else _VALUE
+    return _SPACED_VALUE if _is_spaced(cls) else _VALUE
+
+
+def _least_value_after(cls: str) -> str:
+    return _SPACED_VALUE if _is_spaced(cls) else _TWO_DIGITS
 
 
 _CUED = tuple(
     (
         cls,
-        re.compile(
+        watch(
             rf"(?<![\w])(?P<cue>{cue}){_LINK}(?P<value>{_value_after(cls)})(?!\w)",
             re.IGNORECASE,
+            trigger=relaxed(
+                rf"(?<![\w]){cue}{_LINK}{_SPACED_VALUE if _is_spaced(cls) else _TWO_DIGITS}", ignore_case=True
+            ),
         ),
         whole,
     )
     for cls, cue, whole in _CUES
 )
-_IP = re.compile(
+_SHAPES_BY_INDEX = {shape[1].index: shape for shape in _SHAPES}
+_CUED_BY_INDEX = {cue[1].index: cue for cue in _CUED}
+_IP = watch(
     r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2})?(?![\w.]\d)"
     r"|(?<![\w:])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:%\w+)?(?![\w:])"
 )
-_DEA = re.compile(r"\b[ABCDEFGHJKLMPRSTUX][A-Z9]\d{7}\b")
+_DEA = watch(r"\b[ABCDEFGHJKLMPRSTUX][A-Z9]\d{7}\b")
 
 
-def shaped(text: str) -> Iterator[Span]:
-    for cls, pattern, score, check in _SHAPES:
-        for match in pattern.finditer(text):
+def shaped(text: str, hits: Hits) -> Iterator[Span]:
+    for cls, pattern, score, check in chosen(_SHAPES_BY_INDEX, hits):
+        for match in pattern.pattern.finditer(text):
             sure = check is not None and check(match[0].strip("# "))
             yield Span(match.start(), match.end(), cls, 0.99 if sure else score)
-    for match in _DEA.finditer(text):
+    for match in _DEA.finditer(text, hits):
         yield Span(match.start(), match.end(), "licence", 0.99 if is_dea(match[0]) else 0.5)
 
 
-def cued(text: str) -> Iterator[Span]:
-    for cls, pattern, whole in _CUED:
-        for match in pattern.finditer(text):
+def cued(text: str, hits: Hits) -> Iterator[Span]:
+    for cls, pattern, whole in chosen(_CUED_BY_INDEX, hits):
+        for match in pattern.pattern.finditer(text):
             if sum(char.isdigit() for char in match["value"]) >= _fewest_digits(cls) and not _is_year(
                 cls, match["value"]
             ):
@@ -178,9 +189,9 @@ def cued(text: str) -> Iterator[Span]:
                 )
 
 
-def addresses(text: str) -> Iterator[Span]:
+def addresses(text: str, hits: Hits) -> Iterator[Span]:
     """IPv4 and IPv6 addresses, as the standard library's parser understands them."""
-    for match in _IP.finditer(text):
+    for match in _IP.finditer(text, hits):
         try:
             ipaddress.ip_interface(match[0].split("%")[0])
         except ValueError:

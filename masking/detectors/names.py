@@ -7,10 +7,11 @@ a title, a given name or an initial of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from masking.detectors import lexicon
 from masking.detectors.spans import Span
+from masking.detectors.watch import Hits, any_of, watch
 
 _CAP = r"(?:(?:Mc|Mac|O'|D'|De|La|Le|Van|Von|St\.\s)?[A-Z][a-z]+(?:[-'][A-Z]?[a-z]+)*)"
 _ALL_CAPS = r"[A-Z]{2,}(?:[-'][A-Z]+)*"
@@ -21,26 +22,39 @@ _TITLE = (
     r"(?:(?i:dr|drs|doctor|mr|mrs|ms|mx|miss|mister|prof|professor|rev|reverend|fr|father|sister|sr|sra|srta|señora?|nurse"
     r"|capt|sgt|lt|col|judge|hon)\b\.?)"
 )
-_TITLED = re.compile(
+_TITLED = watch(
     rf"(?<![\w.]){_TITLE}\s*(?P<name>(?:(?:{_CAP}|{_ALL_CAPS}|{_INITIAL}|[A-Z]\b)(?:\s+{_PARTICLE})?[\s.]*){{1,4}})",
 )
-_LOWER_TITLED = re.compile(r"(?<![\w.])(?:dr|mr|mrs|ms)\.?\s+(?P<name>[a-z]{2,}(?:\s+[a-z]{2,})?)", re.IGNORECASE)
-_PAIR = re.compile(
+_LOWER_TITLED = watch(r"(?<![\w.])(?:dr|mr|mrs|ms)\.?\s+(?P<name>[a-z]{2,}(?:\s+[a-z]{2,})?)", re.IGNORECASE)
+_PAIR = watch(
     rf"(?<![\w'/-])(?P<first>{_CAP}|{_ALL_CAPS})"
     rf"(?P<middle>(?:\s+(?:{_INITIAL}|[A-Z](?=\s)|\"[A-Z]\w+\"|\([A-Z]\w+\)|{_PARTICLE}))*)"
     rf"\s+(?P<last>(?:{_PARTICLE}\s+)?(?:{_CAP}|{_ALL_CAPS})(?:[\s-]{_CAP})?)(?P<suffix>{_SUFFIX})(?![\w])"
 )
-_WITH_INITIAL = re.compile(rf"(?<![\w'/-])(?P<first>{_CAP})\s*(?P<initials>(?:[A-Z]\.?[\s-]?){{1,3}})(?!\w)")
-_LEADING_INITIAL = re.compile(rf"(?<![\w.])(?:{_INITIAL}\s?){{1,3}}\s*(?P<last>{_CAP})(?!\w)")
-_ONLY_INITIALS = re.compile(
+_WITH_INITIAL = watch(rf"(?<![\w'/-])(?P<first>{_CAP})\s*(?P<initials>(?:[A-Z]\.?[\s-]?){{1,3}})(?!\w)")
+_LEADING_INITIAL = watch(rf"(?<![\w.])(?:{_INITIAL}\s?){{1,3}}\s*(?P<last>{_CAP})(?!\w)")
+_ONLY_INITIALS = watch(
     r"(?i:\b(?:patient|pt|male|female|man|woman|mr|ms|mrs|named?|initials|for|subject)\b)[\s,:(]+(?P<name>(?:[A-Z]\.\s?){2,3}|[A-Z]\.(?=[,\s)]))(?!\w)"
 )
-_COMMA_NAME = re.compile(
+_COMMA_NAME = watch(
     rf"(?<!\w)(?P<last>{_CAP}|{_ALL_CAPS}),\s+(?P<first>{_CAP}|{_ALL_CAPS})(?P<middle>(?:\s+[A-Z]\b\.?)?)(?!\w)"
 )
-_SINGLE = re.compile(rf"(?<![\w'/-])(?P<name>(?:O'|D')?[A-Z][a-z]+|{_ALL_CAPS})(?P<possessive>'s|s')?(?!\w)")
-_LOWER_PAIR = re.compile(
-    r"(?<![\w-])(?P<first>[a-z]{2,})\s+(?:(?P<middle>[a-z])\.?\s+)?(?P<last>[a-z']{2,})(?![\w-])", re.IGNORECASE
+_SINGLE = watch(
+    rf"(?<![\w'/-])(?P<name>(?:O'|D')?[A-Z][a-z]+|{_ALL_CAPS})(?P<possessive>'s|s')?(?!\w)",
+    trigger=rf"(?i:\b(?:{any_of(lexicon.given() | lexicon.family())})\b)",
+)
+
+
+def _pair_of_certain_names(case: Callable[[str], str]) -> str:
+    first = any_of(case(name) for name in lexicon.certain("given_names.txt"))
+    last = any_of(case(name) for name in lexicon.certain("family_names.txt"))
+    return rf"\b(?:{first})\s+(?:[A-Za-z]\.?\s+)?(?:{last})\b"
+
+
+_LOWER_PAIR = watch(
+    r"(?<![\w-])(?P<first>[a-z]{2,})\s+(?:(?P<middle>[a-z])\.?\s+)?(?P<last>[a-z']{2,})(?![\w-])",
+    re.IGNORECASE,
+    trigger="|".join(_pair_of_certain_names(case) for case in (str.lower, str.upper)),
 )
 _CUE = re.compile(
     r"(?:(?i:\b(?:patient'?s?\s+name|full\s+name|name|named|called|patient|pt|mother|father|parent|son|daughter|wife|husband|spouse|"
@@ -48,7 +62,7 @@ _CUE = re.compile(
     r"referred|seen|examined|treated|evaluated|diagnosed|followed|admitted|client|caregiver|individual|resident|for|by|of|about|regarding|on|re|ref|with|in|and|to|like|considering|especially|including|from|under|mr|gentleman|lady|boy|girl|baby|male|female|man|woman|yo|y/o|old))"
     r"(?:\s+(?i:is|was|by|name|named|called|as|of|for|a|patient|patients?))*\s*[:,(\-]?\s*(?:\"|')?)$"
 )
-_APPOSITION = re.compile(r"[,(:;\-]\s*$")
+_APPOSITION = frozenset(",(:;-")
 _AFTER_NAME = re.compile(
     r"\s*(?:[,(;:?.)\]]|$|\s(?:who|was|is|has|had|seen|admitted|treated|diagnosed|evaluated|living|lives|from|at|with|on|in|aged?|presents|"
     r"presented|presenting|MRN|SSN|DOB|and|should|after|following|for|given|to|recently|visited|undergoing|underwent|currently|reports?|"
@@ -124,21 +138,21 @@ _ORDINARY_END = re.compile(
 )
 
 
-def find(text: str) -> Iterator[Span]:
-    yield from _titled(text)
-    yield from _pairs(text)
-    yield from _with_initials(text)
-    yield from _comma_names(text)
-    yield from _singles(text)
-    yield from _lower_case(text)
+def find(text: str, hits: Hits) -> Iterator[Span]:
+    yield from _titled(text, hits)
+    yield from _pairs(text, hits)
+    yield from _with_initials(text, hits)
+    yield from _comma_names(text, hits)
+    yield from _singles(text, hits)
+    yield from _lower_case(text, hits)
 
 
-def _titled(text: str) -> Iterator[Span]:
-    for match in _TITLED.finditer(text):
+def _titled(text: str, hits: Hits) -> Iterator[Span]:
+    for match in _TITLED.finditer(text, hits):
         end = _end_of_name(match["name"])
         if end:
             yield Span(match.start(), match.start("name") + end, "name", 0.9)
-    for match in _LOWER_TITLED.finditer(text):
+    for match in _LOWER_TITLED.finditer(text, hits):
         kept = [word for word in match["name"].split() if _is_listed(word.lower())]
         if kept and match["name"].lower().startswith(kept[0].lower()):
             yield Span(match.start(), match.start("name") + len(" ".join(kept)), "name", 0.7)
@@ -155,9 +169,9 @@ def _end_of_name(words: str) -> int:
     return len(words[:end].rstrip())
 
 
-def _pairs(text: str) -> Iterator[Span]:
-    position = 0
-    while match := _PAIR.search(text, position):
+def _pairs(text: str, hits: Hits) -> Iterator[Span]:
+    position = 0 if _PAIR.hit(hits) else len(text)
+    while match := _PAIR.pattern.search(text, position):
         # A rejected pair gives its second word another chance: "Patient Maria Garcia".
         position = match.start("last")
         score = _pair_score(text, match)
@@ -186,13 +200,14 @@ def _pair_score(text: str, match: re.Match[str]) -> float:
 def _half_known_score(text: str, match: re.Match[str], *, sure_first: bool, known_last: bool) -> float:
     """A pair with at most one listed word: one sure word suffices, none needs a place where people are expected."""
     first, last = match["first"].lower(), match["last"].split()[-1].lower()
-    expected = _expected(text, match)
     if sure_first:
-        return 0.8 if expected or not _ordinary(last) else 0.0
+        return 0.8 if not _ordinary(last) or _expected(text, match) else 0.0
     if known_last and last in lexicon.certain("family_names.txt"):
-        return 0.7 if expected or not _ordinary(first) else 0.0
+        return 0.7 if not _ordinary(first) or _expected(text, match) else 0.0
     odd = first in lexicon.eponyms() or match["first"].isupper() or match["last"].isupper()
-    return 0.5 if expected and not odd and not (_ordinary(first) and _ordinary(last)) else 0.0
+    if odd or (_ordinary(first) and _ordinary(last)):
+        return 0.0
+    return 0.5 if _expected(text, match) else 0.0
 
 
 def _is_listed(word: str) -> bool:
@@ -214,11 +229,11 @@ def _expected(text: str, match: re.Match[str]) -> bool:
 
 def _person_before(text: str, start: int) -> bool:
     before = text[max(start - 60, 0) : start]
-    return _APPOSITION.search(before) is not None or _CUE.search(before) is not None
+    return before.rstrip()[-1:] in _APPOSITION or _CUE.search(before) is not None
 
 
-def _with_initials(text: str) -> Iterator[Span]:
-    for match in _WITH_INITIAL.finditer(text):
+def _with_initials(text: str, hits: Hits) -> Iterator[Span]:
+    for match in _WITH_INITIAL.finditer(text, hits):
         first = match["first"].lower()
         initials = match["initials"].rstrip(" -")
         if first in _NOT_AN_INITIAL_HOLDER or len(first) < 2:
@@ -234,7 +249,7 @@ def _with_initials(text: str) -> Iterator[Span]:
             continue
         if known or _reads_as_a_person(text, match, end):
             yield Span(match.start(), end, "name", 0.85 if known else 0.6)
-    for match in _LEADING_INITIAL.finditer(text):
+    for match in _LEADING_INITIAL.finditer(text, hits):
         last = match["last"].lower()
         if (
             not _is_prose(last)
@@ -242,7 +257,7 @@ def _with_initials(text: str) -> Iterator[Span]:
             and (last in lexicon.family() or _expected(text, match))
         ):
             yield Span(match.start(), match.end(), "name", 0.75)
-    for match in _ONLY_INITIALS.finditer(text):
+    for match in _ONLY_INITIALS.finditer(text, hits):
         yield Span(match.start("name"), match.start("name") + len(match["name"].rstrip()), "name", 0.6)
 
 
@@ -261,8 +276,8 @@ def _mid_sentence(text: str, start: int) -> bool:
     return bool(before) and before[-1] not in ".?!\n"
 
 
-def _comma_names(text: str) -> Iterator[Span]:
-    for match in _COMMA_NAME.finditer(text):
+def _comma_names(text: str, hits: Hits) -> Iterator[Span]:
+    for match in _COMMA_NAME.finditer(text, hits):
         last, first = match["last"].lower(), match["first"].lower()
         if _is_prose(last) or _is_prose(first) or first not in lexicon.given():
             continue
@@ -275,26 +290,27 @@ def _may_be_family(text: str, match: re.Match[str]) -> bool:
     return not _ordinary(match["last"].lower()) and _mid_sentence(text, match.start())
 
 
-def _singles(text: str) -> Iterator[Span]:
+def _singles(text: str, hits: Hits) -> Iterator[Span]:
     """A given or family name alone: certain ones anywhere, ambiguous ones only after a cue."""
-    for match in _SINGLE.finditer(text):
+    for match in _SINGLE.finditer(text, hits):
         word = match["name"].lower()
         sure = word in lexicon.certain("given_names.txt") or word in lexicon.certain("family_names.txt")
         if not (sure or word in lexicon.given() or word in lexicon.family()) or _is_prose(word):
             continue
-        if _MEDICAL_NOUN.match(text, match.end("name")) or (match["name"].isupper() and len(word) < 4):
+        if _MEDICAL_NOUN.match(text, match.end("name")):
             continue
-        cued = _expected(text, match)
-        if word in lexicon.eponyms() and (match["possessive"] or not cued):
+        if match["name"].isupper() or (word in lexicon.eponyms() and match["possessive"]):
             continue
-        if (sure and len(word) > 2 and not match["name"].isupper()) or (cued and not match["name"].isupper()):
+        # Asking the surroundings is the dear part: only where the word does not settle it.
+        settled = sure and len(word) > 2 and word not in lexicon.eponyms()
+        if settled or _expected(text, match):
             yield Span(match.start(), match.end("name"), "name", 0.6 if sure else 0.45)
 
 
-def _lower_case(text: str) -> Iterator[Span]:
+def _lower_case(text: str, hits: Hits) -> Iterator[Span]:
     """Names typed without capitals, or all in capitals: only where both words are certain."""
-    position = 0
-    while match := _LOWER_PAIR.search(text, position):
+    position = 0 if _LOWER_PAIR.hit(hits) else len(text)
+    while match := _LOWER_PAIR.pattern.search(text, position):
         position = match.start("last")
         first, last = match["first"], match["last"]
         if not ((first.islower() and last.islower()) or (first.isupper() and last.isupper())):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from masking.detectors import lexicon
 from masking.detectors.place_words import MEDICAL_KIND, RUN, STATE, STRONG
 from masking.detectors.spans import Span
+from masking.detectors.watch import Hits, watch
 
 _CARED_FOR = (
     "seen|treated|admitted|evaluated|examined|hospitali[sz]ed|transferred|referred|presented|diagnosed|discharged|managed"
@@ -25,7 +26,7 @@ _GOES_ON = (
     "|clinic|hospital|office|branch|location|site"
 )
 _KIND = r"(?:\s+(?:clinic|hospital|office|branch|location|site))?"
-_CONTEXT = re.compile(
+_CONTEXT = watch(
     rf"(?:\b(?i:{_CARED_FOR}|{_LIVING}|{_PEOPLE})\s+(?:\w+\s+)?(?:at|in|to|from|by|near|into|outside|with)\s+{_OURS}"
     rf"|\b(?i:{_VISITED})\s+{_OURS}"
     rf"|(?<=[\w,.)]\s)(?:at|from)\s+{_OURS}"
@@ -34,15 +35,15 @@ _CONTEXT = re.compile(
     rf"(?=\s*(?:[,.;:?!()\[\]/]|$|\s(?:(?:{_GOES_ON})\b|{_MONTHS}|\d)|\s-)){_KIND}"
 )
 # "in" leads to diseases and peoples as often as to towns: one or two words, right before a date or a bracket.
-_IN_TOWN = re.compile(
+_IN_TOWN = watch(
     rf"(?<=[\w,.)]\s)in\s+(?P<place>[A-Z][a-z]{{2,}}(?:\s[A-Z][a-z]+)?)"
     rf"(?=\s+on\s+(?:\d|{_MONTHS})|\s*\((?:MRN|SSN|[Pp]hone|[Ee]mail)|\s+for\s+treatment)"
 )
 
 
-def find(text: str) -> Iterator[Span]:
+def find(text: str, hits: Hits) -> Iterator[Span]:
     for pattern in (_CONTEXT, _IN_TOWN):
-        for match in pattern.finditer(text):
+        for match in pattern.finditer(text, hits):
             if _is_place(text, match):
                 yield Span(match.start("place"), match.end(), "location", 0.5)
 

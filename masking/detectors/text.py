@@ -1,16 +1,16 @@
 """Find and mask identifiers in free text: `detect` and `mask`.
 
-One google-re2 set decides in a single pass which families of detectors can find anything at all; only those run their
-precise (and slower) patterns. A text in which nothing triggers is returned as the object it is. Every pattern runs over
-the normal form of the text (see `normal`), which has the same offsets.
+One google-re2 set decides in a single pass which patterns can match at all (see `watch`); only those are run. A text in
+which none can is returned as the object it is. Every pattern runs over the normal form of the text (see `normal`),
+which has the same offsets.
 """
 
 from __future__ import annotations
 
 from masking.detectors import dates, identifiers, names, places
 from masking.detectors.normal import normal_form, visible
-from masking.detectors.prefilter import Family, families
 from masking.detectors.spans import Span, apply, neighbours_joined, united
+from masking.detectors.watch import hits_of
 
 # Beyond this a value is scanned in pieces, so that one huge document cannot stall a worker on one pattern.
 _PIECE = 20_000
@@ -47,23 +47,20 @@ def _found_in_pieces(text: str) -> list[Span]:
 
 
 def _found(text: str) -> list[Span]:
-    hit = families(text)
-    spans: list[Span] = []
-    if Family.DIGITS in hit:
-        spans += identifiers.shaped(text)
-        spans += identifiers.cued(text)
-    if Family.ADDRESS in hit:
-        spans += identifiers.addresses(text)
-    if Family.DATE in hit:
-        spans += dates.absolute(text)
-        spans += dates.ages(text)
-    if Family.NAME in hit:
-        spans += names.find(text)
-    if Family.PLACE in hit:
-        spans += places.find(text)
-    if Family.LOWER_PLACE in hit:
-        spans += places.find_lower_case(text)
-    if spans and Family.RELATIVE in hit:
+    hits = hits_of(text)
+    if not hits:
+        return []
+    spans = [
+        *identifiers.shaped(text, hits),
+        *identifiers.cued(text, hits),
+        *identifiers.addresses(text, hits),
+        *dates.absolute(text, hits),
+        *dates.ages(text, hits),
+        *names.find(text, hits),
+        *places.find(text, hits),
+        *places.find_lower_case(text, hits),
+    ]
+    if spans:
         # A relative time identifies only beside a person, a place or a number (see `dates`).
-        spans += dates.relative(text)
+        spans += dates.relative(text, hits)
     return [span for span in spans if span.end > span.start]

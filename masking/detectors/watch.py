@@ -1,0 +1,161 @@
+r"""Patterns that are only run over a text in which they can match: one linear pass of google-re2 says which those are.
+
+Python's `re` costs some ten microseconds a pattern and note even where nothing matches, and there are about sixty. So
+each pattern is made with `watch`, which keeps a *relaxed* form of it besides: the same pattern without what RE2 lacks
+(look-around and back references), hence matching wherever the precise one does. All relaxed forms are one RE2 set. A
+`Watched` pattern whose relaxed form is not among the hits of a text yields nothing without being tried.
+
+Why the relaxed form loses nothing: a look-around only ever refuses; a back reference repeats one character of the
+separators it may be; the set reads a stand-in of the text in which every character that is not ASCII is replaced by one
+that the same classes accept (`_` for what Python's `\w` takes, DEL for the rest).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import TypeVar
+
+import re2
+
+Hits = frozenset[int]
+_Entry = TypeVar("_Entry")
+
+_MEMORY_BYTES = 256 << 20  # of the automaton's cached states; when it is full RE2 starts the cache afresh
+_SPACES = r"\s\x0b\x1c-\x1f"  # Python's white space in ASCII; RE2 has fewer
+_SEPARATORS = r"[-:/. ]"  # what the groups that are referred back to can hold
+_OTHER_CASES = {"\u0131": "i", "\u017f": "s", "\u212a": "k"}  # fold into ASCII under IGNORECASE
+
+_watched: list[Watched] = []
+
+
+class Watched:
+    """A compiled pattern and its place in the set."""
+
+    def __init__(self, pattern: re.Pattern[str], relaxed: str) -> None:
+        self.pattern = pattern
+        self.relaxed = relaxed
+        self.index = len(_watched)
+        _watched.append(self)
+
+    def hit(self, hits: Hits) -> bool:
+        return self.index in hits
+
+    def finditer(self, text: str, hits: Hits) -> Iterator[re.Match[str]]:
+        return self.pattern.finditer(text) if self.index in hits else iter(())
+
+
+def watch(pattern: str, flags: int = 0, *, trigger: str = "") -> Watched:
+    """Compile a pattern. `trigger` (RE2 syntax) stands for the relaxed form where more is known than the pattern says.
+
+    Only at import: the set is built when the first text is read.
+    """
+    compiled = re.compile(pattern, flags)
+    return Watched(compiled, trigger or relaxed(pattern, ignore_case=bool(flags & re.IGNORECASE)))
+
+
+def any_of(phrases: Iterable[str]) -> str:
+    """Return an alternation of literal phrases for a trigger; any white space between their words."""
+    return "|".join(re2.escape(phrase).replace("\\ ", r"\s+") for phrase in sorted(set(phrases)))
+
+
+def chosen(by_index: Mapping[int, _Entry], hits: Hits) -> list[_Entry]:
+    """Return the entries of a table of patterns, keyed by their places in the set, that are among the hits."""
+    return [by_index[index] for index in hits if index in by_index]
+
+
+def hits_of(text: str) -> Hits:
+    """Return the patterns worth running over a text in its normal form."""
+    return frozenset(_set().Match(text if text.isascii() else stand_in(text)) or ())
+
+
+def everything() -> Hits:
+    """All patterns: what `hits_of` is measured against."""
+    return frozenset(range(len(_watched)))
+
+
+def stand_in(text: str) -> str:
+    return text.translate({ord(char): _stand_in(char) for char in set(text) if not char.isascii()})
+
+
+def _stand_in(char: str) -> str:
+    if char in _OTHER_CASES:
+        return _OTHER_CASES[char]
+    if char.isspace():
+        return " "
+    return "_" if char.isalnum() else "\x7f"
+
+
+@cache
+def _set() -> re2.Set:
+    options = re2.Options()
+    options.max_mem = _MEMORY_BYTES
+    options.log_errors = False
+    options.encoding = re2.Options.Encoding.LATIN1  # every stand-in is ASCII: bytes need no decoding
+    patterns = re2.Set.SearchSet(options)
+    for watched in _watched:
+        if patterns.Add(watched.relaxed) != watched.index:
+            raise ValueError(f"pattern {watched.index} has no relaxed form: {watched.relaxed}")
+    patterns.Compile()
+    return patterns
+
+
+# --- Relaxing ---------------------------------------------------------------------------------------------------------
+
+_CLASS = r"\[\^?\]?(?:\\.|[^\]\\])*\]"
+_PIECE = re.compile(rf"{_CLASS}|\\.|\(\?<?[=!]|\(\?P<\w+>|\(\?[a-zA-Z]+:|\(\?:|.", re.DOTALL)
+_EDGE = re.compile(rf"\(\?<?!({_CLASS}|\\\w)\)")
+
+
+def relaxed(pattern: str, *, ignore_case: bool = False) -> str:
+    """Return an RE2 pattern that matches in every text in which `pattern` does."""
+    start, end = _edges(pattern)
+    body = "".join(_relaxed_pieces(_PIECE.findall(pattern)))
+    return f"{'(?i)' if ignore_case else ''}{start}(?:{body}){end}"
+
+
+def _edges(pattern: str) -> tuple[str, str]:
+    """A first `(?<![…])` and a last `(?![…])` outside any alternative can be said with a character instead."""
+    pieces = _PIECE.findall(pattern)
+    depth, alternatives = 0, False
+    for piece in pieces:
+        depth += (piece.startswith("(")) - (piece == ")")
+        alternatives = alternatives or (piece == "|" and depth == 0)
+    if alternatives:
+        return "", ""
+    first = _EDGE.match(pattern)
+    last = next((found for found in _EDGE.finditer(pattern) if found.end() == len(pattern)), None)
+    start = rf"(?:\A|{_complement(first[1])})" if first and pattern.startswith("(?<!") else ""
+    end = rf"(?:\z|{_complement(last[1])})" if last and last[0].startswith("(?!") else ""
+    return start, end
+
+
+def _complement(accepted: str) -> str:
+    inner = accepted[1:-1] if accepted.startswith("[") else accepted
+    return "[^" + inner.replace(r"\s", _SPACES) + "]"
+
+
+def _relaxed_pieces(pieces: list[str]) -> Iterator[str]:
+    skipping = 0  # depth inside a look-around
+    for piece in pieces:
+        opens = piece.startswith("(")
+        if skipping:
+            skipping += opens - (piece == ")")
+        elif re.fullmatch(r"\(\?<?[=!]", piece):
+            skipping = 1
+            yield "(?:)"  # so that nothing before it can be taken for its operand
+        else:
+            yield _relaxed_piece(piece)
+
+
+def _relaxed_piece(piece: str) -> str:
+    if piece == "(" or piece.startswith("(?P<"):
+        return "(?:"
+    if piece.startswith("["):
+        return piece.replace(r"\s", _SPACES)
+    if re.fullmatch(r"\\\d", piece):
+        return _SEPARATORS
+    if piece == r"\s":
+        return f"[{_SPACES}]"
+    return "(?:)" if piece == "$" else piece  # `$` also matches before a last line feed
