@@ -302,7 +302,6 @@ def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: W
             facts,
             no_where=facts.no_where or utility.no_where,
             export=utility.export,
-            estimated_rows=witness.estimated_rows,
         ),
     )
     return _reshaped(whole, base, utility, lineage, witness)
@@ -362,5 +361,5 @@ def _explained(whole: Analysis, utility: Utility) -> Analysis:
         operations=operations,
         tables_written=whole.tables_written if utility.kind == "EXPLAIN_ANALYZE" else frozenset(),
         outputs=(Output(utility.derived_output, origins, resolved=whole.complete),),
-        facts=replace(whole.facts, row_bound=None),
+        facts=replace(whole.facts, row_bound=0),  # the lines of a plan are no rows of any table
     )

@@ -146,3 +146,12 @@ def children(node: Node) -> Iterator[Node]:
             yield item
         elif isinstance(item, list):
             pending.extend(reversed(item))
+
+
+def plain_var(node: Node) -> tuple[str, ...] | None:
+    """(entry, attribute, levels up) of a bare column, a change of label aside; None for anything else."""
+    while node.tag == "RELABELTYPE" and (below := node.node("arg")) is not None:
+        node = below
+    if node.tag != "VAR":
+        return None
+    return tuple(node.text(name) for name in ("varno", "varattno", "varlevelsup"))

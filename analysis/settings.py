@@ -33,9 +33,6 @@ def may_set(name: str, value: str | None) -> bool:
     folded = name.lower()
     if folded in ("client_encoding", "names"):
         return value is not None and value.lower() in _UTF8
-    if folded in ("standard_conforming_strings", "escape_string_warning"):
+    if folded in ("standard_conforming_strings", "escape_string_warning", "row_security"):
         return value is not None and value.lower() in _ON
-    if folded == "row_security":
-        # Off makes a query fail where policies would have filtered it; it never shows more.
-        return True
     return folded in _HARMLESS

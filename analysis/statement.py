@@ -107,7 +107,8 @@ class Facts:
 
     no_where: bool = False  # UPDATE/DELETE/SELECT of rows without a restricting WHERE (`WHERE true` included)
     export: bool = False  # COPY … TO, SELECT INTO, CREATE TABLE AS, EXPORT DATA …
-    row_bound: int | None = None  # proven upper bound of result rows; None when there is none
+    row_bound: int | None = None  # proven upper bound of rows returned or collected; None when there is none
+    collects: bool = False  # one result row may carry many (json_agg, ARRAY(SELECT …)); rows then means those
     estimated_rows: int | None = None  # the planner's estimate, None when it was not asked
     estimated_bytes: int | None = None  # bytes processed, where the database says so before running
     aggregated: bool = False  # every output is an aggregate or one of at most two non-unique group keys: not bulk

@@ -19,4 +19,3 @@ class Witness:
     operators: frozenset[int] = frozenset()
     types: frozenset[int] = frozenset()
     parameter_types: tuple[int, ...] = ()
-    estimated_rows: int | None = None

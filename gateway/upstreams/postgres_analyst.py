@@ -1,8 +1,8 @@
 """Both readings of a PostgreSQL statement, compared, and remembered per shape.
 
 A remembered analysis holds for one catalogue version, role and search path. It is found by the statement's exact text
-first, then by its strict template (see `analysis.fingerprint`). The catalogue's version is asked for every
-`POLL_S` seconds while statements come, inside every second reading, and at once after `invalidate`.
+first, then by its strict template (see `analysis.fingerprint`). Where a decision may turn on how many rows come back,
+the planner's estimate is asked for as well, per exact text, since it follows the literals.
 
 Temporary relations are invisible on the side connection: a statement naming one is refused as unknown, and once a
 session has any, nothing it says is complete (they may shadow real ones).
@@ -10,19 +10,14 @@ session has any, nothing it says is complete (they may shadow real ones).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import psycopg
-from psycopg import AsyncConnection
 
 from analysis.agree import agree, distrusted, incomplete, taken_over
-from analysis.catalogue import Catalogue
+from analysis.estimate import wants_estimate
 from analysis.fingerprint import Shape, exact_shape, shape_of
 from analysis.lexer import LexError, Token, TokenKind, tokenize
 from analysis.parse import read_client
@@ -31,90 +26,72 @@ from analysis.utility import Utility, read_utility
 from analysis.witness import Witness
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
-from gateway.session.services import UpstreamRejected
-from gateway.upstreams.postgres_catalogue import read_version
-from gateway.upstreams.postgres_witness import NoWitness, Question, StaleCatalogue, ask, load_catalogue
+from gateway.upstreams.postgres_side import DsnFor, Estimate, Key, PostgresSide
+from gateway.upstreams.postgres_witness import NoWitness, Question
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 2.0
-CACHE_ENTRIES = 4096
 CACHE_TEXT = 16_384  # longer statements are not remembered by their exact text
 MAX_PARAMETERS = 2000
-CONNECT_TIMEOUT_S = 5
 RETRIES = 3
-
-Dsn = str | Mapping[str, object]
-Key = tuple[str, tuple[int, ...], str, str]
-
-
-@dataclass(slots=True)
-class _Upstream:
-    """One side connection, its catalogue, and what was analysed under it."""
-
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    connection: AsyncConnection[Any] | None = None
-    catalogue: Catalogue | None = None
-    checked_at: float = 0.0
-    known: OrderedDict[Key, Analysis] = field(default_factory=OrderedDict)
-
-    def forget(self) -> None:
-        self.known.clear()
-        self.checked_at = 0.0
-
-    def find(self, key: Key) -> Analysis | None:
-        found = self.known.get(key)
-        if found is not None:
-            self.known.move_to_end(key)
-        return found
-
-    def keep(self, key: Key, analysis: Analysis) -> None:
-        self.known[key] = analysis
-        while len(self.known) > CACHE_ENTRIES:
-            self.known.popitem(last=False)
+_BEHIND = "does not know yet"  # how analysis says that the schema moved on
 
 
 class PostgresAnalyst:
     """`gateway.session.services.Analyst` for connections of kind `postgres`."""
 
-    def __init__(self, dsn_for: Callable[[ConnectionSpec], Awaitable[Dsn]]) -> None:
+    def __init__(self, dsn_for: DsnFor) -> None:
         self._dsn_for = dsn_for
-        self._upstreams: dict[tuple[str, str, int, str, str], _Upstream] = {}
+        self._sides: dict[tuple[str, str, int, str, str], PostgresSide] = {}
         self._changing: set[str] = set()  # sessions whose last statement may have changed definitions
 
     async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
         """Return what `statement` does. Raises UpstreamRejected for what the database refuses to read."""
-        upstream = self._upstream(session.connection)
-        if session.session_id in self._changing:
-            # This session's last statement may have changed the schema: look before believing anything remembered.
-            self._changing.discard(session.session_id)
-            upstream.checked_at = 0.0
-        await self._keep_fresh(upstream, session.connection)
-        exact = _key("=" + statement.text, statement, session)
-        found = upstream.find(exact)
+        side = self._side(session.connection)
+        # After a statement that may have changed the schema: look before believing anything remembered.
+        await side.keep_fresh(at_once=session.session_id in self._changing)
+        self._changing.discard(session.session_id)
+        exact = _exact(statement, session)
+        found = side.analyses.find(exact)
         if found is None:
-            found = await self._analyse_shape(upstream, session, statement, exact)
+            found = await self._analyse_shape(side, session, statement, exact)
         found = replace(found, statement=statement)
         if session.uncommitted_definitions or found.operations & {Operation.DDL, Operation.ADMIN}:
             self._changing.add(session.session_id)
-        return _doubted(found, session)
+        return await self._estimated(side, session, _doubted(found, session))
 
     def invalidate(self, connection: str) -> None:
         """Ask for the schema anew before the next statement: a DDL statement went through."""
-        for key, upstream in self._upstreams.items():
-            if key[0] == connection:
-                upstream.forget()
+        for place, side in self._sides.items():
+            if place[0] == connection:
+                side.forget()
 
     async def close(self) -> None:
-        for upstream in self._upstreams.values():
-            if upstream.connection is not None:
-                await upstream.connection.close()
-        self._upstreams.clear()
+        for side in self._sides.values():
+            await side.close()
+        self._sides.clear()
+
+    # --- how many rows ---
+
+    async def _estimated(self, side: PostgresSide, session: SessionContext, found: Analysis) -> Analysis:
+        if found.kind == "DECLARE_CURSOR" and found.inner is not None:
+            return replace(found, inner=await self._estimated(side, session, found.inner))
+        if found.inner is not None or not wants_estimate(found):
+            return found
+        exact = _exact(found.statement, session)
+        known = side.estimates.find(exact)
+        if known is None or not known.is_fresh:
+            known = Estimate(await side.estimate(_query_of(found.statement, session), collects=found.facts.collects))
+            side.estimates.keep(exact, known)
+        # Literals that cannot change what a statement does still change how much it returns.
+        return replace(
+            found, facts=replace(found.facts, estimated_rows=known.rows), literal_independent=not _has_literals(found)
+        )
 
     # --- by shape ---
 
     async def _analyse_shape(
-        self, upstream: _Upstream, session: SessionContext, statement: Statement, exact: Key
+        self, side: PostgresSide, session: SessionContext, statement: Statement, exact: Key
     ) -> Analysis:
         try:
             tokens = tokenize(statement.text)
@@ -128,17 +105,29 @@ class PostgresAnalyst:
         if utility.kind in ("EXECUTE", "FETCH", "MOVE"):
             return await self._by_name(session, statement, utility, shape)
         template = _key(shape.template, statement, session)
-        shareable = utility.is_query
-        found = upstream.find(template) if shareable else None
+        found = side.analyses.find(template) if utility.is_query else None
         if found is None:
-            version = upstream.catalogue
-            found = await self._both_readings(upstream, session, statement, utility, shape)
-            # Only what was read under the catalogue still in force, and only what holds without exception.
-            if found.complete and (version is None or version is upstream.catalogue) and shareable:
-                upstream.keep(template, found)
-        if found.complete and len(statement.text) <= CACHE_TEXT:
-            upstream.keep(exact, found)
+            found = await self._current_reading(side, session, statement, utility, shape)
+            if found.complete and utility.is_query and side.catalogue is not None:
+                side.analyses.keep(template, found)
+        if found.complete and len(statement.text) <= CACHE_TEXT and side.catalogue is not None:
+            side.analyses.keep(exact, found)
         return found
+
+    async def _current_reading(
+        self, side: PostgresSide, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
+    ) -> Analysis:
+        """Both readings under one catalogue, the one in force when they are done."""
+        for _ in range(RETRIES):
+            if side.catalogue is None:
+                await side.check(time.monotonic())
+            catalogue = side.catalogue
+            found = await self._both_readings(side, session, statement, utility, shape)
+            if any(problem.endswith(_BEHIND) for problem in found.problems):
+                await side.check(time.monotonic())
+            if catalogue is side.catalogue:
+                return found
+        return distrusted(found, "the schema changes too quickly")
 
     async def _by_name(self, session: SessionContext, statement: Statement, utility: Utility, shape: Shape) -> Analysis:
         """A prepared statement is read again (it is replanned when the schema changes), a cursor stands as declared."""
@@ -151,14 +140,14 @@ class PostgresAnalyst:
         return taken_over(statement=statement, utility=utility, stored=stored, shape=shape)
 
     async def _both_readings(
-        self, upstream: _Upstream, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
+        self, side: PostgresSide, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
     ) -> Analysis:
         if utility.probe is None:
             client = read_client("SELECT 1", [])
             return agree(statement=statement, utility=utility, client=client, witness=None, shape=shape)
         try:
             tokens = tokenize(utility.probe)
-            witness = await self._witness(upstream, session, statement, utility, tokens)
+            witness = await self._witness(side, session, statement, utility, tokens)
         except (NoWitness, LexError) as error:
             witness, problem = None, str(error)
         else:
@@ -170,7 +159,7 @@ class PostgresAnalyst:
     # --- the side connection ---
 
     async def _witness(
-        self, upstream: _Upstream, session: SessionContext, statement: Statement, utility: Utility, tokens: list[Token]
+        self, side: PostgresSide, session: SessionContext, statement: Statement, utility: Utility, tokens: list[Token]
     ) -> Witness:
         assert utility.probe is not None
         if utility.parameter_types and not _is_type_list(utility.parameter_types):
@@ -187,88 +176,36 @@ class PostgresAnalyst:
             offset=utility.probe_offset,
             declared_types=utility.parameter_types,
         )
-        async with upstream.lock:
-            try:
-                return await self._ask(upstream, session.connection, question)
-            except (UpstreamRejected, NoWitness):
-                raise
-            except psycopg.Error as error:
-                # Fail closed: without the database's answer the analysis is incomplete.
-                logger.warning("second reading failed: session=%s error=%s", session.session_id, type(error).__name__)
-                await self._drop(upstream)
-                raise NoWitness("the database could not be asked") from None
-            except BaseException:
-                # Cancelled half-way: the connection's answers no longer belong to our questions.
-                if upstream.connection is not None:
-                    upstream.connection.pgconn.finish()
-                raise
+        try:
+            return await side.read(question)
+        except psycopg.Error as error:
+            # Fail closed: without the database's answer the analysis is incomplete.
+            logger.warning("second reading failed: session=%s error=%s", session.session_id, type(error).__name__)
+            side.forget()
+            raise NoWitness("the database could not be asked") from None
 
-    async def _ask(self, upstream: _Upstream, spec: ConnectionSpec, question: Question) -> Witness:
-        for _ in range(RETRIES):
-            connection = await self._connected(upstream, spec)
-            if upstream.catalogue is None:
-                await self._reload(upstream, connection)
-            assert upstream.catalogue is not None
-            try:
-                return await ask(connection, question, upstream.catalogue)
-            except StaleCatalogue:
-                await self._reload(upstream, connection)
-        raise NoWitness("the schema changes too quickly")
-
-    async def _reload(self, upstream: _Upstream, connection: AsyncConnection[Any]) -> None:
-        upstream.known.clear()
-        upstream.catalogue = await load_catalogue(connection)
-        upstream.checked_at = time.monotonic()
-
-    async def _keep_fresh(self, upstream: _Upstream, spec: ConnectionSpec) -> None:
-        """Forget everything when the schema changed, or when nobody can say whether it did."""
-        if upstream.catalogue is None or time.monotonic() - upstream.checked_at < POLL_S:
-            return
-        async with upstream.lock:
-            if time.monotonic() - upstream.checked_at < POLL_S:
-                return
-            try:
-                connection = await self._connected(upstream, spec)
-                if upstream.catalogue is None or await read_version(connection) != upstream.catalogue.version:
-                    await self._reload(upstream, connection)
-                upstream.checked_at = time.monotonic()
-            except psycopg.Error as error:
-                logger.warning("schema poll failed: connection=%s error=%s", spec.name, type(error).__name__)
-                await self._drop(upstream)
-
-    async def _connected(self, upstream: _Upstream, spec: ConnectionSpec) -> AsyncConnection[Any]:
-        if upstream.connection is None or upstream.connection.closed:
-            dsn = await self._dsn_for(spec)
-            conninfo, extra = (dsn, {}) if isinstance(dsn, str) else ("", dict(dsn))
-            keywords: dict[str, Any] = {
-                "connect_timeout": CONNECT_TIMEOUT_S,
-                "application_name": "hoopweb analysis",
-                "client_encoding": "utf8",
-                **extra,
-            }
-            upstream.connection = await AsyncConnection.connect(
-                conninfo,
-                autocommit=True,
-                prepare_threshold=None,
-                **keywords,
-            )
-            if upstream.connection.info.parameter_status("standard_conforming_strings") != "on":
-                # Our lexer and the session would disagree about where a string ends.
-                await self._drop(upstream)
-                raise NoWitness("the database reads backslashes in strings as escapes")
-            # Our own catalogue queries must not see a user's objects under built-in names.
-            await upstream.connection.execute("SELECT pg_catalog.set_config('search_path', '', false)")
-        return upstream.connection
-
-    async def _drop(self, upstream: _Upstream) -> None:
-        connection, upstream.connection, upstream.catalogue = upstream.connection, None, None
-        upstream.forget()
-        if connection is not None and not connection.closed:
-            await connection.close()
-
-    def _upstream(self, spec: ConnectionSpec) -> _Upstream:
+    def _side(self, spec: ConnectionSpec) -> PostgresSide:
         place = (spec.name, spec.host, spec.port, spec.database, spec.username)
-        return self._upstreams.setdefault(place, _Upstream())
+        side = self._sides.get(place)
+        if side is None:
+            side = self._sides[place] = PostgresSide(spec, self._dsn_for)
+        return side
+
+
+def _query_of(statement: Statement, session: SessionContext) -> Question:
+    """A query that was analysed already, to be planned as the session would."""
+    count = max((int(t.text[1:]) for t in tokenize(statement.text) if t.kind is TokenKind.PARAM), default=0)
+    return Question(
+        text=statement.text,
+        role=session.role,
+        search_path=session.search_path,
+        parameter_count=max(count, len(statement.parameter_types)),
+        parameter_types=statement.parameter_types,
+    )
+
+
+def _has_literals(analysis: Analysis) -> bool:
+    return any(token.kind in (TokenKind.STRING, TokenKind.NUMBER) for token in tokenize(analysis.statement.text))
 
 
 def _is_type_list(text: str) -> bool:
@@ -298,6 +235,10 @@ def _doubted(found: Analysis, session: SessionContext) -> Analysis:
 
 def _why(error: Exception) -> str:
     return str(error) if isinstance(error, LexError) else "characters that no encoding holds"
+
+
+def _exact(statement: Statement, session: SessionContext) -> Key:
+    return _key("=" + statement.text, statement, session)  # a template is a digest and never begins so
 
 
 def _key(shape: str, statement: Statement, session: SessionContext) -> Key:

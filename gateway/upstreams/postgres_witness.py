@@ -18,9 +18,10 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from analysis.catalogue import Catalogue
+from analysis.estimate import estimated_rows
 from analysis.witness import Witness
 from gateway.session.services import UpstreamRejected
-from gateway.upstreams.postgres_catalogue import VERSION_QUERY, read_catalogue, read_version
+from gateway.upstreams.postgres_catalogue import read_catalogue, read_version
 
 STATEMENT_TIMEOUT = "5s"
 LOCK_TIMEOUT = "1s"
@@ -43,10 +44,6 @@ class NoWitness(Exception):
     """The database could not or would not read the statement; the message says why in words of ours."""
 
 
-class StaleCatalogue(Exception):
-    """The schema changed since the catalogue was read; read it again."""
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """A query to be read as the session would. `offset` is its place in the client's text, -1 for none."""
@@ -61,7 +58,7 @@ class Question:
 
 
 async def ask(connection: AsyncConnection[Any], question: Question, catalogue: Catalogue) -> Witness:
-    """Return the database's reading. Raises UpstreamRejected, NoWitness or StaleCatalogue."""
+    """Return the database's reading. Raises UpstreamRejected or NoWitness."""
     try:
         has_parameters = question.parameter_count or question.declared_types
         types = await _parameter_types(connection, question) if has_parameters else ()
@@ -72,6 +69,36 @@ async def ask(connection: AsyncConnection[Any], question: Question, catalogue: C
         raise NoWitness("the database did not read the statement in time") from None
     finally:
         await _rolled_back(connection)
+
+
+async def ask_estimate(connection: AsyncConnection[Any], question: Question, *, collects: bool) -> int | None:
+    """Return how many rows the planner expects, for every value of the parameters. Plans, never runs.
+
+    Ask only for what was completely analysed: planning evaluates functions of constants.
+    """
+    name = f"probe_{secrets.token_hex(8)}"
+    try:
+        async with connection.pipeline():
+            await connection.execute("BEGIN READ ONLY")
+            await _assume(connection, question)
+            if question.parameter_count:
+                types = ", ".join(await _declared(connection, question))
+                await connection.execute(f"PREPARE {name} ({types}) AS\n{question.text}".encode())
+                await connection.execute("SELECT pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)")
+                nulls = ", ".join(["NULL"] * question.parameter_count)
+                answer = await connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE {name} ({nulls})".encode())
+            else:
+                answer = await connection.execute(f"EXPLAIN (FORMAT JSON)\n{question.text}".encode())
+            row = await answer.fetchone()
+    except psycopg.Error as error:
+        if error.diag.sqlstate is None:
+            raise
+        return None
+    finally:
+        await _rolled_back(connection)
+        if question.parameter_count and not connection.closed:
+            await connection.execute("DEALLOCATE ALL")  # prepared statements outlive the transaction
+    return estimated_rows(row[0], collects=collects) if row else None
 
 
 async def load_catalogue(connection: AsyncConnection[Any]) -> Catalogue:
@@ -101,17 +128,13 @@ async def _probe(
     try:
         async with connection.pipeline():
             await connection.execute("BEGIN")
-            version = await connection.execute(VERSION_QUERY.encode())
             await _assume(connection, question)
             await connection.execute(command.encode())
             await connection.execute("SELECT pg_catalog.set_config('search_path', '', true)")
             answer = await connection.execute(_READ_BACK, (name,))
             rows = await answer.fetchall()
-            versions = await version.fetchall()
     except psycopg.Error as error:
         raise _rejection(error, head_length=len(head), question=question) from None
-    if versions[0][0] != catalogue.version:
-        raise StaleCatalogue
     if len(rows) != 1 or rows[0][0] is None:
         raise NoWitness("the database kept no reading of the statement")
     tree, dependencies = rows[0]
@@ -159,7 +182,7 @@ async def _parameter_types(connection: AsyncConnection[Any], question: Question)
     """(OID, name) of every parameter: as declared, or as the server infers them by preparing the query."""
     declared = (question.parameter_types + (0,) * question.parameter_count)[: question.parameter_count]
     if question.declared_types or any(oid in (0, _UNKNOWN_TYPE) for oid in declared):
-        declared = await _inferred(connection, question, declared)
+        declared = await _inferred(connection, question)
     names = await _type_names(connection, declared)
     if any(name in ("???", "-", "") for name in names):
         raise NoWitness("a parameter of a type the database does not know")
@@ -175,12 +198,18 @@ async def _type_names(connection: AsyncConnection[Any], oids: tuple[int, ...]) -
     return [str(row[0] or "") for row in await answer.fetchall()]
 
 
-async def _inferred(connection: AsyncConnection[Any], question: Question, declared: tuple[int, ...]) -> tuple[int, ...]:
-    name = f"probe_{secrets.token_hex(8)}"
+async def _declared(connection: AsyncConnection[Any], question: Question) -> list[str]:
+    """The parameters' types by name, `unknown` where the server is to infer them."""
+    declared = (question.parameter_types + (0,) * question.parameter_count)[: question.parameter_count]
+    if all(oid in (0, _UNKNOWN_TYPE) for oid in declared):
+        return ["unknown"] * len(declared)
     known = await _type_names(connection, declared)
-    types = ", ".join(
-        "unknown" if oid in (0, _UNKNOWN_TYPE) else text for oid, text in zip(declared, known, strict=True)
-    )
+    return ["unknown" if oid in (0, _UNKNOWN_TYPE) else text for oid, text in zip(declared, known, strict=True)]
+
+
+async def _inferred(connection: AsyncConnection[Any], question: Question) -> tuple[int, ...]:
+    name = f"probe_{secrets.token_hex(8)}"
+    types = ", ".join(await _declared(connection, question))
     head = f"PREPARE {name} ({question.declared_types or types}) AS\n"
     try:
         async with connection.pipeline():

@@ -1,0 +1,207 @@
+"""Side connections to one PostgreSQL upstream, and what is known of its schema.
+
+A few connections, so that statements nobody has seen before do not wait for each other. While the upstream is in use, a
+task asks for the catalogue's version every `POLL_S` seconds; what was analysed under another version is forgotten.
+Nothing is believed that was last checked more than `TRUST_S` seconds ago: then the statement itself waits for a check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+
+from analysis.catalogue import Catalogue
+from analysis.statement import Analysis
+from analysis.witness import Witness
+from gateway.domain.snapshot import ConnectionSpec
+from gateway.session.services import UpstreamRejected
+from gateway.upstreams.postgres_catalogue import read_version
+from gateway.upstreams.postgres_witness import NoWitness, Question, ask, ask_estimate, load_catalogue
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.8
+TRUST_S = 2.0
+IDLE_S = 30.0  # without a statement for so long the polling stops
+ESTIMATE_S = 60.0  # a table may have grown since
+CACHE_ENTRIES = 4096
+CONNECTIONS = 4
+CONNECT_TIMEOUT_S = 5
+
+Dsn = str | Mapping[str, object]
+DsnFor = Callable[[ConnectionSpec], Awaitable[Dsn]]
+Key = tuple[str, tuple[int, ...], str, str]
+V = TypeVar("V")
+
+
+class Recent(Generic[V]):
+    """A bounded memory that forgets first what was not asked for longest."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Key, V] = OrderedDict()
+
+    def find(self, key: Key) -> V | None:
+        found = self._kept.get(key)
+        if found is not None:
+            self._kept.move_to_end(key)
+        return found
+
+    def keep(self, key: Key, value: V) -> None:
+        self._kept[key] = value
+        while len(self._kept) > CACHE_ENTRIES:
+            self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    rows: int | None
+    asked_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_fresh(self) -> bool:
+        return time.monotonic() - self.asked_at < ESTIMATE_S
+
+
+class PostgresSide:
+    """One upstream as the analyst asks it. `analyses` and `estimates` hold for `catalogue` alone."""
+
+    def __init__(self, spec: ConnectionSpec, dsn_for: DsnFor) -> None:
+        self._spec = spec
+        self._dsn_for = dsn_for
+        self.catalogue: Catalogue | None = None
+        self.analyses: Recent[Analysis] = Recent()
+        self.estimates: Recent[Estimate] = Recent()
+        self._idle: list[AsyncConnection[Any]] = []
+        self._places = asyncio.Semaphore(CONNECTIONS)
+        self._checking = asyncio.Lock()
+        self._checked_at = 0.0  # when the last successful check began
+        self._used_at = 0.0
+        self._poller: asyncio.Task[None] | None = None
+
+    async def keep_fresh(self, *, at_once: bool) -> None:
+        """Return when what is known was checked within TRUST_S, or with `at_once` after this call."""
+        self._used_at = now = time.monotonic()
+        if self.catalogue is None:
+            return
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll())
+        since = now if at_once else now - TRUST_S
+        if self._checked_at < since:
+            await self.check(since)
+
+    async def check(self, since: float) -> None:
+        """Forget everything when the schema changed, or when nobody can say whether it did."""
+        async with self._checking:
+            if self._checked_at >= since:
+                return
+            began = time.monotonic()
+            try:
+                async with self._connection() as connection:
+                    if self.catalogue is None or await read_version(connection) != self.catalogue.version:
+                        self._adopt(await load_catalogue(connection))
+                self._checked_at = began
+            except (psycopg.Error, NoWitness) as error:
+                logger.warning("schema check failed: connection=%s error=%s", self._spec.name, type(error).__name__)
+                self.forget()
+
+    async def read(self, question: Question) -> Witness:
+        """Return the database's reading of `question`. Raises UpstreamRejected, NoWitness or psycopg.Error."""
+        if self.catalogue is None:
+            await self.check(time.monotonic())
+        catalogue = self.catalogue
+        if catalogue is None:
+            raise NoWitness("the database could not be asked")
+        return await self._asked(lambda connection: ask(connection, question, catalogue))
+
+    async def estimate(self, question: Question, *, collects: bool) -> int | None:
+        """Return the planner's estimate, None where it gives none: then nothing is known to be small."""
+        try:
+            return await self._asked(lambda connection: ask_estimate(connection, question, collects=collects))
+        except (psycopg.Error, NoWitness, UpstreamRejected) as error:
+            logger.warning("estimate failed: connection=%s error=%s", self._spec.name, type(error).__name__)
+            return None
+
+    def forget(self) -> None:
+        self.catalogue = None
+        self._checked_at = 0.0
+        self.analyses.clear()
+        self.estimates.clear()
+
+    async def close(self) -> None:
+        if self._poller is not None:
+            self._poller.cancel()
+        await self._close_idle()
+        self.forget()
+
+    def _adopt(self, catalogue: Catalogue) -> None:
+        self.forget()
+        self.catalogue = catalogue
+
+    async def _poll(self) -> None:
+        while time.monotonic() - self._used_at < IDLE_S:
+            await asyncio.sleep(POLL_S)
+            await self.check(time.monotonic())
+
+    # --- connections ---
+
+    async def _asked(self, question: Callable[[AsyncConnection[Any]], Awaitable[V]]) -> V:
+        try:
+            async with self._connection() as connection:
+                return await question(connection)
+        except psycopg.OperationalError:
+            # A server that was restarted leaves connections that only look alive: once more on a new one.
+            async with self._connection() as connection:
+                return await question(connection)
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+        async with self._places:
+            connection = self._idle.pop() if self._idle else await self._connect()
+            try:
+                yield connection
+            except (UpstreamRejected, NoWitness):
+                self._idle.append(connection)
+                raise
+            except psycopg.Error:
+                await connection.close()
+                await self._close_idle()
+                raise
+            except BaseException:
+                # Cancelled half-way: the connection's answers no longer belong to our questions.
+                connection.pgconn.finish()
+                raise
+            self._idle.append(connection)
+
+    async def _connect(self) -> AsyncConnection[Any]:
+        dsn = await self._dsn_for(self._spec)
+        conninfo, extra = (dsn, {}) if isinstance(dsn, str) else ("", dict(dsn))
+        keywords: dict[str, Any] = {
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "application_name": "hoopweb analysis",
+            "client_encoding": "utf8",
+            **extra,
+        }
+        connection = await AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=None, **keywords)
+        if connection.info.parameter_status("standard_conforming_strings") != "on":
+            # Our lexer and the session would disagree about where a string ends.
+            await connection.close()
+            raise NoWitness("the database reads backslashes in strings as escapes")
+        # Our own catalogue queries must not see a user's objects under built-in names.
+        await connection.execute("SELECT pg_catalog.set_config('search_path', '', false)")
+        return connection
+
+    async def _close_idle(self) -> None:
+        while self._idle:
+            await self._idle.pop().close()
