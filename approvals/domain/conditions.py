@@ -7,13 +7,14 @@ restricts it counts as yes, for a rule that permits as no. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
 from zoneinfo import ZoneInfo
 
-from analysis.statement import Operation
+from analysis.estimate import SYSTEM_SCHEMAS
+from analysis.statement import Analysis, Operation
 from approvals.domain.request import AccessRequest
 
 Truth = bool | None
@@ -156,9 +157,44 @@ def _rows_over(limit: int, request: AccessRequest) -> Truth:
     if is_doubtful(request):
         return None
     facts = analysis.facts
-    if facts.aggregated or (facts.row_bound is not None and facts.row_bound <= limit):
+    if _is_few_by_proof(limit, analysis):
         return False
     return True if facts.estimated_rows is None else facts.estimated_rows > limit
+
+
+def _is_few_by_proof(limit: int, analysis: Analysis) -> bool:
+    facts = analysis.facts
+    if facts.aggregated or (facts.row_bound is not None and facts.row_bound <= limit):
+        return True
+    # The catalogue's rows are nobody's records.
+    tables = analysis.tables_read
+    return bool(tables) and all(table.schema in SYSTEM_SCHEMAS for table in tables)
+
+
+def row_cap(conditions: Iterable[Condition], request: AccessRequest) -> int | None:
+    """Return after how many rows a statement must stop that passed these conditions on an estimate alone.
+
+    The planner can be wrong, and can be made to be wrong (`id * 2 > 0`, `BETWEEN $1 AND $2`): a condition that would
+    hold if the estimate were not believed still limits what the statement may return.
+    """
+    facts = request.analysis.facts
+    if facts.estimated_rows is None:
+        return None
+    doubting = replace(request, analysis=replace(request.analysis, facts=replace(facts, estimated_rows=None)))
+    limits = [
+        limit
+        for condition in conditions
+        if evaluate(condition, request) is False and evaluate(condition, doubting) is not False
+        for limit in _row_limits(condition)
+    ]
+    return min(limits, default=None)
+
+
+def _row_limits(condition: Condition) -> Iterator[int]:
+    if condition.rows_over is not None:
+        yield condition.rows_over
+    for below in (condition.all_of or ()) + (condition.any_of or ()) + (condition.none_of or ()):
+        yield from _row_limits(below)
 
 
 def _bytes_over(limit: int, request: AccessRequest) -> Truth:

@@ -1,0 +1,51 @@
+"""An estimate opens the door only as far as the policy would have: the cap behind it."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.statement import Facts, TableRef
+from analysis.touch import ProtectedTouch
+from approvals.domain.conditions import Condition, evaluate, row_cap
+from tests.approvals.factories import READ, SSN, WRITE, access_request
+
+PHI = ProtectedTouch(columns_read=frozenset({SSN}), classes=frozenset({"ssn"}))
+BULK = Condition(operation=frozenset({READ}), touches_phi=True, rows_over=1000)
+GUESSED = Facts(estimated_rows=5)
+
+
+@pytest.mark.parametrize(
+    ("facts", "cap"),
+    [
+        (GUESSED, 1000),
+        (Facts(row_bound=5000, estimated_rows=5), 1000),
+        (Facts(row_bound=5), None),
+        (Facts(row_bound=5, estimated_rows=5), None),
+        (Facts(aggregated=True, estimated_rows=5), None),
+        (Facts(), None),
+        (Facts(estimated_rows=1001), None),
+    ],
+)
+def test_row_cap_stands_behind_estimates_only(facts: Facts, cap: int | None) -> None:
+    assert row_cap([BULK], access_request(facts=facts, touch=PHI)) == cap
+
+
+def test_row_cap_is_the_smallest_of_the_policies_that_were_spared() -> None:
+    nested = Condition(any_of=(Condition(rows_over=50), Condition(all_of=(Condition(rows_over=20),))))
+    elsewhere = Condition(operation=frozenset({WRITE}), rows_over=1)
+
+    assert row_cap([BULK, nested, elsewhere], access_request(facts=GUESSED, touch=PHI)) == 20
+
+
+def test_row_cap_is_none_where_no_policy_counts_rows() -> None:
+    assert row_cap([Condition(touches_phi=True)], access_request(facts=GUESSED)) is None
+    assert row_cap([BULK], access_request(facts=GUESSED)) is None
+
+
+def test_catalogue_reads_are_never_bulk() -> None:
+    catalogue = frozenset({TableRef("pg_catalog", "pg_class"), TableRef("information_schema", "columns")})
+    bulk = Condition(rows_over=10)
+
+    assert evaluate(bulk, access_request(facts=Facts(), tables_read=catalogue)) is False
+    assert evaluate(bulk, access_request(facts=Facts(), tables_read=catalogue | {TableRef("public", "t")})) is True
+    assert evaluate(bulk, access_request(facts=Facts(), tables_read=catalogue, complete=False)) is None
