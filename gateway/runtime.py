@@ -245,6 +245,6 @@ def server_tls() -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(settings.HOOPWEB_TLS_CERT_FILE, settings.HOOPWEB_TLS_KEY_FILE or None)
     if settings.HOOPWEB_TLS_CLIENT_CA_FILE:
-        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_mode = ssl.CERT_REQUIRED  # a second factor: see listeners.postgres_startup.is_certified
         context.load_verify_locations(settings.HOOPWEB_TLS_CLIENT_CA_FILE)
     return context

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.listeners.postgres_client import ClientConnection, ClientGone
+from gateway.listeners.postgres_client import ALPN_PROTOCOL, ClientConnection, ClientGone
 from gateway.listeners.postgres_messages import handle
 from gateway.listeners.postgres_session import ClientSession, SessionLimits, described
 from gateway.listeners.postgres_startup import Opening, Refused, admit, greet
@@ -31,6 +31,9 @@ from gateway.upstreams.recording import RecordingSink
 from gateway.upstreams.registry import UpstreamFailed
 
 logger = logging.getLogger(__name__)
+
+# Secrets of cancel keys: protocol 3.2 lets them be long, and 32 bytes is what PostgreSQL 18 itself sends.
+LONG_KEYS_SINCE, LONG_KEY_BYTES, SHORT_KEY_BYTES = 2, 32, 4
 
 # Asked when a cancel request's key is of no session of this process; another one may have it.
 CancelElsewhere = Callable[[int, bytes], Awaitable[None]]
@@ -71,6 +74,8 @@ class PostgresListener:
         self._recordings = recordings
         self._host, self._requested_port = host, port
         self._ssl_context = ssl_context
+        if ssl_context is not None:
+            ssl_context.set_alpn_protocols([ALPN_PROTOCOL])
         self._allow_plaintext_loopback = allow_plaintext_loopback
         self._limits = limits or Limits()
         self._cancel_elsewhere = cancel_elsewhere
@@ -111,6 +116,10 @@ class PostgresListener:
             return False
         await session.cancel()
         return True
+
+    @property
+    def _certificate_required(self) -> bool:
+        return self._ssl_context is not None and self._ssl_context.verify_mode is ssl.CERT_REQUIRED
 
     # --- One connection -----------------------------------------------------------------------------------------------
 
@@ -154,6 +163,7 @@ class PostgresListener:
                     services=self._services,
                     authenticator=self._authenticator,
                     allow_plaintext_loopback=self._allow_plaintext_loopback,
+                    certificate_required=self._certificate_required,
                 )
         finally:
             self._handshakes.pop(connection, None)
@@ -189,7 +199,7 @@ class PostgresListener:
             recordings=self._recordings,
             limits=self._limits.session,
         )
-        key = self._mint_key()
+        key = self._mint_key(LONG_KEY_BYTES if startup.minor >= LONG_KEYS_SINCE else SHORT_KEY_BYTES)
         self._keys[key] = session
         self._registry.add(context, session.kill)
         try:
@@ -207,10 +217,10 @@ class PostgresListener:
             logger.error("session not recorded: error=%s", type(error).__name__)
             raise Refused("the audit log cannot be written; no session was opened", sqlstate="57P03") from None
 
-    def _mint_key(self) -> tuple[int, bytes]:
+    def _mint_key(self, size: int) -> tuple[int, bytes]:
         """A key of ours: the upstream's own never leaves the gateway."""
         while True:
-            key = (secrets.randbelow(2**31 - 1) + 1, secrets.token_bytes(4))
+            key = (secrets.randbelow(2**31 - 1) + 1, secrets.token_bytes(size))
             if key not in self._keys:
                 return key
 

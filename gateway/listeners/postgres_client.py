@@ -6,8 +6,8 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, cast
 
 from gateway.protocols.postgres.frames import MAX_CLIENT_MESSAGE, FrameBuffer, ProtocolViolation, split_frames
 from gateway.protocols.postgres.startup import MAX_STARTUP_BYTES, packet_length
@@ -18,6 +18,10 @@ MAX_PASSWORD_MESSAGE = 16 * 1024 + 64
 MAX_QUEUED_BYTES = 1 << 20
 # Half-open peers are noticed within two minutes, also while a statement is held and nothing is sent.
 KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 60, 15, 4
+
+# First byte of a TLS record that carries a handshake (RFC 8446 §5.1); no startup packet is that long.
+TLS_HANDSHAKE = 0x16
+ALPN_PROTOCOL = "postgresql"  # registered with IANA for PostgreSQL 17
 
 
 class ClientGone(ConnectionError):
@@ -30,6 +34,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, serve: Callable[[ClientConnection], Awaitable[None]]) -> None:
         self.closed = False
         self.tls = ""
+        self.certified: frozenset[str] = frozenset()  # names in the client's verified certificate
         self.address = ""
         self.violation: ProtocolViolation | None = None
         self.on_lost: Callable[[], None] | None = None
@@ -85,6 +90,13 @@ class ClientConnection(asyncio.Protocol):
 
     # --- Startup ------------------------------------------------------------------------------------------------------
 
+    async def begins_with_tls(self) -> bool:
+        """Whether the first byte is that of a TLS record: direct TLS (sslnegotiation=direct, PostgreSQL 17)."""
+        while not self._raw:
+            self._check()
+            await self.wait()
+        return self._raw[0] == TLS_HANDSHAKE
+
     async def packet(self) -> bytes:
         """Return the next untyped packet, its length included."""
         while True:
@@ -103,12 +115,36 @@ class ClientConnection(asyncio.Protocol):
         assert self._transport is not None
         self._transport.pause_reading()
         self._transport.write(b"S")
-        loop = asyncio.get_running_loop()
-        self._transport = await loop.start_tls(self._transport, self, context, server_side=True)
+        await self._secure(context, hello=b"")
+
+    async def start_direct_tls(self, context: ssl.SSLContext) -> None:
+        """The client spoke TLS at once. Without ALPN it may be another protocol's, tricked here (ALPACA): refused."""
+        assert self._transport is not None
+        self._transport.pause_reading()
+        hello, self._raw = bytes(self._raw), bytearray()
+        secured = await self._secure(context, hello=hello)
+        if secured.selected_alpn_protocol() != ALPN_PROTOCOL:
+            raise ClientGone("direct TLS without the ALPN protocol of PostgreSQL")
+
+    async def _secure(self, context: ssl.SSLContext, *, hello: bytes) -> ssl.SSLObject:
+        loop, plain = asyncio.get_running_loop(), self._transport
+        assert plain is not None
+        handshake = loop.create_task(loop.start_tls(plain, self, context, server_side=True))
+        if hello:
+            await asyncio.sleep(0)  # the task took its first step: the TLS layer sits between the transport and us
+            loop.call_soon(_replay, plain, hello)  # behind the layer's own start, before any further byte is read
+        try:
+            self._transport = await handshake
+        except BaseException:
+            handshake.cancel()
+            raise
         if self._transport is None:
             raise ClientGone("the client left during the TLS handshake")
-        secured = self._transport.get_extra_info("ssl_object")
-        self.tls = f"{secured.version()} {secured.cipher()[0]}"
+        secured: ssl.SSLObject = self._transport.get_extra_info("ssl_object")
+        cipher = secured.cipher()
+        self.tls = f"{secured.version()} {cipher[0] if cipher else ''}"
+        self.certified = certified_names(secured.getpeercert())
+        return secured
 
     def expect_frames(self, limit: int = MAX_PASSWORD_MESSAGE) -> None:
         """From here on the client sends frames of at most `limit` bytes."""
@@ -199,6 +235,24 @@ class ClientConnection(asyncio.Protocol):
         """Stop listening to a peer that breaks the protocol; the session says why and closes."""
         self.violation = violation
         self._set_reading(False)
+
+
+def certified_names(certificate: Mapping[str, Any] | None) -> frozenset[str]:
+    """The names a verified certificate gives its holder: common name, and DNS, e-mail and URI alternative names."""
+    if not certificate:
+        return frozenset()
+    subject = (pair for part in certificate.get("subject", ()) for pair in part)
+    common = {value for kind, value in subject if kind == "commonName"}
+    other = {value for kind, value in certificate.get("subjectAltName", ()) if kind in {"DNS", "email", "URI"}}
+    return frozenset(common | other)
+
+
+def _replay(transport: asyncio.Transport, data: bytes) -> None:
+    """Hand the TLS layer what was read before it was there. Both asyncio's and uvloop's take bytes by buffer."""
+    layer = cast(asyncio.BufferedProtocol, transport.get_protocol())
+    buffer = layer.get_buffer(len(data))
+    buffer[: len(data)] = data
+    layer.buffer_updated(len(data))
 
 
 def _keep_alive(sock: socket.socket | None) -> None:

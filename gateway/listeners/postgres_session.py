@@ -388,7 +388,7 @@ class ClientSession:
 
     def _notice_effects(self, analysis: Analysis, word: str) -> None:
         effects = analysis.inner or analysis
-        hidden = bool(effects.opaque_functions) or not effects.complete
+        hidden = (bool(effects.opaque_functions) or not effects.complete) and not self._is_open()
         if word not in QUIET or hidden or any(name.endswith("set_config") for name in effects.functions):
             self._unsettled = self._volatile = True
         elif word in TRANSACTION_ENDS and self._volatile:

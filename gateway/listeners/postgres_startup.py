@@ -1,6 +1,6 @@
 """From the first byte of a client to a session that may run statements.
 
-    packet → [GSSENCRequest → N] → [SSLRequest → S + TLS | N] → CancelRequest | StartupMessage
+    [TLS at once] | [GSSENCRequest → N] → [SSLRequest → S + TLS | N]  →  CancelRequest | StartupMessage
            → [NegotiateProtocolVersion] → AuthenticationCleartextPassword → token → AuthenticationOk
            → upstream opened → ParameterStatus* → BackendKeyData (ours) → ReadyForQuery
 
@@ -55,6 +55,10 @@ class Opening:
 
 async def greet(connection: ClientConnection, ssl_context: ssl.SSLContext | None) -> Startup | CancelRequest:
     """Answer encryption requests until the client says what it wants."""
+    if await connection.begins_with_tls():
+        if ssl_context is None:
+            raise ProtocolViolation("TLS, which this gateway does not offer here")
+        await connection.start_direct_tls(ssl_context)
     for _ in range(MAX_PACKETS):
         packet = decode_packet(await connection.packet())
         if not isinstance(packet, EncryptionRequest):
@@ -73,12 +77,18 @@ async def admit(
     services: Services,
     authenticator: Authenticator,
     allow_plaintext_loopback: bool,
+    certificate_required: bool = False,
 ) -> Opening:
-    """Authenticate the client and check that it may use the connection at all. Raises Refused."""
-    if not connection.tls and not (allow_plaintext_loopback and is_loopback(connection.address)):
+    """Authenticate the client and check that it may use the connection at all. Raises Refused.
+
+    `certificate_required`: the TLS handshake verified a client certificate; it must then be the principal's own.
+    """
+    plaintext_allowed = allow_plaintext_loopback and is_loopback(connection.address) and not certificate_required
+    if not connection.tls and not plaintext_allowed:
         raise Refused("this gateway accepts connections with TLS only", sqlstate="28000")
     if startup.minor > NEWEST_MINOR or startup.unknown_options:
-        connection.write(server.encode_negotiation(minor=NEWEST_MINOR, unknown=startup.unknown_options))
+        spoken = min(startup.minor, NEWEST_MINOR)
+        connection.write(server.encode_negotiation(minor=spoken, unknown=startup.unknown_options))
     connection.expect_frames()
     connection.write(server.CLEARTEXT_PASSWORD)
     secret = _password(*await connection.next_frame())
@@ -93,12 +103,24 @@ async def admit(
     except AuthenticationFailed as failure:
         await _record_failure(services, connection, startup, failure.reason)
         raise Refused(f'authentication failed for user "{startup.user[:63]}"', sqlstate="28P01") from None
+    if certificate_required and not is_certified(principal, connection.certified):
+        await _record_failure(services, connection, startup, "the client certificate is not the principal's")
+        raise Refused(f'authentication failed for user "{startup.user[:63]}"', sqlstate="28P01")
     try:
         spec = permitted_connection(services, principal, startup.database)
     except Refused as refused:
         await _record_failure(services, connection, startup, str(refused))
         raise
     return Opening(startup, principal, spec)
+
+
+def is_certified(principal: Principal, names: frozenset[str]) -> bool:
+    """Whether a certificate with these names is the principal's second factor.
+
+    It certifies the software at the other end: the agent, where one acts for a person, else the subject itself. A token
+    stolen from its agent is then worth nothing without the agent's key.
+    """
+    return (principal.actor or principal.subject) in names
 
 
 def permitted_connection(services: Services, principal: Principal, name: str) -> ConnectionSpec:

@@ -1,18 +1,21 @@
 """Connections on which no decision and no mask depends on what a statement says.
 
-Where nothing is protected and the principal holds every right, a statement the second reading refuses may still be
-right: it may name a relation of the session's own open transaction, or be refused by the database in other words. It
-then goes through unread, and the database answers for itself. Anywhere else what cannot be read is refused.
+Where nothing is protected, no policy speaks and the principal holds every right, every reading ends in the same Allow.
+Statements there are named by their kind and recorded, but not read a second time: the second reading would cost a round
+trip, could wait for the locks of the session's own transaction, and would refuse names only that transaction can see.
+Anywhere else what cannot be read is refused.
 """
 
 from __future__ import annotations
 
+from analysis.lexer import LexError
 from analysis.statement import Analysis, Statement
+from analysis.utility import read_utility
 from approvals.domain.decide import EVERY_RIGHT, covers
 from approvals.domain.request import Principal
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.session.context import SessionContext
-from gateway.session.services import Analyst, UpstreamRejected
+from gateway.session.services import Analyst
 from masking.domain.rules import rules_for
 
 
@@ -24,21 +27,15 @@ async def read(
     snapshot: Snapshot,
     connection: ConnectionSpec,
 ) -> Analysis:
-    """Return what the analyst says. Raises UpstreamRejected where a refused reading must refuse the statement."""
-    if session.uncommitted_definitions and is_open(snapshot, connection, session.principal):
-        # The second reading could only wait for the transaction's locks, to be distrusted afterwards.
-        return unread(statement, "the open transaction changed definitions, which the second reading cannot see")
-    try:
-        return await analyst.analyse(session, statement)
-    except UpstreamRejected:
-        if is_open(snapshot, connection, session.principal):
-            return unread(statement, "the database refused to read it apart from its session")
-        raise
+    """Return what the statement does, as far as anything depends on it. Raises UpstreamRejected."""
+    if is_open(snapshot, connection, session.principal):
+        return unread(statement)
+    return await analyst.analyse(session, statement)
 
 
 def is_open(snapshot: Snapshot, connection: ConnectionSpec, principal: Principal) -> bool:
     """Whether no PHI, masking rule or policy is here and the principal may do everything."""
-    if connection.phi or rules_for(snapshot.masking_rules, connection.name):
+    if connection.phi or connection.kind != "postgres" or rules_for(snapshot.masking_rules, connection.name):
         return False
     if any(covers(policy.connections, connection.name) for policy in snapshot.policies):
         return False
@@ -51,13 +48,20 @@ def is_open(snapshot: Snapshot, connection: ConnectionSpec, principal: Principal
     return held >= EVERY_RIGHT
 
 
-def unread(statement: Statement, problem: str) -> Analysis:
-    """What is known of a statement nobody read: that it needs every right, and why."""
+def unread(statement: Statement) -> Analysis:
+    """The kind of a statement and nothing else: it needs every right, and nothing about it is complete."""
+    kind, name = "UNKNOWN", ""
+    try:
+        utility = read_utility(statement.text)
+        kind, name = utility.kind, utility.name
+    except LexError:
+        pass  # the database will say what it thinks of it
     return Analysis(
         statement=statement,
-        kind="UNREAD",
+        kind=kind,
         fingerprint="",
         complete=False,
-        problems=(problem,),
+        problems=("not read: nothing depends on it on this connection",),
         operations=EVERY_RIGHT,
+        name=name,
     )

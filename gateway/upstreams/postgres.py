@@ -18,6 +18,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509 import load_der_x509_certificate
+
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.protocols.postgres import server
 from gateway.protocols.postgres.client import TERMINATE_FRAME
@@ -28,7 +31,15 @@ from gateway.protocols.postgres.frames import (
     frame,
     split_frames,
 )
-from gateway.protocols.postgres.scram import MECHANISM, ScramClient, ScramFailed
+from gateway.protocols.postgres.scram import (
+    MECHANISM,
+    MECHANISM_PLUS,
+    NO_TLS,
+    SERVER_CANNOT,
+    ScramClient,
+    ScramFailed,
+    bound_to,
+)
 from gateway.protocols.postgres.startup import encode_cancel, encode_ssl_request, encode_startup
 from gateway.upstreams.registry import UpstreamFailed
 
@@ -46,6 +57,8 @@ CANCEL_TIMEOUT_S = 10.0
 
 # Set on every session, so that a statement means what the analysis read.
 FORCED_SETTINGS = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
+# A gateway that dies leaves no statement running for nobody (PostgreSQL 14).
+DEFAULT_SETTINGS = {"client_connection_check_interval": "5s"}
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -55,6 +68,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.parameters: dict[str, str] = {}
         self.key: tuple[int, bytes] = (0, b"")
         self.tls = ""
+        self.certificate_digest = b""  # of the server's certificate, as channel binding wants it; empty without TLS
+        self.authentication = ""
         self.closed = False
         self.receive: Callable[[bytes], None] | None = None
         self.lost: Callable[[], None] | None = None
@@ -170,6 +185,7 @@ class UpstreamConnection(asyncio.Protocol):
         assert self._transport is not None
         secured = self._transport.get_extra_info("ssl_object")
         self.tls = f"{secured.version()} {secured.cipher()[0]}"
+        self.certificate_digest = end_point_digest(secured.getpeercert(binary_form=True) or b"")
 
     async def next_frame(self) -> tuple[int, bytes]:
         while not self._early:
@@ -239,11 +255,18 @@ class _Login:
         raise UpstreamFailed(f"the upstream asked for authentication method {code}, which is not supported")
 
     def _begin_scram(self, mechanisms: bytes) -> bytes:
-        if MECHANISM.encode() not in mechanisms.split(b"\0"):
+        offered = mechanisms.decode("ascii", "replace").split("\0")
+        digest = self.connection.certificate_digest
+        if MECHANISM_PLUS in offered and digest:
+            mechanism, binding = MECHANISM_PLUS, bound_to(digest)
+        elif MECHANISM in offered:
+            mechanism, binding = MECHANISM, SERVER_CANNOT if digest else NO_TLS
+        else:
             raise UpstreamFailed("the upstream offers no SASL mechanism this gateway knows")
-        self.scram = ScramClient(self.password)
+        self.scram = ScramClient(self.password, binding=binding)
+        self.connection.authentication = mechanism
         first = self.scram.first()
-        return frame(b"p", MECHANISM.encode() + b"\0" + len(first).to_bytes(4, "big") + first)
+        return frame(b"p", mechanism.encode() + b"\0" + len(first).to_bytes(4, "big") + first)
 
     def _only_inside_tls(self, what: str) -> None:
         # Both let whoever listens, or whoever poses as the server, learn what is needed to log in.
@@ -305,7 +328,7 @@ async def _log_in(
     connection: UpstreamConnection, spec: ConnectionSpec, credential: Mapping[str, str], settings: Mapping[str, str]
 ) -> None:
     user = credential.get("username") or spec.username
-    opening = {"user": user, "database": spec.database, **settings, **FORCED_SETTINGS}
+    opening = {"user": user, "database": spec.database, **DEFAULT_SETTINGS, **settings, **FORCED_SETTINGS}
     connection.write(encode_startup(opening))
     login = _Login(connection, user, credential.get("password", ""))
     authenticated = False
@@ -340,6 +363,21 @@ def _md5(user: str, password: str, salt: bytes) -> bytes:
     """PostgreSQL's md5 method; weak, which is why it never runs outside TLS."""
     inner = hashlib.md5((password + user).encode(), usedforsecurity=False).hexdigest()
     return b"md5" + hashlib.md5(inner.encode() + salt, usedforsecurity=False).hexdigest().encode()
+
+
+def end_point_digest(certificate: bytes) -> bytes:
+    """The digest for tls-server-end-point: by the hash of the certificate's own signature, SHA-256 for the weak ones
+    (RFC 5929 §4.1). Empty where that hash is not defined (Ed25519): then no channel can be bound."""
+    if not certificate:
+        return b""
+    try:
+        algorithm = load_der_x509_certificate(certificate).signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm):
+        return b""
+    if algorithm is None:
+        return b""
+    weak = algorithm.name in {"md5", "sha1"}
+    return hashlib.new("sha256" if weak else algorithm.name, certificate).digest()
 
 
 def is_loopback(host: str) -> bool:

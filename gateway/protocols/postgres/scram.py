@@ -1,7 +1,12 @@
-"""SCRAM-SHA-256 as a client (RFC 5802, RFC 7677), sans-IO: three messages, every field bounded, the server proven.
+"""SCRAM-SHA-256 and -PLUS as a client (RFC 5802, RFC 7677), sans-IO: three messages, every field bounded, the server
+proven.
 
-    n,,n=,r=<nonce>  →   ← r=<nonce+server>,s=<salt>,i=<iterations>
-    c=biws,r=…,p=<proof>  →   ← v=<server signature>
+    <binding>n=,r=<nonce>  →   ← r=<nonce+server>,s=<salt>,i=<iterations>
+    c=<binding and its data>,r=…,p=<proof>  →   ← v=<server signature>
+
+The binding (GS2 header, RFC 5802 §6) ties the exchange to the TLS channel: `p=tls-server-end-point,,` with the digest
+of the server's certificate (RFC 5929 §4), so that nobody in between, with another certificate, can pass the exchange
+on; `y,,` when we could and the server says it cannot, which a server that can will notice; `n,,` without TLS.
 
 The server's signature is checked before the session is used: a host that does not know the password's verifier cannot
 pose as the database. PostgreSQL ignores the user name inside SCRAM (it has it from the startup packet).
@@ -15,8 +20,10 @@ import secrets
 import unicodedata
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from dataclasses import dataclass
 
 MECHANISM = "SCRAM-SHA-256"
+MECHANISM_PLUS = "SCRAM-SHA-256-PLUS"
 
 # A hostile server could ask for hours of hashing; PostgreSQL's default is 4096.
 MAX_ITERATIONS = 1_000_000
@@ -29,17 +36,35 @@ class ScramFailed(Exception):
     """The exchange broke a rule of RFC 5802 or the server could not prove itself."""
 
 
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What ties an exchange to its TLS channel: the GS2 header, and the channel's own data."""
+
+    header: str = "n,,"
+    data: bytes = b""
+
+
+NO_TLS = Binding()
+SERVER_CANNOT = Binding("y,,")
+
+
+def bound_to(certificate_digest: bytes) -> Binding:
+    """The binding of type tls-server-end-point."""
+    return Binding("p=tls-server-end-point,,", certificate_digest)
+
+
 class ScramClient:
     """One exchange: `first()`, then `final(server_first)`, then `verify(server_final)`."""
 
-    def __init__(self, password: str, *, user: str = "", nonce: str | None = None) -> None:
+    def __init__(self, password: str, *, user: str = "", nonce: str | None = None, binding: Binding = NO_TLS) -> None:
         self._password = _prepared(password)
+        self._binding = binding
         self._nonce = nonce or b64encode(secrets.token_bytes(24)).decode()
         self._bare = f"n={user},r={self._nonce}"
         self._server_signature = b""
 
     def first(self) -> bytes:
-        return f"n,,{self._bare}".encode()
+        return f"{self._binding.header}{self._bare}".encode()
 
     def final(self, server_first: bytes) -> bytes:
         """Answer the challenge; raises ScramFailed on a nonce not ours, weak or absurd iteration counts."""
@@ -51,7 +76,8 @@ class ScramClient:
         salt, iterations = _base64(fields["s"], MAX_SALT_BYTES), _iterations(fields["i"])
         salted = hashlib.pbkdf2_hmac("sha256", self._password, salt, iterations)
         client_key = hmac.digest(salted, b"Client Key", "sha256")
-        without_proof = f"c={b64encode(b'n,,').decode()},r={nonce}"
+        channel = b64encode(self._binding.header.encode() + self._binding.data).decode()
+        without_proof = f"c={channel},r={nonce}"
         auth_message = ",".join((self._bare, message, without_proof)).encode()
         signature = hmac.digest(hashlib.sha256(client_key).digest(), auth_message, "sha256")
         proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))

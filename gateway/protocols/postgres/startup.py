@@ -18,27 +18,35 @@ MAX_STARTUP_BYTES = 10_000
 SSL_REQUEST_CODE = 80877103
 GSSENC_REQUEST_CODE = 80877104
 CANCEL_REQUEST_CODE = 80877102
-NEWEST_MINOR = 0
+NEWEST_MINOR = 2  # 3.2 differs from 3.0 in the length of cancel keys only; 3.1 was never spoken
 
 # Harmless to the meaning of a statement: formats of output, limits of time, a name for the record.
 ALLOWED_SETTINGS = frozenset(
     {
         "application_name",
+        "bytea_output",
+        "client_min_messages",
         "datestyle",
+        "default_transaction_deferrable",
+        "default_transaction_isolation",
+        "default_transaction_read_only",
         "extra_float_digits",
         "geqo",
         "idle_in_transaction_session_timeout",
+        "idle_session_timeout",
         "intervalstyle",
         "jit",
         "lock_timeout",
         "statement_timeout",
         "timezone",
-        "bytea_output",
-        "client_min_messages",
     }
 )
 # Taken and answered with our own value: clients send what their locale says, the gateway speaks UTF-8 only.
 IGNORED_SETTINGS = frozenset({"client_encoding", "standard_conforming_strings"})
+
+# JDBC's currentSchema and its like: schemas every server has, which nobody can put in front of anything by surprise.
+# What the session's path is in the end is asked of the server before the first decision.
+_KNOWN_SCHEMAS = frozenset({"public", "pg_catalog", '"$user"', '"public"', "$user"})
 
 _UINT32 = Struct("!I").unpack_from
 _OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", re.DOTALL)
@@ -97,7 +105,9 @@ def decode_packet(packet: bytes) -> Packet:
     if code == CANCEL_REQUEST_CODE:
         return _cancel(packet)
     if code >> 16 != 3:
-        raise StartupRefused(f"protocol {code >> 16}.{code & 0xFFFF}, expected 3.0", sqlstate="0A000")
+        raise StartupRefused(
+            f"protocol {code >> 16}.{code & 0xFFFF}, expected 3.0 to 3.{NEWEST_MINOR}", sqlstate="0A000"
+        )
     return _startup(code & 0xFFFF, packet[8:])
 
 
@@ -163,7 +173,8 @@ def _admit(settings: dict[str, str], name: str, value: str) -> None:
         raise StartupRefused("replication connections are not served here", sqlstate="0A000")
     if key in IGNORED_SETTINGS:
         return
-    if key not in ALLOWED_SETTINGS:
+    known_path = key == "search_path" and {word.strip() for word in value.split(",")} <= _KNOWN_SCHEMAS
+    if key not in ALLOWED_SETTINGS and not known_path:
         raise StartupRefused(
             f'setting "{key[:63]}" is not accepted at startup; set it in the session, where it is governed',
             sqlstate="42501",

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import os
 import re
+import ssl
 import time
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -152,7 +153,14 @@ class Reviewers:
     opened: list[Binding] = field(default_factory=list)
     withdrawn: int = 0
 
-    async def claim(self, binding: Binding, statement_id: str) -> GrantClaim | None:
+    async def confirm(self, claim: GrantClaim, statement_id: str) -> bool:
+        return True
+
+    async def release(self, claim: GrantClaim, statement_id: str) -> None: ...
+
+    def used(self, claim: GrantClaim, statement_id: str, rows: int) -> None: ...
+
+    async def claim(self, binding: Binding, statement_id: str, **_: object) -> GrantClaim | None:
         if not self.approved.is_set():
             return None
         self.approved.clear()
@@ -224,6 +232,7 @@ class Gateway:
     door: TokenDoor = field(default_factory=TokenDoor)
     registry: SessionRegistry = field(default_factory=SessionRegistry)
     upstream_port: int = PORT
+    ssl_context: ssl.SSLContext | None = None
 
     def snapshot(self) -> Snapshot:
         spec = ConnectionSpec(
@@ -288,6 +297,7 @@ class Gateway:
             recordings=self.sink,
             port=0,
             limits=self.limits,
+            ssl_context=self.ssl_context,
         )
         await self.listener.start()
         return self

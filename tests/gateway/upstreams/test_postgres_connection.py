@@ -133,6 +133,36 @@ async def test_every_method_works_inside_tls(server: Server, user: str, tls: str
     assert connection.parameters["client_encoding"] == "UTF8"
 
 
+async def test_scram_is_bound_to_the_tls_channel(server: Server) -> None:
+    spec = server.spec()
+    connection = await connect(spec, credential(spec))
+    connection.close()
+
+    assert connection.authentication == "SCRAM-SHA-256-PLUS"
+
+
+async def test_scram_bound_to_another_channel_is_refused_by_the_server(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of the binding: a digest of another certificate, as a host in between would have to send."""
+    monkeypatch.setattr("gateway.upstreams.postgres.end_point_digest", lambda _: b"x" * 32)
+    spec = server.spec()
+
+    with pytest.raises(UpstreamFailed, match=r"28000|28P01|08P01"):
+        await connect(spec, credential(spec))
+
+
+async def test_scram_that_hides_the_offer_of_binding_is_noticed(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody in between who strips -PLUS from the offer: `y` tells the server that we would have bound."""
+    monkeypatch.setattr("gateway.upstreams.postgres.MECHANISM_PLUS", "nothing")
+    spec = server.spec()
+
+    with pytest.raises(UpstreamFailed, match=r"28000|28P01|08P01"):
+        await connect(spec, credential(spec))
+
+
 @pytest.mark.parametrize("user", ["md5", "plain"])
 async def test_weak_methods_are_refused_outside_tls(server: Server, user: str) -> None:
     spec = server.spec(user, tls="disable")
