@@ -263,6 +263,7 @@ class RestStatement(models.Model):
     session_id = models.CharField(max_length=36, db_index=True)
     subject = models.CharField(max_length=255)
     issuer = models.CharField(max_length=500)
+    asker = models.JSONField(default=dict, help_text="kind, actor and groups it was asked with")
     connection = models.CharField(max_length=63)
     status = models.CharField(max_length=10, choices=Status)
     review = models.JSONField(null=True, blank=True)

@@ -156,7 +156,9 @@ def visible_sessions(request: Request) -> QuerySet[SessionRecord]:
     if may_read_everything(request.user, principal):
         return rows
     own = Q(subject=principal.subject, issuer=principal.issuer)
-    if principal.kind == "person" and principal.actor is None:
+    if principal.actor is not None:
+        own &= Q(actor=principal.actor)  # an agent acting for a person sees what it did itself
+    elif principal.kind == "person":
         own |= Q(owner=principal.subject)  # the human answerable for an agent sees what it does
     return rows.filter(own)
 
@@ -172,4 +174,6 @@ def _is_own(session: SessionRecord, request: Request) -> bool:
     if AUDITORS in principal.groups:
         return False  # auditors change nothing, their own agents' sessions included
     own = (session.subject, session.issuer) == (principal.subject, principal.issuer)
+    if principal.actor is not None:
+        own = own and session.actor == principal.actor
     return own or (principal.kind == "person" and principal.actor is None and session.owner == principal.subject)

@@ -22,7 +22,8 @@ from gateway.api import dataplane
 from gateway.api.authentication import client_address, principal_of, token_for_relay
 from gateway.api.problems import Problem, denial_problem
 from gateway.api.serializers import ProblemSerializer, StatementAnswerSerializer, StatementRequestSerializer
-from gateway.domain.statements import answer_of, collect
+from gateway.domain.connections import usable_connections
+from gateway.domain.statements import answer_of, collect, find_own
 from gateway.models import RestStatement
 
 Frame = dict[str, Any]
@@ -65,8 +66,8 @@ class StatementView(APIView):
     )
     def get(self, request: Request, statement_id: str) -> Response:
         principal = principal_of(request)
-        row = RestStatement.objects.filter(pk=statement_id, subject=principal.subject, issuer=principal.issuer).first()
-        if row is None:
+        row = find_own(statement_id=str(statement_id), principal=principal)
+        if row is None or row.connection not in usable_connections(principal.groups):
             raise NotFound("there is no such statement of yours")
         if row.status == RestStatement.Status.PENDING:
             # Its holder may have ended with a restart; holding twice is prevented by the data plane.

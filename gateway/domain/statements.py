@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from approvals.domain.request import Principal
@@ -53,6 +54,7 @@ def open_statement(
         session_id=session_id,
         subject=principal.subject,
         issuer=principal.issuer,
+        asker={"kind": principal.kind, "actor": principal.actor, "groups": sorted(principal.groups)},
         connection=connection,
         status=RestStatement.Status.RUNNING,
         binding=binding,
@@ -105,11 +107,14 @@ def take_over(*, statement_id: str, from_holder: str, holder: str) -> bool:
     return pending.update(holder=holder) == 1
 
 
-def find_resumable(*, binding: str, subject: str, issuer: str) -> str | None:
+def find_own(*, statement_id: str, principal: Principal) -> RestStatement | None:
+    """The statement, for exactly whoever asked it and may still see what it was answered with."""
+    return _own(principal).filter(pk=statement_id).first()
+
+
+def find_resumable(*, binding: str, principal: Principal) -> str | None:
     """The held statement that asking this again should pick up: still pending, or done and not yet collected."""
-    rows = RestStatement.objects.filter(
-        binding=binding, subject=subject, issuer=issuer, was_held=True, collected_at=None, expires_at__gt=timezone.now()
-    )
+    rows = _own(principal).filter(binding=binding, was_held=True, collected_at=None, expires_at__gt=timezone.now())
     resumable = rows.filter(status__in=[RestStatement.Status.PENDING, RestStatement.Status.COMPLETED])
     found = resumable.order_by("-created_at").values_list("pk", flat=True).first()
     return None if found is None else str(found)
@@ -174,6 +179,18 @@ def forget_old_statements() -> int:
     overdue.exclude(status__in=FINAL).update(status=RestStatement.Status.EXPIRED, finished_at=now)
     RestStatement.objects.filter(expires_at__lt=now - timedelta(seconds=KEEP_ROW_S)).delete()
     return erased
+
+
+def _own(principal: Principal) -> QuerySet[RestStatement]:
+    """Not by name alone: an agent acting for a person bears the person's name, and must not get the person's clear
+    values; and whoever lost a group since (an exemption, say) must not get what that group was shown."""
+    return RestStatement.objects.filter(
+        subject=principal.subject,
+        issuer=principal.issuer,
+        asker__kind=principal.kind,
+        asker__actor=principal.actor,
+        asker__groups__contained_by=sorted(principal.groups),
+    )
 
 
 def _row(statement_id: str) -> RestStatement:

@@ -73,9 +73,7 @@ class Relay:
         statement = statement_of(request)
         if request.detach and request.statement_id is None:
             digest = binding_digest(bind(session, statement, spec))
-            held = await in_thread(
-                kept.find_resumable, binding=digest, subject=principal.subject, issuer=principal.issuer
-            )
+            held = await in_thread(kept.find_resumable, binding=digest, principal=principal)
             if held is not None and not await self._take_over(held):
                 await transport.close_upstream()
                 async for frame in self._pick_up(held, request.wait_s):

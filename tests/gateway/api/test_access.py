@@ -14,7 +14,7 @@ from audit.domain.entry import Entry
 from audit.models import LogEntry
 from gateway.domain.revocation import revoke_agent
 from gateway.domain.tickets import redeem_ticket
-from gateway.domain.tokens import issue_agent_token, issuer_url
+from gateway.domain.tokens import issue_agent_token, issuer_url, sign_delegated_token
 from gateway.session.context import new_id
 from tests.gateway.api.conftest import Cast, bearer
 
@@ -123,6 +123,25 @@ def test_sessions_seen_are_ones_own_or_all_for_auditors(cast: Cast, who: str, se
     response = cast.client(who).get("/api/v1/sessions")
 
     assert {session["subject"] for session in response.json()["results"]} == seen
+
+
+def test_agent_acting_for_a_person_sees_and_ends_only_what_it_did_itself(cast: Cast) -> None:
+    own = opened_session("reviewer")
+    delegated = sign_delegated_token(
+        subject="reviewer",
+        subject_issuer=issuer_url(),
+        groups=frozenset(),
+        agent=cast.agent,
+        ttl_s=60,
+        not_after=None,
+    )
+    assert cast.client("reviewer").get(f"/api/v1/sessions/{own}").status_code == 200
+
+    acting = bearer(delegated.text)
+
+    assert acting.get("/api/v1/sessions").json()["results"] == []
+    assert acting.get(f"/api/v1/sessions/{own}").status_code == 404
+    assert acting.post(f"/api/v1/sessions/{own}/kill").status_code == 404
 
 
 @pytest.mark.parametrize(("who", "status"), [("agent", 202), ("admin", 202), ("auditor", 403), ("reviewer", 404)])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.domain import statements
+from gateway.models import AccessRule
 from gateway.session.context import new_id
 from tests.gateway.api.conftest import Cast, DataPlane
 
@@ -192,3 +193,11 @@ def test_kept_statement_is_its_askers_alone(cast: Cast, data_plane: DataPlane, w
     assert cast.client("agent").get(f"/api/v1/statements/{statement_id}").status_code == 200
 
     assert cast.client(who).get(f"/api/v1/statements/{statement_id}").status_code == 404
+
+
+def test_kept_statement_is_gone_with_the_access_to_its_connection(cast: Cast, data_plane: DataPlane) -> None:
+    statement_id = keep(cast)
+    assert cast.client("agent").get(f"/api/v1/statements/{statement_id}").status_code == 200
+    AccessRule.objects.all().delete()
+
+    assert cast.client("agent").get(f"/api/v1/statements/{statement_id}").status_code == 404

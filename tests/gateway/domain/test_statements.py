@@ -36,7 +36,7 @@ def finish(statement_id: str, status: str = "completed", **changes: Any) -> None
 
 
 def resumable() -> str | None:
-    return statements.find_resumable(binding="b" * 64, subject="demo", issuer="http://i")
+    return statements.find_resumable(binding="b" * 64, principal=ASKER)
 
 
 def test_held_statement_moves_from_pending_to_completed_and_is_collected_once(statement_id: str) -> None:
@@ -84,3 +84,34 @@ def test_old_answers_are_erased(statement_id: str) -> None:
 
     row = RestStatement.objects.get()
     assert (bytes(row.sealed_request), bytes(row.sealed_result)) == (b"", b"")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Principal(subject="demo", issuer="http://i", groups=frozenset({"clinicians"}), actor="agent"),
+        Principal(subject="demo", issuer="http://i", groups=frozenset({"clinicians"}), kind="agent"),
+        Principal(subject="demo", issuer="http://other", groups=frozenset({"clinicians"}), kind="person"),
+        Principal(subject="demo", issuer="http://i", groups=frozenset(), kind="person"),
+    ],
+    ids=["an agent acting for them", "an agent of their name", "another issuer's", "without the group"],
+)
+def test_kept_answer_is_for_exactly_whoever_asked_with_the_groups_it_was_asked_with(db: None, other: Principal) -> None:
+    person = Principal(subject="demo", issuer="http://i", groups=frozenset({"clinicians"}), kind="person")
+    identifier = new_id()
+    statements.open_statement(
+        statement_id=identifier,
+        session_id=new_id(),
+        principal=person,
+        connection="clinic",
+        request={"statement": "select ssn"},
+        binding="b" * 64,
+    )
+    statements.mark_pending(statement_id=identifier, review={"id": "r"})
+    finish(identifier)
+    wider = Principal(subject="demo", issuer="http://i", groups=frozenset({"clinicians", "more"}), kind="person")
+    assert statements.find_own(statement_id=identifier, principal=person) is not None
+    assert statements.find_resumable(binding="b" * 64, principal=wider) == identifier
+
+    assert statements.find_own(statement_id=identifier, principal=other) is None
+    assert statements.find_resumable(binding="b" * 64, principal=other) is None
