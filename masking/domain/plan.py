@@ -202,6 +202,21 @@ def _violations(analysis: Analysis, scope: ConnectionRules, groups: frozenset[st
 
 def _violation(predicate: Predicate, scope: ConnectionRules, groups: frozenset[str]) -> str:
     rule = scope.rule_for(predicate.column)
-    if rule is None or rule.exempts(groups) or predicate.use in _HARMLESS[rule.inference]:
+    if rule is None or rule.exempts(groups):
         return ""
+    if predicate.use in _HARMLESS[rule.inference]:
+        if rule.inference is Inference.OPEN or _among_equals(predicate, rule, scope):
+            return ""
+        return f"{rule.protected_class}: matched with other columns (rule {rule.name}, {rule.inference.value})"
     return f"{rule.protected_class}: {_IN_WORDS[predicate.use]} (rule {rule.name}, {rule.inference.value})"
+
+
+def _among_equals(predicate: Predicate, rule: MaskingRule, scope: ConnectionRules) -> bool:
+    """Whether a column is matched only with columns of its own class.
+
+    Joined with an ordinary column it is compared with whatever somebody may have written there: guesses.
+    """
+    if predicate.use is PredicateUse.JOIN_EQUALITY and not predicate.partners:
+        return False
+    others = [scope.rule_for(partner) for partner in predicate.partners]
+    return all(other is not None and other.protected_class == rule.protected_class for other in others)

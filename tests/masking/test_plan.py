@@ -10,6 +10,8 @@ from masking.domain.rules import Inference, MaskingRule, Technique
 SSN = ColumnRef("public", "patients", "ssn")
 DOB = ColumnRef("public", "patients", "dob")
 CITY = ColumnRef("public", "patients", "city")
+OTHER_SSN = ColumnRef("public", "claims", "ssn")
+GUESS = ColumnRef("public", "scratch", "guess")
 SECRET = b"123-45-6789"
 RULES = (
     MaskingRule("ssn", ("clinic",), ("public.patients.ssn",), Technique.PARTIAL, exempt_groups=frozenset({"privacy"})),
@@ -271,7 +273,10 @@ def test_inference_modes(mode: Inference, violating: set[PredicateUse]) -> None:
         use
         for use in PredicateUse
         if touch(
-            analysis=analysed(predicates=(Predicate(SSN, use),)), rules=rules, connection="clinic", groups=AGENTS
+            analysis=analysed(predicates=(Predicate(SSN, use, partners=(OTHER_SSN,)),)),
+            rules=rules,
+            connection="clinic",
+            groups=AGENTS,
         ).inference_violations
     }
 
@@ -294,3 +299,35 @@ def test_exempt_group_violates_nothing() -> None:
 
     assert found.inference_violations == ()
     assert found.touches_phi
+
+
+@pytest.mark.parametrize("use", [PredicateUse.JOIN_EQUALITY, PredicateUse.GROUP, PredicateUse.ORDER])
+@pytest.mark.parametrize(
+    ("partners", "violates"),
+    [((OTHER_SSN,), False), ((GUESS,), True), ((OTHER_SSN, GUESS), True), ((DOB,), True)],
+    ids=["same class", "ordinary column", "one of two ordinary", "another class"],
+)
+def test_guarded_column_may_be_matched_with_its_own_class_only(
+    use: PredicateUse, partners: tuple[ColumnRef, ...], violates: bool
+) -> None:
+    """An agent can write guesses into a table and join: that is a comparison with constants by another road."""
+    rules = (MaskingRule("ssn", ("clinic",), ("*.ssn",), Technique.REDACT), *RULES)
+
+    found = touch(
+        analysis=analysed(predicates=(Predicate(SSN, use, partners=partners),)),
+        rules=rules,
+        connection="clinic",
+        groups=AGENTS,
+    )
+
+    assert bool(found.inference_violations) is violates
+
+
+def test_join_of_an_open_rule_is_free_and_one_without_partners_is_not() -> None:
+    join = analysed(predicates=(Predicate(SSN, PredicateUse.JOIN_EQUALITY),))
+    opened = (MaskingRule("ssn", ("clinic",), ("*.ssn",), Technique.REDACT, inference=Inference.OPEN),)
+
+    assert touch(analysis=join, rules=opened, connection="clinic", groups=AGENTS).inference_violations == ()
+    assert touch(analysis=join, rules=RULES, connection="clinic", groups=AGENTS).inference_violations == (
+        "ssn: matched with other columns (rule ssn, guarded)",
+    )
