@@ -14,7 +14,8 @@ from unfold.admin import ModelAdmin, TabularInline
 
 from approvals.domain.grant import revoke_grant
 from approvals.domain.hooks import rules_changed
-from approvals.models import Grant, Policy, Review, Vote
+from approvals.domain.policies import delete_policy, save_policy
+from approvals.models import Grant, GrantUse, Policy, PolicyVersion, Review, Vote
 
 
 class ReadOnly:
@@ -40,12 +41,26 @@ class PolicyAdmin(ModelAdmin):  # type: ignore[misc]
     actions = None
 
     def save_model(self, request: HttpRequest, obj: Policy, form: ModelForm[Policy], change: bool) -> None:
-        super().save_model(request, obj, form, change)
+        save_policy(policy=obj, author=request.user.get_username())
         rules_changed()
 
     def delete_model(self, request: HttpRequest, obj: Policy) -> None:
-        super().delete_model(request, obj)
+        delete_policy(policy=obj, author=request.user.get_username())
         rules_changed()
+
+
+@admin.register(PolicyVersion)
+class PolicyVersionAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
+    """Every policy as it ever stood; what a decision's `name@version` refers to."""
+
+    list_display = ["__str__", "author", "at", "enabled"]
+    list_filter = ["policy"]
+    search_fields = ["policy", "author"]
+    date_hierarchy = "at"
+
+    @admin.display(boolean=True)
+    def enabled(self, version: PolicyVersion) -> bool:
+        return bool(version.document and version.document["enabled"])
 
 
 class VoteInline(ReadOnly, TabularInline):  # type: ignore[misc]
@@ -68,12 +83,19 @@ class ReviewAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
         return format_html('<a href="{}">Open</a>', reverse("approvals:review", args=[review.pk]))
 
 
+class GrantUseInline(ReadOnly, TabularInline):  # type: ignore[misc]
+    model = GrantUse
+    fields = readonly_fields = ["statement_id", "session_id", "state", "at", "ended_at", "rows"]
+    extra = 0
+
+
 @admin.register(Grant)
 class GrantAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
-    list_display = ["created_at", "review", "uses_left", "expires_at", "revoked", "claimed_at"]
-    list_filter = ["revoked"]
+    list_display = ["created_at", "review", "scope", "uses_left", "rows_used", "expires_at", "revoked", "claimed_at"]
+    list_filter = ["revoked", "scope"]
     list_select_related = ["review"]
-    exclude = ["digest", "modified_digest"]
+    inlines = [GrantUseInline]
+    exclude = ["digest", "modified_digest", "requester", "sealed_reach"]
     actions = ["revoke"]
 
     @admin.action(description="Revoke", permissions=["revoke"])

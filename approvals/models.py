@@ -17,13 +17,20 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.urls import reverse
 from django.utils import timezone
 
 from approvals.domain.decide import Action
 from approvals.domain.parse import ConditionProblem, parse_condition, parse_reviewers
+from approvals.domain.scope import Scope
 
 MAX_WAIT_S = 7 * 24 * 3600
+SCOPES = tuple(scope.value for scope in Scope)
+
+
+def once_only() -> list[str]:
+    return [Scope.ONCE.value]
 
 
 class Policy(models.Model):
@@ -34,6 +41,10 @@ class Policy(models.Model):
         REQUIRE_APPROVAL = Action.REQUIRE_APPROVAL.value, "require approval"
         DENY = Action.DENY.value, "deny"
 
+    class Needed(models.TextChoices):
+        ALL = "all"
+        ANY = "any"
+
     name = models.CharField(max_length=120, unique=True)
     description = models.CharField(max_length=500, blank=True)
     connections = ArrayField(models.CharField(max_length=120), help_text="globs over connection names")
@@ -42,8 +53,36 @@ class Policy(models.Model):
     reviewers = models.JSONField(
         default=list, blank=True, help_text='group names, or {"group": …, "quorum": …}; every group must be met'
     )
+    reviewers_needed = models.CharField(
+        max_length=3, choices=Needed, default=Needed.ALL, help_text="every group, or any one of them"
+    )
     quorum = models.PositiveSmallIntegerField(
         default=1, validators=[MinValueValidator(1)], help_text="people of each group, where it names no other number"
+    )
+    separation = models.BooleanField(
+        default=True, help_text="separation of duties: who wrote this version cannot approve under it alone"
+    )
+    skip_groups = ArrayField(
+        models.CharField(max_length=150), default=list, blank=True, help_text="requesters this policy does not hold"
+    )
+    grants = ArrayField(
+        models.CharField(max_length=10, choices=[(scope, scope) for scope in SCOPES]),
+        default=once_only,
+        help_text="how far an approval may reach: once, shape, tables, connection",
+    )
+    grant_for_s = models.PositiveIntegerField(
+        default=3600,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_WAIT_S)],
+        help_text="longest life of an approval that is wider than once",
+    )
+    max_uses = models.PositiveIntegerField(
+        default=100, validators=[MinValueValidator(1)], help_text="executions under one wider approval"
+    )
+    max_rows = models.PositiveBigIntegerField(null=True, blank=True, help_text="rows under one approval; empty: any")
+    grace_s = models.PositiveIntegerField(
+        default=0,
+        validators=[MaxValueValidator(MAX_WAIT_S)],
+        help_text="after it ran, the same request may run again for so long without asking",
     )
     decide_within_s = models.PositiveIntegerField(
         default=3600, validators=[MinValueValidator(1), MaxValueValidator(MAX_WAIT_S)]
@@ -76,10 +115,33 @@ class Policy(models.Model):
         else:
             if self.action == self.Action.REQUIRE_APPROVAL and not groups:
                 problems["reviewers"] = "is empty, expected a group: without reviewers every such statement is denied"
+        if Scope.ONCE.value not in (self.grants or ()):
+            problems["grants"] = "expected once among them: it is what every approval is at least"
         if not self.connections:
             problems["connections"] = "is empty, expected at least one glob"
         if problems:
             raise ValidationError(problems)
+
+
+class PolicyVersion(models.Model):
+    """A policy as it stood from `at` on; `document` is None where it was removed. Never changed, never deleted.
+
+    45 CFR 164.316(b)(2)(i): kept six years from when it last was in effect.
+    """
+
+    policy = models.CharField(max_length=120, help_text="by name: versions outlive the policy")
+    number = models.PositiveIntegerField()
+    document = models.JSONField(null=True)
+    author = models.CharField(max_length=255, blank=True)
+    at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ["policy", "-number"]
+        default_permissions = ("view",)
+        constraints = [models.UniqueConstraint(name="policy_version_once", fields=["policy", "number"])]
+
+    def __str__(self) -> str:
+        return f"{self.policy}@{self.number}"
 
 
 class Review(models.Model):
@@ -116,6 +178,14 @@ class Review(models.Model):
     facts = models.JSONField(default=dict)
     risk = models.PositiveIntegerField(default=0)
     rules_digest = models.CharField(max_length=64, blank=True)
+    policies = ArrayField(
+        models.CharField(max_length=140), default=list, help_text="the versions it was held under, name@version"
+    )
+    authors = ArrayField(
+        models.CharField(max_length=255), default=list, help_text="who wrote them: cannot approve without another"
+    )
+    terms = models.JSONField(default=dict, help_text="how far an approval may reach (GrantTerms)")
+    snapshot_version = models.PositiveBigIntegerField(default=0)
     reviewers = models.JSONField(help_text='[{"group", "quorum"}, …]: all must be met')
     reviewer_groups = ArrayField(models.CharField(max_length=150), help_text="the groups of `reviewers`, to find by")
 
@@ -124,6 +194,7 @@ class Review(models.Model):
     execute_within_s = models.PositiveIntegerField()
     decided_at = models.DateTimeField(null=True, blank=True)
     holders = models.PositiveIntegerField(default=1, help_text="clients that wait; the last one to leave withdraws it")
+    reminded_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-opened_at"]
@@ -178,6 +249,8 @@ class Vote(models.Model):
     decision = models.CharField(max_length=10, choices=Decision)
     counts = models.BooleanField(default=True, help_text="false: above the risk threshold the author needs another")
     sealed_reason = models.BinaryField()
+    scope = models.CharField(max_length=10, default=Scope.ONCE.value, help_text="how far this person would let it go")
+    for_s = models.PositiveIntegerField(default=0, help_text="and how long; 0: as long as the policy permits")
     cast_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
@@ -191,7 +264,7 @@ class Vote(models.Model):
 
 
 class Grant(models.Model):
-    """What an approval leaves: leave to run one exact request, a counted number of times, until it expires."""
+    """What an approval leaves: leave to run one exact request, or what `scope` says, counted, until it expires."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     review = models.ForeignKey(Review, on_delete=models.CASCADE, related_name="grants")
@@ -203,13 +276,49 @@ class Grant(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     claimed_at = models.DateTimeField(null=True, blank=True)
     claimed_by_statement = models.CharField(max_length=36, blank=True)
+    scope = models.CharField(max_length=10, default=Scope.ONCE.value)
+    reach = models.JSONField(default=dict, help_text="what a wider scope covers; the sealed copy is what counts")
+    sealed_reach = models.BinaryField(null=True)
+    requester = models.CharField(max_length=64, blank=True, help_text="keyed digest of who, where and under what rules")
+    grace_s = models.PositiveIntegerField(default=0)
+    max_rows = models.PositiveBigIntegerField(null=True, blank=True)
+    rows_used = models.PositiveBigIntegerField(default=0)
 
     class Meta:
         ordering = ["-created_at"]
         constraints = [models.UniqueConstraint(name="grant_one_per_review", fields=["review"])]
+        indexes = [
+            models.Index(
+                name="grant_wide", fields=["requester"], condition=Q(revoked=False, uses_left__gt=0) & ~Q(scope="once")
+            )
+        ]
 
     def __str__(self) -> str:
         return f"grant {self.id}"
+
+
+class GrantUse(models.Model):
+    """One execution under a grant: claimed, confirmed when nothing can take it back, given back if nothing ran."""
+
+    class State(models.TextChoices):
+        CLAIMED = "claimed"
+        CONFIRMED = "confirmed"
+        RELEASED = "released"
+
+    grant = models.ForeignKey(Grant, on_delete=models.CASCADE, related_name="uses")
+    statement_id = models.CharField(max_length=36)
+    session_id = models.CharField(max_length=36, blank=True)
+    state = models.CharField(max_length=10, choices=State, default=State.CLAIMED)
+    at = models.DateTimeField(db_default=Now())
+    ended_at = models.DateTimeField(null=True, blank=True)
+    rows = models.PositiveBigIntegerField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["at"]
+        indexes = [models.Index(name="use_unconfirmed", fields=["at"], condition=Q(state="claimed"))]
+
+    def __str__(self) -> str:
+        return f"{self.statement_id}: {self.state}"
 
 
 class ReviewLink(models.Model):

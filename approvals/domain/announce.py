@@ -17,6 +17,7 @@ from django.db import transaction
 logger = logging.getLogger(__name__)
 
 REVIEWS_GROUP = "reviews"
+GATEWAYS_GROUP = "gateways"
 NOTIFY_TASK = "approvals.notify_reviewers"
 
 
@@ -33,6 +34,12 @@ def announce_change(*, review_id: UUID, status: str) -> None:
 def announce_review(*, review_id: UUID) -> None:
     """Have the reviewers notified, once the surrounding transaction is committed."""
     _after_commit(lambda: current_app.send_task(NOTIFY_TASK, args=[str(review_id)], retry=False))
+
+
+def announce_kill(*, session_id: str) -> None:
+    """Have the data plane that holds the session end it, once the surrounding transaction is committed."""
+    message = {"type": "session.kill", "session_id": session_id}
+    _after_commit(lambda: async_to_sync(get_channel_layer().group_send)(GATEWAYS_GROUP, message))
 
 
 def _send(review_id: UUID, status: str) -> None:

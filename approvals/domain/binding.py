@@ -20,6 +20,8 @@ from approvals.domain.request import Binding
 from audit.domain.sealing import seal, unseal
 
 _BINDING, _TEXT = b"hoopweb/approvals/binding/1", b"hoopweb/approvals/text/1"
+_REQUESTER = b"hoopweb/approvals/requester/1"
+_OF_THE_STATEMENT = {"statement", "parameters", "parameter_types", "parameter_formats", "governed_as"}
 
 
 def canonical_form(binding: Binding) -> bytes:
@@ -31,6 +33,13 @@ def canonical_form(binding: Binding) -> bytes:
 def binding_digest(binding: Binding) -> str:
     """Return the 64 hex digits a review and its grant are found by."""
     return _keyed(_BINDING, canonical_form(binding))
+
+
+def requester_digest(binding: Binding) -> str:
+    """Return what wider grants are found by: who, on which connection, as which role, under which rules."""
+    kept = {field.name: _plain(getattr(binding, field.name)) for field in fields(binding)}
+    document = {name: value for name, value in kept.items() if name not in _OF_THE_STATEMENT}
+    return _keyed(_REQUESTER, json.dumps(document, sort_keys=True, separators=(",", ":")).encode())
 
 
 def text_digest(text: str) -> str:
@@ -56,6 +65,17 @@ def seal_text(text: str, *, review_id: UUID, part: str) -> bytes:
 
 def open_text(sealed: bytes | memoryview, *, review_id: UUID, part: str) -> str:
     return unseal(bytes(sealed), context=f"review:{review_id}:{part}").decode("utf-8", "surrogatepass")
+
+
+def seal_reach(reach: dict[str, Any], *, grant_id: UUID, requester: str) -> bytes:
+    """The wider grant's reach, tied to the grant and to whose it is."""
+    document = json.dumps(reach, sort_keys=True, separators=(",", ":")).encode()
+    return seal(document, context=f"grant:{grant_id}:{requester}")
+
+
+def open_reach(sealed: bytes | memoryview, *, grant_id: UUID, requester: str) -> dict[str, Any]:
+    reach: dict[str, Any] = json.loads(unseal(bytes(sealed), context=f"grant:{grant_id}:{requester}"))
+    return reach
 
 
 def with_statement(binding: Binding, text: str) -> Binding:

@@ -19,6 +19,7 @@ from approvals.domain.request import (
     Allow,
     Decision,
     Deny,
+    GrantTerms,
     RequireApproval,
     ReviewerGroup,
 )
@@ -61,6 +62,16 @@ class PolicyRule:
     reviewers: tuple[ReviewerGroup, ...] = ()
     decide_within_s: int = 3600
     execute_within_s: int = 600
+    skip_groups: frozenset[str] = frozenset()  # requesters this policy does not hold
+    separation: bool = True  # whoever wrote it cannot approve under it without somebody else
+    terms: GrantTerms = field(default_factory=GrantTerms)
+    version: int = 0  # of the kept versions; 0 when none was kept
+    author: str = ""  # who wrote this version
+
+    @property
+    def label(self) -> str:
+        """What decisions and records name the policy by."""
+        return f"{self.name}@{self.version}"
 
 
 # What a statement may turn out to need when nothing says what it does.
@@ -71,7 +82,7 @@ def decide(request: AccessRequest, *, access_rules: Sequence[AccessRule], polici
     """Return the decision for `request`. Never raises on odd SQL: what is not known counts as the dangerous value."""
     rights = [rule for rule in access_rules if _gives_rights(rule, request)]
     here = [policy for policy in policies if covers(policy.connections, request.resource.connection)]
-    approvals = [policy for policy in here if policy.action is Action.REQUIRE_APPROVAL and _restricts(policy, request)]
+    approvals = [policy for policy in here if _holds(policy, request)]
     return (
         _without_access(request, rights, access_rules)
         or _denied_by_policy(request, here)
@@ -83,11 +94,28 @@ def decide(request: AccessRequest, *, access_rules: Sequence[AccessRule], polici
 
 
 def merge_reviewers(groups: Iterable[ReviewerGroup]) -> tuple[ReviewerGroup, ...]:
-    """Every group once, in order of first appearance, with the highest quorum asked of it and never less than one."""
-    merged: dict[str, int] = {}
+    """Every group once, in order of first appearance, with the highest quorum asked of it and never less than one.
+
+    Groups of a choice are merged within that choice only: "one of a or b" and "a" are two demands.
+    """
+    merged: dict[tuple[str, str], int] = {}
     for wanted in groups:
-        merged[wanted.group] = max(merged.get(wanted.group, 1), wanted.quorum)
-    return tuple(ReviewerGroup(group, quorum) for group, quorum in merged.items())
+        key = (wanted.group, wanted.choice)
+        merged[key] = max(merged.get(key, 1), wanted.quorum)
+    return tuple(ReviewerGroup(group, quorum, choice) for (group, choice), quorum in merged.items())
+
+
+def merge_terms(terms: Iterable[GrantTerms]) -> GrantTerms:
+    """The narrowest of all: what one policy does not permit, the others cannot."""
+    every = tuple(terms)
+    row_caps = [each.max_rows for each in every if each.max_rows is not None]
+    return GrantTerms(
+        scopes=tuple(scope for scope in every[0].scopes if all(scope in each.scopes for each in every)),
+        for_s=min(each.for_s for each in every),
+        max_uses=min(each.max_uses for each in every),
+        max_rows=min(row_caps, default=None),
+        grace_s=min(each.grace_s for each in every),
+    )
 
 
 def covers(globs: Iterable[str], connection: str) -> bool:
@@ -97,6 +125,12 @@ def covers(globs: Iterable[str], connection: str) -> bool:
 
 def _gives_rights(rule: AccessRule, request: AccessRequest) -> bool:
     return bool(rule.groups & request.principal.groups) and rule.covers(request.resource.connection)
+
+
+def _holds(policy: PolicyRule, request: AccessRequest) -> bool:
+    """Whether an approval policy applies. Who skips it is as if it were not there: it permits nothing to them."""
+    asks = policy.action is Action.REQUIRE_APPROVAL and not policy.skip_groups & request.principal.groups
+    return asks and _restricts(policy, request)
 
 
 def _restricts(policy: PolicyRule, request: AccessRequest) -> bool:
@@ -143,6 +177,7 @@ def _denied_by_policy(request: AccessRequest, here: Sequence[PolicyRule]) -> Den
                 rule=policy.name,
                 reason=f"policy {policy.name} {verb} {condition_words(policy.when)}",
                 permitted_alternative=alternative_to_policy(policy.when, request),
+                policies=(policy.label,),
             )
     return None
 
@@ -196,6 +231,7 @@ def _ask(
             rule=rule,
             reason=f"{reason}, but names no reviewers",
             permitted_alternative=alternative,
+            policies=tuple(policy.label for policy in policies),
         )
     return RequireApproval(
         rule=rule,
@@ -204,6 +240,9 @@ def _ask(
         decide_within_s=min(policy.decide_within_s for policy in policies),
         execute_within_s=min(policy.execute_within_s for policy in policies),
         permitted_alternative=alternative,
+        policies=tuple(policy.label for policy in policies),
+        authors=tuple(sorted({policy.author for policy in policies if policy.separation and policy.author})),
+        terms=merge_terms(policy.terms for policy in policies),
     )
 
 
@@ -228,7 +267,7 @@ def _allowed(request: AccessRequest, rights: Sequence[AccessRule], here: Sequenc
     """A matching allow policy gives no right of its own; it is named, so that the record says which rule spoke."""
     for policy in here:
         if policy.action is Action.ALLOW and evaluate(policy.when, request) is True:
-            return Allow(rule=policy.name)
+            return Allow(rule=policy.name, policies=(policy.label,))
     needed = request.analysis.operations - {Operation.SESSION}
     used = [rule for rule in rights if rule.operations & needed] or list(rights)
     return Allow(rule=", ".join(dict.fromkeys(rule.name or "access" for rule in used)))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from approvals.domain.binding import open_binding, open_text
 from approvals.domain.quorum import missing_approvals
-from approvals.domain.request import Binding, Principal, ReviewerGroup
+from approvals.domain.request import Binding, GrantTerms, Principal, ReviewerGroup
 from approvals.domain.reviewers import active_groups
 from approvals.models import Review, Vote
+
+NOT_AN_AUTHOR = "the reviewers who did not write the policy"
 
 
 def asked_binding(review: Review) -> Binding:
@@ -51,9 +53,22 @@ def counted_approvers(review: Review) -> tuple[str, ...]:
     return tuple(votes.values_list("reviewer", flat=True))
 
 
+def grant_terms(review: Review) -> GrantTerms:
+    """How far an approval of this review may reach; reviews from before there were terms: once."""
+    known = dict(review.terms)
+    return GrantTerms(scopes=tuple(known.pop("scopes", ("once",))), **known)
+
+
 def still_missing(review: Review) -> tuple[ReviewerGroup, ...]:
-    """Which groups still have to approve; people who were disabled or left a group since no longer count."""
+    """Which groups still have to approve; people who were disabled or left a group since no longer count.
+
+    With separation of duties, people who wrote the policy do not make a quorum by themselves.
+    """
     wanted = [ReviewerGroup(**group) for group in review.reviewers]
     if not wanted:  # an empty quorum is met by nobody, never by everybody
         return (ReviewerGroup("nobody", 1),)
-    return missing_approvals(wanted, active_groups(counted_approvers(review)))
+    approvers = active_groups(counted_approvers(review))
+    missing = missing_approvals(wanted, approvers)
+    if not missing and set(approvers) <= set(review.authors):
+        return (ReviewerGroup(NOT_AN_AUTHOR, 1),)
+    return missing

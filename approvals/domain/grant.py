@@ -1,89 +1,155 @@
-"""Grants: found by the exact request they were given for, consumed atomically, good for so many uses and so long."""
+"""Grants: found by the exact request they were given for, or by a wider one that covers it; counted and time-boxed.
+
+A use goes `claimed` → `confirmed` → ended. Between the first two nothing has been sent anywhere: whoever claimed may
+give the use back (`release_grant`), and a claim that nobody confirms within `STALE_CLAIM_S`, because its gateway died,
+is given back too. Both take the same conditional UPDATE away from the other, so a use is confirmed or given back, never
+both; after confirming it is spent, whatever happens, and the log says so.
+"""
 
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils import timezone
 
-from approvals.domain.announce import announce_change
-from approvals.domain.binding import binding_digest, with_statement
+from approvals.domain.announce import announce_change, announce_kill
+from approvals.domain.binding import binding_digest, open_reach, requester_digest, with_statement
 from approvals.domain.clock import ClockTimestamp
 from approvals.domain.dossier import asked_binding, counted_approvers, current_statement, spoken_reason
 from approvals.domain.hooks import requester_enabled
 from approvals.domain.record import record
 from approvals.domain.request import Binding, GrantClaim
 from approvals.domain.reviewers import is_disabled
-from approvals.models import Grant, Review
+from approvals.domain.scope import Asked, Scope, covers
+from approvals.models import Grant, GrantUse, Review
+from audit.domain.entry import Json
 
-__all__ = ["binding_digest", "claim_grant", "release_grant", "revoke_grant"]
+__all__ = [
+    "binding_digest",
+    "claim_grant",
+    "confirm_grant",
+    "end_use",
+    "release_grant",
+    "release_stale_claims",
+    "revoke_grant",
+]
 
 logger = logging.getLogger(__name__)
 
+STALE_CLAIM_S = 10
+
+_USABLE = (
+    "uses_left > 0 AND NOT revoked AND expires_at > clock_timestamp() AND (max_rows IS NULL OR rows_used < max_rows)"
+)
 # The inner row lock makes concurrent claims queue; each then reads the row anew, so the last use goes to one of them.
-_TAKE = """
+# The first execution starts the grace period: until then the grant lives as long as the policy gives to execute.
+_TAKE = f"""
     UPDATE approvals_grant
-       SET uses_left = uses_left - 1, claimed_at = clock_timestamp(), claimed_by_statement = %(statement_id)s
-     WHERE uses_left > 0 AND NOT revoked AND expires_at > clock_timestamp()
+       SET uses_left = uses_left - 1, claimed_at = clock_timestamp(), claimed_by_statement = %(statement_id)s,
+           expires_at = CASE WHEN claimed_at IS NULL AND grace_s > 0
+                             THEN clock_timestamp() + make_interval(secs => grace_s) ELSE expires_at END
+     WHERE {_USABLE}
        AND id = (SELECT id FROM approvals_grant
-                  WHERE (digest = %(digest)s OR modified_digest = %(digest)s)
-                    AND uses_left > 0 AND NOT revoked AND expires_at > clock_timestamp()
-                  ORDER BY expires_at, id LIMIT 1
+                  WHERE (digest = %(digest)s OR modified_digest = %(digest)s OR id = %(wider)s) AND {_USABLE}
+                  ORDER BY scope <> 'once', expires_at, id LIMIT 1
                     FOR UPDATE)
  RETURNING id, review_id, uses_left
-"""
+"""  # noqa: S608  no value is formatted in
 
 
 class ClaimVoid(Exception):
     """The grant that was found must not be used; rolls its consumption back."""
 
 
-def claim_grant(*, binding: Binding, statement_id: str) -> GrantClaim | None:
-    """Consume one use of a grant for exactly this binding; None when there is none.
+def claim_grant(
+    *, binding: Binding, statement_id: str, session_id: str = "", asked: Asked | None = None
+) -> GrantClaim | None:
+    """Consume one use of a grant for exactly this binding, or of a wider one that covers `asked`; None without one.
 
     The grant of a modified review is found by the original request, and then carries the reviewer's text, and by the
     modified text itself. Whoever asked must still be enabled. The log entry is part of the same transaction.
     """
+    release_stale_claims(binding_digest(binding))
     try:
         with transaction.atomic():
-            return _claim(binding, statement_id)
+            return _claim(binding, statement_id, session_id, asked)
     except ClaimVoid as void:
         logger.warning("grant not usable: statement=%s why=%s", statement_id, void)
         return None
 
 
+def confirm_grant(*, claim: GrantClaim, statement_id: str) -> bool:
+    """Spend a claimed use for good, right before its execution is recorded; False when it is no longer there."""
+    mine = GrantUse.objects.filter(grant__id=claim.grant_id, statement_id=statement_id, state=GrantUse.State.CLAIMED)
+    return mine.filter(grant__revoked=False).update(state=GrantUse.State.CONFIRMED) == 1
+
+
+def end_use(*, claim: GrantClaim, statement_id: str, rows: int) -> None:
+    """The execution under a confirmed use is over: count its rows."""
+    with transaction.atomic():
+        running = GrantUse.objects.filter(grant__id=claim.grant_id, statement_id=statement_id, ended_at=None)
+        if running.update(ended_at=Now(), rows=rows) == 1:
+            Grant.objects.filter(pk=claim.grant_id).update(rows_used=F("rows_used") + rows)
+
+
 def release_grant(*, claim: GrantClaim, statement_id: str) -> None:
     """Give back a claim under which nothing was sent upstream (a prepared statement cannot take on a new text)."""
-    with transaction.atomic():
-        mine = Grant.objects.filter(pk=claim.grant_id, claimed_by_statement=statement_id, revoked=False)
-        if mine.update(uses_left=F("uses_left") + 1, claimed_by_statement="") != 1:
-            return
-        review = Review.objects.get(pk=claim.review_id)
-        Review.objects.filter(pk=review.pk, status=Review.Status.EXECUTED).update(status=Review.Status.APPROVED)
-        record("grant.released", review, statement_id=statement_id, body={"grant": claim.grant_id})
+    for use in GrantUse.objects.filter(grant__id=claim.grant_id, statement_id=statement_id).select_related("grant"):
+        _give_back(use, "not-run")
+
+
+def release_stale_claims(digest: str = "") -> int:
+    """Give back claims that nobody confirmed in time; of the grants found by `digest`, or of all. Returns how many."""
+    stale = GrantUse.objects.filter(state=GrantUse.State.CLAIMED, at__lt=Now() - timedelta(seconds=STALE_CLAIM_S))
+    if digest:
+        stale = stale.filter(Q(grant__digest=digest) | Q(grant__modified_digest=digest))
+    return sum(_give_back(use, "not-confirmed") for use in stale.select_related("grant"))
 
 
 def revoke_grant(*, grant: Grant, by: str) -> bool:
-    """Make a grant unusable from now on; False when it was revoked before."""
+    """Make a grant unusable from now on and end the sessions that stream under it; False when it was revoked before."""
     with transaction.atomic():
         if Grant.objects.filter(pk=grant.pk, revoked=False).update(revoked=True) != 1:
             return False
+        live = grant.uses.filter(ended_at=None).exclude(state=GrantUse.State.RELEASED).exclude(session_id="")
+        sessions = sorted(set(live.values_list("session_id", flat=True)))
+        for session_id in sessions:
+            announce_kill(session_id=session_id)
         announce_change(review_id=grant.review_id, status="revoked")
-        record("grant.revoked", grant.review, body={"grant": str(grant.pk), "by": by})
+        body: dict[str, Json] = {"grant": str(grant.pk), "by": by, "ended_sessions": list(sessions)}
+        record("grant.revoked", grant.review, body=body)
     return True
 
 
-def _claim(binding: Binding, statement_id: str) -> GrantClaim | None:
-    taken = _take(binding_digest(binding), statement_id)
+def _give_back(use: GrantUse, why: str) -> bool:
+    with transaction.atomic():
+        mine = GrantUse.objects.filter(pk=use.pk, state=GrantUse.State.CLAIMED)
+        if mine.update(state=GrantUse.State.RELEASED, ended_at=Now()) != 1:
+            return False
+        Grant.objects.filter(pk=use.grant_id).update(uses_left=F("uses_left") + 1, claimed_by_statement="")
+        review = Review.objects.get(pk=use.grant.review_id)
+        Review.objects.filter(pk=review.pk, status=Review.Status.EXECUTED).update(status=Review.Status.APPROVED)
+        body: dict[str, Json] = {"grant": str(use.grant_id), "why": why}
+        record("grant.released", review, statement_id=use.statement_id, body=body)
+    return True
+
+
+def _claim(binding: Binding, statement_id: str, session_id: str, asked: Asked | None) -> GrantClaim | None:
+    wider = None if asked is None else _wider_grant(binding, asked)
+    taken = _take(binding_digest(binding), statement_id, wider)
     if taken is None:
         return None
     grant_id, review_id, uses_left = taken
     review = Review.objects.get(pk=review_id)
-    asked, text = asked_binding(review), current_statement(review)
+    kept, text = asked_binding(review), current_statement(review)
+    exactly = binding in (kept, with_statement(kept, text))
     # The digest found it; the sealed copy must agree, so that a row edited in the database grants nothing.
-    if binding not in (asked, with_statement(asked, text)):
+    if not exactly and grant_id != wider:
         raise ClaimVoid("the sealed binding differs")
     if review.status != Review.Status.APPROVED:
         raise ClaimVoid(f"the review is {review.status}")
@@ -91,6 +157,7 @@ def _claim(binding: Binding, statement_id: str) -> GrantClaim | None:
         raise ClaimVoid("the requester is disabled")
     if uses_left == 0:
         Review.objects.filter(pk=review_id).update(status=Review.Status.EXECUTED, decided_at=ClockTimestamp())
+    GrantUse.objects.create(grant_id=grant_id, statement_id=statement_id, session_id=session_id)
     approvers = counted_approvers(review)
     record(
         "grant.claimed",
@@ -100,7 +167,9 @@ def _claim(binding: Binding, statement_id: str) -> GrantClaim | None:
             "grant": str(grant_id),
             "approvers": list(approvers),
             "uses_left": uses_left,
-            "modified": text != asked.statement,
+            "modified": exactly and text != kept.statement,
+            "wider": not exactly,
+            "policies": list(review.policies),
         },
     )
     announce_change(review_id=review_id, status=Review.Status.EXECUTED.value)
@@ -109,13 +178,28 @@ def _claim(binding: Binding, statement_id: str) -> GrantClaim | None:
         review_id=str(review_id),
         approvers=approvers,
         reason=spoken_reason(review),
-        statement=text,
-        modified_from=asked.statement if text != asked.statement else None,
+        statement=text if exactly else binding.statement,
+        modified_from=kept.statement if exactly and text != kept.statement else None,
     )
 
 
-def _take(digest: str, statement_id: str) -> tuple[UUID, UUID, int] | None:
+def _wider_grant(binding: Binding, asked: Asked) -> UUID | None:
+    """The wider grant of this requester that covers what is asked and has room for its rows."""
+    if binding.governed_as:
+        return None
+    requester = requester_digest(binding)
+    known = Grant.objects.filter(requester=requester, revoked=False, uses_left__gt=0, expires_at__gt=timezone.now())
+    for grant in known.exclude(scope=Scope.ONCE.value).order_by("expires_at"):
+        assert grant.sealed_reach is not None
+        reach = open_reach(grant.sealed_reach, grant_id=grant.pk, requester=requester)
+        room = grant.max_rows is None or (asked.rows or 0) <= grant.max_rows - grant.rows_used
+        if room and covers(reach, asked):
+            return grant.pk
+    return None
+
+
+def _take(digest: str, statement_id: str, wider: UUID | None) -> tuple[UUID, UUID, int] | None:
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, {"digest": digest, "statement_id": statement_id})
+        cursor.execute(_TAKE, {"digest": digest, "statement_id": statement_id, "wider": wider})
         row = cursor.fetchone()
     return None if row is None else (row[0], row[1], row[2])

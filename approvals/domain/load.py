@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from approvals.domain.decide import Action, PolicyRule
 from approvals.domain.parse import parse_condition, parse_reviewers
-from approvals.models import Policy
+from approvals.domain.request import GrantTerms
+from approvals.domain.scope import Scope
+from approvals.models import Policy, PolicyVersion
 
 
 def load_policies() -> tuple[PolicyRule, ...]:
@@ -13,16 +18,49 @@ def load_policies() -> tuple[PolicyRule, ...]:
     A rule that does not parse must stop the loading: without it the snapshot would permit more than was configured,
     and a gateway that cannot renew its snapshot stops serving.
     """
-    return tuple(policy_rule(policy) for policy in Policy.objects.filter(enabled=True).order_by("name"))
+    versions = latest_versions()
+    return tuple(
+        policy_rule(policy, versions.get(policy.name))
+        for policy in Policy.objects.filter(enabled=True).order_by("name")
+    )
 
 
-def policy_rule(policy: Policy) -> PolicyRule:
+def latest_versions() -> Mapping[str, PolicyVersion]:
+    """The newest kept version of every policy, by name."""
+    newest = PolicyVersion.objects.order_by("policy", "-number").distinct("policy").defer("document")
+    return {version.policy: version for version in newest}
+
+
+def policy_rule(policy: Policy, version: PolicyVersion | None = None) -> PolicyRule:
+    choice = policy.name if policy.reviewers_needed == Policy.Needed.ANY else ""
     return PolicyRule(
         name=policy.name,
         connections=tuple(policy.connections),
         action=Action(policy.action),
         when=parse_condition(policy.when, path=f"{policy.name}.when"),
-        reviewers=parse_reviewers(policy.reviewers, quorum=policy.quorum, path=f"{policy.name}.reviewers"),
+        reviewers=parse_reviewers(
+            policy.reviewers, quorum=policy.quorum, path=f"{policy.name}.reviewers", choice=choice
+        ),
         decide_within_s=policy.decide_within_s,
         execute_within_s=policy.execute_within_s,
+        skip_groups=frozenset(policy.skip_groups),
+        separation=policy.separation,
+        terms=grant_terms(policy),
+        version=version.number if version else 0,
+        author=version.author if version else "",
     )
+
+
+def grant_terms(policy: Policy) -> GrantTerms:
+    return GrantTerms(
+        scopes=tuple(scope.value for scope in Scope if scope.value in policy.grants),
+        for_s=policy.grant_for_s,
+        max_uses=policy.max_uses,
+        max_rows=policy.max_rows,
+        grace_s=policy.grace_s,
+    )
+
+
+def draft_rule(document: Mapping[str, Any]) -> PolicyRule:
+    """The rule a policy document (fields of the model) would be. Raises ConditionProblem."""
+    return policy_rule(Policy(**document))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -46,11 +47,17 @@ def parse_condition(document: object, *, path: str = "when", depth: int = 0) -> 
     return Condition(**parts)
 
 
-def parse_reviewers(document: object, *, quorum: int = 1, path: str = "reviewers") -> tuple[ReviewerGroup, ...]:
-    """Return reviewer groups from a list of names or of `{group, quorum}`; `quorum` holds where none is given."""
+def parse_reviewers(
+    document: object, *, quorum: int = 1, path: str = "reviewers", choice: str = ""
+) -> tuple[ReviewerGroup, ...]:
+    """Return reviewer groups from a list of names or of `{group, quorum}`; `quorum` holds where none is given.
+
+    With `choice` the groups are alternatives under that name: one of them is enough.
+    """
     if not isinstance(document, list | tuple):
         raise ConditionProblem(path, f"is {_type(document)}, expected a list of group names")
-    return tuple(_reviewer_group(item, quorum, f"{path}[{index}]") for index, item in enumerate(document))
+    groups = (_reviewer_group(item, quorum, f"{path}[{index}]") for index, item in enumerate(document))
+    return tuple(replace(group, choice=choice) for group in groups)
 
 
 def _reviewer_group(item: object, quorum: int, path: str) -> ReviewerGroup:

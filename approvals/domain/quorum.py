@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import product
 
 from approvals.domain.request import ReviewerGroup
 
@@ -14,7 +15,26 @@ def missing_approvals(
 
     `approvers` maps a person to the groups they belong to. A person in two groups fills one seat: the assignment is a
     maximum bipartite matching (augmenting paths), so nobody is refused for having been counted in the wrong group.
+    Of groups that are alternatives (`choice`) the one that is nearest to its quorum counts.
     """
+    missing = (_missing(option, approvers) for option in _options(tuple(reviewers)))
+    return min(missing, key=lambda groups: sum(group.quorum for group in groups))
+
+
+def _options(reviewers: tuple[ReviewerGroup, ...]) -> Iterator[tuple[ReviewerGroup, ...]]:
+    """Every way to satisfy the choices: all groups without a choice, and one of each choice."""
+    fixed = tuple(group for group in reviewers if not group.choice)
+    choices: dict[str, list[ReviewerGroup]] = {}
+    for group in reviewers:
+        if group.choice:
+            choices.setdefault(group.choice, []).append(group)
+    for picked in product(*choices.values()):
+        yield fixed + picked
+
+
+def _missing(
+    reviewers: tuple[ReviewerGroup, ...], approvers: Mapping[str, frozenset[str]]
+) -> tuple[ReviewerGroup, ...]:
     seats = [wanted.group for wanted in reviewers for _ in range(max(1, wanted.quorum))]
     holder: dict[int, str] = {}
     for person in sorted(approvers):

@@ -15,6 +15,7 @@ UNKNOWN_DECISION = "unknown-decision"
 NOT_MODIFIED = "not-modified"
 MODIFIED_DENIED = "modified-denied"
 MODIFIED_UNREADABLE = "modified-not-analysed"
+REACH_TOO_WIDE = "reach-too-wide"
 LINK_SPENT = "link-spent"
 
 

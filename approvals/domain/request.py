@@ -14,6 +14,7 @@ __all__ = [
     "Decision",
     "Deny",
     "GrantClaim",
+    "GrantTerms",
     "Principal",
     "ProtectedTouch",
     "RequireApproval",
@@ -69,12 +70,27 @@ class Allow:
 
     rule: str
     obligations: tuple[str, ...] = ()
+    policies: tuple[str, ...] = ()  # the policy that spoke, as name@version
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewerGroup:
+    """So many people of a group. Groups of one non-empty `choice` are alternatives: one of them is enough."""
+
     group: str
     quorum: int = 1
+    choice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GrantTerms:
+    """How far an approval may reach. `scopes`: once, shape, tables, connection (see approvals.domain.scope)."""
+
+    scopes: tuple[str, ...] = ("once",)
+    for_s: int = 3600  # longest life of a wider grant
+    max_uses: int = 100  # executions under one grant that is wider than once, or has a grace period
+    max_rows: int | None = None  # rows returned or changed under one grant, None: not counted against anything
+    grace_s: int = 0  # after its first execution the same request may run again for so long without asking
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +101,9 @@ class RequireApproval:
     decide_within_s: int = 3600
     execute_within_s: int = 600
     permitted_alternative: str = ""
+    policies: tuple[str, ...] = ()  # every policy that asks, as name@version
+    authors: tuple[str, ...] = ()  # who wrote them; they alone cannot approve (separation of duties)
+    terms: GrantTerms = field(default_factory=GrantTerms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +114,7 @@ class Deny:
     rule: str
     reason: str
     permitted_alternative: str = ""
+    policies: tuple[str, ...] = ()  # the policy that spoke, as name@version
 
 
 Decision = Allow | RequireApproval | Deny

@@ -11,6 +11,7 @@ in the log; announcements follow the commit. Locks are always taken in the order
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
@@ -25,10 +26,18 @@ from approvals.domain import hooks, refusal
 from approvals.domain.announce import announce_change, announce_review
 from approvals.domain.binding import binding_digest, seal_binding, seal_text, with_statement
 from approvals.domain.clock import ClockTimestamp
-from approvals.domain.decide import merge_reviewers
-from approvals.domain.dossier import asked_binding, current_statement, requester, spoken_reason, still_missing
+from approvals.domain.decide import merge_reviewers, merge_terms
+from approvals.domain.dossier import (
+    asked_binding,
+    current_statement,
+    grant_terms,
+    requester,
+    spoken_reason,
+    still_missing,
+)
 from approvals.domain.facts import review_facts
 from approvals.domain.hooks import Reanalysis
+from approvals.domain.reach import ONLY_ONCE, Reach, leave_grant, must_permit
 from approvals.domain.record import record
 from approvals.domain.refusal import Refusal
 from approvals.domain.request import (
@@ -40,7 +49,7 @@ from approvals.domain.request import (
     ReviewerGroup,
 )
 from approvals.domain.reviewers import eligible_groups
-from approvals.models import Grant, Review, Vote
+from approvals.models import Review, Vote
 from audit.domain.entry import Json
 
 # From this risk on, whoever modified a statement does not count as its approver: someone else confirms.
@@ -62,6 +71,7 @@ class Ballot:
     seen_round: int
     statement: str | None = None  # with `analysed`: the reviewer's own text
     analysed: Reanalysis | None = None
+    reach: Reach = ONLY_ONCE
 
 
 def open_review(
@@ -72,6 +82,7 @@ def open_review(
     session_id: str,
     statement_id: str,
     masks: Masks = (),
+    snapshot_version: int = 0,
 ) -> Review:
     """Return a pending review of exactly this binding: the one that waits already, or a new one.
 
@@ -89,6 +100,7 @@ def open_review(
                 session_id=session_id,
                 statement_id=statement_id,
                 facts=review_facts(request, masks),
+                snapshot_version=snapshot_version,
             )
             if not _opened(review):
                 continue  # another session opened it meanwhile: the unique index decides, we join
@@ -103,22 +115,26 @@ def decide_review(
     reason: str,
     statement: str | None = None,
     seen_round: int | None = None,
+    reach: Reach = ONLY_ONCE,
 ) -> Review:
     """Cast one person's vote and return the review as it then is. Raises Refusal, and then nothing changed.
 
     `decision` is approve, deny or modify; modify needs `statement`, which is analysed before anything is stored.
     `seen_round` says which text the person looked at; without it only an unmodified review can be approved.
+    `reach` is how far this person lets the approval go; the narrowest of all votes counts.
     """
     reason = _checked_reason(reason)
     eligible_groups(review, reviewer)
+    must_permit(review, reach)
     if _expire_if_due(review.pk):
         raise Refusal(refusal.EXPIRED, "nobody decided in time; the request has expired")
     if decision == Vote.Decision.MODIFY:
         analysed = reanalyse(review=review, statement=statement or "")
-        return _cast(review.pk, Ballot(reviewer, decision, reason, seen_round or review.round, statement, analysed))
+        seen = seen_round or review.round
+        return _cast(review.pk, Ballot(reviewer, decision, reason, seen, statement, analysed, reach))
     if decision not in (Vote.Decision.APPROVE, Vote.Decision.DENY):
         raise Refusal(refusal.UNKNOWN_DECISION, f"{decision[:20]!r} is unknown, expected approve, deny or modify")
-    return _cast(review.pk, Ballot(reviewer, decision, reason, seen_round or 1))
+    return _cast(review.pk, Ballot(reviewer, decision, reason, seen_round or 1, reach=reach))
 
 
 def reanalyse(*, review: Review, statement: str) -> Reanalysis:
@@ -240,6 +256,8 @@ def _vote(review: Review, ballot: Ballot, groups: frozenset[str]) -> None:
         decision=ballot.decision,
         counts=ballot.decision != Vote.Decision.MODIFY or review.risk < MODIFIER_APPROVES_BELOW,
         sealed_reason=seal_text(ballot.reason, review_id=review.pk, part=part),
+        scope=ballot.reach.scope.value,
+        for_s=ballot.reach.for_s,
     )
 
 
@@ -255,10 +273,17 @@ def _adopt(review: Review, reviewer: AbstractUser, statement: str, analysed: Rea
         before = [ReviewerGroup(**group) for group in review.reviewers]
         merged = merge_reviewers([*before, *analysed.decision.reviewers])
         review.reviewers = [asdict(group) for group in merged]
-        review.reviewer_groups = [group.group for group in merged]
-    review.save(
-        update_fields=["round", "sealed_modified", "modified_by", "facts", "risk", "reviewers", "reviewer_groups"]
-    )
+        review.reviewer_groups = _names(merged)
+        review.policies = sorted({*review.policies, *analysed.decision.policies})
+        review.authors = sorted({*review.authors, *analysed.decision.authors})
+        review.terms = asdict(merge_terms([grant_terms(review), analysed.decision.terms]))
+    review.save(update_fields=[*_MODIFIED_FIELDS])
+
+
+_MODIFIED_FIELDS = (
+    "round", "sealed_modified", "modified_by", "facts", "risk", "reviewers", "reviewer_groups", "policies", "authors",
+    "terms",
+)  # fmt: skip
 
 
 def _end_by_votes(review: Review, decision: str) -> bool:
@@ -269,20 +294,8 @@ def _end_by_votes(review: Review, decision: str) -> bool:
     if still_missing(review):
         return False
     _must_leave(review, Status.APPROVED)
-    _leave_grant(review)
+    leave_grant(review)
     return True
-
-
-def _leave_grant(review: Review) -> None:
-    modified = ""
-    if review.sealed_modified is not None:
-        modified = binding_digest(with_statement(asked_binding(review), current_statement(review)))
-    Grant.objects.create(
-        review=review,
-        digest=review.binding_digest,
-        modified_digest=modified,
-        expires_at=timezone.now() + timedelta(seconds=review.execute_within_s),
-    )
 
 
 def _must_be_open(review: Review) -> None:
@@ -334,6 +347,8 @@ def _record_vote(review: Review, ballot: Ballot, groups: frozenset[str], ended: 
         "reviewer": ballot.reviewer.username,
         "groups": sorted(groups),
         "round": review.round,
+        "scope": ballot.reach.scope.value,
+        "policies": list(review.policies),
         "outcome": review.status,
         "final": ended,
         "risk": review.risk,
@@ -360,13 +375,20 @@ def _new_review(request: AccessRequest, binding: Binding, decision: RequireAppro
         risk=request.analysis.risk_score,
         rules_digest=binding.rules,
         reviewers=[asdict(group) for group in groups],
-        reviewer_groups=[group.group for group in groups],
+        reviewer_groups=_names(groups),
+        policies=list(decision.policies),
+        authors=list(decision.authors),
+        terms=asdict(decision.terms),
         opened_at=now,
         decide_by=now + timedelta(seconds=decision.decide_within_s),
         execute_within_s=decision.execute_within_s,
     )
     review.sealed_binding = seal_binding(binding, review.pk)
     return review
+
+
+def _names(groups: Iterable[ReviewerGroup]) -> list[str]:
+    return list(dict.fromkeys(group.group for group in groups))
 
 
 def _kept_principal(principal: Principal) -> dict[str, Any]:

@@ -9,7 +9,16 @@ import httpx
 from django.conf import settings
 
 from approvals.domain.hooks import Reanalysis
-from approvals.domain.request import Allow, Binding, Decision, Deny, Principal, RequireApproval, ReviewerGroup
+from approvals.domain.request import (
+    Allow,
+    Binding,
+    Decision,
+    Deny,
+    GrantTerms,
+    Principal,
+    RequireApproval,
+    ReviewerGroup,
+)
 
 TIMEOUT_S = 20.0
 NO_ANSWER = "the data plane does not answer; try again"
@@ -58,7 +67,14 @@ def _decision(described: Mapping[str, Any]) -> Decision:
         case "allow":
             return Allow(rule=described["rule"])
         case "require_approval":
-            groups = tuple(ReviewerGroup(group["group"], group["quorum"]) for group in described["reviewers"])
-            return RequireApproval(rule=described["rule"], reason=described["reason"], reviewers=groups)
+            terms = {**described["terms"], "scopes": tuple(described["terms"]["scopes"])}
+            return RequireApproval(
+                rule=described["rule"],
+                reason=described["reason"],
+                reviewers=tuple(ReviewerGroup(**group) for group in described["reviewers"]),
+                policies=tuple(described["policies"]),
+                authors=tuple(described["authors"]),
+                terms=GrantTerms(**terms),
+            )
         case _:
             return Deny(code=described["code"], rule=described.get("rule", ""), reason=described["reason"])

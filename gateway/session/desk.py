@@ -12,12 +12,13 @@ import logging
 import time
 from collections import defaultdict
 
-from approvals.domain.grant import claim_grant
+from approvals.domain.grant import claim_grant, confirm_grant, end_use, release_grant
 from approvals.domain.request import AccessRequest, Binding, GrantClaim, RequireApproval
 from approvals.domain.review import open_review, review_status, withdraw_review
+from approvals.domain.scope import Asked
 from gateway.domain.threads import in_thread
 from gateway.session.context import SessionContext
-from gateway.session.services import ReviewRefused
+from gateway.session.services import Masks, ReviewRefused
 from gateway.session.transport import PendingReview
 
 logger = logging.getLogger(__name__)
@@ -34,9 +35,34 @@ _ENDINGS = {
 class DatabaseReviewDesk:
     def __init__(self) -> None:
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._counting: set[asyncio.Future[None]] = set()
 
-    async def claim(self, binding: Binding, statement_id: str) -> GrantClaim | None:
-        return await in_thread(claim_grant, binding=binding, statement_id=statement_id)
+    async def claim(
+        self, binding: Binding, statement_id: str, *, session_id: str, request: AccessRequest, decision: RequireApproval
+    ) -> GrantClaim | None:
+        return await in_thread(
+            claim_grant,
+            binding=binding,
+            statement_id=statement_id,
+            session_id=session_id,
+            asked=Asked.by(request, decision),
+        )
+
+    async def confirm(self, claim: GrantClaim, statement_id: str) -> bool:
+        return await in_thread(confirm_grant, claim=claim, statement_id=statement_id)
+
+    async def release(self, claim: GrantClaim, statement_id: str) -> None:
+        await in_thread(release_grant, claim=claim, statement_id=statement_id)
+
+    def used(self, claim: GrantClaim, statement_id: str, rows: int) -> None:
+        task = asyncio.ensure_future(in_thread(end_use, claim=claim, statement_id=statement_id, rows=rows))
+        self._counting.add(task)
+        task.add_done_callback(self._counted)
+
+    def _counted(self, task: asyncio.Future[None]) -> None:
+        self._counting.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("rows of a grant not counted: error=%s", type(error).__name__)
 
     async def open(
         self,
@@ -46,6 +72,8 @@ class DatabaseReviewDesk:
         decision: RequireApproval,
         session: SessionContext,
         statement_id: str,
+        masks: Masks = (),
+        snapshot_version: int = 0,
     ) -> PendingReview:
         review = await in_thread(
             open_review,
@@ -54,6 +82,8 @@ class DatabaseReviewDesk:
             decision=decision,
             session_id=session.session_id,
             statement_id=statement_id,
+            masks=masks,
+            snapshot_version=snapshot_version,
         )
         return PendingReview(
             review_id=str(review.pk),

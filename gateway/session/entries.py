@@ -152,10 +152,11 @@ def _what(analysis: Analysis) -> dict[str, Json]:
 
 
 def _decision(decision: Decision) -> dict[str, Json]:
+    named: dict[str, Json] = {"policies": list(decision.policies)} if decision.policies else {}
     match decision:
         case Allow(rule=rule):
-            return {"decision": "allow", "rule": rule}
+            return {"decision": "allow", "rule": rule, **named}
         case RequireApproval(rule=rule):
-            return {"decision": "require_approval", "rule": rule}
+            return {"decision": "require_approval", "rule": rule, **named}
         case Deny(rule=rule, code=code):
-            return {"decision": "deny", "rule": rule, "code": code}
+            return {"decision": "deny", "rule": rule, "code": code, **named}

@@ -28,7 +28,7 @@ from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.openness import read
 from gateway.session.permit import ExecutionPermit, Outcome, mint_permit
-from gateway.session.services import ReviewRefused, Services, StaleSnapshot, UpstreamRejected
+from gateway.session.services import Masks, ReviewRefused, Services, StaleSnapshot, UpstreamRejected
 from gateway.session.transport import Denial, Resumption, Transport
 from masking.domain.field import MaskingPlan, ResultColumn
 from masking.domain.plan import build_plan, touch
@@ -83,6 +83,16 @@ class Assessment:
             scan_text=self.connection.scan_text,
         )
 
+    def expected_masks(self) -> Masks:
+        """What the result will look like, for the reviewer: (column, technique, rule) of every masked column."""
+        outputs = self.analysis.outputs or ()
+        fields = self.plan_for([ResultColumn(output.name) for output in outputs]).fields if outputs else ()
+        return tuple(
+            (output.name, field.technique, field.rule)
+            for output, field in zip(outputs, fields, strict=True)
+            if field.mask is not None and not field.scans_text
+        )
+
 
 async def run_statement(
     services: Services, session: SessionContext, request: StatementRequest, transport: Transport
@@ -113,8 +123,14 @@ async def authorise(
     claim = await approve(services, session, request, transport, assessment)
     if claim is None:
         return None
-    approved = adopt(request, transport, claim)
-    reassessed = await reassess(services, session, approved, assessment)
+    try:
+        approved = adopt(request, transport, claim)
+        reassessed = await reassess(services, session, approved, assessment)
+    except Denied:
+        # Nothing ran: the grant goes back, and whoever sends the reviewer's text finds it.
+        await services.reviews.release(claim, request.statement_id)
+        raise
+    await spend(services, approved, claim)
     return await record_and_mint(services, session, approved, reassessed, claim)
 
 
@@ -170,7 +186,7 @@ async def approve(
     decision = assessment.decision
     assert isinstance(decision, RequireApproval)
     binding = bind(session, request, assessment.connection)
-    claim = await services.reviews.claim(binding, request.statement_id)
+    claim = await find_grant(services, session, request, assessment, binding)
     if claim is not None:
         return claim
     review = await services.reviews.open(
@@ -179,6 +195,8 @@ async def approve(
         decision=decision,
         session=session,
         statement_id=request.statement_id,
+        masks=assessment.expected_masks(),
+        snapshot_version=assessment.snapshot.version,
     )
     await services.record.append(entries.held(session, request, assessment, review))
     await transport.send_pending(review)
@@ -188,7 +206,7 @@ async def approve(
         await services.reviews.wait(review, transport.gone)
     except ReviewRefused as refused:
         raise Denied(code=refused.code, reason=refused.reason, rule=refused.rule or decision.rule) from None
-    claim = await services.reviews.claim(binding, request.statement_id)
+    claim = await find_grant(services, session, request, assessment, binding)
     if claim is None:
         # Approved, but another execution of the same request was quicker, or the rules moved on.
         raise Denied(code="grant-used", reason="the approval was already used or is void", rule=decision.rule)
@@ -202,6 +220,26 @@ async def approve(
         )
     )
     return claim
+
+
+async def find_grant(
+    services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment, binding: Binding
+) -> GrantClaim | None:
+    """Claim one use of a grant that is good for this request as it is decided now."""
+    assert isinstance(assessment.decision, RequireApproval)
+    return await services.reviews.claim(
+        binding,
+        request.statement_id,
+        session_id=session.session_id,
+        request=assessment.access,
+        decision=assessment.decision,
+    )
+
+
+async def spend(services: Services, request: StatementRequest, claim: GrantClaim) -> None:
+    """From here on the use is gone, whatever happens; a claim that was revoked or given back meanwhile runs nothing."""
+    if not await services.reviews.confirm(claim, request.statement_id):
+        raise Denied(code="grant-used", reason="the approval was revoked or given back meanwhile; ask again")
 
 
 def adopt(request: StatementRequest, transport: Transport, claim: GrantClaim) -> StatementRequest:
@@ -238,8 +276,8 @@ async def reassess(
 def _covers(given: Decision, needed: RequireApproval) -> bool:
     """Whether the approval that was given is by every group the decision now names, in sufficient number."""
     assert isinstance(given, RequireApproval)
-    quorums = {group.group: group.quorum for group in given.reviewers}
-    return all(quorums.get(group.group, 0) >= group.quorum for group in needed.reviewers)
+    quorums = {(group.group, group.choice): group.quorum for group in given.reviewers}
+    return all(quorums.get((group.group, group.choice), 0) >= group.quorum for group in needed.reviewers)
 
 
 async def record_and_mint(
@@ -258,6 +296,8 @@ async def record_and_mint(
 
     def on_complete(permit: ExecutionPermit, outcome: Outcome) -> None:
         services.record.append_later(entries.completed(permit, outcome))
+        if claim is not None:
+            services.reviews.used(claim, request.statement_id, outcome.rows)
 
     return mint_permit(
         session=session,

@@ -16,6 +16,8 @@ from gateway.domain.snapshot import Snapshot
 from gateway.session.context import SessionContext
 from gateway.session.transport import PendingReview
 
+Masks = tuple[tuple[str, str, str], ...]  # (column, technique, rule) of a result
+
 
 class StaleSnapshot(RuntimeError):
     """The rules could not be refreshed in time; nothing runs until they are."""
@@ -70,8 +72,19 @@ class Analyst(Protocol):
 
 
 class ReviewDesk(Protocol):
-    async def claim(self, binding: Binding, statement_id: str) -> GrantClaim | None:
-        """Consume a grant for exactly this binding, atomically; None when there is none."""
+    async def claim(
+        self, binding: Binding, statement_id: str, *, session_id: str, request: AccessRequest, decision: RequireApproval
+    ) -> GrantClaim | None:
+        """Consume a grant for exactly this binding, or a wider one that covers the request; None without one."""
+
+    async def confirm(self, claim: GrantClaim, statement_id: str) -> bool:
+        """Spend the claim for good, right before the execution is recorded; False when it was taken back meanwhile."""
+
+    async def release(self, claim: GrantClaim, statement_id: str) -> None:
+        """Give a claim back under which nothing ran."""
+
+    def used(self, claim: GrantClaim, statement_id: str, rows: int) -> None:
+        """The execution ended: count its rows. Returns at once."""
 
     async def open(
         self,
@@ -81,6 +94,8 @@ class ReviewDesk(Protocol):
         decision: RequireApproval,
         session: SessionContext,
         statement_id: str,
+        masks: Masks = (),
+        snapshot_version: int = 0,
     ) -> PendingReview:
         """Create the review (or return the pending one of the same binding) and notify its reviewers."""
 

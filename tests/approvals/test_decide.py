@@ -149,6 +149,7 @@ def test_policy_denial_names_rule_and_alternative():
         rule="bulk",
         reason="policy bulk denies more than 100 rows",
         permitted_alternative="add LIMIT 100 or less",
+        policies=("bulk@0",),
     )
 
 

@@ -9,14 +9,15 @@ from django.db import IntegrityError
 from analysis.statement import Operation
 from approvals.domain import hooks
 from approvals.domain.conditions import Condition
-from approvals.domain.decide import Action, PolicyRule
+from approvals.domain.decide import Action, PolicyRule, decide
 from approvals.domain.grant import claim_grant, release_grant, revoke_grant
 from approvals.domain.load import load_policies
 from approvals.domain.parse import ConditionProblem
-from approvals.domain.request import ReviewerGroup
+from approvals.domain.policies import delete_policy, save_policy
+from approvals.domain.request import Allow, Deny, GrantTerms, ReviewerGroup
 from approvals.domain.review import decide_review
-from approvals.models import Grant, Policy, Review, Vote
-from tests.approvals.factories import binding, held, person
+from approvals.models import Grant, Policy, PolicyVersion, Review, Vote
+from tests.approvals.factories import WRITE, access_request, access_rule, binding, held, person
 
 pytestmark = pytest.mark.django_db
 
@@ -86,7 +87,8 @@ def test_policy_saved_in_the_console_raises_the_version(client, monkeypatch):
     hooks.register(rules_changed=lambda: raised.append(1))
 
     form = {"name": "p", "connections": "clinic", "when": "{}", "action": "deny", "reviewers": "[]", "quorum": 1}
-    answer = client.post("/admin/approvals/policy/add/", form | {"decide_within_s": 60, "execute_within_s": 60})
+    form |= {"decide_within_s": 60, "execute_within_s": 60, "reviewers_needed": "all", "grants": "once", "grace_s": 0}
+    answer = client.post("/admin/approvals/policy/add/", form | {"grant_for_s": 60, "max_uses": 1})
 
     assert (answer.status_code, raised, Policy.objects.count()) == (302, [1], 1)
 
@@ -134,3 +136,86 @@ def test_revoked_grant_is_recorded_and_void(reviewer):
     assert not revoke_grant(grant=grant, by="admin")
     assert claim_grant(binding=binding(), statement_id="s") is None
     assert Review.objects.get().status == "approved"
+
+
+# --- Versions --------------------------------------------------------------------------------------------------------
+
+
+def saved(author: str = "ann", **changes):
+    policy = Policy.objects.filter(name="writes").first() or Policy(
+        name="writes", connections=["clinic"], when={"operation": ["write"]}, action="require_approval",
+        reviewers=["privacy-officers"],
+    )  # fmt: skip
+    for field, value in changes.items():
+        setattr(policy, field, value)
+    policy.full_clean()
+    return save_policy(policy=policy, author=author)
+
+
+def test_every_change_is_kept_with_its_author():
+    saved("ann")
+    saved("bob", quorum=2)
+    assert saved("eve") is None  # nothing changed
+    delete_policy(policy=Policy.objects.get(), author="bob")
+    saved("ann")
+
+    versions = PolicyVersion.objects.order_by("number")
+    assert [(v.number, v.author, (v.document or {}).get("quorum")) for v in versions] == [
+        (1, "ann", 1), (2, "bob", 2), (3, "bob", None), (4, "ann", 1),
+    ]  # fmt: skip
+
+
+def test_rule_knows_its_version_and_author():
+    saved("ann")
+    saved("bob", quorum=2)
+
+    (rule,) = load_policies()
+
+    assert (rule.label, rule.author, rule.separation) == ("writes@2", "bob", True)
+
+
+def test_decision_names_versions_and_authors():
+    saved("ann")
+    other = Policy(name="also", connections=["*"], when={}, action="require_approval", reviewers=["stewards"],
+                   separation=False)  # fmt: skip
+    save_policy(policy=other, author="bob")
+
+    decision = decide(access_request(WRITE), access_rules=[access_rule(WRITE)], policies=load_policies())
+
+    assert decision.policies == ("also@1", "writes@1")
+    assert decision.authors == ("ann",)  # of the policies that keep duties apart
+
+
+def test_skip_groups_are_not_held_and_gain_nothing_else():
+    saved(skip_groups=["ai-agents"])
+    doubtful = access_request(WRITE, complete=False)
+    rules = {"access_rules": [access_rule(WRITE)], "policies": load_policies()}
+
+    assert isinstance(decide(access_request(WRITE), **rules), Allow)
+    assert isinstance(decide(doubtful, **rules), Deny)
+
+
+def test_terms_are_the_narrowest_of_all_policies():
+    saved(grants=["once", "shape", "tables"], grant_for_s=900, max_rows=500, grace_s=60)
+    save_policy(
+        policy=Policy(name="also", connections=["*"], when={}, action="require_approval", reviewers=["stewards"],
+                      grants=["once", "shape", "connection"], grant_for_s=600, max_uses=5),
+        author="bob",
+    )  # fmt: skip
+
+    decision = decide(access_request(WRITE), access_rules=[access_rule(WRITE)], policies=load_policies())
+
+    assert decision.terms == GrantTerms(scopes=("once", "shape"), for_s=600, max_uses=5, max_rows=500, grace_s=0)
+
+
+def test_any_group_is_a_choice_of_its_policy():
+    saved(reviewers=["a", {"group": "b", "quorum": 2}], reviewers_needed="any")
+
+    assert load_policies()[0].reviewers == (ReviewerGroup("a", 1, "writes"), ReviewerGroup("b", 2, "writes"))
+
+
+def test_policy_must_permit_at_least_once():
+    with pytest.raises(ValidationError) as problem:
+        saved(grants=["shape"])
+
+    assert list(problem.value.message_dict) == ["grants"]

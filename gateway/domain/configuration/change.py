@@ -74,10 +74,10 @@ def apply_document(
             ConfigVersion.objects.get_or_create(pk=1)
             ConfigVersion.objects.select_for_update().get(pk=1)
             for section in SECTIONS:
-                changes += _write_section(section, document, base)
+                changes += _write_section(section, document, base, actor)
             if prune:
                 for section in reversed(SECTIONS):
-                    changes += _prune_section(section, document)
+                    changes += _prune_section(section, document, actor)
             for change in changes:
                 show(change)
             if dry_run:
@@ -137,11 +137,11 @@ def shown(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=False)
 
 
-def _write_section(section: Section, document: Document, base: Path) -> list[Change]:
+def _write_section(section: Section, document: Document, base: Path, actor: str) -> list[Change]:
     changes = []
     existing = section.load()
     for index, part in enumerate(getattr(document, section.key) or ()):
-        place = Place(path=f"{section.key}[{index}]", base=base)
+        place = Place(path=f"{section.key}[{index}]", base=base, actor=actor)
         before, after = existing.get(part.name), comparable(part)
         differs = before != ordered(after)
         if differs:
@@ -152,7 +152,7 @@ def _write_section(section: Section, document: Document, base: Path) -> list[Cha
     return changes
 
 
-def _prune_section(section: Section, document: Document) -> list[Change]:
+def _prune_section(section: Section, document: Document, actor: str) -> list[Change]:
     asked = getattr(document, section.key)
     if asked is None:
         return []
@@ -160,7 +160,7 @@ def _prune_section(section: Section, document: Document) -> list[Change]:
     changes = []
     for name, before in section.load().items():
         if name not in kept:
-            section.remove(name)
+            section.remove(name, actor)
             changes.append(Change(section.key, section.title, name, before, None))
     return changes
 

@@ -126,7 +126,15 @@ class Policy(Part):
     when: dict[str, Any] = {}
     action: Literal["allow", "require_approval", "deny"]
     reviewers: list[Text | ReviewerGroup] = []
+    reviewers_needed: Literal["all", "any"] = "all"
     quorum: Annotated[int, Field(ge=1)] = 1
+    separation: bool = True
+    skip_groups: list[Text] = []
+    grants: Annotated[list[Literal["once", "shape", "tables", "connection"]], Field(min_length=1)] = ["once"]
+    grant_for_s: Annotated[int, Field(ge=1)] = 3600
+    max_uses: Annotated[int, Field(ge=1)] = 100
+    max_rows: Annotated[int, Field(ge=1)] | None = None
+    grace_s: Annotated[int, Field(ge=0)] = 0
     decide_within_s: Annotated[int, Field(ge=1)] = 3600
     execute_within_s: Annotated[int, Field(ge=1)] = 600
     enabled: bool = True

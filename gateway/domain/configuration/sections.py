@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from approvals.domain.policies import FIELDS as POLICY_FIELDS
+from approvals.domain.policies import delete_policy, policy_document, save_policy
 from approvals.models import Policy
 from gateway.domain.configuration import schema
 from gateway.domain.configuration.reading import DocumentProblem, resolve_cloud_credentials, resolve_secret
@@ -23,14 +25,16 @@ from gateway.models import AccessRule, Agent, Connection, Issuer
 from masking.models import MaskingRule
 
 Item = dict[str, Any]
+M = TypeVar("M", bound=models.Model)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the file an item stands, and where its relative files are found."""
+    """Where in the file an item stands, where its relative files are found, and who applies it."""
 
     path: str
     base: Path
+    actor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class Section:
     title: str
     load: Callable[[], dict[str, Item]]
     save: Callable[[Item, Place], None]
-    remove: Callable[[str], None]
+    remove: Callable[[str, str], None]  # name, who removes it
     secret: Callable[[str, Any, Place], str | None] | None = None
 
 
@@ -54,7 +58,9 @@ def comparable(item: schema.Part) -> Item:
 
 
 # Lists whose order means nothing: another order is no change.
-UNORDERED = frozenset({"groups", "operations", "exempt_groups", "members", "federated_subjects", "algorithms"})
+UNORDERED = frozenset(
+    {"groups", "operations", "exempt_groups", "members", "federated_subjects", "algorithms", "skip_groups", "grants"}
+)
 CLOUD_SETTINGS = ("project", "location", "api_endpoint")
 
 
@@ -72,13 +78,17 @@ def _row_section(key: str, title: str, model: type[models.Model], fields: tuple[
             setattr(row, field, item[field])
         save_checked(row, place)
 
-    def remove(name: str) -> None:
+    def remove(name: str, actor: str) -> None:
         manager.filter(name=name).delete()
 
     return Section(key=key, title=title, load=load, save=save, remove=remove)
 
 
 def save_checked(row: models.Model, place: Place) -> None:
+    checked(row, place).save()
+
+
+def checked(row: M, place: Place) -> M:
     """Validate as the console would, and name a mistake by its path in the file."""
     try:
         row.full_clean()
@@ -87,7 +97,7 @@ def save_checked(row: models.Model, place: Place) -> None:
         raise DocumentProblem(
             [_placed(place, field, message) for field, messages in found.items() for message in messages]
         ) from None
-    row.save()
+    return row
 
 
 def _placed(place: Place, field: str, message: str) -> tuple[str, str]:
@@ -140,7 +150,7 @@ def _save_connection(item: Item, place: Place) -> None:
     save_checked(row, place)
 
 
-def _remove_connection(name: str) -> None:
+def _remove_connection(name: str, actor: str) -> None:
     Connection.objects.filter(name=name).delete()
 
 
@@ -169,6 +179,25 @@ def _open_credentials(credentials: schema.CloudCredentials | None) -> Item | Non
     return {"anonymous": True} if credentials.anonymous else {"metadata": True}
 
 
+# --- policies --------------------------------------------------------------------------------------------------------
+
+
+def _load_policies() -> dict[str, Item]:
+    return {row.name: ordered(policy_document(row)) for row in Policy.objects.order_by("name")}
+
+
+def _save_policy(item: Item, place: Place) -> None:
+    row = Policy.objects.filter(name=item["name"]).first() or Policy()
+    for field in POLICY_FIELDS:
+        setattr(row, field, item[field])
+    save_policy(policy=checked(row, place), author=place.actor)
+
+
+def _remove_policy(name: str, actor: str) -> None:
+    for policy in Policy.objects.filter(name=name):
+        delete_policy(policy=policy, author=actor)
+
+
 # --- agents ----------------------------------------------------------------------------------------------------------
 
 _AGENT = ("name", "groups", "purpose", "enabled", "expires_at", "client_id", "federated_subjects")
@@ -193,7 +222,7 @@ def _save_agent(item: Item, place: Place) -> None:
     save_checked(row, place)
 
 
-def _remove_agent(name: str) -> None:
+def _remove_agent(name: str, actor: str) -> None:
     Agent.objects.filter(name=name).delete()
 
 
@@ -225,7 +254,7 @@ def _save_group(item: Item, place: Place) -> None:
     group.user_set.set(members.values())
 
 
-def _remove_group(name: str) -> None:
+def _remove_group(name: str, actor: str) -> None:
     Group.objects.filter(name=name).delete()
 
 
@@ -266,23 +295,7 @@ SECTIONS: tuple[Section, ...] = (
             "priority",
         ),
     ),
-    _row_section(
-        "policies",
-        "policy",
-        Policy,
-        (
-            "name",
-            "description",
-            "connections",
-            "when",
-            "action",
-            "reviewers",
-            "quorum",
-            "decide_within_s",
-            "execute_within_s",
-            "enabled",
-        ),
-    ),
+    Section("policies", "policy", _load_policies, _save_policy, _remove_policy),
     _row_section("access", "access rule", AccessRule, ("name", "groups", "connections", "operations")),
     Section("agents", "agent", _load_agents, _save_agent, _remove_agent, _agent_secret),
 )

@@ -92,8 +92,22 @@ class Desk:
     decided: Callable[[Desk, Binding], None] | ReviewRefused | None = None
     opened: list[Binding] = field(default_factory=list)
 
-    async def claim(self, binding: Binding, statement_id: str) -> GrantClaim | None:
+    confirms: bool = True
+    released: list[GrantClaim] = field(default_factory=list)
+    counted: list[tuple[str, int]] = field(default_factory=list)
+    masks: tuple[tuple[str, str, str], ...] = ()
+
+    async def claim(self, binding: Binding, statement_id: str, **_: object) -> GrantClaim | None:
         return self.grants.pop(binding.statement, None)
+
+    async def confirm(self, claim: GrantClaim, statement_id: str) -> bool:
+        return self.confirms
+
+    async def release(self, claim: GrantClaim, statement_id: str) -> None:
+        self.released.append(claim)
+
+    def used(self, claim: GrantClaim, statement_id: str, rows: int) -> None:
+        self.counted.append((claim.grant_id, rows))
 
     async def open(
         self,
@@ -103,8 +117,11 @@ class Desk:
         decision: RequireApproval,
         session: SessionContext,
         statement_id: str,
+        masks: tuple[tuple[str, str, str], ...] = (),
+        snapshot_version: int = 0,
     ) -> PendingReview:
         self.opened.append(binding)
+        self.masks = masks
         return PendingReview(
             "r1", "http://web/reviews/r1/", time.time() + 60, decision.rule, decision.reason, statement_id
         )

@@ -1,0 +1,356 @@
+"""Grants wider than once: what they cover and what they do not, counted, in time, given back, revoked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from analysis.statement import Analysis, ColumnRef, Facts, Operation, TableRef
+from approvals.domain.grant import (
+    claim_grant,
+    confirm_grant,
+    end_use,
+    release_grant,
+    release_stale_claims,
+    revoke_grant,
+)
+from approvals.domain.reach import Reach
+from approvals.domain.refusal import Refusal
+from approvals.domain.request import AccessRequest, GrantTerms, RequireApproval, ReviewerGroup
+from approvals.domain.review import decide_review, open_review
+from approvals.domain.scope import Asked, Scope
+from approvals.models import Grant, GrantUse
+from audit.models import LogEntry
+from tests.approvals.factories import OFFICERS, PATIENTS, UPDATE, binding, person, write_request
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+EVERY = GrantTerms(scopes=("once", "shape", "tables", "connection"), for_s=1800, max_uses=3)
+OTHER_VALUES = "UPDATE patients SET phone = '555-0199' WHERE id = 8"
+
+
+def require(terms: GrantTerms = EVERY, rule: str = "phi-writes", groups=(OFFICERS,)) -> RequireApproval:
+    return RequireApproval(rule=rule, reason="needs a reviewer", reviewers=groups, terms=terms)
+
+
+def held(terms: GrantTerms = EVERY, request: AccessRequest | None = None, **changes):
+    return open_review(
+        request=request or write_request(),
+        binding=binding(**changes),
+        decision=require(terms),
+        session_id="session-1",
+        statement_id="stmt-1",
+    )
+
+
+def approve(review, reviewer, scope: Scope = Scope.ONCE, for_s: int = 0):
+    return decide_review(
+        review=review, reviewer=reviewer, decision="approve", reason="yes", reach=Reach(scope=scope, for_s=for_s)
+    )
+
+
+def asks(decision: RequireApproval | None = None, **changes) -> Asked:
+    """What a later statement of the same agent is; `changes` are of its analysis."""
+    request = write_request()
+    analysis: Analysis = replace(request.analysis, **changes)
+    return Asked.by(replace(request, analysis=analysis), decision or require())
+
+
+def claim(asked: Asked | None = None, statement_id: str = "later", **changes):
+    known = {"statement": OTHER_VALUES} | changes
+    return claim_grant(
+        binding=binding(**known), statement_id=statement_id, session_id="session-2", asked=asked or asks()
+    )
+
+
+@pytest.mark.parametrize("scope", [Scope.SHAPE, Scope.TABLES, Scope.CONNECTION])
+def test_wider_grant_covers_other_values(reviewer, scope):
+    approve(held(), reviewer, scope)
+
+    claimed = claim()
+
+    assert claimed is not None
+    assert (claimed.statement, claimed.modified_from) == (OTHER_VALUES, None)
+
+
+def test_grant_for_once_covers_nothing_else(reviewer):
+    approve(held(), reviewer)
+
+    assert claim() is None
+    assert claim_grant(binding=binding(), statement_id="s", asked=asks()) is not None
+
+
+OTHER_SHAPE = {"fingerprint": "e" * 16}
+OTHER_TABLE = {**OTHER_SHAPE, "tables_written": frozenset({TableRef("public", "claims")})}
+ALSO_READS = {**OTHER_SHAPE, "tables_read": frozenset({TableRef("public", "claims")})}
+
+
+@pytest.mark.parametrize(
+    ("scope", "changes", "covered"),
+    [
+        (Scope.SHAPE, OTHER_SHAPE, False),
+        (Scope.TABLES, OTHER_SHAPE, True),
+        (Scope.TABLES, OTHER_TABLE, False),
+        (Scope.TABLES, ALSO_READS, False),
+        (Scope.TABLES, {**OTHER_SHAPE, "tables_written": frozenset()}, False),
+        (Scope.CONNECTION, OTHER_TABLE, True),
+        (Scope.CONNECTION, {"operations": frozenset({Operation.READ})}, False),
+        (Scope.CONNECTION, {"operations": frozenset({Operation.WRITE, Operation.DDL})}, False),
+        (Scope.CONNECTION, {"operations": frozenset()}, False),
+        (Scope.CONNECTION, {"complete": False}, False),
+        (Scope.CONNECTION, {"opaque_functions": frozenset({"public.f"})}, False),
+        (Scope.SHAPE, {"complete": False}, False),
+    ],
+)
+def test_wider_grant_ends_where_its_scope_ends(reviewer, scope, changes, covered):
+    approve(held(), reviewer, scope)
+
+    assert (claim(asks(**changes)) is not None) == covered
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"principal_subject": "other-agent"},
+        {"principal_issuer": "https://elsewhere"},
+        {"principal_actor": "tool"},
+        {"connection": "warehouse"},
+        {"role": "postgres"},
+        {"search_path": "pg_temp, public"},
+        {"rules": "digest-2"},
+        {"governed_as": "DELETE FROM patients"},
+    ],
+)
+def test_widest_grant_is_for_its_requester_there_and_under_its_rules(reviewer, changes):
+    approve(held(), reviewer, Scope.CONNECTION)
+
+    assert claim(**changes) is None
+    assert claim() is not None
+
+
+def test_wider_grant_gives_nothing_that_needs_other_reviewers(reviewer):
+    approve(held(), reviewer, Scope.CONNECTION)
+
+    stewards = ReviewerGroup("data-stewards")
+    assert claim(asks(require(groups=(OFFICERS, stewards)))) is None
+    assert claim(asks(require(groups=(ReviewerGroup("privacy-officers", 2),)))) is None
+
+
+def test_shape_held_for_another_rule_asks_again(reviewer):
+    approve(held(), reviewer, Scope.SHAPE)
+
+    assert claim(asks(require(rule="phi-writes, inference"))) is None
+
+
+def test_uses_are_counted_and_end(reviewer):
+    approve(held(), reviewer, Scope.SHAPE)
+
+    claims = [claim(statement_id=f"s{n}") for n in range(5)]
+
+    assert [found is not None for found in claims] == [True, True, True, False, False]
+
+
+def test_rows_are_counted_and_end(reviewer):
+    approve(held(replace(EVERY, max_rows=100)), reviewer, Scope.SHAPE)
+    first = claim(asks(facts=Facts(row_bound=50)), statement_id="s1")
+    confirm_grant(claim=first, statement_id="s1")
+
+    end_use(claim=first, statement_id="s1", rows=60)
+    end_use(claim=first, statement_id="s1", rows=60)  # told twice, counted once
+
+    assert Grant.objects.get().rows_used == 60
+    assert claim(asks(facts=Facts(row_bound=50)), statement_id="s2") is None  # there is room for 40
+    assert claim(asks(facts=Facts(row_bound=40)), statement_id="s3") is not None
+
+
+def test_exact_request_ends_at_the_row_cap_as_well(reviewer):
+    approve(held(replace(EVERY, max_rows=10, grace_s=600)), reviewer)
+    first = claim_grant(binding=binding(), statement_id="s1")
+
+    end_use(claim=first, statement_id="s1", rows=10)
+
+    assert claim_grant(binding=binding(), statement_id="s2") is None
+
+
+def test_time_box_is_what_the_reviewer_chose(reviewer):
+    approve(held(), reviewer, Scope.SHAPE, 300)
+
+    left_s = (Grant.objects.get().expires_at - timezone.now()).total_seconds()
+    assert 290 < left_s <= 300
+    Grant.objects.update(expires_at=timezone.now())
+    assert claim() is None
+
+
+@pytest.mark.parametrize(
+    ("terms", "reach"),
+    [(GrantTerms(), Reach(Scope.SHAPE)), (EVERY, Reach(Scope.SHAPE, 1801)), (GrantTerms(), Reach(Scope.CONNECTION))],
+)
+def test_reach_beyond_the_policy_is_refused(reviewer, terms, reach):
+    review = held(terms)
+
+    with pytest.raises(Refusal) as refused:
+        decide_review(review=review, reviewer=reviewer, decision="approve", reason="yes", reach=reach)
+
+    assert refused.value.code == "reach-too-wide"
+
+
+def test_what_cannot_be_read_runs_once_or_not_at_all(reviewer):
+    review = held(request=write_request(complete=False))
+
+    with pytest.raises(Refusal):
+        approve(review, reviewer, Scope.TABLES)
+    approve(review, reviewer)
+
+    assert Grant.objects.get().scope == "once"
+
+
+def test_narrowest_of_all_votes_counts(reviewer, reviewer2):
+    review = open_review(
+        request=write_request(),
+        binding=binding(),
+        decision=require(groups=(ReviewerGroup("privacy-officers", 2),)),
+        session_id="s",
+        statement_id="s",
+    )
+    approve(review, reviewer, Scope.CONNECTION, 1200)
+    approve(review, reviewer2, Scope.TABLES, 600)
+
+    grant = Grant.objects.get()
+    assert grant.scope == "tables"
+    assert (grant.expires_at - timezone.now()).total_seconds() <= 600
+
+
+def test_reach_edited_in_the_database_grants_nothing(reviewer):
+    approve(held(), reviewer, Scope.SHAPE)
+    grant = Grant.objects.get()
+
+    Grant.objects.update(scope="connection", reach={**grant.reach, "scope": "connection"})
+
+    assert claim(asks(**OTHER_SHAPE)) is None  # the sealed reach says shape
+    assert claim() is not None
+
+
+# --- Grace -----------------------------------------------------------------------------------------------------------
+
+
+def test_ten_connections_ask_once_within_the_grace_period(reviewer):
+    approve(held(replace(EVERY, grace_s=60, max_uses=10)), reviewer)
+
+    claims = [claim_grant(binding=binding(), statement_id=f"s{n}") for n in range(11)]
+
+    assert [found is not None for found in claims] == [True] * 10 + [False]
+
+
+def test_grace_begins_with_the_first_execution_and_ends(reviewer):
+    approve(held(replace(EVERY, grace_s=60)), reviewer)
+    claim_grant(binding=binding(), statement_id="s1")
+
+    grant = Grant.objects.get()
+    assert 50 < (grant.expires_at - timezone.now()).total_seconds() <= 60
+    Grant.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert claim_grant(binding=binding(), statement_id="s2") is None
+
+
+def test_grace_is_for_the_same_statement_only(reviewer):
+    approve(held(replace(EVERY, grace_s=60)), reviewer)
+    claim_grant(binding=binding(), statement_id="s1")
+
+    assert claim(statement_id="s2") is None
+    assert claim_grant(binding=binding(parameters=(b"8", None)), statement_id="s3") is None
+
+
+# --- Claimed, confirmed, given back ----------------------------------------------------------------------------------
+
+
+def test_claim_of_a_gateway_that_died_is_given_back(reviewer):
+    approve(held(), reviewer)
+    lost = claim_grant(binding=binding(), statement_id="lost")
+    assert claim_grant(binding=binding(), statement_id="early") is None
+    GrantUse.objects.update(at=timezone.now() - timedelta(seconds=60))
+
+    again = claim_grant(binding=binding(), statement_id="again")
+
+    assert again is not None
+    assert not confirm_grant(claim=lost, statement_id="lost")  # should the gateway not be dead after all
+    assert confirm_grant(claim=again, statement_id="again")
+    released = LogEntry.objects.get(kind="grant.released")
+    assert released.statement_id == "lost"
+
+
+def test_confirmed_use_is_never_given_back(reviewer):
+    approve(held(), reviewer)
+    claimed = claim_grant(binding=binding(), statement_id="s1")
+    assert confirm_grant(claim=claimed, statement_id="s1")
+    GrantUse.objects.update(at=timezone.now() - timedelta(seconds=60))
+
+    release_grant(claim=claimed, statement_id="s1")
+
+    assert release_stale_claims() == 0
+    assert claim_grant(binding=binding(), statement_id="s2") is None
+
+
+def test_revoking_between_claim_and_execution_stops_it(reviewer):
+    approve(held(), reviewer)
+    claimed = claim_grant(binding=binding(), statement_id="s1", session_id="session-2")
+
+    revoke_grant(grant=Grant.objects.get(), by="admin")
+
+    assert not confirm_grant(claim=claimed, statement_id="s1")
+
+
+def test_revoking_ends_the_sessions_that_still_run_under_it(reviewer, monkeypatch):
+    killed = []
+    monkeypatch.setattr("approvals.domain.grant.announce_kill", lambda *, session_id: killed.append(session_id))
+    approve(held(), reviewer, Scope.SHAPE)
+    for number in (1, 2, 3):
+        found = claim_grant(binding=binding(), statement_id=f"s{number}", session_id=f"session-{number}", asked=asks())
+        confirm_grant(claim=found, statement_id=f"s{number}")
+    end_use(claim=found, statement_id="s3", rows=1)
+
+    assert revoke_grant(grant=Grant.objects.get(), by="admin")
+    assert not revoke_grant(grant=Grant.objects.get(), by="admin")
+
+    assert killed == ["session-1", "session-2"]
+
+
+# --- Separation of duties --------------------------------------------------------------------------------------------
+
+
+def test_policy_author_alone_cannot_approve(reviewer, reviewer2):
+    decision = replace(require(), authors=("reviewer",), policies=("phi-writes@2",))
+    review = open_review(
+        request=write_request(), binding=binding(), decision=decision, session_id="s", statement_id="s"
+    )
+
+    assert approve(review, reviewer).status == "pending"
+    assert approve(review, reviewer2).status == "approved"
+
+
+def test_author_may_deny_alone(reviewer):
+    decision = replace(require(), authors=("reviewer",))
+    review = open_review(
+        request=write_request(), binding=binding(), decision=decision, session_id="s", statement_id="s"
+    )
+
+    denied = decide_review(review=review, reviewer=reviewer, decision="deny", reason="no")
+
+    assert denied.status == "denied"
+
+
+def test_any_of_two_groups_is_enough(reviewer):
+    groups = (ReviewerGroup("privacy-officers", 1, "p"), ReviewerGroup("data-stewards", 1, "p"))
+    review = open_review(
+        request=write_request(), binding=binding(), decision=require(groups=groups), session_id="s", statement_id="s"
+    )
+
+    assert approve(review, person("steward", "data-stewards")).status == "approved"
+
+
+def test_facts_say_which_tables(reviewer):
+    """The factory's statement writes patients; the control for the tables above."""
+    assert write_request().analysis.tables_written == frozenset({PATIENTS})
+    assert write_request().analysis.writes == frozenset({ColumnRef("public", "patients", "ssn")})
+    assert UPDATE != OTHER_VALUES
