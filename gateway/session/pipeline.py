@@ -32,8 +32,17 @@ from gateway.session.services import Masks, ReviewRefused, Services, StaleSnapsh
 from gateway.session.transport import Denial, Resumption, Transport
 from masking.domain.field import MaskingPlan, ResultColumn
 from masking.domain.plan import build_plan, touch
+from masking.engines.marks import carries_mask
 
 logger = logging.getLogger(__name__)
+
+
+_MASKED_VALUE_WRITE = Deny(
+    code="masked-value-write",
+    rule="masked-value-write",
+    reason="the statement writes a masked value into a protected column, where it would replace the real one",
+    permitted_alternative="leave columns whose values came masked out of the statement",
+)
 
 
 class Denied(Exception):
@@ -172,7 +181,15 @@ async def assess(services: Services, session: SessionContext, request: Statement
         at=time.time(),
     )
     decision = decide(access, access_rules=snapshot.access_rules, policies=snapshot.policies)
+    if access.touch.columns_written and writes_masked_value(request, analysis):
+        decision = _MASKED_VALUE_WRITE
     return Assessment(snapshot=snapshot, connection=connection, access=access, decision=decision)
+
+
+def writes_masked_value(request: StatementRequest, analysis: Analysis) -> bool:
+    """Whether the statement holds what a mask left of a value: writing that back would destroy the original."""
+    inner = analysis.inner.statement.text if analysis.inner is not None else ""
+    return carries_mask(request.text, request.parameters) or carries_mask(inner)
 
 
 async def approve(
