@@ -6,56 +6,21 @@ import json
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
-from django.db.models import Model, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin
 
 from audit.domain.box import SealProblem
 from audit.domain.reading import read_result, read_texts
 from audit.domain.replay import ReplayProblem
-from audit.models import Checkpoint, LogEntry, SessionRecord, StatementRecord
+from audit.domain.session_document import marked_columns
+from audit.models import Checkpoint, LogDamage, LogEntry, SessionRecord, StatementRecord
+from audit.pages import PAGE_ROWS, ReadOnlyAdmin, context_of, found, offset_of, require
+from audit.session_pages import SessionRecordAdmin
 
-PAGE_ROWS = 100
-
-
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
-    """Nothing here is added, changed or deleted by anybody: evidence is written by the log alone."""
-
-    list_per_page = 50
-    show_full_result_count = False  # counting millions of rows for a page of fifty
-    actions = None
-    list_disable_select_all = True
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-@admin.register(SessionRecord)
-class SessionRecordAdmin(ReadOnlyAdmin):
-    list_display = ["opened_at", "subject", "connection", "protocol", "statements", "denied", "rows", "closed_at"]
-    list_filter = ["protocol", "connection", "opened_at"]
-    search_fields = ["id__exact", "subject__startswith", "owner__exact", "client_address__startswith"]
-    change_form_template = "audit/session.html"
-
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        session: SessionRecord = _found(self, request, object_id)
-        statements = StatementRecord.objects.filter(session_id=session.pk).order_by("at", "id")
-        context = _context(self, request, session, title="Session")
-        shown = list(statements[: PAGE_ROWS + 1])
-        context |= {"session": session, "statements": shown[:PAGE_ROWS], "more": len(shown) > PAGE_ROWS}
-        return TemplateResponse(request, "audit/session.html", context)
+admin.site.register(SessionRecord, SessionRecordAdmin)
 
 
 @admin.register(StatementRecord)
@@ -83,12 +48,12 @@ class StatementRecordAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        return self._page(request, _found(self, request, object_id))
+        return self._page(request, found(self, request, object_id))
 
     def text_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The recorded text. POST: it is an act, with a trace, not something a link can do for somebody."""
-        statement = _found(self, request, object_id)
-        _require(request, "audit.read_sealedtext")
+        statement = found(self, request, object_id)
+        require(request, "audit.read_sealedtext")
         if request.method != "POST":
             return self._page(request, statement)
         try:
@@ -99,18 +64,17 @@ class StatementRecordAdmin(ReadOnlyAdmin):
 
     def result_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The masked result as the client saw it, a page at a time."""
-        statement = _found(self, request, object_id)
-        _require(request, "audit.view_recording")
+        statement = found(self, request, object_id)
+        require(request, "audit.view_recording")
         if request.method != "POST" or not statement.recording:
             return self._page(request, statement)
-        offset = _offset(request)
+        offset = offset_of(request)
         viewer = request.user.get_username()
         try:
             page = read_result(statement=statement, viewer=viewer, offset=offset, limit=PAGE_ROWS)
         except (SealProblem, ReplayProblem) as problem:
             return self._page(request, statement, problem=f"the recording cannot be shown: {problem}")
-        masks = {str(mask.get("column")): mask for mask in statement.masked}
-        columns = [{"name": column.name, "mask": masks.get(column.name)} for column in page.columns]
+        columns = marked_columns(statement, page.columns)
         rows = [list(zip(row, columns, strict=False)) for row in page.rows]
         result = {"columns": columns, "rows": rows, "first": offset + 1, "last": offset + len(rows)}
         before = max(0, offset - PAGE_ROWS) if offset else None
@@ -119,7 +83,7 @@ class StatementRecordAdmin(ReadOnlyAdmin):
 
     def _page(self, request: HttpRequest, statement: StatementRecord, **shown: Any) -> HttpResponse:
         entries = LogEntry.objects.filter(session_id=statement.session_id, statement_id=statement.pk)
-        context = _context(self, request, statement, title="Statement")
+        context = context_of(self, request, statement, title="Statement")
         context |= {
             "statement": statement,
             "entries": entries.order_by("seq").only("seq", "kind", "at", "subject"),
@@ -150,8 +114,8 @@ class LogEntryAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        entry = _found(self, request, object_id)
-        context = _context(self, request, entry, title="Log entry")
+        entry = found(self, request, object_id)
+        context = context_of(self, request, entry, title="Log entry")
         context |= {
             "entry": entry,
             "leaf": bytes(entry.leaf).hex(),
@@ -168,33 +132,10 @@ class CheckpointAdmin(ReadOnlyAdmin):
     readonly_fields = fields
 
 
-def _found(model_admin: ModelAdmin, request: HttpRequest, object_id: str) -> Any:
-    """The object, or 403 for who may not see it, or 404."""
-    found = model_admin.get_object(request, object_id)
-    if not model_admin.has_view_permission(request, found):
-        raise PermissionDenied
-    if found is None:
-        raise Http404("no such record")
-    return found
-
-
-def _require(request: HttpRequest, permission: str) -> None:
-    if not request.user.has_perm(permission):
-        raise PermissionDenied
-
-
-def _offset(request: HttpRequest) -> int:
-    raw = request.POST.get("offset", "0")
-    return int(raw) if raw.isascii() and raw.isdecimal() and len(raw) < 12 else 0
-
-
-def _context(model_admin: ModelAdmin, request: HttpRequest, row: Model, *, title: str) -> dict[str, Any]:
-    return {
-        **model_admin.admin_site.each_context(request),
-        "opts": model_admin.opts,
-        "title": f"{title} {row.pk}",
-        "original": row,
-    }
+@admin.register(LogDamage)
+class LogDamageAdmin(ReadOnlyAdmin):
+    list_display = ["found_at", "seq", "kind", "detail", "found_by_check", "seen_at", "cleared_at"]
+    list_filter = ["kind", "found_by_check"]
 
 
 def _readable(canonical: bytes) -> str:

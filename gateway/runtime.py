@@ -21,6 +21,7 @@ from django.conf import settings
 
 from audit.domain.checkpoints import checkpoint_loop
 from audit.domain.startup import finish_unfinished, gateway_started, gateway_stopped
+from audit.live import LiveRecord
 from audit.recording import RecordingSink
 from audit.writer import AuditWriter
 from gateway.domain.credentials import open_credential
@@ -161,7 +162,7 @@ def build_runtime() -> Runtime:
     writer = AuditWriter(gateway_id=gateway_id)
     desk = DatabaseReviewDesk()
     analyst = PostgresAnalyst(dsn_for=conninfo)
-    services = Services(snapshots=store, analysts={"postgres": analyst}, reviews=desk, record=writer)
+    services = Services(snapshots=store, analysts={"postgres": analyst}, reviews=desk, record=LiveRecord(writer))
     registry = SessionRegistry()
     verifier = TokenVerifier()
     recordings = RecordingSink()

@@ -13,7 +13,7 @@ from audit.domain.findings import read_place
 from audit.domain.recordings import read_recording
 from audit.domain.replay import Page, ReplayProblem, read_page
 from audit.domain.sealing import evidence_sealer
-from audit.models import LogEntry, Recording, SealedText, StatementRecord
+from audit.models import LogEntry, Recording, SealedText, SessionRecord, StatementRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class StatementText:
     kind: str
     statement: str
     parameters: tuple[str | None, ...]
+    justification: str = ""  # what a reviewer wrote
 
 
 def read_texts(*, statement: StatementRecord, viewer: str) -> list[StatementText]:
@@ -32,10 +33,28 @@ def read_texts(*, statement: StatementRecord, viewer: str) -> list[StatementText
     Raises SealProblem when a text is altered.
     """
     _record_view(viewer=viewer, statement=statement, what="text")
-    entries = LogEntry.objects.filter(session_id=statement.session_id, statement_id=statement.id).order_by("seq")
-    rows = list(entries.values_list("seq", "kind", "canonical"))
-    boxes = dict(SealedText.objects.filter(seq__in=[seq for seq, _, _ in rows]).values_list("seq", "box"))
-    return [_opened(seq, kind, bytes(canonical), bytes(boxes[seq])) for seq, kind, canonical in rows if seq in boxes]
+    return open_texts(session=statement.session_id, statement=statement.id).get(statement.id, [])
+
+
+def read_session_texts(*, session: SessionRecord, viewer: str) -> dict[str, list[StatementText]]:
+    """Return the recorded texts of a session by statement, after recording who looks. Raises SealProblem."""
+    body: dict[str, Json] = {"subject": viewer, "what": "texts", "connection": session.connection}
+    append_entries([Entry(kind="evidence.viewed", session_id=session.pk, body=body)])
+    return open_texts(session=session.pk)
+
+
+def open_texts(*, session: str, statement: str = "") -> dict[str, list[StatementText]]:
+    """Texts by statement. Records nothing: the caller has. Raises SealProblem when one is altered."""
+    entries = LogEntry.objects.filter(session_id=session).exclude(statement_id="")
+    if statement:
+        entries = entries.filter(statement_id=statement)
+    rows = list(entries.order_by("seq").values_list("seq", "statement_id", "kind", "canonical"))
+    boxes = dict(SealedText.objects.filter(seq__in=[row[0] for row in rows]).values_list("seq", "box"))
+    texts: dict[str, list[StatementText]] = {}
+    for seq, name, kind, canonical in rows:
+        if seq in boxes:
+            texts.setdefault(name, []).append(_opened(seq, kind, bytes(canonical), bytes(boxes[seq])))
+    return texts
 
 
 def read_result(*, statement: StatementRecord, viewer: str, offset: int, limit: int) -> Page:
@@ -62,7 +81,9 @@ def _opened(seq: int, kind: str, canonical: bytes, box: bytes) -> StatementText:
         raise SealProblem(f"entry {seq} is damaged")
     content = json.loads(open_box(box, commitment=place.commitment, sealer=evidence_sealer()).plaintext)
     parameters = tuple(None if value is None else _parameter(value) for value in content.get("parameters", ()))
-    return StatementText(seq, kind, str(content.get("statement", "")), parameters)
+    return StatementText(
+        seq, kind, str(content.get("statement", "")), parameters, str(content.get("justification", ""))
+    )
 
 
 def _parameter(value: str) -> str:
