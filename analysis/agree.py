@@ -19,7 +19,7 @@ from analysis.nodes import Node, TreeError, walk
 from analysis.parse import ClientReading
 from analysis.risk import assess_risk
 from analysis.settings import may_set
-from analysis.statement import Analysis, Facts, Operation, Origin, Output, Statement, TableRef, Transform
+from analysis.statement import Analysis, ColumnRef, Facts, Operation, Origin, Output, Statement, TableRef, Transform
 from analysis.utility import Utility
 from analysis.witness import Witness
 
@@ -341,12 +341,19 @@ def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineag
         return replace(
             base,
             tables_written=whole.tables_read,
-            writes=whole.reads,
+            writes=_whole_tables(lineage, witness.catalogue) if utility.writes_whole else whole.reads,
             facts=replace(base.facts, row_bound=0),
         )
     if utility.derived_output:
         return _explained(whole, utility)
     return replace(whole, outputs=None, facts=replace(whole.facts, row_bound=0))
+
+
+def _whole_tables(lineage: Lineage, catalogue: Catalogue) -> frozenset[ColumnRef]:
+    """Every column of every table reached: TRUNCATE names none and empties all."""
+    relations = (catalogue.relations[oid] for oid in lineage.reading.beneath if oid in catalogue.relations)
+    columns = (relation.column_ref(number) for relation in relations for number in relation.columns)
+    return frozenset(column for column in columns if column is not None)
 
 
 def _explained(whole: Analysis, utility: Utility) -> Analysis:

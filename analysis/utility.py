@@ -7,6 +7,7 @@ TABLE AS …) give it up as `probe`; the rest is known by keyword or it is not k
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from analysis.lexer import Token, TokenKind, string_value, tokenize
 from analysis.settings import may_set
@@ -44,7 +45,9 @@ def read_utility(text: str) -> Utility:
         return _query(read)
     handler = _HANDLERS.get(head)
     if handler is None:
-        return Utility(head or "UNKNOWN", ADMIN, problems=("a statement of a kind that is not known",))
+        # Every keyword that begins a statement is known, so the database will refuse this, and say where.
+        problem = "a statement of a kind that is not known"
+        return Utility("UNKNOWN", ADMIN, probe=text, probe_offset=0, problems=(problem,))
     return handler(read)
 
 
@@ -286,7 +289,14 @@ def _explain(read: StatementText) -> Utility:
 
 def _lock(read: StatementText) -> Utility:
     at = 2 if read.words(1, 2) == ["TABLE"] else 1
-    return _named_tables(read, at, "LOCK", stops=frozenset({"IN", "NOWAIT"}))
+    found = _named_tables(read, at, "LOCK", stops=frozenset({"IN", "NOWAIT"}))
+    words = read.words()
+    mode = words[words.index("IN") + 1 : words.index("IN") + 3] if "IN" in words else []
+    # The weakest two modes are those of SELECT and SELECT FOR UPDATE; all others keep writers or readers out.
+    return replace(found, operations=READ, writes_probed=False) if mode in _READING_LOCKS else found
+
+
+_READING_LOCKS = (["ACCESS", "SHARE"], ["ROW", "SHARE"])
 
 
 def _truncate(read: StatementText) -> Utility:
@@ -295,7 +305,7 @@ def _truncate(read: StatementText) -> Utility:
     problems = found.problems
     if "CASCADE" in read.words():
         problems += ("CASCADE reaches tables the statement does not name",)
-    return Utility("TRUNCATE", WRITE, probe=found.probe, problems=problems, no_where=True, writes_probed=True)
+    return replace(found, kind="TRUNCATE", problems=problems, no_where=True)
 
 
 def _named_tables(read: StatementText, start: int, kind: str, *, stops: frozenset[str]) -> Utility:
@@ -306,9 +316,7 @@ def _named_tables(read: StatementText, start: int, kind: str, *, stops: frozense
     ):
         return Utility(kind, WRITE, problems=("a form that is not known",))
     listed = read.text[body[0].start : body[-1].end]
-    if kind == "LOCK":
-        return Utility(kind, WRITE, probe=f"SELECT FROM {listed}\n", writes_probed=True)
-    return Utility(kind, WRITE, probe=f"SELECT FROM {listed}\n")
+    return Utility(kind, WRITE, probe=f"SELECT FROM {listed}\n", writes_probed=True, writes_whole=True)
 
 
 # --- definitions and administration ----------------------------------------------------------------------------------
@@ -335,8 +343,8 @@ def _create(read: StatementText) -> Utility:
         "CREATE_LANGUAGE",
     ):
         return Utility(kind, ADMIN, problems=("administration is not analysed",))
-    if kind in ("CREATE_TABLE", "CREATE_VIEW") and "AS" in words:
-        at = words.index("AS") + 1
+    if kind in ("CREATE_TABLE", "CREATE_VIEW"):
+        at = _defining_query(read)
         if inner_query(read, at):
             kind = "CREATE_TABLE_AS" if kind == "CREATE_TABLE" else kind
             end = _without_data(read)
@@ -350,6 +358,16 @@ def _create(read: StatementText) -> Utility:
                 creates_temp=temp,
             )
     return Utility(kind, DDL, problems=("definitions are not analysed",), creates_temp=temp)
+
+
+def _defining_query(read: StatementText) -> int:
+    """The index after the AS of CREATE … AS; the AS of GENERATED ALWAYS AS stands in parentheses."""
+    depth = 0
+    for index, token in enumerate(read.tokens):
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if depth == 0 and token.word == "AS":
+            return index + 1
+    return len(read.tokens)
 
 
 def _without_data(read: StatementText) -> int:

@@ -28,6 +28,7 @@ class Utility:
     export: bool = False
     no_where: bool = False
     writes_probed: bool = False  # the probed columns are what is written, not read
+    writes_whole: bool = False  # every column of the probed tables, named or not
     outputs: tuple[str, ...] | None = None  # names of result columns no table contributes to
     derived_output: str = ""  # one output made of everything the probe is steered by (EXPLAIN)
     returns_probe: bool = False

@@ -26,6 +26,7 @@ from analysis.utility import Utility, read_utility
 from analysis.witness import Witness
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
+from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_side import DsnFor, Estimate, Key, PostgresSide
 from gateway.upstreams.postgres_witness import NoWitness, Question
 
@@ -178,6 +179,11 @@ class PostgresAnalyst:
         )
         try:
             return await side.read(question)
+        except UpstreamRejected:
+            # Definitions are refused for want of a right, not for what the database thinks of them.
+            if Operation.DDL in utility.operations:
+                raise NoWitness("the database refused the query it is defined by") from None
+            raise
         except psycopg.Error as error:
             # Fail closed: without the database's answer the analysis is incomplete.
             logger.warning("second reading failed: session=%s error=%s", session.session_id, type(error).__name__)

@@ -239,13 +239,13 @@ def _rejection(error: psycopg.Error, *, head_length: int, question: Question) ->
         return error
     if not state.startswith(_ABOUT_THE_TEXT) or state in _ABOUT_THE_WRAPPER:
         return NoWitness("the database takes no statement of this kind for a second reading")
+    message = scrubbed(state, error.diag.message_primary or "the database refused the statement")
     place = int(error.diag.statement_position or 0) - head_length
+    if state == "42601" and place > len(question.text):
+        # It stumbled over our own tail: the client's text ended too early.
+        message, place = "syntax error at end of input", len(question.text) + 1
     inside = question.offset >= 0 and 0 < place <= len(question.text) + 1
-    return UpstreamRejected(
-        sqlstate=state,
-        message=scrubbed(state, error.diag.message_primary or "the database refused the statement"),
-        position=place + question.offset if inside else 0,
-    )
+    return UpstreamRejected(sqlstate=state, message=message, position=place + question.offset if inside else 0)
 
 
 def scrubbed(sqlstate: str, message: str) -> str:

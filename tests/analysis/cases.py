@@ -191,6 +191,9 @@ DELETE FROM claims USING patients p WHERE p.id = patient_id => read write
 MERGE INTO claims c USING patients p ON c.patient_id = p.id WHEN MATCHED THEN UPDATE SET year = 1 => read write
 TRUNCATE claims => write
 LOCK TABLE claims IN SHARE MODE => write
+LOCK TABLE claims IN ACCESS SHARE MODE NOWAIT => read
+LOCK claims IN ROW SHARE MODE => read
+LOCK claims IN ROW EXCLUSIVE MODE => write
 COPY patients TO STDOUT => read
 COPY (SELECT id FROM patients) TO STDOUT WITH (FORMAT csv, HEADER) => read
 COPY claims (id, year) FROM STDIN => write
@@ -236,6 +239,7 @@ GRANT SELECT ON patients TO public
 ALTER SYSTEM SET work_mem = '1GB'
 SET search_path TO other
 SET ROLE postgres
+SET row_security = off
 SET SESSION AUTHORIZATION postgres
 SET standard_conforming_strings TO off
 SET session_replication_role = replica

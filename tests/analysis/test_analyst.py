@@ -98,7 +98,11 @@ async def test_witness_runs_nothing(analyse: Analyse, scratch_dsn: str) -> None:
         ("SELECT nope FROM patients", "42703", 8),
         ("/* é */ SELECT nope FROM patients", "42703", 16),
         ("SELECT * FROM nowhere", "42P01", 15),
-        ("SELEC 1", "", 0),
+        ("SELEC 1", "42601", 1),
+        ("  SELEC 1", "42601", 3),
+        ("SELECT 1 FROM patients WHERE", "42601", 29),
+        ("SELECT 1 FROM patients WHERE -- and then?", "42601", 42),
+        ("EXPLAIN SELECT 1 FROM patients WHERE", "42601", 37),
         ("SELECT FROM FROM", "42601", 13),
         ("SELECT 'abc'::int", "22P02", 8),
         ("EXPLAIN SELECT nope FROM patients", "42703", 16),
@@ -109,15 +113,27 @@ async def test_witness_runs_nothing(analyse: Analyse, scratch_dsn: str) -> None:
 async def test_rejections_keep_sqlstate_and_place_but_no_value(
     analyse: Analyse, text: str, sqlstate: str, position: int
 ) -> None:
-    if not sqlstate:
-        assert not (await analyse(text)).complete
-        return
-
     with pytest.raises(UpstreamRejected) as caught:
         await analyse(text)
 
     assert (caught.value.sqlstate, caught.value.position) == (sqlstate, position)
     assert "abc" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CREATE TEMP TABLE w (i int, n text GENERATED ALWAYS AS (upper(n)) STORED)",
+        "CREATE TABLE w AS SELECT nope FROM patients",
+        "CREATE VIEW w AS SELECT FROM FROM",
+        "SELECT nope INTO w FROM patients",
+    ],
+)
+async def test_definitions_are_refused_for_want_of_a_right_not_for_their_syntax(analyse: Analyse, text: str) -> None:
+    analysis = await analyse(text)
+
+    assert not analysis.complete
+    assert Operation.DDL in analysis.operations
 
 
 def test_scrubbed_takes_values_and_leaves_names() -> None:

@@ -153,6 +153,17 @@ async def test_aggregated_is_only_a_table_of_counts(analyse: Analyse, text: str,
     assert (await analyse(text)).facts.aggregated is aggregated
 
 
+@pytest.mark.parametrize(
+    "text", ["TRUNCATE patients", "DELETE FROM patients", "LOCK patients", "LOCK patients IN SHARE MODE"]
+)
+async def test_what_reaches_whole_tables_writes_every_column(analyse: Analyse, text: str) -> None:
+    analysis = await analyse(text)
+
+    assert analysis.complete, analysis.problems
+    assert {column.column for column in analysis.writes} == PATIENT_COLUMNS
+    assert Operation.WRITE in analysis.operations
+
+
 async def test_exports_are_named(analyse: Analyse) -> None:
     for text in ("COPY patients TO STDOUT", "CREATE TABLE t AS SELECT 1", "SELECT 1 INTO t"):
         assert (await analyse(text)).facts.export, text
