@@ -103,6 +103,7 @@ def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
         "parameters": shown_parameters(binding.parameters, binding.parameter_types, binding.parameter_formats),
         "role": binding.role,
         "search_path": binding.search_path,
+        "settings": binding.settings,
         "votes": [_shown_vote(vote, review) for vote in review.votes.all()],
         "missing": still_missing(review) if review.status == Review.Status.PENDING else (),
         "may_decide": may_decide,

@@ -138,6 +138,7 @@ class Binding:
     parameter_formats: tuple[int, ...] = ()
     role: str = ""
     search_path: str = ""
+    settings: str = ""  # of the session, where they change how literals are read (DateStyle, TimeZone …)
     rules: str = ""
     governed_as: str = ""  # what FETCH c, EXECUTE p … stood for when it was asked
 

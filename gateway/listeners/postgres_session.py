@@ -26,6 +26,7 @@ from gateway.listeners.postgres_text import QUIET, TRANSACTION_ENDS, first_word
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.protocols.postgres.frames import ProtocolViolation
+from gateway.protocols.postgres.meaning import MEANINGFUL, described
 from gateway.session import entries
 from gateway.session.context import SessionContext
 from gateway.session.openness import is_open
@@ -47,6 +48,7 @@ STATE_QUESTIONS = (
     "show search_path",
     "show standard_conforming_strings",
     "show client_encoding",
+    *(f"show {name}" for name in MEANINGFUL),
 )
 # Every name is qualified: a relation of the session's own cannot stand in for the catalogue.
 _TEMP_QUESTION = (
@@ -329,7 +331,7 @@ class ClientSession:
             self.push_answers()
 
     async def settle(self) -> None:
-        """Know the session's role and search_path in the server's own words before anything is decided."""
+        """Know the session's role, search_path and settings in the server's own words before anything is decided."""
         if not self._unsettled or self.relay.skipping or self.relay.broken:
             return
         if self._at_boundary:
@@ -340,11 +342,12 @@ class ClientSession:
         answers = await self.questions(STATE_QUESTIONS)
         if answers is None:
             return
-        role, login, search_path, quoting, encoding = ((rows[0][0] or b"").decode() for rows in answers)
+        role, login, search_path, quoting, encoding, *settings = ((rows[0][0] or b"").decode() for rows in answers)
         if not self._keeps_its_meaning(quoting, encoding):
             self.end("meaning-changed")
             return
         self.context.role, self.context.search_path = login if role == "none" else role, search_path
+        self.context.settings = described(settings)
         if outside and self.context.temp_relations:
             rows = await self.question(_TEMP_QUESTION)
             self.context.temp_relations = rows is None or bool(rows)

@@ -78,6 +78,7 @@ class RelayTransport:
             self._upstream = await self._open_session(self._session.connection)
             self._session.role = self._upstream.role
             self._session.search_path = self._upstream.search_path
+            self._session.settings = self._upstream.settings
             self._session.upstream_tls = self._upstream.tls
         return self._upstream
 

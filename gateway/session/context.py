@@ -34,6 +34,7 @@ class SessionContext:
     opened_at: float = field(default_factory=time.time)
     role: str = ""
     search_path: str = ""
+    settings: str = ""  # those that change how literals are read, as text
     # Set once a statement with `analysis.creates_temp` ran: the second reading cannot see temporary relations, which
     # may shadow real ones, so nothing is complete any more.
     temp_relations: bool = False

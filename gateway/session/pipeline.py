@@ -363,6 +363,7 @@ def bind(session: SessionContext, request: StatementRequest, connection: Connect
         parameter_formats=request.parameter_formats,
         role=session.role,
         search_path=session.search_path,
+        settings=session.settings,
         rules=connection.rules_digest,
     )
 

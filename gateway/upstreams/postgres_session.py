@@ -15,6 +15,7 @@ from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.protocols.postgres.datarow import DATA_ROW, row_values
 from gateway.protocols.postgres.frames import split_frames
+from gateway.protocols.postgres.meaning import MEANINGFUL, described
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.upstreams.postgres import UpstreamConnection, UpstreamCredential, connect
 from gateway.upstreams.postgres_execution import Execution, Shape
@@ -28,7 +29,9 @@ from masking.domain.field import FieldMask, ResultColumn
 MAX_BUFFERED_BYTES = 1 << 20
 MAX_BATCH_ROWS = 1_000
 
-_STATE = "select current_user::text, pg_catalog.current_setting('search_path')"
+_STATE = "select current_user::text, " + ", ".join(
+    f"pg_catalog.current_setting('{name}')" for name in ("search_path", *MEANINGFUL)
+)
 
 
 class PostgresOpener:
@@ -55,6 +58,7 @@ class PostgresUpstreamSession:
     def __init__(self, connection: UpstreamConnection, *, phi: bool, recordings: RecordingSink | None) -> None:
         self.role = ""
         self.search_path = ""
+        self.settings = ""
         self.tls = connection.tls
         self._connection = connection
         self._recordings = recordings
@@ -79,7 +83,8 @@ class PostgresUpstreamSession:
         rows = await answer
         if not rows:
             raise UpstreamFailed("the upstream did not say who we are there")
-        self.role, self.search_path = ((value or b"").decode() for value in rows[0])
+        self.role, self.search_path, *settings = ((value or b"").decode() for value in rows[0])
+        self.settings = described(settings)
 
     async def execute(self, permit: ExecutionPermit) -> PostgresResultStream:
         """Send the permitted statement; returns when its columns are known. Raises UpstreamFailed."""

@@ -26,10 +26,11 @@ class ResultStream(Protocol):
 
 
 class UpstreamSession(Protocol):
-    """One private session at the upstream. `role` and `search_path` are the server's own words."""
+    """One private session at the upstream. `role`, `search_path` and `settings` are the server's own words."""
 
     role: str
     search_path: str
+    settings: str  # that change how literals are read; empty where a statement has no such context
     tls: str  # protocol version and cipher, empty on plaintext loopback
 
     async def execute(self, permit: ExecutionPermit) -> ResultStream: ...

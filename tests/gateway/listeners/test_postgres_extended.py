@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from approvals.domain.binding import binding_digest
+from gateway.session.context import StatementRequest
+from gateway.session.pipeline import bind as bound
 from tests.gateway.listeners.harness import Gateway
 from tests.gateway.listeners.raw import (
     FLUSH,
@@ -192,6 +195,25 @@ async def test_search_path_and_role_are_asked_after_they_change(raw: RawClient, 
 
     assert (inside, local, session.search_path) == ("pg_catalog, public", "public", "pg_catalog, public")
     assert session.role == "postgres"
+
+
+async def test_settings_that_change_what_literals_mean_are_part_of_what_is_approved(
+    raw: RawClient, gateway: Gateway
+) -> None:
+    await raw.ask(query("select 1"))
+    session = next(iter(gateway.registry.live())).context
+    asked = StatementRequest("delete from visits where day < '02/03/2020'")
+    before = bound(session, asked, session.connection)
+    await raw.ask(parse("set datestyle to dmy") + bind() + execute() + parse("select 1") + bind() + execute() + SYNC)
+    after = bound(session, asked, session.connection)
+    await raw.ask(query("begin; set local timezone to 'Asia/Tokyo'"))
+    await raw.ask(query("select 1"))
+    local = bound(session, asked, session.connection)
+
+    assert "DateStyle ISO, MDY" in before.settings
+    assert "DateStyle ISO, DMY" in after.settings
+    assert "TimeZone Asia/Tokyo" in local.settings
+    assert len({binding_digest(binding) for binding in (before, after, local)}) == 3
 
 
 async def test_turning_standard_strings_off_ends_the_session(raw: RawClient) -> None:
