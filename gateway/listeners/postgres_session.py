@@ -26,7 +26,7 @@ from gateway.listeners.postgres_text import QUIET, TRANSACTION_ENDS, first_word
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.protocols.postgres.frames import ProtocolViolation
-from gateway.protocols.postgres.meaning import MEANINGFUL, described
+from gateway.protocols.postgres.meaning import MEANINGFUL, settings_text
 from gateway.session import entries
 from gateway.session.context import SessionContext
 from gateway.session.openness import is_open
@@ -347,7 +347,7 @@ class ClientSession:
             self.end("meaning-changed")
             return
         self.context.role, self.context.search_path = login if role == "none" else role, search_path
-        self.context.settings = described(settings)
+        self.context.settings = settings_text(settings)
         if outside and self.context.temp_relations:
             rows = await self.question(_TEMP_QUESTION)
             self.context.temp_relations = rows is None or bool(rows)

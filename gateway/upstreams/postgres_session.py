@@ -15,7 +15,7 @@ from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.protocols.postgres.datarow import DATA_ROW, row_values
 from gateway.protocols.postgres.frames import split_frames
-from gateway.protocols.postgres.meaning import MEANINGFUL, described
+from gateway.protocols.postgres.meaning import MEANINGFUL, settings_text
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.upstreams.postgres import UpstreamConnection, UpstreamCredential, connect
 from gateway.upstreams.postgres_execution import Execution, Shape
@@ -84,7 +84,7 @@ class PostgresUpstreamSession:
         if not rows:
             raise UpstreamFailed("the upstream did not say who we are there")
         self.role, self.search_path, *settings = ((value or b"").decode() for value in rows[0])
-        self.settings = described(settings)
+        self.settings = settings_text(settings)
 
     async def execute(self, permit: ExecutionPermit) -> PostgresResultStream:
         """Send the permitted statement; returns when its columns are known. Raises UpstreamFailed."""

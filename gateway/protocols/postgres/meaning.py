@@ -11,6 +11,6 @@ from collections.abc import Sequence
 MEANINGFUL = ("DateStyle", "IntervalStyle", "TimeZone", "lc_monetary", "lc_numeric", "lc_time", "xmloption")
 
 
-def described(values: Sequence[str]) -> str:
+def settings_text(values: Sequence[str]) -> str:
     """The values of MEANINGFUL, in its order, as one line that people can read."""
     return "; ".join(f"{name} {value}" for name, value in zip(MEANINGFUL, values, strict=True))
