@@ -20,13 +20,18 @@ from rest_framework.response import Response
 
 from approvals.domain import refusal
 from approvals.domain.dossier import asked_binding, current_statement, vote_reason
+from approvals.domain.grants import readable_grants, revoke_as, usable_grants
+from approvals.domain.reach import Reach
 from approvals.domain.refusal import Refusal
 from approvals.domain.review import decide_review
 from approvals.domain.reviewers import may_read, readable_reviews
-from approvals.models import Review, Vote
+from approvals.domain.scope import WORDS, Scope
+from approvals.models import Grant, PolicyVersion, Review, Vote
 
 # Whoever asked for something impossible is told 400; whoever may not, or came too late, 403.
-_BAD_REQUESTS = frozenset({refusal.REASON_MISSING, refusal.UNKNOWN_DECISION, refusal.NOT_MODIFIED})
+_BAD_REQUESTS = frozenset(
+    {refusal.REASON_MISSING, refusal.UNKNOWN_DECISION, refusal.NOT_MODIFIED, refusal.REACH_TOO_WIDE}
+)
 
 
 class ProblemRenderer(JSONRenderer):
@@ -38,7 +43,7 @@ class VoteSerializer(serializers.ModelSerializer[Vote]):
 
     class Meta:
         model = Vote
-        fields = ["reviewer", "groups", "decision", "round", "reason", "cast_at"]
+        fields = ["reviewer", "groups", "decision", "scope", "round", "reason", "cast_at"]
 
     def get_reason(self, vote: Vote) -> str:
         return vote_reason(vote)
@@ -75,6 +80,8 @@ class ReviewSerializer(ReviewSummarySerializer):
         fields: ClassVar[list[str]] = [
             *ReviewSummarySerializer.Meta.fields,
             "facts",
+            "policies",
+            "terms",
             "statement",
             "modified_from",
             "modified_by",
@@ -101,8 +108,36 @@ class DecisionSerializer(serializers.Serializer[Any]):
         required=False, min_value=1, help_text="`round` of the review that was looked at; needed once it was modified"
     )
 
+    scope = serializers.ChoiceField(
+        choices=[(scope.value, WORDS[scope]) for scope in Scope],
+        required=False,
+        help_text="how far an approval reaches, where the policy permits more than once",
+    )
+    for_s = serializers.IntegerField(required=False, min_value=1, help_text="life of an approval wider than once")
 
-class _ForPeople(GenericAPIView[Review]):
+
+class GrantSerializer(serializers.ModelSerializer[Grant]):
+    """An approval in force. `reach` names what a wider one covers; it holds no literal."""
+
+    review = serializers.UUIDField(source="review_id", read_only=True)
+    connection = serializers.CharField(source="review.connection", read_only=True)
+    subject = serializers.CharField(source="review.subject", read_only=True)
+
+    class Meta:
+        model = Grant
+        fields: ClassVar[list[str]] = [
+            "id", "review", "connection", "subject", "scope", "reach", "uses_left", "rows_used", "max_rows",
+            "created_at", "expires_at", "revoked",
+        ]  # fmt: skip
+
+
+class PolicyVersionSerializer(serializers.ModelSerializer[PolicyVersion]):
+    class Meta:
+        model = PolicyVersion
+        fields: ClassVar[list[str]] = ["policy", "number", "author", "at", "document"]
+
+
+class _ForPeople(GenericAPIView[Any]):
     permission_classes = (IsAuthenticated,)
 
     def person(self) -> AbstractUser:
@@ -176,8 +211,53 @@ class DecisionView(_ForPeople):
             reason=given.validated_data["reason"],
             statement=given.validated_data.get("statement"),
             seen_round=given.validated_data.get("round"),
+            reach=Reach(
+                scope=Scope(given.validated_data.get("scope", Scope.ONCE)), for_s=given.validated_data.get("for_s", 0)
+            ),
         )
         return Response(ReviewSerializer(decided).data)
+
+
+class GrantsView(_ForPeople):
+    serializer_class = GrantSerializer
+
+    @extend_schema(operation_id="grants_list", parameters=[OpenApiParameter("usable", bool)])
+    def get(self, request: Request) -> Response:
+        """Approvals of your groups, newest first; `usable=true`: those under which something may still run."""
+        person = self.person()
+        usable = request.query_params.get("usable") in {"1", "true"}
+        rows = (usable_grants if usable else readable_grants)(person).order_by("-created_at")
+        paginator = LimitOffsetPagination()
+        paginator.default_limit, paginator.max_limit = 100, 500
+        page = paginator.paginate_queryset(rows, request, view=self)
+        return paginator.get_paginated_response(GrantSerializer(page, many=True).data)
+
+
+class RevokeView(_ForPeople):
+    serializer_class = GrantSerializer
+
+    @extend_schema(operation_id="grants_revoke", request=None, responses={200: GrantSerializer})
+    def post(self, request: Request, grant_id: UUID) -> Response:
+        """Take an approval back; sessions that still run under it end within a second."""
+        person = self.person()
+        grant = readable_grants(person).filter(pk=grant_id).first()
+        if grant is None:
+            raise Http404
+        revoke_as(grant=grant, user=person)
+        grant.refresh_from_db()
+        return Response(GrantSerializer(grant).data)
+
+
+class PolicyVersionsView(_ForPeople):
+    serializer_class = PolicyVersionSerializer
+
+    @extend_schema(operation_id="policies_versions", responses={200: PolicyVersionSerializer(many=True)})
+    def get(self, request: Request, name: str) -> Response:
+        """Every version of a policy, newest first, for its authors and auditors; `document` null: it was removed."""
+        if not self.person().has_perm("approvals.view_policyversion"):
+            raise Http404
+        rows = PolicyVersion.objects.filter(policy=name)
+        return Response(PolicyVersionSerializer(rows, many=True).data)
 
 
 def problem(refused: Refusal) -> Response:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from django.urls import path
 
-from approvals.api import DecisionView, ReviewsView, ReviewView
+from approvals.api import DecisionView, GrantsView, PolicyVersionsView, ReviewsView, ReviewView, RevokeView
 
 urlpatterns = [
     path("reviews", ReviewsView.as_view(), name="api-reviews"),
     path("reviews/<uuid:review_id>", ReviewView.as_view(), name="api-review"),
     path("reviews/<uuid:review_id>/decision", DecisionView.as_view(), name="api-review-decision"),
+    path("grants", GrantsView.as_view(), name="api-grants"),
+    path("grants/<uuid:grant_id>/revoke", RevokeView.as_view(), name="api-grant-revoke"),
+    path("policies/<str:name>/versions", PolicyVersionsView.as_view(), name="api-policy-versions"),
 ]

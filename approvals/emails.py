@@ -12,6 +12,7 @@ from django.urls import reverse
 
 from approvals.domain.links import issue_link
 from approvals.domain.refusal import Refusal
+from approvals.domain.reminders import people_to_remind, take_reminder
 from approvals.domain.reviewers import eligible_groups, people_in
 from approvals.models import Review
 
@@ -46,6 +47,37 @@ def mail_reviewer(review: Review, reviewer: AbstractUser) -> bool:
     except Exception:
         review.links.filter(reviewer=reviewer.username, used_at=None).delete()  # so that the retry sends a fresh one
         raise
+    return True
+
+
+def remind(review_id: str) -> int:
+    """Remind whoever has not decided, and tell the administrators that time runs out; return how many were told.
+
+    These mails lead to the review's page: the single-use link each reviewer was sent before stays theirs.
+    """
+    review = take_reminder(review_id)
+    if review is None:
+        return 0
+    told = 0
+    for person in people_to_remind(review):
+        if not person.email:
+            continue
+        context = mail_context(review, review.absolute_url) | {"escalated": not _may_decide(review, person)}
+        EmailMultiAlternatives(
+            subject=f"Running out of time: {review.facts['kind']} on {review.connection}",
+            body=render_to_string("approvals/mail/reminder.txt", context),
+            to=[person.email],
+            headers={"Auto-Submitted": "auto-generated"},
+        ).send()
+        told += 1
+    return told
+
+
+def _may_decide(review: Review, person: AbstractUser) -> bool:
+    try:
+        eligible_groups(review, person)
+    except Refusal:
+        return False
     return True
 
 

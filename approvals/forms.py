@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from django import forms
 
+from approvals.domain.reach import Reach
 from approvals.domain.review import MAX_REASON_CHARS, MAX_STATEMENT_CHARS
-from approvals.models import Review
+from approvals.domain.scope import Scope
+from approvals.models import MAX_WAIT_S, Review
 
 PREVIEW = "preview"
 DECISIONS = ("approve", "deny", "modify", PREVIEW)
@@ -18,9 +20,16 @@ class DecisionForm(forms.Form):
     reason = forms.CharField(required=False, max_length=MAX_REASON_CHARS)
     round = forms.IntegerField(min_value=1)
     statement = forms.CharField(required=False, max_length=MAX_STATEMENT_CHARS, strip=False)
+    scope = forms.ChoiceField(choices=[(scope.value, scope.value) for scope in Scope], required=False)
+    minutes = forms.IntegerField(required=False, min_value=1, max_value=MAX_WAIT_S // 60)
 
     def clean_statement(self) -> str:
         return line_feeds(self.cleaned_data["statement"])
+
+    def reach(self) -> Reach:
+        """How far the approval may go; anything not chosen is the narrowest."""
+        scope = Scope(self.cleaned_data["scope"] or Scope.ONCE)
+        return Reach(scope=scope, for_s=60 * (self.cleaned_data["minutes"] or 0) if scope is not Scope.ONCE else 0)
 
 
 def line_feeds(text: str) -> str:
@@ -33,9 +42,14 @@ class InboxForm(forms.Form):
 
     STATUSES = [("open", "Waiting"), ("closed", "Decided"), ("all", "All")]
 
+    RISKS = [("", "Any risk"), ("30", "Risk 30 and more"), ("60", "Risk 60 and more")]
+    AGES = [("", "Any age"), ("5", "Waiting over 5 min"), ("30", "Over 30 min"), ("240", "Over 4 hours")]
+
     status = forms.ChoiceField(choices=STATUSES, required=False, initial="open")
     connection = forms.CharField(required=False, max_length=120)
     requester = forms.CharField(required=False, max_length=255)
+    risk = forms.IntegerField(required=False, min_value=0)
+    older_min = forms.IntegerField(required=False, min_value=0, max_value=MAX_WAIT_S // 60)
 
     @property
     def statuses(self) -> list[str]:

@@ -9,19 +9,22 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser
+from django.db.models import Count
 from django.utils import timezone
 
 from approvals.domain.diff import DiffLine, diff_lines
 from approvals.domain.display import Line, Piece, visible_lines, warnings
-from approvals.domain.dossier import asked_binding, current_statement, still_missing, vote_reason
+from approvals.domain.dossier import asked_binding, current_statement, grant_terms, still_missing, vote_reason
 from approvals.domain.hooks import Reanalysis
 from approvals.domain.refusal import Refusal
 from approvals.domain.request import Allow, RequireApproval
 from approvals.domain.reviewers import eligible_groups
-from approvals.models import Review, Vote
+from approvals.domain.scope import WORDS, Scope, may_be_wide
+from approvals.models import Grant, Review, Vote
 
 MAX_SHOWN_PARAMETER = 400
 SOON_S = 300
+HISTORY_LENGTH = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,26 @@ class InboxRow:
     urgent: bool
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a requester asked before. `alike` counts the same shape on the same connection."""
+
+    latest: tuple[Review, ...]
+    total: int
+    approved: int
+    denied: int
+    alike: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrantRow:
+    grant: Grant
+    words: str
+    remaining_s: int
+    running: int
+    used: int
+
+
 def shown_text(text: str) -> ShownText:
     raw = text.encode("utf-8", "surrogatepass")
     return ShownText(text, visible_lines(text), warnings(text), hashlib.sha256(raw).hexdigest(), len(raw))
@@ -111,7 +134,49 @@ def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
         "may_modify": may_decide and not binding.governed_as,
         "remaining_s": max(0, int((review.decide_by - timezone.now()).total_seconds())),
         "grant": review.grants.first(),
+        "scopes": permitted_scopes(review) if may_decide else [],
+        "longest_min": grant_terms(review).for_s // 60,
+        "terms": grant_terms(review),
+        "history": history(review),
     }
+
+
+def permitted_scopes(review: Review) -> list[tuple[str, str]]:
+    """What a reviewer may choose from, as (value, words); nothing to choose is no list."""
+    terms = grant_terms(review)
+    if len(terms.scopes) < 2 or not may_be_wide(review.facts):
+        return []
+    return [(scope, WORDS[Scope(scope)]) for scope in terms.scopes]
+
+
+def history(review: Review) -> History:
+    """What the same requester asked before, newest first, with how each ended."""
+    same = Review.objects.filter(subject=review.subject, issuer=review.issuer, actor=review.actor).exclude(pk=review.pk)
+    before = same.filter(opened_at__lte=review.opened_at)
+    counted = {row["status"]: row["n"] for row in before.order_by().values("status").annotate(n=Count("pk"))}
+    alike = before.filter(connection=review.connection, facts__fingerprint=review.facts["fingerprint"])
+    latest = before.defer("sealed_binding", "sealed_modified").order_by("-opened_at")[:HISTORY_LENGTH]
+    return History(
+        latest=tuple(latest),
+        total=sum(counted.values()),
+        approved=counted.get("approved", 0) + counted.get("executed", 0),
+        denied=counted.get("denied", 0),
+        alike=alike.count(),
+    )
+
+
+def grant_rows(grants: Iterable[Grant]) -> list[GrantRow]:
+    now = timezone.now()
+    return [
+        GrantRow(
+            grant=grant,
+            words=WORDS[Scope(grant.scope)],
+            remaining_s=max(0, int((grant.expires_at - now).total_seconds())),
+            running=sum(1 for use in grant.uses.all() if use.state == use.State.CONFIRMED and use.ended_at is None),
+            used=sum(1 for use in grant.uses.all() if use.state != use.State.RELEASED),
+        )
+        for grant in grants
+    ]
 
 
 def preview(review: Review, text: str, outcome: Reanalysis | Refusal) -> Preview:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import wraps
 from typing import Any, cast
 from uuid import UUID
@@ -14,18 +15,21 @@ from django.core.paginator import Paginator
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from approvals.domain.dossier import current_statement
+from approvals.domain.grants import revoke_as, usable_grants
 from approvals.domain.hooks import Reanalysis
 from approvals.domain.links import find_link, spend_link
+from approvals.domain.reach import Reach
 from approvals.domain.refusal import Refusal
 from approvals.domain.review import decide_review, reanalyse
 from approvals.domain.reviewers import eligible_groups, groups_of, may_read, readable_reviews
 from approvals.forms import PREVIEW, DecisionForm, InboxForm, line_feeds
 from approvals.models import Review
-from approvals.pages import Preview, inbox_rows, preview, review_page
+from approvals.pages import Preview, grant_rows, inbox_rows, preview, review_page
 
 PAGE_SIZE = 50
 CONTENT_SECURITY_POLICY = (
@@ -65,6 +69,10 @@ def inbox(request: HttpRequest) -> HttpResponse:
         rows = rows.filter(connection=chosen["connection"])
     if chosen.get("requester"):
         rows = rows.filter(subject__icontains=chosen["requester"])
+    if chosen.get("older_min"):
+        rows = rows.filter(opened_at__lte=timezone.now() - timedelta(minutes=chosen["older_min"]))
+    if chosen.get("risk"):
+        rows = rows.filter(risk__gte=chosen["risk"])
     # The next to expire comes first while something can be done about it, the newest afterwards.
     ordered = rows.order_by("decide_by" if form.statuses == ["pending"] else "-opened_at")
     shown = Paginator(ordered.defer("sealed_binding", "sealed_modified"), PAGE_SIZE).get_page(request.GET.get("page"))
@@ -96,6 +104,34 @@ def link(request: HttpRequest, token: str) -> HttpResponse:
 
 
 @page
+@require_safe
+def grants(request: HttpRequest) -> HttpResponse:
+    """Approvals that can still be used, those of the user's groups; the wide ones are why this page exists."""
+    usable = usable_grants(_user(request)).order_by("expires_at").prefetch_related("uses")
+    shown = Paginator(usable, PAGE_SIZE).get_page(request.GET.get("page"))
+    return render(request, "approvals/grants.html", {"page": shown, "rows": grant_rows(shown)})
+
+
+@page
+@require_POST
+def revoke(request: HttpRequest, grant_id: UUID) -> HttpResponse:
+    """Take an approval back. Sessions that still run under it end."""
+    user = _user(request)
+    grant = usable_grants(user).filter(pk=grant_id).first()
+    if grant is None:
+        raise Http404
+    try:
+        revoke_as(grant=grant, user=user)
+    except Refusal as refused:
+        messages.error(request, refused.reason.capitalize() + ".")
+    else:
+        messages.success(request, "Revoked. Whatever still ran under it has been ended.")
+    response = redirect("approvals:grants")
+    response.status_code = 303
+    return response
+
+
+@page
 @require_POST
 def analysis(request: HttpRequest, review_id: UUID) -> HttpResponse:
     """The live answer to an edited text, as a fragment of the page. Stores nothing."""
@@ -119,7 +155,7 @@ def _answer(request: HttpRequest, found: Review, token: str = "") -> HttpRespons
         error = "you changed the text, so which one do you approve? Analyse the change, or undo it"
         return _show(request, found, error=error, reason=given["reason"], status=400)
     try:
-        decided = _decide(found, _user(request), given, token)
+        decided = _decide(found, _user(request), given, form.reach(), token)
     except Refusal as refused:
         found.refresh_from_db()
         return _show(request, found, error=refused.reason, reason=given["reason"], status=403)
@@ -127,7 +163,7 @@ def _answer(request: HttpRequest, found: Review, token: str = "") -> HttpRespons
     return _see_other(decided)
 
 
-def _decide(found: Review, user: AbstractUser, given: dict[str, Any], token: str) -> Review:
+def _decide(found: Review, user: AbstractUser, given: dict[str, Any], reach: Reach, token: str) -> Review:
     """Decide, and spend the link that led here with it: both or neither."""
     with transaction.atomic():
         decided = decide_review(
@@ -137,6 +173,7 @@ def _decide(found: Review, user: AbstractUser, given: dict[str, Any], token: str
             reason=given["reason"],
             statement=given["statement"] or None,
             seen_round=given["round"],
+            reach=reach,
         )
         if token:
             spend_link(token=token, user=user, review=decided)

@@ -19,6 +19,8 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "expire reviews": {"task": "approvals.expire_reviews", "schedule": 15.0},
+    "release stale claims": {"task": "approvals.release_stale_claims", "schedule": 15.0},
+    "remind reviewers": {"task": "approvals.remind_reviewers", "schedule": 30.0},
     "forget old statements": {"task": "gateway.forget_old_statements", "schedule": 60.0},
     "forget old tickets": {"task": "gateway.forget_old_tickets", "schedule": 3600.0},
 }

@@ -105,13 +105,13 @@ def test_inbox_costs_the_same_for_one_and_for_forty(reviewer, django_assert_num_
     client = browser(reviewer)
     held()
     client.get(reverse("approvals:inbox"))
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(12):
         client.get(reverse("approvals:inbox"))
 
     for number in range(39):
         held(connection=f"c{number}")
 
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(12):
         page = client.get(reverse("approvals:inbox"))
     assert page.text.count("yours to decide") == 40
 
