@@ -65,12 +65,12 @@ $(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python
 	@$(LINK_PSQL)
 	@touch $@
 
-$(VENV)/dev.stamp: requirements.txt requirements-dev.txt constraints.txt | $(VENV)/bin/python
+$(VENV)/dev.stamp: requirements.txt requirements-dev.txt requirements-docs.txt constraints.txt | $(VENV)/bin/python
 	@echo "installing the pinned development requirements"
 	@$(PIP) -r requirements-dev.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
 	@$(LINK_PSQL)
 	@touch $@ $(VENV)/run.stamp
 
-$(VENV)/docs.stamp: requirements-docs.txt | $(VENV)/bin/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt || { echo "the documentation tool could not be installed: see pip's message above" >&2; exit 1; }
+$(VENV)/docs.stamp: requirements-docs.txt constraints.txt | $(VENV)/bin/python
+	@$(PIP) -r requirements-docs.txt || { echo "the documentation tool could not be installed: see pip's message above" >&2; exit 1; }
 	@touch $@

@@ -1,0 +1,139 @@
+"""Every page of the product in a real browser, as each kind of person, on a desk and on a phone.
+
+Pages are found by following links from the overview and the inbox, so a new one is covered when it is linked. A page
+passes when it answers below 400, fits its width, has a title, and the browser has nothing to complain about.
+HOOPWEB_SCREENSHOTS names a directory that then receives a picture of each.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, Response, sync_playwright
+
+from tests.stack import Stack
+
+CHROMIUM = Path("/usr/bin/chromium")
+WIDTHS = (1280, 390)
+START = ("/admin/", "/reviews/")
+_EDIT_ONLY = re.compile(r"/(history|delete|password)/$")
+# Pages of one shape differ in their data only: ids, and what a filter or a search narrows.
+_ID = re.compile(r"[0-9a-f-]{20,}|(?<=/)\d+(?=/)")
+_SKIPPED = re.compile(r"/(logout|static|oidc|openid|api)/")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium: apt-get install chromium"),
+]
+
+
+@dataclass(slots=True)
+class Walk:
+    visited: dict[str, str] = field(default_factory=dict)  # path -> title
+    complaints: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def history(stack: Stack) -> str:
+    """One statement of each fate, so that no list is empty: completed with masks, denied, and one waiting."""
+    stack.psql("-c", "SELECT id, ssn, dob FROM patients WHERE id <= 3")
+    stack.psql("-c", "DROP TABLE patients")
+    asked = stack.rest(
+        "POST",
+        "/api/v1/connections/clinic/statements",
+        json={"statement": "UPDATE patients SET phone = '(415) 555-0142' WHERE id = 42"},
+    )
+    assert asked.status_code == 202, asked.text
+    return str(asked.json()["review"]["id"])
+
+
+def signed_in(browser: Browser, stack: Stack, user: str, walk: Walk) -> Page:
+    page = browser.new_context(viewport={"width": WIDTHS[0], "height": 900}).new_page()
+    account = stack.demo["users"][user]
+
+    def complain(text: str) -> None:
+        walk.complaints.append(f"{urlsplit(page.url).path}: {text}")
+
+    page.on("console", lambda message: message.type in {"error", "warning"} and complain(message.text))
+    page.on("pageerror", lambda error: complain(str(error)))
+    page.on("response", lambda answer: answer.status >= 400 and complain(f"{answer.status} {answer.url}"))
+    page.goto(f"{stack.demo['web_url']}/admin/")
+    page.fill("[name=username]", account["username"])
+    page.fill("[name=password]", account["password"])
+    page.click("[type=submit]")
+    page.wait_for_url("**/admin/")
+    return page
+
+
+def walk_pages(page: Page, stack: Stack, user: str, walk: Walk) -> None:
+    todo, seen = list(START), set()
+    while todo:
+        path = todo.pop(0)
+        shape = _ID.sub("N", path.partition("?")[0])
+        if shape in seen:
+            continue
+        seen.add(shape)
+        answer = page.goto(stack.demo["web_url"] + path)
+        walk.visited[path] = page.title()
+        _look_at(page, answer, shape, user, walk)
+        todo += _links(page, stack)
+
+
+def _look_at(page: Page, answer: Response | None, shape: str, user: str, walk: Walk) -> None:
+    assert answer is not None
+    if "<" in page.title() or not page.title().strip():
+        walk.complaints.append(f"{shape}: no title")
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        needed = page.evaluate("document.documentElement.scrollWidth")
+        if needed > width:
+            walk.complaints.append(f"{shape}: {needed} pixels wide at {width}")
+        if directory := os.environ.get("HOOPWEB_SCREENSHOTS"):
+            name = f"{user}_{shape.strip('/').replace('/', '_')}_{width}.png"
+            page.screenshot(path=Path(directory) / name, full_page=width < 1000)
+    page.set_viewport_size({"width": WIDTHS[0], "height": 900})
+
+
+def _links(page: Page, stack: Stack) -> list[str]:
+    base = stack.demo["web_url"]
+    found = page.eval_on_selector_all("a[href]", "links => links.map(link => link.href)")
+    paths = [link.removeprefix(base) for link in found if link.startswith(base)]
+    return [path.partition("#")[0] for path in paths if path.startswith("/") and not _SKIPPED.match(path)]
+
+
+@pytest.mark.parametrize("user", ["admin", "reviewer", "auditor"])
+def test_every_page_opens_fits_and_is_quiet(browser: Browser, stack: Stack, history: str, user: str) -> None:
+    walk = Walk()
+    page = signed_in(browser, stack, user, walk)
+
+    walk_pages(page, stack, user, walk)
+    page.context.close()
+
+    assert walk.complaints == []
+    assert f"/reviews/{history}/" in walk.visited
+    if user == "admin":
+        assert len(walk.visited) > 50
+        assert any("/admin/gateway/connection/add/" in path for path in walk.visited)
+    if user == "auditor":  # reads everything, changes nothing
+        assert "/admin/audit/logentry/" in walk.visited
+        assert not [
+            path
+            for path in walk.visited
+            if path.endswith("/add/") or (_EDIT_ONLY.search(path) and "history" not in path)
+        ]
+    if user == "reviewer":  # decides, and sees no configuration
+        assert not [path for path in walk.visited if path.startswith(("/admin/gateway/", "/admin/audit/"))]
