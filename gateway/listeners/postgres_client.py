@@ -250,8 +250,7 @@ def certified_names(certificate: Mapping[str, Any] | None) -> frozenset[str]:
 def _replay(transport: asyncio.Transport, data: bytes) -> None:
     """Hand the TLS layer what was read before it was there. Both asyncio's and uvloop's take bytes by buffer."""
     layer = cast(asyncio.BufferedProtocol, transport.get_protocol())
-    buffer = layer.get_buffer(len(data))
-    buffer[: len(data)] = data
+    memoryview(layer.get_buffer(len(data)))[: len(data)] = data
     layer.buffer_updated(len(data))
 
 

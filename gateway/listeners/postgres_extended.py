@@ -23,7 +23,7 @@ from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.session.context import StatementRequest
 from gateway.session.permit import ExecutionPermit
 from gateway.session.pipeline import Assessment, Denied, assess, denied_by, refuse, run_statement
-from gateway.upstreams.postgres_execution import BoundShape, Execution
+from gateway.upstreams.postgres_execution import BoundShape, Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Result
 
 
@@ -54,6 +54,7 @@ async def parse(session: ClientSession, message: Parse) -> None:
 
 
 async def bind(session: ClientSession, message: Bind) -> None:
+    await session.settle()  # names may have changed meanwhile
     statement = session.statements.get(message.statement)
     if statement is None:
         session.refuse(missing("prepared statement", message.statement, sqlstate="26000"))
@@ -100,6 +101,7 @@ def _send_bind(session: ClientSession, portal: Portal) -> None:
 
 
 async def execute(session: ClientSession, message: Execute) -> None:
+    await session.settle()
     portal = session.portals.get(message.portal)
     if portal is None:
         session.refuse(missing("portal", message.portal, sqlstate="34000"))
@@ -152,10 +154,13 @@ async def describe(session: ClientSession, target: Target) -> None:
         session.ask(Description(statement.shape), client.encode_describe(target))
         return
     portal = session.portals.get(target.name)
-    if portal is None:
+    if portal is None and target.name not in session.context.cursors:
+        await session.drained()  # perhaps a DECLARE is still under way
+    if portal is None and target.name not in session.context.cursors:
         session.refuse(missing("portal", target.name, sqlstate="34000"))
         return
-    session.ask(Description(portal.shape.own), client.encode_describe(target))
+    # A cursor of DECLARE may be described (psycopg does); its rows come by FETCH, which is decided by itself.
+    session.ask(Description(portal.shape.own if portal else Shape()), client.encode_describe(target))
 
 
 def close(session: ClientSession, target: Target) -> None:

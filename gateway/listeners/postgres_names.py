@@ -65,6 +65,9 @@ class Names(Generic[Entry]):
         proposals = self._proposed.get(name)
         return proposals[-1] if proposals else self._confirmed.get(name)
 
+    def confirmed(self) -> list[Entry]:
+        return list(self._confirmed.values())
+
     @property
     def full(self) -> bool:
         return len(self._confirmed) + len(self._proposed) >= MAX_NAMES

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from analysis.statement import Analysis, Operation
 from gateway.listeners.postgres_client import ClientConnection, ClientGone
-from gateway.listeners.postgres_names import Names, Portal, Prepared
+from gateway.listeners.postgres_memory import NAME_QUESTIONS, Memory
 from gateway.listeners.postgres_text import QUIET, TRANSACTION_ENDS, first_word
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
@@ -117,8 +117,8 @@ class ClientSession:
         self.relay.reported(upstream.parameters)
         self.relay.parameter_changed = self._parameter_changed
         self.relay.became_ready = self._became_ready
-        self.statements: Names[Prepared] = Names(self._statement_changed)
-        self.portals: Names[Portal] = Names(self._portal_changed)
+        self.memory = Memory(context)
+        self.statements, self.portals = self.memory.statements, self.memory.portals
         self._limits = limits
         self._own_name = f"hoopweb_{secrets.token_hex(8)}"
         self._outgoing: list[bytes] = []
@@ -351,7 +351,12 @@ class ClientSession:
         if outside and self.context.temp_relations:
             rows = await self.question(_TEMP_QUESTION)
             self.context.temp_relations = rows is None or bool(rows)
-        self._unsettled = quoting != "on"  # only an open connection may go on so: ask again before every statement
+        if self.memory.doubtful:
+            names = await self.questions(NAME_QUESTIONS)
+            if names is not None:
+                self.memory.verify(*names)
+        # Other quoting rules are an open connection's only: ask again before every statement.
+        self._unsettled = quoting != "on" or self.memory.doubtful
         self._volatile = not outside and self._volatile
 
     @property
@@ -400,57 +405,16 @@ class ClientSession:
             self.context.temp_relations = True
         if effects.operations & {Operation.DDL, Operation.ADMIN}:
             self.context.uncommitted_definitions = True
-        if hidden and self.context.connection.phi:
-            self._forget_names()
-
-    def _forget_names(self) -> None:
-        """Code nobody could read may have changed what names stand for: they must be made again to be used."""
-        self.statements.clear()
-        for portal in self.portals.clear():
-            portal.retire()
-        self.context.prepared.clear()
-        self.context.cursors.clear()
+        if hidden:
+            self.memory.doubt()
 
     def _execution_ended(self, execution: Execution) -> None:
         if execution.sealing is not None:
             self._sealing.add(execution.sealing)
             execution.sealing.add_done_callback(self._sealing.discard)
         if execution.succeeded:
-            self._remember_name(execution.permit.analysis)
+            self.memory.remember(execution.permit)
         self._last_activity = time.monotonic()
-
-    def _remember_name(self, analysis: Analysis) -> None:
-        """Text-level PREPARE, DECLARE, DEALLOCATE, CLOSE, DISCARD share their names with the protocol's."""
-        prepared, cursors = self.context.prepared, self.context.cursors
-        match analysis.kind:
-            case "PREPARE" if analysis.inner is not None:
-                self.statements.forget(analysis.name)
-                prepared[analysis.name] = analysis.inner
-            case "DECLARE_CURSOR" | "DECLARE" if analysis.inner is not None:
-                self.portals.forget(analysis.name)
-                cursors[analysis.name] = analysis.inner
-            case "DEALLOCATE" | "DISCARD" if not analysis.name or analysis.name.upper() == "ALL":
-                self.statements.clear()
-                prepared.clear()
-            case "DEALLOCATE":
-                self.statements.forget(analysis.name)
-                prepared.pop(analysis.name, None)
-            case "CLOSE" | "CLOSE_CURSOR" if not analysis.name or analysis.name.upper() == "ALL":
-                cursors.clear()
-            case "CLOSE" | "CLOSE_CURSOR":
-                cursors.pop(analysis.name, None)
-
-    def _statement_changed(self, name: str, entry: Prepared | None) -> None:
-        if entry is not None and entry.analysis is not None:
-            self.context.prepared[name] = entry.analysis
-        else:
-            self.context.prepared.pop(name, None)
-
-    def _portal_changed(self, name: str, entry: Portal | None) -> None:
-        if entry is not None and entry.statement.analysis is not None:
-            self.context.cursors[name] = entry.statement.analysis
-        else:
-            self.context.cursors.pop(name, None)
 
     # --- Events -------------------------------------------------------------------------------------------------------
 
@@ -505,8 +469,7 @@ class ClientSession:
         if status == "I":
             if self._at_boundary and self.relay.last_answer:  # not when more was pipelined behind this Sync
                 self.context.uncommitted_definitions = False
-            for portal in self.portals.clear():  # portals of the protocol end with their transaction
-                portal.retire()
+            self.memory.transaction_ended()
 
     def _parameter_changed(self, name: str, value: str) -> None:
         self.upstream.parameters[name] = value

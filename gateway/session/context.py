@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from analysis.statement import Analysis
 from approvals.domain.request import Principal
 from gateway.domain.snapshot import ConnectionSpec
+from gateway.session.cursors import ApprovedCursor
 
 
 def new_id() -> str:
@@ -43,6 +44,7 @@ class SessionContext:
     # What the names of prepared statements and cursors stand for, as far as the server has confirmed them.
     prepared: dict[str, Analysis] = field(default_factory=dict)
     cursors: dict[str, Analysis] = field(default_factory=dict)
+    approved_cursors: dict[str, ApprovedCursor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from approvals.domain.request import (
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest
+from gateway.session.cursors import covering
 from gateway.session.openness import read
 from gateway.session.permit import ExecutionPermit, Outcome, mint_permit
 from gateway.session.services import Masks, ReviewRefused, Services, StaleSnapshot, UpstreamRejected
@@ -129,6 +130,9 @@ async def authorise(
         raise denied_by(assessment.decision)
     if not isinstance(assessment.decision, RequireApproval):
         return await record_and_mint(services, session, request, assessment, None)
+    cursor = covering(session.approved_cursors, assessment.analysis, snapshot_version=assessment.snapshot.version)
+    if cursor is not None and _covers(cursor.decision, assessment.decision):
+        return await record_and_mint(services, session, request, assessment, cursor.claim)
     claim = await approve(services, session, request, transport, assessment)
     if claim is None:
         return None

@@ -116,11 +116,12 @@ class TableAnalyst:
             outputs = None
         return replace(
             base,
-            operations=frozenset({operation}),
+            operations=frozenset({operation, Operation.WRITE} if "held" in text else {operation}),
             reads=reads,
             outputs=outputs,
             copy=copy,
             functions=functions,
+            opaque_functions=frozenset({"public.opaque"}) if "opaque" in text else frozenset(),
             writes=frozenset({HELD}) if "held" in text else frozenset(),
         )
 

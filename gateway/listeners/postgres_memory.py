@@ -1,0 +1,119 @@
+"""What the session's names stand for: prepared statements and cursors, made by the protocol or by SQL.
+
+PREPARE, DECLARE, DEALLOCATE and CLOSE share their names with Parse, Bind and Close. Code nobody could read (an opaque
+function, a DO block) may make and drop names too; then every name is doubtful until the server has said what it keeps
+under it. A name made anew from the same text stands for the same; one with another text is forgotten and must be made
+again to be used. The unnamed statement and portal are beyond SQL, which has no empty names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from analysis.statement import Analysis
+from gateway.listeners.postgres_names import Names, Portal, Prepared
+from gateway.session.context import SessionContext
+from gateway.session.cursors import ApprovedCursor
+from gateway.session.permit import ExecutionPermit
+
+# The server's own list of names, each with the text it was made from.
+NAME_QUESTIONS = (
+    "select name, statement from pg_catalog.pg_prepared_statements",
+    "select name, statement from pg_catalog.pg_cursors",
+)
+
+Row = Sequence[bytes | None]
+Kept = Mapping[bytes | None, bytes | None]  # name → text, in the server's words
+
+
+class Memory:
+    """Keeps `context.prepared`, `.cursors` and `.approved_cursors` true."""
+
+    def __init__(self, context: SessionContext) -> None:
+        self.statements: Names[Prepared] = Names(self._statement_changed)
+        self.portals: Names[Portal] = Names(self._portal_changed)
+        self.doubtful = False
+        self._context = context
+        self._sources: dict[tuple[str, str], str] = {}  # the texts of PREPARE and DECLARE, by kind and name
+
+    def doubt(self) -> None:
+        """Code nobody could read is about to run."""
+        self.doubtful = True
+        self._context.approved_cursors.clear()
+
+    def transaction_ended(self) -> None:
+        """Portals of the protocol end with their transaction, and so does what was approved of cursors."""
+        self._context.approved_cursors.clear()
+        for portal in self.portals.clear():
+            portal.retire()
+
+    def remember(self, permit: ExecutionPermit) -> None:
+        """A statement succeeded: note the name it made or dropped."""
+        prepared, cursors, analysis = self._context.prepared, self._context.cursors, permit.analysis
+        every = not analysis.name or analysis.name.upper() == "ALL"
+        match analysis.kind:
+            case "PREPARE" if analysis.inner is not None:
+                self.statements.forget(analysis.name)
+                prepared[analysis.name] = analysis.inner
+                self._sources["prepared", analysis.name] = permit.statement
+            case "DECLARE_CURSOR" | "DECLARE" if analysis.inner is not None:
+                self.portals.forget(analysis.name)
+                cursors[analysis.name] = analysis.inner
+                self._sources["cursor", analysis.name] = permit.statement
+                self._remember_approval(permit, analysis.inner)
+            case "DEALLOCATE" | "DISCARD" if every:
+                self.statements.clear()
+                prepared.clear()
+            case "DEALLOCATE":
+                self.statements.forget(analysis.name)
+                prepared.pop(analysis.name, None)
+            case "CLOSE" | "CLOSE_CURSOR" if every:
+                cursors.clear()
+                self._context.approved_cursors.clear()
+            case "CLOSE" | "CLOSE_CURSOR":
+                cursors.pop(analysis.name, None)
+                self._context.approved_cursors.pop(analysis.name, None)
+
+    def verify(self, prepared: Sequence[Row], cursors: Sequence[Row]) -> None:
+        """Forget every name of which the server does not say the same. The arguments answer NAME_QUESTIONS."""
+        kept_statements: Kept = {row[0]: row[1] for row in prepared}
+        kept_cursors: Kept = {row[0]: row[1] for row in cursors}
+        for entry in self.statements.confirmed():
+            if entry.name and kept_statements.get(entry.name.encode()) != entry.text.encode():
+                self.statements.forget(entry.name)
+        for portal in self.portals.confirmed():
+            if portal.name and kept_cursors.get(portal.name.encode()) != portal.statement.text.encode():
+                self.portals.forget(portal.name)
+                portal.retire()
+        self._verify_sources("prepared", self._context.prepared, kept_statements, self.statements)
+        self._verify_sources("cursor", self._context.cursors, kept_cursors, self.portals)
+        self.doubtful = False
+
+    def _verify_sources(self, kind: str, meant: dict[str, Analysis], kept: Kept, protocol: Names[Any]) -> None:
+        """The same for names made by SQL, which the server keeps with the whole text of the PREPARE or DECLARE."""
+        for name in [name for name in meant if protocol.get(name) is None]:
+            if kept.get(name.encode()) != self._sources.get((kind, name), "").encode():
+                del meant[name]
+
+    def _remember_approval(self, permit: ExecutionPermit, inner: Analysis) -> None:
+        self._context.approved_cursors.pop(permit.analysis.name, None)
+        if permit.claim is not None:
+            self._context.approved_cursors[permit.analysis.name] = ApprovedCursor(
+                declared=inner.statement.text,
+                claim=permit.claim,
+                decision=permit.decision,
+                snapshot_version=permit.snapshot_version,
+            )
+
+    def _statement_changed(self, name: str, entry: Prepared | None) -> None:
+        if entry is not None and entry.analysis is not None:
+            self._context.prepared[name] = entry.analysis
+        else:
+            self._context.prepared.pop(name, None)
+
+    def _portal_changed(self, name: str, entry: Portal | None) -> None:
+        if entry is not None and entry.statement.analysis is not None:
+            self._context.cursors[name] = entry.statement.analysis
+        else:
+            self._context.cursors.pop(name, None)
