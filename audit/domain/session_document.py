@@ -123,9 +123,9 @@ def marked_columns(row: StatementRecord, columns: Sequence[Any]) -> list[dict[st
 
 
 def _mask(mask: Mapping[str, Any] | None, rows: int) -> dict[str, Any] | None:
-    if mask is None:
+    count = int(mask.get("count", 0)) if mask is not None else 0
+    if mask is None or not count:  # scanned, and nothing found
         return None
-    count = int(mask.get("count", 0))
     told = f"{mask.get('technique')} by rule {mask.get('rule')}: {count} of {rows} values were changed on the way"
     return {"rule": mask.get("rule"), "technique": mask.get("technique"), "count": count, "why": told}
 
