@@ -46,6 +46,12 @@ _SHORT = watch(
     r"(?:\s+(?:on|of|is))?[:\s]+((?:0?[1-9]|1[0-2])[/-](?:0?[1-9]|[12]\d|3[01]))(?![\w/-])",
     re.IGNORECASE,
 )
+# "the March 2020 NICE guideline": when a document appeared, not when somebody was seen.
+_MONTH_AND_YEAR = re.compile(rf"{_MONTH}\.?,?\s*(?:of\s+)?{_YEAR}", re.IGNORECASE)
+_OF_A_DOCUMENT = re.compile(
+    r"\s+(?:[A-Z][\w/-]*\s+){0,3}(?:guidelines?|guidance|recommendations?|consensus|updates?\s+(?:of|on|to)"
+    r"|draft|edition|statement)\b"
+)
 _UNIT = r"(?:days?|weeks?|months?|years?|fortnights?)"
 _COUNT = r"(?:\d{1,3}|a|an|one|two|three|four|five|six|seven|eight|nine|ten|several|few|a few|couple of|a couple of)"
 _RELATIVE = watch(
@@ -71,9 +77,17 @@ _AGE = watch(
 def absolute(text: str, hits: Hits) -> Iterator[Span]:
     for pattern in (_ABSOLUTE, _NUMERIC):
         for match in pattern.finditer(text, hits):
-            yield _trimmed(text, match.start(), match.end())
+            if not _is_of_a_document(text, match):
+                yield _trimmed(text, match.start(), match.end())
     for match in _SHORT.finditer(text, hits):
         yield Span(match.start(1), match.end(1), "date", 0.7)
+
+
+def _is_of_a_document(text: str, match: re.Match[str]) -> bool:
+    return (
+        _MONTH_AND_YEAR.fullmatch(match[0].strip(" ,")) is not None
+        and _OF_A_DOCUMENT.match(text, match.end()) is not None
+    )
 
 
 def relative(text: str, hits: Hits) -> Iterator[Span]:

@@ -36,6 +36,20 @@ _LEADING_INITIAL = watch(rf"(?<![\w.])(?:{_INITIAL}\s?){{1,3}}\s*(?P<last>{_CAP}
 _ONLY_INITIALS = watch(
     r"(?i:\b(?:patient|pt|male|female|man|woman|mr|ms|mrs|named?|initials|for|subject)\b)[\s,:(]+(?P<name>(?:[A-Z]\.\s?){2,3}|[A-Z]\.(?=[,\s)]))(?!\w)"
 )
+# Somebody is said to be there, so the words that follow are a name whatever else they may mean.
+_PERSON = (
+    r"(?:\b(?i:males?|females?|man|woman|gentleman|lady|boy|girl|child|infant|patient|pt|yo|y/o|old)"
+    r"|\b\d{1,3}\s?[MF])(?:\s+(?i:patient|pt))?"
+)
+_INTRODUCED_PERSON = watch(
+    rf"(?:{_PERSON}\s*[,(]|\b(?i:named|names?\s+is|name:|pts?'?s?\s+name))\s*(?P<name>(?P<first>{_CAP})"
+    rf"(?:\s+(?:{_INITIAL}|{_PARTICLE}))?(?:\s+(?P<last>{_CAP})|\s+[A-Z]\b\.?))(?!\w)"
+)
+# "in Gurpreet's notes": what is kept about somebody.
+_OWNER = watch(
+    rf"(?<![\w'/-])(?P<name>{_CAP})'s?\s+(?i:notes?|chart|records?|file|case|labs?|history|medications?|prescriptions?"
+    r"|appointment|visit|family|wife|husband|mother|father|daughter|son)\b"
+)
 _COMMA_NAME = watch(
     rf"(?<!\w)(?P<last>{_CAP}|{_ALL_CAPS}),\s+(?P<first>{_CAP}|{_ALL_CAPS})(?P<middle>(?:\s+[A-Z]\b\.?)?)(?!\w)"
 )
@@ -67,6 +81,10 @@ _AFTER_NAME = re.compile(
     r"\s*(?:[,(;:?.)\]]|$|\s(?:who|was|is|has|had|seen|admitted|treated|diagnosed|evaluated|living|lives|from|at|with|on|in|aged?|presents|"
     r"presented|presenting|MRN|SSN|DOB|and|should|after|following|for|given|to|recently|visited|undergoing|underwent|currently|reports?|"
     r"scheduled|complain\w*|of|born|whose|by|under|will|today|last|since|that|\d)\b)"
+)
+# "Harris hip score", "Cox proportional hazards": ordinary words between an eponym and what bears its name.
+_NAMED_AFTER = re.compile(
+    r"(?:'s)?\s+(?:[a-z]+\s+){1,2}(?:scores?|scale|type|index|criteria|hazards|classification|rules?|test|grade)\b"
 )
 _INTRODUCED = re.compile(r"'s\b|,?\s+(?:an?|age|aged|who|is|was|has|\d+)\b")
 _MEDICAL_NOUN = re.compile(
@@ -140,6 +158,7 @@ _ORDINARY_END = re.compile(
 
 def find(text: str, hits: Hits) -> Iterator[Span]:
     yield from _titled(text, hits)
+    yield from _introduced(text, hits)
     yield from _pairs(text, hits)
     yield from _with_initials(text, hits)
     yield from _comma_names(text, hits)
@@ -156,6 +175,18 @@ def _titled(text: str, hits: Hits) -> Iterator[Span]:
         kept = [word for word in match["name"].split() if _is_listed(word.lower())]
         if kept and match["name"].lower().startswith(kept[0].lower()):
             yield Span(match.start(), match.start("name") + len(" ".join(kept)), "name", 0.7)
+
+
+def _introduced(text: str, hits: Hits) -> Iterator[Span]:
+    for match in _INTRODUCED_PERSON.finditer(text, hits):
+        words = [word for word in (match["first"], match["last"]) if word]
+        medical = any(_MEDICAL_NOUN.match(text, match.end(group)) for group in ("first", "last") if match[group])
+        if not medical and not _is_prose(words[0].lower()) and not all(_ordinary(word.lower()) for word in words):
+            yield Span(match.start("name"), match.end("name"), "name", 0.7)
+    for match in _OWNER.finditer(text, hits):
+        word = match["name"].lower()
+        if not _ordinary(word) and word not in lexicon.eponyms():
+            yield Span(match.start("name"), match.end("name"), "name", 0.6)
 
 
 def _end_of_name(words: str) -> int:
@@ -200,6 +231,8 @@ def _pair_score(text: str, match: re.Match[str]) -> float:
 def _half_known_score(text: str, match: re.Match[str], *, sure_first: bool, known_last: bool) -> float:
     """A pair with at most one listed word: one sure word suffices, none needs a place where people are expected."""
     first, last = match["first"].lower(), match["last"].split()[-1].lower()
+    if match["first"].isupper() and not match["last"].isupper():
+        return 0.0  # "ADA Standards": an organisation
     if sure_first:
         return 0.8 if not _ordinary(last) or _expected(text, match) else 0.0
     if known_last and last in lexicon.certain("family_names.txt"):
@@ -297,7 +330,7 @@ def _singles(text: str, hits: Hits) -> Iterator[Span]:
         sure = word in lexicon.certain("given_names.txt") or word in lexicon.certain("family_names.txt")
         if not (sure or word in lexicon.given() or word in lexicon.family()) or _is_prose(word):
             continue
-        if _MEDICAL_NOUN.match(text, match.end("name")):
+        if _MEDICAL_NOUN.match(text, match.end("name")) or _NAMED_AFTER.match(text, match.end("name")):
             continue
         if match["name"].isupper() or (word in lexicon.eponyms() and match["possessive"]):
             continue

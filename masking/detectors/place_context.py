@@ -23,11 +23,11 @@ _MONTHS = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
 _GOES_ON = (
     "on|in|at|for|with|since|last|and|who|by|this|was|is|after|during|under|phone|tel|MRN|SSN|email|fax|but|has|had|where|when"
     "|as|from|to|via|through|due|using|presenting|until|if|whose|regarding|about|dated|meeting|team|records?|chart"
-    "|clinic|hospital|office|branch|location|site"
+    "|clinic|hospital|office|branch|location|site|area|region|district|suburbs?|neighbou?rhood"
 )
 _KIND = r"(?:\s+(?:clinic|hospital|office|branch|location|site))?"
 _CONTEXT = watch(
-    rf"(?:\b(?i:{_CARED_FOR}|{_LIVING}|{_PEOPLE})\s+(?:\w+\s+)?(?:at|in|to|from|by|near|into|outside|with)\s+{_OURS}"
+    rf"(?:\b(?i:{_CARED_FOR}|{_LIVING}|{_PEOPLE})\s+(?:\w+\s+)?(?:at|in|to|from|by|near|into|outside|with|@)\s+{_OURS}"
     rf"|\b(?i:{_VISITED})\s+{_OURS}"
     rf"|(?<=[\w,.)]\s)(?:at|from)\s+{_OURS}"
     r"|\b(?i:resident|native|city|town|village|suburb)\s+of\s+)"

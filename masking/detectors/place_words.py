@@ -34,8 +34,17 @@ STRONG = (
     r"Med(?:ical)?\s+[Ss]chool|[Mm]emorial|Gen(?:\.|\b)|Hosp\.?|Clin\.|Rehab(?:ilitation)?|Med\b\.?|Ctr\b\.?|"
     r"Center|Centre|Institute|University|College|School|County|Campus|Parish|Township|Village|Borough)"
 )
+# What is named after a place: "Los Angeles classification", "Edinburgh Postnatal Depression Scale". Words may stand
+# between, but none that goes on about somebody ("seen in Boston for a stress test").
+_GOES_ON = (
+    r"on|in|at|for|with|who|and|or|last|next|seen|to|by|from|of|was|is|has|had|the|an?|patients?|pt|regarding|about|this"
+    r"|after|before|during|since|admitted|treated|visited|whose|but|dated|area|where|when|clinic|hospital|office"
+)
+_GAP = rf"(?:(?!(?i:{_GOES_ON})\b)[A-Za-z-]+\s+)"
 MEDICAL_KIND = re.compile(
-    r"\s*(?:'s)?\s*(?:(?:coma|heart|aortic|pain|depression|sleep|activity|risk)\s+)?"
+    rf"(?:\s+(?:Clinic\s+)?{_GAP}{{0,3}}(?:definition|systems?|category|categories|scale|assessment|chromosome|items?"
+    r"|rules?|hazards?|criteria|score|index|classification|staging|questionnaire|inventory|nomogram|consensus)\b)"
+    r"|\s*(?:'s)?\s*(?:(?:coma|heart|aortic|pain|depression|sleep|activity|risk)\s+)?"
     r"(?:type|classification|criteria|score|scale|staging|stage|protocol|index|sign|test|syndrome|disease|trial|study|"
     r"questionnaire|inventory|formula|rule|virus|fever|guideline|method|loneliness)",
     re.IGNORECASE,

@@ -61,6 +61,35 @@ UNLISTED_GIVEN = [
     "Zbigniew",
     "Ottoline",
     "Nehemiah",
+    *[
+        "Wanjiru",
+        "Tendai",
+        "Bronwen",
+        "Aoife",
+        "Ragnhild",
+        "Ximena",
+        "Yevgenia",
+        "Chidinma",
+        "Parvaneh",
+        "Takumi",
+        "Oyuki",
+        "Ludovica",
+        "Guilherme",
+    ],
+    *[
+        "Sunniva",
+        "Vasiliki",
+        "Bohdan",
+        "Mirela",
+        "Zeynep",
+        "Nasrin",
+        "Gurpreet",
+        "Lakshmi",
+        "Haruki",
+        "Tomasz",
+        "Agnieszka",
+        "Sigrid",
+    ],
 ]
 UNLISTED_FAMILY = [
     "Mkhabela",
@@ -73,9 +102,65 @@ UNLISTED_FAMILY = [
     "Oyelaran",
     "Ostrowski",
     "Pemberton",
+    *[
+        "Mwangi",
+        "Chikwanda",
+        "Llewellyn",
+        "Halvorsen",
+        "Etxeberria",
+        "Sokolova",
+        "Tsai",
+        "Okonjo",
+        "Rahimi",
+        "Kurosawa",
+        "Vandermeer",
+    ],
+    *[
+        "Teixeira",
+        "Baumgartner",
+        "Papadopoulos",
+        "Shevchenko",
+        "Ionescu",
+        "Yildirim",
+        "Chowdhury",
+        "Sandhu",
+        "Deshpande",
+        "Zhao",
+    ],
 ]
 UNLISTED_TOWNS = ["Ypsilanti", "Chillicothe", "Kenosha", "Bozeman", "Muncie", "Yakima", "Tupelo", "Maplewood"]
-FACILITIES = ("{} Regional Hospital", "{} Clinic", "{} Medical Center", "{}", "{} clinic")
+UNLISTED_TOWNS += [
+    "Winnemucca",
+    "Sheboygan",
+    "Kalispell",
+    "Poughkeepsie",
+    "Wenatchee",
+    "Natchitoches",
+    "Cuernavaca",
+    "Ballarat",
+]
+UNLISTED_TOWNS += [
+    "Wolverhampton",
+    "Uppsala",
+    "Kumasi",
+    "Brno",
+    "Salamanca",
+    "Aarhus",
+    "Petaluma",
+    "Hoboken",
+    "Zanesville",
+]
+FACILITIES = (
+    "{} Regional Hospital",
+    "{} Clinic",
+    "{} Medical Center",
+    "{}",
+    "{} clinic",
+    "{} Memorial Hospital",
+    "{} Family Practice",
+    "{} Urgent Care",
+    "{}, OR",
+)
 
 
 def stranger(name: str, chance: random.Random) -> str:

@@ -32,7 +32,13 @@ FOUND = [
     ("Ma\u00adria Gar\u200bcia came in", "Ma\u00adria Gar\u200bcia", "name"),
     ("the patient Tom Wilson improved", "Tom Wilson", "name"),
     ("Dr. Parkinson will call", "Parkinson", "name"),
+    ("a 70-year-old male, Thomas Green, admitted", "Thomas Green", "name"),
+    ("a 10-year-old female patient, Emily Clark, seen", "Emily Clark", "name"),
+    ("pt's name Wanjiru Mwangi, stable", "Wanjiru Mwangi", "name"),
+    ("see Gurpreet's notes from then", "Gurpreet", "name"),
     # places
+    ("who lives in the Petaluma area", "Petaluma", "location"),
+    ("seen @ Kalispell on Monday", "Kalispell", "location"),
     ("admitted to Lakeview Regional Hospital", "Lakeview Regional Hospital", "location"),
     ("seen at St. Agnes Clinic", "St. Agnes Clinic", "location"),
     ("transferred to UMass Memorial", "UMass Memorial", "location"),
