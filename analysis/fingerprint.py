@@ -8,6 +8,7 @@ INSERT … VALUES. All others (LIMIT 5, `data->>'ssn'`, `WHERE 1=1`, `interval '
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from analysis.lexer import LexError, Token, TokenKind, identifier
@@ -18,6 +19,8 @@ _ENDING = frozenset(")") | {","}
 _ENDING_WORDS = frozenset({"AND", "OR", "ORDER", "GROUP", "LIMIT", "FOR", "RETURNING", "WHERE", "FROM"})
 _LITERALS = (TokenKind.STRING, TokenKind.NUMBER)
 _SHORT_INTEGER = 9  # digits that are always an int4
+# A short integer between characters that can neither continue it nor be continued by it, whatever its digits are.
+_RUN = re.compile(r"(?<=[=<> (,])[0-9]{1,9}(?=[ ),;]|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,30 @@ class Shape:
     fingerprint: str
     template: str
     literal_independent: bool
+
+
+def skeleton(text: str) -> str:
+    """Return `text` with its free-standing short integers blanked: a cheap key, meaningless without `skeleton_of`."""
+    return _RUN.sub("\0", text)
+
+
+def skeleton_of(text: str, tokens: list[Token]) -> str | None:
+    """Return `skeleton(text)` when every text with that skeleton has this statement's template, else None.
+
+    It does when each blanked run is a NUMBER token that the template strips: its neighbours end it on both sides, so
+    other digits in its place change no other token. A run inside a string, a name or `LIMIT 5` makes it None.
+    """
+    cells = _value_cells(tokens)
+    stripped = {
+        token.start: token.text
+        for index, token in enumerate(tokens)
+        if token.kind is TokenKind.NUMBER
+        and _class_of(token) != "?"
+        and (index in cells or _is_compared(tokens, index))
+    }
+    if "\0" in text or any(stripped.get(run.start()) != run.group() for run in _RUN.finditer(text)):
+        return None
+    return skeleton(text)
 
 
 def shape_of(tokens: list[Token]) -> Shape:

@@ -57,6 +57,19 @@ class LogEntry(models.Model):
         return f"{self.seq} {self.kind}"
 
 
+class JournalPosition(models.Model):
+    """Up to which place the log has taken in a process's journal. Kept after the journal is gone: never twice."""
+
+    journal = models.CharField(primary_key=True, max_length=36)
+    integrated = models.BigIntegerField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.journal} {self.integrated}"
+
+
 class SealedText(models.Model):
     """Statement text and parameters, encrypted; the leaf holds only a commitment, so this row can be erased."""
 

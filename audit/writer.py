@@ -3,6 +3,10 @@
 Everything that queued while a batch was committing goes in the next one, so the price of a commit is shared by
 whoever waits for it. Batches run one after the other in one thread with a database connection of its own.
 
+Entries of durability `os` and `disk` go to this process's journal first and are durable there (`append_now`, or
+`append` with one `fdatasync` for all who wait); the same batches then take them into the log, usually within a second,
+in the order they happened. When the log falls far behind, or without a journal, they wait for the log like any other.
+
 `append` is for what must be durable before something else happens: its waiter gets a receipt or an exception.
 `append_later` is for what has happened already: it is kept and written again until it is durable, and as long as it is
 not, `append` refuses, because a gateway that cannot record how a statement ended must not start another one.
@@ -18,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from django.db import connection
@@ -27,6 +32,8 @@ from audit.domain.canonical import EntryRefused
 from audit.domain.chain import Leaf, Prepared, prepare
 from audit.domain.damage import stops_serving
 from audit.domain.entry import Entry, Receipt
+from audit.domain.journal import Journal, JournalFull
+from audit.domain.journaled import PURPOSE, pack, unpack
 from audit.domain.liveness import liveness_key
 from audit.domain.sealing import evidence_sealer
 
@@ -34,6 +41,11 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 MAX_BATCH = 512
+# Journaled entries the log has not taken in. Past it statements wait for the log itself, which slows them to its pace.
+MAX_BEHIND = 50_000
+# A batch nobody waits for may grow this long: entries in the journal are safe, and commits are not cheap.
+GATHER_S = 0.1
+GATHER_OWED_S = 0.01  # with entries in it that are nowhere else yet
 MAX_QUEUED = 20_000  # entries; some 40 MB of statement text at the usual lengths
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 2.0
@@ -47,17 +59,60 @@ class RecordUnavailable(RuntimeError):
 
 @dataclass(slots=True)
 class _Queued:
-    entry: Entry
-    receipt: asyncio.Future[Receipt] | None  # None: append_later
+    """An entry on its way into the log; one that is in the journal is read from there when its batch comes."""
+
+    entry: Entry | None
+    receipt: asyncio.Future[Receipt] | None  # None: append_later, or journaled
     prepared: Prepared | None = None
     attempt: Leaf | None = None  # the place it had in a commit that was tried
+    span: tuple[int, int] | None = None  # its place in the journal
+
+
+class SharedSync:
+    """One `fdatasync` for all who wait: whoever comes while one is under way shares the next."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit-journal")
+        self._waiters: list[asyncio.Future[None]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def reached(self) -> None:
+        """Return when everything journaled so far is on the disk; raises RecordUnavailable when it is not."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run(), name="audit-journal")
+        await waiter
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiters:
+            waiters, self._waiters = self._waiters, []
+            try:
+                await loop.run_in_executor(self._thread, self._journal.sync)
+            except Exception as error:  # fail closed: what may not be on the disk is not acknowledged
+                logger.error("journal not synced: error=%s", type(error).__name__)
+                problem: Exception | None = RecordUnavailable("the journal cannot be synced")
+            else:
+                problem = None
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None) if problem is None else waiter.set_exception(problem)
 
 
 class AuditWriter:
     """Implements `gateway.session.services.Record`. Start inside the event loop that uses it; close when it ends."""
 
-    def __init__(self, *, gateway_id: str = "") -> None:
+    def __init__(self, *, gateway_id: str = "", journal_root: Path | None = None) -> None:
         self.gateway_id = gateway_id or str(uuid.uuid4())
+        self._journal_root = journal_root
+        self._journal: Journal | None = None
+        self._syncing: SharedSync | None = None
+        self._taken_in = 0  # the place in the journal up to which the log has it
+        self._journaled = 0  # queued entries that are in the journal
+        self._waiting = 0  # queued entries somebody waits for
+        self._urgent = asyncio.Event()
         self._queue: deque[_Queued] = deque()
         self._work = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit-writer")
@@ -79,6 +134,9 @@ class AuditWriter:
     async def start(self) -> None:
         """Connect, show the other processes that this one lives, and begin. Raises when the database is not there."""
         await self._in_thread(self._connect)
+        if self._journal_root is not None:
+            self._journal = await self._in_thread(open_journal, self._journal_root)
+            self._syncing = SharedSync(self._journal)
         self._task = asyncio.create_task(self._run(), name="audit-writer")
 
     async def append(self, entry: Entry) -> Receipt:
@@ -86,34 +144,88 @@ class AuditWriter:
         self._begin()
         if stops_serving():
             raise RecordUnavailable("the stored log is damaged, and HOOPWEB_ON_LOG_DAMAGE is stop")
-        if self._closing or len(self._queue) >= MAX_QUEUED or (self._failing and self._owes()):
+        if entry.durability != DURABILITY and self._journal_can_take() and self._syncing is not None:
+            self._journal_entry(entry)
+            if entry.durability == "disk":
+                await self._syncing.reached()
+            return Receipt(seq=None, durability=entry.durability)
+        if self._closing or self._entries_owed() >= MAX_QUEUED or (self._failing and self._owes()):
             raise RecordUnavailable("the audit log cannot be written now")
         receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Queued(entry, receipt))
-        self._work.set()
+        self._enqueue(_Queued(entry, receipt))
         return await receipt
+
+    def append_now(self, entry: Entry) -> Receipt | None:
+        """Put an `os` entry into the journal and return; None when that is not possible (then `append` waits for it).
+
+        Raises EntryRefused, and what the journal's file raises.
+        """
+        if entry.durability != "os" or stops_serving() or not self._journal_can_take():
+            return None
+        self._journal_entry(entry)
+        return Receipt(seq=None, durability="os")
 
     def append_later(self, entry: Entry) -> None:
         """Write `entry` with the next batch, in order, and again until it is written."""
         self._begin()
         # Not refused when the queue is full: it happened. `append` refuses first, so what can still end is bounded
         # by what is running.
-        self._queue.append(_Queued(entry, None))
-        self._work.set()
+        if entry.durability != DURABILITY and self._journal_can_take():
+            try:
+                self._journal_entry(entry)
+                return
+            except Exception as error:  # it happened: if the journal cannot have it, the log must
+                logger.error("entry not journaled: kind=%s error=%s", entry.kind, type(error).__name__)
+        self._enqueue(_Queued(entry, None))
 
     async def close(self) -> None:
         """Write what is queued, then stop. What cannot be written within a few tries is counted in the log file."""
         self._closing = True
         self._work.set()
+        self._urgent.set()
         if self._task is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._task, timeout=10)
             self._task = None
         self._fail_waiters("the gateway is closing")
-        if self._queue:
-            logger.error("audit entries lost at close: entries=%s", len(self._queue))
+        lost = self._entries_owed()
+        if lost:
+            logger.error("audit entries lost at close: entries=%s", lost)
+        if self._journal is not None:  # what the log has not taken in stays for the next process to recover
+            self._journal.close(taken_in=self._taken_in == self._journal.end)
+            self._journal = None
         await self._in_thread(_disconnect)
         self._thread.shutdown(wait=True)
+
+    # --- the journal ---
+
+    def _journal_can_take(self) -> bool:
+        return self._journal is not None and not self._closing and len(self._queue) < MAX_BEHIND
+
+    def _journal_entry(self, entry: Entry) -> None:
+        journal = self._journal
+        assert journal is not None
+        payload = pack(self._prepare(entry))
+        start = journal.end
+        try:
+            end = journal.append(payload)
+        except JournalFull as full:
+            raise RecordUnavailable("the journal is full until the log takes it in") from full
+        # A new segment may have been begun; its first record starts where the last one's ended all the same.
+        self._enqueue(_Queued(None, None, span=(start, end)))
+
+    def _enqueue(self, queued: _Queued) -> None:
+        self._queue.append(queued)
+        self._journaled += queued.span is not None
+        if queued.receipt is not None:
+            self._waiting += 1
+        if self._waiting or len(self._queue) >= MAX_BATCH:
+            self._urgent.set()
+        self._work.set()
+
+    def _entries_owed(self) -> int:
+        """Queued entries that are nowhere but in this process's memory."""
+        return len(self._queue) - self._journaled
 
     def _begin(self) -> None:
         if self._task is None and not self._closing:
@@ -126,7 +238,9 @@ class AuditWriter:
                 self._work.clear()
                 await self._work.wait()
                 continue
+            await self._gather()
             batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
+            self._journaled -= sum(queued.span is not None for queued in batch)
             try:
                 await self._write(batch)
                 delay = RETRY_FIRST_S
@@ -135,9 +249,21 @@ class AuditWriter:
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, RETRY_MOST_S)
 
+    async def _gather(self) -> None:
+        """Let a batch grow that nobody waits for, until somebody does."""
+        if self._waiting or self._closing or len(self._queue) >= MAX_BATCH:
+            return
+        self._urgent.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._urgent.wait(), GATHER_OWED_S if self._entries_owed() else GATHER_S)
+
     async def _write(self, batch: Sequence[_Queued]) -> None:
+        self._waiting -= sum(queued.receipt is not None for queued in batch)
         results = await self._in_thread(self._commit, batch)
         self._failing = False
+        if self._journal is not None and (spans := [queued.span for queued in batch if queued.span is not None]):
+            self._taken_in = spans[-1][1]
+            self._journal.release(self._taken_in)
         for queued, result in zip(batch, results, strict=True):
             if isinstance(result, Receipt):
                 self._written = max(self._written, result.seq or 0)
@@ -149,18 +275,21 @@ class AuditWriter:
         for queued in batch:
             _answer(queued, RecordUnavailable("the audit log could not be written"))
         # What already happened is owed, in its order, before anything newer.
-        self._queue.extendleft(reversed([queued for queued in batch if queued.receipt is None]))
+        owed = [queued for queued in batch if queued.receipt is None]
+        self._journaled += sum(queued.span is not None for queued in owed)
+        self._queue.extendleft(reversed(owed))
         # Whoever queued behind a failed batch would be told seconds later; nothing they ask for may start anyway.
         self._fail_waiters("the audit log could not be written")
 
     def _fail_waiters(self, reason: str) -> None:
         waiting = [queued for queued in self._queue if queued.receipt is not None]
         self._queue = deque(queued for queued in self._queue if queued.receipt is None)
+        self._waiting = 0
         for queued in waiting:
             _answer(queued, RecordUnavailable(reason))
 
     def _owes(self) -> bool:
-        return any(queued.receipt is None for queued in self._queue)
+        return any(queued.receipt is None and queued.span is None for queued in self._queue)
 
     # --- in the writer's thread ---
 
@@ -179,7 +308,7 @@ class AuditWriter:
         answers: dict[int, Receipt | EntryRefused] = {}
         for at, queued in enumerate(batch):
             try:
-                queued.prepared = queued.prepared or self._prepare(queued.entry)
+                queued.prepared = queued.prepared or self._prepared(queued)
             except EntryRefused as refusal:
                 answers[at] = refusal  # alone: its neighbours did nothing wrong
         try:
@@ -205,11 +334,29 @@ class AuditWriter:
                 queued.attempt = leaf
 
         prepared = [queued.prepared for _, queued in left if queued.prepared is not None]
-        receipts = append_prepared(prepared, at_least=self._written, attempted=attempted)
+        receipts = append_prepared(prepared, at_least=self._written, attempted=attempted, position=self._position(left))
         answers.update({at: receipt for (at, _), receipt in zip(left, receipts, strict=True)})
+
+    def _prepared(self, queued: _Queued) -> Prepared:
+        if queued.span is not None and self._journal is not None:
+            return unpack(self._journal.read(*queued.span))
+        assert queued.entry is not None
+        return self._prepare(queued.entry)
+
+    def _position(self, batch: Sequence[tuple[int, _Queued]]) -> tuple[str, int] | None:
+        ends = [queued.span[1] for _, queued in batch if queued.span is not None]
+        return (self._journal.journal_id, ends[-1]) if ends and self._journal is not None else None
 
     def _prepare(self, entry: Entry) -> Prepared:
         return prepare(entry, gateway=self.gateway_id, sealer=evidence_sealer())
+
+
+def open_journal(root: Path) -> Journal:
+    """Begin this process's journal below `root`, chained under the newest evidence key."""
+    sealer = evidence_sealer()
+    key = sealer.subkey(PURPOSE)
+    assert key is not None
+    return Journal(root, journal_id=str(uuid.uuid4()), key=key, key_id=sealer.key_id)
 
 
 def _disconnect() -> None:
@@ -219,7 +366,8 @@ def _disconnect() -> None:
 def _answer(queued: _Queued, answer: Receipt | Exception) -> None:
     if queued.receipt is None:
         if isinstance(answer, EntryRefused):
-            logger.error("audit entry refused: kind=%s error=%s", queued.entry.kind, answer)
+            kind = queued.entry.kind if queued.entry is not None else "journaled"
+            logger.error("audit entry refused: kind=%s error=%s", kind, answer)
         return
     if queued.receipt.done():  # its waiter was cancelled
         return

@@ -159,7 +159,7 @@ def build_runtime() -> Runtime:
     """Wire one process from settings. Raises with one clear sentence when a key is missing."""
     gateway_id = new_id()
     store = SnapshotStore(max_age_s=settings.HOOPWEB_SNAPSHOT_MAX_AGE_S)
-    writer = AuditWriter(gateway_id=gateway_id)
+    writer = AuditWriter(gateway_id=gateway_id, journal_root=settings.HOOPWEB_JOURNAL_DIR)
     desk = DatabaseReviewDesk()
     analyst = PostgresAnalyst(dsn_for=conninfo)
     services = Services(snapshots=store, analysts={"postgres": analyst}, reviews=desk, record=LiveRecord(writer))

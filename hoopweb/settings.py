@@ -16,6 +16,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- State and ports -------------------------------------------------------------------------------------------------
 HOOPWEB_HOME = env_path("HOME", BASE_DIR / ".hoopweb")
+# Where data-plane processes keep entries the log has not taken in yet: a disk of their own serves them best.
+HOOPWEB_JOURNAL_DIR = env_path("JOURNAL_DIR", HOOPWEB_HOME / "journal")
 HOOPWEB_WEB_PORT = env_int("WEB_PORT", 8000, low=1, high=65535)
 HOOPWEB_POSTGRES_PORT = env_int("POSTGRES_PORT", 6432, low=1, high=65535)
 HOOPWEB_MYSQL_PORT = env_int("MYSQL_PORT", 6433, low=1, high=65535)

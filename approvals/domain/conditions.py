@@ -75,6 +75,12 @@ class Condition:
         below = (self.all_of or ()) + (self.any_of or ())
         return getattr(self, part) is True or any(child.asks_for(part) for child in below)
 
+    @property
+    def depends_on_moment(self) -> bool:
+        """Whether the same request may be answered otherwise later, under the same rules: then nobody remembers it."""
+        below = (self.all_of or ()) + (self.any_of or ()) + (self.none_of or ())
+        return self.hours is not None or any(child.depends_on_moment for child in below)
+
 
 def evaluate(condition: Condition, request: AccessRequest) -> Truth:
     """Return whether the condition holds for the request: True, False, or None where the facts do not say."""

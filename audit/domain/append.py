@@ -41,10 +41,12 @@ def append_prepared(
     *,
     at_least: int = 0,
     attempted: Callable[[Sequence[Leaf]], None] = lambda leaves: None,
+    position: tuple[str, int] | None = None,
 ) -> list[Receipt]:
     """Append what `chain.prepare` made. Raises LogShrank when the log has fewer than `at_least` entries.
 
-    `attempted` is told the leaves before the commit: whoever loses the answer can ask `was_appended`.
+    `attempted` is told the leaves before the commit: whoever loses the answer can ask `was_appended`. `position` is the
+    journal these entries come from and the place after the last of them, remembered in the same transaction.
     """
     if not prepared:
         return []
@@ -57,6 +59,12 @@ def append_prepared(
         _insert_leaves(cursor, leaves, prepared)
         _insert_boxes(cursor, leaves, prepared)
         project(cursor, leaves, prepared)
+        if position is not None:
+            cursor.execute(
+                "INSERT INTO audit_journalposition (journal, integrated) VALUES (%s, %s)"
+                " ON CONFLICT (journal) DO UPDATE SET integrated = excluded.integrated",
+                position,
+            )
         cursor.execute(
             "UPDATE audit_logstate SET size = %s, head = %s, frontier = %s WHERE id = 1",
             [head.size, head.leaf, head.frontier.to_bytes()],

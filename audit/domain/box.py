@@ -1,7 +1,8 @@
 """Evidence at rest: AES-256-GCM under rotating keys. Pure.
 
-A sealed box is `version(1) ‖ key id(8) ‖ salt(16) ‖ nonce(12) ‖ ciphertext`. Each box has a key of its own, derived
-from the evidence key and the salt, so that random nonces never near the limit of one key (NIST SP 800-38D §8.3: 2^32).
+A sealed box is `version(1) ‖ key id(8) ‖ salt(16) ‖ nonce(12) ‖ ciphertext`. Its key is derived from the evidence key
+and the salt; a salt serves at most 2^16 boxes, so that random nonces never near the limit of one key (NIST SP 800-38D
+§8.3: 2^32).
 The associated data binds a box to the entry or chunk it belongs to: moved elsewhere, it does not open.
 """
 
@@ -12,7 +13,7 @@ import binascii
 import hashlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 _VERSION = b"\x01"
 _HEADER = 1 + 8 + 16 + 12
+_BOXES_PER_SALT = 1 << 16
 
 
 class SealProblem(ValueError):
@@ -47,11 +49,30 @@ class Sealer:
             raise KeyProblem("no evidence key is configured, expected at least one")
         self._newest = keys[0]
         self._keys = {key.key_id: key for key in keys}
+        self._prefix = _VERSION + self._newest.key_id
+        self._current: tuple[bytes, AESGCM, Iterator[int]] | None = None
 
     def seal(self, plaintext: bytes, *, bound_to: bytes) -> bytes:
-        salt, nonce = os.urandom(16), os.urandom(12)
-        header = _VERSION + self._newest.key_id + salt + nonce
-        return header + _cipher(self._newest, salt).encrypt(nonce, plaintext, _VERSION + bound_to)
+        salt, cipher = self._cipher_for_next()
+        nonce = os.urandom(12)
+        return self._prefix + salt + nonce + cipher.encrypt(nonce, plaintext, _VERSION + bound_to)
+
+    def subkey(self, purpose: bytes, key_id: bytes | None = None) -> bytes | None:
+        """A key for another purpose, derived from the newest evidence key or from the named one (None: unknown)."""
+        key = self._newest if key_id is None else self._keys.get(key_id)
+        return None if key is None else hmac.digest(key.secret, purpose, "sha256")
+
+    @property
+    def key_id(self) -> bytes:
+        return self._newest.key_id
+
+    def _cipher_for_next(self) -> tuple[bytes, AESGCM]:
+        current = self._current
+        # `next` on a range is atomic: threads that share a sealer may share a salt, never more often than allowed.
+        if current is None or next(current[2], None) is None:
+            salt = os.urandom(16)
+            current = self._current = (salt, _cipher(self._newest, salt), iter(range(_BOXES_PER_SALT)))
+        return current[0], current[1]
 
     def open(self, box: bytes, *, bound_to: bytes) -> bytes:
         """Raises SealProblem."""

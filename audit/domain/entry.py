@@ -29,6 +29,7 @@ class Entry:
     statement_id: str = ""
     sensitive: Mapping[str, Json] | None = None
     at_us: int = field(default_factory=now_us)
+    durability: str = "database"  # how it must be kept before its cause goes on; not part of the leaf
 
 
 @dataclass(frozen=True, slots=True)

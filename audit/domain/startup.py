@@ -12,6 +12,7 @@ from django.conf import settings
 from audit.domain.append import append_entries
 from audit.domain.contents import RECORDING_LOST, SETTLING_S
 from audit.domain.entry import Entry, Json
+from audit.domain.journaled import recover_journals
 from audit.domain.liveness import is_alive
 from audit.models import Recording, SessionRecord, StatementRecord
 
@@ -21,11 +22,12 @@ _BATCH = 500
 
 
 def finish_unfinished() -> int:
-    """Record as `unfinished` every statement that a dead process had authorised, and close its sessions.
+    """Take in dead processes' journals, record as `unfinished` what they had authorised, and close their sessions.
 
     Whether such a statement ran, and what it returned, is not known: the record says exactly that. Statements held for
     a reviewer are left alone, since another process may go on with them. Returns how many statements were marked.
     """
+    recover_journals(settings.HOOPWEB_JOURNAL_DIR)
     dead = [gateway for gateway in _suspects() if not is_alive(gateway)]
     running = StatementRecord.objects.filter(status=StatementRecord.Status.RUNNING, gateway__in=dead).order_by("id")
     count = 0

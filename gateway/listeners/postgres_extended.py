@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import partial
 
 from analysis.split import split_statements
+from analysis.statement import Analysis
 from approvals.domain.request import Deny, RequireApproval
 from gateway.listeners.postgres_copy import UnmaskableCopy, converse, copy_columns
 from gateway.listeners.postgres_names import Portal, Prepared
@@ -21,8 +22,19 @@ from gateway.listeners.postgres_transport import StatementTransport
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.session.context import StatementRequest
+from gateway.session.known import KnownStatement
 from gateway.session.permit import ExecutionPermit
-from gateway.session.pipeline import Assessment, Denied, assess, denied_by, refuse, run_statement
+from gateway.session.pipeline import (
+    Assessment,
+    Denied,
+    assess,
+    authorise_known,
+    denied_by,
+    recall,
+    refuse,
+    remember,
+    run_statement,
+)
 from gateway.upstreams.postgres_execution import BoundShape, Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Result
 
@@ -30,6 +42,10 @@ from gateway.upstreams.postgres_expectations import Complete, Description, Resul
 async def parse(session: ClientSession, message: Parse) -> None:
     if session.statements.full:
         session.refuse(server.error(sqlstate="54000", message="too many prepared statements in this session"))
+        return
+    known = _known(session, message.text, message.types)
+    if known is not None:
+        _send_parse(session, message, message.text, known.assessment.analysis)
         return
     # Nothing is sent for an empty text but an empty text of ours: then nothing can hide in it.
     text = message.text if split_statements(message.text) else ""
@@ -40,6 +56,17 @@ async def parse(session: ClientSession, message: Parse) -> None:
         if assessment is None:
             return
         analysis = assessment.analysis
+    _send_parse(session, message, text, analysis)
+
+
+def _known(session: ClientSession, text: str, types: tuple[int, ...]) -> KnownStatement | None:
+    """The plain Allow that assessing would end in, where nothing that is under way can change what the text means."""
+    if not session.settled or first_word(text) not in SELF_CONTAINED:
+        return None
+    return recall(session.services, session.context, text, types)
+
+
+def _send_parse(session: ClientSession, message: Parse, text: str, analysis: Analysis | None) -> None:
     entry = Prepared(message.name, text, message.types, analysis, fixed=first_word(text) in SELF_CONTAINED)
     session.statements.propose(message.name, entry)
     session.ask(
@@ -64,6 +91,9 @@ async def bind(session: ClientSession, message: Bind) -> None:
         return
     portal = Portal(message.portal, statement, message, BoundShape(statement.shape, message.result_formats))
     if not statement.text:
+        _send_bind(session, portal)
+        return
+    if _known(session, statement.text, statement.types) is not None:
         _send_bind(session, portal)
         return
     request = request_of(portal)
@@ -109,6 +139,11 @@ async def execute(session: ClientSession, message: Execute) -> None:
     if not portal.statement.text:
         session.ask(Complete(server.EMPTY_QUERY), client.encode_execute(message))
         return
+    if portal.permit is None and _known(session, portal.statement.text, portal.statement.types) is not None:
+        permit = authorise_known(session.services, session.context, request_of(portal))
+        if permit is not None:
+            _send_result(session, portal, message, permit)
+            return
     await _prepare_to_decide(session, portal.statement.text)
     permit, portal.permit = portal.permit, None
     if permit is not None:
@@ -127,13 +162,26 @@ async def _send_execute(session: ClientSession, portal: Portal, message: Execute
         except UnmaskableCopy:
             refuse_copy(session, permit)
             return
+    execution = _send_result(session, portal, message, permit, copying=copying, copy_columns=columns)
+    if copying:
+        await converse(session, execution, simple=False)
+
+
+def _send_result(
+    session: ClientSession,
+    portal: Portal,
+    message: Execute,
+    permit: ExecutionPermit,
+    *,
+    copying: bool = False,
+    copy_columns: tuple[server.Field, ...] = (),
+) -> Execution:
     if not _described(portal) and not copying:
         description = Description(portal.shape.own, hidden=True)
         session.ask(description, client.encode_describe(Target("P", portal.name)))
-    execution: Execution = session.start(permit, shape=portal.shape, copy_columns=columns)
+    execution: Execution = session.start(permit, shape=portal.shape, copy_columns=copy_columns)
     session.ask(Result(execution), client.encode_execute(message))
-    if copying:
-        await converse(session, execution, simple=False)
+    return execution
 
 
 def _described(portal: Portal) -> bool:
@@ -212,6 +260,7 @@ async def _assess(session: ClientSession, request: StatementRequest) -> Assessme
         assessment = await assess(session.services, session.context, request)
         if isinstance(assessment.decision, Deny):
             raise denied_by(assessment.decision)
+        remember(session.services, session.context, request, assessment)
     except Denied as denied:
         transport = StatementTransport(session, execute=_never)
         await refuse(session.services, session.context, request, transport, denied)

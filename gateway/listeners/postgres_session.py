@@ -360,6 +360,11 @@ class ClientSession:
         self._volatile = not outside and self._volatile
 
     @property
+    def settled(self) -> bool:
+        """Whether `settle` would return at once, and what is sent now will be looked at by the server."""
+        return not (self._unsettled or self.relay.skipping or self.relay.broken)
+
+    @property
     def standard_strings(self) -> bool:
         """Whether a backslash in a string is just that, as the server last said."""
         return self.upstream.parameters.get("standard_conforming_strings") == "on"

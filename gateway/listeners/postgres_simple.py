@@ -10,14 +10,14 @@ from __future__ import annotations
 from analysis.split import StatementPart, split_statements
 from gateway.listeners.postgres_copy import UnmaskableCopy, converse, copy_columns
 from gateway.listeners.postgres_session import ClientSession
-from gateway.listeners.postgres_text import first_word
+from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
 from gateway.listeners.postgres_transport import StatementTransport
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.session.context import StatementRequest
 from gateway.session.permit import ExecutionPermit, Outcome
-from gateway.session.pipeline import run_statement
-from gateway.upstreams.postgres_execution import Shape
+from gateway.session.pipeline import authorise_known, run_statement
+from gateway.upstreams.postgres_execution import Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Local, Result
 
 _BIND = client.encode_bind(Bind("", "", (), (), ()))
@@ -30,6 +30,8 @@ MAX_PARTS = 10_000
 
 async def simple_query(session: ClientSession, text: str) -> None:
     """Serve one Query message, ReadyForQuery included."""
+    if _run_known(session, text):
+        return
     await session.drained()
     session.statements.forget("")  # a simple Query destroys the unnamed statement and portal
     session.portals.forget("")
@@ -44,6 +46,32 @@ async def simple_query(session: ClientSession, text: str) -> None:
         parts = ()
     await _run_parts(session, parts)
     session.sync()
+
+
+def _run_known(session: ClientSession, text: str) -> bool:
+    """Run a single remembered statement without waiting for anything; False when it is not one, or must wait."""
+    if not (session.relay.idle and session.settled):
+        return False
+    part = _whole_statement(text)
+    if part is None or first_word(part) not in SELF_CONTAINED:
+        return False
+    permit = authorise_known(session.services, session.context, StatementRequest(text=part))
+    if permit is None:
+        return False
+    session.statements.forget("")
+    session.portals.forget("")
+    _send(session, permit, offset=0)
+    session.sync()
+    return True
+
+
+def _whole_statement(text: str) -> str | None:
+    """The text without its one closing semicolon, as `split_statements` would give it; None when only it can tell.
+
+    No semicolon is left inside, so there is nothing to split, whatever is quoted.
+    """
+    part = text[:-1] if text.endswith(";") else text
+    return None if ";" in part or part != part.strip() else part
 
 
 def _only_parse(session: ClientSession, text: str) -> None:
@@ -84,15 +112,22 @@ async def send_statement(session: ClientSession, permit: ExecutionPermit, *, off
         except UnmaskableCopy:
             refuse_copy(session, permit)
             return
-    execution = session.start(permit, copy_columns=columns)
+    execution = _send(session, permit, offset=offset, copy_columns=columns)
+    if copying:
+        await converse(session, execution, simple=True)
+
+
+def _send(
+    session: ClientSession, permit: ExecutionPermit, *, offset: int, copy_columns: tuple[server.Field, ...] = ()
+) -> Execution:
+    execution = session.start(permit, copy_columns=copy_columns)
     text, shape = permit.statement, Shape()
     parse = Complete(server.PARSE_COMPLETE, hidden=True, execution=execution, text=text, offset=offset)
     session.ask(parse, client.encode_parse(Parse("", text, ())))
     session.ask(Complete(server.BIND_COMPLETE, hidden=True, execution=execution, text=text), _BIND)
     session.ask(Description(shape, rows_only=True, execution=execution), _DESCRIBE)
     session.ask(Result(execution, offset=offset), _EXECUTE)
-    if copying:
-        await converse(session, execution, simple=True)
+    return execution
 
 
 def refuse_copy(session: ClientSession, permit: ExecutionPermit) -> None:

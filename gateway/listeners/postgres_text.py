@@ -5,6 +5,8 @@ Used to be careful, never to allow: a word not listed here costs a round trip to
 
 from __future__ import annotations
 
+import re
+
 # Statements that cannot change what later statements mean, by themselves (their functions are looked at separately).
 QUIET = frozenset(
     [
@@ -21,12 +23,19 @@ SELF_CONTAINED = frozenset({"select", "insert", "update", "delete", "merge", "wi
 TRANSACTION_ENDS = frozenset({"commit", "end", "rollback", "abort", "prepare", "release"})
 
 
+# How nearly every statement begins: the loop below would say the same, five times slower.
+_PLAIN_START = re.compile(r"[A-Za-z]+(?=[ \n\t(;*]|\Z)").match
+
+
 def first_word(text: str) -> str:
     """Return the first keyword, lower case, behind white space, comments and opening parentheses; "" when none.
 
     >>> first_word("/* a /* nested */ b */ -- c\\n (SELECT 1)")
     'select'
     """
+    plain = _PLAIN_START(text)
+    if plain is not None:
+        return plain[0].lower()
     at = 0
     while at < len(text):
         if text[at].isspace() or text[at] == "(":

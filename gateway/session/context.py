@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from analysis.statement import Analysis
 from approvals.domain.request import Principal
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.cursors import ApprovedCursor
 
+if TYPE_CHECKING:
+    from gateway.session.known import KnownStatements
+
 
 def new_id() -> str:
     """A time-ordered identifier (UUIDv7, RFC 9562 §5.7) as 36 characters."""
-    millis = time.time_ns() // 1_000_000
-    random_bits = uuid.uuid4().int & ((1 << 74) - 1)
-    value = (millis & ((1 << 48) - 1)) << 80 | 0x7 << 76 | (random_bits >> 62) << 64 | 0x2 << 62
-    return str(uuid.UUID(int=value | (random_bits & ((1 << 62) - 1))))
+    noise = os.urandom(10).hex()
+    millis = f"{time.time_ns() // 1_000_000:012x}"
+    variant = "89ab"[int(noise[0], 16) & 3]
+    return f"{millis[:8]}-{millis[8:]}-7{noise[1:4]}-{variant}{noise[5:8]}-{noise[8:]}"
 
 
 @dataclass(slots=True)
@@ -45,6 +49,7 @@ class SessionContext:
     prepared: dict[str, Analysis] = field(default_factory=dict)
     cursors: dict[str, Analysis] = field(default_factory=dict)
     approved_cursors: dict[str, ApprovedCursor] = field(default_factory=dict)
+    known: KnownStatements | None = field(default=None, repr=False)  # the pipeline's memory of this session
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from analysis.statement import Analysis
 from approvals.domain.request import Allow, Decision, Deny, GrantClaim, RequireApproval
+from audit.domain.canonical import CanonicalBody
 from audit.domain.entry import Entry, Json
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.transport import Denial, PendingReview
 
 if TYPE_CHECKING:
+    from gateway.session.known import KnownStatement
     from gateway.session.pipeline import Assessment
 
 
@@ -53,7 +56,28 @@ def authentication_failed(*, protocol: str, client_address: str, claimed: str, c
 def authorised(
     session: SessionContext, request: StatementRequest, assessment: Assessment, claim: GrantClaim | None
 ) -> Entry:
-    body: dict[str, Json] = {
+    body = _authorised(session, assessment)
+    if claim is not None:
+        body["review"] = claim.review_id
+        body["grant"] = claim.grant_id
+        body["approvers"] = list(claim.approvers)
+        body["modified"] = claim.modified_from is not None
+    durability = assessment.connection.durability
+    return _statement_entry("statement.authorised", session, request, body, durability=durability)
+
+
+def authorised_body(session: SessionContext, assessment: Assessment) -> CanonicalBody:
+    """What every authorised entry of this assessment says: its constant part, spelled once."""
+    return CanonicalBody(_authorised(session, assessment))
+
+
+def authorised_again(session: SessionContext, request: StatementRequest, known: KnownStatement) -> Entry:
+    durability = known.assessment.connection.durability
+    return _statement_entry("statement.authorised", session, request, known.body, durability=durability)
+
+
+def _authorised(session: SessionContext, assessment: Assessment) -> dict[str, Json]:
+    return {
         **_who(session),
         **_what(assessment.analysis),
         **_decision(assessment.decision),
@@ -63,12 +87,6 @@ def authorised(
         "durability": assessment.connection.durability,
         "role": session.role,
     }
-    if claim is not None:
-        body["review"] = claim.review_id
-        body["grant"] = claim.grant_id
-        body["approvers"] = list(claim.approvers)
-        body["modified"] = claim.modified_from is not None
-    return _statement_entry("statement.authorised", session, request, body)
 
 
 def held(session: SessionContext, request: StatementRequest, assessment: Assessment, review: PendingReview) -> Entry:
@@ -107,10 +125,18 @@ def completed(permit: ExecutionPermit, outcome: Outcome) -> Entry:
         session_id=permit.session.session_id,
         statement_id=permit.request.statement_id,
         body=body,
+        durability=permit.session.connection.durability,
     )
 
 
-def _statement_entry(kind: str, session: SessionContext, request: StatementRequest, body: dict[str, Json]) -> Entry:
+def _statement_entry(
+    kind: str,
+    session: SessionContext,
+    request: StatementRequest,
+    body: Mapping[str, Json],
+    *,
+    durability: str = "database",
+) -> Entry:
     sensitive: dict[str, Json] = {"statement": request.text}
     if request.governed_as is not None:
         sensitive["governed_as"] = request.governed_as
@@ -124,6 +150,7 @@ def _statement_entry(kind: str, session: SessionContext, request: StatementReque
         statement_id=request.statement_id,
         body=body,
         sensitive=sensitive,
+        durability=durability,
     )
 
 

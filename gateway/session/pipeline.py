@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from analysis.statement import Analysis, Statement
-from approvals.domain.decide import decide
+from approvals.domain.decide import covers, decide
 from approvals.domain.request import (
     AccessRequest,
+    Allow,
     Binding,
     Decision,
     Deny,
@@ -27,6 +28,7 @@ from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.cursors import covering
+from gateway.session.known import KnownStatement, KnownStatements
 from gateway.session.openness import read
 from gateway.session.permit import ExecutionPermit, Outcome, mint_permit
 from gateway.session.services import Masks, ReviewRefused, Services, StaleSnapshot, UpstreamRejected
@@ -118,6 +120,57 @@ async def run_statement(
     return permit
 
 
+def recall(
+    services: Services, session: SessionContext, text: str, parameter_types: tuple[int, ...] = ()
+) -> KnownStatement | None:
+    """Return the plain Allow that `assess` would arrive at now, or None when only `assess` can tell."""
+    try:
+        snapshot = services.snapshots.current()
+    except StaleSnapshot:
+        return None  # `assess` says so to the client
+    connection = snapshot.connections.get(session.connection.name)
+    if connection is None or not connection.enabled or session.known is None:
+        return None
+    remembered = services.analysts[connection.kind].recall(session, text, parameter_types)
+    return None if remembered is None else session.known.find(remembered, snapshot.version)
+
+
+def authorise_known(services: Services, session: SessionContext, request: StatementRequest) -> ExecutionPermit | None:
+    """Authorise without waiting: decided as before under the same rules, recorded now. None: use `authorise`.
+
+    Every execution has its own durable entry, as on the long way; only its constant part is not spelled anew.
+    """
+    known = recall(services, session, request.text, request.parameter_types)
+    if known is None:
+        return None
+    try:
+        receipt = services.record.append_now(entries.authorised_again(session, request, known))
+    except Exception:  # fail closed: the long way tries again, and refuses with the reason
+        return None
+    return (
+        None
+        if receipt is None
+        else _mint(services, session, request, assessment=known.assessment, claim=None, planner=known)
+    )
+
+
+def remember(services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment) -> None:
+    """Keep a plain Allow that holds for as long as its analysis, its rules and its principal do."""
+    if type(assessment.decision) is not Allow or assessment.analysis.inner is not None:
+        return
+    snapshot, name = assessment.snapshot, assessment.connection.name
+    if any(policy.when.depends_on_moment for policy in snapshot.policies if covers(policy.connections, name)):
+        return
+    analyst = services.analysts[assessment.connection.kind]
+    remembered = analyst.recall(session, request.text, request.parameter_types)
+    if remembered is None or replace(remembered, statement=assessment.analysis.statement) != assessment.analysis:
+        return
+    if session.known is None:
+        session.known = KnownStatements()
+    body = entries.authorised_body(session, assessment)
+    session.known.keep(KnownStatement(remembered=remembered, assessment=assessment, body=body))
+
+
 async def authorise(
     services: Services, session: SessionContext, request: StatementRequest, transport: Transport
 ) -> ExecutionPermit | None:
@@ -129,6 +182,7 @@ async def authorise(
     if isinstance(assessment.decision, Deny):
         raise denied_by(assessment.decision)
     if not isinstance(assessment.decision, RequireApproval):
+        remember(services, session, request, assessment)
         return await record_and_mint(services, session, request, assessment, None)
     cursor = covering(session.approved_cursors, assessment.analysis, snapshot_version=assessment.snapshot.version)
     if cursor is not None and _covers(cursor.decision, assessment.decision):
@@ -314,6 +368,19 @@ async def record_and_mint(
     except Exception as error:  # fail closed: no record, no query
         logger.error("record unavailable: session=%s error=%s", session.session_id, type(error).__name__)
         raise Denied(code="record-unavailable", reason="the audit log cannot be written; nothing was run") from None
+    return _mint(services, session, request, assessment=assessment, claim=claim, planner=assessment)
+
+
+def _mint(
+    services: Services,
+    session: SessionContext,
+    request: StatementRequest,
+    *,
+    assessment: Assessment,
+    claim: GrantClaim | None,
+    planner: Assessment | KnownStatement,
+) -> ExecutionPermit:
+    """Called right after the authorised entry became durable, and nowhere else."""
 
     def on_complete(permit: ExecutionPermit, outcome: Outcome) -> None:
         services.record.append_later(entries.completed(permit, outcome))
@@ -326,7 +393,7 @@ async def record_and_mint(
         analysis=assessment.analysis,
         decision=assessment.decision,
         snapshot_version=assessment.snapshot.version,
-        plan_for=assessment.plan_for,
+        plan_for=planner.plan_for,
         on_complete=on_complete,
         claim=claim,
     )

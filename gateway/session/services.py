@@ -70,6 +70,9 @@ class Analyst(Protocol):
     async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
         """Both readings, compared. Never raises on bad SQL but UpstreamRejected; cached per shape."""
 
+    def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
+        """What `analyse` would answer from memory now: the same object while it holds, None when it must look."""
+
 
 class ReviewDesk(Protocol):
     async def claim(
@@ -106,6 +109,9 @@ class ReviewDesk(Protocol):
 class Record(Protocol):
     async def append(self, entry: Entry) -> Receipt:
         """Return when the entry is durable; raise when it is not. No receipt, no execution."""
+
+    def append_now(self, entry: Entry) -> Receipt | None:
+        """Make the entry durable before returning, where its durability allows that without waiting; else None."""
 
     def append_later(self, entry: Entry) -> None:
         """Ride on the next batch; a failure stops new statements."""

@@ -18,7 +18,7 @@ import psycopg
 
 from analysis.agree import agree, distrusted, incomplete, taken_over
 from analysis.estimate import wants_estimate
-from analysis.fingerprint import Shape, exact_shape, shape_of
+from analysis.fingerprint import Shape, exact_shape, shape_of, skeleton, skeleton_of
 from analysis.lexer import LexError, Token, TokenKind, tokenize
 from analysis.parse import read_client
 from analysis.statement import Analysis, Operation, Statement
@@ -60,6 +60,24 @@ class PostgresAnalyst:
         if session.uncommitted_definitions or found.operations & {Operation.DDL, Operation.ADMIN}:
             self._changing.add(session.session_id)
         return await self._estimated(side, session, _doubted(found, session))
+
+    def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
+        """Return what `analyse` would answer from memory right now, or None when it would have to look or doubt.
+
+        It is the remembered object itself, the same as long as it holds, so that callers may hang more on it; its
+        `statement` may be another text of the same template.
+        """
+        spec = session.connection
+        side = self._sides.get((spec.name, spec.host, spec.port, spec.database, spec.username))
+        if side is None or not side.is_fresh():
+            return None
+        if session.uncommitted_definitions or session.temp_relations or session.session_id in self._changing:
+            return None
+        where = (parameter_types, session.role, session.search_path)
+        found = side.analyses.find(("=" + text, *where)) or side.analyses.find(("~" + skeleton(text), *where))
+        if found is None or found.operations & {Operation.DDL, Operation.ADMIN} or wants_estimate(found):
+            return None
+        return found
 
     def invalidate(self, connection: str) -> None:
         """Ask for the schema anew before the next statement: a DDL statement went through."""
@@ -111,6 +129,9 @@ class PostgresAnalyst:
             found = await self._current_reading(side, session, statement, utility, shape)
             if found.complete and utility.is_query and side.catalogue is not None:
                 side.analyses.keep(template, found)
+        bones = skeleton_of(statement.text, tokens) if side.analyses.find(template) is found else None
+        if bones is not None:
+            side.analyses.keep(_key("~" + bones, statement, session), found)
         if found.complete and len(statement.text) <= CACHE_TEXT and side.catalogue is not None:
             side.analyses.keep(exact, found)
         return found

@@ -101,6 +101,11 @@ class PostgresSide:
         if self._checked_at < since:
             await self.check(since)
 
+    def is_fresh(self) -> bool:
+        """Whether `keep_fresh` would return at once; counts as a use, like asking it."""
+        self._used_at = now = time.monotonic()
+        return self.catalogue is not None and self._poller is not None and now - self._checked_at < TRUST_S
+
     async def check(self, since: float) -> None:
         """Forget everything when the schema changed, or when nobody can say whether it did."""
         async with self._checking:

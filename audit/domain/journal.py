@@ -1,0 +1,219 @@
+"""A data-plane process's own journal: entries made durable at once, before the log has taken them. No Django.
+
+    segment  = header record*        header = magic(16) ‖ journal id(36) ‖ key id(8) ‖ start(8) ‖ chain(16)
+    record   = length(4) ‖ chain(16) ‖ payload        chain = BLAKE2b(previous chain ‖ payload, keyed), 16 bytes
+
+Segments are preallocated and mapped, so that an append is one copy into the page cache: it survives the process
+(`os`); `sync` makes it survive the machine (`disk`). A record's length is written last; zero marks the end. The chain
+is keyed with a key derived from the evidence key: who can write the file but has no key cannot add or change a record.
+
+A place in a journal is an offset into the whole stream of its records. The log remembers per journal up to which place
+it has taken entries in (`audit.models.JournalPosition`), in the transaction that takes them in: none twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import mmap
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+
+SEGMENT_BYTES = 16 << 20
+MAX_SEGMENTS = 32  # half a gigabyte that the log has not taken in: past it nothing is accepted
+# Written at once at most: what a crash of the machine may leave half-written at the end.
+MAX_RECORD_BYTES = 12 << 20
+
+_MAGIC = b"hoopweb journal1"
+_HEADER = Struct("!16s36s8sQ16s")
+_LENGTH = Struct("!I")
+_RECORD = _LENGTH.size + 16
+KeyFor = Callable[[bytes], bytes | None]
+
+
+class JournalFull(RuntimeError):
+    """The log has not taken in enough for more to be accepted."""
+
+
+class JournalCorrupt(RuntimeError):
+    """A record in the middle does not belong there: altered, or another key. Names the place, never the content."""
+
+
+@dataclass(slots=True)
+class _Segment:
+    path: Path
+    file: int
+    view: mmap.mmap
+    start: int  # place of its first record
+    end: int  # place after its last record
+
+    def close(self) -> None:
+        self.view.close()
+        os.close(self.file)
+
+
+class Journal:
+    """Written by one thread; `sync` may be called from another. Holds a lock on its directory while it lives."""
+
+    def __init__(
+        self, root: Path, *, journal_id: str, key: bytes, key_id: bytes, segment_bytes: int = SEGMENT_BYTES
+    ) -> None:
+        self.journal_id = journal_id
+        self.directory = root / journal_id
+        self.directory.mkdir(parents=True, mode=0o700)
+        self._lock = lock_journal(self.directory)
+        if self._lock is None:
+            raise JournalCorrupt("another process holds this journal")
+        self._key, self._key_id = key, key_id
+        self._segment_bytes = segment_bytes
+        self._chain = bytes(16)
+        self._segments: deque[_Segment] = deque()
+        self._begin_segment(0)
+
+    @property
+    def end(self) -> int:
+        return self._segments[-1].end
+
+    def append(self, payload: bytes) -> int:
+        """Write one record; returns the place after it. It survives this process. Raises JournalFull or OSError."""
+        size = _RECORD + len(payload)
+        segment = self._segments[-1]
+        at = _HEADER.size + segment.end - segment.start
+        if at + size + _LENGTH.size > self._segment_bytes:
+            segment = self._next_segment(size)
+            at = _HEADER.size
+        chain = hashlib.blake2b(self._chain + payload, key=self._key, digest_size=16).digest()
+        view = segment.view
+        view[at + 4 : at + size] = chain + payload
+        view[at : at + 4] = _LENGTH.pack(len(payload))  # last: a record without a length is not there
+        self._chain = chain
+        segment.end += size
+        return segment.end
+
+    def read(self, start: int, end: int) -> bytes:
+        """The payload of the record between two places, while its segment has not been released."""
+        for segment in tuple(self._segments):  # a copy: the writing thread may begin another meanwhile
+            if segment.start <= start < segment.end:
+                at = _HEADER.size + start - segment.start
+                return segment.view[at + _RECORD : at + end - start]
+        raise JournalCorrupt(f"no record at {start}")
+
+    def sync(self) -> None:
+        """Return when everything appended before the call is on the disk."""
+        os.fdatasync(self._segments[-1].file)
+
+    def release(self, place: int) -> None:
+        """The log has everything before `place`: segments wholly before it are not needed any more."""
+        while len(self._segments) > 1 and self._segments[0].end <= place:
+            segment = self._segments.popleft()
+            segment.close()
+            segment.path.unlink()
+
+    def close(self, *, taken_in: bool) -> None:
+        """Let go; with `taken_in` everything is in the log and the files go too."""
+        for segment in self._segments:
+            segment.close()
+        if taken_in:
+            remove_journal(self.directory)
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def _next_segment(self, needed: int) -> _Segment:
+        if len(self._segments) >= MAX_SEGMENTS:
+            raise JournalFull("the journal is full until the log takes it in")
+        if needed > min(MAX_RECORD_BYTES, self._segment_bytes - _HEADER.size - _LENGTH.size):
+            raise JournalFull(f"an entry of {needed} bytes, expected no more than {MAX_RECORD_BYTES}")
+        self.sync()  # a later sync only reaches the newest segment
+        return self._begin_segment(self.end)
+
+    def _begin_segment(self, start: int) -> _Segment:
+        path = self.directory / f"{start:016x}.journal"
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.posix_fallocate(file, 0, self._segment_bytes)  # a full disk is noticed here, not as a bus error later
+            view = mmap.mmap(file, self._segment_bytes)
+        except BaseException:
+            os.close(file)
+            path.unlink()
+            raise
+        view[: _HEADER.size] = _HEADER.pack(_MAGIC, self.journal_id.encode(), self._key_id, start, self._chain)
+        os.fsync(file)
+        _sync_directory(self.directory)
+        segment = _Segment(path, file, view, start, start)
+        self._segments.append(segment)
+        return segment
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    start: int
+    end: int
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Tail:
+    """How a journal ended: `torn` bytes after the last whole record were being written when the machine stopped."""
+
+    torn: int = 0
+
+
+def read_records(directory: Path, *, key_for: KeyFor, tail: Tail) -> Iterator[Record]:
+    """Yield a journal's records in order. Raises JournalCorrupt where one was altered, or a segment is missing."""
+    expected: tuple[int, bytes] | None = None
+    paths = sorted(directory.glob("*.journal"))
+    for number, path in enumerate(paths):
+        data = path.read_bytes()
+        if len(data) < _HEADER.size or not data[:16].strip(b"\0"):
+            if number == len(paths) - 1:
+                return  # made, and nothing written to it yet
+            raise JournalCorrupt(f"segment {path.name} has no header")
+        magic, _, key_id, start, chain = _HEADER.unpack_from(data)
+        key = key_for(key_id) if magic == _MAGIC else None
+        if key is None or (expected is not None and expected != (start, chain)):
+            raise JournalCorrupt(f"segment {path.name} does not follow the one before it, or has an unknown key")
+        place, at = start, _HEADER.size
+        while at + _RECORD <= len(data) and (length := _LENGTH.unpack_from(data, at)[0]):
+            stop = at + _RECORD + length
+            payload = data[at + _RECORD : stop]
+            linked = hashlib.blake2b(chain + payload, key=key, digest_size=16).digest()
+            if stop > len(data) or linked != data[at + 4 : at + _RECORD]:
+                if number < len(paths) - 1 or data[stop:].strip(b"\0"):
+                    raise JournalCorrupt(f"the record at {place} was altered: others follow it")
+                tail.torn = len(data[at:].rstrip(b"\0"))  # the last thing written; nobody was told that it is kept
+                return
+            yield Record(place, place + _RECORD + length, payload)
+            place, at, chain = place + _RECORD + length, stop, linked
+        expected = (place, chain)
+
+
+def lock_journal(directory: Path) -> int | None:
+    """Take a journal for this process; None when its owner lives (the kernel lets go of a dead one's lock)."""
+    file = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return None
+    return file
+
+
+def remove_journal(directory: Path) -> None:
+    for path in directory.glob("*.journal"):
+        path.unlink()
+    (directory / "lock").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def _sync_directory(directory: Path) -> None:
+    file = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,115 @@
+"""Entries on their way through a journal: packed for it, unpacked from it, and taken in after a process has died."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from struct import Struct
+
+from django.db import connection
+
+from audit.domain.append import append_entries, append_prepared
+from audit.domain.canonical import Draft
+from audit.domain.chain import Prepared
+from audit.domain.entry import Entry, Json
+from audit.domain.journal import JournalCorrupt, Record, Tail, lock_journal, read_records, remove_journal
+from audit.domain.sealing import evidence_sealer
+
+logger = logging.getLogger(__name__)
+
+PURPOSE = b"hoopweb journal chain v1"
+DAMAGED = "damaged-"
+_BATCH = 500
+_LENGTHS = Struct("!II")
+
+
+def pack(prepared: Prepared) -> bytes:
+    """The journal's record of an entry: its canonical text around its place in the log, and its sealed text."""
+    head, tail = prepared.draft.head, prepared.draft.tail
+    return _LENGTHS.pack(len(head), len(tail)) + head + tail + prepared.box
+
+
+def unpack(payload: bytes) -> Prepared:
+    """What `pack` packed. The entry's sensitive text stays sealed."""
+    head_size, tail_size = _LENGTHS.unpack_from(payload)
+    at = _LENGTHS.size
+    head, tail = payload[at : at + head_size], payload[at + head_size : at + head_size + tail_size]
+    draft = Draft(head=head, tail=tail)
+    said = json.loads(draft.at(seq=0, prev=b""))
+    entry = Entry(
+        kind=said["kind"],
+        body=said["body"],
+        session_id=said["session"],
+        statement_id=said["statement"],
+        at_us=said["at_us"],
+    )
+    return Prepared(entry, said["gateway"], draft, payload[at + head_size + tail_size :])
+
+
+def recover_journals(root: Path) -> int:
+    """Take in what dead processes left in their journals. Returns how many entries.
+
+    What an altered journal holds up to the altered place is taken in; then the log says so, and the files are set aside
+    for whoever investigates.
+    """
+    if not root.is_dir():
+        return 0
+    left = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(DAMAGED)]
+    return sum(_recover(directory) for directory in left)
+
+
+def _recover(directory: Path) -> int:
+    lock = lock_journal(directory)
+    if lock is None:
+        return 0  # its process lives
+    journal_id, tail, problem = directory.name, Tail(), ""
+    count, batch, known = 0, [], integrated(journal_id)
+    try:
+        try:
+            for record in read_records(directory, key_for=journal_key, tail=tail):
+                if record.end > known:
+                    batch.append(record)
+                if len(batch) == _BATCH:
+                    count += _take_in(journal_id, batch)
+                    batch = []
+        except JournalCorrupt as corrupt:
+            problem = str(corrupt)
+        count += _take_in(journal_id, batch)
+        if count or tail.torn or problem:
+            _report(journal_id, count=count, torn=tail.torn, problem=problem)
+        if problem:
+            directory.rename(directory.with_name(DAMAGED + journal_id))
+        else:
+            remove_journal(directory)
+    finally:
+        os.close(lock)
+    return count
+
+
+def _report(journal_id: str, *, count: int, torn: int, problem: str) -> None:
+    kind = "journal.damaged" if problem else "journal.recovered"
+    body: dict[str, Json] = {"journal": journal_id, "entries": count, "torn_bytes": torn, "problem": problem}
+    append_entries([Entry(kind=kind, body=body)])
+    log = logger.critical if problem else logger.warning
+    log("%s: journal=%s entries=%s torn=%s problem=%s", kind, journal_id, count, torn, problem or "none")
+
+
+def _take_in(journal_id: str, batch: list[Record]) -> int:
+    if batch:
+        append_prepared([unpack(record.payload) for record in batch], position=(journal_id, batch[-1].end))
+    return len(batch)
+
+
+def journal_key(key_id: bytes) -> bytes | None:
+    """The chain's key under one of this installation's evidence keys."""
+    return evidence_sealer().subkey(PURPOSE, key_id)
+
+
+def integrated(journal_id: str) -> int:
+    """Up to which place of this journal the log has taken entries in."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT integrated FROM audit_journalposition WHERE journal = %s", [journal_id])
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0

@@ -1,0 +1,63 @@
+"""What the pipeline remembers of a session: statements that were plainly allowed, and all that hangs on that.
+
+A memory is used only for the very analysis object the analyst still remembers (same catalogue version, template, types,
+role and search path), under the same version of the rules, for the same principal (it belongs to one session), for a
+minute at most, and never when a rule asks for the time of day. It spares analysing, matching and spelling again; the
+record of every execution is written all the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from analysis.statement import Analysis
+from audit.domain.canonical import CanonicalBody
+from masking.domain.field import MaskingPlan, ResultColumn
+
+if TYPE_CHECKING:
+    from gateway.session.pipeline import Assessment
+
+# Masks may depend on the year, principals expire: nothing is believed for longer than this.
+MAX_AGE_S = 60.0
+# A session that uses more shapes than this gains nothing from remembering them.
+MAX_KNOWN = 256
+
+
+@dataclass(slots=True)
+class KnownStatement:
+    """One allowed statement. `remembered` is the analyst's own object; identity with it is what makes this valid."""
+
+    remembered: Analysis
+    assessment: Assessment
+    body: CanonicalBody  # of its authorised entries
+    until: float = field(default_factory=lambda: time.monotonic() + MAX_AGE_S)
+    _columns: Sequence[ResultColumn] | None = None
+    _plan: MaskingPlan | None = None
+
+    def plan_for(self, columns: Sequence[ResultColumn]) -> MaskingPlan:
+        """The masks of a result described as `columns`; built once as long as the description stays the same."""
+        if self._plan is None or self._columns != columns:
+            self._plan, self._columns = self.assessment.plan_for(columns), columns
+        return self._plan
+
+
+class KnownStatements:
+    """Oldest out first; keyed by the identity of an object each entry keeps alive."""
+
+    def __init__(self) -> None:
+        self._by_identity: dict[int, KnownStatement] = {}
+
+    def find(self, remembered: Analysis, version: int) -> KnownStatement | None:
+        known = self._by_identity.get(id(remembered))
+        if known is None or known.remembered is not remembered or known.assessment.snapshot.version != version:
+            return None
+        return known if time.monotonic() < known.until else None
+
+    def keep(self, known: KnownStatement) -> None:
+        if len(self._by_identity) >= MAX_KNOWN:
+            del self._by_identity[next(iter(self._by_identity))]
+        self._by_identity.pop(id(known.remembered), None)
+        self._by_identity[id(known.remembered)] = known
