@@ -1,14 +1,21 @@
-"""What would happen to a statement, without running, holding or granting anything."""
+"""What would happen to a statement, without running, holding or granting anything.
+
+An answer is recorded before it is given. It never depends on the planner's estimate where protected columns are read:
+the planner's statistics are made of their values, so `ssn < $1` would tell real ones by bisection, without a reviewer.
+"""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from analysis.risk import assess_risk
 from analysis.statement import Analysis
+from approvals.domain.decide import decide
 from approvals.domain.request import Allow, Decision, Deny, Principal, ProtectedTouch, RequireApproval
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.listeners.relay_transport import Frame, RelayRequest
+from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.pipeline import Assessment, Denied, assess
 from gateway.session.services import Services
@@ -19,10 +26,18 @@ async def explain_statement(
     services: Services, principal: Principal, spec: ConnectionSpec, request: RelayRequest
 ) -> Frame:
     """One `explained` frame: facts, decision and masks; `rejected` when the database itself refuses the text."""
-    session = SessionContext(principal=principal, connection=spec, protocol="explain")
+    session = SessionContext(
+        principal=principal, connection=spec, protocol="explain", client_address=request.client_address
+    )
     statement = StatementRequest(request.statement, parameter_types=(0,) * len(request.parameters))
+    frame = await _explained(services, session, statement)
+    await services.record.append(entries.explained(session, statement, frame["decision"]["action"]))
+    return frame
+
+
+async def _explained(services: Services, session: SessionContext, statement: StatementRequest) -> Frame:
     try:
-        assessment = await assess(services, session, statement)
+        assessment = without_estimate(await assess(services, session, statement))
     except Denied as denied:
         return {
             "type": "explained",
@@ -37,6 +52,18 @@ async def explain_statement(
         "masks": described_masks(assessment),
         "rules_version": assessment.snapshot.version,
     }
+
+
+def without_estimate(assessment: Assessment) -> Assessment:
+    """The same, decided as if the planner had not been asked, when what it knows are protected values."""
+    access = assessment.access
+    if not access.touch.columns_read or access.analysis.facts.estimated_rows is None:
+        return assessment
+    analysis = replace(access.analysis, facts=replace(access.analysis.facts, estimated_rows=None))
+    access = replace(access, analysis=replace(analysis, risk=assess_risk(analysis)))
+    snapshot = assessment.snapshot
+    decision = decide(access, access_rules=snapshot.access_rules, policies=snapshot.policies)
+    return replace(assessment, access=access, decision=decision)
 
 
 def described_decision(decision: Decision) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from analysis.split import split_statements
 from approvals.domain.request import Principal
+from audit.writer import RecordUnavailable
 from gateway.domain.identity import TokenVerifier
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.listeners.explain import explain_statement
@@ -61,7 +62,10 @@ class RelayEndpoint:
         except Refused as refused:
             return refusal(refused)
         if body.get("dry_run"):
-            frame = await explain_statement(self._services, principal, spec, relay_request)
+            try:
+                frame = await explain_statement(self._services, principal, spec, relay_request)
+            except RecordUnavailable:
+                return refusal(Refused(503, "record-unavailable", "the audit log cannot be written; nothing is told"))
             return StreamingResponse(lines(once(frame)), media_type="application/x-ndjson")
         frames = self._relay.run(principal, spec, relay_request)
         return StreamingResponse(lines(frames), media_type="application/x-ndjson")

@@ -93,7 +93,8 @@ class Memory:
     def _verify_sources(self, kind: str, meant: dict[str, Analysis], kept: Kept, protocol: Names[Any]) -> None:
         """The same for names made by SQL, which the server keeps with the whole text of the PREPARE or DECLARE."""
         for name in [name for name in meant if protocol.get(name) is None]:
-            if kept.get(name.encode()) != self._sources.get((kind, name), "").encode():
+            source = self._sources.get((kind, name), "").encode()
+            if (kept.get(name.encode()) or b"").removesuffix(b";") != source.removesuffix(b";"):
                 del meant[name]
 
     def _remember_approval(self, permit: ExecutionPermit, inner: Analysis) -> None:

@@ -44,7 +44,7 @@ async def simple_query(session: ClientSession, text: str) -> None:
     if len(parts) > MAX_PARTS:
         session.refuse(server.error(sqlstate="54000", message=f"more than {MAX_PARTS} statements in one query"))
         parts = ()
-    await _run_parts(session, parts)
+    await _run_parts(session, parts, text)
     session.sync()
 
 
@@ -81,29 +81,33 @@ def _only_parse(session: ClientSession, text: str) -> None:
     session.refuse(server.error(sqlstate="42601", message="the statements of this query cannot be told apart"))
 
 
-async def _run_parts(session: ClientSession, parts: tuple[StatementPart, ...]) -> None:
+async def _run_parts(session: ClientSession, parts: tuple[StatementPart, ...], text: str) -> None:
     for number, part in enumerate(parts, start=1):
         await session.settle()
-        await _run_part(session, part)
+        await _run_part(session, part, ended=text.startswith(";", part.offset + len(part.text)))
         if number < len(parts):
             await session.drained()
         if session.relay.skipping or session.relay.broken or session.reason:
             return
 
 
-async def _run_part(session: ClientSession, part: StatementPart) -> None:
+async def _run_part(session: ClientSession, part: StatementPart, *, ended: bool) -> None:
     request = StatementRequest(text=part.text)
 
     async def send(permit: ExecutionPermit) -> None:
         # Positions in errors count from the start of the client's query; a reviewer's text has no place in it.
-        await send_statement(session, permit, offset=part.offset if permit.statement == part.text else 0)
+        own = permit.statement == part.text
+        await send_statement(session, permit, offset=part.offset if own else 0, ended=own and ended)
 
     transport = StatementTransport(session, execute=send, may_modify=True, offset=part.offset)
     await run_statement(session.services, session.context, request, transport)
 
 
-async def send_statement(session: ClientSession, permit: ExecutionPermit, *, offset: int) -> None:
-    """Send a permitted statement as an unnamed one; its answers look like a simple Query's."""
+async def send_statement(session: ClientSession, permit: ExecutionPermit, *, offset: int, ended: bool) -> None:
+    """Send a permitted statement as an unnamed one; its answers look like a simple Query's.
+
+    `ended`: with the semicolon it had in the query, which messages ("at or near") and catalogues repeat.
+    """
     copying = first_word(permit.statement) == "copy"
     columns: tuple[server.Field, ...] = ()
     if copying and permit.analysis.complete and permit.analysis.outputs is not None:
@@ -123,7 +127,7 @@ def _send(
     execution = session.start(permit, copy_columns=copy_columns)
     text, shape = permit.statement, Shape()
     parse = Complete(server.PARSE_COMPLETE, hidden=True, execution=execution, text=text, offset=offset)
-    session.ask(parse, client.encode_parse(Parse("", text, ())))
+    session.ask(parse, client.encode_parse(Parse("", f"{text};" if ended else text, ())))
     session.ask(Complete(server.BIND_COMPLETE, hidden=True, execution=execution, text=text), _BIND)
     session.ask(Description(shape, rows_only=True, execution=execution), _DESCRIBE)
     session.ask(Result(execution, offset=offset), _EXECUTE)

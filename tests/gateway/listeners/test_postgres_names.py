@@ -47,7 +47,7 @@ async def masking_gateway() -> AsyncIterator[Gateway]:
 
 async def test_names_survive_code_nobody_could_read(masking_gateway: Gateway) -> None:
     raw = await RawClient.connect(masking_gateway)
-    await raw.ask(query("prepare by_sql as select id, ssn from people where id = 7"))
+    await raw.ask(query("prepare by_sql as select id, ssn from people where id = 7;"))
     await raw.ask(parse("select id, ssn from people where id = 7", name="by_parse"), SYNC)
 
     await raw.ask(query("select opaque()"))
