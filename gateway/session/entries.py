@@ -106,6 +106,12 @@ def denied(session: SessionContext, request: StatementRequest, denial: Denial) -
     return _statement_entry("statement.denied", session, request, body)
 
 
+def explained(session: SessionContext, request: StatementRequest, action: str) -> Entry:
+    """A dry run: nothing ran and no session was opened, but somebody asked what they might get."""
+    body: dict[str, Json] = {**_who(session), "decision": action}
+    return Entry(kind="statement.explained", body=body, sensitive={"statement": request.text})
+
+
 def completed(permit: ExecutionPermit, outcome: Outcome) -> Entry:
     body: dict[str, Json] = {
         **_who(permit.session),
