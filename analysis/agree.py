@@ -74,6 +74,20 @@ def incomplete(*, statement: Statement, kind: str, problem: str, shape: Shape) -
 
 def taken_over(*, statement: Statement, utility: Utility, stored: Analysis, shape: Shape) -> Analysis:
     """EXECUTE, FETCH and MOVE do what the statement they name does: its analysis, with their own text and bound."""
+    if utility.derived_output:
+        stated = replace(
+            stored,
+            statement=statement,
+            kind=utility.kind,
+            fingerprint=shape.fingerprint,
+            complete=stored.complete and not utility.problems,
+            problems=(*stored.problems, *utility.problems),
+            literal_independent=False,
+            name=utility.name,
+            inner=stored,
+        )
+        explained = _explained(stated, utility)
+        return replace(explained, risk=assess_risk(explained))
     bounds = [bound for bound in (stored.facts.row_bound, utility.row_bound) if bound is not None]
     moves = utility.kind == "MOVE"
     analysis = replace(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Union
 
 # "Value" is a lexeme, a list, a node or NULL.
@@ -29,6 +29,7 @@ class TreeError(ValueError):
 class Node:
     tag: str
     fields: dict[str, Value]
+    below: list[Node] = field(default_factory=list)  # the nodes directly below, through lists, in order
 
     def node(self, name: str) -> Node | None:
         value = self.fields.get(name)
@@ -66,7 +67,8 @@ def read_tree(text: str) -> Value:
 def _read(lexemes: list[str]) -> Value:  # noqa: PLR0912, one branch a kind of token
     root: list[Value] = []
     stack: list[Node | list[Value]] = [root]
-    fields: list[str] = []  # the field each open node is about to fill
+    nodes: list[Node] = []  # the open nodes of the stack
+    fields: list[str] = []  # the field each of them is about to fill
     at, end = 0, len(lexemes)
     while at < end:
         lexeme = lexemes[at]
@@ -74,6 +76,7 @@ def _read(lexemes: list[str]) -> Value:  # noqa: PLR0912, one branch a kind of t
         if isinstance(top, Node) and not fields[-1]:
             if lexeme == "}":
                 stack.pop()
+                nodes.pop()
                 fields.pop()
                 _place(stack, fields, top)
             elif lexeme[0] == ":":
@@ -83,7 +86,11 @@ def _read(lexemes: list[str]) -> Value:  # noqa: PLR0912, one branch a kind of t
             at += 1
             continue
         if lexeme == "{":
-            stack.append(Node(lexemes[at + 1], {}))
+            opened = Node(lexemes[at + 1], {})
+            if nodes:
+                nodes[-1].below.append(opened)
+            nodes.append(opened)
+            stack.append(opened)
             fields.append("")
             at += 2
             continue
@@ -127,25 +134,22 @@ def _plain(lexeme: str) -> str | None:
 
 def walk(value: Value) -> Iterator[Node]:
     """Every node below and including `value`, in no promised order."""
-    pending: list[Value] = [value]
+    pending = _nodes_in(value)
     while pending:
-        item = pending.pop()
-        if isinstance(item, Node):
-            yield item
-            pending.extend(item.fields.values())
-        elif isinstance(item, list):
-            pending.extend(item)
+        node = pending.pop()
+        yield node
+        pending.extend(node.below)
+
+
+def _nodes_in(value: Value) -> list[Node]:
+    if isinstance(value, Node):
+        return [value]
+    return [node for item in value for node in _nodes_in(item)] if isinstance(value, list) else []
 
 
 def children(node: Node) -> Iterator[Node]:
     """The nodes directly below `node`, through lists."""
-    pending: list[Value] = list(reversed(list(node.fields.values())))
-    while pending:
-        item = pending.pop()
-        if isinstance(item, Node):
-            yield item
-        elif isinstance(item, list):
-            pending.extend(reversed(item))
+    return iter(node.below)
 
 
 def plain_var(node: Node) -> tuple[str, ...] | None:

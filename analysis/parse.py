@@ -44,10 +44,7 @@ def read_client(text: str, tokens: list[Token]) -> ClientReading:
     """Read `text` with sqlglot. Never raises: what it cannot read is not understood."""
     if _depth(tokens) > MAX_DEPTH:
         return ClientReading(False, "nested too deeply")
-    text = _without_array_bounds(text, tokens)
-    if tokens and tokens[0].word == "TABLE":
-        # sqlglot takes TABLE for an alias; PostgreSQL defines it as SELECT * FROM.
-        text = "SELECT * FROM" + text[tokens[0].start + 5 :]
+    text = _spelled_out(text, tokens)
     try:
         trees = sqlglot.parse(text, read="postgres")
     except (SqlglotError, RecursionError, ValueError, TypeError, AttributeError, IndexError, KeyError):
@@ -57,14 +54,56 @@ def read_client(text: str, tokens: list[Token]) -> ClientReading:
     return _summarise(trees[0])
 
 
-def _without_array_bounds(text: str, tokens: list[Token]) -> str:
-    """`x::oid[]` as `x::oid`: sqlglot knows arrays of its own types only, and types are not what it is asked about."""
-    pieces, at = [], 0
-    for before, opening, closing in zip(tokens, tokens[1:], tokens[2:], strict=False):
-        if opening.text == "[" and closing.text == "]" and before.word != "ARRAY" and before.text != "[":
-            pieces.append(text[at : opening.start])
-            at = closing.end
+# Keywords sqlglot does not read, none of which names a relation or writes: what to leave out, or put in their place.
+_SPELLINGS: tuple[tuple[tuple[str, ...], int, str], ...] = (
+    (("OVERRIDING", "SYSTEM", "VALUE"), 3, ""),
+    (("OVERRIDING", "USER", "VALUE"), 3, ""),
+    (("WHERE", "CURRENT", "OF"), 4, "WHERE true"),
+)
+
+
+def _spelled_out(text: str, tokens: list[Token]) -> str:
+    """The text as sqlglot can read it, without array bounds, the alias of USING, OLD and NEW's other names …"""
+    pieces, at, index = [], 0, 0
+    while index < len(tokens):
+        stop, instead = _respelled(tokens, index)
+        if stop > index:
+            pieces += [text[at : tokens[index].start], instead]
+            at = tokens[stop - 1].end
+        index = max(stop, index + 1)
     return "".join([*pieces, text[at:]])
+
+
+def _respelled(tokens: list[Token], index: int) -> tuple[int, str]:
+    """The tokens from `index` up to the returned one are spelled differently; none are when it is `index`."""
+    token = tokens[index]
+    if token.word == "TABLE" and index == 0:
+        return 1, "SELECT * FROM"  # sqlglot takes TABLE for an alias; PostgreSQL defines it so
+    if token.text == "[" and index > 0 and tokens[index + 1 : index + 2] and tokens[index + 1].text == "]":
+        before = tokens[index - 1]  # `x::oid[]`: sqlglot knows arrays of its own types only
+        return (index + 2 if before.word != "ARRAY" and before.text != "[" else index), ""
+    if token.word == "AS" and index > 0 and tokens[index - 1].text == ")" and _closes_using(tokens, index - 1):
+        return index + 2, ""
+    if token.word == "WITH" and index > 0 and tokens[index - 1].word == "RETURNING":
+        return _past_parenthesis(tokens, index + 1), ""
+    for keywords, length, instead in _SPELLINGS:
+        if token.word == keywords[0] and tuple(t.word for t in tokens[index : index + 3]) == keywords:
+            return min(index + length, len(tokens)), instead
+    return index, ""
+
+
+def _closes_using(tokens: list[Token], close: int) -> bool:
+    """Whether a parenthesis closes `USING (…)`, which holds nothing but names and commas."""
+    at = close - 1
+    while at > 0 and tokens[at].kind in (TokenKind.WORD, TokenKind.QUOTED) and tokens[at - 1].text == ",":
+        at -= 2
+    return at > 1 and tokens[at - 1].text == "(" and tokens[at - 2].word == "USING"
+
+
+def _past_parenthesis(tokens: list[Token], index: int) -> int:
+    while index < len(tokens) and tokens[index].text != ")":
+        index += 1
+    return min(index + 1, len(tokens))
 
 
 def _depth(tokens: list[Token]) -> int:

@@ -1,6 +1,6 @@
 """Session settings a client may change: those that alter how values look or how long things take, never what is meant.
 
-An allow-list over PostgreSQL's configuration parameters. `search_path`, `role`, `standard_conforming_strings`,
+An allow-list over PostgreSQL's configuration parameters. `role`, `standard_conforming_strings`,
 `session_replication_role`, extensions' parameters and everything unknown are administration.
 """
 
@@ -35,4 +35,15 @@ def may_set(name: str, value: str | None) -> bool:
         return value is not None and value.lower() in _UTF8
     if folded in ("standard_conforming_strings", "escape_string_warning", "row_security"):
         return value is not None and value.lower() in _ON
+    if folded == "search_path":
+        return value is not None and is_usual_path([name.strip().strip('"') for name in value.split(",")])
     return folded in _HARMLESS
+
+
+def is_usual_path(names: list[str]) -> bool:
+    """Whether a search path holds nothing but the usual schemas: a session's path is asked of the server after a SET.
+
+    pg_catalog may only stand first, where it is anyway; behind another schema that one's functions hide built-in ones.
+    """
+    rest = names[1:] if names[:1] == ["pg_catalog"] else names
+    return all(name in ("", "public", "$user") for name in rest)

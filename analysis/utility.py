@@ -120,6 +120,8 @@ def _transaction(read: StatementText) -> Utility:
 def _set(read: StatementText) -> Utility:
     words = read.words()
     at = 2 if words[1:2] in (["SESSION"], ["LOCAL"]) else 1
+    if words[at:] == ["ROLE", "NONE"]:
+        return Utility("SET", SESSION, name="role")  # back to who the gateway logged in as
     if words[at : at + 1] == ["TRANSACTION"] or words[at : at + 2] == ["CHARACTERISTICS", "AS"]:
         if "SNAPSHOT" in words:
             return Utility("SET", ADMIN, name="transaction snapshot", problems=("imports a snapshot",))
@@ -128,15 +130,33 @@ def _set(read: StatementText) -> Utility:
         return Utility("SET", SESSION, name="constraints")
     if words[at : at + 2] == ["TIME", "ZONE"]:
         return Utility("SET", SESSION, name="timezone")
+    return _set_parameter(read, at)
+
+
+def _set_parameter(read: StatementText, at: int) -> Utility:
     name = read.name_at(at)
-    if words[at : at + 1] == ["NAMES"]:
+    if read.words(at, at + 1) == ["NAMES"]:
         value = _value_text(read.tokens[at + 1 :]) if len(read.tokens) > at + 1 else "default"
     else:
         assigned = read.tokens[at + 1].text.upper() if at + 1 < len(read.tokens) else ""
         if assigned not in ("=", "TO"):
-            return _setting_refused(name if words[at] in ("ROLE", "SCHEMA", "AUTHORIZATION") else "unknown")
-        value = _value_text(read.tokens[at + 2 :])
+            return _setting_refused(name if read.words(at, at + 1)[0] in _ROLE_WORDS else "unknown")
+        given = read.tokens[at + 2 :]
+        value = _path_text(given) if name == "search_path" else _value_text(given)
     return Utility("SET", SESSION, name=name.lower()) if may_set(name, value) else _setting_refused(name)
+
+
+_ROLE_WORDS = ("ROLE", "SCHEMA", "AUTHORIZATION")
+
+
+def _path_text(tokens: list[Token]) -> str | None:
+    """The schemas of a search path, comma-separated; None for anything odd. DEFAULT is what the session began with."""
+    if [token.word for token in tokens] == ["DEFAULT"]:
+        return ""
+    names = [_value_text([token]) for token in tokens[::2]]
+    if any(name is None or "," in name for name in names) or any(token.text != "," for token in tokens[1::2]):
+        return None
+    return ",".join(name.lower() if name is not None else "" for name in names)
 
 
 def _setting_refused(name: str) -> Utility:
@@ -210,14 +230,16 @@ def _prepare(read: StatementText) -> Utility:
 
 
 def _execute(read: StatementText) -> Utility:
-    """Its arguments are evaluated here and now, so only literals are known to do nothing."""
+    """Its arguments are evaluated here and now: literals do nothing, anything else must be read first."""
     known = (TokenKind.STRING, TokenKind.NUMBER, TokenKind.PARAM)
     plain = all(
         token.kind in known or token.text in ("(", ")", ",", "-") or token.word in ("NULL", "TRUE", "FALSE")
         for token in read.tokens[2:]
     )
-    problems = () if plain else ("arguments of EXECUTE that are not literals",)
-    return Utility("EXECUTE", ADMIN, name=read.name_at(1), problems=problems)
+    whole = read.tokens[2:3] and read.tokens[2].text == "(" and close_of(read, 2) == len(read.tokens) - 1
+    arguments = read.text[read.tokens[2].end : read.tokens[-1].start] if whole and not plain else ""
+    problems = () if plain or arguments else ("EXECUTE of a form that is not known",)
+    return Utility("EXECUTE", ADMIN, name=read.name_at(1), problems=problems, executes=True, arguments=arguments)
 
 
 def _deallocate(read: StatementText) -> Utility:
@@ -273,6 +295,9 @@ def _explain(read: StatementText) -> Utility:
         runs |= read.tokens[at].word != "VERBOSE"
         at += 1
     kind = "EXPLAIN_ANALYZE" if runs else "EXPLAIN"
+    if read.words(at, at + 1) == ["EXECUTE"]:
+        executed = _execute(StatementText(read.text, read.tokens[at:]))
+        return replace(executed, kind=kind, derived_output="QUERY PLAN")
     if not inner_query(read, at):
         return Utility(kind, ADMIN, problems=("EXPLAIN of something that is not a query",))
     inner = _query(read, at)

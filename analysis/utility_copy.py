@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.lexer import TokenKind, string_value
+from analysis.lexer import Token, TokenKind, string_value
+from analysis.settings import may_set
 from analysis.statement import CopyFormat
 from analysis.utility_shape import ADMIN, READ, WRITE, StatementText, Utility, after_name, close_of
 
@@ -78,10 +79,21 @@ def _copy_format(read: StatementText, at: int) -> tuple[CopyFormat, tuple[str, .
             index += 1
         elif word == "FREEZE":
             index += following is not None and following.word in ("TRUE", "FALSE", "ON", "OFF")
+        elif word == "ENCODING" and _is_utf8(following):
+            index += 1
+        elif word in ("ON_ERROR", "LOG_VERBOSITY", "REJECT_LIMIT") and following is not None:
+            index += 1  # of COPY FROM: which rows are taken, not how they are framed
         else:
             return CopyFormat(), ("COPY with an option that is not known",)
         index += 1
     return _framing(options)
+
+
+def _is_utf8(token: Token | None) -> bool:
+    if token is None:
+        return False
+    name = string_value(token) if token.kind is TokenKind.STRING else token.text
+    return may_set("client_encoding", name) and name != "default"
 
 
 def _framing(options: dict[str, str]) -> tuple[CopyFormat, tuple[str, ...]]:

@@ -35,6 +35,8 @@ class Utility:
     copy: CopyFormat | None = None
     creates_temp: bool = False
     row_bound: int | None = None
+    executes: bool = False  # EXECUTE, or EXPLAIN of one: what a prepared statement stands for
+    arguments: str = ""  # of EXECUTE, where they are more than literals: evaluated before anything else happens
     parameter_types: str = ""  # PREPARE name (types): as written
 
     @property

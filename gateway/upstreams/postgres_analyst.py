@@ -121,7 +121,7 @@ class PostgresAnalyst:
             return incomplete(
                 statement=statement, kind="UNKNOWN", problem=_why(error), shape=exact_shape(statement.text)
             )
-        if utility.kind in ("EXECUTE", "FETCH", "MOVE"):
+        if utility.executes or utility.kind in ("FETCH", "MOVE"):
             return await self._by_name(session, statement, utility, shape)
         template = _key(shape.template, statement, session)
         found = side.analyses.find(template) if utility.is_query else None
@@ -153,13 +153,24 @@ class PostgresAnalyst:
 
     async def _by_name(self, session: SessionContext, statement: Statement, utility: Utility, shape: Shape) -> Analysis:
         """A prepared statement is read again (it is replanned when the schema changes), a cursor stands as declared."""
-        stored = (session.prepared if utility.kind == "EXECUTE" else session.cursors).get(utility.name)
+        stored = (session.prepared if utility.executes else session.cursors).get(utility.name)
         if stored is None:
             problem = "it names a prepared statement or cursor this session does not have"
             return incomplete(statement=statement, kind=utility.kind, problem=problem, shape=shape)
-        if utility.kind == "EXECUTE":
+        if utility.executes:
             stored = await self.analyse(session, stored.statement)
+        if utility.arguments and not await self._computes_only(session, utility.arguments):
+            problem = "arguments of EXECUTE that may do more than compute"
+            utility = replace(utility, problems=(*utility.problems, problem))
         return taken_over(statement=statement, utility=utility, stored=stored, shape=shape)
+
+    async def _computes_only(self, session: SessionContext, arguments: str) -> bool:
+        """Whether evaluating the arguments of EXECUTE reads, writes and changes nothing."""
+        try:
+            found = await self.analyse(session, Statement(f"SELECT {arguments}"))
+        except UpstreamRejected as rejected:
+            raise UpstreamRejected(sqlstate=rejected.sqlstate, message=rejected.message) from None
+        return found.complete and found.operations == {Operation.READ} and not found.tables_read
 
     async def _both_readings(
         self, side: PostgresSide, session: SessionContext, statement: Statement, utility: Utility, shape: Shape

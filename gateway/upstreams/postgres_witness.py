@@ -132,6 +132,7 @@ async def _probe(
             await connection.execute(command.encode())
             await connection.execute("SELECT pg_catalog.set_config('search_path', '', true)")
             answer = await connection.execute(_READ_BACK, (name,))
+            await connection.execute("ROLLBACK")
             rows = await answer.fetchall()
     except psycopg.Error as error:
         raise _rejection(error, head_length=len(head), question=question) from None
@@ -143,15 +144,14 @@ async def _probe(
 
 async def _assume(connection: AsyncConnection[Any], question: Question) -> None:
     """Stand where the session stands: its role and search_path decide what names mean."""
-    await connection.execute(
-        "SELECT pg_catalog.set_config('statement_timeout', %s, true), pg_catalog.set_config('lock_timeout', %s, true)",
-        (STATEMENT_TIMEOUT, LOCK_TIMEOUT),
-    )
+    settings = {"statement_timeout": STATEMENT_TIMEOUT, "lock_timeout": LOCK_TIMEOUT}
     if question.role and question.role != connection.info.user:
-        await connection.execute("SELECT pg_catalog.set_config('role', %s, true)", (question.role,))
+        settings["role"] = question.role
     if question.search_path:
-        await connection.execute("SELECT pg_catalog.set_config('search_path', %s, true)", (question.search_path,))
-    else:
+        settings["search_path"] = question.search_path
+    chosen = ", ".join(["pg_catalog.set_config(%s, %s, true)"] * len(settings))
+    await connection.execute(f"SELECT {chosen}".encode(), [word for pair in settings.items() for word in pair])
+    if not question.search_path:
         await connection.execute("SET LOCAL search_path TO DEFAULT")
 
 

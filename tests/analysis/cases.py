@@ -199,6 +199,20 @@ COPY (SELECT id FROM patients) TO STDOUT WITH (FORMAT csv, HEADER) => read
 COPY claims (id, year) FROM STDIN => write
 COPY claims FROM STDIN WITH BINARY => write
 EXPLAIN SELECT * FROM patients => read
+UPDATE claims SET year = 1 WHERE CURRENT OF c => write
+SELECT j.id FROM patients p JOIN claims c USING (id) AS j WHERE j.id = 1 => read
+INSERT INTO encounters (id, patient_id) OVERRIDING SYSTEM VALUE VALUES (1, 2) => write
+INSERT INTO encounters (id, patient_id) OVERRIDING USER VALUE SELECT id, id FROM patients WHERE id = 1 => read write
+COPY claims TO STDOUT WITH (FORMAT csv, ENCODING 'UTF8') => read
+COPY claims TO STDOUT WITH (ENCODING utf8) => read
+COPY claims FROM STDIN WITH (FORMAT csv, ON_ERROR stop) => write
+SET ROLE none => session
+SET search_path TO public => session
+SET LOCAL search_path = "$user", public => session
+SET search_path = pg_catalog, public => session
+SET search_path TO '' => session
+SET search_path TO DEFAULT => session
+SELECT set_config('search_path', 'public', false) => read
 EXPLAIN (ANALYZE, BUFFERS) DELETE FROM claims => write
 PREPARE p (int) AS SELECT ssn FROM patients WHERE id = $1 => session
 DECLARE c NO SCROLL CURSOR WITH HOLD FOR SELECT ssn FROM patients => session
@@ -240,6 +254,14 @@ ALTER SYSTEM SET work_mem = '1GB'
 SET search_path TO other
 SET ROLE postgres
 SET row_security = off
+SET search_path = public, pg_catalog
+SET search_path = public, other
+SET search_path = 'public, other'
+SET search_path = "$user" public
+SET search_path = pg_temp, public
+SELECT set_config('search_path', 'public, pg_catalog', false)
+EXPLAIN EXECUTE nothing
+COPY claims TO STDOUT WITH (ENCODING default)
 SET SESSION AUTHORIZATION postgres
 SET standard_conforming_strings TO off
 SET session_replication_role = replica

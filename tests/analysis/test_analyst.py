@@ -224,7 +224,53 @@ async def test_execute_takes_over_what_was_prepared(
     assert executed.complete, executed.problems
     assert (executed.kind, executed.operations) == ("EXECUTE", {Operation.READ})
     assert executed.outputs == prepared.inner.outputs
-    assert not (await analyse("EXECUTE q(pg_read_file('x')::int)")).complete
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complete"),
+    [
+        ("1 + 1", True),
+        ("'1'::int", True),
+        ("extract(year FROM now())::int", True),
+        ("$1", True),
+        ("pg_read_file('x')::int", False),
+        ("(SELECT id FROM patients LIMIT 1)", False),
+        ("nextval('clinical_notes_id_seq')::int", False),
+        ("set_config('search_path', 'x', false)::int", False),
+    ],
+)
+async def test_arguments_of_execute_may_compute_and_no_more(
+    analyse: Analyse, session_context: SessionContext, arguments: str, complete: bool
+) -> None:
+    prepared = await analyse("PREPARE q (int) AS SELECT ssn FROM patients WHERE id = $1")
+    assert prepared.inner is not None
+    session_context.prepared["q"] = prepared.inner
+
+    try:
+        executed = await analyse(f"EXECUTE q({arguments})")
+    except UpstreamRejected:
+        assert not complete
+    else:
+        assert executed.complete is complete, executed.problems
+
+
+async def test_explaining_an_execution_tells_of_what_steers_it(
+    analyse: Analyse, session_context: SessionContext
+) -> None:
+    prepared = await analyse("PREPARE q (text) AS UPDATE patients SET zip = '' WHERE ssn = $1 RETURNING id")
+    assert prepared.inner is not None
+    session_context.prepared["q"] = prepared.inner
+
+    planned, run = await analyse("EXPLAIN EXECUTE q('1')"), await analyse("EXPLAIN (ANALYZE) EXECUTE q('1')")
+
+    assert planned.complete, planned.problems
+    assert (planned.kind, planned.operations, planned.tables_written) == ("EXPLAIN", {Operation.READ}, frozenset())
+    assert (run.kind, run.operations) == ("EXPLAIN_ANALYZE", {Operation.READ, Operation.WRITE})
+    assert run.writes
+    for analysis in (planned, run):
+        assert analysis.outputs is not None
+        assert [str(origin.column) for origin in analysis.outputs[0].origins] == ["public.patients.ssn"]
+        assert analysis.inner is not None
 
 
 async def test_fetch_takes_over_what_was_declared(analyse: Analyse, session_context: SessionContext) -> None:

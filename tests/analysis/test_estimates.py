@@ -82,7 +82,8 @@ async def test_an_estimate_follows_its_own_literals(analyse: Analyse) -> None:
     assert few.fingerprint == many.fingerprint
     assert few.facts.estimated_rows is not None
     assert many.facts.estimated_rows is not None
-    assert few.facts.estimated_rows < 50 < 6000 < many.facts.estimated_rows
+    assert few.facts.estimated_rows < 50
+    assert many.facts.estimated_rows > 6000
     assert not many.literal_independent
 
 
