@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from analysis.statement import Operation
+from approvals.domain.conditions import Hours
 from approvals.domain.decide import Action, Condition, PolicyRule
 from approvals.domain.request import ReviewerGroup
-from gateway.session.context import StatementRequest
+from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.permit import ExecutionPermit, Outcome, PermitError
-from gateway.session.pipeline import run_statement
+from gateway.session.pipeline import authorise_known, run_statement
 from masking.domain.field import ResultColumn
 from tests.gateway.session.doors import SSN, Desk, ReviewRefused, UpstreamRejected, World, analysed, granted, snapshot
 
@@ -267,3 +269,76 @@ def test_only_the_pipeline_mints():
     }
 
     assert callers == {"gateway/session/pipeline.py"}
+
+
+def remembering(world: World) -> SessionContext:
+    """One session of a world whose analyst remembers."""
+    world.analyst.remembers = True
+    return world.session
+
+
+async def run_in(world: World, session: SessionContext, text: str) -> ExecutionPermit | None:
+    return await run_statement(world.services, session, StatementRequest(text), world.client)
+
+
+async def test_remembered_allow_is_recorded_every_time():
+    world = World()
+    session = remembering(world)
+    text = "select city from patients"
+
+    assert authorise_known(world.services, session, StatementRequest(text)) is None  # nobody has assessed it yet
+    await run_in(world, session, text)
+    permits = [authorise_known(world.services, session, StatementRequest(text)) for _ in range(3)]
+
+    assert all(permits)
+    assert world.log.kinds.count("statement.authorised") == 4
+    first, *others = [entry for entry in world.log.entries if entry.kind == "statement.authorised"]
+    assert all(dict(other.body) == dict(first.body) for other in others)
+    assert len({entry.statement_id for entry in [first, *others]}) == 4
+
+
+@pytest.mark.parametrize("change", ["rules", "analysis", "connection", "record", "waits", "stale"])
+async def test_memory_does_not_outlive_what_it_rests_on(change):
+    world = World()
+    session = remembering(world)
+    text = "select city from patients"
+    await run_in(world, session, text)
+    assert authorise_known(world.services, session, StatementRequest(text)) is not None
+
+    match change:
+        case "rules":
+            world.rules.value = replace(world.rules.value, version=2)
+        case "analysis":
+            world.analyst.remembered[text] = replace(world.analyst.remembered[text])
+        case "connection":
+            world.rules.value = replace(world.rules.value, connections={})
+        case "record":
+            world.log.broken = True
+        case "waits":
+            world.log.waits = True
+        case "stale":
+            world.rules.stale = True
+
+    assert authorise_known(world.services, session, StatementRequest(text)) is None
+
+
+async def test_rules_that_ask_for_the_time_are_never_remembered():
+    at_night = Condition(none_of=(Condition(hours=Hours(0, 24 * 60)),))
+    world = World()
+    world.rules.value = snapshot(policies=(PolicyRule("night", ("clinic",), Action.DENY, at_night),))
+    session = remembering(world)
+    text = "select city from patients"
+
+    assert await run_in(world, session, text) is not None
+
+    assert authorise_known(world.services, session, StatementRequest(text)) is None
+
+
+async def test_held_statement_is_never_remembered():
+    world = held_world()
+    session = remembering(world)
+    world.desk.decided = lambda desk, binding: desk.grants.update({binding.statement: granted(UPDATE)})
+
+    await run_in(world, session, UPDATE)
+
+    assert authorise_known(world.services, session, StatementRequest(UPDATE)) is None

@@ -1,0 +1,62 @@
+"""The skeleton: a cheap key that must never let two statements meet whose templates differ."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis.fingerprint import shape_of, skeleton, skeleton_of
+from analysis.lexer import LexError, tokenize
+
+_PIECES = st.sampled_from(
+    ["select", " a", " from t", " where a = ", "1", "23", " and b > ", "'x 5 '", " -- 7 ", "\n", "/* 8 */", "$1",
+     " limit ", "(", ")", ",", "1.5", "e3", "x9", '"q 4 "', "$$ 6 $$", " or ", "-", "insert into t values (", "'", " "]
+)  # fmt: skip
+
+
+@settings(max_examples=600, deadline=None)
+@given(pieces=st.lists(_PIECES, max_size=12), digits=st.lists(st.integers(0, 999_999_999), min_size=12, max_size=12))
+def test_texts_of_one_skeleton_have_one_template(pieces: list[str], digits: list[int]) -> None:
+    text = "".join(pieces)
+    try:
+        tokens = tokenize(text)
+    except LexError:
+        return
+    bones = skeleton_of(text, tokens)
+    if bones is None:
+        return
+    numbers = iter(digits)
+
+    other = re.sub("\0", lambda _: str(next(numbers, 0)), bones)
+
+    assert skeleton(other) == bones
+    assert shape_of(tokenize(other)).template == shape_of(tokens).template
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select a from t limit 5",
+        "select a from t where b = 'x 5 '",
+        "select a, 5 from t",
+        "select a from t -- 5 \n where a = 1",
+        "select $$ 5 $$",
+        "select a from t where a = \0",
+    ],
+)
+def test_number_that_matters_has_no_skeleton(text: str) -> None:
+    try:
+        tokens = tokenize(text)
+    except LexError:
+        tokens = []
+
+    assert skeleton_of(text, tokens) is None
+
+
+def test_point_select_has_one() -> None:
+    text = "SELECT abalance FROM pgbench_accounts WHERE aid = 4711"
+
+    assert skeleton_of(text, tokenize(text)) == skeleton("SELECT abalance FROM pgbench_accounts WHERE aid = 1")

@@ -1,0 +1,116 @@
+"""The journal's format: what comes back after any end, and what is noticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.domain.journal import Journal, JournalCorrupt, JournalFull, Tail, lock_journal, read_records
+
+KEY, KEY_ID = b"k" * 32, b"12345678"
+SMALL = 4096
+
+
+def journal(root: Path, *, segment_bytes: int = SMALL) -> Journal:
+    return Journal(root, journal_id="j" * 36, key=KEY, key_id=KEY_ID, segment_bytes=segment_bytes)
+
+
+def contents(root: Path, tail: Tail | None = None) -> list[bytes]:
+    records = read_records(root / ("j" * 36), key_for={KEY_ID: KEY}.get, tail=tail or Tail())
+    return [record.payload for record in records]
+
+
+@settings(max_examples=25, deadline=None)
+@given(payloads=st.lists(st.binary(min_size=1, max_size=900), max_size=30))
+def test_journal_gives_back_what_was_appended_over_any_number_of_segments(
+    tmp_path_factory: pytest.TempPathFactory, payloads: list[bytes]
+) -> None:
+    root = tmp_path_factory.mktemp("journal")
+    written = journal(root)
+
+    spans = []
+    for payload in payloads:
+        start = written.end
+        spans.append((start, written.append(payload)))
+
+    assert [written.read(*span) for span in spans] == payloads
+    assert contents(root) == payloads
+    written.close(taken_in=True)
+    assert list(root.iterdir()) == []
+
+
+def test_record_that_was_being_written_is_dropped_and_named(tmp_path: Path) -> None:
+    written = journal(tmp_path)
+    written.append(b"first")
+    written.append(b"second")
+    path = next(written.directory.glob("*.journal"))
+    written.close(taken_in=False)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"second")
+    data[at + 3 :] = bytes(len(data) - at - 3)  # the machine stopped half-way
+    path.write_bytes(data)
+
+    tail = Tail()
+    assert contents(tmp_path, tail) == [b"first"]
+    assert tail.torn > 0
+
+
+@pytest.mark.parametrize("place", ["first", "second"])
+def test_altered_record_is_noticed_unless_it_is_the_last(tmp_path: Path, place: str) -> None:
+    written = journal(tmp_path)
+    for payload in (b"first", b"second", b"third"):
+        written.append(payload)
+    path = next(written.directory.glob("*.journal"))
+    written.close(taken_in=False)
+    path.write_bytes(path.read_bytes().replace(place.encode(), place.encode()[::-1]))
+
+    with pytest.raises(JournalCorrupt):
+        contents(tmp_path)
+
+
+def test_segment_that_is_missing_is_noticed(tmp_path: Path) -> None:
+    written = journal(tmp_path)
+    for number in range(20):
+        written.append(b"%d" % number * 400)
+    paths = sorted(written.directory.glob("*.journal"))
+    assert len(paths) > 2
+    written.close(taken_in=False)
+    paths[1].unlink()
+
+    with pytest.raises(JournalCorrupt):
+        contents(tmp_path)
+
+
+def test_journal_of_another_key_is_not_believed(tmp_path: Path) -> None:
+    journal(tmp_path).append(b"forged")
+
+    with pytest.raises(JournalCorrupt):
+        list(read_records(tmp_path / ("j" * 36), key_for=lambda key_id: None, tail=Tail()))
+
+
+def test_released_segments_are_removed_and_a_full_journal_refuses(tmp_path: Path) -> None:
+    written = journal(tmp_path)
+    with pytest.raises(JournalFull):
+        _fill(written)
+    full = len(list(written.directory.glob("*.journal")))
+
+    written.release(written.end)
+    written.append(b"room again")
+
+    assert len(list(written.directory.glob("*.journal"))) < full
+
+
+def test_living_process_keeps_its_journal_to_itself(tmp_path: Path) -> None:
+    written = journal(tmp_path)
+
+    assert lock_journal(written.directory) is None
+    written.close(taken_in=False)
+    assert lock_journal(written.directory) is not None
+
+
+def _fill(written: Journal) -> None:
+    for _ in range(1000):
+        written.append(b"x" * 2000)
