@@ -60,7 +60,7 @@ def _run_known(session: ClientSession, text: str) -> bool:
         return False
     session.statements.forget("")
     session.portals.forget("")
-    _send(session, permit, offset=0)
+    _send(session, permit, offset=0, ended=part != text)
     session.sync()
     return True
 
@@ -116,13 +116,18 @@ async def send_statement(session: ClientSession, permit: ExecutionPermit, *, off
         except UnmaskableCopy:
             refuse_copy(session, permit)
             return
-    execution = _send(session, permit, offset=offset, copy_columns=columns)
+    execution = _send(session, permit, offset=offset, ended=ended, copy_columns=columns)
     if copying:
         await converse(session, execution, simple=True)
 
 
 def _send(
-    session: ClientSession, permit: ExecutionPermit, *, offset: int, copy_columns: tuple[server.Field, ...] = ()
+    session: ClientSession,
+    permit: ExecutionPermit,
+    *,
+    offset: int,
+    ended: bool,
+    copy_columns: tuple[server.Field, ...] = (),
 ) -> Execution:
     execution = session.start(permit, copy_columns=copy_columns)
     text, shape = permit.statement, Shape()
