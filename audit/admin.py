@@ -18,6 +18,7 @@ from audit.domain.replay import ReplayProblem
 from audit.domain.session_document import marked_columns
 from audit.models import Checkpoint, LogDamage, LogEntry, SessionRecord, StatementRecord
 from audit.pages import PAGE_ROWS, ReadOnlyAdmin, context_of, found, offset_of, require
+from audit.search_pages import entry_search, statement_search
 from audit.session_pages import SessionRecordAdmin
 
 admin.site.register(SessionRecord, SessionRecordAdmin)
@@ -28,6 +29,7 @@ class StatementRecordAdmin(ReadOnlyAdmin):
     list_display = ["at", "subject", "connection", "kind", "state", "rule", "rows", "masked_fields"]
     list_filter = ["status", "decision", "connection", "protocol", "at"]
     search_fields = ["id__exact", "session_id__exact", "subject__startswith", "rule__startswith"]
+    change_list_template = "audit/statements.html"
 
     @admin.display(description="status", ordering="status")
     def state(self, statement: StatementRecord) -> str:
@@ -40,6 +42,7 @@ class StatementRecordAdmin(ReadOnlyAdmin):
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         return [
+            path("search/", view(self.search_view), name="audit_statement_search"),
             path("<str:object_id>/text/", view(self.text_view), name="audit_statement_text"),
             path("<str:object_id>/result/", view(self.result_view), name="audit_statement_result"),
             *super().get_urls(),
@@ -49,6 +52,10 @@ class StatementRecordAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         return self._page(request, found(self, request, object_id))
+
+    def search_view(self, request: HttpRequest) -> HttpResponse:
+        require(request, "audit.view_statementrecord")
+        return statement_search(self, request)
 
     def text_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The recorded text. POST: it is an act, with a trace, not something a link can do for somebody."""
@@ -99,6 +106,15 @@ class LogEntryAdmin(ReadOnlyAdmin):
     list_display = ["seq", "at", "kind", "subject", "connection", "session_link"]
     list_filter = ["at"]
     search_fields = ["seq__exact", "kind__startswith", "session_id__exact"]
+    change_list_template = "audit/entries.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        search = self.admin_site.admin_view(self.search_view)
+        return [path("search/", search, name="audit_entry_search"), *super().get_urls()]
+
+    def search_view(self, request: HttpRequest) -> HttpResponse:
+        require(request, "audit.view_logentry")
+        return entry_search(self, request)
 
     @admin.display(description="session")
     def session_link(self, entry: LogEntry) -> str:

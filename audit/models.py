@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import uuid
 
-from django.contrib.postgres.indexes import BrinIndex
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.db import models
 
 
@@ -50,6 +51,7 @@ class LogEntry(models.Model):
         indexes = [
             models.Index(fields=["session_id", "seq"], name="audit_entry_session"),
             models.Index(fields=["kind", "-seq"], name="audit_entry_kind"),
+            models.Index(fields=["subject", "-seq"], name="audit_entry_subject"),
             BrinIndex(fields=["at"], name="audit_entry_at"),
         ]
 
@@ -174,6 +176,9 @@ class StatementRecord(models.Model):
     command_tag = models.CharField(max_length=64, blank=True)
     first_seq = models.BigIntegerField()
     last_seq = models.BigIntegerField()
+    # What a search asks for, as words such as "read:public.patients" or "class:ssn" (audit.domain.words). An
+    # array, because PostgreSQL keeps statistics of its elements: a common word is looked for by time, a rare one here.
+    touched = ArrayField(models.TextField(), default=list)
 
     class Meta:
         ordering = ["-at", "-id"]
@@ -184,6 +189,8 @@ class StatementRecord(models.Model):
             models.Index(fields=["session_id", "at"], name="audit_statement_session"),
             models.Index(fields=["subject", "-at"], name="audit_statement_subject"),
             models.Index(fields=["connection", "-at"], name="audit_statement_conn"),
+            GinIndex(fields=["touched"], name="audit_statement_touched"),
+            models.Index(fields=["-at", "-id"], name="audit_statement_denied", condition=models.Q(status="denied")),
             models.Index(fields=["gateway"], name="audit_statement_running", condition=models.Q(status="running")),
         ]
 

@@ -15,6 +15,7 @@ from django.db.backends.utils import CursorWrapper
 
 from audit.domain.chain import Leaf, Prepared
 from audit.domain.entry import Entry
+from audit.domain.words import words_of
 
 Row = dict[str, Any]
 
@@ -86,6 +87,8 @@ def _merged(name: str, before: Any, after: Any) -> Any:
         return before
     if name in _GREATEST:
         return max(before, after)
+    if name == "touched":
+        return sorted({*before, *after})
     return before or after if name == "complete" else after
 
 
@@ -98,6 +101,7 @@ def _blank_statement() -> Row:
     return {**texts, **{name: [] for name in _STATEMENT_JSON}, **dict.fromkeys(_STATEMENT_NUMBERS, 0)} | {
         "complete": False,
         "finished_at": None,
+        "touched": [],
     }
 
 
@@ -118,6 +122,7 @@ def _started(status: str) -> Callable[[Entry, str, int], Row]:
         row |= {name: body[name] for name in _STATEMENT_NUMBERS if name in body}
         if "complete" in body:
             row["complete"] = bool(body["complete"])
+        row["touched"] = words_of(body)
         finished = _moment(entry) if status == "denied" else None
         return row | {
             "session_id": text_column(entry.session_id, 64),
@@ -201,6 +206,9 @@ def _newer(table: str, name: str) -> str:
         return f'coalesce(nullif(excluded."{name}", \'\'), {table}."{name}")'
     if name in _STATEMENT_JSON:
         return f'CASE WHEN excluded."{name}" = \'[]\' THEN {table}."{name}" ELSE excluded."{name}" END'
+    if name == "touched":
+        both = f"unnest(excluded.touched || {table}.touched)"
+        return f'(SELECT array_agg(DISTINCT word COLLATE "C" ORDER BY word COLLATE "C") FROM {both} AS word)'  # noqa: S608
     if name in _GREATEST:
         return f'greatest(excluded."{name}", {table}."{name}")'
     if name == "complete":
@@ -242,7 +250,7 @@ def _sql_type(name: str) -> str:
         return "jsonb"
     if name in ("at", "finished_at", "opened_at", "closed_at"):
         return "timestamptz"
-    return "boolean" if name == "complete" else "text"
+    return {"complete": "boolean", "touched": "text[]"}.get(name, "text")
 
 
 def _document(rows: Mapping[str, Row]) -> str:

@@ -1,0 +1,21 @@
+"""What a statement is found by: `read:public.patients`, `write:…`, `column:…`, `class:ssn`, `rule:…`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_LISTS = {"tables_read": "read", "tables_written": "write", "columns_read": "column", "classes": "class"}
+_SINGLE = {"rule": "rule", "decision": "decision", "code": "code"}
+
+
+def words_of(body: Mapping[str, Any]) -> list[str]:
+    """The words of an entry's body, sorted, each once."""
+    words = {f"{prefix}:{item}" for name, prefix in _LISTS.items() for item in body.get(name) or ()}
+    words |= {f"{prefix}:{body[name]}" for name, prefix in _SINGLE.items() if body.get(name)}
+    return sorted(word.replace("\x00", "") for word in words)
+
+
+def qualified(table: str) -> str:
+    """A table as the log names it: with its schema, `public` unless another is given."""
+    return table if "." in table else f"public.{table}"
