@@ -1,6 +1,6 @@
 """Find and mask identifiers in free text: `detect` and `mask`.
 
-One google-re2 set decides in a single pass which patterns can match at all (see `watch`); only those are run. A text in
+Google-re2 sets decide in linear time which patterns can match at all (see `watch`); only those are run. A text in
 which none can is returned as the object it is. Every pattern runs over the normal form of the text (see `normal`),
 which has the same offsets.
 """
