@@ -232,6 +232,8 @@ DEFAULT_FROM_EMAIL = env_str("MAIL_FROM", "hoopweb@localhost")
 
 # --- Data plane ------------------------------------------------------------------------------------------------------
 HOOPWEB_SNAPSHOT_MAX_AGE_S = env_int("SNAPSHOT_MAX_AGE_S", 30, low=1)
+# Different held statements of one requester: each calls people and keeps a task that asks the database.
+HOOPWEB_MAX_PENDING_REVIEWS = env_int("MAX_PENDING_REVIEWS", 100, low=1)
 HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK = env_bool("ALLOW_PLAINTEXT_LOOPBACK", default=True)
 HOOPWEB_TLS_CERT_FILE = env_str("TLS_CERT_FILE")
 HOOPWEB_TLS_KEY_FILE = env_str("TLS_KEY_FILE")

@@ -1,4 +1,4 @@
-"""Why a decision about a review was not taken: a stable code and a sentence for the person who tried."""
+"""Why a review was not opened or a decision not taken: a stable code and a sentence for whoever tried."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ MODIFIED_DENIED = "modified-denied"
 MODIFIED_UNREADABLE = "modified-not-analysed"
 REACH_TOO_WIDE = "reach-too-wide"
 LINK_SPENT = "link-spent"
+TOO_MANY_PENDING = "too-many-pending"
 
 
 class Refusal(Exception):

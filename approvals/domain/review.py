@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.db import IntegrityError, transaction
 from django.db.models import F
@@ -86,12 +87,14 @@ def open_review(
 ) -> Review:
     """Return a pending review of exactly this binding: the one that waits already, or a new one.
 
-    A tool that asks ten times over ten connections makes one review with ten holders.
+    A tool that asks ten times over ten connections makes one review with ten holders. Raises Refusal when the requester
+    has as many different ones waiting as HOOPWEB_MAX_PENDING_REVIEWS allows: each calls people, and waits in memory.
     """
     digest = binding_digest(binding)
     while True:
         review = _joined(digest)
         if review is None:
+            _must_have_room(request.principal)
             review = _new_review(
                 request,
                 binding,
@@ -196,6 +199,13 @@ def _joined(digest: str) -> Review | None:
             return None
         Review.objects.filter(pk=waiting.pk).update(holders=F("holders") + 1)
         return waiting
+
+
+def _must_have_room(principal: Principal) -> None:
+    waiting = Review.objects.filter(subject=principal.subject, issuer=principal.issuer, status=Status.PENDING)
+    if waiting.count() >= settings.HOOPWEB_MAX_PENDING_REVIEWS:
+        reason = f"{settings.HOOPWEB_MAX_PENDING_REVIEWS} of your requests wait for reviewers; expected fewer"
+        raise Refusal(refusal.TOO_MANY_PENDING, reason)
 
 
 def _opened(review: Review) -> bool:

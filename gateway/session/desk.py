@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 
 from approvals.domain.grant import claim_grant, confirm_grant, end_use, release_grant
+from approvals.domain.refusal import Refusal
 from approvals.domain.request import AccessRequest, Binding, GrantClaim, RequireApproval
 from approvals.domain.review import open_review, review_status, withdraw_review
 from approvals.domain.scope import Asked
@@ -75,16 +76,19 @@ class DatabaseReviewDesk:
         masks: Masks = (),
         snapshot_version: int = 0,
     ) -> PendingReview:
-        review = await in_thread(
-            open_review,
-            request=request,
-            binding=binding,
-            decision=decision,
-            session_id=session.session_id,
-            statement_id=statement_id,
-            masks=masks,
-            snapshot_version=snapshot_version,
-        )
+        try:
+            review = await in_thread(
+                open_review,
+                request=request,
+                binding=binding,
+                decision=decision,
+                session_id=session.session_id,
+                statement_id=statement_id,
+                masks=masks,
+                snapshot_version=snapshot_version,
+            )
+        except Refusal as refused:
+            raise ReviewRefused(code=refused.code, reason=refused.reason, rule=decision.rule) from None
         return PendingReview(
             review_id=str(review.pk),
             url=review.absolute_url,

@@ -264,15 +264,18 @@ async def approve(
     claim = await find_grant(services, session, request, assessment, binding)
     if claim is not None:
         return claim
-    review = await services.reviews.open(
-        request=assessment.access,
-        binding=binding,
-        decision=decision,
-        session=session,
-        statement_id=request.statement_id,
-        masks=assessment.expected_masks(),
-        snapshot_version=assessment.snapshot.version,
-    )
+    try:
+        review = await services.reviews.open(
+            request=assessment.access,
+            binding=binding,
+            decision=decision,
+            session=session,
+            statement_id=request.statement_id,
+            masks=assessment.expected_masks(),
+            snapshot_version=assessment.snapshot.version,
+        )
+    except ReviewRefused as refused:
+        raise Denied(code=refused.code, reason=refused.reason, rule=decision.rule) from None
     await services.record.append(entries.held(session, request, assessment, review))
     await transport.send_pending(review)
     if not request.wait_for_review:

@@ -24,7 +24,10 @@ class StaleSnapshot(RuntimeError):
 
 
 class ReviewRefused(Exception):
-    """A review ended without a grant. `code`: review-denied, review-expired or review-withdrawn."""
+    """A review ended without a grant, or was not opened.
+
+    `code`: review-denied, review-expired, review-withdrawn or too-many-pending.
+    """
 
     def __init__(self, *, code: str, reason: str, rule: str = "") -> None:
         super().__init__(reason)

@@ -86,6 +86,7 @@ def test_open_joins_the_pending_review_of_the_same_binding():
         {"parameter_types": (20, 25)},
         {"parameter_formats": (1, 0)},
         {"search_path": "evil, public"},
+        {"settings": "DateStyle ISO, DMY"},
         {"role": "postgres"},
         {"connection": "clinic2"},
         {"rules": "digest-2"},
@@ -102,6 +103,20 @@ def test_open_and_claim_tell_every_difference_of_the_binding(reviewer, change):
     assert binding_digest(binding(**change)) != binding_digest(binding())
     assert claim_grant(binding=binding(**change), statement_id="s") is None
     assert claim_grant(binding=binding(), statement_id="s") is not None  # the control: the exact request
+
+
+def test_open_refuses_more_waiting_requests_than_one_requester_may_have(settings):
+    settings.HOOPWEB_MAX_PENDING_REVIEWS = 2
+    first, _ = held(), held(statement="UPDATE patients SET phone = '1' WHERE id = 1")
+
+    with pytest.raises(Refusal) as caught:
+        held(statement="UPDATE patients SET phone = '2' WHERE id = 2")
+
+    assert caught.value.code == refusal.TOO_MANY_PENDING
+    assert held().pk == first.pk  # joining what waits is no further request
+    withdraw_review(review_id=first.pk)
+    withdraw_review(review_id=first.pk)
+    assert held(statement="UPDATE patients SET phone = '2' WHERE id = 2").status == "pending"
 
 
 def test_open_seals_what_was_asked():

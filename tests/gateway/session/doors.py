@@ -98,6 +98,7 @@ class Desk:
 
     grants: dict[str, GrantClaim] = field(default_factory=dict)
     decided: Callable[[Desk, Binding], None] | ReviewRefused | None = None
+    full: bool = False
     opened: list[Binding] = field(default_factory=list)
 
     confirms: bool = True
@@ -128,6 +129,8 @@ class Desk:
         masks: tuple[tuple[str, str, str], ...] = (),
         snapshot_version: int = 0,
     ) -> PendingReview:
+        if self.full:
+            raise ReviewRefused(code="too-many-pending", reason="others wait")
         self.opened.append(binding)
         self.masks = masks
         return PendingReview(

@@ -166,6 +166,16 @@ async def test_modified_statement_is_what_runs():
     assert world.client.resumed[0].modified_from == UPDATE
 
 
+async def test_statement_that_may_not_wait_is_denied():
+    world = held_world()
+    world.desk.full = True
+
+    await run(world, UPDATE)
+
+    assert [denial.code for denial in world.client.denials] == ["too-many-pending"]
+    assert world.log.kinds == ["statement.denied"]
+
+
 async def test_modified_statement_a_portal_cannot_take_on_is_denied():
     world = held_world()
     world.client.takes_modified = False
