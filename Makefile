@@ -69,6 +69,7 @@ $(VENV)/dev.stamp: requirements.txt requirements-dev.txt requirements-docs.txt c
 	@echo "installing the pinned development requirements"
 	@$(PIP) -r requirements-dev.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
 	@$(LINK_PSQL)
+	@$(BIN)/python -m gateway.protocols.postgres.compile
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/docs.stamp: requirements-docs.txt constraints.txt | $(VENV)/bin/python

@@ -1,12 +1,13 @@
 """DataRow ('D'): int16 column count, then per column an int32 length (-1 is NULL) and that many bytes.
 
 These two functions are the inner loop of every result: they walk a run of frames once, copy unmasked stretches whole,
-and rebuild only lengths and masked values. They are plain functions over bytes so that a compiled twin can replace
-them one for one.
+and rebuild only lengths and masked values. They are plain functions over bytes: where `_fast` has been compiled, its
+twins replace them one for one (tests hold the two equal).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from struct import Struct
 
@@ -29,9 +30,16 @@ def count_rows(data: bytes, at: int, end: int) -> tuple[int, int]:
     """Return (where the run of DataRows starting at `at` ends, how many rows it has). Frames are whole."""
     rows = 0
     while at < end and data[at] == DATA_ROW:
-        at += 1 + _UINT32(data, at + 1)[0]
+        at = _row_end(data, at, end)
         rows += 1
     return at, rows
+
+
+def _row_end(data: bytes, at: int, end: int) -> int:
+    stop: int = at + 1 + _UINT32(data, at + 1)[0] if end - at >= 5 else end + 1
+    if stop > end or stop - at < 5:
+        raise ProtocolViolation("a row that is not whole")
+    return stop
 
 
 def mask_rows(
@@ -45,7 +53,7 @@ def mask_rows(
     out: list[bytes] = []
     rows = 0
     while at < end and data[at] == DATA_ROW:
-        stop = at + 1 + _UINT32(data, at + 1)[0]
+        stop = _row_end(data, at, end)
         out.append(_mask_row(data, at, stop, width=width, masks=masks, counts=counts))
         at = stop
         rows += 1
@@ -109,3 +117,8 @@ def row_values(body: bytes) -> list[bytes | None]:
     if cursor != len(body):
         raise ProtocolViolation("the lengths of a row's values do not add up")
     return values
+
+
+count_rows_python, mask_rows_python = count_rows, mask_rows
+with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from gateway.protocols.postgres._fast import count_rows, mask_rows

@@ -7,7 +7,12 @@ a length is checked against its bound before a byte of the body is kept, and mem
 
 from __future__ import annotations
 
+import contextlib
 from struct import Struct
+
+from gateway.protocols.postgres.violation import ProtocolViolation
+
+__all__ = ["FrameBuffer", "ProtocolViolation", "frame", "frame_end", "scan_frames", "split_frames"]
 
 _LENGTH = Struct("!I").unpack_from
 _HEADER = Struct("!cI").pack
@@ -16,10 +21,6 @@ _HEADER = Struct("!cI").pack
 MAX_CLIENT_MESSAGE = 64 * 1024 * 1024
 # A frame of the upstream is one row at most. Rows beyond this would have to be held whole to be masked.
 MAX_UPSTREAM_MESSAGE = 256 * 1024 * 1024
-
-
-class ProtocolViolation(ValueError):
-    """The peer broke the protocol; the connection ends. The text never quotes the peer's bytes."""
 
 
 def frame_end(data: bytes | bytearray, at: int, limit: int) -> int:
@@ -61,22 +62,23 @@ class FrameBuffer:
             if len(self._rest) < self._wanted:
                 return b""
             data = bytes(self._rest)
-        end = self._whole(data)
+        if type(data) is not bytes:
+            data = bytes(data)
+        end, self._wanted = scan_frames(data, self.limit)
         self._rest = bytearray(data[end:])
         return data if end == len(data) else data[:end]
 
-    def _whole(self, data: bytes) -> int:
-        """Return the end of the last complete frame, and remember how much the next one needs."""
-        at, size = 0, len(data)
-        while True:
-            end = frame_end(data, at, self.limit)
-            if end == 0:
-                self._wanted = 5
-                return at
-            if end > size:
-                self._wanted = end - at
-                return at
-            at = end
+
+def scan_frames(data: bytes, limit: int) -> tuple[int, int]:
+    """Return where the last complete frame of `data` ends, and how many bytes the next one needs to be complete."""
+    at, size = 0, len(data)
+    while True:
+        end = frame_end(data, at, limit)
+        if end == 0:
+            return at, 5
+        if end > size:
+            return at, end - at
+        at = end
 
 
 def split_frames(data: bytes) -> list[tuple[int, bytes]]:
@@ -87,3 +89,8 @@ def split_frames(data: bytes) -> list[tuple[int, bytes]]:
         frames.append((data[at], data[at + 5 : end]))
         at = end
     return frames
+
+
+scan_frames_python = scan_frames
+with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from gateway.protocols.postgres._fast import scan_frames

@@ -1,0 +1,9 @@
+from collections.abc import Sequence
+
+from gateway.protocols.postgres.datarow import ColumnMask
+
+def scan_frames(data: bytes, limit: int) -> tuple[int, int]: ...
+def count_rows(data: bytes, at: int, end: int) -> tuple[int, int]: ...
+def mask_rows(
+    data: bytes, at: int, end: int, *, width: int, masks: Sequence[ColumnMask], counts: list[int]
+) -> tuple[int, int, bytes]: ...
