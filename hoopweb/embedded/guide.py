@@ -40,7 +40,7 @@ Paste these into another terminal, in {project}:
   {python} manage.py audit_verify evidence.bundle --key {vkey}
 
   # without running it: what a statement would do, and what would be masked
-  {python} manage.py explain clinic "SELECT ssn FROM patients WHERE ssn LIKE '9%'"
+  {python} manage.py explain clinic "SELECT ssn FROM patients WHERE ssn LIKE '9%' LIMIT 10"
 
 Ctrl-C stops everything.
 
