@@ -13,7 +13,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from analysis.statement import Operation
-from approvals.domain.conditions import Condition, evaluate, is_doubtful
+from approvals.domain.conditions import Condition, evaluate, is_doubtful, row_cap
 from approvals.domain.request import (
     AccessRequest,
     Allow,
@@ -129,8 +129,15 @@ def _gives_rights(rule: AccessRule, request: AccessRequest) -> bool:
 
 def _holds(policy: PolicyRule, request: AccessRequest) -> bool:
     """Whether an approval policy applies. Who skips it is as if it were not there: it permits nothing to them."""
-    asks = policy.action is Action.REQUIRE_APPROVAL and not policy.skip_groups & request.principal.groups
+    asks = policy.action is Action.REQUIRE_APPROVAL and _could_restrict(policy, request)
     return asks and _restricts(policy, request)
+
+
+def _could_restrict(policy: PolicyRule, request: AccessRequest) -> bool:
+    """Whether the policy would have denied or held the request, had its condition been met."""
+    if policy.action is Action.REQUIRE_APPROVAL:
+        return not policy.skip_groups & request.principal.groups
+    return policy.action is Action.DENY
 
 
 def _restricts(policy: PolicyRule, request: AccessRequest) -> bool:
@@ -265,9 +272,10 @@ def _infers(request: AccessRequest, here: Sequence[PolicyRule]) -> RequireApprov
 
 def _allowed(request: AccessRequest, rights: Sequence[AccessRule], here: Sequence[PolicyRule]) -> Allow:
     """A matching allow policy gives no right of its own; it is named, so that the record says which rule spoke."""
+    cap = row_cap((policy.when for policy in here if _could_restrict(policy, request)), request)
     for policy in here:
         if policy.action is Action.ALLOW and evaluate(policy.when, request) is True:
-            return Allow(rule=policy.name, policies=(policy.label,))
+            return Allow(rule=policy.name, policies=(policy.label,), row_cap=cap)
     needed = request.analysis.operations - {Operation.SESSION}
     used = [rule for rule in rights if rule.operations & needed] or list(rights)
-    return Allow(rule=", ".join(dict.fromkeys(rule.name or "access" for rule in used)))
+    return Allow(rule=", ".join(dict.fromkeys(rule.name or "access" for rule in used)), row_cap=cap)

@@ -71,6 +71,7 @@ class Allow:
     rule: str
     obligations: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()  # the policy that spoke, as name@version
+    row_cap: int | None = None  # more rows than this were not allowed: few were expected, on an estimate alone
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from analysis.statement import Analysis
-from approvals.domain.request import Decision, GrantClaim
+from approvals.domain.request import Allow, Decision, GrantClaim
 from gateway.session.context import SessionContext, StatementRequest
 from masking.domain.field import MaskingPlan, ResultColumn
 
@@ -69,6 +69,11 @@ class ExecutionPermit:
     @property
     def statement(self) -> str:
         return self.request.text
+
+    @property
+    def row_cap(self) -> int | None:
+        """After how many rows the result must stop: few were expected, and nobody reviewed more."""
+        return self.decision.row_cap if isinstance(self.decision, Allow) else None
 
     def consume(self) -> StatementRequest:
         """Return what may be sent upstream. A second call raises."""

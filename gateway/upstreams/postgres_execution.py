@@ -121,6 +121,10 @@ class Execution:
             stop, rows, frames = mask_rows(
                 data, at, end, width=len(self.fields), masks=self._masks, counts=self._counts
             )
+        cap = self.permit.row_cap
+        if cap is not None and self.rows + rows > cap:
+            # The planner expected fewer, and on that alone nobody was asked.
+            raise PlanRefused(f"it has more than the {cap} rows that need no reviewer; add a LIMIT or ask for a review")
         self.rows += rows
         self.bytes += len(frames)
         self._record(frames)
