@@ -317,11 +317,10 @@ def _lock(read: StatementText) -> Utility:
     found = _named_tables(read, at, "LOCK", stops=frozenset({"IN", "NOWAIT"}))
     words = read.words()
     mode = words[words.index("IN") + 1 : words.index("IN") + 3] if "IN" in words else []
-    # The weakest two modes are those of SELECT and SELECT FOR UPDATE; all others keep writers or readers out.
-    return replace(found, operations=READ, writes_probed=False) if mode in _READING_LOCKS else found
-
-
-_READING_LOCKS = (["ACCESS", "SHARE"], ["ROW", "SHARE"])
+    # Every statement takes one of the three weakest modes; the others exist to keep everybody else out.
+    if mode in (["ACCESS", "SHARE"], ["ROW", "SHARE"]):
+        return replace(found, operations=READ, writes_probed=False)
+    return found if mode == ["ROW", "EXCLUSIVE"] else replace(found, operations=ADMIN)
 
 
 def _truncate(read: StatementText) -> Utility:

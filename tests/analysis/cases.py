@@ -190,7 +190,8 @@ DELETE FROM claims WHERE id = 1 => read write
 DELETE FROM claims USING patients p WHERE p.id = patient_id => read write
 MERGE INTO claims c USING patients p ON c.patient_id = p.id WHEN MATCHED THEN UPDATE SET year = 1 => read write
 TRUNCATE claims => write
-LOCK TABLE claims IN SHARE MODE => write
+LOCK TABLE claims IN SHARE MODE => admin
+LOCK claims => admin
 LOCK TABLE claims IN ACCESS SHARE MODE NOWAIT => read
 LOCK claims IN ROW SHARE MODE => read
 LOCK claims IN ROW EXCLUSIVE MODE => write
