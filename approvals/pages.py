@@ -138,6 +138,8 @@ def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
         "longest_min": grant_terms(review).for_s // 60,
         "terms": grant_terms(review),
         "history": history(review),
+        # `apply` is an author as well, but nobody who could vote.
+        "authors": [author for author in review.authors if not author.startswith("command:")],
     }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from analysis.statement import Facts, TableRef
 from analysis.touch import ProtectedTouch
 from approvals.domain.conditions import Condition, evaluate, row_cap
-from tests.approvals.factories import READ, SSN, WRITE, access_request
+from approvals.domain.decide import Action, decide
+from tests.approvals.factories import READ, SSN, WRITE, access_request, access_rule, policy
 
 PHI = ProtectedTouch(columns_read=frozenset({SSN}), classes=frozenset({"ssn"}))
 BULK = Condition(operation=frozenset({READ}), touches_phi=True, rows_over=1000)
@@ -49,3 +52,14 @@ def test_catalogue_reads_are_never_bulk() -> None:
     assert evaluate(bulk, access_request(facts=Facts(), tables_read=catalogue)) is False
     assert evaluate(bulk, access_request(facts=Facts(), tables_read=catalogue | {TableRef("public", "t")})) is True
     assert evaluate(bulk, access_request(facts=Facts(), tables_read=catalogue, complete=False)) is None
+
+
+def test_decision_carries_the_cap_of_policies_that_would_have_restricted() -> None:
+    held = policy(Action.REQUIRE_APPROVAL, when=BULK)
+    skipped = replace(held, skip_groups=frozenset({"ai-agents"}))
+    guessed, known = (access_request(facts=facts, touch=PHI) for facts in (GUESSED, Facts(row_bound=5)))
+    rules = [access_rule(READ)]
+
+    assert decide(guessed, access_rules=rules, policies=[held]).row_cap == 1000
+    assert decide(known, access_rules=rules, policies=[held]).row_cap is None
+    assert decide(guessed, access_rules=rules, policies=[skipped]).row_cap is None

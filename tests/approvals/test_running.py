@@ -1,0 +1,338 @@
+"""Approvals on the running product: from mail to masked result in a browser, races for a grant, a gateway killed.
+
+One copy of the product whose mail goes to a real SMTP server in the test.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+from aiosmtpd.controller import Controller
+
+from hoopweb.embedded.ports import free_port
+from tests.stack import Stack, stack_in
+
+pytestmark = pytest.mark.e2e
+T = TypeVar("T")
+
+RESUMES_WITHIN_S = 0.2
+
+
+@dataclass
+class Mailbox:
+    """What the SMTP server took, newest last."""
+
+    messages: list[tuple[str, EmailMessage]] = field(default_factory=list)
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        message = message_from_bytes(envelope.content, policy=policy.default)
+        assert isinstance(message, EmailMessage)
+        self.messages.extend((recipient, message) for recipient in envelope.rcpt_tos)
+        return "250 OK"
+
+    def to(self, recipient: str, about: str) -> EmailMessage | None:
+        found = [m for who, m in self.messages if who == recipient and about in m.as_string()]
+        return found[-1] if found else None
+
+
+@pytest.fixture(scope="module")
+def mailbox() -> Iterator[tuple[Mailbox, int]]:
+    box, port = Mailbox(), free_port()
+    server = Controller(box, hostname="127.0.0.1", port=port)
+    server.start()
+    yield box, port
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def product(mailbox: tuple[Mailbox, int]) -> Iterator[Stack]:
+    home = Path(tempfile.mkdtemp(prefix="hoopweb-approvals-"))
+    home.chmod(0o755)
+    with stack_in(home, HOOPWEB_SMTP_HOST="127.0.0.1", HOOPWEB_SMTP_PORT=str(mailbox[1])) as running:
+        running.wait_healthy()
+        yield running
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def until(look: Callable[[], T], *, within_s: float = 20) -> T:
+    deadline = time.monotonic() + within_s
+    while not (found := look()):
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.02)
+    return found
+
+
+def pending(product: Stack) -> list[dict[str, Any]]:
+    answer = product.rest("GET", "/api/v1/reviews", user="reviewer", params={"status": "pending"})
+    return answer.json()["results"]  # type: ignore[no-any-return]
+
+
+def decide(product: Stack, review_id: str, user: str = "reviewer", **body: Any) -> Any:
+    known = {"decision": "approve", "reason": "needed for the recall"}
+    return product.rest("POST", f"/api/v1/reviews/{review_id}/decision", user=user, json=known | body)
+
+
+def control(product: Stack) -> psycopg.Connection[Any]:
+    return psycopg.connect(product.demo["control_dsn"], autocommit=True)
+
+
+def kinds_of(product: Stack, statement_ids: list[str]) -> list[str]:
+    with control(product) as database:
+        rows = database.execute(
+            "SELECT kind FROM audit_logentry WHERE statement_id = ANY(%s) ORDER BY seq", [statement_ids]
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+def test_mail_leads_to_a_modified_result_in_psql(product: Stack, mailbox: tuple[Mailbox, int], tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    asked = "SELECT id, last_name, state FROM patients"
+    better = "SELECT id, last_name, state FROM patients ORDER BY id LIMIT 3"
+    token = product.agent_token()
+    printed: list[subprocess.CompletedProcess[str]] = []
+    waiting = threading.Thread(target=lambda: printed.append(product.psql("-c", asked, token=token, timeout_s=120)))
+    waiting.start()
+    review = until(lambda: pending(product))[0]
+    mail = until(lambda: mailbox[0].to("reviewer@example.org", review["connection"]))
+    link = re.search(r"http://\S+/reviews/mail/\S+", mail.get_body(("plain",)).get_content())  # type: ignore[union-attr]
+    assert link is not None
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(link.group())
+        page.fill("input[name=username]", product.demo["users"]["reviewer"]["username"])
+        page.fill("input[name=password]", product.demo["users"]["reviewer"]["password"])
+        page.press("input[name=password]", "Enter")
+        page.wait_for_selector("[data-decide]")
+        page.screenshot(path=tmp_path / "review.png", full_page=True)
+        page.keyboard.press("e")
+        page.fill("[data-edit]", better)
+        page.wait_for_selector("[data-preview] .plus")
+        page.fill("#reason", "three are enough")
+        page.click("text=Approve the changed text")
+        page.wait_for_selector(".banner.success")
+        waiting.join(20)
+        page.goto(link.group())
+        spent = page.inner_text("main")
+        browser.close()
+
+    assert asked not in mail.as_string()
+    assert printed[0].returncode == 0
+    assert f"waits for approval (rule bulk-reads): {product.demo['web_url']}/reviews/" in printed[0].stderr
+    assert "approved by reviewer: three are enough" in printed[0].stderr
+    assert f"What runs now is the reviewer's text: {better}" in printed[0].stderr
+    assert "(3 rows)" in printed[0].stdout
+    assert "used" in spent or "spent" in spent
+
+
+def test_decision_is_seen_at_once_in_the_held_client(product: Stack) -> None:
+    token = product.agent_token()
+    delays = []
+    for number in range(5):
+        with product.connect(token=token) as client:
+            resumed: list[float] = []
+            client.add_notice_handler(
+                lambda notice, at=resumed: (
+                    at.append(time.monotonic()) if str(notice.message_primary).startswith("approved") else None
+                )
+            )
+            text = f"UPDATE patients SET phone = '555-014{number}' WHERE id = 5{number}"
+            waiting = threading.Thread(target=client.execute, args=(text,))
+            waiting.start()
+            review = until(lambda: pending(product))[0]
+            assert decide(product, review["id"]).status_code == 200
+            answered = time.monotonic()
+            waiting.join(20)
+            delays.append(resumed[0] - answered)
+
+    assert sorted(delays)[2] < RESUMES_WITHIN_S, delays
+
+
+def test_modified_text_is_granted_to_a_prepared_statement_that_cannot_take_it(product: Stack) -> None:
+    asked = "UPDATE patients SET phone = %s, state = 'CA' WHERE id = %s"
+    better = "UPDATE patients SET phone = $1 WHERE id = $2"
+    problems: list[psycopg.Error] = []
+
+    def ask(client: psycopg.Connection[Any]) -> None:
+        try:
+            client.execute(asked, ["555-0177", 61])
+        except psycopg.Error as problem:
+            problems.append(problem)
+
+    with product.connect() as client:
+        waiting = threading.Thread(target=ask, args=(client,))
+        waiting.start()
+        review = until(lambda: pending(product))[0]
+        modified = decide(product, review["id"], decision="modify", statement=better)
+        waiting.join(20)
+        assert modified.status_code == 200, modified.text
+        hint = problems[0].diag.message_hint
+        done = client.execute("UPDATE patients SET phone = %s WHERE id = %s", ["555-0177", 61])
+
+    assert hint == "send the modified statement shown in the review; it is approved for you"
+    assert done.rowcount == 1
+    assert pending(product) == []
+
+
+def test_fifty_executions_race_for_one_grant_and_one_runs(product: Stack) -> None:
+    """Grants are left by reviews whose client went away; then fifty sessions ask the same thing at once."""
+    text = "UPDATE patients SET phone = coalesce(phone, '') || 'x' WHERE id = 71"
+    token = product.agent_token()
+    with product.direct() as direct:
+        direct.execute("UPDATE patients SET phone = '' WHERE id = 71")
+    leave_grant(product, token, text)
+
+    def execute(_: int) -> str:
+        answer = product.rest(
+            "POST", "/api/v1/connections/clinic/statements", token=token, json={"statement": text, "wait_s": 0}
+        )
+        return str(answer.json().get("status", answer.json().get("code")))
+
+    with ThreadPoolExecutor(50) as pool:
+        outcomes = list(pool.map(execute, range(50)))
+    for review in pending(product):
+        decide(product, review["id"], decision="deny")
+
+    with product.direct() as direct:
+        assert direct.execute("SELECT phone FROM patients WHERE id = 71").fetchone() == ("x",)
+    assert outcomes.count("completed") >= 1  # the one execution; whoever comes back for it collects it, once
+
+
+def leave_grant(product: Stack, token: str, text: str) -> str:
+    """Have `text` approved while its client is gone: hold it in psycopg, stop the gateway's hearing, approve, leave."""
+    answer = product.rest(
+        "POST", "/api/v1/connections/clinic/statements", token=token, json={"statement": text, "wait_s": 0}
+    )
+    assert answer.status_code == 202, answer.text
+    review_id = str(answer.json()["review"]["id"])
+    # Its holder dies before the decision, so that nobody runs it: the grant stays for whoever asks next.
+    restart_gateway(product)
+    assert decide(product, review_id).status_code == 200
+    with control(product) as database:
+        database.execute("UPDATE gateway_reststatement SET status = 'failed' WHERE status = 'pending'")
+    return review_id
+
+
+def restart_gateway(product: Stack) -> None:
+    before = product.pids()["gateway"]
+    os.kill(before, signal.SIGKILL)
+    until(lambda: product.pids()["gateway"] != before, within_s=60)
+    product.wait_healthy(within_s=60)
+
+
+def test_gateway_killed_between_claim_and_execution_neither_loses_nor_repeats(product: Stack) -> None:
+    text = "UPDATE patients SET phone = coalesce(phone, '') || 'y' WHERE id = 72"
+    token = product.agent_token()
+    with product.direct() as direct:
+        direct.execute("UPDATE patients SET phone = '' WHERE id = 72")
+    with control(product) as gate:
+        stop_confirmations(gate)
+        try:
+            lost = product.connect(token=token)
+            waiting = ThreadPoolExecutor(1).submit(lost.execute, text)
+            review = until(lambda: pending(product))[0]
+            assert decide(product, review["id"]).status_code == 200
+            until(lambda: claims(gate, review["id"]) == ["claimed"])
+            restart_gateway(product)
+            with pytest.raises(psycopg.OperationalError):
+                waiting.result(20)
+        finally:
+            let_confirmations_pass(gate)
+        until(lambda: claims(gate, review["id"]) == ["released"], within_s=60)
+
+    with product.connect(token=token) as client:
+        assert client.execute(text).rowcount == 1
+
+    with product.direct() as direct:
+        assert direct.execute("SELECT phone FROM patients WHERE id = 72").fetchone() == ("y",)
+    with control(product) as database:
+        rows = database.execute(
+            "SELECT statement_id, state FROM approvals_grantuse u JOIN approvals_grant g ON g.id = u.grant_id "
+            "WHERE g.review_id = %s ORDER BY u.at",
+            [review["id"]],
+        ).fetchall()
+    first, second = rows
+    assert (first[1], second[1]) == ("released", "confirmed")
+    assert "statement.authorised" not in kinds_of(product, [first[0]])
+    assert kinds_of(product, [first[0]])[-2:] == ["grant.claimed", "grant.released"]
+    until(lambda: "statement.completed" in kinds_of(product, [second[0]]))
+
+
+def stop_confirmations(gate: psycopg.Connection[Any]) -> None:
+    """Keep every confirmation waiting for a lock this test holds: the moment between claim and execution, made long."""
+    gate.execute("SELECT pg_advisory_lock(4711)")
+    gate.execute(
+        "CREATE OR REPLACE FUNCTION test_wait() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN PERFORM pg_advisory_xact_lock_shared(4711); RETURN NEW; END $$"
+    )
+    gate.execute(
+        "CREATE TRIGGER test_wait BEFORE UPDATE ON approvals_grantuse FOR EACH ROW "
+        "WHEN (NEW.state = 'confirmed') EXECUTE FUNCTION test_wait()"
+    )
+
+
+def let_confirmations_pass(gate: psycopg.Connection[Any]) -> None:
+    # Whoever died waiting must not confirm after all: its backend ends first.
+    gate.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE wait_event_type = 'Lock' AND query ILIKE '%grantuse%'"
+    )
+    gate.execute("SELECT pg_advisory_unlock(4711)")
+    gate.execute("DROP TRIGGER test_wait ON approvals_grantuse")
+
+
+def claims(gate: psycopg.Connection[Any], review_id: str) -> list[str]:
+    rows = gate.execute(
+        "SELECT state FROM approvals_grantuse u JOIN approvals_grant g ON g.id = u.grant_id WHERE g.review_id = %s",
+        [review_id],
+    )
+    return [row[0] for row in rows.fetchall()]
+
+
+def test_revoking_ends_the_stream_within_a_second(product: Stack) -> None:
+    text = "SELECT id, last_name, pg_sleep(0.05) FROM patients"
+    client = product.connect()
+    ended: list[tuple[float, psycopg.Error]] = []
+
+    def read() -> None:
+        try:
+            client.execute(text)
+        except psycopg.Error as problem:
+            ended.append((time.monotonic(), problem))
+
+    waiting = threading.Thread(target=read, daemon=True)
+    waiting.start()
+    review = until(lambda: pending(product))[0]
+    assert decide(product, review["id"]).status_code == 200
+    with control(product) as gate:
+        until(lambda: claims(gate, review["id"]) == ["confirmed"])
+    grants = product.rest("GET", "/api/v1/grants", user="reviewer", params={"usable": "true"}).json()["results"]
+    grant = next(grant for grant in grants if grant["review"] == review["id"])
+    time.sleep(0.3)
+    assert not ended
+
+    revoked = product.rest("POST", f"/api/v1/grants/{grant['id']}/revoke", user="reviewer")
+    told = time.monotonic()
+    waiting.join(20)
+
+    assert revoked.status_code == 200
+    assert ended[0][0] - told < 1
+    assert ended[0][1].sqlstate == "57P01"
