@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from masking.detectors.column_names import class_of_name
 from masking.detectors.text import detect
+from masking.engines.marks import classes_marked
 
 _LEAST_SHARE = 0.3  # of the sampled values
 _BY_NAME = 0.7
@@ -51,5 +52,14 @@ def propose_column(column: str, values: Iterable[str | None]) -> Proposal | None
 
 def _class_of_values(values: Sequence[str]) -> tuple[str | None, int]:
     """The class most values hold, and how many do. A value counts once, whatever it holds."""
-    found = Counter(spans[0].cls for value in values if (spans := detect(value)))
+    found = Counter(cls for value in values if (cls := _class_of_value(value)))
     return found.most_common(1)[0] if found else (None, 0)
+
+
+def _class_of_value(value: str) -> str | None:
+    """The first identifier's class; in a sample that came through the detectors, what they put in its place."""
+    marked = classes_marked(value)
+    if marked:
+        return marked[0]
+    spans = detect(value)
+    return spans[0].cls if spans else None

@@ -14,8 +14,14 @@ _FINDINGS = (
     "|DEVICE|ID"
 )
 _MARKS = rf"\[(?:REDACTED|{_FINDINGS})\]|(?<![a-z0-9])tok_[a-z2-7]{{26}}(?![a-z0-9])"
+_FINDING = re.compile(rf"\[({_FINDINGS})\]")
 _IN_TEXT = re.compile(rf"{_MARKS}|'\*\*\*\*[^'*]{{0,16}}'")
 _IN_VALUE = re.compile(rf"{_MARKS}|\A\*\*\*\*[^*]{{0,16}}\Z".encode())
+
+
+def classes_marked(text: str) -> list[str]:
+    """Return the classes whose marks the detectors left in a text, in order: `[NAME] called` → `["name"]`."""
+    return [found.lower() for found in _FINDING.findall(text)]
 
 
 def carries_mask(text: str, parameters: Iterable[bytes | None] = ()) -> bool:
