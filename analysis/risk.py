@@ -12,8 +12,7 @@ BULK_ROWS = 100
 def _is_bulk(analysis: Analysis) -> bool:
     facts = analysis.facts
     reads = Operation.READ in analysis.operations and bool(analysis.tables_read)
-    rows = facts.estimated_rows if facts.row_bound is None else facts.row_bound
-    return reads and not facts.aggregated and (rows is None or rows > BULK_ROWS)
+    return reads and not facts.aggregated and (facts.row_bound is None or facts.row_bound > BULK_ROWS)
 
 
 _TERMS: tuple[tuple[str, int, Callable[[Analysis], bool]], ...] = (

@@ -165,6 +165,10 @@ def _rows_over(limit: int, request: AccessRequest) -> Truth:
     facts = analysis.facts
     if _is_few_by_proof(limit, analysis):
         return False
+    if request.touch.inference_violations:
+        # The estimate rests on statistics of the very values the statement asks about, and the decision would pass the
+        # answer on (few or many of them): it is not believed here.
+        return True
     return True if facts.estimated_rows is None else facts.estimated_rows > limit
 
 
