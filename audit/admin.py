@@ -18,6 +18,7 @@ from audit.domain.replay import ReplayProblem
 from audit.domain.session_document import marked_columns
 from audit.models import Checkpoint, LogDamage, LogEntry, SessionRecord, StatementRecord
 from audit.pages import PAGE_ROWS, ReadOnlyAdmin, context_of, found, offset_of, require
+from audit.report_pages import reports_page
 from audit.search_pages import entry_search, statement_search
 from audit.session_pages import SessionRecordAdmin
 
@@ -109,8 +110,17 @@ class LogEntryAdmin(ReadOnlyAdmin):
     change_list_template = "audit/entries.html"
 
     def get_urls(self) -> list[URLPattern]:
-        search = self.admin_site.admin_view(self.search_view)
-        return [path("search/", search, name="audit_entry_search"), *super().get_urls()]
+        view = self.admin_site.admin_view
+        return [
+            path("search/", view(self.search_view), name="audit_entry_search"),
+            path("reports/", view(self.reports_view), name="audit_reports"),
+            *super().get_urls(),
+        ]
+
+    def reports_view(self, request: HttpRequest) -> HttpResponse:
+        for permission in ("audit.view_logentry", "audit.view_statementrecord"):
+            require(request, permission)
+        return reports_page(self, request)
 
     def search_view(self, request: HttpRequest) -> HttpResponse:
         require(request, "audit.view_logentry")

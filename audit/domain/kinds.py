@@ -19,6 +19,7 @@ KINDS: Mapping[str, str] = {
     "agent.secret_rotated": "an agent's client secret was replaced",
     "ticket.bought": "a one-time password for a driver was bought",
     "ticket.redeemed": "a one-time password was used",
+    "statement.explained": "somebody asked what would happen to a statement, without running it",
     "statement.held": "a statement waits for reviewers",
     "statement.authorised": "a statement may run; durable before it runs",
     "statement.denied": "a statement was refused",

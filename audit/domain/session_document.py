@@ -13,6 +13,7 @@ from django.db.models import Q
 
 from audit.domain.append import append_entries
 from audit.domain.box import SealProblem
+from audit.domain.csvcells import csv_cell
 from audit.domain.entry import Entry, Json
 from audit.domain.reading import StatementText, open_texts
 from audit.domain.recordings import read_recording
@@ -74,7 +75,7 @@ def as_csv(document: Mapping[str, Any]) -> str:
     writer.writerow(_CSV_COLUMNS)
     for statement in document["statements"]:
         asked = " ; ".join(text["statement"] for text in statement.get("texts", ()))
-        writer.writerow([_cell(asked if name == "statement" else statement[name]) for name in _CSV_COLUMNS])
+        writer.writerow([csv_cell(asked if name == "statement" else statement[name]) for name in _CSV_COLUMNS])
     return out.getvalue()
 
 
@@ -128,16 +129,6 @@ def _mask(mask: Mapping[str, Any] | None, rows: int) -> dict[str, Any] | None:
         return None
     told = f"{mask.get('technique')} by rule {mask.get('rule')}: {count} of {rows} values were changed on the way"
     return {"rule": mask.get("rule"), "technique": mask.get("technique"), "count": count, "why": told}
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        value = ", ".join(str(item.get("column", item)) if isinstance(item, dict) else str(item) for item in value)
-    text = str(value)
-    # CWE-1236: a spreadsheet runs what begins like this.
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not isinstance(value, int) else text
 
 
 def _place(after: str) -> tuple[datetime, str] | None:
