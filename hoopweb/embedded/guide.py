@@ -73,7 +73,10 @@ def _environment(configuration: Configuration) -> str:
         "HOOPWEB_HTTP_PORT": (str(configuration.http_port), "8010"),
     }
     other = " ".join(f"{name}={shlex.quote(value)}" for name, (value, default) in usual.items() if value != default)
-    return f"  export {other}\n" if other else ""
+    lines = [f"  export {other}"] if other else []
+    if configuration.database_url or configuration.redis_url:  # they hold passwords, and this text lands in a log
+        lines.append("  # and HOOPWEB_DATABASE_URL, HOOPWEB_REDIS_URL as they are set here")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _psql() -> str:
