@@ -5,6 +5,7 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from tests.clients.scratch import Ways, open_connection
 from tests.stack import Stack
 
 PASSWORD = "ledger-synthetic"
@@ -45,6 +46,18 @@ def _fill(stack: Stack) -> None:
                       "tags text[], extra jsonb)")  # fmt: skip
         owner.execute("INSERT INTO entries SELECT n, 'entry ' || n, n * 1.5, date '2024-01-01' + n, ARRAY['a', 'b'], "
                       "'{\"n\": 1}' FROM generate_series(1, 500) n")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def scratch(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Ways:
+    """An open connection where clients may do everything."""
+    return open_connection(stack, tmp_path_factory.mktemp("scratch"))
+
+
+@pytest.fixture
+def agent_words(agent_dsn: str) -> dict[str, str]:
+    """libpq keywords of the demo connection, for drivers that take no DSN."""
+    return {key: str(value) for key, value in psycopg.conninfo.conninfo_to_dict(agent_dsn).items()}
 
 
 @pytest.fixture
