@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 MAX_TEXT = 8 * 1024 * 1024  # beyond this nobody can review a statement either
-MAX_TOKENS = 200_000
+MAX_TOKENS = 100_000
 
 
 class LexError(ValueError):

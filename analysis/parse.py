@@ -42,7 +42,7 @@ class ClientReading:
 
 def read_client(text: str, tokens: list[Token]) -> ClientReading:
     """Read `text` with sqlglot. Never raises: what it cannot read is not understood."""
-    if _depth(tokens) > MAX_DEPTH:
+    if depth_of(tokens) > MAX_DEPTH:
         return ClientReading(False, "nested too deeply")
     text = _spelled_out(text, tokens)
     try:
@@ -106,7 +106,8 @@ def _past_parenthesis(tokens: list[Token], index: int) -> int:
     return min(index + 1, len(tokens))
 
 
-def _depth(tokens: list[Token]) -> int:
+def depth_of(tokens: list[Token]) -> int:
+    """How deep parentheses, brackets, CASE and prefix operators are nested."""
     deepest = depth = prefixes = 0
     for token in tokens:
         depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(token.text, 0)

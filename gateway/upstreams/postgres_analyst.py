@@ -10,6 +10,7 @@ session has any, nothing it says is complete (they may shadow real ones).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import replace
@@ -20,7 +21,7 @@ from analysis.agree import agree, distrusted, incomplete, taken_over
 from analysis.estimate import wants_estimate
 from analysis.fingerprint import Shape, exact_shape, shape_of, skeleton, skeleton_of
 from analysis.lexer import LexError, Token, TokenKind, tokenize
-from analysis.parse import read_client
+from analysis.parse import MAX_DEPTH, depth_of, read_client
 from analysis.statement import Analysis, Operation, Statement
 from analysis.utility import Utility, read_utility
 from analysis.witness import Witness
@@ -34,6 +35,11 @@ logger = logging.getLogger(__name__)
 
 CACHE_TEXT = 16_384  # longer statements are not remembered by their exact text
 MAX_PARAMETERS = 2000
+# What one statement may cost the process it shares with every other session.
+MAX_TOKENS = 50_000
+MAX_PARTS = 200
+SHORT_TOKENS = 500  # some milliseconds: not worth a thread
+_PARTS = frozenset({"SELECT", "VALUES", "TABLE", "JOIN"})
 RETRIES = 3
 _BEHIND = "does not know yet"  # how analysis says that the schema moved on
 
@@ -44,6 +50,7 @@ class PostgresAnalyst:
     def __init__(self, dsn_for: DsnFor) -> None:
         self._dsn_for = dsn_for
         self._sides: dict[tuple[str, str, int, str, str], PostgresSide] = {}
+        self._long = asyncio.Semaphore(1)
         self._changing: set[str] = set()  # sessions whose last statement may have changed definitions
 
     async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
@@ -180,13 +187,23 @@ class PostgresAnalyst:
             return agree(statement=statement, utility=utility, client=client, witness=None, shape=shape)
         try:
             tokens = tokenize(utility.probe)
+            _must_be_readable_in_time(tokens)
             witness = await self._witness(side, session, statement, utility, tokens)
         except (NoWitness, LexError) as error:
             witness, problem = None, str(error)
         else:
             problem = ""
-        client = read_client(utility.probe, tokens)
-        analysis = agree(statement=statement, utility=utility, client=client, witness=witness, shape=shape)
+        probe = utility.probe
+
+        def compared() -> Analysis:
+            client = read_client(probe, tokens)
+            return agree(statement=statement, utility=utility, client=client, witness=witness, shape=shape)
+
+        if len(tokens) <= SHORT_TOKENS:
+            analysis = compared()
+        else:  # seconds of work must not hold up every other session
+            async with self._long:
+                analysis = await asyncio.to_thread(compared)
         return replace(analysis, problems=(*analysis.problems, problem)) if problem else analysis
 
     # --- the side connection ---
@@ -228,6 +245,13 @@ class PostgresAnalyst:
         if side is None:
             side = self._sides[place] = PostgresSide(spec, self._dsn_for)
         return side
+
+
+def _must_be_readable_in_time(tokens: list[Token]) -> None:
+    """Lineage takes time by the square of a statement's parts: past these bounds there is no second reading."""
+    parts = sum(token.word in _PARTS for token in tokens)
+    if len(tokens) > MAX_TOKENS or parts > MAX_PARTS or depth_of(tokens) > MAX_DEPTH:
+        raise NoWitness("longer or deeper than can be analysed in time")
 
 
 def _query_of(statement: Statement, session: SessionContext) -> Question:

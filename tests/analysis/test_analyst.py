@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import psycopg
 import pytest
 
@@ -148,6 +151,53 @@ async def test_parameters_are_inferred_or_taken_as_declared(analyse: Analyse) ->
         analysis = await analyse("SELECT ssn FROM patients WHERE id = $1 AND mrn = $2", types=types)
         assert analysis.complete, analysis.problems
         assert analysis.facts.row_bound == 1
+
+
+# --- what one statement may cost the others --------------------------------------------------------------------------
+
+
+def _chained(parts: int) -> str:
+    names = [f"c{n} AS (SELECT * FROM {f'c{n - 1}' if n else 'encounters'})" for n in range(parts)]
+    return f"WITH {', '.join(names)} SELECT id FROM c{parts - 1} LIMIT 1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        _chained(300),
+        "SELECT * FROM " + "(SELECT * FROM " * 150 + "encounters" + ") t" * 150,
+        " UNION ALL ".join(["SELECT id FROM encounters WHERE id = 1"] * 300),
+        "SELECT 1 FROM encounters WHERE " + " AND ".join(["id = 1"] * 15_000),
+    ],
+    ids=["chained", "nested", "united", "long"],
+)
+async def test_statements_of_too_many_parts_have_no_second_reading(analyse: Analyse, text: str) -> None:
+    assert (await analyse(_chained(20))).complete
+
+    analysis = await analyse(text)
+
+    assert not analysis.complete
+    assert "longer or deeper than can be analysed in time" in analysis.problems
+
+
+async def test_long_statements_are_read_while_other_sessions_go_on(analyse: Analyse) -> None:
+    gaps = [0.0]
+
+    async def others() -> None:
+        while True:
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            gaps.append(time.perf_counter() - began)
+
+    text = "SELECT id FROM encounters WHERE " + " AND ".join(f"id <> {n}" for n in range(4000))
+    elsewhere = asyncio.create_task(others())
+    began = time.perf_counter()
+    analysis = await analyse(text)
+    took = time.perf_counter() - began
+    elsewhere.cancel()
+
+    assert analysis.complete
+    assert max(gaps) < took / 2
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------
