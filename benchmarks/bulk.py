@@ -47,7 +47,7 @@ def measure(what: str, sql: str, endpoints: list[Endpoint], *, rounds: int, gate
         for endpoint in endpoints:
             reset_peak(gateway_pid)
             reads[endpoint.name].append(read_all(endpoint, sql))
-            if endpoint.name == "gateway":
+            if endpoint.name.startswith("gateway"):
                 peaks[endpoint.name] = max(peaks.get(endpoint.name, 0.0), peak_rss_mb(gateway_pid))
     return _lines(what, reads, peaks)
 

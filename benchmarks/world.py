@@ -88,11 +88,11 @@ class World:
     def direct(self, password: str) -> Endpoint:
         return Endpoint("direct", "127.0.0.1", self.postgres_port, DATABASE, ROLE, password)
 
-    def gateway(self, connection: str = DATABASE) -> Endpoint:
+    def gateway(self, connection: str, *, name: str = "gateway") -> Endpoint:
         listener = self.demo["postgres"]
         assert isinstance(listener, dict)
         token = self.manage("agent_token", "bench-agent", "--ttl", "3600")
-        return Endpoint("gateway", listener["host"], int(listener["port"]), connection, "bench-agent", token)
+        return Endpoint(name, listener["host"], int(listener["port"]), connection, "bench-agent", token)
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def load(world: World, *, scale: int, rows: int) -> str:
         connection.execute(_WIDE.format(rows=rows))
         connection.execute("VACUUM ANALYZE")
     document = world.home / "bench.yaml"
-    document.write_text(_DOCUMENT.format(port=world.postgres_port, password=password), encoding="utf-8")
+    document.write_text(_document(port=world.postgres_port, password=password), encoding="utf-8")
     document.chmod(0o600)
     world.manage("apply", "-f", str(document))
     return password
@@ -162,23 +162,32 @@ SELECT n AS id, 'Patient ' || n AS name, lpad((n % 1000000000)::text, 9, '0') AS
 FROM generate_series(1, {rows}) n
 """
 
-# The same database twice: without rules, and with two of the eight columns masked. Not declared PHI, because what is
-# measured is the data path and the masks, not an approval.
+# The same database once per durability of the record, with two columns of `wide` masked, and once without any rule. Not
+# declared PHI, because what is measured is the data path and the masks, not an approval.
+DURABILITIES = ("os", "disk", "database")
+_CONNECTION = """
+  - {{name: {name}, kind: postgres, host: 127.0.0.1, port: {port}, database: bench, username: bench_app,
+      password: {{value: "{password}"}}, tls: disable, phi: false, recording: metadata, durability: {durability}}}"""
 _DOCUMENT = """
 apiVersion: hoopweb/v1
-connections:
-  - {{name: bench, kind: postgres, host: 127.0.0.1, port: {port}, database: bench, username: bench_app,
-      password: {{value: "{password}"}}, tls: disable, phi: false, recording: metadata}}
-  - {{name: bench-masked, kind: postgres, host: 127.0.0.1, port: {port}, database: bench, username: bench_app,
-      password: {{value: "{password}"}}, tls: disable, phi: false, recording: metadata}}
+connections:{connections}
 access:
-  - {{groups: [bench-agents], connections: [bench, bench-masked], operations: [read, write]}}
+  - {{groups: [bench-agents], connections: ["bench-*"], operations: [read, write]}}
 masking:
-  - {{name: bench-ssn, connections: [bench-masked], columns: [public.wide.ssn], technique: redact}}
-  - {{name: bench-name, connections: [bench-masked], columns: [public.wide.name], technique: redact}}
+  - {{name: bench-ssn, connections: [{masked}], columns: [public.wide.ssn], technique: redact}}
+  - {{name: bench-name, connections: [{masked}], columns: [public.wide.name], technique: redact}}
 agents:
   - {{name: bench-agent, groups: [bench-agents], owner: admin}}
 """
+
+
+def _document(*, port: int, password: str) -> str:
+    masked = {f"bench-{durability}": durability for durability in DURABILITIES}
+    connections = "".join(
+        _CONNECTION.format(name=name, port=port, password=password, durability=durability)
+        for name, durability in {"bench-plain": "os", **masked}.items()
+    )
+    return _DOCUMENT.format(connections=connections, masked=", ".join(masked))
 
 
 def peak_rss_mb(pid: int) -> float:

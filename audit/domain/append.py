@@ -12,6 +12,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 
+import psycopg
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
@@ -56,8 +57,8 @@ def append_prepared(
             raise LogShrank(f"the log has {head.size} entries, expected at least {at_least}")
         leaves, head = link(head, prepared)
         attempted(leaves)
-        _insert_leaves(cursor, leaves, prepared)
-        _insert_boxes(cursor, leaves, prepared)
+        _insert_leaves(leaves, prepared)
+        _insert_boxes(leaves, prepared)
         project(cursor, leaves, prepared)
         if position is not None:
             cursor.execute(
@@ -112,7 +113,7 @@ def _state(cursor: CursorWrapper, lock: str) -> tuple[int, bytes, bytes] | None:
     return row
 
 
-def _insert_leaves(cursor: CursorWrapper, leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:
+def _insert_leaves(leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:
     columns: list[list[object]] = [
         [leaf.seq for leaf in leaves],
         [leaf.hash for leaf in leaves],
@@ -125,23 +126,32 @@ def _insert_leaves(cursor: CursorWrapper, leaves: Sequence[Leaf], prepared: Sequ
         [text_column(item.entry.body.get("connection"), 128) for item in prepared],
         [item.entry.at_us for item in prepared],
     ]
-    cursor.execute(
+    _send(
         "INSERT INTO audit_logentry (seq, leaf, prev, canonical, kind, session_id, statement_id, subject, connection,"
         " at) SELECT e.seq, e.leaf, e.prev, e.canonical, e.kind, e.session_id, e.statement_id, e.subject,"
-        " e.connection, to_timestamp(e.at_us / 1e6) FROM unnest(%s::bigint[], %s::bytea[], %s::bytea[], %s::bytea[],"
+        " e.connection, to_timestamp(e.at_us / 1e6) FROM unnest(%s::bigint[], %b::bytea[], %b::bytea[], %b::bytea[],"
         " %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[])"
         " AS e(seq, leaf, prev, canonical, kind, session_id, statement_id, subject, connection, at_us)",
         columns,
     )
 
 
-def _insert_boxes(cursor: CursorWrapper, leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:
+def _insert_boxes(leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:
     boxes = [
         (leaf.seq, box_key_id(item.box), item.box) for leaf, item in zip(leaves, prepared, strict=True) if item.box
     ]
     if boxes:
-        cursor.execute(
+        _send(
             "INSERT INTO audit_sealedtext (seq, key_id, box)"
-            " SELECT * FROM unnest(%s::bigint[], %s::text[], %s::bytea[])",
+            " SELECT * FROM unnest(%s::bigint[], %s::text[], %b::bytea[])",
             [list(column) for column in zip(*boxes, strict=True)],
         )
+
+
+def _send(query: str, columns: Sequence[object]) -> None:
+    """Run `query` in the transaction under way, its values sent apart from it and bytes as they are.
+
+    Django's own cursors write values into the text of a query: every byte of an entry would be spelled in hexadecimal.
+    """
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute(query, columns, prepare=True)
