@@ -124,7 +124,7 @@ def test_call_that_waits_is_held_until_the_decision(stack: Stack):
     waiting = threading.Thread(target=lambda: answers.append(post(stack, text, wait_s=30)))
 
     waiting.start()
-    review = _pending_review(stack, "113")
+    review = _pending_review(stack, f"{PHONE}-13")
     decide(stack, review, "approve")
     waiting.join(30)
 
