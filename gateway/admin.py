@@ -79,6 +79,14 @@ class ConnectionForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's is 
             "enabled",
             "settings",
         ]
+        labels = {"tls": "TLS"}
+        help_texts = {
+            "name": "what clients give as the database name",
+            "username": "the gateway's role: no more rights than an agent may ever have, and TEMP on the database",
+            "recording": "masked results: answers are kept as the client saw them",
+            "durability": "what an entry of the log must survive before its statement runs",
+            "settings": "options of this kind of connection; mostly empty",
+        }
 
 
 @admin.register(Connection)

@@ -115,7 +115,7 @@ def _links(request: HttpRequest, app: str, first: tuple[str, ...]) -> list[dict[
     names = [name for name in first if name in models] + sorted(set(models) - set(first))
     return [
         {
-            "title": capfirst(models[name]._meta.verbose_name_plural),
+            "title": TITLES.get(name) or capfirst(models[name]._meta.verbose_name_plural),
             "icon": ICONS.get(name, "folder"),
             "link": reverse(f"admin:{app}_{name}_changelist"),
         }
@@ -124,6 +124,7 @@ def _links(request: HttpRequest, app: str, first: tuple[str, ...]) -> list[dict[
     ]
 
 
+TITLES = {"reststatement": "REST statements"}
 ICONS = {
     "sessionrecord": "terminal",
     "statementrecord": "receipt_long",
