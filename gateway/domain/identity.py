@@ -136,6 +136,8 @@ def revalidated(principal: Principal, *, rules: IdentityRules, now: float | None
         raise AuthenticationFailed("the token has expired")
     if principal.token_id and principal.token_id in rules.revoked_tokens:
         raise AuthenticationFailed("the token was revoked")
+    if principal.issuer != tokens.issuer_url() and principal.issuer not in rules.issuers:
+        raise AuthenticationFailed("the token's issuer is not trusted any more")
     actor = None if principal.actor is None else _live_agent(principal.actor, rules, issued_at, moment)
     if principal.kind == "agent" and principal.issuer == tokens.issuer_url():
         agent = _live_agent(principal.subject, rules, issued_at, moment)

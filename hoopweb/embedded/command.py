@@ -43,6 +43,7 @@ class Command:
             "start_new_session": True,
             "env": {**os.environ, **(self.environment or {})},
             "cwd": self.directory,
+            "umask": 0o077,  # mail, journals and schedules are nobody else's to read
             # Runs after the change of user, which would otherwise clear the setting (prctl(2)).
             "preexec_fn": _leash(self.death_signal, os.getpid()),
         }

@@ -233,6 +233,15 @@ def test_foreign_issuer_cannot_speak_for_our_agents(issuer: TestIssuer) -> None:
     assert (principal.issuer, principal.groups, principal.owner) == (issuer.url, frozenset({"x"}), None)
 
 
+def test_session_ends_with_the_issuer_that_vouched_for_it(issuer: TestIssuer) -> None:
+    rules = rules_with(issuer)
+    live = verify(issuer.token(sub="x"), rules)
+    assert revalidated(live, rules=rules).subject == live.subject
+
+    with pytest.raises(AuthenticationFailed, match="not trusted any more"):
+        revalidated(live, rules=rules_with())
+
+
 def test_foreign_issuer_cannot_delegate(issuer: TestIssuer) -> None:
     assert "delegated" in refusal(issuer.token(act={"sub": "demo"}), rules_with(issuer))
 

@@ -45,6 +45,14 @@ def supervisor(tmp_path: Path, log: Path) -> Supervisor:
     return Supervisor(output=Output(descriptor=descriptor), pids=tmp_path / "pids.json")
 
 
+async def test_what_programs_write_is_theirs_alone_to_read(supervisor: Supervisor, tmp_path: Path) -> None:
+    mail = tmp_path / "mail"
+    source = f"import pathlib; p = pathlib.Path({str(mail)!r}); p.mkdir(); (p / 'one').write_text('link')"
+    await supervisor.run(python("writer", source))
+
+    assert [oct(path.stat().st_mode & 0o777) for path in (mail, mail / "one")] == ["0o700", "0o600"]
+
+
 async def eventually(check: Callable[[], object], *, within_s: float = 20.0) -> None:
     deadline = time.monotonic() + within_s
     while not check():
