@@ -1,7 +1,7 @@
 """What would happen to a statement, without running, holding or granting anything.
 
-An answer is recorded before it is given. It never depends on the planner's estimate where protected columns are read:
-the planner's statistics are made of their values, so `ssn < $1` would tell real ones by bisection, without a reviewer.
+An answer is recorded before it is given. It never depends on the planner's estimate where protected values are asked
+about: the planner's statistics are made of them, so `ssn < $1` would tell real ones by bisection, without a reviewer.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ async def _explained(services: Services, session: SessionContext, statement: Sta
 def without_estimate(assessment: Assessment) -> Assessment:
     """The same, decided as if the planner had not been asked, when what it knows are protected values."""
     access = assessment.access
-    if not access.touch.columns_read or access.analysis.facts.estimated_rows is None:
+    if not access.touch.inference_violations or access.analysis.facts.estimated_rows is None:
         return assessment
     analysis = replace(access.analysis, facts=replace(access.analysis.facts, estimated_rows=None))
     access = replace(access, analysis=replace(analysis, risk=assess_risk(analysis)))

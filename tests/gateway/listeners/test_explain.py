@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.statement import Analysis, ColumnRef
+from analysis.statement import Analysis, ColumnRef, Predicate, PredicateUse
 from approvals.domain.decide import Action, Condition, PolicyRule
 from approvals.domain.request import ReviewerGroup
 from gateway.listeners.explain import explain_statement
@@ -28,7 +28,8 @@ def world_expecting(rows: int, column: ColumnRef) -> World:
 
     def answer(text: str) -> Analysis:
         found = analysed(text, column=column)
-        return replace(found, facts=replace(found.facts, estimated_rows=rows))
+        asked = Predicate(column, PredicateUse.COMPARISON)
+        return replace(found, facts=replace(found.facts, estimated_rows=rows), predicates=(asked,))
 
     world.analyst.answer = answer
     return world
