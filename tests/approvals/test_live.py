@@ -8,7 +8,7 @@ import json
 import pytest
 from asgiref.sync import sync_to_async
 from asgiref.testing import ApplicationCommunicator
-from channels.layers import get_channel_layer
+from channels.layers import channel_layers, get_channel_layer
 from channels.routing import URLRouter
 from django.contrib.auth.models import AnonymousUser
 from django.db import connections
@@ -23,8 +23,13 @@ in_thread = sync_to_async
 
 @pytest.fixture(autouse=True)
 async def no_connection_left():
-    """Threads keep their database connections; the test database could not be dropped."""
+    """Threads keep their database connections; the test database could not be dropped.
+
+    The channel layer keeps locks of the event loop it was used in: every test's loop gets its own.
+    """
+    channel_layers.backends.clear()
     yield
+    channel_layers.backends.clear()
     await in_thread(connections.close_all)()
 
 
