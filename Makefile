@@ -63,6 +63,7 @@ $(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python
 	@echo "installing the pinned requirements"
 	@$(PIP) -r requirements.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
 	@$(LINK_PSQL)
+	@$(BIN)/python -m gateway.protocols.postgres.compile || echo "going on with the slower Python loops" >&2
 	@touch $@
 
 $(VENV)/dev.stamp: requirements.txt requirements-dev.txt requirements-docs.txt constraints.txt | $(VENV)/bin/python
