@@ -25,7 +25,7 @@ _SHAPES: tuple[tuple[str, Watched, float, _Check | None], ...] = (
     (
         "email",
         watch(
-            r"[\w.!#$%&'*+/=?^`{|}~-]+\s?(?:@|\[at\]|\(at\))\s?[\w-]+(?:\s?(?:\.|\[dot\]|\(dot\))\s?[A-Za-z][\w-]*)+"
+            r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}\s?(?:@|\[at\]|\(at\))\s?[\w-]+(?:\s?(?:\.|\[dot\]|\(dot\))\s?[A-Za-z][\w-]*)+"
         ),
         0.95,
         None,

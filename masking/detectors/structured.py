@@ -43,7 +43,11 @@ def _is_address(value: str) -> bool:
 
 # (class, pattern, check that must hold).
 _SHAPES: tuple[tuple[str, re.Pattern[str], _Check | None], ...] = (
-    ("email", re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+\s?(?:@|\[at\]|\(at\))\s?[\w-]+(?:\s?\.\s?[A-Za-z][\w-]*)+"), None),
+    (
+        "email",
+        re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}\s?(?:@|\[at\]|\(at\))\s?[\w-]+(?:\s?\.\s?[A-Za-z][\w-]*)+"),
+        None,
+    ),
     ("ssn", re.compile(r"(?<![\w.-])\d{3}(?:\s?[-. /]\s?)\d{2}(?:\s?[-. /]\s?)\d{4}(?![\w-])"), None),
     ("ssn", re.compile(r"(?<![\w-])(?:[Xx*]{3}-?[Xx*]{2}-?)\d{4}(?!\w)"), None),
     (

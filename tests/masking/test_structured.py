@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from analysis.statement import Analysis, ColumnRef, Origin, Output, Statement, Transform
@@ -201,3 +203,12 @@ def test_array_of_open_values_passes_and_of_identifiers_does_not() -> None:
 
     for value, masked in plan_of.items():
         assert bool(detect_structured(value)) is masked
+
+
+@pytest.mark.parametrize("value", ["a" * 100_000 + "1", "1-" * 50_000, "ab:" * 33_000, "A1" * 50_000])
+def test_long_value_without_prose_does_not_stall(value: str) -> None:
+    began = time.process_time()
+
+    detect_structured(value)
+
+    assert time.process_time() - began < 5
