@@ -49,7 +49,7 @@ def test_every_checkpoint_is_anchored_with_its_time(db):
 @pytest.mark.django_db(transaction=True)
 def test_loop_signs_at_start_and_reports_damage_without_signing(caplog):
     append_entries([opened()])
-    asyncio.run(loop_for(0.5))
+    asyncio.run(loop_for(3))
     assert Checkpoint.objects.get().size == 1
 
     append_entries([denied("d1")])
@@ -58,7 +58,7 @@ def test_loop_signs_at_start_and_reports_damage_without_signing(caplog):
             "BEGIN; SET LOCAL session_replication_role = replica;"
             "UPDATE audit_logentry SET canonical = '{}' WHERE seq = 2; COMMIT"
         )
-    asyncio.run(loop_for(0.5))
+    asyncio.run(loop_for(3))
 
     assert Checkpoint.objects.count() == 1
     assert "checkpoint not signed: entry 2: edited" in caplog.text
