@@ -34,7 +34,7 @@ class Attack:
 
     `leaks` are needles beyond the canaries (a part of a value, a number computed from it). `transaction` false plays
     the control outside a transaction that is rolled back, for what only happens at commit. `options` go into the
-    startup packet.
+    startup packet. `undo` runs after the control, for what no rollback takes back (sequences).
     """
 
     name: str
@@ -44,6 +44,7 @@ class Attack:
     transaction: bool = True
     options: tuple[tuple[str, str], ...] = ()
     copy_in: bytes = b""
+    undo: str = ""
 
 
 def attack(name: str, *steps: Step, **options: object) -> Attack:
@@ -88,6 +89,8 @@ def play(target: Target, each: Attack, mode: Mode, *, rehearsal: bool) -> Answer
                 break
         if wrap and not answer.lost:
             wire.simple("ROLLBACK")
+        if rehearsal and each.undo:
+            wire.simple(each.undo)
         return answer
 
 

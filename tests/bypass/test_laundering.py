@@ -195,12 +195,14 @@ STATE = [
         "SELECT count(setval('attack_sequence', replace(ssn, '-', '')::bigint)) FROM patients WHERE id = 900001",
         "SELECT last_value FROM attack_sequence",
         modes=TEXT,
+        undo="SELECT setval('attack_sequence', 1, false)",
     ),
     attack(
         "sequence-currval",
         "SELECT count(setval('attack_sequence', replace(ssn, '-', '')::bigint)) FROM patients WHERE id = 900001",
         "SELECT currval('attack_sequence')",
         modes=TEXT,
+        undo="SELECT setval('attack_sequence', 1, false)",
     ),
     attack("cursor", "BEGIN", f"DECLARE c CURSOR FOR {SSN}", "FETCH ALL FROM c", "COMMIT"),
     attack(

@@ -210,7 +210,6 @@ FORBIDDEN = [
     "SELECT pg_terminate_backend(1)",
     "SELECT pg_cancel_backend(1)",
     "SELECT pg_reload_conf()",
-    "SELECT pg_sleep(3600) FROM patients",
     "COPY patients TO '/tmp/loot'",
     "COPY patients TO PROGRAM 'cat'",
     "COPY attack_echo FROM PROGRAM 'id'",
