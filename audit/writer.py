@@ -53,6 +53,10 @@ RETRY_MOST_S = 2.0
 _LIMITS = "SET lock_timeout = '5s'; SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '15s'"
 
 
+# A frozen database answers nobody and breaks no connection: a client hears of it after this long.
+APPEND_WITHIN_S = 10.0
+
+
 class RecordUnavailable(RuntimeError):
     """The entry is not durable and its cause must not happen."""
 
@@ -153,7 +157,11 @@ class AuditWriter:
             raise RecordUnavailable("the audit log cannot be written now")
         receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._enqueue(_Queued(entry, receipt))
-        return await receipt
+        try:
+            return await asyncio.wait_for(receipt, APPEND_WITHIN_S)
+        except TimeoutError:
+            # It may still be written when the database answers; what it would have allowed does not run.
+            raise RecordUnavailable("the audit log did not answer in time") from None
 
     def append_now(self, entry: Entry) -> Receipt | None:
         """Put an `os` entry into the journal and return; None when that is not possible (then `append` waits for it).

@@ -130,8 +130,9 @@ def test_mail_leads_to_a_modified_result_in_psql(product: Stack, mailbox: tuple[
         page.click("text=Approve the changed text")
         page.wait_for_selector(".banner.success")
         waiting.join(20)
-        page.goto(link.group())
-        spent = page.inner_text("main")
+        again = page.context.new_page()  # the first one may still be renewing itself after the decision
+        again.goto(link.group())
+        spent = again.inner_text("main")
         browser.close()
 
     assert asked not in mail.as_string()

@@ -43,10 +43,11 @@ class Command(BaseCommand):
 
 
 def chosen_agent(name: str | None) -> Agent:
-    agents = Agent.objects.filter(name=name) if name else Agent.objects.filter(enabled=True)[:2]
-    found = list(agents)
-    if len(found) != 1:
-        raise CommandError(f"there is no agent {name!r}" if name else "name the agent with --agent")
+    """The named agent, else the one registered first."""
+    agents = Agent.objects.filter(name=name) if name else Agent.objects.filter(enabled=True).order_by("pk")
+    found = list(agents[:1])
+    if not found:
+        raise CommandError(f"there is no agent {name!r}" if name else "there is no agent; register one first")
     return found[0]
 
 
