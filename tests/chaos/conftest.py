@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bypass.wire import Target
-from tests.chaos.servers import APP_PASSWORD, Upstream, own_upstream
+from tests.bypass.wire import ConnectionLost, Target, Wire
+from tests.chaos.servers import APP_PASSWORD, Upstream, own_upstream, wait_until
 from tests.stack import Stack, stack_in
 
 SNAPSHOT_MAX_AGE_S = 4
@@ -63,7 +63,7 @@ def far(fragile: Stack) -> Target:
     """The connection `far` through the gateway of the fragile stack, which is whole again by now."""
     fragile.wait_healthy(within_s=90)
     listener = fragile.demo["postgres"]
-    return Target(
+    target = Target(
         host=str(listener["host"]),
         port=int(listener["port"]),
         database="far",
@@ -71,3 +71,14 @@ def far(fragile: Stack) -> Target:
         password=fragile.agent_token("far-agent"),
         tls=listener["sslmode"] not in {"disable", "prefer", "allow"},
     )
+    # Healthy is what each part says of itself; the log's writer may still be waiting to try again.
+    wait_until(lambda: answers(target), within_s=60, what="a session that is recorded and answered")
+    return target
+
+
+def answers(target: Target) -> bool:
+    try:
+        with Wire(target, timeout_s=20) as wire:
+            return wire.simple("SELECT 1").rows == [(b"1",)]
+    except (ConnectionLost, OSError):
+        return False
