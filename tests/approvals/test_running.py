@@ -116,7 +116,8 @@ def test_mail_leads_to_a_modified_result_in_psql(product: Stack, mailbox: tuple[
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        page = context.new_page()
         page.goto(link.group())
         page.fill("input[name=username]", product.demo["users"]["reviewer"]["username"])
         page.fill("input[name=password]", product.demo["users"]["reviewer"]["password"])
@@ -127,10 +128,9 @@ def test_mail_leads_to_a_modified_result_in_psql(product: Stack, mailbox: tuple[
         page.fill("[data-edit]", better)
         page.wait_for_selector("[data-preview] .plus")
         page.fill("#reason", "three are enough")
-        page.click("text=Approve the changed text")
-        page.wait_for_selector(".banner.success")
-        waiting.join(20)
-        again = page.context.new_page()  # the first one may still be renewing itself after the decision
+        page.click("text=Approve the changed text", no_wait_after=True)
+        waiting.join(20)  # the page renews itself on the decision, so psql is the surer witness
+        again = context.new_page()  # the first one may still be renewing itself after the decision
         again.goto(link.group())
         spent = again.inner_text("main")
         browser.close()
