@@ -1,13 +1,16 @@
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from tests.gateway.listeners.harness import Gateway, make_people
+from tests.gateway.listeners.harness import Gateway, drop_database, make_database, make_people
 
 
 @pytest.fixture(scope="session", autouse=True)
-def people() -> None:
+def people() -> Iterator[None]:
+    make_database()
     make_people()
+    yield
+    drop_database()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A gateway in one event loop over the development PostgreSQL, with in-memory doors: rules, analysis, reviews, record.
+"""A gateway in one event loop over the test run's PostgreSQL, with in-memory doors: rules, analysis, reviews, record.
 
 The analysis here is a table of texts, so that these tests are about the wire: what SQL means is tested elsewhere.
 """
@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from analysis.statement import (
     Analysis,
@@ -36,9 +38,12 @@ from gateway.session.registry import SessionRegistry
 from gateway.session.services import AuthenticationFailed, ReviewRefused, Services
 from gateway.session.transport import PendingReview
 from masking.domain.rules import Inference, MaskingRule, Technique
+from tests.services import SUPERUSER_DSN
 
-HOST, PORT = "127.0.0.1", int(os.environ.get("HOOPWEB_TEST_UPSTREAM_PORT", "55432"))
-USER, PASSWORD, DATABASE = "postgres", "devpass", "wire"
+DATABASE = f"wire_{os.getpid()}"  # of this process: workers of one run write the same tables
+_SERVER = conninfo_to_dict(os.environ[SUPERUSER_DSN])
+HOST, PORT = str(_SERVER["host"]), int(str(_SERVER["port"]))
+USER, PASSWORD = str(_SERVER["user"]), str(_SERVER["password"])
 TOKEN = "a-token-that-opens"
 
 SSN = ColumnRef("public", "people", "ssn")
@@ -47,7 +52,17 @@ HELD = ColumnRef("public", "people", "held")  # writes of texts that say "held" 
 
 
 def direct_dsn() -> str:
-    return f"host={HOST} port={PORT} user={USER} password={PASSWORD} dbname={DATABASE}"
+    return make_conninfo(os.environ[SUPERUSER_DSN], dbname=DATABASE)
+
+
+def make_database() -> None:
+    with psycopg.connect(os.environ[SUPERUSER_DSN], autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+
+
+def drop_database() -> None:
+    with psycopg.connect(os.environ[SUPERUSER_DSN], autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
 
 
 def make_people(schema: str = "public") -> None:
