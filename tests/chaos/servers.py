@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class Upstream:
     def kill(self) -> None:
         """No farewell: what a power cut looks like from outside."""
         for pid in [self.process.pid, *descendants(self.process.pid)]:
-            os.kill(pid, signal.SIGKILL)
+            _send(pid, signal.SIGKILL)
         self.process.wait(10)
 
     def start(self) -> None:
@@ -85,19 +85,25 @@ def frozen(pid: int) -> Iterator[None]:
     """Stop a process and its descendants (SIGSTOP), and let them go on at the end: there, but never answering."""
     members = [pid, *descendants(pid)]
     for member in members:
-        os.kill(member, signal.SIGSTOP)
+        _send(member, signal.SIGSTOP)
     try:
         yield
     finally:
         for member in members:
-            os.kill(member, signal.SIGCONT)
+            _send(member, signal.SIGCONT)
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # a backend may end by itself at any moment
+        os.kill(pid, number)
 
 
 def descendants(pid: int) -> list[int]:
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text(encoding="ascii").split()):
-            found += [child, *descendants(child)]
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for child in map(int, task.read_text(encoding="ascii").split()):
+                found += [child, *descendants(child)]
     return found
 
 
