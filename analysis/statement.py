@@ -64,11 +64,15 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One result column. `resolved` false means the origins are not to be trusted: mask whole."""
+    """One result column. `resolved` false means the origins are not to be trusted: mask whole.
+
+    `fields`: the parts of a record (BigQuery STRUCT), where they are known one by one; `origins` then holds them all.
+    """
 
     name: str
     origins: tuple[Origin, ...] = ()
     resolved: bool = True
+    fields: tuple[Output, ...] = ()
 
 
 class PredicateUse(StrEnum):
@@ -99,6 +103,7 @@ class Statement:
     text: str
     dialect: str = "postgres"
     parameter_types: tuple[int, ...] = ()  # PostgreSQL type OIDs, 0 = let the server infer
+    declared_parameters: str = ""  # BigQuery: names and types of the parameters, no values, as canonical JSON
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,7 +213,12 @@ async def assess(services: Services, session: SessionContext, request: Statement
     analyst = services.analysts.get(connection.kind)
     if analyst is None:
         raise Denied(code="no-connection", reason=f"this gateway does not serve connections of kind {connection.kind}")
-    statement = Statement(request.text, parameter_types=request.parameter_types)
+    statement = Statement(
+        request.text,
+        dialect=connection.kind,
+        parameter_types=request.parameter_types,
+        declared_parameters=request.declared_parameters,
+    )
     try:
         analysis = await read(analyst, session, statement, snapshot=snapshot, connection=connection)
     except UpstreamRejected as rejected:

@@ -11,7 +11,7 @@ MaskValue = Callable[[bytes | None], bytes | None]
 
 @dataclass(frozen=True, slots=True)
 class ResultColumn:
-    """A column of a result as the database described it (PostgreSQL RowDescription fields)."""
+    """A column of a result as the database described it (PostgreSQL RowDescription fields, BigQuery schema fields)."""
 
     name: str
     type_oid: int = 25
@@ -19,6 +19,8 @@ class ResultColumn:
     table_oid: int = 0
     attribute: int = 0
     type_name: str = ""  # for kinds without OIDs (BigQuery)
+    mode: str = ""  # BigQuery: NULLABLE, REQUIRED or REPEATED
+    fields: tuple[ResultColumn, ...] = ()  # of a record
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,11 @@ class FieldMask:
     technique: str = ""
     mask: MaskValue | None = None
     scans_text: bool = False  # the value detectors, not a rule: counts only values it changed
+    fields: tuple[FieldMask, ...] = ()  # of a record that is masked field by field; `mask` is None then
+
+    @property
+    def masks_nothing(self) -> bool:
+        return self.mask is None and all(field.masks_nothing for field in self.fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +47,4 @@ class MaskingPlan:
 
     @property
     def masks_nothing(self) -> bool:
-        return all(field.mask is None for field in self.fields)
+        return all(field.masks_nothing for field in self.fields)
