@@ -38,6 +38,7 @@ class ClientConnection(asyncio.Protocol):
         self.address = ""
         self.violation: ProtocolViolation | None = None
         self.on_lost: Callable[[], None] | None = None
+        self.on_violation: Callable[[], None] | None = None
         self.writable: Callable[[bool], None] | None = None
         self.task: asyncio.Task[None] | None = None
         self._serve = serve
@@ -66,6 +67,8 @@ class ClientConnection(asyncio.Protocol):
         self.task = asyncio.get_running_loop().create_task(serve(), name=f"postgres client {self.address}")
 
     def data_received(self, data: bytes) -> None:
+        if self.violation is not None:
+            return
         if self._buffer is None:
             self._raw += data
             if len(self._raw) > MAX_STARTUP_BYTES:
@@ -217,6 +220,8 @@ class ClientConnection(asyncio.Protocol):
             return
         self._frames.extend(split_frames(frames))
         self._queued += len(frames)
+        if self._buffer.violation is not None:
+            self._break(self._buffer.violation)
         if self._queued > MAX_QUEUED_BYTES and self._reading:
             self._reading = False
             self._set_reading(False)
@@ -232,9 +237,13 @@ class ClientConnection(asyncio.Protocol):
             raise ClientGone("the client closed the connection")
 
     def _break(self, violation: ProtocolViolation) -> None:
-        """Stop listening to a peer that breaks the protocol; the session says why and closes."""
+        """Listen no more to a peer that breaks the protocol; the session serves what came before, says why and closes.
+
+        The socket is still read, and what it says thrown away: one that is not read never tells that its peer left.
+        """
         self.violation = violation
-        self._set_reading(False)
+        if self.on_violation is not None:
+            self.on_violation()
 
 
 def certified_names(certificate: Mapping[str, Any] | None) -> frozenset[str]:

@@ -135,6 +135,7 @@ class ClientSession:
         self._timers: list[asyncio.TimerHandle] = []
         connection.writable = self._client_writable
         connection.on_lost = self._client_lost
+        connection.on_violation = self._withdraw  # nobody waits for a review in a session that is bound to end
         upstream.writable = self._upstream_can_take
         upstream.lost = self.relay.lost
         upstream.receive = self._from_upstream

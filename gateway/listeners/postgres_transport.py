@@ -40,7 +40,7 @@ class StatementTransport:
     async def send_pending(self, review: PendingReview) -> None:
         session = self._session
         session.holding = self._gone
-        if session.client.closed or session.reason:
+        if session.client.closed or session.client.violation is not None or session.reason:
             self._gone.set()
         session.push_answers()
         until = datetime.fromtimestamp(review.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")

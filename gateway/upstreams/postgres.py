@@ -101,6 +101,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self.receive(frames)
             else:
                 self._keep_early(frames)
+            if self._buffer.violation is not None:
+                raise self._buffer.violation
         except ProtocolViolation as violation:
             logger.warning("upstream broke the protocol: %s", violation)
             self.abort()

@@ -45,10 +45,14 @@ def frame(kind: bytes, body: bytes = b"") -> bytes:
 
 
 class FrameBuffer:
-    """Bytes in, runs of whole frames out: `feed` returns a buffer of complete frames, the rest stays inside."""
+    """Bytes in, runs of whole frames out: `feed` returns a buffer of complete frames, the rest stays inside.
+
+    Frames in front of a broken one are still returned, wherever the stream was cut: look at `violation` behind them.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.violation: ProtocolViolation | None = None
         self._rest = bytearray()
         self._wanted = 5  # bytes that must be there before the first frame can be whole
 
@@ -56,7 +60,10 @@ class FrameBuffer:
         return len(self._rest)
 
     def feed(self, data: bytes) -> bytes:
-        """Return every frame that is now complete, back to back; empty when none is."""
+        """Return every frame that is now complete, back to back; empty when none is. Raises ProtocolViolation when the
+        next one can never be, and again on every later call."""
+        if self.violation is not None:
+            raise self.violation
         if self._rest:
             self._rest += data
             if len(self._rest) < self._wanted:
@@ -64,7 +71,14 @@ class FrameBuffer:
             data = bytes(self._rest)
         if type(data) is not bytes:
             data = bytes(data)
-        end, self._wanted = scan_frames(data, self.limit)
+        try:
+            end, self._wanted = scan_frames(data, self.limit)
+        except ProtocolViolation as violation:
+            self.violation = violation
+            end = _sound_until(data, self.limit)
+            if end == 0:
+                raise
+            return data[:end]
         self._rest = bytearray(data[end:])
         return data if end == len(data) else data[:end]
 
@@ -79,6 +93,15 @@ def scan_frames(data: bytes, limit: int) -> tuple[int, int]:
         if end > size:
             return at, end - at
         at = end
+
+
+def _sound_until(data: bytes, limit: int) -> int:
+    """Return where the first broken frame of `data` starts."""
+    at = 0
+    with contextlib.suppress(ProtocolViolation):
+        while (end := frame_end(data, at, limit)) and end <= len(data):
+            at = end
+    return at
 
 
 def split_frames(data: bytes) -> list[tuple[int, bytes]]:

@@ -35,7 +35,7 @@ from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.listeners.postgres import Limits, PostgresListener
 from gateway.session.context import SessionContext
 from gateway.session.registry import SessionRegistry
-from gateway.session.services import AuthenticationFailed, ReviewRefused, Services
+from gateway.session.services import Analyst, AuthenticationFailed, ReviewRefused, Services
 from gateway.session.transport import PendingReview
 from masking.domain.rules import Inference, MaskingRule, Technique
 from tests.services import SUPERUSER_DSN
@@ -265,42 +265,49 @@ class Gateway:
     registry: SessionRegistry = field(default_factory=SessionRegistry)
     upstream_port: int = PORT
     ssl_context: ssl.SSLContext | None = None
+    analyst: Analyst = field(default_factory=TableAnalyst)
+    others: dict[str, int] = field(default_factory=dict)  # further connections of the same rules: name → port
+    held_column: str = "public.people.held"
 
     def snapshot(self) -> Snapshot:
-        spec = ConnectionSpec(
-            name="people",
-            kind="postgres",
-            host=HOST,
-            port=self.upstream_port,
-            database=DATABASE,
-            username=USER,
-            tls="disable",
-            phi=self.phi,
-            scan_text=False,
-        )
+        ports = {"people": self.upstream_port, **self.others}
+        names = tuple(ports)
         every = frozenset({Operation.READ, Operation.WRITE, Operation.DDL, Operation.SESSION})
         rules = (
-            MaskingRule("ssn", ("people",), ("public.people.ssn",), Technique.REDACT, Inference.OPEN),
-            MaskingRule("born", ("people",), ("public.people.born",), Technique.YEAR, Inference.OPEN),
+            MaskingRule("ssn", names, ("public.people.ssn",), Technique.REDACT, Inference.OPEN),
+            MaskingRule("born", names, ("public.people.born",), Technique.YEAR, Inference.OPEN),
         )
         return Snapshot(
             version=1,
             loaded_at=time.monotonic(),
-            connections=MappingProxyType({"people": spec}),
-            access_rules=(AccessRule(frozenset({"ai-agents"}), ("people",), every, "agents"),),
+            connections=MappingProxyType({name: self._spec(name, port) for name, port in ports.items()}),
+            access_rules=(AccessRule(frozenset({"ai-agents"}), names, every, "agents"),),
             policies=(
-                PolicyRule("no-ddl", ("people",), Action.DENY, Condition(operation=frozenset({Operation.DDL}))),
+                PolicyRule("no-ddl", names, Action.DENY, Condition(operation=frozenset({Operation.DDL}))),
                 PolicyRule(
                     "held",
-                    ("people",),
+                    names,
                     Action.REQUIRE_APPROVAL,
-                    Condition(operation=frozenset({Operation.WRITE}), columns=("public.people.held",)),
+                    Condition(operation=frozenset({Operation.WRITE}), columns=(self.held_column,)),
                     reviewers=(ReviewerGroup("privacy-officers"),),
                 ),
             ),
             masking_rules=rules if self.masking else (),
             agents=MappingProxyType({}),
             people=MappingProxyType({}),
+        )
+
+    def _spec(self, name: str, port: int) -> ConnectionSpec:
+        return ConnectionSpec(
+            name=name,
+            kind="postgres",
+            host=HOST,
+            port=port,
+            database=DATABASE,
+            username=USER,
+            tls="disable",
+            phi=self.phi,
+            scan_text=False,
         )
 
     async def start(self) -> Gateway:
@@ -312,7 +319,7 @@ class Gateway:
 
         services = Services(
             snapshots=Rules(),
-            analysts={"postgres": TableAnalyst()},
+            analysts={"postgres": self.analyst},
             reviews=self.reviewers,
             record=self.record,
         )

@@ -1,0 +1,280 @@
+"""A database that lies: whatever it says, its own session ends in an error or an answer, and nobody else notices.
+
+The liar holds protected values, so it could always print them into some text of its own choosing; what must not happen
+is that a value travels where masks would have met it: as a row, as copied data, in an error, a notice or a setting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+
+from gateway.protocols.postgres import server
+from gateway.protocols.postgres.frames import FrameBuffer, frame, split_frames
+from gateway.protocols.postgres.server import Field, encode_data_row, encode_row_description
+from gateway.protocols.postgres.startup import encode_cancel
+from gateway.upstreams.postgres_analyst import PostgresAnalyst
+from tests.fuzz.streams import FIRST_SEED, SOAKING, mutated
+from tests.fuzz.test_client_streams import answer_to_the_end
+from tests.gateway.listeners.harness import HOST, PORT, Gateway, direct_dsn
+from tests.gateway.listeners.raw import RawClient, bind, describe, execute, parse, query, rows
+
+SSN = b"078-05-0007"
+OK = frame(b"R", struct.pack("!I", 0))
+KEY = frame(b"K", struct.pack("!I", 7) + b"1234")
+READY = server.encode_ready("I")
+STATE = {
+    "show role": "none",
+    "show session authorization": "postgres",
+    "show search_path": '"$user", public',
+    "show standard_conforming_strings": "on",
+    "show client_encoding": "UTF8",
+}
+PEOPLE = (Field("id", 0, 1, 23, 0), Field("ssn", 0, 3, 25, 0))
+ROW = encode_data_row([b"7", SSN])
+DONE = frame(b"C", b"SELECT 1\0")
+NOTICE = frame(b"N", b"SNOTICE\0VNOTICE\0C00000\0Mseen " + SSN + b"\0\0")
+TEXT = "select id, ssn from people where id = 7"
+
+
+@dataclass
+class Liar:
+    """Follows the protocol until it is asked to execute something of the client's: then it says `lie`.
+
+    `described` answers Describe; `handshake` replaces the whole of what it says before it is ready.
+    """
+
+    lie: Callable[[], bytes] = lambda: ROW + DONE
+    described: bytes = encode_row_description(PEOPLE)
+    handshake: bytes = OK + KEY + READY
+    unsolicited: bytes = b""  # said right after the handshake, to nobody
+    endless: bytes = b""  # said again and again, once asked
+    port: int = 0
+    said: int = 0
+    _writers: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        try:
+            length = int.from_bytes(await reader.readexactly(4), "big")
+            if (await reader.readexactly(length - 4))[:4] == encode_cancel(0, b"")[4:8]:
+                return
+            writer.write(self.handshake + self.unsolicited)
+            frames, texts, portals = FrameBuffer(1 << 20), {}, {}
+            while data := await reader.read(1 << 16):
+                for kind, body in split_frames(frames.feed(data)):
+                    await self._answer(chr(kind), body, writer, texts, portals)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the gateway had enough
+        finally:
+            writer.close()
+
+    async def _answer(
+        self, kind: str, body: bytes, writer: asyncio.StreamWriter, texts: dict[bytes, str], portals: dict[bytes, str]
+    ) -> None:
+        match kind:
+            case "P":
+                name, text, _ = body.split(b"\0", 2)
+                texts[name] = text.decode()
+                writer.write(server.PARSE_COMPLETE_FRAME)
+            case "B":
+                portal, name, _ = body.split(b"\0", 2)
+                portals[portal] = texts.get(name, "")
+                writer.write(server.BIND_COMPLETE_FRAME)
+            case "C":
+                writer.write(server.CLOSE_COMPLETE_FRAME)
+            case "D":
+                writer.write(self.described)
+            case "S":
+                writer.write(READY)
+            case "E":
+                text = portals.get(body.split(b"\0")[0], "")
+                if text.startswith("show "):
+                    writer.write(encode_data_row([STATE.get(text, "x").encode()]) + frame(b"C", b"SHOW\0"))
+                    return
+                while self.endless:
+                    writer.write(self.endless)
+                    self.said += len(self.endless)
+                    await writer.drain()
+                writer.write(self.lie())
+
+
+@asynccontextmanager
+async def among_others(liar: Liar) -> AsyncIterator[Gateway]:
+    """A gateway with the liar behind connection `liar` and the real database behind `people`."""
+
+    async def dsn_for(_: object) -> str:
+        return direct_dsn()
+
+    server_ = await asyncio.start_server(liar.serve, HOST, 0)
+    analyst = PostgresAnalyst(dsn_for)
+    gateway = await Gateway(
+        analyst=analyst, upstream_port=PORT, others={"liar": server_.sockets[0].getsockname()[1]}
+    ).start()
+    try:
+        yield gateway
+    finally:
+        await gateway.stop()
+        await analyst.close()
+        server_.close()
+
+
+async def heard(gateway: Gateway, *messages: bytes, within_s: float = 20) -> bytes:
+    """Everything the liar's client gets until it is cut off, or has its answers, or has waited and hangs up."""
+    raw, got = await RawClient.connect(gateway, database="liar"), bytearray()
+    raw.writer.write(b"".join(messages))
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        while got.count(READY[:5]) < len(messages) and (data := await asyncio.wait_for(raw.reader.read(65536), 2)):
+            got += data
+    with contextlib.suppress(OSError):
+        raw.writer.write_eof()
+    got += await asyncio.wait_for(answer_to_the_end(raw.reader), within_s)
+    raw.close()
+    return bytes(got)
+
+
+async def others_are_served(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    assert rows(await raw.ask(query("select 41 + 1"))) == [[b"42"]]
+    raw.close()
+
+
+SIMPLE = query(TEXT)
+EXTENDED = parse(TEXT) + bind() + describe() + execute() + b"S\0\0\0\4"
+LIES: dict[str, Liar] = {
+    "too-few-columns": Liar(lambda: encode_data_row([SSN]) + DONE),
+    "too-many-columns": Liar(lambda: encode_data_row([b"7", b"x", SSN]) + DONE),
+    "no-columns": Liar(lambda: frame(b"D", b"\0\0") + DONE),
+    "row-cut-short": Liar(lambda: frame(b"D", struct.pack("!HiI", 2, 1, 0x37) + SSN) + DONE),
+    "value-longer-than-row": Liar(lambda: frame(b"D", struct.pack("!Hi", 2, 1) + b"7" + struct.pack("!i", 999) + SSN)),
+    "negative-length": Liar(lambda: frame(b"D", struct.pack("!Hi", 2, -7) + SSN) + DONE),
+    "columns-change-under-the-statement": Liar(lambda: encode_row_description(PEOPLE[::-1]) + ROW + DONE),
+    "described-narrower": Liar(described=encode_row_description(PEOPLE[:1])),
+    "described-wider": Liar(lambda: encode_data_row([b"7", b"x", SSN]) + DONE,
+                            described=encode_row_description((PEOPLE[0], *PEOPLE))),
+    "described-as-nothing": Liar(described=frame(b"n")),
+    "described-twice": Liar(described=encode_row_description(PEOPLE) * 2),
+    "described-by-noise": Liar(described=frame(b"T", b"\0\2" + SSN)),
+    "rows-after-the-end": Liar(lambda: ROW + DONE + ROW),
+    "rows-instead-of-an-answer": Liar(described=ROW),
+    "copy-out-of-nowhere": Liar(lambda: frame(b"H", b"\0\0\2\0\0\0\0") + frame(b"d", b"7\t" + SSN + b"\n")),
+    "copy-data-of-nowhere": Liar(lambda: frame(b"d", b"7\t" + SSN + b"\n")),
+    "copy-both": Liar(lambda: frame(b"W", b"\0\0\0") + frame(b"d", SSN)),
+    "error-with-values": Liar(lambda: frame(b"E", b"SERROR\0VERROR\0C22P02\0Mbad: " + SSN + b"\0D" + SSN + b"\0\0")),
+    "error-of-no-fields": Liar(lambda: frame(b"E", SSN)),
+    "notice-with-values": Liar(lambda: NOTICE + ROW + DONE),
+    "notification": Liar(lambda: frame(b"A", struct.pack("!I", 1) + b"c\0" + SSN + b"\0") + ROW + DONE),
+    "setting-with-values": Liar(lambda: server.encode_parameter_status("application_name", SSN.decode()) + ROW + DONE),
+    "setting-of-noise": Liar(lambda: frame(b"S", SSN)),
+    "other-encoding": Liar(lambda: server.encode_parameter_status("client_encoding", "SJIS") + ROW + DONE),
+    "unsolicited-row": Liar(unsolicited=ROW),
+    "unsolicited-error": Liar(unsolicited=frame(b"E", b"SFATAL\0VFATAL\0C57P01\0M" + SSN + b"\0\0")),
+    "unsolicited-ready": Liar(unsolicited=READY),
+    "authentication-again": Liar(lambda: OK + ROW + DONE),
+    "key-again": Liar(lambda: KEY + ROW + DONE),
+    "message-of-no-type": Liar(lambda: frame(b"\0", SSN)),
+    "length-of-nothing": Liar(lambda: b"D" + struct.pack("!I", 3) + SSN),
+    "length-of-everything": Liar(lambda: b"D" + struct.pack("!I", 0x7FFFFFFF) + SSN),
+    "ready-of-noise": Liar(lambda: ROW + DONE + frame(b"Z", b"")),
+    "tag-without-end": Liar(lambda: frame(b"C", b"")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIES)
+@pytest.mark.parametrize("asked", [SIMPLE, EXTENDED], ids=["simple", "extended"])
+async def test_lie_shows_no_value_and_harms_no_other_session(name: str, asked: bytes) -> None:
+    async with among_others(LIES[name]) as gateway:
+        got = await heard(gateway, asked, asked)
+
+        assert SSN not in got
+        assert got[:1] in {b"E", b"T", b"1", b"N", b"S", b"A", b"D", b"C", b""}
+        await others_are_served(gateway)
+        reasons = {str(entry.body["reason"]) for entry in gateway.record.of("session.closed")}
+        assert "internal-error" not in reasons
+
+
+async def test_truth_is_masked_and_served() -> None:
+    """The control: the same server, telling no lie, is understood, so that the lies above are what was refused."""
+    async with among_others(Liar()) as gateway:
+        got = await heard(gateway, SIMPLE, EXTENDED)
+
+        assert [kind for kind, _ in split_frames(got)].count(ord("D")) == 2
+        assert SSN not in got
+
+
+HANDSHAKES: dict[str, bytes] = {
+    "nothing-but-notices": NOTICE * 500,
+    "ready-without-leave": READY,
+    "rows": OK + ROW,
+    "settings-without-end": OK + server.encode_parameter_status("a", "b") * 500,
+    "key-too-long": OK + frame(b"K", b"x" * 300) + READY,
+    "unfinished": OK,
+    "a-refusal-with-secrets": frame(b"E", b"SFATAL\0VFATAL\0C28P01\0Mpassword " + SSN + b" is wrong\0\0"),
+    "length-of-everything": b"R" + struct.pack("!I", 0x7FFFFFFF),
+    "noise": bytes(range(256)) * 8,
+}
+
+
+@pytest.mark.parametrize("name", HANDSHAKES)
+async def test_handshake_that_lies_ends_in_one_refusal(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.upstreams.postgres.CONNECT_TIMEOUT_S", 1.0)
+    async with among_others(Liar(handshake=HANDSHAKES[name])) as gateway:
+        with pytest.raises((AssertionError, asyncio.IncompleteReadError)):
+            await RawClient.connect(gateway, database="liar")
+
+        await others_are_served(gateway)
+
+
+@pytest.mark.parametrize("endless", [NOTICE * 50, ROW * 200, server.encode_parameter_status("TimeZone", "x") * 50])
+async def test_endless_answer_is_paced_by_the_client_and_starves_nobody(endless: bytes) -> None:
+    liar = Liar(endless=endless)
+    async with among_others(liar) as gateway:
+        raw = await RawClient.connect(gateway, database="liar")
+        raw.writer.write(SIMPLE)
+        await raw.receive()
+        while liar.said < 1 << 20 and (before := liar.said) >= 0:
+            await asyncio.sleep(0.2)  # the client reads nothing: the liar is heard until the buffers are full
+            if liar.said == before:
+                break
+        await others_are_served(gateway)
+        said = liar.said
+        raw.close()
+
+        await others_are_served(gateway)
+    assert said < 64 << 20, "nobody held the liar back"
+
+
+@pytest.mark.timeout(3600 if SOAKING else 120)
+async def test_mutated_answers_end_or_are_understood() -> None:
+    """Random wounds to an honest answer; a wound may turn a row into text, so only life and others count here."""
+    honest, liar = ROW * 3 + DONE, Liar()
+    async with among_others(liar) as gateway:
+        for seed in range(FIRST_SEED, FIRST_SEED + (3000 if SOAKING else 150)):
+            lie = mutated(honest, random.Random(seed))
+            liar.lie = lambda lie=lie: lie
+            try:
+                await _hang_up_soon(gateway)
+            except TimeoutError:
+                raise AssertionError(f"seed {seed}: the session did not end with its client") from None
+        await others_are_served(gateway)
+
+        assert not any(entry.body["reason"] == "internal-error" for entry in gateway.record.of("session.closed"))
+
+
+async def _hang_up_soon(gateway: Gateway) -> None:
+    """Ask, wait a moment for whatever comes, hang up; the gateway must close its end too."""
+    raw = await RawClient.connect(gateway, database="liar")
+    raw.writer.write(SIMPLE)
+    with contextlib.suppress(TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+        await asyncio.wait_for(raw.reader.readuntil(READY[:5]), 0.05)
+    with contextlib.suppress(OSError):
+        raw.writer.write_eof()
+    await asyncio.wait_for(answer_to_the_end(raw.reader), 20)
+    raw.close()
