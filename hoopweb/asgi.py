@@ -1,4 +1,7 @@
-"""The control plane's ASGI application: HTTP through Django, WebSocket through Channels."""
+"""The control plane's ASGI application: HTTP through Django, WebSocket through Channels, MCP through its SDK.
+
+The MCP application has a lifespan, which the server must run (uvicorn does unless told `--lifespan off`).
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from django.conf import settings  # noqa: E402
 
 from approvals.routing import websocket_urlpatterns as review_patterns  # noqa: E402
 from gateway.api.routing import websocket_urlpatterns as gateway_patterns  # noqa: E402
+from gateway.mcp.server import is_mcp, mcp_application  # noqa: E402
 
 
 class BrowserOriginValidator(OriginValidator):  # type: ignore[misc]
@@ -26,10 +30,20 @@ class BrowserOriginValidator(OriginValidator):  # type: ignore[misc]
         return parsed_origin is None or bool(self.validate_origin(parsed_origin))
 
 
+mcp = mcp_application()
+
+
+async def http(scope: Any, receive: Any, send: Any) -> None:
+    """Two paths are the MCP SDK's, everything else is Django's."""
+    application = mcp if is_mcp(scope["path"]) else http_application
+    await application(scope, receive, send)
+
+
 websocket_application = AuthMiddlewareStack(URLRouter([*review_patterns, *gateway_patterns]))
 application = ProtocolTypeRouter(
     {
-        "http": http_application,
+        "http": http,
+        "lifespan": mcp,
         "websocket": BrowserOriginValidator(websocket_application, settings.ALLOWED_HOSTS),
     }
 )

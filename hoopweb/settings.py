@@ -276,5 +276,6 @@ LOGGING = {
         "oidc_provider": {"level": "WARNING"},
         "mozilla_django_oidc": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
+        "mcp": {"level": "WARNING"},
     },
 }

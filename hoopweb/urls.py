@@ -18,6 +18,7 @@ urlpatterns = [
     path("api/v1/", include("approvals.api_urls")),
     path("api/v1/", include("gateway.api.urls")),
     path("oauth/token", oauth.token),
+    path("oauth/authorize", oauth.authorize),
     path(".well-known/jwks.json", oauth.jwks),
     path(".well-known/oauth-authorization-server", oauth.metadata),
     path("oidc/", include("mozilla_django_oidc.urls")),

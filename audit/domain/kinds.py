@@ -20,6 +20,8 @@ KINDS: Mapping[str, str] = {
     "ticket.bought": "a one-time password for a driver was bought",
     "ticket.redeemed": "a one-time password was used",
     "statement.explained": "somebody asked what would happen to a statement, without running it",
+    "tables.described": "somebody was told a connection's tables or columns, and what of them would be masked",
+    "access.requested": "an agent asked for access it does not have, with its reason",
     "statement.held": "a statement waits for reviewers",
     "statement.authorised": "a statement may run; durable before it runs",
     "statement.denied": "a statement was refused",

@@ -16,6 +16,7 @@ from django.conf import settings
 Frame = dict[str, Any]
 
 # A held statement may be silent for as long as its review lives; the relay and the review set the limits.
+DESCRIBE_TIMEOUT_S = 30.0  # a cold cache analyses a hundred tables
 TIMEOUT = httpx.Timeout(connect=5.0, read=None, write=30.0, pool=5.0)
 
 
@@ -51,13 +52,26 @@ async def stream_frames(*, token: str, body: Mapping[str, Any], client_address: 
         raise DataPlaneUnavailable(type(error).__name__) from None
 
 
-def resume(*, token: str, statement_id: str, connection: str) -> None:
+def resume(*, token: str, statement_id: str, connection: str, protocol: str = "rest") -> None:
     """Ask the data plane to hold a pending statement again whose holder ended. Failures are left to the next poll."""
+    body = {"connection": connection, "protocol": protocol}
     try:
         with httpx.Client(timeout=httpx.Timeout(10.0), trust_env=False) as client:
-            client.post(f"{_url()}/{statement_id}/resume", headers=_headers(token, ""), json={"connection": connection})
+            client.post(f"{_url()}/{statement_id}/resume", headers=_headers(token, ""), json=body)
     except httpx.HTTPError:
         return
+
+
+async def describe(*, token: str = "", body: Mapping[str, Any], client_address: str = "") -> Frame:
+    """What a principal may see: with its own token, or with `body["principal"]` for the control plane's own pages."""
+    try:
+        async with httpx.AsyncClient(timeout=DESCRIBE_TIMEOUT_S, trust_env=False) as client:
+            response = await client.post(_url("sight"), headers=_headers(token, client_address), json=dict(body))
+    except httpx.HTTPError as error:
+        raise DataPlaneUnavailable(type(error).__name__) from None
+    if response.status_code != httpx.codes.OK:
+        raise _refused(response)
+    return dict(response.json())
 
 
 @contextmanager
@@ -96,8 +110,8 @@ def _refused(response: httpx.Response) -> DataPlaneRefused:
     )
 
 
-def _url() -> str:
-    return f"{settings.HOOPWEB_RELAY_URL}/relay/v1/statements"
+def _url(what: str = "statements") -> str:
+    return f"{settings.HOOPWEB_RELAY_URL}/relay/v1/{what}"
 
 
 def _headers(token: str, client_address: str) -> dict[str, str]:

@@ -29,6 +29,16 @@ def token(request: HttpRequest) -> JsonResponse:
 
 
 @require_GET
+def authorize(request: HttpRequest) -> JsonResponse:
+    """RFC 6749 §3.1, of which nothing is offered: nobody is redirected, so nothing can be redirected elsewhere."""
+    refused = token_service.OAuthError(
+        "unsupported_response_type",
+        "agents authenticate at the token endpoint: client credentials or token exchange",
+    )
+    return JsonResponse(refused.as_json(), status=refused.status)
+
+
+@require_GET
 @cache_control(public=True, max_age=300)
 def jwks(request: HttpRequest) -> JsonResponse:
     return JsonResponse(tokens.jwks())

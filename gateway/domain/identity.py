@@ -34,6 +34,7 @@ MAX_TOKEN_CHARS = 16 * 1024  # Entra tokens with many groups reach 8 KiB
 MAX_GROUPS = 500
 # Whatever an issuer's own list says, nothing but these is ever tried (RFC 8725 §3.1).
 ALLOWED_ALGORITHMS = frozenset(TOKEN_ALGORITHMS)
+EVERY_DOOR = frozenset({tokens.AUDIENCE})
 
 
 class IdentityRules(Protocol):
@@ -55,12 +56,15 @@ class TokenVerifier:
     def __init__(self, keys: JwksCache | None = None) -> None:
         self._keys = keys or JwksCache()
 
-    async def verify(self, token: str, *, snapshot: IdentityRules) -> Principal:
-        """Return whose token this is; raise AuthenticationFailed. Leaves the event loop only to fetch keys."""
+    async def verify(self, token: str, *, snapshot: IdentityRules, audiences: frozenset[str] = EVERY_DOOR) -> Principal:
+        """Return whose token this is; raise AuthenticationFailed. Leaves the event loop only to fetch keys.
+
+        `audiences` are those of our own tokens that are good at this door; other issuers' audience is pinned.
+        """
         due = self._fetch_due(token, snapshot)
         if due is not None:
             await in_thread(self._keys.fetch, due)
-        return verify_token(token, rules=snapshot, keys=self._keys)
+        return verify_token(token, rules=snapshot, keys=self._keys, audiences=audiences)
 
     def verify_blocking(self, token: str, *, rules: IdentityRules) -> Principal:
         """The same for synchronous callers."""
@@ -103,7 +107,14 @@ class GatewayAuthenticator:
         return principal
 
 
-def verify_token(token: str, *, rules: IdentityRules, keys: JwksCache, now: float | None = None) -> Principal:
+def verify_token(
+    token: str,
+    *,
+    rules: IdentityRules,
+    keys: JwksCache,
+    now: float | None = None,
+    audiences: frozenset[str] = EVERY_DOOR,
+) -> Principal:
     """Verify signature and claims against the pinned issuer and return the Principal. No network."""
     moment = time.time() if now is None else now
     header, unverified = unverified_parts(token)
@@ -112,7 +123,7 @@ def verify_token(token: str, *, rules: IdentityRules, keys: JwksCache, now: floa
         claims = _verified_claims(token, header, key_set=tokens.verification_keys(), algorithms=(tokens.ALGORITHM,))
         if header.get("typ") != tokens.TOKEN_TYPE:
             raise AuthenticationFailed("the token is not an access token")
-        _check_claims(claims, issuer=tokens.issuer_url(), audience=tokens.AUDIENCE, now=moment)
+        _check_claims(claims, issuer=tokens.issuer_url(), audiences=audiences, now=moment)
         return revalidated(_own_principal(claims), rules=rules, now=moment)
     spec = rules.issuers.get(issuer) if isinstance(issuer, str) else None
     if spec is None:
@@ -122,7 +133,7 @@ def verify_token(token: str, *, rules: IdentityRules, keys: JwksCache, now: floa
     except KeysUnavailable:
         raise AuthenticationFailed("the issuer's keys are not available") from None
     claims = _verified_claims(token, header, key_set=key_set, algorithms=spec.algorithms)
-    _check_claims(claims, issuer=spec.issuer, audience=spec.audience, now=moment)
+    _check_claims(claims, issuer=spec.issuer, audiences=frozenset({spec.audience}), now=moment)
     return revalidated(_foreign_principal(claims, spec), rules=rules, now=moment)
 
 
@@ -179,11 +190,12 @@ def _verified_claims(
         raise AuthenticationFailed("the token's signature is not valid") from None
 
 
-def _check_claims(claims: dict[str, Any], *, issuer: str, audience: str, now: float) -> None:
+def _check_claims(claims: dict[str, Any], *, issuer: str, audiences: frozenset[str], now: float) -> None:
     if claims.get("iss") != issuer:
         raise AuthenticationFailed("the token's issuer is not trusted")
-    listed = claims.get("aud")
-    if audience not in (listed if isinstance(listed, list) else [listed]):
+    named = claims.get("aud")
+    listed = named if isinstance(named, list) else [named]
+    if not any(isinstance(name, str) and name in audiences for name in listed):
         raise AuthenticationFailed("the token is for another audience")
     if now > _number(claims, "exp") + LEEWAY_S:
         raise AuthenticationFailed("the token has expired")

@@ -75,9 +75,14 @@ def token_response(
 
 
 def metadata() -> dict[str, Any]:
-    """RFC 8414 authorization server metadata."""
+    """RFC 8414 authorization server metadata.
+
+    No grant of ours begins at an authorization endpoint; it is named because clients (the MCP SDK's) refuse metadata
+    without one, and answers with that sentence.
+    """
     return {
         "issuer": issuer_url(),
+        "authorization_endpoint": f"{issuer_url()}/oauth/authorize",
         "token_endpoint": f"{issuer_url()}/oauth/token",
         "jwks_uri": f"{issuer_url()}/.well-known/jwks.json",
         "grant_types_supported": ["client_credentials", TOKEN_EXCHANGE],
@@ -101,14 +106,27 @@ def _granted(
     form: Mapping[str, str], *, authorization: str, verifier: TokenVerifier
 ) -> tuple[IssuedToken, dict[str, Any]]:
     client = _authenticated_client(form, authorization)
+    audience = _audience_of(form)
     match form.get("grant_type"):
         case "client_credentials":
             if client is None:
                 raise OAuthError("invalid_client", "the client did not authenticate", 401)
-            return sign_agent_token(client, TOKEN_TTL_S), {"grant": "client_credentials", "subject": client.name}
+            issued = sign_agent_token(client, TOKEN_TTL_S, audience=audience)
+            return issued, {"grant": "client_credentials", "subject": client.name, "audience": audience}
         case grant if grant == TOKEN_EXCHANGE:
-            return _exchanged(form, client=client, verifier=verifier)
+            issued, body = _exchanged(form, client=client, verifier=verifier, audience=audience)
+            return issued, {**body, "audience": audience}
     raise OAuthError("unsupported_grant_type", "expected client_credentials or token exchange")
+
+
+def _audience_of(form: Mapping[str, str]) -> str:
+    """What the token is for (RFC 8707 §2): the whole product, or the MCP endpoint alone."""
+    resource = form.get("resource", "").rstrip("/")
+    if resource in {"", issuer_url()}:
+        return tokens.AUDIENCE
+    if resource == tokens.mcp_resource():
+        return resource
+    raise OAuthError("invalid_target", "expected the product's URL, or its MCP endpoint's")
 
 
 def _authenticated_client(form: Mapping[str, str], authorization: str) -> Agent | None:
@@ -135,7 +153,7 @@ def _presented_secret(form: Mapping[str, str], authorization: str) -> tuple[str,
 
 
 def _exchanged(
-    form: Mapping[str, str], *, client: Agent | None, verifier: TokenVerifier
+    form: Mapping[str, str], *, client: Agent | None, verifier: TokenVerifier, audience: str
 ) -> tuple[IssuedToken, dict[str, Any]]:
     if form.get("subject_token_type") not in SUBJECT_TOKEN_TYPES or form.get("actor_token"):
         raise OAuthError("invalid_request", "expected a JWT subject token and no actor token")
@@ -154,12 +172,13 @@ def _exchanged(
             agent=client,
             ttl_s=TOKEN_TTL_S,
             not_after=subject.expires_at,
+            audience=audience,
         )
         return issued, {**body, "subject": subject.subject, "actor": client.name}
     agent = _agent_behind(subject)
     if client is not None and client.pk != agent.pk:
         raise OAuthError("invalid_grant", "the subject token is another agent's")
-    issued = sign_agent_token(agent, TOKEN_TTL_S, not_after=subject.expires_at)
+    issued = sign_agent_token(agent, TOKEN_TTL_S, not_after=subject.expires_at, audience=audience)
     return issued, {**body, "subject": agent.name, "presented_subject": subject.subject}
 
 

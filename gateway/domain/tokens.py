@@ -21,7 +21,8 @@ from joserfc.jwk import ECKey, KeySet
 
 from gateway.models import Agent
 
-AUDIENCE = "hoopweb"
+AUDIENCE = "hoopweb"  # good at every door
+MCP_PATH = "/mcp"
 ALGORITHM = "ES256"
 TOKEN_TYPE = "at+jwt"  # noqa: S105  RFC 9068 §2.1: an ID token must never pass for an access token
 DEFAULT_TTL_S = 900
@@ -49,6 +50,11 @@ def issue_agent_token(agent: Agent, ttl_s: int = DEFAULT_TTL_S, *, not_after: fl
     return sign_agent_token(agent, ttl_s, not_after=not_after).text
 
 
+def mcp_resource() -> str:
+    """The MCP endpoint as an OAuth resource (RFC 8707): a token for it alone opens no other door."""
+    return f"{issuer_url()}{MCP_PATH}"
+
+
 def issue_person_token(user: AbstractBaseUser | AnonymousUser, ttl_s: int = DEFAULT_TTL_S) -> str:
     """Sign a REST token for a local account. Raises ValueError for nobody's."""
     if not user.is_authenticated:
@@ -56,14 +62,23 @@ def issue_person_token(user: AbstractBaseUser | AnonymousUser, ttl_s: int = DEFA
     return _sign({"sub": user.get_username(), "kind": "person"}, ttl_s=ttl_s).text
 
 
-def sign_agent_token(agent: Agent, ttl_s: int = DEFAULT_TTL_S, *, not_after: float | None = None) -> IssuedToken:
+def sign_agent_token(
+    agent: Agent, ttl_s: int = DEFAULT_TTL_S, *, not_after: float | None = None, audience: str = AUDIENCE
+) -> IssuedToken:
     limits = [limit for limit in (not_after, agent.expires_at.timestamp() if agent.expires_at else None) if limit]
     claims = {"sub": agent.name, "kind": "agent", "groups": sorted(agent.groups), "client_id": agent.client_id}
-    return _sign(claims, ttl_s=ttl_s, not_after=min(limits, default=None))
+    return _sign(claims, ttl_s=ttl_s, not_after=min(limits, default=None), audience=audience)
 
 
 def sign_delegated_token(
-    *, subject: str, subject_issuer: str, groups: frozenset[str], agent: Agent, ttl_s: int, not_after: float | None
+    *,
+    subject: str,
+    subject_issuer: str,
+    groups: frozenset[str],
+    agent: Agent,
+    ttl_s: int,
+    not_after: float | None,
+    audience: str = AUDIENCE,
 ) -> IssuedToken:
     """Sign a token of a person for whom `agent` acts. `subject_issuer` is who vouched for the person."""
     claims = {
@@ -74,7 +89,7 @@ def sign_delegated_token(
         "act": {"sub": agent.name},
         "client_id": agent.client_id,
     }
-    return _sign(claims, ttl_s=ttl_s, not_after=not_after)
+    return _sign(claims, ttl_s=ttl_s, not_after=not_after, audience=audience)
 
 
 def issuer_url() -> str:
@@ -90,7 +105,9 @@ def verification_keys() -> KeySet:
     return _key_set(settings.HOOPWEB_ISSUER_KEYS)
 
 
-def _sign(claims: dict[str, Any], *, ttl_s: int, not_after: float | None = None) -> IssuedToken:
+def _sign(
+    claims: dict[str, Any], *, ttl_s: int, not_after: float | None = None, audience: str = AUDIENCE
+) -> IssuedToken:
     if not 1 <= ttl_s <= MAX_TTL_S:
         raise ValueError(f"a token of {ttl_s} seconds was asked for, expected 1 to {MAX_TTL_S}")
     now = int(time.time())
@@ -100,7 +117,7 @@ def _sign(claims: dict[str, Any], *, ttl_s: int, not_after: float | None = None)
     payload = {
         **claims,
         "iss": issuer_url(),
-        "aud": AUDIENCE,
+        "aud": audience,
         "iat": now,
         "nbf": now,
         "exp": expires_at,

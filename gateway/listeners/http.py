@@ -22,12 +22,14 @@ from starlette.routing import Route
 from analysis.split import split_statements
 from approvals.domain.request import Principal
 from audit.writer import RecordUnavailable
-from gateway.domain.identity import TokenVerifier
+from gateway.domain.identity import EVERY_DOOR, TokenVerifier, revalidated
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
+from gateway.domain.tokens import mcp_resource
 from gateway.listeners.explain import explain_statement
-from gateway.listeners.reanalysis import reanalyse_statement
+from gateway.listeners.reanalysis import principal_of, reanalyse_statement
 from gateway.listeners.relay import Relay
 from gateway.listeners.relay_transport import Frame, RelayRequest
+from gateway.listeners.sight import NotDescribed, describe
 from gateway.session import entries
 from gateway.session.services import AuthenticationFailed, Services, StaleSnapshot
 
@@ -57,7 +59,9 @@ class RelayEndpoint:
     async def statements(self, request: Request) -> Response:
         try:
             body = await read_json(request)
-            principal, spec = await self._admit(request, str(body.get("connection", "")))
+            principal, spec = await self._admit(
+                request, str(body.get("connection", "")), protocol=str(body.get("protocol", ""))
+            )
             relay_request = one_statement(body)
         except Refused as refused:
             return refusal(refused)
@@ -70,10 +74,49 @@ class RelayEndpoint:
         frames = self._relay.run(principal, spec, relay_request)
         return StreamingResponse(lines(frames), media_type="application/x-ndjson")
 
+    async def sight(self, request: Request) -> Response:
+        """What the principal may see: asked with its own token, or for it by the control plane alone (no token)."""
+        try:
+            body = await read_json(request)
+            principal, spec = await self._whose_sight(request, body)
+            answer = await describe(
+                self._services,
+                principal,
+                spec,
+                table=str(body.get("table", "")),
+                offset=max(0, int(body.get("offset", 0))),
+                client_address=request.headers.get("x-hoopweb-client", ""),
+            )
+        except Refused as refused:
+            return refusal(refused)
+        except NotDescribed as problem:
+            return refusal(Refused(404, "not-described", str(problem)))
+        except RecordUnavailable:
+            return refusal(Refused(503, "record-unavailable", "the audit log cannot be written; nothing is told"))
+        except (KeyError, TypeError, ValueError):
+            return refusal(Refused(400, "bad-request", "expected a connection, and a table or an offset"))
+        return JSONResponse(answer)
+
+    async def _whose_sight(self, request: Request, body: Mapping[str, Any]) -> tuple[Principal, ConnectionSpec]:
+        connection = str(body.get("connection", ""))
+        if "principal" not in body:
+            return await self._admit(request, connection, protocol=str(body.get("protocol", "")))
+        self._admit_control_plane(request)
+        snapshot = self._snapshot()
+        spec = snapshot.connections.get(connection)
+        if spec is None:
+            raise Refused(404, "no-connection", "there is no such connection")
+        try:
+            return revalidated(principal_of(body["principal"]), rules=snapshot), spec
+        except AuthenticationFailed as failed:
+            raise Refused(409, "no-rights", failed.reason) from None
+
     async def resume(self, request: Request) -> Response:
         try:
             body = await read_json(request)
-            principal, spec = await self._admit(request, str(body.get("connection", "")))
+            principal, spec = await self._admit(
+                request, str(body.get("connection", "")), protocol=str(body.get("protocol", ""))
+            )
         except Refused as refused:
             return refusal(refused)
         await self._relay.resume(request.path_params["statement_id"], principal, spec)
@@ -96,14 +139,17 @@ class RelayEndpoint:
         if not self._relay_key or not hmac.compare_digest(key.encode(), self._relay_key.encode()):
             raise Refused(403, "relay-refused", "the relay key is missing or wrong")
 
-    async def _admit(self, request: Request, connection: str) -> tuple[Principal, ConnectionSpec]:
+    async def _admit(
+        self, request: Request, connection: str, *, protocol: str = ""
+    ) -> tuple[Principal, ConnectionSpec]:
         self._admit_control_plane(request)
         snapshot = self._snapshot()
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         try:
             if scheme.lower() != "bearer":
                 raise AuthenticationFailed("no bearer token")
-            principal = await self._verifier.verify(token, snapshot=snapshot)
+            audiences = EVERY_DOOR | {mcp_resource()} if protocol == "mcp" else EVERY_DOOR
+            principal = await self._verifier.verify(token, snapshot=snapshot, audiences=audiences)
         except AuthenticationFailed as failed:
             await self._record_failure(request, connection, failed.reason)
             raise Refused(401, "not-authenticated", "the token is not valid here") from None
@@ -153,7 +199,7 @@ async def read_json(request: Request) -> dict[str, Any]:
         chunks.append(chunk)
     try:
         body = json.loads(b"".join(chunks) or b"{}")
-    except ValueError:
+    except (ValueError, RecursionError):  # 100,000 brackets are well below the bound on bytes
         raise Refused(400, "bad-request", "the body is not JSON") from None
     if not isinstance(body, dict):
         raise Refused(400, "bad-request", "the body is not a JSON object")
@@ -184,6 +230,7 @@ def build_app(endpoint: RelayEndpoint) -> Starlette:
         routes=[
             Route("/relay/v1/statements", endpoint.statements, methods=["POST"]),
             Route("/relay/v1/statements/{statement_id}/resume", endpoint.resume, methods=["POST"]),
+            Route("/relay/v1/sight", endpoint.sight, methods=["POST"]),
             Route("/relay/v1/reanalyses", endpoint.reanalyses, methods=["POST"]),
             Route("/livez", alive, methods=["GET"]),
         ]

@@ -28,7 +28,7 @@ async def reanalyse_statement(services: Services, body: Mapping[str, Any]) -> An
         return {"problem": "expected exactly one statement"}
     try:
         snapshot = services.snapshots.current()
-        principal = revalidated(_principal(body["principal"]), rules=snapshot)
+        principal = revalidated(principal_of(body["principal"]), rules=snapshot)
     except StaleSnapshot:
         return {"problem": "the gateway's rules are out of date; try again"}
     except AuthenticationFailed:
@@ -61,7 +61,8 @@ def _described(assessment: Assessment) -> Answer:
     }
 
 
-def _principal(known: Mapping[str, Any]) -> Principal:
+def principal_of(known: Mapping[str, Any]) -> Principal:
+    """Whom the control plane asks for, without a token of theirs."""
     return Principal(
         subject=str(known["subject"]),
         issuer=str(known["issuer"]),

@@ -52,7 +52,12 @@ class RelayRequest:
         )
 
     def as_kept(self) -> dict[str, Any]:
-        return {"connection": self.connection, "statement": self.statement, "parameters": list(self.parameters)}
+        return {
+            "connection": self.connection,
+            "statement": self.statement,
+            "parameters": list(self.parameters),
+            "protocol": self.protocol,
+        }
 
 
 class RelayTransport:

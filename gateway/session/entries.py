@@ -112,6 +112,11 @@ def explained(session: SessionContext, request: StatementRequest, action: str) -
     return Entry(kind="statement.explained", body=body, sensitive={"statement": request.text})
 
 
+def described(session: SessionContext, what: str) -> Entry:
+    """Somebody was told tables and columns, and how they would come out; no value."""
+    return Entry(kind="tables.described", body={**_who(session), "described": what})
+
+
 def completed(permit: ExecutionPermit, outcome: Outcome) -> Entry:
     body: dict[str, Json] = {
         **_who(permit.session),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,12 +70,25 @@ class Snapshots(Protocol):
         """The newest rules; raises StaleSnapshot past the maximum age."""
 
 
+@dataclass(frozen=True, slots=True)
+class TableDescription:
+    """A table or view as the database's catalogue has it; `columns` are (name, type) in order."""
+
+    schema: str
+    name: str
+    kind: str  # table | view
+    columns: tuple[tuple[str, str], ...]
+
+
 class Analyst(Protocol):
     async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
         """Both readings, compared. Never raises on bad SQL but UpstreamRejected; cached per shape."""
 
     def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
         """What `analyse` would answer from memory now: the same object while it holds, None when it must look."""
+
+    async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
+        """Every table and view of users, sorted by name. Raises UpstreamRejected when the database does not say."""
 
 
 class ReviewDesk(Protocol):

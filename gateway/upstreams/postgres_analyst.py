@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import psycopg
@@ -27,7 +28,8 @@ from analysis.utility import Utility, read_utility
 from analysis.witness import Witness
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
-from gateway.session.services import UpstreamRejected
+from gateway.session.services import TableDescription, UpstreamRejected
+from gateway.upstreams.postgres_catalogue import described_tables
 from gateway.upstreams.postgres_side import DsnFor, Estimate, Key, PostgresSide
 from gateway.upstreams.postgres_witness import NoWitness, Question
 
@@ -85,6 +87,16 @@ class PostgresAnalyst:
         if found is None or found.operations & {Operation.DDL, Operation.ADMIN} or wants_estimate(found):
             return None
         return found
+
+    async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
+        """The catalogue's relations that are no part of PostgreSQL itself."""
+        side = self._side(session.connection)
+        await side.keep_fresh(at_once=False)
+        if side.catalogue is None:
+            await side.check(time.monotonic())
+        if side.catalogue is None:
+            raise UpstreamRejected(sqlstate="08006", message="the database does not tell its tables now")
+        return described_tables(side.catalogue)
 
     def invalidate(self, connection: str) -> None:
         """Ask for the schema anew before the next statement: a DDL statement went through."""

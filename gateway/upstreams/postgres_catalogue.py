@@ -10,8 +10,10 @@ from collections import defaultdict
 from typing import Any
 
 from psycopg import AsyncConnection
+from psycopg.postgres import types as _BUILTIN_TYPES
 
 from analysis.catalogue import FIRST_USER_OID, Catalogue, Column, Function, Relation
+from gateway.session.services import TableDescription
 
 _PERMANENT = "(SELECT oid FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_')"
 
@@ -118,6 +120,29 @@ async def read_catalogue(connection: AsyncConnection[Any], version: str) -> Cata
         type_functions=_grouped(hidden, "type"),
         server_version=connection.info.server_version,
     )
+
+
+_KINDS = {"r": "table", "p": "table", "f": "table", "v": "view", "m": "view"}
+
+
+def described_tables(catalogue: Catalogue) -> tuple[TableDescription, ...]:
+    """What of the catalogue a client may ask rows of: no sequences, no TOAST, nothing of PostgreSQL itself."""
+    users = [relation for relation in catalogue.relations.values() if not relation.is_system]
+    shown = [relation for relation in users if relation.kind in _KINDS]
+    return tuple(
+        TableDescription(
+            schema=relation.schema,
+            name=relation.name,
+            kind=_KINDS[relation.kind],
+            columns=tuple((column.name, _type_name(column.type_oid)) for _, column in sorted(relation.columns.items())),
+        )
+        for relation in sorted(shown, key=lambda relation: (relation.schema, relation.name))
+    )
+
+
+def _type_name(oid: int) -> str:
+    info = _BUILTIN_TYPES.get(oid)
+    return info.name if info is not None else "other"
 
 
 def _relations(  # noqa: PLR0917, one argument a query

@@ -23,7 +23,7 @@ def service_commands(configuration: Configuration) -> list[Command]:
             [
                 *(sys.executable, "-m", "uvicorn", "hoopweb.asgi:application"),
                 *("--host", HOST, "--port", str(configuration.web_port)),
-                *("--lifespan", "off", "--no-access-log", "--timeout-graceful-shutdown", "5"),
+                *("--lifespan", "on", "--no-access-log", "--timeout-graceful-shutdown", "5"),
             ],
         ),
         _program(configuration, "gateway", [*_manage("rungateway")], stop_timeout_s=15.0),
