@@ -21,7 +21,7 @@ from tests.gateway.listeners.raw import RawClient, bind, close, describe, execut
 
 CUTS = st.lists(st.integers(1, 60), min_size=1, max_size=8)
 WORDS = st.text(st.characters(exclude_characters="\0", codec="utf-8"))
-EXAMPLES = 5_000 if SOAKING else 200
+EXAMPLES = 5_000 if SOAKING else 60
 
 
 class Socket(asyncio.Transport):

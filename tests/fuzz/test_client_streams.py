@@ -23,7 +23,7 @@ from tests.fuzz.streams import FIRST_SEED, SOAKING, Messages, hostile_stream, mu
 from tests.gateway.listeners.harness import HOST, direct_dsn
 from tests.gateway.listeners.raw import RawClient, query, rows
 
-COUNT = 20_000 if SOAKING else 1_000
+COUNT = 20_000 if SOAKING else 300
 AT_ONCE = 8
 ENDED_WITHIN_S = 30.0
 QUIET_S = 0.3

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import resource
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -232,7 +233,7 @@ async def test_handshake_that_lies_ends_in_one_refusal(name: str, monkeypatch: p
         await others_are_served(gateway)
 
 
-@pytest.mark.parametrize("endless", [NOTICE * 50, ROW * 200, server.encode_parameter_status("TimeZone", "x") * 50])
+@pytest.mark.parametrize("endless", [NOTICE * 50, ROW * 200], ids=["notices", "rows"])
 async def test_endless_answer_is_paced_by_the_client_and_starves_nobody(endless: bytes) -> None:
     liar = Liar(endless=endless)
     async with among_others(liar) as gateway:
@@ -249,6 +250,25 @@ async def test_endless_answer_is_paced_by_the_client_and_starves_nobody(endless:
 
         await others_are_served(gateway)
     assert said < 64 << 20, "nobody held the liar back"
+
+
+async def test_endless_settings_that_the_client_never_hears_starve_nobody() -> None:
+    """What is withheld cannot be paced by the client; it is read, dropped, and kept nowhere."""
+    liar = Liar(endless=server.encode_parameter_status("TimeZone", SSN.decode()) * 50)
+    async with among_others(liar) as gateway:
+        raw = await RawClient.connect(gateway, database="liar")
+        raw.writer.write(SIMPLE)
+        await raw.receive()
+        while liar.said < 1 << 20:
+            await asyncio.sleep(0.05)
+        await others_are_served(gateway)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        while liar.said < 4 << 20:
+            await asyncio.sleep(0.05)
+        raw.close()
+
+        await others_are_served(gateway)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 * 1024
 
 
 @pytest.mark.timeout(3600 if SOAKING else 120)

@@ -56,13 +56,15 @@ def direct_dsn() -> str:
 
 
 def make_database() -> None:
+    """Make this process's database, unless another package of the same run already did."""
     with psycopg.connect(os.environ[SUPERUSER_DSN], autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+        if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)).fetchone():
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
 
 
 def drop_database() -> None:
     with psycopg.connect(os.environ[SUPERUSER_DSN], autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
 
 
 def make_people(schema: str = "public") -> None:
