@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
+from audit.delivery_admin import SinkAdmin  # noqa: F401  registers sinks and anchors
 from audit.domain.box import SealProblem
 from audit.domain.reading import read_result, read_texts
 from audit.domain.replay import ReplayProblem

@@ -13,6 +13,28 @@ from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.db import models
 
+from audit.models_delivery import Anchor, AnchorProof, ReportChunk, ReportFile, ReportRun, Sink
+
+__all__ = [
+    "Anchor",
+    "AnchorProof",
+    "Checkpoint",
+    "Export",
+    "JournalPosition",
+    "LogDamage",
+    "LogEntry",
+    "LogState",
+    "Recording",
+    "RecordingChunk",
+    "ReportChunk",
+    "ReportFile",
+    "ReportRun",
+    "SealedText",
+    "SessionRecord",
+    "Sink",
+    "StatementRecord",
+]
+
 
 class LogState(models.Model):
     """The head of the log: one row, locked by every append, so that `seq` has no gap under several writers."""

@@ -21,15 +21,17 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 import approvals
+import audit
 import masking
 from approvals.models import Policy
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
+from audit.models import Sink
 from gateway.admin import RecordedChanges
 from masking.models import ColumnTag, DataClass, MaskingRule
 
 # This site lists before the apps whose pages it changes, so they register now.
-for app in (approvals, masking):
+for app in (approvals, masking, audit):
     if module_has_submodule(app, "admin"):
         import_module(f"{app.__name__}.admin")
 admin.site.unregister(User)
@@ -81,7 +83,7 @@ def record_changes_of(*models: type[Model]) -> None:
         admin.site.register(model, type(f"Recorded{base.__name__}", (RecordedChanges, base), {}))
 
 
-record_changes_of(MaskingRule, DataClass, ColumnTag, Policy)
+record_changes_of(MaskingRule, DataClass, ColumnTag, Policy, Sink)
 
 # The embedded provider is configured by code alone (hoopweb.identity_provider): its own pages show keys and secrets.
 for model in (oidc.Client, oidc.Code, oidc.Token, oidc.UserConsent, oidc.RSAKey):
@@ -92,7 +94,11 @@ for model in (oidc.Client, oidc.Code, oidc.Token, oidc.UserConsent, oidc.RSAKey)
 # The sidebar in the order of a statement's journey. A model of an app that is not named here comes last in its group.
 NAVIGATION = (
     ("Decisions", "approvals", ("review", "policy", "grant")),
-    ("Evidence", "audit", ("sessionrecord", "statementrecord", "logentry", "checkpoint")),
+    (
+        "Evidence",
+        "audit",
+        ("sessionrecord", "statementrecord", "logentry", "checkpoint", "sink"),
+    ),
     ("Masking", "masking", ("maskingrule", "columntag", "dataclass")),
     ("Data path", "gateway", ("connection", "agent", "accessrule", "issuer")),
     ("People", "auth", ("user", "group")),
@@ -132,6 +138,10 @@ ICONS = {
     "checkpoint": "verified",
     "logdamage": "broken_image",
     "export": "archive",
+    "reportrun": "summarize",
+    "sink": "output",
+    "anchor": "anchor",
+    "anchorproof": "anchor",
     "policyversion": "history",
     "review": "how_to_reg",
     "policy": "gavel",

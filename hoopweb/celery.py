@@ -10,6 +10,7 @@ import os
 
 from celery import Celery
 
+from audit.sinks.schedule import EVERY_S, QUEUE
 from hoopweb import heartbeat  # noqa: F401  registers the worker's sign of life
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hoopweb.settings")
@@ -23,4 +24,10 @@ app.conf.beat_schedule = {
     "remind reviewers": {"task": "approvals.remind_reviewers", "schedule": 30.0},
     "forget old statements": {"task": "gateway.forget_old_statements", "schedule": 60.0},
     "forget old tickets": {"task": "gateway.forget_old_tickets", "schedule": 3600.0},
+    # Evidence has a worker of its own. What it has not begun by its next turn is not begun at all.
+    "deliver evidence": {
+        "task": "audit.deliver",
+        "schedule": EVERY_S,
+        "options": {"queue": QUEUE, "expires": EVERY_S},
+    },
 }

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import redis
-from celery.signals import heartbeat_sent
+from celery.signals import celeryd_after_setup, heartbeat_sent
 from django.conf import settings
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,21 @@ def shared_redis() -> redis.Redis:
     return redis.Redis.from_url(settings.HOOPWEB_REDIS_URL, socket_timeout=2, socket_connect_timeout=2)
 
 
+_serves_people = True
+
+
+def remember_queues(instance: Any, **_: Any) -> None:
+    """A worker of other queues, such as evidence, must not make the reviewers' worker look alive."""
+    global _serves_people  # noqa: PLW0603  one worker a process
+    _serves_people = settings.CELERY_TASK_DEFAULT_QUEUE in instance.app.amqp.queues.consume_from
+
+
+celeryd_after_setup.connect(remember_queues)
+
+
 def worker_is_alive(**_: Any) -> None:
+    if not _serves_people:
+        return
     try:
         shared_redis().set(WORKER_KEY, int(time.time()), ex=TTL_S)
     except redis.RedisError as error:

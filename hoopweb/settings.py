@@ -244,6 +244,9 @@ HOOPWEB_TLS_CLIENT_CA_FILE = env_str("TLS_CLIENT_CA_FILE")
 HOOPWEB_ON_LOG_DAMAGE = env_str("ON_LOG_DAMAGE", "alert")
 if HOOPWEB_ON_LOG_DAMAGE not in ("alert", "stop"):
     raise EnvironmentProblem(f"HOOPWEB_ON_LOG_DAMAGE is {HOOPWEB_ON_LOG_DAMAGE!r}, expected alert or stop")
+# Where evidence may go beside public addresses: networks such as 10.0.0.0/8. Files of sinks lie in one directory.
+HOOPWEB_SINK_NETWORKS = env_list("SINK_NETWORKS")
+HOOPWEB_SINK_DIR = env_path("SINK_DIR", HOOPWEB_HOME / "sinks")
 
 # --- REST ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

@@ -127,7 +127,7 @@ class Stack:
         return self._client.request(method, path, headers=headers, **options)
 
     def pids(self) -> dict[str, int]:
-        """postgres, redis, web, gateway, worker, scheduler."""
+        """postgres, redis, web, gateway, worker, evidence, scheduler."""
         found: dict[str, int] = json.loads((self.home / "pids.json").read_text(encoding="utf-8"))
         return found
 

@@ -12,15 +12,29 @@ from gateway.domain.configuration.change import plain
 from gateway.domain.version import bump_version
 
 # Hashes and sealed boxes say nothing to an auditor, and do not belong into a log that is kept for years.
-SECRET_FIELDS = frozenset({"password", "client_secret", "client_secret_hash", "sealed", "digest", "secret_hash", "key"})
+SECRET_FIELDS = frozenset(
+    {
+        "password",
+        "client_secret",
+        "client_secret_hash",
+        "sealed",
+        "digest",
+        "secret_hash",
+        "key",
+        "sealed_secret",
+        "secret_digest",
+    }
+)
 NOISE_FIELDS = frozenset({"created_at", "updated_at", "last_login", "changed_at"})
+# How far a delivery is and how it goes: state, not configuration.
+STATE_FIELDS = frozenset({"cursor", "delivered_at", "failures", "failing_since", "next_try_at", "problem", "batch"})
 
 
 def state_of(row: Model) -> dict[str, Json]:
     """Field → value, related rows by their names. One query per many-to-many field."""
     state: dict[str, Json] = {}
     for field in row._meta.concrete_fields:
-        if field.name not in SECRET_FIELDS | NOISE_FIELDS:
+        if field.name not in SECRET_FIELDS | NOISE_FIELDS | STATE_FIELDS:
             state[field.name] = plain(_value(row, field))
     for field in row._meta.many_to_many:
         state[field.name] = sorted(str(related) for related in getattr(row, field.name).all())

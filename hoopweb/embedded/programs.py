@@ -6,15 +6,16 @@ import os
 import signal
 import sys
 
+from audit.sinks.schedule import QUEUE
 from hoopweb.embedded.command import Command
 from hoopweb.embedded.configuration import HOST, PROJECT, Configuration
 
 # Ended together, before the services they use.
-SERVICES = ("web", "gateway", "worker", "scheduler")
+SERVICES = ("web", "gateway", "worker", "evidence", "scheduler")
 
 
 def service_commands(configuration: Configuration) -> list[Command]:
-    """Web, gateway, worker and scheduler, in starting order."""
+    """Web, gateway, the two workers and the scheduler, in starting order."""
     celery = [sys.executable, "-m", "celery", "-A", "hoopweb.celery", "--quiet"]
     return [
         _program(
@@ -32,6 +33,15 @@ def service_commands(configuration: Configuration) -> list[Command]:
             configuration,
             "worker",
             [*celery, "worker", "--concurrency", "1", "--without-gossip", "--without-mingle", "-l", "WARNING"],
+        ),
+        # Sinks, anchors and reports: they wait for other people's servers, and nobody waits for them.
+        _program(
+            configuration,
+            "evidence",
+            [
+                *(*celery, "worker", "-Q", QUEUE, "-n", "evidence@%h", "--pool", "threads", "--concurrency", "4"),
+                *("--without-gossip", "--without-mingle", "-l", "WARNING"),
+            ],
         ),
         # A process of its own rather than `worker -B`: beat inside a worker survives the worker's kill -9.
         _program(

@@ -93,7 +93,7 @@ def apply_document(
 def export_document() -> str:
     """The database as a document, without secrets. Applying it changes nothing."""
     document: dict[str, Any] = {"apiVersion": API_VERSION}
-    for key in ("connections", "access", "masking", "policies", "agents", "groups", "issuers"):
+    for key in ("connections", "access", "masking", "policies", "agents", "groups", "issuers", "sinks"):
         section = next(section for section in SECTIONS if section.key == key)
         items = [_without_defaults(section.key, item) for item in section.load().values()]
         if items:

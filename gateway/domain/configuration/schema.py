@@ -180,6 +180,20 @@ class Issuer(Part):
     enabled: bool = True
 
 
+class Delivery(Part):
+    name: Name
+    enabled: bool = True
+    url: str = ""
+    secret: Secret | None = None
+
+
+class Sink(Delivery):
+    format: Literal["ocsf", "fhir", "syslog", "cef", "cloud-logging", "json"]
+    ca: str = ""
+    kinds: list[Text] = []
+    history: bool = False
+
+
 class Document(Part):
     apiVersion: Literal["hoopweb/v1"]
     connections: list[Connection] | None = None
@@ -189,3 +203,4 @@ class Document(Part):
     agents: list[Agent] | None = None
     groups: list[Group] | None = None
     issuers: list[Issuer] | None = None
+    sinks: list[Sink] | None = None

@@ -6,7 +6,7 @@ An item is a plain mapping of the schema's field names, so that comparing what i
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,9 @@ from django.db import models
 from approvals.domain.policies import FIELDS as POLICY_FIELDS
 from approvals.domain.policies import delete_policy, policy_document, save_policy
 from approvals.models import Policy
+from audit.models import Sink
+from audit.models_delivery import Delivery
+from audit.sinks.secret import store_secret
 from gateway.domain.configuration import schema
 from gateway.domain.configuration.reading import DocumentProblem, resolve_cloud_credentials, resolve_secret
 from gateway.domain.credentials import store_credential
@@ -51,7 +54,7 @@ class Section:
 
 def comparable(item: schema.Part) -> Item:
     """An item of the document as it would be loaded: defaults filled in, secrets left out."""
-    values = item.model_dump(exclude={"password", "credentials", "client_secret"})
+    values = item.model_dump(exclude={"password", "credentials", "client_secret", "secret"})
     if isinstance(item, schema.BigQueryConnection):
         values["credentials"] = _open_credentials(item.credentials)
     return values
@@ -258,6 +261,19 @@ def _remove_group(name: str, actor: str) -> None:
     Group.objects.filter(name=name).delete()
 
 
+# --- sinks ----------------------------------------------------------------------------------------------------------
+
+
+def _delivery_section(key: str, title: str, model: type[Delivery], fields: tuple[str, ...]) -> Section:
+    def secret(name: str, item: Any, place: Place) -> str | None:
+        if item.secret is None:
+            return None
+        value = resolve_secret(item.secret, path=f"{place.path}.secret", base=place.base)
+        return "secret" if store_secret(model._default_manager.get(name=name), value) else None
+
+    return replace(_row_section(key, title, model, ("name", "enabled", "url", *fields)), secret=secret)
+
+
 # In the order of writing; removing goes the other way. Groups come first, because they grant nothing by themselves.
 SECTIONS: tuple[Section, ...] = (
     Section("groups", "group", _load_groups, _save_group, _remove_group),
@@ -298,4 +314,5 @@ SECTIONS: tuple[Section, ...] = (
     Section("policies", "policy", _load_policies, _save_policy, _remove_policy),
     _row_section("access", "access rule", AccessRule, ("name", "groups", "connections", "operations")),
     Section("agents", "agent", _load_agents, _save_agent, _remove_agent, _agent_secret),
+    _delivery_section("sinks", "sink", Sink, ("format", "ca", "kinds", "history")),
 )

@@ -24,7 +24,7 @@ from hoopweb.embedded.ports import free_port
 from hoopweb.embedded.problem import StackProblem
 from tests.stack import PROJECT, Stack, running_stack, stack_environment, start_stack
 
-PROGRAMS = {"postgres", "redis", "web", "gateway", "worker", "scheduler"}
+PROGRAMS = {"postgres", "redis", "web", "gateway", "worker", "evidence", "scheduler"}
 
 
 def run_embedded(env: dict[str, str]) -> subprocess.CompletedProcess[str]:

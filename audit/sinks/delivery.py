@@ -1,0 +1,226 @@
+"""Delivering the log to a sink: in order, at least once, from where the receiver left off.
+
+The log is the spool. A batch begins behind the sink's cursor; the cursor moves once the receiver has the batch, so a
+crash in between sends it again under the same ids. A receiver that refuses or is away is asked again after a growing
+pause; nothing is skipped, and nothing waits in memory: what is not delivered yet is in the log. One process at a time
+delivers to a sink, by an advisory lock of the control database.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from urllib.parse import parse_qs
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import F, Min, Q
+
+from audit.domain.append import append_entries, stated_size
+from audit.domain.box import SealProblem
+from audit.domain.entry import Entry, Json
+from audit.domain.keys import log_origin
+from audit.models import LogEntry, Sink
+from audit.sinks import syslog
+from audit.sinks.event import Event, read_event
+from audit.sinks.formats import FORMATS, Format
+from audit.sinks.secret import SecretProblem, authorization
+from audit.sinks.sending import NotDelivered, Way, append_file, post, stream
+from audit.sinks.targets import parse_networks, parse_target
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH = 500
+MAX_BATCH_BYTES = 1 << 20
+TURN_S = 20.0  # how long one turn may go on sending before others get theirs
+BACK_OFF_FIRST_S = 2.0
+BACK_OFF_MOST_S = 300.0
+TELL_AFTER = 5  # failures in a row, a minute or so: then the log says that delivery has stopped
+_LOCK = 0x686F6F70_00000000
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events and their texts, and the place in the log the receiver is at once it has them."""
+
+    events: tuple[Event, ...]
+    texts: tuple[str, ...]
+    upto: int
+
+
+def due_sinks() -> list[int]:
+    """The enabled sinks that have something to deliver and are not waiting after a failure."""
+    now, size = datetime.now(UTC), stated_size()
+    due = Sink.objects.filter(Q(next_try_at=None) | Q(next_try_at__lte=now), enabled=True, cursor__lt=size)
+    return list(due.values_list("pk", flat=True))
+
+
+def deliver(sink_id: int) -> int:
+    """Deliver what is due to one sink, for at most TURN_S. Returns how many events the receiver took."""
+    with _alone(sink_id) as mine:
+        if not mine:
+            return 0
+        return _deliver_all(sink_id)
+
+
+def undelivered_after() -> int | None:
+    """The oldest place some enabled sink still has to deliver from; None without sinks. A purge respects it."""
+    oldest: int | None = Sink.objects.filter(enabled=True).aggregate(oldest=Min("cursor"))["oldest"]
+    return oldest
+
+
+def _deliver_all(sink_id: int) -> int:
+    end, delivered = datetime.now(UTC) + timedelta(seconds=TURN_S), 0
+    while datetime.now(UTC) < end:
+        sink = Sink.objects.filter(pk=sink_id, enabled=True).first()
+        if sink is None:
+            break
+        batch = _next_batch(sink)
+        if batch.upto == sink.cursor:
+            break
+        try:
+            if batch.events:
+                send(sink, batch)
+        except NotDelivered as problem:
+            _failed(sink, problem)
+            break
+        _succeeded(sink, batch)
+        delivered += len(batch.events)
+    return delivered
+
+
+def _next_batch(sink: Sink) -> Batch:
+    spec, origin = FORMATS[sink.format], log_origin()
+    events: list[Event] = []
+    texts: list[str] = []
+    upto, total = sink.cursor, 0
+    for seq, leaf, kind, canonical in _entries(sink):
+        if _wanted(kind, sink.kinds):
+            event = read_event(log=origin, seq=seq, leaf=leaf, canonical=canonical)
+            text = spec.encode(event)
+            total += len(text)
+            if texts and total > MAX_BATCH_BYTES:
+                break
+            events.append(event)
+            texts.append(text)
+        upto = seq
+    return Batch(tuple(events), tuple(texts), upto)
+
+
+def _entries(sink: Sink) -> Iterator[tuple[int, bytes, str, bytes]]:
+    rows = LogEntry.objects.filter(seq__gt=sink.cursor).order_by("seq")
+    for seq, leaf, kind, canonical in rows.values_list("seq", "leaf", "kind", "canonical")[: sink.batch]:
+        yield seq, bytes(leaf), kind, bytes(canonical)
+
+
+def _wanted(kind: str, globs: Sequence[str]) -> bool:
+    return not globs or any(fnmatchcase(kind, glob) for glob in globs)
+
+
+def send(sink: Sink, batch: Batch) -> None:
+    """Hand the batch over. Raises NotDelivered."""
+    spec, way = FORMATS[sink.format], way_of(sink)
+    if way.target.transport == "http":
+        _post(sink, way, spec, batch)
+    elif way.target.transport == "syslog":
+        host = settings.HOOPWEB_WEB_URL.partition("://")[2].partition("/")[0].partition(":")[0]
+        structured = sink.format == "syslog"
+        messages = [
+            syslog.message(event, text, host=host, structured=structured)
+            for event, text in zip(batch.events, batch.texts, strict=True)
+        ]
+        stream(way, [syslog.framed(message) for message in messages])
+    else:
+        append_file(way, batch.texts)
+
+
+def way_of(sink: Sink) -> Way:
+    """Raises NotDelivered when the stored secret cannot be used."""
+    try:
+        headers = authorization(sink)
+    except (SealProblem, SecretProblem) as problem:
+        raise NotDelivered(f"the stored secret cannot be used: {problem}") from None
+    networks = parse_networks(settings.HOOPWEB_SINK_NETWORKS)
+    return Way(parse_target(sink.url), networks, sink.ca, headers, settings.HOOPWEB_SINK_DIR)
+
+
+def _post(sink: Sink, way: Way, spec: Format, batch: Batch) -> None:
+    body = spec.envelope(list(batch.texts))
+    if sink.format == "cloud-logging":
+        body = _named_log(body, way.target.query)
+    answer = post(way, body.encode(), content_type=spec.content_type)
+    if sink.format == "fhir":
+        _require_all_taken(answer, len(batch.texts))
+
+
+def _named_log(body: str, query: str) -> str:
+    """The log and the resource every entry of the write belongs to, as the sink's URL says."""
+    asked = {name: values[0] for name, values in parse_qs(query).items()}
+    name = {"logName": f"projects/{asked.get('project', '-')}/logs/{asked.get('log', 'hoopweb')}"}
+    common = {**name, "resource": {"type": "global"}}
+    return json.dumps(common)[:-1] + "," + body[1:]
+
+
+def _require_all_taken(answer: bytes, count: int) -> None:
+    """A FHIR server answers a batch entry by entry (https://hl7.org/fhir/R4/http.html#transaction-response)."""
+    try:
+        statuses = [str(entry["response"]["status"]) for entry in json.loads(answer)["entry"]]
+    except (ValueError, KeyError, TypeError):
+        raise NotDelivered("the answer is no Bundle of responses") from None
+    taken = sum(status.startswith("2") for status in statuses)
+    if taken != count:
+        raise NotDelivered(f"the server took {taken} of {count} events")
+
+
+def _succeeded(sink: Sink, batch: Batch) -> None:
+    now = datetime.now(UTC)
+    told = sink.failures >= TELL_AFTER
+    Sink.objects.filter(pk=sink.pk).update(
+        cursor=batch.upto, delivered_at=now, failures=0, failing_since=None, next_try_at=None, problem="",
+        batch=min(MAX_BATCH, sink.batch * 2),
+    )  # fmt: skip
+    if told:
+        append_entries([Entry(kind="sink.resumed", body={"subject": "hoopweb", "sink": sink.name, "size": batch.upto})])
+
+
+def _failed(sink: Sink, problem: NotDelivered) -> None:
+    failures = sink.failures + 1
+    pause_s = max(problem.retry_after_s, BACK_OFF_FIRST_S * 2 ** min(failures - 1, 10))
+    # Some jitter, so that several sinks of one receiver do not come back in step.
+    pause_s = min(pause_s, BACK_OFF_MOST_S) * random.uniform(0.8, 1.2)  # noqa: S311
+    now = datetime.now(UTC)
+    Sink.objects.filter(pk=sink.pk).update(
+        failures=F("failures") + 1,
+        failing_since=sink.failing_since or now,
+        next_try_at=now + timedelta(seconds=pause_s),
+        problem=str(problem)[:256],
+        batch=max(1, sink.batch // 2) if problem.too_large else sink.batch,
+    )
+    logger.warning("sink not delivered: sink=%s failures=%s problem=%s", sink.name, failures, problem)
+    if failures == TELL_AFTER:
+        body: dict[str, Json] = {
+            "subject": "hoopweb",
+            "sink": sink.name,
+            "size": sink.cursor,
+            "reason": str(problem)[:256],
+        }
+        append_entries([Entry(kind="sink.failing", body=body)])
+
+
+@contextmanager
+def _alone(sink_id: int) -> Iterator[bool]:
+    """Whether this process is the one that delivers to the sink now. The lock ends with its connection."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK + sink_id])
+        (mine,) = cursor.fetchone()
+        try:
+            yield mine
+        finally:
+            if mine:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK + sink_id])

@@ -1,0 +1,163 @@
+"""Handing a batch to a receiver, and knowing that it has it. Blocking; every wait is bounded.
+
+HTTP answers with a status. Syslog has no acknowledgement (RFC 5425 says so), so a batch has a connection of its own: it
+counts as delivered when the receiver has answered our end of stream with its own, which it can only do after reading
+everything before it. A reset or silence instead means that the batch is sent again. A file is written and synced.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from audit.sinks.targets import Network, Target, TargetProblem, resolve
+
+CONNECT_WITHIN_S = 5.0
+ANSWER_WITHIN_S = 15.0
+MAX_ANSWER_BYTES = 1 << 20
+
+
+class NotDelivered(RuntimeError):
+    """The receiver does not have the batch, or did not say so. In our words: a peer's answer may quote what it got."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+        self.too_large = too_large
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to reach the receiver."""
+
+    target: Target
+    networks: Sequence[Network]
+    ca: str = ""
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    directory: Path = Path()
+
+
+def post(way: Way, body: bytes, *, content_type: str) -> bytes:
+    """POST and return the answer's body, at most a megabyte of it. Raises NotDelivered."""
+    target = way.target
+    address = _address(way)
+    host = f"[{address}]" if ":" in address else address
+    url = f"{'https' if target.tls else 'http'}://{host}:{target.port}{target.path}"
+    headers = {**way.headers, "Host": target.authority, "Content-Type": content_type}
+    timeout = httpx.Timeout(ANSWER_WITHIN_S, connect=CONNECT_WITHIN_S)
+    verify: ssl.SSLContext | bool = tls_context(way.ca) if target.tls else False
+    try:
+        with (
+            httpx.Client(timeout=timeout, verify=verify, follow_redirects=False, trust_env=False) as client,
+            client.stream(
+                "POST", url, content=body, headers=headers, extensions={"sni_hostname": target.host}
+            ) as response,
+        ):
+            answer = _read(response)
+            _judge(response)
+            return answer
+    except httpx.HTTPError as error:
+        raise NotDelivered(f"no answer: {type(error).__name__}") from None
+
+
+def _read(response: httpx.Response) -> bytes:
+    answer = b""
+    for chunk in response.iter_bytes():
+        answer += chunk
+        if len(answer) > MAX_ANSWER_BYTES:
+            raise NotDelivered(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+    return answer
+
+
+def _judge(response: httpx.Response) -> None:
+    if response.is_success:
+        return
+    after = response.headers.get("Retry-After", "")
+    raise NotDelivered(
+        f"the receiver answered {response.status_code}",
+        retry_after_s=float(after) if after.isascii() and after.isdecimal() else 0.0,
+        too_large=response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE,
+    )
+
+
+def stream(way: Way, frames: Sequence[bytes]) -> None:
+    """Send the frames over a connection of their own and wait until they are read. Raises NotDelivered."""
+    address = _address(way)
+    try:
+        with socket.create_connection((address, way.target.port), timeout=CONNECT_WITHIN_S) as plain:
+            plain.settimeout(ANSWER_WITHIN_S)
+            if way.target.tls:
+                _stream_tls(way, plain, frames)
+            else:
+                plain.sendall(b"".join(frames))
+                _await_end(plain)
+    except OSError as error:  # ssl.SSLError and timeouts are such
+        raise NotDelivered(f"not taken: {type(error).__name__}") from None
+
+
+def _stream_tls(way: Way, plain: socket.socket, frames: Sequence[bytes]) -> None:
+    with tls_context(way.ca).wrap_socket(plain, server_hostname=way.target.host) as secured:
+        secured.sendall(b"".join(frames))
+        try:
+            # RFC 5425 §4.4: close_notify, and wait for theirs.
+            rest = secured.unwrap()
+        except ssl.SSLEOFError:
+            return  # their end of stream without a close_notify: old, and an answer nevertheless
+        _await_end(rest)
+
+
+def _await_end(connection: socket.socket) -> None:
+    """Say that nothing more comes, and read on until the receiver says the same. A reset is an OSError."""
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(4096):
+        pass
+
+
+def append_file(way: Way, texts: Sequence[str]) -> None:
+    """Append lines, durably. Opened for every batch, so that a rotation by rename or by truncation loses nothing.
+
+    A line that a crash cut short is ended first: it is delivered again whole, under the same id. Raises NotDelivered.
+    """
+    path = way.directory / way.target.path
+    try:
+        way.directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags, 0o640), "r+b", buffering=0) as file:
+            data = (b"" if _ends_whole(file) else b"\n") + "".join(f"{text}\n" for text in texts).encode()
+            while data:
+                data = data[file.write(data) or 0 :]
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise NotDelivered(f"the file cannot be written: {error.strerror or type(error).__name__}") from None
+
+
+def _ends_whole(file: IO[bytes]) -> bool:
+    size = file.seek(0, os.SEEK_END)
+    if not size:
+        return True
+    file.seek(size - 1)
+    return file.read(1) == b"\n"
+
+
+def tls_context(ca: str) -> ssl.SSLContext:
+    """Verifies the name against `ca` (PEM), or against the system's authorities when there is none."""
+    try:
+        context = ssl.create_default_context(cadata=ca or None)
+    except ssl.SSLError:
+        raise NotDelivered("the certificate authority is not PEM") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _address(way: Way) -> str:
+    try:
+        return resolve(way.target, networks=way.networks)
+    except TargetProblem as problem:
+        raise NotDelivered(str(problem)) from None

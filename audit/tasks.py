@@ -1,0 +1,23 @@
+"""Background work of the evidence: delivering it, anchoring it, reporting on it. Tasks take ids and delegate.
+
+All of them run in the queue `evidence`, which has a worker of its own: a receiver that hangs delays no reviewer's mail.
+"""
+
+from __future__ import annotations
+
+from celery import shared_task
+
+from audit.sinks.delivery import deliver, due_sinks
+from audit.sinks.schedule import QUEUE
+
+
+@shared_task(name="audit.deliver")  # type: ignore[untyped-decorator]
+def deliver_due() -> None:
+    """One task for each sink that has something to do, so that none waits for another."""
+    for sink in due_sinks():
+        deliver_sink.apply_async((sink,), queue=QUEUE, expires=30)
+
+
+@shared_task(name="audit.deliver_sink")  # type: ignore[untyped-decorator]
+def deliver_sink(sink_id: int) -> None:
+    deliver(sink_id)
