@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -22,6 +23,7 @@ from audit.pages import PAGE_ROWS, ReadOnlyAdmin, context_of, found, offset_of, 
 from audit.report_pages import reports_page
 from audit.search_pages import entry_search, statement_search
 from audit.session_pages import SessionRecordAdmin
+from audit.subject_pages import accounting_page, seen_page
 
 admin.site.register(SessionRecord, SessionRecordAdmin)
 
@@ -39,12 +41,18 @@ class StatementRecordAdmin(ReadOnlyAdmin):
 
     @admin.display(description="masked")
     def masked_fields(self, statement: StatementRecord) -> str:
-        return ", ".join(str(mask.get("column")) for mask in statement.masked)
+        """What was changed; a column that was only searched, and had nothing to mask, is named as that."""
+        return ", ".join(
+            str(mask.get("column")) if mask.get("count") else f"{mask.get('column')} (searched, clear)"
+            for mask in statement.masked
+        )
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
         return [
             path("search/", view(self.search_view), name="audit_statement_search"),
+            path("subjects/", view(self.accounting_view), name="audit_subjects"),
+            path("subjects/seen/", view(self.seen_view), name="audit_subjects_seen"),
             path("<str:object_id>/text/", view(self.text_view), name="audit_statement_text"),
             path("<str:object_id>/result/", view(self.result_view), name="audit_statement_result"),
             *super().get_urls(),
@@ -58,6 +66,16 @@ class StatementRecordAdmin(ReadOnlyAdmin):
     def search_view(self, request: HttpRequest) -> HttpResponse:
         require(request, "audit.view_statementrecord")
         return statement_search(self, request)
+
+    def accounting_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Who saw a patient, 45 CFR 164.528."""
+        require(request, "audit.read_subjectsighting")
+        return accounting_page(self, request)
+
+    def seen_view(self, request: HttpRequest) -> HttpResponseBase:
+        """Whose records somebody saw, 164.402."""
+        require(request, "audit.read_subjectsighting")
+        return seen_page(self, request)
 
     def text_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The recorded text. POST: it is an act, with a trace, not something a link can do for somebody."""

@@ -193,6 +193,9 @@ class StatementRecord(models.Model):
     rows = models.BigIntegerField(default=0)
     bytes = models.BigIntegerField(default=0)
     masked = models.JSONField(default=list)  # [{column, rule, technique, count}]
+    about = models.JSONField(default=list)  # the kinds of subjects whose records it meets
+    subjects = models.JSONField(default=list)  # [{name, known, count, without} or {name, known, why}]
+    shown = models.JSONField(default=list)  # [{column, of, as}]: what the client saw, clear or how it was masked
     recording = models.CharField(max_length=128, blank=True)  # digest, as the log names it
     error = models.CharField(max_length=64, blank=True)
     command_tag = models.CharField(max_length=64, blank=True)
@@ -214,10 +217,43 @@ class StatementRecord(models.Model):
             GinIndex(fields=["touched"], name="audit_statement_touched"),
             models.Index(fields=["-at", "-id"], name="audit_statement_denied", condition=models.Q(status="denied")),
             models.Index(fields=["gateway"], name="audit_statement_running", condition=models.Q(status="running")),
+            models.Index(fields=["-at", "-id"], name="audit_statement_about", condition=~models.Q(about=[])),
         ]
 
     def __str__(self) -> str:
         return self.id
+
+
+class SubjectKeyRow(models.Model):
+    """A key of subjects' tokens, sealed. The newest makes tokens, older ones only find. Erased: its box is empty."""
+
+    sealed = models.BinaryField()
+    created_at = models.DateTimeField()
+    erased_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ()
+        verbose_name = "subject key"
+
+    def __str__(self) -> str:
+        return f"subject key {self.pk}"
+
+
+class SubjectSighting(models.Model):
+    """One subject in one result: which token the entry at `seq` has sealed. Written with that entry."""
+
+    pk = models.CompositePrimaryKey("token", "seq")
+    token = models.BinaryField(max_length=16)  # audit.domain.subjects
+    seq = models.BigIntegerField(db_index=True)
+    key = models.IntegerField()  # of SubjectKeyRow
+    name = models.CharField(max_length=63)  # the kind of subject
+
+    class Meta:
+        default_permissions = ()
+        permissions = [("read_subjectsighting", "Can ask who saw a patient's records")]
+
+    def __str__(self) -> str:
+        return f"{self.name} in entry {self.seq}"
 
 
 class Checkpoint(models.Model):

@@ -19,11 +19,12 @@ INSERT INTO audit_statementrecord (id, session_id, at, finished_at, subject, act
     gateway, kind, fingerprint, complete, operations,
     tables_read, tables_written, columns_read, classes, risk, decision, rule,
     code, snapshot, review, approvers, status, rows, bytes, masked, recording, error, command_tag, first_seq, last_seq,
-    touched)
+    touched, about, subjects, shown)
 SELECT gen_random_uuid()::text, 's' || i / 20, at, at, who, '', 'admin', 'clinic', 'postgres', 'g', 'SELECT', '', true,
     '["read"]', jsonb_build_array(tab), '[]', jsonb_build_array(tab || '.ssn'), '["ssn"]', 3, dec, rule, '', 7, '',
     '[]', st, 10, 640, '[]', '', '', 'SELECT 10', 2 * i, 2 * i + 1,
-    ARRAY['class:ssn', 'column:' || tab || '.ssn', 'decision:' || dec, 'read:' || tab, 'rule:' || rule]
+    ARRAY['class:ssn', 'column:' || tab || '.ssn', 'decision:' || dec, 'read:' || tab, 'rule:' || rule],
+    '[]', '[]', '[]'
 FROM (SELECT i, now() - make_interval(secs => (%(n)s - i) * 2.5) AS at,
     'agent-' || floor(power(random(), 4) * 200) AS who,
     'public.t' || floor(power(random(), 5) * 400) AS tab,

@@ -11,14 +11,23 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from unfold.admin import ModelAdmin
-from unfold.widgets import UnfoldAdminPasswordWidget
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
 from audit.domain.entry import Json
 from gateway.domain.credentials import store_credential
 from gateway.domain.recorded import record_change, state_of
 from gateway.domain.revocation import revoke_agent
 from gateway.domain.token_service import set_client_secret
-from gateway.models import AccessRule, Agent, Connection, Issuer, RestStatement, RevokedToken, Ticket
+from gateway.models import (
+    AccessRule,
+    Agent,
+    Connection,
+    Issuer,
+    RestStatement,
+    RevokedToken,
+    Ticket,
+    subjects_problem,
+)
 
 
 class RecordedChanges:
@@ -62,6 +71,25 @@ class ConnectionForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's is 
         help_text="password, or a cloud service-account key; sealed for the data plane, empty leaves it as it is",
     )
 
+    subjects_text = forms.CharField(
+        required=False,
+        label="subjects",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "placeholder": "patient: public.patients.id"}),
+        help_text="whose records are here, a kind a line: its name, then the stored columns that hold its number, such "
+        "as “patient: public.patients.id, public.encounters.patient_id”. Makes “who saw this patient?” answerable.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial.setdefault("subjects_text", _subject_lines(self.instance.subjects))
+
+    def clean_subjects_text(self) -> str:
+        subjects = _read_subject_lines(self.cleaned_data["subjects_text"])
+        if problem := subjects_problem(subjects):
+            raise forms.ValidationError(problem)
+        self.instance.subjects = subjects
+        return str(self.cleaned_data["subjects_text"])
+
     class Meta:
         model = Connection
         fields = [
@@ -89,6 +117,18 @@ class ConnectionForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's is 
         }
 
 
+def _subject_lines(subjects: list[dict[str, Any]]) -> str:
+    return "\n".join(f"{kind['name']}: {', '.join(kind['columns'])}" for kind in subjects)
+
+
+def _read_subject_lines(text: str) -> list[dict[str, Any]]:
+    split = [line.partition(":") for line in text.splitlines() if line.strip()]
+    return [
+        {"name": name.strip(), "columns": [column.strip() for column in columns.split(",") if column.strip()]}
+        for name, _, columns in split
+    ]
+
+
 @admin.register(Connection)
 class ConnectionAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
     form = ConnectionForm
@@ -98,7 +138,7 @@ class ConnectionAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
     fieldsets = [
         (None, {"fields": ["name", "kind", "enabled"]}),
         ("Upstream", {"fields": ["host", "port", "database", "username", "secret", "tls", "settings"]}),
-        ("Protection", {"fields": ["phi", "scan_text", "recording", "durability"]}),
+        ("Protection", {"fields": ["phi", "scan_text", "subjects_text", "recording", "durability"]}),
     ]
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:

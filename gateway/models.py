@@ -18,10 +18,30 @@ from django.utils import timezone
 
 # The name is the database name a client dials and part of URLs: no dots, slashes or upper case.
 NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
+# A subject's column is named exactly: a glob would not say which tables are about patients.
+STORED_COLUMN = re.compile(r"^[^\s.*?\[\]]+(\.[^\s.*?\[\]]+){2,}$")
 validate_name = RegexValidator(NAME, "expected lower-case letters, digits, '-' and '_', at most 63 characters")
 # Asymmetric signatures only (RFC 8725 §3.1): a shared-secret algorithm would make every verifier an issuer.
 TOKEN_ALGORITHMS = ("ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA")
 OPERATIONS = ("read", "write", "ddl", "admin")
+
+
+def subjects_problem(subjects: object) -> str:
+    """What is wrong with a declaration of subjects, or nothing."""
+    if not isinstance(subjects, list):
+        return "expected a list of kinds of subjects"
+    names: set[str] = set()
+    for kind in subjects:
+        if not isinstance(kind, dict) or set(kind) != {"name", "columns"} or not isinstance(kind["columns"], list):
+            return "expected name and columns of each kind"
+        name = kind["name"]
+        if not isinstance(name, str) or not NAME.match(name) or name in names:
+            return f"{name!r} is no name or is given twice"
+        names.add(name)
+        for column in kind["columns"] or [""]:
+            if not isinstance(column, str) or not STORED_COLUMN.match(column):
+                return f"{column!r} is no stored column, expected schema.table.column without globs"
+    return ""
 
 
 def is_loopback(host: str) -> bool:
@@ -72,6 +92,7 @@ class Connection(models.Model):
     scan_text = models.BooleanField(default=True, help_text="detectors search text that no masking rule covers")
     enabled = models.BooleanField(default=True)
     settings = models.JSONField(default=dict, blank=True)
+    subjects = models.JSONField(default=list, blank=True)  # [{"name": …, "columns": ["schema.table.column", …]}]
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -98,6 +119,9 @@ class Connection(models.Model):
                 raise ValidationError(dict.fromkeys(missing, f"expected a value for a {self.kind} connection"))
         if not isinstance(self.settings, dict) or not all(isinstance(v, str) for v in self.settings.values()):
             raise ValidationError({"settings": "expected an object of text values"})
+        problem = subjects_problem(self.subjects)
+        if problem:
+            raise ValidationError({"subjects": problem})
 
 
 class Credential(models.Model):

@@ -22,6 +22,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from approvals.domain.load import load_policies
+from audit.domain.subject_keys import ensure_subject_key, newest_subject_key
 from gateway.domain.connections import (
     load_access_rules,
     load_agents,
@@ -99,6 +100,8 @@ def renewed_snapshot(known: Snapshot | None) -> Snapshot:
 def load_snapshot() -> Snapshot:
     """Read every rule under one REPEATABLE READ snapshot of the control database."""
     began = time.monotonic()
+    if any(spec.subjects for spec in load_connections().values()):
+        ensure_subject_key()
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -115,6 +118,7 @@ def load_snapshot() -> Snapshot:
             people=MappingProxyType(dict(load_people())),
             issuers=MappingProxyType(dict(load_issuers())),
             revoked_tokens=load_revoked_tokens(),
+            subject_key=newest_subject_key(),
         )
     return replace(snapshot, connections=_with_digests(snapshot))
 

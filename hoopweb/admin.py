@@ -111,6 +111,10 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         {"title": "Overview", "icon": "dashboard", "link": reverse("admin:index")},
         {"title": "Reviewer's inbox", "icon": "inbox", "link": reverse("approvals:inbox")},
     ]
+    if request.user.has_perm("audit.read_subjectsighting"):
+        overview.append(
+            {"title": "Who saw a patient?", "icon": "person_search", "link": reverse("admin:audit_subjects")}
+        )
     groups = [(title, _links(request, app, first)) for title, app, first in NAVIGATION]
     shown = [{"title": title, "separator": True, "items": links} for title, links in groups if links]
     return [{"items": overview}, *shown]

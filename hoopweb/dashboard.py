@@ -88,6 +88,8 @@ def _cards(now: datetime, allowed: Callable[[str], bool]) -> Iterator[Card]:
         yield sessions_card()
     if allowed("audit.view_statementrecord"):
         yield statements_card(now)
+    if allowed("audit.read_subjectsighting"):
+        yield accounting_card()
     if allowed("audit.view_logentry"):
         yield sign_in_card(now)
     if allowed("audit.view_checkpoint"):
@@ -113,6 +115,16 @@ def statements_card(now: datetime) -> Card:
     denied = recent.filter(status=StatementRecord.Status.DENIED).count()
     link = reverse("admin:audit_statementrecord_changelist")
     return Card("Denied in 24 hours", str(denied), f"of {recent.count()} statements", f"{link}?status__exact=denied")
+
+
+def accounting_card() -> Card:
+    """Accounting of disclosures, 45 CFR 164.528."""
+    return Card(
+        "Who saw a patient?",
+        "Ask by number",
+        "who, when, which columns, clear or masked",
+        reverse("admin:audit_subjects"),
+    )
 
 
 def sign_in_card(now: datetime) -> Card:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 
-import psycopg
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
@@ -22,6 +21,8 @@ from audit.domain.entry import Entry, Receipt
 from audit.domain.merkle import GENESIS, Frontier
 from audit.domain.projection import project, text_column
 from audit.domain.sealing import evidence_sealer
+from audit.domain.sending import send
+from audit.domain.subject_index import index_subjects
 from audit.models import LogEntry, LogState
 
 DURABILITY = "database"
@@ -60,6 +61,7 @@ def append_prepared(
         _insert_leaves(leaves, prepared)
         _insert_boxes(leaves, prepared)
         project(cursor, leaves, prepared)
+        index_subjects(leaves, prepared)
         if position is not None:
             cursor.execute(
                 "INSERT INTO audit_journalposition (journal, integrated) VALUES (%s, %s)"
@@ -126,7 +128,7 @@ def _insert_leaves(leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None
         [text_column(item.entry.body.get("connection"), 128) for item in prepared],
         [item.entry.at_us for item in prepared],
     ]
-    _send(
+    send(
         "INSERT INTO audit_logentry (seq, leaf, prev, canonical, kind, session_id, statement_id, subject, connection,"
         " at) SELECT e.seq, e.leaf, e.prev, e.canonical, e.kind, e.session_id, e.statement_id, e.subject,"
         " e.connection, to_timestamp(e.at_us / 1e6) FROM unnest(%s::bigint[], %b::bytea[], %b::bytea[], %b::bytea[],"
@@ -141,17 +143,8 @@ def _insert_boxes(leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:
         (leaf.seq, box_key_id(item.box), item.box) for leaf, item in zip(leaves, prepared, strict=True) if item.box
     ]
     if boxes:
-        _send(
+        send(
             "INSERT INTO audit_sealedtext (seq, key_id, box)"
             " SELECT * FROM unnest(%s::bigint[], %s::text[], %b::bytea[])",
             [list(column) for column in zip(*boxes, strict=True)],
         )
-
-
-def _send(query: str, columns: Sequence[object]) -> None:
-    """Run `query` in the transaction under way, its values sent apart from it and bytes as they are.
-
-    Django's own cursors write values into the text of a query: every byte of an entry would be spelled in hexadecimal.
-    """
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(query, columns, prepare=True)

@@ -12,6 +12,7 @@ from audit.domain.findings import Finding
 from audit.domain.integrity import check_chain
 from audit.domain.keys import log_signer
 from audit.domain.records_check import check_records
+from audit.domain.subject_index import check_subjects
 
 RECENT_ENTRIES = 5_000  # what a starting gateway looks at: a second or two
 
@@ -31,9 +32,10 @@ def check_evidence(*, checked_by: str) -> Checked:
     chain = check_chain(log_signer().verifier)
     stored, counts = check_recordings(size)
     records = check_records()
-    for check, findings in (("log", chain), ("recordings", stored), ("records", records)):
+    subjects = check_subjects(size)
+    for check, findings in (("log", chain), ("recordings", stored), ("records", records), ("subjects", subjects)):
         note_findings(findings, check=check, found_by=checked_by)
-    found = (*chain, *stored, *records)
+    found = (*chain, *stored, *records, *subjects)
     body: dict[str, Json] = {
         "subject": checked_by,
         "entries": size,

@@ -24,7 +24,10 @@ _STATEMENT_TEXT = {
     "kind": 64, "fingerprint": 128, "decision": 32, "rule": 256, "code": 64, "review": 64, "status": 16,
     "recording": 128, "error": 64, "command_tag": 64,
 }  # fmt: skip
-_STATEMENT_JSON = ("operations", "tables_read", "tables_written", "columns_read", "classes", "approvers", "masked")
+_STATEMENT_JSON = (
+    "operations", "tables_read", "tables_written", "columns_read", "classes", "approvers", "masked", "about",
+    "subjects", "shown",
+)  # fmt: skip
 _STATEMENT_NUMBERS = ("risk", "snapshot", "rows", "bytes")
 _SESSION_TEXT = {
     "subject": 256, "actor": 256, "owner": 256, "issuer": 512, "auth_method": 32, "token_id": 256, "connection": 128,
@@ -147,6 +150,8 @@ def _outcome(entry: Entry, gateway: str, seq: int) -> Row:
         "rows": body.get("rows", 0),
         "bytes": body.get("bytes", 0),
         "masked": body.get("masked", []),
+        "subjects": body.get("subjects", []),
+        "shown": body.get("shown", []),
         "finished_at": _moment(entry),
         "last_seq": seq,
     }

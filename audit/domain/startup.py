@@ -118,6 +118,8 @@ def _unfinished(statement: StatementRecord) -> Entry:
             "command_tag": "",
             "recording": "",
             "masked": [],
+            # What it had shown before its process ended, nobody knows.
+            "subjects": [{"name": name, "known": False, "why": "unfinished"} for name in statement.about],
         },
     )
 

@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView
 from gateway.api.access import ConnectionsView, TicketsView, TokensView
 from gateway.api.sessions import KillSessionView, SessionsView, SessionView
 from gateway.api.statements import StatementsView, StatementView
+from gateway.api.subjects import AccountingView, SubjectsSeenView
 
 urlpatterns = [
     path("connections", ConnectionsView.as_view(), name="api-connections"),
@@ -16,6 +17,8 @@ urlpatterns = [
     path("sessions", SessionsView.as_view(), name="api-sessions"),
     path("sessions/<str:pk>", SessionView.as_view(), name="api-session"),
     path("sessions/<str:pk>/kill", KillSessionView.as_view(), name="api-session-kill"),
+    path("subjects/accounting", AccountingView.as_view(), name="api-subjects-accounting"),
+    path("subjects/seen", SubjectsSeenView.as_view(), name="api-subjects-seen"),
     path("tickets", TicketsView.as_view(), name="api-tickets"),
     path("tokens", TokensView.as_view(), name="api-tokens"),
     path("schema/", SpectacularAPIView.as_view(permission_classes=[]), name="api-schema"),

@@ -19,6 +19,7 @@ from approvals.domain.decide import AccessRule
 from gateway import models
 from gateway.domain.snapshot import AgentSpec, ConnectionSpec, IssuerSpec, PersonSpec
 from gateway.domain.version import current_version
+from masking.domain.subjects import SubjectColumns
 
 
 def load_version() -> int:
@@ -47,7 +48,16 @@ def connection_spec(row: models.Connection) -> ConnectionSpec:
         enabled=row.enabled,
         sealed_credential=bytes(credential.sealed) if credential else b"",
         settings=MappingProxyType(dict(row.settings)),
+        subjects=tuple(
+            SubjectColumns(kind["name"], tuple(column.lower() for column in kind["columns"])) for kind in row.subjects
+        ),
     )
+
+
+def declared_subjects() -> frozenset[str]:
+    """The kinds of subjects that any connection declares."""
+    declared = models.Connection.objects.exclude(subjects=[]).values_list("subjects", flat=True)
+    return frozenset(kind["name"] for subjects in declared for kind in subjects)
 
 
 def load_access_rules() -> tuple[AccessRule, ...]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from approvals.domain.decide import AccessRule, PolicyRule
+from audit.domain.subjects import SubjectKey
 from masking.domain.rules import MaskingRule
+from masking.domain.subjects import SubjectColumns
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class ConnectionSpec:
     enabled: bool = True
     sealed_credential: bytes = field(default=b"", repr=False)  # opened only by the data plane
     settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    subjects: tuple[SubjectColumns, ...] = ()  # which stored columns hold whose number
     rules_digest: str = ""  # digest of every rule that can touch this connection
 
 
@@ -80,3 +83,4 @@ class Snapshot:
     issuers: Mapping[str, IssuerSpec] = field(default_factory=lambda: MappingProxyType({}))  # by `iss`, enabled ones
     revoked_tokens: frozenset[str] = frozenset()  # jti
     classified_functions: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+    subject_key: SubjectKey | None = None  # of the tokens by which a patient's accounting is found

@@ -9,6 +9,7 @@ from analysis.statement import Analysis
 from approvals.domain.request import Allow, Decision, Deny, GrantClaim, RequireApproval
 from audit.domain.canonical import CanonicalBody
 from audit.domain.entry import Entry, Json
+from audit.domain.subjects import SubjectsSeen, seen_body, seen_sensitive
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.transport import Denial, PendingReview
@@ -77,6 +78,7 @@ def authorised_again(session: SessionContext, request: StatementRequest, known: 
 
 
 def _authorised(session: SessionContext, assessment: Assessment) -> dict[str, Json]:
+    about = assessment.about
     return {
         **_who(session),
         **_what(assessment.analysis),
@@ -86,6 +88,7 @@ def _authorised(session: SessionContext, assessment: Assessment) -> dict[str, Js
         "classes": sorted(assessment.access.touch.classes),
         "durability": assessment.connection.durability,
         "role": session.role,
+        **({"about": list(about)} if about else {}),
     }
 
 
@@ -131,13 +134,34 @@ def completed(permit: ExecutionPermit, outcome: Outcome) -> Entry:
             {"column": m.column, "rule": m.rule, "technique": m.technique, "count": m.count} for m in outcome.masked
         ],
     }
+    seen = outcome.subjects or _unseen(permit, outcome)
     return Entry(
         kind="statement.completed",
         session_id=permit.session.session_id,
         statement_id=permit.request.statement_id,
-        body=body,
+        body=body if seen is None else {**body, **seen_body(seen)},
+        sensitive=None if seen is None else seen_sensitive(seen),
         durability=permit.session.connection.durability,
     )
+
+
+def subjects_seen(permit: ExecutionPermit, seen: SubjectsSeen) -> Entry:
+    """A portion of a result's subjects, ahead of the entry that says how it ended."""
+    return Entry(
+        kind="statement.subjects",
+        session_id=permit.session.session_id,
+        statement_id=permit.request.statement_id,
+        body={**_who(permit.session), **seen_body(seen)},
+        sensitive=seen_sensitive(seen),
+        durability=permit.session.connection.durability,
+    )
+
+
+def _unseen(permit: ExecutionPermit, outcome: Outcome) -> SubjectsSeen | None:
+    """Records that were changed without anything coming back that would name them."""
+    if permit.subjects is None or outcome.status != "completed" or not permit.analysis.tables_written:
+        return None
+    return SubjectsSeen(0, unknown=tuple((name, "write") for name in permit.subjects.about))
 
 
 def _statement_entry(

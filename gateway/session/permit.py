@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 from analysis.statement import Analysis
 from approvals.domain.request import Allow, Decision, GrantClaim
+from audit.domain.subjects import SubjectKey, SubjectsSeen
 from gateway.session.context import SessionContext, StatementRequest
+from gateway.session.subjects import SubjectCollector
 from masking.domain.field import MaskingPlan, ResultColumn
 
 _MINT = object()
@@ -43,6 +45,16 @@ class Outcome:
     error: str = ""
     recording: str = ""  # digest of the recorded masked result
     command_tag: str = ""
+    subjects: SubjectsSeen | None = None  # whose records it showed; None when it was about nobody
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectWatch:
+    """What an execution needs to note whose records it shows. `note` takes a portion of a large result."""
+
+    about: tuple[str, ...]
+    key: SubjectKey | None
+    note: Callable[[ExecutionPermit, SubjectsSeen], None]
 
 
 @dataclass(slots=True)
@@ -58,6 +70,7 @@ class ExecutionPermit:
     on_complete: Callable[[ExecutionPermit, Outcome], None]
     claim: GrantClaim | None = None
     records_results: bool = True
+    subjects: SubjectWatch | None = None  # None where nobody's records can be met
     _mint: object = field(default=None, repr=False)
     _consumed: bool = False
     _completed: bool = False
@@ -82,6 +95,13 @@ class ExecutionPermit:
         self._consumed = True
         return self.request
 
+    def watch(self, plan: MaskingPlan) -> SubjectCollector | None:
+        """What notes the subjects of a result with this plan; None when it is about nobody."""
+        watch = self.subjects
+        if watch is None or plan.subjects is None:
+            return None
+        return SubjectCollector(plan.subjects, key=watch.key, flush=lambda seen: watch.note(self, seen))
+
     def complete(self, outcome: Outcome) -> None:
         if self._completed:
             raise PermitError("an execution was completed twice")
@@ -99,6 +119,7 @@ def mint_permit(
     plan_for: Callable[[Sequence[ResultColumn]], MaskingPlan],
     on_complete: Callable[[ExecutionPermit, Outcome], None],
     claim: GrantClaim | None,
+    subjects: SubjectWatch | None = None,
 ) -> ExecutionPermit:
     """Called by `gateway.session.pipeline` alone, after the authorised entry is durable."""
     return ExecutionPermit(
@@ -111,5 +132,6 @@ def mint_permit(
         on_complete=on_complete,
         claim=claim,
         records_results=session.connection.recording == "masked-results",
+        subjects=subjects,
         _mint=_MINT,
     )

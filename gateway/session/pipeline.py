@@ -24,17 +24,19 @@ from approvals.domain.request import (
     RequireApproval,
     Resource,
 )
+from audit.domain.subjects import SubjectsSeen
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.cursors import covering
 from gateway.session.known import KnownStatement, KnownStatements
 from gateway.session.openness import read
-from gateway.session.permit import ExecutionPermit, Outcome, mint_permit
+from gateway.session.permit import ExecutionPermit, Outcome, SubjectWatch, mint_permit
 from gateway.session.services import Masks, ReviewRefused, Services, StaleSnapshot, UpstreamRejected
 from gateway.session.transport import Denial, Resumption, Transport
 from masking.domain.field import MaskingPlan, ResultColumn
 from masking.domain.plan import build_plan, touch
+from masking.domain.subjects import kinds_touched, subject_plan
 from masking.engines.marks import carries_mask
 
 logger = logging.getLogger(__name__)
@@ -83,9 +85,14 @@ class Assessment:
     def analysis(self) -> Analysis:
         return self.access.analysis
 
+    @property
+    def about(self) -> tuple[str, ...]:
+        """The kinds of subjects whose records the statement meets."""
+        return kinds_touched(analysis=self.analysis, declared=self.connection.subjects)
+
     def plan_for(self, columns: Sequence[ResultColumn]) -> MaskingPlan:
         """The masks of a result described as `columns`. Whole-masked when the description and analysis disagree."""
-        return build_plan(
+        plan = build_plan(
             analysis=self.analysis,
             columns=columns,
             rules=self.snapshot.masking_rules,
@@ -94,6 +101,11 @@ class Assessment:
             phi=self.connection.phi,
             scan_text=self.connection.scan_text,
         )
+        declared = self.connection.subjects
+        if not declared:
+            return plan
+        met = subject_plan(analysis=self.analysis, columns=columns, fields=plan.fields, declared=declared)
+        return replace(plan, subjects=met)
 
     def expected_masks(self) -> Masks:
         """What the result will look like, for the reviewer: (column, technique, rule) of every masked column."""
@@ -404,7 +416,20 @@ def _mint(
         plan_for=planner.plan_for,
         on_complete=on_complete,
         claim=claim,
+        subjects=_watch(services, assessment),
     )
+
+
+def _watch(services: Services, assessment: Assessment) -> SubjectWatch | None:
+    """How whose records are met gets into the record; None on connections that declare no subjects."""
+    about = assessment.about if assessment.connection.subjects else ()
+    if not about:
+        return None
+
+    def note(permit: ExecutionPermit, seen: SubjectsSeen) -> None:
+        services.record.append_later(entries.subjects_seen(permit, seen))
+
+    return SubjectWatch(about=about, key=assessment.snapshot.subject_key, note=note)
 
 
 async def refuse(

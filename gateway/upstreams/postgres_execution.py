@@ -17,6 +17,7 @@ from gateway.protocols.postgres.datarow import ColumnMask, count_rows, mask_rows
 from gateway.protocols.postgres.frames import ProtocolViolation, frame
 from gateway.protocols.postgres.server import CopyResponse, Field, encode_row_description
 from gateway.session.permit import ExecutionPermit, FieldCount, Outcome
+from gateway.session.subjects import SubjectCollector
 from gateway.upstreams.recording import Recording, RecordingSink
 from masking.domain.field import MaskingPlan, ResultColumn
 
@@ -88,6 +89,7 @@ class Execution:
         self._recordings = recordings
         self._ended = ended
         self._masks: tuple[ColumnMask, ...] = ()
+        self._subjects: SubjectCollector | None = None
         self._counts: list[int] = []
         self._copy_columns = copy_columns
         self._copy: TextCopyMasker | CsvCopyMasker | BinaryCopyMasker | None = None
@@ -127,6 +129,8 @@ class Execution:
             raise PlanRefused(f"it has more than the {cap} rows that need no reviewer; add a LIMIT or ask for a review")
         self.rows += rows
         self.bytes += len(frames)
+        if self._subjects is not None:
+            self._subjects.rows_taken()
         self._record(frames)
         return stop, frames
 
@@ -160,6 +164,8 @@ class Execution:
         self.rows += rows
         out = frame(b"d", masked)
         self.bytes += len(out)
+        if self._subjects is not None:
+            self._subjects.rows_taken()
         self._record(out)
         return out
 
@@ -213,6 +219,9 @@ class Execution:
         self._masks = tuple(
             (index, entry.mask, entry.scans_text) for index, entry in enumerate(plan.fields) if entry.mask is not None
         )
+        self._subjects = self.permit.watch(plan)
+        if self._subjects is not None:
+            self._masks = self._subjects.watching(self._masks)
 
     # --- Recording and the end ----------------------------------------------------------------------------------------
 
@@ -244,6 +253,7 @@ class Execution:
             masked=self._masked_counts(),
             error=error,
             command_tag=command_tag,
+            subjects=self._subjects.finish(rows=self.rows) if self._subjects is not None else None,
         )
         if self.recording is None:
             self.permit.complete(outcome)

@@ -40,10 +40,39 @@ class FieldMask:
 
 
 @dataclass(frozen=True, slots=True)
+class WatchedColumn:
+    """A result column that carries a subject's number. `read` turns an unmasked value into the number as text."""
+
+    index: int
+    name: str  # the kind of subject, e.g. "patient"
+    read: Callable[[bytes], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ShownColumn:
+    """What the client saw of a column: `clear`, or the technique that masked it. `of`: the stored columns behind it."""
+
+    column: str
+    of: tuple[str, ...]
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectPlan:
+    """Whose records a result may hold. `unknown`: (kind, why) of those the result does not name."""
+
+    about: tuple[str, ...]
+    watched: tuple[WatchedColumn, ...] = ()
+    unknown: tuple[tuple[str, str], ...] = ()
+    shown: tuple[ShownColumn, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MaskingPlan:
     """One entry per result column, in order. Built for exactly the described columns or not at all."""
 
     fields: tuple[FieldMask, ...] = ()
+    subjects: SubjectPlan | None = None  # None: nothing declared, or a result about nobody
 
     @property
     def masks_nothing(self) -> bool:

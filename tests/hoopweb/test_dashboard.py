@@ -83,7 +83,7 @@ def test_overview_shows_an_auditor_everything() -> None:
     assert shown["Live sessions"] == "1"
     assert shown["Denied in 24 hours"] == "1"
     assert set(shown) == {
-        *("Held statements", "Live sessions", "Denied in 24 hours"),
+        *("Held statements", "Live sessions", "Denied in 24 hours", "Who saw a patient?"),
         *("Failed sign-ins in 24 hours", "Log", "Health"),
     }
 

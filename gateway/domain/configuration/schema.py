@@ -54,12 +54,20 @@ class CloudCredentials(Part):
         return self
 
 
+class Subjects(Part):
+    """Which stored columns hold the number of one kind of subject."""
+
+    name: Name
+    columns: Texts
+
+
 class ConnectionPart(Part):
     name: Name
     phi: bool = True
     recording: Literal["metadata", "masked-results"] = "masked-results"
     durability: Literal["database", "disk", "os"] = "database"
     scan_text: bool = True
+    subjects: list[Subjects] = []
     enabled: bool = True
 
 

@@ -118,7 +118,7 @@ def ordered(item: Item) -> Item:
 
 # --- connections -----------------------------------------------------------------------------------------------------
 
-_COMMON = ("name", "kind", "phi", "recording", "durability", "scan_text", "enabled")
+_COMMON = ("name", "kind", "phi", "recording", "durability", "scan_text", "subjects", "enabled")
 _SQL = ("host", "port", "database", "username", "tls")
 
 

@@ -40,9 +40,11 @@ class CopyMasker:
         masked: dict[int, bytes | None] = {}
         for column, mask, only_changed in self._masks:
             value = values[column]
-            masked[column] = mask(value)
-            if masked[column] != value if only_changed else value is not None:
-                self._counts[column] += 1
+            changed = mask(value)
+            if only_changed and changed == value:
+                continue  # the field stays as the server framed it
+            masked[column] = changed
+            self._counts[column] += only_changed or value is not None
         return masked
 
 

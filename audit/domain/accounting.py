@@ -1,0 +1,303 @@
+"""Who saw a subject's records (45 CFR 164.528), and whose records somebody saw (164.402-408).
+
+A number is turned into tokens under every key there is, and then forgotten: neither the log nor the index, a URL or a
+log file ever holds it. Every look-up is an entry; what was looked up is in it as a token, sealed.
+
+Both answers name their gaps: statements that met such records without naming them, and why.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection
+
+from audit.domain.append import append_entries, stated_size
+from audit.domain.entry import Entry, Json
+from audit.domain.subject_keys import subject_keys
+from audit.domain.subjects import numbers_meant, token_of
+from audit.models import SubjectKeyRow
+
+PAGE = 50
+MAX_NUMBERS = 100_000  # in a list that is matched with what somebody saw
+_BEGINNING, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+
+class AccountingProblem(ValueError):
+    """The question cannot be answered as asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a question is limited to; empty means everything. `subject` is a person or an agent."""
+
+    since: datetime = _BEGINNING
+    until: datetime = _END
+    subject: str = ""
+    connection: str = ""
+    session: str = ""
+
+    def said(self) -> dict[str, Json]:
+        words: dict[str, Json] = {name: str(value) for name, value in asdict(self).items() if isinstance(value, str)}
+        return {**words, "since": self.since.isoformat(), "until": self.until.isoformat()}
+
+    def sql(self, alias: str) -> tuple[str, list[Any]]:
+        """Conditions over a statement's record, and their values."""
+        parts: list[str] = [f"{alias}.at >= %s", f"{alias}.at < %s"]
+        values: list[Any] = [self.since, self.until]
+        named = {"subject": self.subject, "connection": self.connection, "session_id": self.session}
+        for column, value in named.items():
+            if value:
+                parts.append(f"{alias}.{column} = %s")
+                values.append(value)
+        return " AND ".join(parts), values
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One execution that showed the subject's records."""
+
+    at: datetime
+    subject: str
+    actor: str
+    owner: str
+    connection: str
+    session: str
+    statement: str
+    entry: int
+    kind: str
+    status: str
+    rows: int
+    review: str
+    clear: tuple[str, ...]  # columns shown as they are stored
+    masked: tuple[str, ...]  # "column (technique)"
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Statements that met records of the kind and do not say whose, by reason."""
+
+    why: str
+    statements: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accounting:
+    accesses: tuple[Access, ...]
+    gaps: tuple[Gap, ...]
+    after: str = ""  # where the next page begins, empty on the last
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One subject somebody saw, by token."""
+
+    token: str
+    name: str
+    statements: int
+    first: datetime
+    last: datetime
+    clear: bool  # whether any column was shown to them unmasked
+
+
+@dataclass(frozen=True, slots=True)
+class BlastRadius:
+    """Whose records were seen through what the window describes."""
+
+    subjects: dict[str, int]  # kind → how many
+    statements: int
+    rows: int
+    columns: tuple[tuple[str, int, int], ...]  # stored column, statements that showed it clear, masked
+    gaps: tuple[Gap, ...]
+    seen: tuple[Seen, ...] = field(default=())  # the first of them
+    more: bool = False
+
+
+def tokens_for(typed: str, *, name: str) -> list[bytes]:
+    """Every token the number may have. Raises AccountingProblem."""
+    meant = numbers_meant(typed)
+    if not meant:
+        raise AccountingProblem("no number was given")
+    if not name:
+        raise AccountingProblem("no kind of subject was given, expected one such as patient")
+    keys = subject_keys()
+    if not keys:
+        raise AccountingProblem("no connection declares subjects, so nobody's records are accounted for yet")
+    return [token_of(key, name=name, number=number) for key in keys for number in meant]
+
+
+def account(*, tokens: Sequence[bytes], name: str, window: Window, after: str = "", limit: int = PAGE) -> Accounting:
+    """Who saw the subject, newest first, and how many statements cannot say whether they showed it."""
+    place = int(after) if after.isdecimal() and len(after) < 19 else 1 << 62
+    rows = list(_accesses(tokens, window, before=place, limit=limit + 1))
+    more = str(rows[limit - 1].entry) if len(rows) > limit else ""
+    return Accounting(tuple(rows[:limit]), gaps(name=name, window=window), more)
+
+
+def all_accesses(*, tokens: Sequence[bytes], window: Window) -> Iterator[Access]:
+    """Every access, newest first, for a report; read in portions."""
+    place = 1 << 62
+    while rows := list(_accesses(tokens, window, before=place, limit=1_000)):
+        yield from rows
+        place = rows[-1].entry
+
+
+def _accesses(tokens: Sequence[bytes], window: Window, *, before: int, limit: int) -> Iterator[Access]:
+    # The entry says who and when; the record, which may be past its retention, says the rest.
+    conditions, values = window.sql("e")
+    query = (
+        "SELECT e.at, e.subject, coalesce(s.actor, ''), coalesce(s.owner, ''), e.connection, e.session_id,"  # noqa: S608
+        " e.statement_id, e.seq, coalesce(s.kind, ''), coalesce(s.status, ''), coalesce(s.rows, 0),"
+        " coalesce(s.review, ''), coalesce(s.shown, '[]')"
+        " FROM (SELECT DISTINCT seq FROM audit_subjectsighting WHERE token = ANY(%s) AND seq < %s) AS g"
+        " JOIN audit_logentry AS e ON e.seq = g.seq LEFT JOIN audit_statementrecord AS s ON s.id = e.statement_id"
+        f" WHERE {conditions} ORDER BY e.seq DESC LIMIT %s"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [list(tokens), before, *values, limit])
+        for row in cursor.fetchall():
+            facts: tuple[Any, ...] = (*row[:-1], *_states(_json(row[-1])))
+            yield Access(*facts)
+
+
+def gaps(*, name: str, window: Window) -> tuple[Gap, ...]:
+    """Statements of the window that met records of this kind (any kind where empty) without naming whose."""
+    conditions, values = window.sql("s")
+    query = (
+        "SELECT why, count(*), coalesce(sum(rows), 0) FROM (SELECT s.rows,"  # noqa: S608
+        " CASE WHEN s.status = 'running' THEN 'running'"
+        " WHEN jsonb_array_length(s.subjects) = 0 AND s.status NOT IN ('denied', 'held') AND s.rows > 0 THEN 'not-said'"
+        " ELSE (SELECT min(CASE WHEN (k -> 'known')::boolean THEN 'row-without-number' ELSE k ->> 'why' END)"
+        " FROM jsonb_array_elements(s.subjects) AS k WHERE (%s = '' OR k ->> 'name' = %s)"
+        " AND (NOT (k -> 'known')::boolean OR (k -> 'without')::int > 0)) END AS why"
+        f" FROM audit_statementrecord AS s WHERE s.about <> '[]' AND {conditions} AND (%s = '' OR s.about ? %s)) AS met"
+        " WHERE why IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [name, name, *values, name, name])
+        return tuple(Gap(*row) for row in cursor.fetchall())
+
+
+def blast_radius(*, window: Window, limit: int = PAGE) -> BlastRadius:
+    """Whose records were seen, in what state, and what cannot be said."""
+    found = list(_seen(window, limit=limit + 1))
+    conditions, values = window.sql("s")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*), coalesce(sum(s.rows), 0) FROM audit_statementrecord AS s"  # noqa: S608
+            f" WHERE s.about <> '[]' AND {conditions} AND s.status NOT IN ('denied', 'held')",
+            values,
+        )
+        statements, rows = cursor.fetchone()
+        cursor.execute(
+            "SELECT col, count(*) FILTER (WHERE state = 'clear'), count(*) FILTER (WHERE state <> 'clear')"  # noqa: S608
+            " FROM audit_statementrecord AS s, jsonb_array_elements(s.shown) AS c,"
+            " LATERAL (SELECT c ->> 'as' AS state) AS st, jsonb_array_elements_text(c -> 'of') AS col"
+            f" WHERE s.about <> '[]' AND s.rows > 0 AND {conditions} GROUP BY 1 ORDER BY 2 DESC, 1",
+            values,
+        )
+        columns = tuple(cursor.fetchall())
+    return BlastRadius(
+        subjects=_counted(window),
+        statements=statements,
+        rows=rows,
+        columns=columns,
+        gaps=gaps(name="", window=window),
+        seen=tuple(found[:limit]),
+        more=len(found) > limit,
+    )
+
+
+def all_seen(*, window: Window) -> Iterator[Seen]:
+    """Every subject that was seen, for a report."""
+    return _seen(window, limit=None)
+
+
+def match_numbers(*, typed: Sequence[str], name: str, window: Window) -> list[tuple[str, Seen]]:
+    """Which of these numbers are among those seen: how tokens become people who must be told (164.404).
+
+    Raises AccountingProblem.
+    """
+    if len(typed) > MAX_NUMBERS:
+        raise AccountingProblem(f"{len(typed)} numbers were given, expected no more than {MAX_NUMBERS}")
+    by_token = {token.hex(): number for number in typed if number.strip() for token in tokens_for(number, name=name)}
+    return [(by_token[seen.token], seen) for seen in all_seen(window=window) if seen.token in by_token]
+
+
+def _seen(window: Window, *, limit: int | None) -> Iterator[Seen]:
+    source, values = _sightings(window)
+    query = (
+        "SELECT g.token, min(g.name), count(DISTINCT e.statement_id), min(e.at), max(e.at), bool_or(coalesce("
+        f"jsonb_path_exists(s.shown, '$[*] ? (@.as == \"clear\")'), true)) {source} GROUP BY g.token"
+        " ORDER BY 3 DESC, 1 LIMIT %s"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(query, [*values, limit])
+        for token, *facts in cursor.fetchall():
+            yield Seen(bytes(token).hex(), *facts)
+
+
+def _counted(window: Window) -> dict[str, int]:
+    source, values = _sightings(window)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT g.name, count(DISTINCT g.token) {source} GROUP BY 1 ORDER BY 1", values)
+        return dict(cursor.fetchall())
+
+
+def _sightings(window: Window) -> tuple[str, list[Any]]:
+    """The sightings of a window: its entries are a run of places, so that no index by time is needed beside."""
+    conditions, values = window.sql("e")
+    low, high = _places(window)
+    source = (
+        "FROM audit_logentry AS e JOIN audit_subjectsighting AS g ON g.seq = e.seq"
+        " LEFT JOIN audit_statementrecord AS s ON s.id = e.statement_id"
+        f" WHERE e.seq BETWEEN %s AND %s AND g.seq BETWEEN %s AND %s AND {conditions}"
+    )
+    return source, [low, high, low, high, *values]
+
+
+def _places(window: Window) -> tuple[int, int]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce((SELECT min(seq) FROM audit_logentry WHERE at >= %s AND at < %s), 1),"
+            " coalesce((SELECT max(seq) FROM audit_logentry WHERE at >= %s AND at < %s), 0)",
+            [window.since, window.until] * 2,
+        )
+        low, high = cursor.fetchone()
+        return low, high
+
+
+def record_look_up(
+    *, viewer: str, what: str, name: str, window: Window, found: int, tokens: Sequence[bytes] = (), given: int = 0
+) -> None:
+    """Leave an entry of a look-up. `given`: how many numbers somebody matched."""
+    body: dict[str, Json] = {
+        "subject": viewer,
+        "what": what,
+        "name": name,
+        "window": window.said(),
+        "found": found,
+        "given": given,
+        "size": stated_size(),
+    }
+    sensitive: dict[str, Json] | None = {"tokens": [token.hex() for token in tokens]} if tokens else None
+    append_entries([Entry(kind="subjects.looked_up", body=body, sensitive=sensitive)])
+
+
+def erased_keys() -> int:
+    """How many keys are erased: what was seen under them is found by nobody."""
+    return SubjectKeyRow.objects.exclude(erased_at=None).count()
+
+
+def _states(shown: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    clear = tuple(column["column"] for column in shown if column["as"] == "clear")
+    return clear, tuple(f"{column['column']} ({column['as']})" for column in shown if column["as"] != "clear")
+
+
+def _json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value

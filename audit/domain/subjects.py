@@ -1,0 +1,117 @@
+"""Tokens of subjects: what the log keeps of a patient's number (45 CFR 164.528, 164.402-408). Pure.
+
+A token is HMAC-SHA-256 of the kind and the number under a key of this installation, cut to 128 bits: equal numbers have
+equal tokens, and whoever has the key can ask after a number. It is derived from the individual, hence pseudonymised
+PHI (164.514(c)). Once its key is erased, nobody can tell whose it was.
+
+The tokens of an execution are sealed beside its entry, which commits to them; the index is written in the same
+transaction, and `audit_check` compares the two.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import contextlib
+import hmac
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from audit.domain.entry import Json
+
+TOKEN_BYTES = 16
+KEY_BYTES = 32
+_LABEL = b"hoopweb/subject/1"
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectKey:
+    """`key_id` is its row's number."""
+
+    key_id: int
+    secret: bytes = field(repr=False)
+
+
+def token_of(key: SubjectKey, *, name: str, number: str) -> bytes:
+    """The token of one subject. `name` separates numberings: patient 7 is not encounter 7."""
+    mac = hmac.new(key.secret, digestmod="sha256")
+    for part in (_LABEL, name.encode(), number.encode()):
+        mac.update(len(part).to_bytes(4, "big") + part)
+    return mac.digest()[:TOKEN_BYTES]
+
+
+def numbers_meant(typed: str) -> tuple[str, ...]:
+    """What somebody who types this may mean: as it stands, and as an integer or UUID that is written differently."""
+    text = typed.strip()
+    meant = [text] if text else []
+    if text.isascii() and text.removeprefix("+").isdecimal():
+        meant.append(str(int(text[:40])))
+    with contextlib.suppress(ValueError):
+        meant.append(str(uuid.UUID(text)))
+    return tuple(dict.fromkeys(meant))
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectTokens:
+    """The subjects of one kind in a result, or in a part of it. `without`: rows whose number was NULL or unreadable."""
+
+    name: str
+    tokens: tuple[bytes, ...]
+    without: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectsSeen:
+    """Whose records an execution showed. `shown`: (column, stored columns behind it, state) of each result column."""
+
+    key_id: int
+    known: tuple[SubjectTokens, ...] = ()
+    unknown: tuple[tuple[str, str], ...] = ()  # (kind, why)
+    shown: tuple[tuple[str, tuple[str, ...], str], ...] = ()
+
+
+def seen_body(seen: SubjectsSeen) -> dict[str, Json]:
+    """What the leaf says: kinds and counts, never a token."""
+    known: list[Json] = [
+        {"name": kind.name, "known": True, "count": len(kind.tokens), "without": kind.without} for kind in seen.known
+    ]
+    unknown: list[Json] = [{"name": name, "known": False, "why": why} for name, why in seen.unknown]
+    body: dict[str, Json] = {"subjects": [*known, *unknown]}
+    if seen.shown:
+        body["shown"] = [{"column": column, "of": list(of), "as": state} for column, of, state in seen.shown]
+    return body
+
+
+def seen_sensitive(seen: SubjectsSeen) -> dict[str, Json] | None:
+    """What is sealed beside the leaf; None when there is no token."""
+    tokens = {kind.name: pack_tokens(kind.tokens) for kind in seen.known if kind.tokens}
+    return {"subjects": {"key": seen.key_id, "tokens": tokens}} if tokens else None
+
+
+def pack_tokens(tokens: Iterable[bytes]) -> str:
+    return base64.b64encode(b"".join(sorted(tokens))).decode()
+
+
+def tokens_in(sensitive: Mapping[str, object] | None) -> tuple[int, dict[str, list[bytes]]]:
+    """(key, tokens by kind) of a sealed text; nothing when it holds none. Raises ValueError when it is malformed."""
+    found = (sensitive or {}).get("subjects")
+    if not isinstance(found, Mapping):
+        return 0, {}
+    try:
+        return int(found["key"]), {str(name): _unpacked(text) for name, text in found["tokens"].items()}
+    except (KeyError, TypeError, AttributeError, binascii.Error):
+        raise ValueError("the subjects of an entry cannot be read") from None
+
+
+def _unpacked(text: str) -> list[bytes]:
+    raw = base64.b64decode(text, validate=True)
+    if len(raw) % TOKEN_BYTES:
+        raise ValueError("the subjects of an entry cannot be read")
+    return [raw[at : at + TOKEN_BYTES] for at in range(0, len(raw), TOKEN_BYTES)]
+
+
+def has_tokens(body: Mapping[str, object]) -> bool:
+    """Whether an entry's body says that tokens are sealed beside it."""
+    kinds = body.get("subjects")
+    return isinstance(kinds, Sequence) and any(isinstance(k, Mapping) and k.get("count") for k in kinds)
