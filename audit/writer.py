@@ -4,8 +4,9 @@ Everything that queued while a batch was committing goes in the next one, so the
 whoever waits for it. Batches run one after the other in one thread with a database connection of its own.
 
 Entries of durability `os` and `disk` go to this process's journal first and are durable there (`append_now`, or
-`append` with one `fdatasync` for all who wait); the same batches then take them into the log, usually within a second,
-in the order they happened. When the log falls far behind, or without a journal, they wait for the log like any other.
+`append` with one `fdatasync` for all who wait). A process of its own (`audit.sequencer`) takes them into the log,
+usually within a second; batches alternate, so that the log has everything in the order it happened. When the log falls
+far behind, or without a journal, they wait for the log like any other.
 
 `append` is for what must be durable before something else happens: its waiter gets a receipt or an exception.
 `append_later` is for what has happened already: it is kept and written again until it is durable, and as long as it is
@@ -33,16 +34,19 @@ from audit.domain.chain import Leaf, Prepared, prepare
 from audit.domain.damage import stops_serving
 from audit.domain.entry import Entry, Receipt
 from audit.domain.journal import Journal, JournalFull
-from audit.domain.journaled import PURPOSE, pack, unpack
+from audit.domain.journaled import PURPOSE, pack
 from audit.domain.liveness import liveness_key
 from audit.domain.sealing import evidence_sealer
+from audit.sequencer import Sequencer, SequencerFailed
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 MAX_BATCH = 512
 # Journaled entries the log has not taken in. Past it statements wait for the log itself, which slows them to its pace.
-MAX_BEHIND = 50_000
+MAX_BEHIND = 200_000
+# Journaled entries the sequencer is asked to take in at once: whoever queues behind waits for so many.
+MAX_RUN = 2_000
 # A batch nobody waits for may grow this long: entries in the journal are safe, and commits are not cheap.
 GATHER_S = 0.1
 GATHER_OWED_S = 0.01  # with entries in it that are nowhere else yet
@@ -50,7 +54,7 @@ MAX_QUEUED = 20_000  # entries; some 40 MB of statement text at the usual length
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 2.0
 # A batch that takes longer than this has lost its database: give its waiters their error.
-_LIMITS = "SET lock_timeout = '5s'; SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '15s'"
+LIMITS = "SET lock_timeout = '5s'; SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '15s'"
 
 
 # A frozen database answers nobody and breaks no connection: a client hears of it after this long.
@@ -63,13 +67,20 @@ class RecordUnavailable(RuntimeError):
 
 @dataclass(slots=True)
 class _Queued:
-    """An entry on its way into the log; one that is in the journal is read from there when its batch comes."""
+    """An entry on its way into the log."""
 
-    entry: Entry | None
-    receipt: asyncio.Future[Receipt] | None  # None: append_later, or journaled
+    entry: Entry
+    receipt: asyncio.Future[Receipt] | None  # None: append_later
     prepared: Prepared | None = None
     attempt: Leaf | None = None  # the place it had in a commit that was tried
-    span: tuple[int, int] | None = None  # its place in the journal
+
+
+@dataclass(slots=True)
+class _Run:
+    """Journaled entries, one behind the other, on their way into the log."""
+
+    end: int  # the place in the journal after the last one
+    entries: int = 1
 
 
 class SharedSync:
@@ -113,11 +124,13 @@ class AuditWriter:
         self._journal_root = journal_root
         self._journal: Journal | None = None
         self._syncing: SharedSync | None = None
+        self._sequencer: Sequencer | None = None
         self._taken_in = 0  # the place in the journal up to which the log has it
-        self._journaled = 0  # queued entries that are in the journal
+        self._behind = 0  # journaled entries the log is not known to have
+        self._owed = 0  # queued entries that are nowhere but in this process's memory
         self._waiting = 0  # queued entries somebody waits for
         self._urgent = asyncio.Event()
-        self._queue: deque[_Queued] = deque()
+        self._queue: deque[_Queued | _Run] = deque()
         self._work = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit-writer")
         self._task: asyncio.Task[None] | None = None
@@ -128,7 +141,7 @@ class AuditWriter:
     @property
     def healthy(self) -> bool:
         """Whether the last batch was written and there is room for more."""
-        return not self._failing and not self._closing and len(self._queue) < MAX_QUEUED
+        return not self._failing and not self._closing and self._owed < MAX_QUEUED
 
     @property
     def written(self) -> int:
@@ -141,6 +154,7 @@ class AuditWriter:
         if self._journal_root is not None:
             self._journal = await self._in_thread(open_journal, self._journal_root)
             self._syncing = SharedSync(self._journal)
+            self._sequencer = Sequencer(self._journal.directory)
         self._task = asyncio.create_task(self._run(), name="audit-writer")
 
     async def append(self, entry: Entry) -> Receipt:
@@ -153,7 +167,7 @@ class AuditWriter:
             if entry.durability == "disk":
                 await self._syncing.reached()
             return Receipt(seq=None, durability=entry.durability)
-        if self._closing or self._entries_owed() >= MAX_QUEUED or (self._failing and self._owes()):
+        if self._closing or self._owed >= MAX_QUEUED or (self._failing and self._owes()):
             raise RecordUnavailable("the audit log cannot be written now")
         receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._enqueue(_Queued(entry, receipt))
@@ -196,9 +210,10 @@ class AuditWriter:
                 await asyncio.wait_for(self._task, timeout=10)
             self._task = None
         self._fail_waiters("the gateway is closing")
-        lost = self._entries_owed()
-        if lost:
-            logger.error("audit entries lost at close: entries=%s", lost)
+        if self._owed:
+            logger.error("audit entries lost at close: entries=%s", self._owed)
+        if self._sequencer is not None:
+            await self._sequencer.close()
         if self._journal is not None:  # what the log has not taken in stays for the next process to recover
             self._journal.close(taken_in=self._taken_in == self._journal.end)
             self._journal = None
@@ -208,32 +223,34 @@ class AuditWriter:
     # --- the journal ---
 
     def _journal_can_take(self) -> bool:
-        return self._journal is not None and not self._closing and len(self._queue) < MAX_BEHIND
+        return self._journal is not None and not self._closing and self._behind < MAX_BEHIND
 
     def _journal_entry(self, entry: Entry) -> None:
         journal = self._journal
         assert journal is not None
-        payload = pack(self._prepare(entry))
-        start = journal.end
         try:
-            end = journal.append(payload)
+            end = journal.append(pack(self._prepare(entry)))
         except JournalFull as full:
             raise RecordUnavailable("the journal is full until the log takes it in") from full
-        # A new segment may have been begun; its first record starts where the last one's ended all the same.
-        self._enqueue(_Queued(None, None, span=(start, end)))
+        self._behind += 1
+        last = self._queue[-1] if self._queue else None
+        if type(last) is _Run and last.entries < MAX_RUN:
+            last.end = end
+            last.entries += 1
+            if last.entries == MAX_RUN:
+                self._urgent.set()
+            return
+        self._queue.append(_Run(end))
+        self._work.set()
 
     def _enqueue(self, queued: _Queued) -> None:
         self._queue.append(queued)
-        self._journaled += queued.span is not None
+        self._owed += 1
         if queued.receipt is not None:
             self._waiting += 1
-        if self._waiting or len(self._queue) >= MAX_BATCH:
+        if self._waiting or self._owed >= MAX_BATCH:
             self._urgent.set()
         self._work.set()
-
-    def _entries_owed(self) -> int:
-        """Queued entries that are nowhere but in this process's memory."""
-        return len(self._queue) - self._journaled
 
     def _begin(self) -> None:
         if self._task is None and not self._closing:
@@ -247,31 +264,59 @@ class AuditWriter:
                 await self._work.wait()
                 continue
             await self._gather()
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
-            self._journaled -= sum(queued.span is not None for queued in batch)
+            run = self._run_ahead()
+            batch = self._direct() if run is None else []
             try:
-                await self._write(batch)
+                await (self._write(batch) if run is None else self._take_in(run))
                 delay = RETRY_FIRST_S
+                self._failing = False
             except Exception as error:  # fail closed: every waiter of the batch hears it
+                if run is not None:
+                    self._queue.appendleft(run)
                 self._failed(batch, error)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, RETRY_MOST_S)
 
     async def _gather(self) -> None:
         """Let a batch grow that nobody waits for, until somebody does."""
-        if self._waiting or self._closing or len(self._queue) >= MAX_BATCH:
+        if self._waiting or self._closing or self._owed >= MAX_BATCH or len(self._queue) > 1:
+            return
+        first = self._queue[0]
+        if isinstance(first, _Run) and first.entries >= MAX_RUN:
             return
         self._urgent.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._urgent.wait(), GATHER_OWED_S if self._entries_owed() else GATHER_S)
+            await asyncio.wait_for(self._urgent.wait(), GATHER_OWED_S if self._owed else GATHER_S)
+
+    def _run_ahead(self) -> _Run | None:
+        first = self._queue[0]
+        if not isinstance(first, _Run):
+            return None
+        self._queue.popleft()
+        return first
+
+    def _direct(self) -> list[_Queued]:
+        """The next batch of entries that are not journaled."""
+        batch: list[_Queued] = []
+        while self._queue and len(batch) < MAX_BATCH and isinstance(queued := self._queue[0], _Queued):
+            batch.append(queued)
+            self._queue.popleft()
+        self._owed -= len(batch)
+        self._waiting -= sum(queued.receipt is not None for queued in batch)
+        return batch
+
+    async def _take_in(self, run: _Run) -> None:
+        """Have the sequencer take a run of the journal into the log."""
+        assert self._sequencer is not None
+        assert self._journal is not None
+        size = await self._sequencer.take_in(run.end, at_least=self._written)
+        self._written = max(self._written, size)
+        self._behind -= run.entries
+        self._taken_in = run.end
+        self._journal.release(run.end)
 
     async def _write(self, batch: Sequence[_Queued]) -> None:
-        self._waiting -= sum(queued.receipt is not None for queued in batch)
         results = await self._in_thread(self._commit, batch)
-        self._failing = False
-        if self._journal is not None and (spans := [queued.span for queued in batch if queued.span is not None]):
-            self._taken_in = spans[-1][1]
-            self._journal.release(self._taken_in)
         for queued, result in zip(batch, results, strict=True):
             if isinstance(result, Receipt):
                 self._written = max(self._written, result.seq or 0)
@@ -279,25 +324,27 @@ class AuditWriter:
 
     def _failed(self, batch: Sequence[_Queued], error: Exception) -> None:
         self._failing = True
-        logger.error("audit log not written: entries=%s error=%s", len(batch), type(error).__name__)
+        logger.error("audit log not written: entries=%s error=%s", len(batch), _problem(error))
         for queued in batch:
             _answer(queued, RecordUnavailable("the audit log could not be written"))
         # What already happened is owed, in its order, before anything newer.
         owed = [queued for queued in batch if queued.receipt is None]
-        self._journaled += sum(queued.span is not None for queued in owed)
+        self._owed += len(owed)
         self._queue.extendleft(reversed(owed))
         # Whoever queued behind a failed batch would be told seconds later; nothing they ask for may start anyway.
         self._fail_waiters("the audit log could not be written")
 
     def _fail_waiters(self, reason: str) -> None:
-        waiting = [queued for queued in self._queue if queued.receipt is not None]
-        self._queue = deque(queued for queued in self._queue if queued.receipt is None)
+        waiting = [queued for queued in self._queue if isinstance(queued, _Queued) and queued.receipt is not None]
+        gone = set(map(id, waiting))
+        self._queue = deque(queued for queued in self._queue if id(queued) not in gone)
+        self._owed -= len(waiting)
         self._waiting = 0
         for queued in waiting:
             _answer(queued, RecordUnavailable(reason))
 
     def _owes(self) -> bool:
-        return any(queued.receipt is None and queued.span is None for queued in self._queue)
+        return self._owed > self._waiting
 
     # --- in the writer's thread ---
 
@@ -307,7 +354,7 @@ class AuditWriter:
     def _connect(self) -> None:
         connection.ensure_connection()
         with connection.cursor() as cursor:
-            cursor.execute(_LIMITS)
+            cursor.execute(LIMITS)
             # Held as long as this process lives: `audit.domain.startup` asks it who is dead.
             cursor.execute("SELECT pg_advisory_lock(%s)", [liveness_key(self.gateway_id)])
 
@@ -316,7 +363,7 @@ class AuditWriter:
         answers: dict[int, Receipt | EntryRefused] = {}
         for at, queued in enumerate(batch):
             try:
-                queued.prepared = queued.prepared or self._prepared(queued)
+                queued.prepared = queued.prepared or self._prepare(queued.entry)
             except EntryRefused as refusal:
                 answers[at] = refusal  # alone: its neighbours did nothing wrong
         try:
@@ -342,18 +389,8 @@ class AuditWriter:
                 queued.attempt = leaf
 
         prepared = [queued.prepared for _, queued in left if queued.prepared is not None]
-        receipts = append_prepared(prepared, at_least=self._written, attempted=attempted, position=self._position(left))
+        receipts = append_prepared(prepared, at_least=self._written, attempted=attempted)
         answers.update({at: receipt for (at, _), receipt in zip(left, receipts, strict=True)})
-
-    def _prepared(self, queued: _Queued) -> Prepared:
-        if queued.span is not None and self._journal is not None:
-            return unpack(self._journal.read(*queued.span))
-        assert queued.entry is not None
-        return self._prepare(queued.entry)
-
-    def _position(self, batch: Sequence[tuple[int, _Queued]]) -> tuple[str, int] | None:
-        ends = [queued.span[1] for _, queued in batch if queued.span is not None]
-        return (self._journal.journal_id, ends[-1]) if ends and self._journal is not None else None
 
     def _prepare(self, entry: Entry) -> Prepared:
         return prepare(entry, gateway=self.gateway_id, sealer=evidence_sealer())
@@ -367,6 +404,10 @@ def open_journal(root: Path) -> Journal:
     return Journal(root, journal_id=str(uuid.uuid4()), key=key, key_id=sealer.key_id)
 
 
+def _problem(error: Exception) -> str:
+    return f"sequencer {error}" if isinstance(error, SequencerFailed) else type(error).__name__
+
+
 def _disconnect() -> None:
     connection.close()  # looked up in the calling thread: each has its own
 
@@ -374,8 +415,7 @@ def _disconnect() -> None:
 def _answer(queued: _Queued, answer: Receipt | Exception) -> None:
     if queued.receipt is None:
         if isinstance(answer, EntryRefused):
-            kind = queued.entry.kind if queued.entry is not None else "journaled"
-            logger.error("audit entry refused: kind=%s error=%s", kind, answer)
+            logger.error("audit entry refused: kind=%s error=%s", queued.entry.kind, answer)
         return
     if queued.receipt.done():  # its waiter was cancelled
         return

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
@@ -28,6 +29,19 @@ from audit.models import LogEntry, LogState
 DURABILITY = "database"
 
 
+@dataclass(frozen=True, slots=True)
+class JournalSpan:
+    """The stretch of a journal that a batch of entries comes from: places before its first and after its last one."""
+
+    journal: str
+    start: int
+    end: int
+
+
+class JournalMoved(RuntimeError):
+    """The log has taken in another part of this journal than was expected: nothing is written."""
+
+
 class LogShrank(RuntimeError):
     """The stored log is shorter than what this process wrote: somebody removed entries. Nothing more is written."""
 
@@ -43,12 +57,13 @@ def append_prepared(
     *,
     at_least: int = 0,
     attempted: Callable[[Sequence[Leaf]], None] = lambda leaves: None,
-    position: tuple[str, int] | None = None,
+    span: JournalSpan | None = None,
 ) -> list[Receipt]:
     """Append what `chain.prepare` made. Raises LogShrank when the log has fewer than `at_least` entries.
 
-    `attempted` is told the leaves before the commit: whoever loses the answer can ask `was_appended`. `position` is the
-    journal these entries come from and the place after the last of them, remembered in the same transaction.
+    `attempted` is told the leaves before the commit: whoever loses the answer can ask `was_appended`. `span` is where
+    in a journal these entries come from. It is remembered in the same transaction: what the log has is not written
+    again, whoever else may be taking in the same journal, and then nothing is returned.
     """
     if not prepared:
         return []
@@ -56,23 +71,36 @@ def append_prepared(
         head = lock_head(cursor)
         if head.size < at_least:
             raise LogShrank(f"the log has {head.size} entries, expected at least {at_least}")
+        if span is not None and not _advance(cursor, span):
+            return []
         leaves, head = link(head, prepared)
         attempted(leaves)
         _insert_leaves(leaves, prepared)
         _insert_boxes(leaves, prepared)
         project(cursor, leaves, prepared)
         index_subjects(leaves, prepared)
-        if position is not None:
-            cursor.execute(
-                "INSERT INTO audit_journalposition (journal, integrated) VALUES (%s, %s)"
-                " ON CONFLICT (journal) DO UPDATE SET integrated = excluded.integrated",
-                position,
-            )
         cursor.execute(
             "UPDATE audit_logstate SET size = %s, head = %s, frontier = %s WHERE id = 1",
             [head.size, head.leaf, head.frontier.to_bytes()],
         )
     return [Receipt(seq=leaf.seq, durability=DURABILITY) for leaf in leaves]
+
+
+def _advance(cursor: CursorWrapper, span: JournalSpan) -> bool:
+    """Note that the log has the journal up to the end of `span`; False when it had it. Raises JournalMoved."""
+    cursor.execute("SELECT integrated FROM audit_journalposition WHERE journal = %s", [span.journal])
+    row = cursor.fetchone()
+    known = int(row[0]) if row else 0
+    if known >= span.end:
+        return False
+    if known != span.start:
+        raise JournalMoved(f"the log has the journal up to {known}, expected {span.start}")
+    cursor.execute(
+        "INSERT INTO audit_journalposition (journal, integrated) VALUES (%s, %s)"
+        " ON CONFLICT (journal) DO UPDATE SET integrated = excluded.integrated",
+        [span.journal, span.end],
+    )
+    return True
 
 
 def was_appended(leaf: Leaf) -> bool:

@@ -52,12 +52,12 @@ def draft(entry: Entry, *, gateway: str, commitment: bytes = b"") -> Draft:
         _integer(entry.at_us),
         body,
         commitment.hex().encode(),
-        canonical(gateway),
-        canonical(entry.kind),
+        _text(gateway),
+        _text(entry.kind),
     )
     tail = b'"session":%b,"statement":%b,"v":%d}' % (
-        canonical(entry.session_id),
-        canonical(entry.statement_id),
+        _text(entry.session_id),
+        _text(entry.statement_id),
         FORMAT_VERSION,
     )
     return Draft(head=head, tail=tail)
@@ -65,11 +65,14 @@ def draft(entry: Entry, *, gateway: str, commitment: bytes = b"") -> Draft:
 
 # The standard library's C encoder writes what RFC 8785 asks for as long as keys sort alike as code points and as
 # UTF-16 units, which ASCII keys do, and nothing is a float: both say `\b \t \n \f \r \" \\` and `\u00xx`.
+_QUOTE = json.encoder.encode_basestring
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, check_circular=False).encode
 
 
 def canonical(value: Json) -> bytes:
     """Return `value` as RFC 8785 JSON. Raises EntryRefused."""
+    if _is_plain(value):
+        return _ENCODE(value).encode()
     keys_sort_alike = [True]
     plain = _plain(value, keys_sort_alike)
     if keys_sort_alike[0]:
@@ -78,6 +81,28 @@ def canonical(value: Json) -> bytes:
         return rfc8785.dumps(plain)
     except rfc8785.CanonicalizationError as error:
         raise EntryRefused(f"entry has no canonical form: {error}") from None
+
+
+def _text(value: str) -> bytes:
+    """`canonical` of a string; the encoder itself ends in the same function."""
+    return _QUOTE(value if value.isascii() else _valid(value)).encode()
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `value` can be written as it is: exactly JSON's own types, ASCII, small integers. Most entries are."""
+    kind = type(value)
+    if kind is str:
+        return bool(value.isascii())
+    if kind is int:
+        return bool(-_MAX_INTEGER <= value <= _MAX_INTEGER)
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str or not key.isascii() or not _is_plain(item):
+                return False
+        return True
+    if kind is list or kind is tuple:
+        return all(map(_is_plain, value))
+    return value is None or kind is bool
 
 
 def _integer(value: int) -> int:

@@ -48,8 +48,7 @@ def prepare(entry: Entry, *, gateway: str, sealer: Sealer) -> Prepared:
     """Canonicalise, commit and seal. Raises EntryRefused."""
     if entry.sensitive is None:
         return Prepared(entry, gateway, draft(entry, gateway=gateway), b"")
-    # ASCII escapes keep what no canonical form has (lone surrogates): the text is evidence, byte for byte.
-    plaintext = json.dumps(entry.sensitive, ensure_ascii=True, separators=(",", ":"), default=_plain).encode()
+    plaintext = _SENSITIVE(entry.sensitive).encode()
     disclosure = Disclosure(plaintext, os.urandom(SALT_BYTES))
     commitment = disclosure.commitment
     box = sealer.seal(disclosure.salt + plaintext, bound_to=_bound_to(commitment))
@@ -83,3 +82,7 @@ def _bound_to(commitment: bytes) -> bytes:
 def _plain(value: Json) -> object:
     # Mappings and sequences of other types than dict and list, which Json allows and json.dumps does not.
     return dict(value) if hasattr(value, "keys") else list(value)  # type: ignore[arg-type]
+
+
+# ASCII escapes keep what no canonical form has (lone surrogates): the text is evidence, byte for byte.
+_SENSITIVE = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=_plain).encode

@@ -29,10 +29,10 @@ MAX_SEGMENTS = 32  # half a gigabyte that the log has not taken in: past it noth
 # Written at once at most: what a crash of the machine may leave half-written at the end.
 MAX_RECORD_BYTES = 12 << 20
 
-_MAGIC = b"hoopweb journal1"
-_HEADER = Struct("!16s36s8sQ16s")
-_LENGTH = Struct("!I")
-_RECORD = _LENGTH.size + 16
+MAGIC = b"hoopweb journal1"
+HEADER = Struct("!16s36s8sQ16s")
+LENGTH = Struct("!I")
+RECORD = LENGTH.size + 16
 KeyFor = Callable[[bytes], bytes | None]
 
 
@@ -81,16 +81,16 @@ class Journal:
 
     def append(self, payload: bytes) -> int:
         """Write one record; returns the place after it. It survives this process. Raises JournalFull or OSError."""
-        size = _RECORD + len(payload)
+        size = RECORD + len(payload)
         segment = self._segments[-1]
-        at = _HEADER.size + segment.end - segment.start
-        if at + size + _LENGTH.size > self._segment_bytes:
+        at = HEADER.size + segment.end - segment.start
+        if at + size + LENGTH.size > self._segment_bytes:
             segment = self._next_segment(size)
-            at = _HEADER.size
+            at = HEADER.size
         chain = hashlib.blake2b(self._chain + payload, key=self._key, digest_size=16).digest()
         view = segment.view
         view[at + 4 : at + size] = chain + payload
-        view[at : at + 4] = _LENGTH.pack(len(payload))  # last: a record without a length is not there
+        view[at : at + 4] = LENGTH.pack(len(payload))  # last: a record without a length is not there
         self._chain = chain
         segment.end += size
         return segment.end
@@ -99,8 +99,8 @@ class Journal:
         """The payload of the record between two places, while its segment has not been released."""
         for segment in tuple(self._segments):  # a copy: the writing thread may begin another meanwhile
             if segment.start <= start < segment.end:
-                at = _HEADER.size + start - segment.start
-                return segment.view[at + _RECORD : at + end - start]
+                at = HEADER.size + start - segment.start
+                return segment.view[at + RECORD : at + end - start]
         raise JournalCorrupt(f"no record at {start}")
 
     def sync(self) -> None:
@@ -126,7 +126,7 @@ class Journal:
     def _next_segment(self, needed: int) -> _Segment:
         if len(self._segments) >= MAX_SEGMENTS:
             raise JournalFull("the journal is full until the log takes it in")
-        if needed > min(MAX_RECORD_BYTES, self._segment_bytes - _HEADER.size - _LENGTH.size):
+        if needed > min(MAX_RECORD_BYTES, self._segment_bytes - HEADER.size - LENGTH.size):
             raise JournalFull(f"an entry of {needed} bytes, expected no more than {MAX_RECORD_BYTES}")
         self.sync()  # a later sync only reaches the newest segment
         return self._begin_segment(self.end)
@@ -141,7 +141,7 @@ class Journal:
             os.close(file)
             path.unlink()
             raise
-        view[: _HEADER.size] = _HEADER.pack(_MAGIC, self.journal_id.encode(), self._key_id, start, self._chain)
+        view[: HEADER.size] = HEADER.pack(MAGIC, self.journal_id.encode(), self._key_id, start, self._chain)
         os.fsync(file)
         _sync_directory(self.directory)
         segment = _Segment(path, file, view, start, start)
@@ -169,26 +169,26 @@ def read_records(directory: Path, *, key_for: KeyFor, tail: Tail) -> Iterator[Re
     paths = sorted(directory.glob("*.journal"))
     for number, path in enumerate(paths):
         data = path.read_bytes()
-        if len(data) < _HEADER.size or not data[:16].strip(b"\0"):
+        if len(data) < HEADER.size or not data[:16].strip(b"\0"):
             if number == len(paths) - 1:
                 return  # made, and nothing written to it yet
             raise JournalCorrupt(f"segment {path.name} has no header")
-        magic, _, key_id, start, chain = _HEADER.unpack_from(data)
-        key = key_for(key_id) if magic == _MAGIC else None
+        magic, _, key_id, start, chain = HEADER.unpack_from(data)
+        key = key_for(key_id) if magic == MAGIC else None
         if key is None or (expected is not None and expected != (start, chain)):
             raise JournalCorrupt(f"segment {path.name} does not follow the one before it, or has an unknown key")
-        place, at = start, _HEADER.size
-        while at + _RECORD <= len(data) and (length := _LENGTH.unpack_from(data, at)[0]):
-            stop = at + _RECORD + length
-            payload = data[at + _RECORD : stop]
+        place, at = start, HEADER.size
+        while at + RECORD <= len(data) and (length := LENGTH.unpack_from(data, at)[0]):
+            stop = at + RECORD + length
+            payload = data[at + RECORD : stop]
             linked = hashlib.blake2b(chain + payload, key=key, digest_size=16).digest()
-            if stop > len(data) or linked != data[at + 4 : at + _RECORD]:
+            if stop > len(data) or linked != data[at + 4 : at + RECORD]:
                 if number < len(paths) - 1 or data[stop:].strip(b"\0"):
                     raise JournalCorrupt(f"the record at {place} was altered: others follow it")
                 tail.torn = len(data[at:].rstrip(b"\0"))  # the last thing written; nobody was told that it is kept
                 return
-            yield Record(place, place + _RECORD + length, payload)
-            place, at, chain = place + _RECORD + length, stop, linked
+            yield Record(place, place + RECORD + length, payload)
+            place, at, chain = place + RECORD + length, stop, linked
         expected = (place, chain)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from struct import Struct
 
 from django.db import connection
 
-from audit.domain.append import append_entries, append_prepared
+from audit.domain.append import JournalSpan, append_entries, append_prepared
 from audit.domain.canonical import Draft
 from audit.domain.chain import Prepared
 from audit.domain.entry import Entry, Json
@@ -98,8 +99,13 @@ def _report(journal_id: str, *, count: int, torn: int, problem: str) -> None:
 
 def _take_in(journal_id: str, batch: list[Record]) -> int:
     if batch:
-        append_prepared([unpack(record.payload) for record in batch], position=(journal_id, batch[-1].end))
+        append_prepared([unpack(record.payload) for record in batch], span=span_of(journal_id, batch))
     return len(batch)
+
+
+def span_of(journal_id: str, batch: Sequence[Record]) -> JournalSpan:
+    """Where in its journal a batch of records, one behind the other, comes from."""
+    return JournalSpan(journal_id, batch[0].start, batch[-1].end)
 
 
 def journal_key(key_id: bytes) -> bytes | None:

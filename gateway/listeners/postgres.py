@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.listeners.postgres_client import ALPN_PROTOCOL, ClientConnection, ClientGone
+from gateway.listeners.postgres_express import ExpressLane
 from gateway.listeners.postgres_messages import handle
 from gateway.listeners.postgres_session import ClientSession, SessionLimits, described
 from gateway.listeners.postgres_startup import Opening, Refused, admit, greet
@@ -204,6 +205,7 @@ class PostgresListener:
         self._registry.add(context, session.kill)
         try:
             connection.accept_statements()
+            connection.express = ExpressLane(session).serve
             connection.write(_welcome(upstream, key))
             await session.run(handle)
         finally:

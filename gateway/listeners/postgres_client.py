@@ -37,6 +37,7 @@ class ClientConnection(asyncio.Protocol):
         self.certified: frozenset[str] = frozenset()  # names in the client's verified certificate
         self.address = ""
         self.violation: ProtocolViolation | None = None
+        self.express: Callable[[bytes], bool] | None = None  # may serve what arrives before it is split into frames
         self.on_lost: Callable[[], None] | None = None
         self.on_violation: Callable[[], None] | None = None
         self.writable: Callable[[bool], None] | None = None
@@ -73,8 +74,10 @@ class ClientConnection(asyncio.Protocol):
             self._raw += data
             if len(self._raw) > MAX_STARTUP_BYTES:
                 self._break(ProtocolViolation("more than one startup packet at once"))
-        else:
+        elif not self._by_express(data):
             self._take_frames(data)
+        else:
+            return
         self.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -208,6 +211,17 @@ class ClientConnection(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    def _by_express(self, data: bytes) -> bool:
+        """Whether everything that arrived was served at once; only while nothing is left of what came before."""
+        return (
+            self.express is not None
+            and self._buffer is not None
+            and not self._frames
+            and not len(self._buffer)
+            and self.violation is None
+            and self.express(data)
+        )
 
     def _take_frames(self, data: bytes) -> None:
         assert self._buffer is not None

@@ -36,7 +36,7 @@ from gateway.session.pipeline import (
     run_statement,
 )
 from gateway.upstreams.postgres_execution import BoundShape, Execution, Shape
-from gateway.upstreams.postgres_expectations import Complete, Description, Result
+from gateway.upstreams.postgres_expectations import Complete, Description, Expectation, Result
 
 
 async def parse(session: ClientSession, message: Parse) -> None:
@@ -68,15 +68,17 @@ def _known(session: ClientSession, text: str, types: tuple[int, ...]) -> KnownSt
 
 def _send_parse(session: ClientSession, message: Parse, text: str, analysis: Analysis | None) -> None:
     entry = Prepared(message.name, text, message.types, analysis, fixed=first_word(text) in SELF_CONTAINED)
-    session.statements.propose(message.name, entry)
-    session.ask(
-        Complete(
-            server.PARSE_COMPLETE,
-            done=partial(session.statements.commit, message.name, entry),
-            undone=partial(session.statements.withdraw, message.name, entry),
-            text=text,
-        ),
-        client.encode_parse(Parse(message.name, text, message.types)),
+    session.ask(parse_expectation(session, entry), client.encode_parse(Parse(message.name, text, message.types)))
+
+
+def parse_expectation(session: ClientSession, entry: Prepared) -> Expectation:
+    """Propose the name and say what its Parse will be answered with."""
+    session.statements.propose(entry.name, entry)
+    return Complete(
+        server.PARSE_COMPLETE,
+        done=partial(session.statements.commit, entry.name, entry),
+        undone=partial(session.statements.withdraw, entry.name, entry),
+        text=entry.text,
     )
 
 
@@ -113,21 +115,27 @@ async def bind(session: ClientSession, message: Bind) -> None:
 
 
 def _send_bind(session: ClientSession, portal: Portal) -> None:
-    name = portal.name
-    session.portals.propose(name, portal)
+    session.ask(bind_expectation(session, portal), client.encode_bind(portal.bind))
+
+
+def bind_expectation(session: ClientSession, portal: Portal) -> Expectation:
+    """Propose the portal and say what its Bind will be answered with."""
+    session.portals.propose(portal.name, portal)
 
     def undone() -> None:
-        session.portals.withdraw(name, portal)
+        session.portals.withdraw(portal.name, portal)
         portal.retire()
 
-    def done() -> None:
-        replaced = session.portals.get(name) if name == "" else None
-        session.portals.commit(name, portal)
-        if replaced is not None and replaced is not portal:
-            replaced.retire()
+    done = partial(confirm_portal, session, portal)
+    return Complete(server.BIND_COMPLETE, done=done, undone=undone, text=portal.statement.text)
 
-    expectation = Complete(server.BIND_COMPLETE, done=done, undone=undone, text=portal.statement.text)
-    session.ask(expectation, client.encode_bind(portal.bind))
+
+def confirm_portal(session: ClientSession, portal: Portal) -> None:
+    """The server has it; an unnamed one takes the place of the one before."""
+    replaced = session.portals.get(portal.name) if portal.name == "" else None
+    session.portals.commit(portal.name, portal)
+    if replaced is not None and replaced is not portal:
+        replaced.retire()
 
 
 async def execute(session: ClientSession, message: Execute) -> None:

@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from analysis.statement import Analysis, Operation
 from gateway.listeners.postgres_client import ClientConnection, ClientGone
 from gateway.listeners.postgres_memory import NAME_QUESTIONS, Memory
-from gateway.listeners.postgres_text import QUIET, TRANSACTION_ENDS, first_word
+from gateway.listeners.postgres_text import QUIET, SELF_CONTAINED, TRANSACTION_ENDS, first_word
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.meaning import MEANINGFUL, settings_text
 from gateway.session import entries
 from gateway.session.context import SessionContext
+from gateway.session.known import KnownStatement
 from gateway.session.openness import is_open
 from gateway.session.permit import ExecutionPermit
 from gateway.session.services import Services, StaleSnapshot
@@ -122,6 +123,7 @@ class ClientSession:
         self._limits = limits
         self._own_name = f"hoopweb_{secrets.token_hex(8)}"
         self._outgoing: list[bytes] = []
+        self._resting = False  # its task waits for the client's next frame and for nothing else
         self._at_boundary = True  # nothing was sent since the last Sync
         self._unsettled = True  # role or search_path may differ from what the context says
         self._volatile = False  # they were changed in a transaction that may still be undone
@@ -160,7 +162,10 @@ class ClientSession:
 
     async def _serve(self, handle: Callable[[ClientSession, int, bytes], object]) -> None:
         while not self.reason:
+            self._resting = True
             frame = await self.next_frame(lambda: bool(self.reason or self.relay.broken))
+            self._resting = False
+            self.relay.unfold()  # whatever comes next counts on ordinary expectations
             if frame is None:
                 self.reason = self.reason or self.relay.broken
                 return
@@ -399,6 +404,42 @@ class ClientSession:
         return Execution(
             permit, shape=shape, recordings=self.recordings, ended=self._execution_ended, copy_columns=copy_columns
         )
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is under way, waited for or in doubt: then a request may be served where it arrives."""
+        return (
+            self._resting
+            and self.settled
+            and self.relay.idle
+            and self._at_boundary
+            and not self._outgoing
+            and not self.reason
+            and self._cancelling is None
+            and self.holding is None
+            and self._upstream_writable.is_set()
+        )
+
+    def is_quiet(self, known: KnownStatement) -> bool:
+        """Whether running it changes nothing that later statements depend on (see `_notice_effects`)."""
+        if known.quiet is None:
+            analysis = known.assessment.analysis
+            known.quiet = (
+                first_word(analysis.statement.text) in SELF_CONTAINED
+                and analysis.complete
+                and analysis.inner is None
+                and not analysis.opaque_functions
+                and not analysis.creates_temp
+                and not analysis.operations & {Operation.DDL, Operation.ADMIN}
+                and not any(name.endswith("set_config") for name in analysis.functions)
+            )
+        return known.quiet
+
+    def start_known(self, permit: ExecutionPermit) -> Execution:
+        """`start` for a quiet statement: there is nothing to note."""
+        permit.consume()
+        self._last_activity = time.monotonic()
+        return Execution(permit, recordings=self.recordings, ended=self._execution_ended)
 
     def _notice_effects(self, analysis: Analysis, word: str) -> None:
         effects = analysis.inner or analysis

@@ -18,11 +18,12 @@ from gateway.session.context import StatementRequest
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.pipeline import authorise_known, run_statement
 from gateway.upstreams.postgres_execution import Execution, Shape
-from gateway.upstreams.postgres_expectations import Complete, Description, Local, Result
+from gateway.upstreams.postgres_expectations import Complete, Description, Expectation, Local, Result
 
 _BIND = client.encode_bind(Bind("", "", (), (), ()))
 _DESCRIBE = client.encode_describe(Target("P", ""))
 _EXECUTE = client.encode_execute(Execute("", 0))
+SIMPLE_TAIL = _BIND + _DESCRIBE + _EXECUTE + client.SYNC_FRAME
 
 # A batch of more statements than this is a script; it belongs into several queries.
 MAX_PARTS = 10_000
@@ -52,7 +53,7 @@ def _run_known(session: ClientSession, text: str) -> bool:
     """Run a single remembered statement without waiting for anything; False when it is not one, or must wait."""
     if not (session.relay.idle and session.settled):
         return False
-    part = _whole_statement(text)
+    part = whole_statement(text)
     if part is None or first_word(part) not in SELF_CONTAINED:
         return False
     permit = authorise_known(session.services, session.context, StatementRequest(text=part))
@@ -65,7 +66,7 @@ def _run_known(session: ClientSession, text: str) -> bool:
     return True
 
 
-def _whole_statement(text: str) -> str | None:
+def whole_statement(text: str) -> str | None:
     """The text without its one closing semicolon, as `split_statements` would give it; None when only it can tell.
 
     No semicolon is left inside, so there is nothing to split, whatever is quoted.
@@ -130,13 +131,23 @@ def _send(
     copy_columns: tuple[server.Field, ...] = (),
 ) -> Execution:
     execution = session.start(permit, copy_columns=copy_columns)
-    text, shape = permit.statement, Shape()
-    parse = Complete(server.PARSE_COMPLETE, hidden=True, execution=execution, text=text, offset=offset)
-    session.ask(parse, client.encode_parse(Parse("", f"{text};" if ended else text, ())))
-    session.ask(Complete(server.BIND_COMPLETE, hidden=True, execution=execution, text=text), _BIND)
-    session.ask(Description(shape, rows_only=True, execution=execution), _DESCRIBE)
-    session.ask(Result(execution, offset=offset), _EXECUTE)
+    text = permit.statement
+    parse = client.encode_parse(Parse("", f"{text};" if ended else text, ()))
+    messages = (parse, _BIND, _DESCRIBE, _EXECUTE)
+    for expectation, message in zip(simple_expectations(execution, offset=offset), messages, strict=True):
+        session.ask(expectation, message)
     return execution
+
+
+def simple_expectations(execution: Execution, *, offset: int = 0) -> tuple[Expectation, ...]:
+    """What a statement sent as an unnamed one is answered with, up to its Sync."""
+    text = execution.permit.statement
+    return (
+        Complete(server.PARSE_COMPLETE, hidden=True, execution=execution, text=text, offset=offset),
+        Complete(server.BIND_COMPLETE, hidden=True, execution=execution, text=text),
+        Description(Shape(), rows_only=True, execution=execution),
+        Result(execution, offset=offset),
+    )
 
 
 def refuse_copy(session: ClientSession, permit: ExecutionPermit) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from analysis.statement import Analysis
 from audit.domain.canonical import CanonicalBody
@@ -34,6 +34,8 @@ class KnownStatement:
     assessment: Assessment
     body: CanonicalBody  # of its authorised entries
     until: float = field(default_factory=lambda: time.monotonic() + MAX_AGE_S)
+    quiet: bool | None = None  # whether running it leaves the session as it is; the wire finds out
+    views: dict[bytes, tuple[Any, MaskingPlan]] = field(default_factory=dict)  # of the wire, by description
     _columns: Sequence[ResultColumn] | None = None
     _plan: MaskingPlan | None = None
 

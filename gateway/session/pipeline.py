@@ -153,8 +153,13 @@ def authorise_known(services: Services, session: SessionContext, request: Statem
     Every execution has its own durable entry, as on the long way; only its constant part is not spelled anew.
     """
     known = recall(services, session, request.text, request.parameter_types)
-    if known is None:
-        return None
+    return None if known is None else authorise_again(services, session, request, known)
+
+
+def authorise_again(
+    services: Services, session: SessionContext, request: StatementRequest, known: KnownStatement
+) -> ExecutionPermit | None:
+    """The same for a statement that was recalled in this very moment."""
     try:
         receipt = services.record.append_now(entries.authorised_again(session, request, known))
     except Exception:  # fail closed: the long way tries again, and refuses with the reason
@@ -170,6 +175,8 @@ def remember(services: Services, session: SessionContext, request: StatementRequ
     """Keep a plain Allow that holds for as long as its analysis, its rules and its principal do."""
     if type(assessment.decision) is not Allow or assessment.analysis.inner is not None:
         return
+    if assessment.access.touch.columns_written:
+        return  # its values are looked at every time: see `writes_masked_value`
     snapshot, name = assessment.snapshot, assessment.connection.name
     if any(policy.when.depends_on_moment for policy in snapshot.policies if covers(policy.connections, name)):
         return

@@ -81,11 +81,11 @@ class Execution:
         self.finished = False
         self.succeeded = False
         self.copying_in = False
-        self.plan: MaskingPlan | None = None
+        self.plan: MaskingPlan | None = None  # of the result described as `fields`
         self.fields: tuple[Field, ...] = ()
         self.recording: Recording | None = None
         self.sealing: asyncio.Task[None] | None = None
-        self._shape = shape
+        self.shape = shape
         self._recordings = recordings
         self._ended = ended
         self._masks: tuple[ColumnMask, ...] = ()
@@ -104,8 +104,12 @@ class Execution:
 
     def prepare(self, fields: tuple[Field, ...]) -> None:
         """Build the plan for a described result; raises PlanRefused when there is none."""
+        self.adopt(fields, self._plan(fields))
+
+    def adopt(self, fields: tuple[Field, ...], plan: MaskingPlan) -> None:
+        """Take the plan that was made for exactly these fields."""
         self.fields = fields
-        self._adopt(self._plan(fields))
+        self._adopt(plan)
         if fields:
             self._record(encode_row_description(fields))
 
@@ -192,7 +196,7 @@ class Execution:
         )
 
     def _prepare_from_shape(self) -> None:
-        fields = self._shape.fields() if self._shape is not None else None
+        fields = self.shape.fields() if self.shape is not None else None
         if fields is None:
             raise PlanRefused("rows without a description")
         self.prepare(fields)
@@ -222,6 +226,11 @@ class Execution:
         self._subjects = self.permit.watch(plan)
         if self._subjects is not None:
             self._masks = self._subjects.watching(self._masks)
+
+    @property
+    def masks_any(self) -> bool:
+        """Whether a column of the result is masked: otherwise rows leave as they came."""
+        return bool(self._masks) or not self.fields
 
     # --- Recording and the end ----------------------------------------------------------------------------------------
 

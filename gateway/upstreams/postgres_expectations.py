@@ -6,8 +6,9 @@ One class per kind of answer. The relay hands frames to the oldest expectation u
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.protocols.postgres import server
 from gateway.protocols.postgres.datarow import DATA_ROW, row_values
@@ -20,22 +21,22 @@ if TYPE_CHECKING:
 _DESCRIBED = frozenset((server.ROW_DESCRIPTION, server.NO_DATA))
 
 
-class Expectation:
+class Expectation(ABC):
     """One answer to come. `text` is the statement it is about and `offset` where that starts in the client's query."""
 
     text = ""
     offset = 0
     parsing = False
 
+    @abstractmethod
     def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
         """Take one frame; True when the answer is complete. Raises ProtocolViolation on a frame out of place."""
-        raise NotImplementedError
 
     def failed(self, sqlstate: str) -> None:
         """The server answered with an error."""
         self.dropped()
 
-    def dropped(self) -> None:
+    def dropped(self) -> None:  # noqa: B027 - most have nothing to undo
         """The server will never answer: it skips to the next Sync, or is gone."""
 
     def rewrite_error(self, body: bytes) -> bytes | None:
@@ -227,12 +228,34 @@ class Local(Expectation):
         self.data = data
         self._reached = reached
 
+    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
+        raise unexpected(kind)
+
     def resolve(self) -> None:
         if self._reached is not None and not self._reached.done():
             self._reached.set_result(None)
 
     def dropped(self) -> None:
         self.resolve()
+
+
+class Exchange(Protocol):
+    """A whole request whose whole answer is expected in one run: what nearly every statement is.
+
+    It stands for its ordinary expectations and becomes them (`unfold`) as soon as anything is not as usual.
+    """
+
+    @property
+    def execution(self) -> Execution: ...
+
+    def recognises(self, data: bytes) -> bool:
+        """Whether `data` is the usual answer, nothing before or behind it. Changes nothing."""
+
+    def take(self, relay: Relay, data: bytes) -> None:
+        """Take the answer that was recognised just now. Raises what taking it frame by frame would raise."""
+
+    def unfold(self) -> Sequence[Expectation]:
+        """The ordinary expectations of the same messages, in order. Called at most once, and then nothing else."""
 
 
 def unexpected(kind: int) -> ProtocolViolation:

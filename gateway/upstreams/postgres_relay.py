@@ -23,7 +23,7 @@ from gateway.protocols.postgres.datarow import DATA_ROW
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.scrub import scrub_error, scrub_notice
 from gateway.upstreams.postgres_execution import Execution, PlanRefused
-from gateway.upstreams.postgres_expectations import Expectation, Local, Ready, Result, unexpected
+from gateway.upstreams.postgres_expectations import Exchange, Expectation, Local, Ready, Result, unexpected
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Relay:
         self._write = write
         self._phi = phi
         self._queue: deque[Expectation] = deque()
+        self._exchange: Exchange | None = None  # then nothing else is expected
         self._out: list[bytes] = []
         self._feeding = False
         self._last_text = ""
@@ -52,16 +53,18 @@ class Relay:
 
     @property
     def idle(self) -> bool:
-        return not self._queue
+        return not self._queue and self._exchange is None
 
     @property
     def last_answer(self) -> bool:
         """Whether the answer being handled is the last one expected."""
-        return len(self._queue) == 1
+        return len(self._queue) + (self._exchange is not None) == 1
 
     @property
     def running(self) -> Execution | None:
         """The execution the server is working on now."""
+        if self._exchange is not None:
+            return self._exchange.execution
         for expectation in self._queue:
             if isinstance(expectation, Result):
                 return expectation.execution
@@ -77,10 +80,21 @@ class Relay:
         if self.broken or (self.skipping and not isinstance(expectation, Ready)):
             expectation.dropped()
             return
+        self.unfold()
         self.skipping = False
         self._queue.append(expectation)
         self._serve_local()
         self._flush()
+
+    def expect(self, exchange: Exchange) -> None:
+        """Announce a whole request at once. Only while nothing is expected, skipped or broken."""
+        self._exchange = exchange
+
+    def unfold(self) -> None:
+        """Turn the exchange under way, if there is one, into ordinary expectations."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            self._queue.extend(exchange.unfold())
 
     def emit(self, data: bytes) -> None:
         """Queue bytes for the client; they leave together at the end of the run of frames."""
@@ -91,8 +105,11 @@ class Relay:
         if self.broken:
             return
         self._feeding = True
+        express = False
         try:
-            self._feed(data)
+            express = self._take_exchange(data)
+            if not express:
+                self._feed(data)
         except PlanRefused as refused:
             self._break("masking-refused", str(refused))
         except ProtocolViolation as violation:
@@ -104,7 +121,8 @@ class Relay:
         finally:
             self._feeding = False
         self._flush()
-        self.woken()
+        if not express or self.broken:  # nobody waits for the end of an exchange
+            self.woken()
 
     def lost(self) -> None:
         """The upstream is gone: everything expected fails."""
@@ -116,6 +134,7 @@ class Relay:
     def abandon(self, status: str) -> None:
         """The client is gone: end what runs with `status`, expect nothing more."""
         self.broken = self.broken or "client-gone"
+        self.unfold()
         for expectation in self._queue:
             if isinstance(expectation, Result):
                 expectation.execution.finish(status)
@@ -125,6 +144,18 @@ class Relay:
         self.status = status
         if self.became_ready is not None:
             self.became_ready(status)
+
+    def _take_exchange(self, data: bytes) -> bool:
+        """Take the usual answer to an exchange in one piece; False when `data` must be read frame by frame."""
+        exchange = self._exchange
+        if exchange is None:
+            return False
+        if not exchange.recognises(data):
+            self.unfold()
+            return False
+        exchange.take(self, data)
+        self._exchange = None
+        return True
 
     def _feed(self, data: bytes) -> None:
         at, size = 0, len(data)
@@ -228,6 +259,7 @@ class Relay:
         self._drop_all(code)
 
     def _drop_all(self, sqlstate: str) -> None:
+        self.unfold()
         for expectation in self._queue:
             if sqlstate:
                 expectation.failed(sqlstate)

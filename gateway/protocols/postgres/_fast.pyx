@@ -7,7 +7,7 @@ Everything a peer says about lengths is checked before a byte is read or copied 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
 from gateway.protocols.postgres.violation import ProtocolViolation
 
@@ -158,3 +158,140 @@ cdef int _put_value(_Out out, bytes masked) except -1:
     out.put_length(<uint32_t>PyBytes_GET_SIZE(masked))
     out.put(<const unsigned char *>PyBytes_AS_STRING(masked), PyBytes_GET_SIZE(masked))
     return 0
+
+
+# --- express.py -------------------------------------------------------------------------------------------------------
+
+cdef bytes _TAIL = b"D\0\0\0\x06P\0" + b"E\0\0\0\x09\0\0\0\0\0" + b"S\0\0\0\x04"
+cdef tuple _NOTHING = ()
+
+
+cdef inline uint32_t _uint16(const unsigned char *at) noexcept nogil:
+    return (<uint32_t>at[0] << 8) | <uint32_t>at[1]
+
+
+cdef inline bint _is(const unsigned char *at, unsigned char kind, uint32_t length) noexcept nogil:
+    return at[0] == kind and _uint32(at + 1) == length
+
+
+cdef Py_ssize_t _zero(const unsigned char *raw, Py_ssize_t at, Py_ssize_t stop) noexcept:
+    """Where the string starting at `at` ends, or -1 when that is not before `stop`."""
+    cdef const void *found
+    if at >= stop:
+        return -1
+    found = memchr(raw + at, 0, stop - at)
+    return -1 if found is NULL else <const unsigned char *>found - raw
+
+
+cdef bytes _cut(const unsigned char *raw, Py_ssize_t start, Py_ssize_t stop):
+    return PyBytes_FromStringAndSize(<const char *>raw + start, stop - start)
+
+
+def read_query(bytes data not None):
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    if size < 6 or not _is(raw, 0x51, <uint32_t>(size - 1)) or _zero(raw, 5, size) != size - 1:
+        return None
+    return _cut(raw, 5, size - 1)
+
+
+cdef tuple _codes(const unsigned char *raw, Py_ssize_t *at, Py_ssize_t stop):
+    """Format codes; None when they are not whole, or others than 0 and 1."""
+    cdef Py_ssize_t count, number
+    cdef list codes
+    if at[0] + 2 > stop:
+        return None
+    count = _uint16(raw + at[0])
+    at[0] += 2
+    if at[0] + 2 * count > stop:
+        return None
+    if count == 0:
+        return _NOTHING
+    codes = []
+    for number in range(count):
+        if _uint16(raw + at[0]) > 1:
+            return None
+        codes.append(<int>_uint16(raw + at[0]))
+        at[0] += 2
+    return tuple(codes)
+
+
+cdef tuple _parameters(const unsigned char *raw, Py_ssize_t *at, Py_ssize_t stop):
+    cdef Py_ssize_t count, number
+    cdef int32_t size
+    cdef list values = []
+    if at[0] + 2 > stop:
+        return None
+    count = _uint16(raw + at[0])
+    at[0] += 2
+    for number in range(count):
+        if at[0] + 4 > stop:
+            return None
+        size = <int32_t>_uint32(raw + at[0])
+        at[0] += 4
+        if size == -1:
+            values.append(None)
+            continue
+        if size < -1 or size > stop - at[0]:
+            return None
+        values.append(_cut(raw, at[0], at[0] + size))
+        at[0] += size
+    return tuple(values)
+
+
+def read_extended(bytes data not None):
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), tail = PyBytes_GET_SIZE(_TAIL)
+    cdef Py_ssize_t at = 0, end, place, stop = size - tail
+    cdef object text = None
+    cdef tuple types = _NOTHING, formats, parameters, result_formats
+    cdef bytes name
+    if stop < 12 or memcmp(raw + stop, PyBytes_AS_STRING(_TAIL), tail) != 0:
+        return None
+    if raw[0] == 0x50:
+        at = 1 + <Py_ssize_t>_uint32(raw + 1)
+        if at > stop or at < 9 or raw[5] != 0:
+            return None
+        end = _zero(raw, 6, at)
+        if end < 0 or end + 3 > at or end + 3 + 4 * <Py_ssize_t>_uint16(raw + end + 1) != at:
+            return None
+        text = _cut(raw, 6, end)
+        types = tuple([_uint32(raw + place) for place in range(end + 3, at, 4)])
+    if stop - at < 12 or raw[at] != 0x42 or at + 1 + <Py_ssize_t>_uint32(raw + at + 1) != stop or raw[at + 5] != 0:
+        return None
+    end = _zero(raw, at + 6, stop)
+    if end < 0 or (text is not None and end != at + 6):
+        return None
+    name = _cut(raw, at + 6, end)
+    at = end + 1
+    formats = _codes(raw, &at, stop)
+    parameters = None if formats is None else _parameters(raw, &at, stop)
+    result_formats = None if parameters is None else _codes(raw, &at, stop)
+    if result_formats is None or at != stop or (len(formats) > 1 and len(formats) != len(parameters)):
+        return None
+    return name, text, types, formats, parameters, result_formats
+
+
+def read_answer(bytes data not None, *, bint parsed):
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at = 0, description, rows, end
+    cdef uint32_t length
+    if parsed:
+        if size < 5 or not _is(raw, 0x31, 4):
+            return None
+        at = 5
+    if size - at < 22 or not _is(raw + at, 0x32, 4) or raw[at + 5] != 0x54:
+        return None
+    description = at + 5
+    at = rows = description + 1 + <Py_ssize_t>_uint32(raw + description + 1)
+    while size - at >= 11 and raw[at] == 0x44:
+        length = _uint32(raw + at + 1)
+        at += 1 + <Py_ssize_t>(length if length > 4 else 4)
+    if size - at < 11 or raw[at] != 0x43:
+        return None
+    end = at + 1 + <Py_ssize_t>_uint32(raw + at + 1)
+    if end != size - 6 or end < at + 6 or raw[end - 1] != 0 or not _is(raw + end, 0x5A, 5):
+        return None
+    if raw[size - 1] != 0x49 and raw[size - 1] != 0x54:
+        return None
+    return description, rows, at, end, <int>raw[size - 1]

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.protocols.postgres import client
 from gateway.protocols.postgres.datarow import count_rows_python, mask_rows_python
-from gateway.protocols.postgres.frames import ProtocolViolation, frame, scan_frames_python
+from gateway.protocols.postgres.express import read_answer_python, read_extended_python, read_query_python
+from gateway.protocols.postgres.frames import ProtocolViolation, frame, scan_frames_python, split_frames
 from gateway.protocols.postgres.server import encode_data_row
 
 fast = pytest.importorskip("gateway.protocols.postgres._fast", reason="no C compiler or no Cython on this machine")
@@ -83,3 +85,89 @@ def test_mask_that_fails_passes_on_its_error_and_no_row() -> None:
 
     with pytest.raises(RuntimeError):
         fast.mask_rows(data, 0, len(data), width=1, masks=[(0, broken, False)], counts=[0])
+
+
+VALUES = st.lists(st.none() | st.binary(max_size=30), max_size=5)
+FORMATS = st.lists(st.integers(0, 2), max_size=5)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    bound = client.Bind(draw(st.sampled_from(["", "", "p"])), draw(NAMES), tuple(draw(FORMATS)),
+                        tuple(draw(VALUES)), tuple(draw(FORMATS)))  # fmt: skip
+    parsed = client.Parse(draw(st.sampled_from(["", "", "s"])), draw(NAMES), (23, 25)[: draw(st.integers(0, 2))])
+    first = client.encode_parse(parsed) if draw(st.booleans()) else b""
+    rest = client.encode_describe(client.Target("P", "")) + client.encode_execute(client.Execute("", 0))
+    return first + client.encode_bind(bound) + rest + client.SYNC_FRAME
+
+
+@settings(max_examples=600, deadline=None)
+@given(data=requests(), changes=CHANGES, cut=st.integers(0, 400))
+def test_requests_are_read_alike_and_as_frame_by_frame(data: bytes, changes: list[tuple[int, int]], cut: int) -> None:
+    data = altered(data, changes)
+    data = data if not changes or cut > len(data) else data[:cut]
+
+    read = read_extended_python(data)
+
+    assert fast.read_extended(data) == read
+    if read is not None:
+        assert frame_by_frame(data) == read
+
+
+def frame_by_frame(data: bytes) -> Any:
+    """What the ordinary decoders make of a request that the express reading accepted."""
+    frames = split_frames(data)
+    *parsed, (_, bound), (_, described), (_, executed), (_, synced) = frames
+    bind, text, types = client.decode_bind(bound), None, ()
+    if parsed:
+        parse = client.decode_parse(parsed[0][1])
+        assert parse.name == bind.statement == ""
+        text, types = parse.text.encode(), parse.types
+    assert "".join(chr(kind) for kind, _ in frames) == ("PBDES" if parsed else "BDES")
+    assert (client.decode_target(described), client.decode_execute(executed), synced) == (
+        client.Target("P", ""),
+        client.Execute("", 0),
+        b"",
+    )
+    assert bind.portal == ""
+    return bind.statement.encode(), text, types, bind.parameter_formats, bind.parameters, bind.result_formats
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.binary(max_size=40), changes=CHANGES)
+def test_queries_are_read_alike_and_as_frame_by_frame(text: bytes, changes: list[tuple[int, int]]) -> None:
+    data = altered(frame(b"Q", text + b"\0"), changes)
+
+    read = read_query_python(data)
+
+    assert fast.read_query(data) == read
+    if read is not None:
+        assert split_frames(data) == [(client.QUERY, read + b"\0")]
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> bytes:
+    between = draw(st.sampled_from([b"", b"", frame(b"N", b"SNOTICE\0\0"), frame(b"S", b"a\0b\0")]))
+    data = draw(st.sampled_from([frame(b"1"), b""])) + frame(b"2") + frame(b"T", b"\0\0") + between
+    data += b"".join(map(encode_data_row, draw(ROWS))) + frame(b"C", draw(st.binary(max_size=12)) + b"\0")
+    return data + frame(b"Z", draw(st.sampled_from([b"I", b"T", b"E", b""])))
+
+
+@settings(max_examples=600, deadline=None)
+@given(data=answers(), parsed=st.booleans(), changes=CHANGES)
+def test_answers_are_read_alike_and_are_whole(data: bytes, parsed: bool, changes: list[tuple[int, int]]) -> None:
+    data = altered(data, changes)
+    whole = outcome(scan_frames_python, data, 1 << 20)
+    if whole is ProtocolViolation or whole[0] != len(data):
+        return  # the relay only ever gets whole frames
+
+    read = read_answer_python(data, parsed=parsed)
+
+    assert fast.read_answer(data, parsed=parsed) == read
+    if read is not None:
+        description, rows, at, stop, state = read
+        found = "".join(chr(kind) for kind, _ in split_frames(data))
+        assert found.strip("D") == ("12T" if parsed else "2T") + "D" * found.count("D") + "CZ"
+        assert (data[description], data[at], data[stop], state) == (0x54, 0x43, 0x5A, data[-1])
+        assert data[rows:at] == b"".join(frame(b"D", body) for kind, body in split_frames(data) if kind == 0x44)

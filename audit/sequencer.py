@@ -1,0 +1,94 @@
+"""The sequencer: a process of its own that takes a data-plane process's journal into the log.
+
+Placing, hashing and storing entries costs about as much as serving the statements they are about; in the same
+interpreter the two would take turns. The data plane only says how far the journal reaches, and hears how far the log
+does.
+
+    data plane → {"to": place, "at_least": size of the log}      one line of JSON a batch, over a pipe
+    sequencer  → {"size": size of the log} or {"error": kind}
+
+It starts with the first batch and ends with its data plane (end of the pipe), in the middle of nothing but one
+transaction: `append.JournalSpan` makes sure that whoever goes on takes in nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE, Process
+from pathlib import Path
+
+from django.conf import settings
+from django.db import connection
+
+# Sessions come first: entries in the journal are safe, and nobody waits for them.
+NICE = 10
+_CLOSE_WITHIN_S = 5.0
+
+
+class SequencerFailed(RuntimeError):
+    """The batch is not known to be in the log; it is still in the journal."""
+
+
+class Sequencer:
+    """One journal's. `take_in` is called by one task."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._process: Process | None = None
+
+    async def take_in(self, place: int, *, at_least: int) -> int:
+        """Return the size of the log once it holds the journal up to `place`. Raises SequencerFailed."""
+        try:
+            process = self._process = self._process or await self._start()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps({"to": place, "at_least": at_least}).encode() + b"\n")
+            await process.stdin.drain()
+            answer = json.loads(await process.stdout.readline() or b'{"error": "ended"}')
+        except (OSError, ValueError) as error:
+            await self.close()
+            raise SequencerFailed(type(error).__name__) from None
+        if "size" not in answer:
+            if answer["error"] == "ended":
+                await self.close()
+            raise SequencerFailed(answer["error"])
+        return int(answer["size"])
+
+    async def close(self) -> None:
+        """End the process, after its transaction."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _CLOSE_WITHIN_S)
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+    async def _start(self) -> Process:
+        root = str(settings.BASE_DIR)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "audit.sequencer_process",
+            stdin=PIPE,
+            stdout=PIPE,
+            env={**os.environ, "PYTHONPATH": root},
+            cwd=root,
+        )
+        # Over the pipe, not in the arguments, which every account of the machine may read. All it needs to know.
+        known = {
+            "directory": str(self._directory),
+            "database": connection.settings_dict,
+            "keys": settings.HOOPWEB_EVIDENCE_KEYS,
+        }
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(known, default=str).encode() + b"\n")
+        return process

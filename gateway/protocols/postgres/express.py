@@ -1,0 +1,111 @@
+"""The two shapes of traffic nearly every statement has, each read in one look; None means: read it frame by frame.
+
+    request    [Parse ""] Bind "" Describe portal "" Execute "" (all rows) Sync     as one run, nothing before or behind
+    answer     [ParseComplete] BindComplete RowDescription DataRow* CommandComplete ReadyForQuery
+
+What is read here has passed the same checks as in `client` and `frames`: lengths that add up, text that ends, format
+codes 0 and 1, no byte left over. Anything else, an error or a notice in between included, is None.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from struct import Struct, error
+
+_LENGTH = Struct("!I").unpack_from
+_UINT16 = Struct("!H").unpack_from
+_INT32 = Struct("!i").unpack_from
+_TAIL = b"D\0\0\0\x06P\0" + b"E\0\0\0\x09\0\0\0\0\0" + b"S\0\0\0\x04"
+_PARSED, _BOUND, _READY = b"1\0\0\0\x04", b"2\0\0\0\x04", b"Z\0\0\0\x05"
+
+# (name of the statement, its new text or None, parameter types, formats, parameters, result formats)
+ExtendedRequest = tuple[
+    bytes, bytes | None, tuple[int, ...], tuple[int, ...], tuple[bytes | None, ...], tuple[int, ...]
+]
+# Places in the answer: description, first row, command tag, end of the tag; then the transaction's state.
+Answer = tuple[int, int, int, int, int]
+
+
+def read_query(data: bytes) -> bytes | None:
+    """The text of `data` if that is exactly one Query message."""
+    if len(data) < 6 or data[0] != 0x51 or _LENGTH(data, 1)[0] != len(data) - 1 or data.find(0, 5) != len(data) - 1:
+        return None
+    return data[5:-1]
+
+
+def read_extended(data: bytes) -> ExtendedRequest | None:
+    """What `data` asks for if that is exactly one execution of the unnamed portal."""
+    if not data.endswith(_TAIL):
+        return None
+    try:
+        return _read_extended(data, len(data) - len(_TAIL))
+    except (error, IndexError):
+        return None
+
+
+def _read_extended(data: bytes, stop: int) -> ExtendedRequest | None:
+    at, text, types = 0, None, ()
+    if data[0] == 0x50:  # Parse
+        at = 1 + _LENGTH(data, 1)[0]
+        end = data.find(0, 6)
+        if at > stop or data[5] != 0 or not 6 <= end < at or end + 3 + 4 * _UINT16(data, end + 1)[0] != at:
+            return None
+        text, types = data[6:end], tuple(_LENGTH(data, place)[0] for place in range(end + 3, at, 4))
+    if data[at] != 0x42 or at + 1 + _LENGTH(data, at + 1)[0] != stop or data[at + 5] != 0:
+        return None
+    end = data.find(0, at + 6)
+    if not at + 6 <= end < stop or (text is not None and end != at + 6):
+        return None
+    name = data[at + 6 : end]
+    formats, at = _codes(data, end + 1)
+    parameters, at = _parameters(data, at, stop)
+    result_formats, at = _codes(data, at)
+    if at != stop or (len(formats) > 1 and len(formats) != len(parameters)):
+        return None
+    return (name, text, types, formats, parameters, result_formats) if {*formats, *result_formats} <= {0, 1} else None
+
+
+def _codes(data: bytes, at: int) -> tuple[tuple[int, ...], int]:
+    end = at + 2 + 2 * _UINT16(data, at)[0]
+    return tuple(_UINT16(data, place)[0] for place in range(at + 2, end, 2)), end
+
+
+def _parameters(data: bytes, at: int, stop: int) -> tuple[tuple[bytes | None, ...], int]:
+    values: list[bytes | None] = []
+    count = _UINT16(data, at)[0]
+    at += 2
+    for _ in range(count):
+        size = _INT32(data, at)[0]
+        at += 4
+        if size < -1 or at + size > stop:
+            raise IndexError
+        values.append(None if size == -1 else data[at : at + size])
+        at += max(size, 0)
+    return tuple(values), at
+
+
+def read_answer(data: bytes, *, parsed: bool) -> Answer | None:
+    """Where the parts of `data` are if that is exactly one whole answer with rows (frames are whole)."""
+    at, size = 0, len(data)
+    if parsed:
+        if data[:5] != _PARSED:
+            return None
+        at = 5
+    if data[at : at + 5] != _BOUND or size - at < 22 or data[at + 5] != 0x54:
+        return None
+    description = at + 5
+    rows = description + 1 + _LENGTH(data, description + 1)[0]
+    at = rows
+    while size - at >= 11 and data[at] == 0x44:
+        at += 1 + max(4, _LENGTH(data, at + 1)[0])
+    if size - at < 11 or data[at] != 0x43:
+        return None
+    end = at + 1 + _LENGTH(data, at + 1)[0]
+    if end != size - 6 or end < at + 6 or data[end - 1] or data[end : end + 5] != _READY or data[size - 1] not in b"IT":
+        return None
+    return description, rows, at, end, data[size - 1]
+
+
+read_query_python, read_extended_python, read_answer_python = read_query, read_extended, read_answer
+with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from gateway.protocols.postgres._fast import read_answer, read_extended, read_query

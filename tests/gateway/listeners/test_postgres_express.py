@@ -1,0 +1,203 @@
+"""The express lane changes no byte and no record: every transcript is played with the lane shut and with it open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gateway.listeners.postgres_express import ExpressLane
+from gateway.protocols.postgres import client
+from gateway.protocols.postgres.client import Bind
+from tests.gateway.listeners.harness import Gateway
+from tests.gateway.listeners.raw import (
+    SYNC,
+    RawClient,
+    bind,
+    close,
+    describe,
+    errors,
+    execute,
+    kinds,
+    parse,
+    query,
+    rows,
+    status,
+)
+
+SSN = "select ssn from people where id = 7"
+NAMES = "select id, name, ssn from people where id < 4 order by id"
+DIVIDED = "select 100 / $1"
+
+
+def run(text: str) -> bytes:
+    return parse(text) + bind() + describe() + execute() + SYNC
+
+
+def again(name: str, *values: bytes, formats: tuple[int, ...] = ()) -> bytes:
+    return client.encode_bind(Bind("", name, (), values, formats)) + describe() + execute() + SYNC
+
+
+def typed(text: str, name: str) -> bytes:
+    return client.encode_parse(client.Parse(name, text, (23,))) + SYNC
+
+
+# Each is played twice over, so that what the first round leaves to remember serves the second.
+TRANSCRIPTS: dict[str, tuple[list[bytes], int]] = {
+    "simple, masked": ([query(SSN), query(f"{SSN};")], 3),
+    "simple, several rows": ([query(NAMES)], 1),
+    "simple, no row": ([query("select ssn from people where id = 0")], 1),
+    "extended, masked": ([run(SSN), run(NAMES)], 2),
+    "prepared, text and binary": (
+        [
+            parse(SSN, "s") + SYNC,
+            again("s"),
+            again("s", formats=(1,)),
+            again("s", formats=(0,)),
+            close("S", "s") + SYNC,
+        ],
+        5,
+    ),
+    "an error instead of rows": ([typed(DIVIDED, "d"), again("d", b"5"), again("d", b"0"), again("d", b"4"),
+                                  close("S", "d") + SYNC], 5),
+    "an error of a simple query": ([query("select ssn from people where id = 7 for update"),
+                                    query("select id / 0 from people")], 2),
+    "in a transaction": ([query("begin"), run(NAMES), execute() + SYNC, query(SSN), query("commit")], 1),
+    "no columns": ([query("update people set score = 1 where id = 9"), query(SSN)], 2),
+    "the unnamed statement afterwards": ([run(SSN), again(""), query(SSN), again("")], 4),
+    "two requests at once": ([run(SSN) + run(NAMES), run(NAMES)], 1),
+    "a statement that does not exist": ([again("nowhere"), query(SSN)], 1),
+    "a portal after its transaction": ([run(SSN), execute() + SYNC], 1),
+}  # fmt: skip
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """What the lane answered, request by request; `shut` in it closes the lane."""
+    answers: list[bool] = []
+    serve = ExpressLane.serve
+
+    def watched(lane: ExpressLane, data: bytes) -> bool:
+        answers.append(serve(lane, data))
+        return answers[-1]
+
+    monkeypatch.setattr(ExpressLane, "serve", watched)
+    return answers
+
+
+async def played(gateway: Gateway, requests: list[bytes]) -> tuple[list[Any], list[Any]]:
+    """Everything the client heard, and everything that was recorded but ids and times."""
+    raw = await RawClient.connect(gateway)
+    before = len(gateway.record.entries)
+    heard = []
+    for request in requests * 2:
+        raw.writer.write(request)
+        for _ in range(request.count(SYNC) or 1):
+            heard.append(await raw.until_ready())
+    raw.close()
+    recorded = [(e.kind, dict(e.body), e.sensitive) for e in gateway.record.entries[before:]]
+    return heard, [entry for entry in recorded if entry[0].startswith("statement.")]
+
+
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+async def test_transcript_is_the_same_with_the_lane_shut_and_open(
+    gateway: Gateway, served: list[bool], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    requests, at_least = TRANSCRIPTS[name]
+    with monkeypatch.context() as shut:
+        shut.setattr(ExpressLane, "serve", lambda lane, data: False)
+        expected = await played(gateway, requests)
+
+    found = await played(gateway, requests)
+
+    assert len(found[0]) == len(expected[0])
+    for one, other in zip(found[0], expected[0], strict=True):
+        assert _without_ids(one) == _without_ids(other)
+    assert found[1] == expected[1]
+    assert sum(served) >= at_least
+
+
+def _without_ids(frames: list[tuple[str, bytes]]) -> list[Any]:
+    """Errors of ours name the session and the statement."""
+    return [(kind, body[:40] if kind == "E" else body) for kind, body in frames]
+
+
+async def test_no_value_passes_the_lane_unmasked(gateway: Gateway, served: list[bool]) -> None:
+    raw = await RawClient.connect(gateway)
+
+    for request in (query(SSN), run(SSN), query(SSN), run(SSN), query(SSN)):
+        heard = await raw.ask(request)
+        assert rows(heard) == [[b"[REDACTED]"]]
+
+    assert served[-3:] == [True, True, True]
+    assert gateway.record.of("statement.completed")[-1].body["masked"] == [
+        {"column": "ssn", "rule": "ssn", "technique": "redact", "count": 1}
+    ]
+
+
+async def test_nothing_runs_in_the_lane_without_a_record(gateway: Gateway, served: list[bool]) -> None:
+    raw = await RawClient.connect(gateway)
+    await raw.ask(query(SSN))
+    await raw.ask(query(SSN))
+    assert served[-1]
+
+    gateway.record.broken = True
+    heard = await raw.ask(query(SSN))
+
+    assert not served[-1]
+    assert kinds(heard) == "EZ"
+    assert "record" in errors(heard)[0]["M"] or "audit" in errors(heard)[0]["M"]
+
+
+async def test_notice_and_slow_answer_leave_the_lane(gateway: Gateway, served: list[bool]) -> None:
+    raw = await RawClient.connect(gateway)
+    slow = "select ssn, pg_sleep(0.2) from people where id = 7"
+    for _ in range(2):
+        assert kinds(await raw.ask(query(slow))) == "TDCZ"
+
+    raw.writer.write(query(slow))
+    await asyncio.sleep(0.05)
+    raw.writer.write(query(NAMES))
+    first, second = await raw.until_ready(), await raw.until_ready()
+
+    assert served.count(True) >= 2
+    assert (kinds(first), kinds(second)) == ("TDCZ", "TDDDCZ")
+    assert all(row[-1] == b"[REDACTED]" for row in rows(second))
+
+
+@pytest.mark.parametrize("leave", [RawClient.close, lambda raw: raw.writer.transport.abort()])
+async def test_client_that_leaves_meanwhile_is_recorded_as_cancelled(
+    gateway: Gateway, served: list[bool], leave: Callable[[RawClient], None]
+) -> None:
+    raw = await RawClient.connect(gateway)
+    slow = "select ssn, pg_sleep(1) from people where id = 7"
+    await raw.ask(query(slow))
+
+    raw.writer.write(query(slow))
+    while not served[-1]:
+        await asyncio.sleep(0.01)
+    leave(raw)
+    while len(gateway.record.of("session.closed")) < 1:
+        await asyncio.sleep(0.01)
+
+    outcomes = [entry.body["status"] for entry in gateway.record.of("statement.completed")]
+    assert outcomes == ["completed", "cancelled"]
+    assert len(gateway.record.of("statement.authorised")) == 2
+
+
+async def test_portal_of_the_lane_can_be_executed_again_in_its_transaction(
+    gateway: Gateway, served: list[bool]
+) -> None:
+    raw = await RawClient.connect(gateway)
+    await raw.ask(query("begin"))
+    await raw.ask(run(NAMES))
+    heard = await raw.ask(run(NAMES))
+    assert served[-1]
+    assert status(heard) == "T"
+
+    more = await raw.ask(execute() + SYNC)
+
+    assert kinds(more) == "CZ"  # the portal is at its end, and is the one the lane made
+    assert len(gateway.record.of("statement.authorised")) == 4
