@@ -111,8 +111,15 @@ def test_requests_are_read_alike_and_as_frame_by_frame(data: bytes, changes: lis
     read = read_extended_python(data)
 
     assert fast.read_extended(data) == read
-    if read is not None:
+    if read is not None and is_text(read[0] + (read[1] or b"")):  # the lane decodes both before it goes on
         assert frame_by_frame(data) == read
+
+
+def is_text(raw: bytes) -> bool:
+    try:
+        return bool(raw.decode() or True)
+    except UnicodeDecodeError:
+        return False
 
 
 def frame_by_frame(data: bytes) -> Any:
