@@ -53,6 +53,9 @@ def serve(directory: Path, requests: IO[bytes], answers: IO[bytes]) -> None:
     """Answer requests until there are no more."""
     from django.db import connection  # noqa: PLC0415
 
+    from audit.domain.journal import lock_intake  # noqa: PLC0415
+
+    lock_intake(directory)  # held until this process ends
     intake = Intake(directory)
     for line in requests:
         request = json.loads(line)

@@ -203,10 +203,21 @@ def lock_journal(directory: Path) -> int | None:
     return file
 
 
+def lock_intake(directory: Path) -> int:
+    """Wait for whoever is taking this journal into the log to end, and be the one; close what is returned to let go.
+
+    A sequencer outlives its process by the transaction it was in.
+    """
+    file = os.open(directory / "intake", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
 def remove_journal(directory: Path) -> None:
     for path in directory.glob("*.journal"):
         path.unlink()
-    (directory / "lock").unlink(missing_ok=True)
+    for name in ("lock", "intake"):
+        (directory / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         directory.rmdir()
 

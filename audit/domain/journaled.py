@@ -15,7 +15,7 @@ from audit.domain.append import JournalSpan, append_entries, append_prepared
 from audit.domain.canonical import Draft
 from audit.domain.chain import Prepared
 from audit.domain.entry import Entry, Json
-from audit.domain.journal import JournalCorrupt, Record, Tail, lock_journal, read_records, remove_journal
+from audit.domain.journal import JournalCorrupt, Record, Tail, lock_intake, lock_journal, read_records, remove_journal
 from audit.domain.sealing import evidence_sealer
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ def _recover(directory: Path) -> int:
     lock = lock_journal(directory)
     if lock is None:
         return 0  # its process lives
+    intake = lock_intake(directory)
     journal_id, tail, problem = directory.name, Tail(), ""
     count, batch, known = 0, [], integrated(journal_id)
     try:
@@ -85,6 +86,7 @@ def _recover(directory: Path) -> int:
         else:
             remove_journal(directory)
     finally:
+        os.close(intake)
         os.close(lock)
     return count
 
