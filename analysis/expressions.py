@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from analysis.functions import SAFE_AGGREGATES, SAFE_FUNCTIONS, is_total, is_total_operator
 from analysis.nodes import Node, children
-from analysis.scope import NOTHING, Level, Reading, Value, derived, row, safe
+from analysis.scope import NOTHING, Level, Reading, Value, derived, row, safe, union
 from analysis.statement import Origin, PredicateUse, Transform
 
 _TEXT_TYPES = frozenset({"25", "1042", "1043", "19", "705", "2275"})  # output functions never fail
@@ -120,7 +120,7 @@ def _aggregate(reading: Reading, level: Level, node: Node) -> Value:
     name = reading.builtin_name(node.number("aggfnoid"))
     if name in SAFE_AGGREGATES:
         kept = [safe(argument) for argument in arguments]
-        return _with_decision(_union(kept), deciding)
+        return _with_decision(union(kept), deciding)
     found = derived([*arguments, *direct])
     if found.discloses and not is_total(name, [argument.discloses for argument in arguments]):
         reading.note(found, PredicateUse.COMPUTED)
@@ -132,7 +132,7 @@ def _window_function(reading: Reading, level: Level, node: Node) -> Value:
     deciding = derived([condition(reading, level, node.node("aggfilter")), *_framed_by(reading, level, node)])
     name = reading.builtin_name(node.number("winfnoid"))
     if name in SAFE_AGGREGATES:
-        return _with_decision(_union([safe(argument) for argument in arguments]), deciding)
+        return _with_decision(union([safe(argument) for argument in arguments]), deciding)
     found = derived(arguments)
     if found.discloses and not is_total(name, [argument.discloses for argument in arguments]):
         reading.note(found, PredicateUse.COMPUTED)
@@ -150,10 +150,6 @@ def _framed_by(reading: Reading, level: Level, node: Node) -> list[Value]:
     entries = [entry for entry in level.query.nodes("targetList") if entry.text("ressortgroupref") in wanted]
     offsets = [value(reading, level, window.node(name)) for name in ("startOffset", "endOffset")]
     return [*(value(reading, level, entry.node("expr")) for entry in entries), *offsets]
-
-
-def _union(values: list[Value]) -> Value:
-    return Value(frozenset(origin for item in values for origin in item.origins))
 
 
 def _with_decision(found: Value, deciding: Value) -> Value:

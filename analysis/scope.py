@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from analysis.catalogue import Catalogue, Function
 from analysis.nodes import Node
@@ -16,12 +16,13 @@ class Value:
     """What an expression's value is made of.
 
     `stored`: nothing but values as some relation stores them, no constant or computation mixed in.
-    `fields`: the parts of a row value, so that `(d.sub).ssn` finds its column again.
+    `fields`: the parts of a row value, so that `(d.sub).ssn` finds its column again; `names` those of a record's.
     """
 
     origins: frozenset[Origin] = frozenset()
     stored: bool = False
     fields: tuple[Value, ...] | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def discloses(self) -> bool:
@@ -65,7 +66,29 @@ def row(fields: Iterable[Value]) -> Value:
     return Value(derived(parts).origins, fields=parts)
 
 
-def _disclosed(value: Value) -> frozenset[ColumnRef]:
+def record(names: Iterable[str], fields: Iterable[Value]) -> Value:
+    """A row whose parts are found by name (BigQuery STRUCT)."""
+    return replace(row(fields), names=tuple(names))
+
+
+def union(values: Iterable[Value]) -> Value:
+    """All origins of `values` as they are: the parts of one answer."""
+    return Value(frozenset(origin for item in values for origin in item.origins))
+
+
+def predicates_of(
+    value: Value, use: PredicateUse, against: Value = NOTHING, partners: Collection[ColumnRef] | None = None
+) -> Iterator[Predicate]:
+    """What it says about `value`'s columns that it steers rows; `partners` where not all of both values count."""
+    if partners is None:
+        partners = disclosed(value) | disclosed(against)
+    others = frozenset(partners) if use in _PAIRING else frozenset()
+    matched = disclosed(against)
+    for column in disclosed(value):
+        yield Predicate(column, use, tuple(sorted(others if column in matched else others - {column})))
+
+
+def disclosed(value: Value) -> frozenset[ColumnRef]:
     return frozenset(origin.column for origin in value.origins if origin.transform is not Transform.SAFE)
 
 
@@ -120,13 +143,11 @@ class Reading:
         if self.inside_view:
             return
         partners = self._partners(value, against) if use in _PAIRING else frozenset()
-        for column in _disclosed(value):
-            others = partners - {column} if column not in _disclosed(against) else partners
-            self.predicates.add(Predicate(column, use, tuple(sorted(others))))
+        self.predicates.update(predicates_of(value, use, against, partners))
 
     def _partners(self, *values: Value) -> frozenset[ColumnRef]:
         """The stored columns behind `values`, each once: no views' own names, no partition beside its parent."""
-        columns = frozenset(column for value in values for column in _disclosed(value))
+        columns = frozenset(column for value in values for column in disclosed(value))
         return frozenset(column for column in columns if not self._repeats(column, columns))
 
     def _repeats(self, column: ColumnRef, among: frozenset[ColumnRef]) -> bool:

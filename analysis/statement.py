@@ -104,6 +104,7 @@ class Statement:
     dialect: str = "postgres"
     parameter_types: tuple[int, ...] = ()  # PostgreSQL type OIDs, 0 = let the server infer
     declared_parameters: str = ""  # BigQuery: names and types of the parameters, no values, as canonical JSON
+    destination: str = ""  # BigQuery: `project.dataset.table` the job writes its result to
 
 
 @dataclass(frozen=True, slots=True)

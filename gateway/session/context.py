@@ -61,6 +61,7 @@ class StatementRequest:
     parameter_types: tuple[int, ...] = ()
     parameter_formats: tuple[int, ...] = ()
     declared_parameters: str = ""  # BigQuery: names and types as canonical JSON; `parameters` then is one JSON document
+    destination: str = ""  # BigQuery: `project.dataset.table` a query job writes its result to
     # Set by the pipeline: what the names in `text` stand for (FETCH c, EXECUTE p, DECLARE, PREPARE).
     governed_as: str | None = None
     wait_for_review: bool = True  # False: answer "pending" at once (REST with wait_s 0)

@@ -237,6 +237,7 @@ async def assess(services: Services, session: SessionContext, request: Statement
         dialect=connection.kind,
         parameter_types=request.parameter_types,
         declared_parameters=request.declared_parameters,
+        destination=request.destination,
     )
     try:
         analysis = await read(analyst, session, statement, snapshot=snapshot, connection=connection)

@@ -107,6 +107,8 @@ def _field(
 ) -> FieldMask:
     if not output.resolved:
         return _whole(column, UNRESOLVED)
+    if column.fields and _is_described(column, output):
+        return _record_field(column=column, output=output, scope=scope, groups=groups, scans=scans)
     telling = [origin for origin in output.origins if origin.transform is not Transform.SAFE]
     covered = [(origin, scope.rule_for(origin.column)) for origin in telling]
     masking = [(origin, rule) for origin, rule in covered if rule is not None and not rule.exempts(groups)]
@@ -116,6 +118,23 @@ def _field(
     if scans and not all_exempt and not all(_of_the_system(origin.column) for origin in telling):
         return _scanned(column, _depth(telling, column))
     return FieldMask(column=column.name)
+
+
+def _is_described(column: ResultColumn, output: Output) -> bool:
+    """Whether the analysis knows the record field by field, as the database describes it."""
+    names = [part.name.lower() for part in output.fields]
+    return names == [part.name.lower() for part in column.fields]
+
+
+def _record_field(
+    *, column: ResultColumn, output: Output, scope: ConnectionRules, groups: frozenset[str], scans: bool
+) -> FieldMask:
+    """A record whose parts are known: each is masked for what it is."""
+    parts = tuple(
+        _field(column=part, output=inner, scope=scope, groups=groups, scans=scans)
+        for part, inner in zip(column.fields, output.fields, strict=True)
+    )
+    return FieldMask(column=column.name, fields=parts)
 
 
 def _protected_field(column: ResultColumn, masking: list[tuple[Origin, MaskingRule]]) -> FieldMask:
@@ -148,6 +167,8 @@ def _whole(column: ResultColumn, rule: str) -> FieldMask:
 
 def _scanned(column: ResultColumn, depth: Depth, *, rule: str = SCAN) -> FieldMask:
     """`rule` names the rule that asked for it; the net under everything without a rule is called `scan`."""
+    if column.fields:
+        return FieldMask(column=column.name, fields=tuple(_scanned(part, depth, rule=rule) for part in column.fields))
     mask = compile_scan(_target(column), depth)
     if mask is None:
         return FieldMask(column=column.name)

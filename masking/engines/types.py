@@ -98,7 +98,7 @@ _TEXTLESS: tuple[tuple[int, ...], ...] = (
 )
 _POSTGRES.update({oid: (Family.SCALAR, 0) for oids in _TEXTLESS for oid in oids})
 
-# Kinds that describe columns by name send every value as text.
+# Kinds that describe columns by name send every value as text, BYTES aside (its wire decodes them: `binary`).
 _NAMED: dict[str, Family] = {
     "STRING": Family.TEXT,
     "TEXT": Family.TEXT,
@@ -117,6 +117,11 @@ _NAMED: dict[str, Family] = {
     "BOOL": Family.SCALAR,
     "BOOLEAN": Family.SCALAR,
     "TIME": Family.SCALAR,
+    "BYTES": Family.BYTES,
+    "INTERVAL": Family.SCALAR,
+    "RANGE": Family.SCALAR,
+    "BIGDECIMAL": Family.SCALAR,
+    "DECIMAL": Family.SCALAR,
 }
 
 _BPCHAR = 1042
