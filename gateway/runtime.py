@@ -28,9 +28,11 @@ from gateway.domain.credentials import open_credential
 from gateway.domain.identity import GatewayAuthenticator, TokenVerifier
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.domain.threads import in_thread
-from gateway.listeners.http import EmbeddedServer, RelayEndpoint, build_app, http_server, reusable_socket
+from gateway.listeners.http import EmbeddedServer, build_app, http_server, reusable_socket
+from gateway.listeners.http_tokens import TokenEndpoint
 from gateway.listeners.postgres import PostgresListener
 from gateway.listeners.relay import Relay
+from gateway.listeners.relay_endpoint import RelayEndpoint, relay_routes
 from gateway.session.context import new_id
 from gateway.session.desk import DatabaseReviewDesk
 from gateway.session.registry import SessionRegistry
@@ -61,6 +63,7 @@ class Runtime:
     listener: PostgresListener
     relay: Relay
     http: EmbeddedServer
+    relay_http: EmbeddedServer | None  # where clients speak TLS, the control plane has a port of its own
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Start everything, run until `stop` or until a part ends, then stop everything."""
@@ -72,6 +75,7 @@ class Runtime:
         await self.listener.start()
         parts: dict[str, Coroutine[Any, Any, None]] = {
             "http": self.http.serve(sockets=sockets),
+            **self._relay_part(),
             "control": self._take_control_messages(),
             "heartbeat": self._beat(),
             "sweep": self._sweep(),
@@ -85,14 +89,22 @@ class Runtime:
             logger.error("gateway part ended: part=%s error=%r", task.get_name(), task.exception())
         await self._stop(tasks | {stopping})
 
+    def _relay_part(self) -> dict[str, Coroutine[Any, Any, None]]:
+        if self.relay_http is None:
+            return {}
+        own = reusable_socket(settings.HOOPWEB_LISTEN, settings.HOOPWEB_RELAY_PORT)
+        return {"relay": self.relay_http.serve(sockets=[own])}
+
     async def _stop(self, tasks: set[asyncio.Task[Any]]) -> None:
         await self.listener.close()
         await self.relay.close()
-        self.http.should_exit = True
+        for server in (self.http, self.relay_http):
+            if server is not None:
+                server.should_exit = True
         await self.registry.kill_where(lambda _: True)
         await asyncio.sleep(0)
         for task in tasks:
-            if task.get_name() != "http":
+            if task.get_name() not in {"http", "relay"}:
                 task.cancel()
         await asyncio.wait(tasks, timeout=10)
         await self.analyst.close()
@@ -188,6 +200,9 @@ def build_runtime() -> Runtime:
         is_alive=gateway_is_alive,
     )
     endpoint = RelayEndpoint(relay=relay, services=services, verifier=verifier, relay_key=settings.HOOPWEB_RELAY_KEY)
+    tokens = TokenEndpoint(verifier=verifier, plaintext_on_loopback=settings.HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK)
+    inner = relay_routes(endpoint)
+    apart = bool(settings.HOOPWEB_RELAY_PORT)
     return Runtime(
         gateway_id=gateway_id,
         store=store,
@@ -198,7 +213,8 @@ def build_runtime() -> Runtime:
         analyst=analyst,
         listener=listener,
         relay=relay,
-        http=http_server(build_app(endpoint)),
+        http=http_server(build_app([*([] if apart else inner), *tokens.routes()]), server_tls()),
+        relay_http=http_server(build_app(inner)) if apart else None,
     )
 
 

@@ -25,8 +25,15 @@ HOOPWEB_HTTP_PORT = env_int("HTTP_PORT", 8010, low=1, high=65535)
 HOOPWEB_LISTEN = env_str("LISTEN", "127.0.0.1")  # address of the data plane's listeners
 HOOPWEB_WEB_URL = env_str("WEB_URL", f"http://127.0.0.1:{HOOPWEB_WEB_PORT}").rstrip("/")
 HOOPWEB_HTTP_URL = env_str("HTTP_URL", f"http://127.0.0.1:{HOOPWEB_HTTP_PORT}").rstrip("/")
-# Where the control plane reaches the data plane's statement relay, if not at its public address.
-HOOPWEB_RELAY_URL = env_str("RELAY_URL", HOOPWEB_HTTP_URL).rstrip("/")
+HOOPWEB_TLS_CERT_FILE = env_str("TLS_CERT_FILE")
+HOOPWEB_TLS_KEY_FILE = env_str("TLS_KEY_FILE")
+HOOPWEB_TLS_CLIENT_CA_FILE = env_str("TLS_CLIENT_CA_FILE")
+# The statement relay's own port, in plaintext on the inner network. 0: on the HTTP port, where clients need no TLS.
+HOOPWEB_RELAY_PORT = env_int("RELAY_PORT", HOOPWEB_HTTP_PORT + 1 if HOOPWEB_TLS_CERT_FILE else 0, low=0, high=65535)
+# Where the control plane reaches it.
+HOOPWEB_RELAY_URL = env_str(
+    "RELAY_URL", f"http://127.0.0.1:{HOOPWEB_RELAY_PORT}" if HOOPWEB_RELAY_PORT else HOOPWEB_HTTP_URL
+).rstrip("/")
 
 # --- Secrets: from the environment, a _FILE pointer, or the embedded stack's own directory; never a default -----------
 SECRET_KEY = env_secret("SECRET_KEY", home=HOOPWEB_HOME)
@@ -235,9 +242,6 @@ HOOPWEB_SNAPSHOT_MAX_AGE_S = env_int("SNAPSHOT_MAX_AGE_S", 30, low=1)
 # Different held statements of one requester: each calls people and keeps a task that asks the database.
 HOOPWEB_MAX_PENDING_REVIEWS = env_int("MAX_PENDING_REVIEWS", 100, low=1)
 HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK = env_bool("ALLOW_PLAINTEXT_LOOPBACK", default=True)
-HOOPWEB_TLS_CERT_FILE = env_str("TLS_CERT_FILE")
-HOOPWEB_TLS_KEY_FILE = env_str("TLS_KEY_FILE")
-HOOPWEB_TLS_CLIENT_CA_FILE = env_str("TLS_CLIENT_CA_FILE")
 
 # --- Evidence --------------------------------------------------------------------------------------------------------
 # A damaged log: alert (serve on, show it everywhere) or stop (refuse every statement). See docs/decisions.

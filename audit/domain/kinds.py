@@ -26,6 +26,8 @@ KINDS: Mapping[str, str] = {
     "statement.authorised": "a statement may run; durable before it runs",
     "statement.denied": "a statement was refused",
     "statement.completed": "how an authorised statement ended, and what was masked",
+    "statement.read_again": "rows of a finished statement went to its client once more",
+    "request.refused": "a call of a data API that is not served, or not in that form",
     "statement.subjects": "whose records a large result holds, a portion ahead of its end",
     "subjects.looked_up": "somebody asked who saw a subject's records, or whose records somebody saw",
     "subjects.key_rotated": "subjects' tokens are made under a new key",

@@ -178,7 +178,7 @@ def described(result: ResultStream) -> list[Frame]:
     return [
         {
             "name": column.name,
-            "type": type_name(column.type_oid),
+            "type": column.type_name or type_name(column.type_oid),
             "masked": mask.mask is not None,
             "rule": mask.rule or None,
         }

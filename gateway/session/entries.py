@@ -134,6 +134,8 @@ def completed(permit: ExecutionPermit, outcome: Outcome) -> Entry:
             {"column": m.column, "rule": m.rule, "technique": m.technique, "count": m.count} for m in outcome.masked
         ],
     }
+    if outcome.bytes_processed is not None:
+        body["bytes_processed"] = outcome.bytes_processed
     seen = outcome.subjects or _unseen(permit, outcome)
     return Entry(
         kind="statement.completed",
@@ -162,6 +164,30 @@ def _unseen(permit: ExecutionPermit, outcome: Outcome) -> SubjectsSeen | None:
     if permit.subjects is None or outcome.status != "completed" or not permit.analysis.tables_written:
         return None
     return SubjectsSeen(0, unknown=tuple((name, "write") for name in permit.subjects.about))
+
+
+def read_again(permit: ExecutionPermit, outcome: Outcome) -> Entry:
+    """Rows of a finished statement's result went to its client once more; its own entry had already been closed."""
+    body: dict[str, Json] = {
+        **_who(permit.session),
+        "rows": outcome.rows,
+        "bytes": outcome.bytes,
+        "recording": outcome.recording,
+        "masked": [
+            {"column": m.column, "rule": m.rule, "technique": m.technique, "count": m.count} for m in outcome.masked
+        ],
+    }
+    return Entry(
+        kind="statement.read_again",
+        session_id=permit.session.session_id,
+        statement_id=permit.request.statement_id,
+        body=body,
+    )
+
+
+def request_refused(session: SessionContext, endpoint: str, reason: str) -> Entry:
+    """A call of a data API that is not served. `endpoint` is a name of ours, never the client's path."""
+    return Entry(kind="request.refused", body={**_who(session), "endpoint": endpoint, "reason": reason})
 
 
 def _statement_entry(

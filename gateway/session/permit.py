@@ -46,6 +46,7 @@ class Outcome:
     recording: str = ""  # digest of the recorded masked result
     command_tag: str = ""
     subjects: SubjectsSeen | None = None  # whose records it showed; None when it was about nobody
+    bytes_processed: int | None = None  # what the service read for it, where it says so: the cost
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,275 @@
+"""Bodies of jobs.insert and jobs.query read into one frozen request, with every field either understood or refused.
+
+Source: `Job`, `JobConfiguration`, `JobConfigurationQuery` and `QueryRequest` of the BigQuery API v2 reference. A field
+that is not named here is refused: what nobody has read may change what a query does or where its result goes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.protocols.bigquery.errors import BigQueryError
+
+MAX_TEXT_CHARS = 1_000_000  # "Maximum unresolved standard SQL query length", BigQuery quotas
+MAX_PARAMETERS = 10_000  # "Maximum number of standard SQL query parameters"
+MAX_LABELS = 64
+JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
+_LEGACY = re.compile(r"^\s*#\s*legacysql\b", re.IGNORECASE | re.MULTILINE)
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,1024}")
+
+DEFAULT_WAIT_S = 10.0  # QueryRequest.timeoutMs
+MAX_WAIT_S = 60.0
+
+# Understood in a query's configuration. jobs.insert has them below configuration.query, jobs.query at the top.
+_SHARED = frozenset(
+    {
+        "query",
+        "useLegacySql",
+        "parameterMode",
+        "queryParameters",
+        "defaultDataset",
+        "useQueryCache",
+        "maximumBytesBilled",
+    }
+)
+_CONFIGURATION = frozenset({"query", "dryRun", "labels", "jobTimeoutMs", "jobType"})
+_CONFIGURATION_QUERY = _SHARED | {"priority"}
+_QUERY = _SHARED | {
+    "kind",
+    "maxResults",
+    "timeoutMs",
+    "jobTimeoutMs",
+    "dryRun",
+    "location",
+    "formatOptions",
+    "labels",
+    "requestId",
+    "preserveNulls",
+    "jobCreationMode",
+}
+# Understood as "not asked for": refused with any other value.
+_EMPTY_ONLY: Mapping[str, str] = {
+    "destinationTable": "write results with CREATE TABLE … AS SELECT or INSERT … SELECT",
+    "tableDefinitions": "create an external table first, where a rule allows it",
+    "createSession": "run the statements as one script",
+    "connectionProperties": "leave out connection properties; sessions and time zones are not passed on",
+    "userDefinedFunctionResources": "define functions in the query itself",
+    "schemaUpdateOptions": "use ALTER TABLE",
+    "timePartitioning": "use CREATE TABLE … PARTITION BY",
+    "rangePartitioning": "use CREATE TABLE … PARTITION BY",
+    "clustering": "use CREATE TABLE … CLUSTER BY",
+    "destinationEncryptionConfiguration": "use the options of CREATE TABLE",
+    "scriptOptions": "leave out script options",
+    "systemVariables": "set variables in the script itself",
+    "continuous": "run an ordinary query",
+    "writeIncrementalResults": "run an ordinary query",
+    "reservation": "leave out the reservation; the connection has its own",
+}
+# Without a destination table these mean nothing, and clients send them out of habit.
+_MEANINGLESS = frozenset(
+    {"createDisposition", "writeDisposition", "allowLargeResults", "flattenResults", "maximumBillingTier", "maxSlots"}
+)
+_OTHER_JOBS: Mapping[str, str] = {
+    "load": "load jobs are not served: write rows with an INSERT or MERGE statement in a query",
+    "extract": "extract jobs are not served: use EXPORT DATA in a query, which a rule may allow",
+    "copy": "copy jobs are not served: use CREATE TABLE … AS SELECT or CREATE TABLE … CLONE in a query",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class QueryRequest:
+    """One query as a client asked for it. `parameters` are `QueryParameter` resources as they came."""
+
+    text: str
+    parameters: tuple[Mapping[str, Any], ...] = ()
+    parameter_mode: str = ""
+    default_dataset: str = ""  # project.dataset
+    dry_run: bool = False
+    use_cache: bool = True
+    maximum_bytes_billed: int | None = None
+    priority: str = "INTERACTIVE"
+    labels: tuple[tuple[str, str], ...] = ()
+    job_timeout_ms: int | None = None
+    location: str = ""
+    job_id: str = ""  # the client's own; empty: ours
+    request_id: str = ""
+    max_results: int | None = None
+    wait_s: float = DEFAULT_WAIT_S
+    int64_timestamps: bool = False
+
+    @property
+    def bound(self) -> tuple[bytes, ...]:
+        """The parameters as one canonical value: what an approval is bound to and the record keeps."""
+        return (canonical(self.parameters),) if self.parameters else ()
+
+    @property
+    def declared(self) -> str:
+        """The parameters' names and types without their values; empty when there are none."""
+        if not self.parameters:
+            return ""
+        return canonical(
+            [{k: v for k, v in p.items() if k in ("name", "parameterType")} for p in self.parameters]
+        ).decode()
+
+
+def canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def read_job(body: Mapping[str, Any], *, project: str) -> QueryRequest:
+    """The body of jobs.insert. Raises BigQueryError."""
+    configuration = _object(body, "configuration")
+    for kind, sentence in _OTHER_JOBS.items():
+        if configuration.get(kind):
+            raise BigQueryError("accessDenied", sentence)
+    query = _object(configuration, "query")
+    _refuse_unknown(configuration, _CONFIGURATION, "configuration")
+    _refuse_unknown(query, _CONFIGURATION_QUERY, "configuration.query")
+    reference = _object(body, "jobReference")
+    job_id = _text(reference, "jobId")
+    if job_id and not JOB_ID.fullmatch(job_id):
+        raise BigQueryError("invalid", "the job id holds other characters than letters, digits, '-' and '_'")
+    return _request(
+        query,
+        project=project,
+        dry_run=configuration.get("dryRun") is True,
+        labels=_labels(configuration),
+        job_timeout_ms=_integer(configuration, "jobTimeoutMs"),
+        priority="BATCH" if query.get("priority") == "BATCH" else "INTERACTIVE",
+        location=_text(reference, "location"),
+        job_id=job_id,
+    )
+
+
+def read_query(body: Mapping[str, Any], *, project: str) -> QueryRequest:
+    """The body of jobs.query. Raises BigQueryError."""
+    _refuse_unknown(body, _QUERY, "the request")
+    wait_ms = _integer(body, "timeoutMs")
+    return _request(
+        body,
+        project=project,
+        dry_run=body.get("dryRun") is True,
+        labels=_labels(body),
+        job_timeout_ms=_integer(body, "jobTimeoutMs"),
+        location=_text(body, "location"),
+        request_id=_text(body, "requestId"),
+        max_results=_integer(body, "maxResults"),
+        wait_s=DEFAULT_WAIT_S if wait_ms is None else min(wait_ms / 1000, MAX_WAIT_S),
+        int64_timestamps=wants_int64_timestamps(_object(body, "formatOptions")),
+    )
+
+
+def wants_int64_timestamps(options: Mapping[str, Any]) -> bool:
+    """`DataFormatOptions`: refuses the forms nobody here masks."""
+    if options.get("timestampOutputFormat") not in (
+        None,
+        "",
+        "TIMESTAMP_OUTPUT_FORMAT_UNSPECIFIED",
+        "FLOAT64",
+        "INT64",
+    ):
+        raise BigQueryError("invalid", "the timestamp format is not served, expected FLOAT64 or INT64")
+    return options.get("useInt64Timestamp") in (True, "true", "True") or options.get("timestampOutputFormat") == "INT64"
+
+
+def _request(query: Mapping[str, Any], *, project: str, **rest: Any) -> QueryRequest:
+    text = _text(query, "query")
+    if not text or len(text) > MAX_TEXT_CHARS:
+        raise BigQueryError("invalid", f"the query has {len(text)} characters, expected 1 to {MAX_TEXT_CHARS}")
+    # Absent means legacy SQL to the service; the official clients always say.
+    if query.get("useLegacySql") not in (False, "false") or _LEGACY.search(text):
+        raise BigQueryError("invalid", "legacy SQL is not served: send useLegacySql false and GoogleSQL")
+    cached = query.get("useQueryCache")
+    return QueryRequest(
+        text=text,
+        parameters=_parameters(query),
+        parameter_mode=_text(query, "parameterMode").upper(),
+        default_dataset=_dataset(query, project),
+        use_cache=cached is None or cached is True,
+        maximum_bytes_billed=_integer(query, "maximumBytesBilled"),
+        **rest,
+    )
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: frozenset[str], where: str) -> None:
+    for name, value in given.items():
+        if name in known or name in _MEANINGLESS:
+            continue
+        if name in _EMPTY_ONLY:
+            if value not in (None, False, "", [], {}):
+                raise BigQueryError("accessDenied", f"{name} is not served: {_EMPTY_ONLY[name]}")
+        elif value is not None:
+            raise BigQueryError("invalid", f"{where} has a field that is not served: {name[:64]!r}")
+
+
+def _parameters(query: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    given = query.get("queryParameters") or []
+    if not isinstance(given, list) or not all(isinstance(p, dict) for p in given) or len(given) > MAX_PARAMETERS:
+        raise BigQueryError("invalid", "the query parameters are malformed")
+    for parameter in given:
+        if not isinstance(parameter.get("parameterType"), dict) or set(parameter) - {
+            "name",
+            "parameterType",
+            "parameterValue",
+        }:
+            raise BigQueryError(
+                "invalid", "a query parameter is malformed, expected name, parameterType, parameterValue"
+            )
+    return tuple(given)
+
+
+def _dataset(query: Mapping[str, Any], project: str) -> str:
+    reference = _object(query, "defaultDataset")
+    if not reference:
+        return ""
+    dataset, owner = _text(reference, "datasetId"), _text(reference, "projectId") or project
+    if not _NAME.fullmatch(dataset) or not _NAME.fullmatch(owner) or "." in dataset:
+        raise BigQueryError("invalid", "the default dataset is malformed")
+    return f"{owner}.{dataset}"
+
+
+def _labels(given: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    labels = _object(given, "labels")
+    if len(labels) > MAX_LABELS or not all(
+        isinstance(v, str) and len(k) <= 63 and len(v) <= 63 for k, v in labels.items()
+    ):
+        raise BigQueryError("invalid", f"the labels are malformed, expected at most {MAX_LABELS} of 63 characters")
+    return tuple(sorted(labels.items()))
+
+
+def _object(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = given.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise BigQueryError("invalid", f"{name} is malformed, expected an object")
+    return value
+
+
+def _text(given: Mapping[str, Any], name: str) -> str:
+    value = given.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise BigQueryError("invalid", f"{name} is malformed, expected text")
+    return value
+
+
+def _integer(given: Mapping[str, Any], name: str) -> int | None:
+    """Numbers come as JSON numbers or, being int64, as text. `Int64Value` wrappers are read as well."""
+    value = given.get(name)
+    if isinstance(value, dict):
+        value = value.get("value")
+    if value is None or value == "":
+        return None
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        raise BigQueryError("invalid", f"{name} is malformed, expected a number") from None
+    if isinstance(value, bool) or not 0 <= number < 2**63:
+        raise BigQueryError("invalid", f"{name} is out of range")
+    return number

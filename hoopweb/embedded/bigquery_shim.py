@@ -1,0 +1,169 @@
+"""What the BigQuery emulator lacks and the real service has, as a server in front of it: for the demo and the tests.
+
+- Credentials are checked: a service account proves itself at `/token` (RFC 7523), every other call needs its token.
+- A dry run names `referencedTables` and the bytes it would process (so much per table), which limits then hold.
+- A job id can be used once. Legacy SQL, the default of the real API, is refused.
+
+Every request is kept as it came, for tests that ask what exactly the gateway sent.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import sqlglot
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+from sqlglot import exp
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+TOKEN_LIFE_S = 3600
+BYTES_PER_TABLE = 10 * 1024 * 1024  # the least the real service bills for a table
+MAX_KEPT_REQUESTS = 2_000
+TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRequest:
+    """A call of the gateway, without its token."""
+
+    method: str
+    path: str
+    query: dict[str, str]
+    body: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Shim:
+    """`public_key` is the service account's, as PEM."""
+
+    emulator: str
+    token_uri: str
+    client_email: str
+    public_key: str = field(repr=False)
+    requests: deque[SeenRequest] = field(default_factory=lambda: deque(maxlen=MAX_KEPT_REQUESTS))
+    delay_s: float = 0.0  # of every query, for tests that cancel one
+    _tokens: dict[str, float] = field(default_factory=dict, repr=False)
+    _client: httpx.AsyncClient = field(
+        default_factory=lambda: httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False), repr=False
+    )
+
+    def app(self) -> Starlette:
+        methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+        return Starlette(
+            routes=[
+                Route("/token", self.token, methods=["POST"]),
+                Route("/{path:path}", self.forward, methods=methods),
+            ]
+        )
+
+    async def token(self, request: Request) -> Response:
+        form = dict(httpx.QueryParams((await request.body()).decode()))
+        try:
+            if form.get("grant_type") != JWT_BEARER:
+                raise ValueError("grant type")
+            claims = jwt.decode(
+                form.get("assertion", ""), RSAKey.import_key(self.public_key), algorithms=["RS256"]
+            ).claims
+            if claims["aud"] != self.token_uri or claims["iss"] != self.client_email or claims["exp"] < time.time():
+                raise ValueError("claims")
+        except (JoseError, ValueError, KeyError):
+            return JSONResponse({"error": "invalid_grant"}, status_code=400)
+        token = secrets.token_urlsafe(24)
+        self._tokens[token] = time.time() + TOKEN_LIFE_S
+        return JSONResponse({"access_token": token, "expires_in": TOKEN_LIFE_S, "token_type": "Bearer"})
+
+    async def forward(self, request: Request) -> Response:
+        if not self._knows(request.headers.get("authorization", "")):
+            return _error(401, "authError", "Invalid Credentials")
+        raw = await request.body()
+        body = json.loads(raw) if raw else {}
+        seen = SeenRequest(request.method, request.url.path, dict(request.query_params), body)
+        self.requests.append(seen)
+        if request.method == "POST" and request.url.path.endswith("/jobs"):
+            return await self._job(request, body)
+        return await self._pass_on(request, raw)
+
+    def _knows(self, authorization: str) -> bool:
+        return self._tokens.get(authorization.removeprefix("Bearer "), 0.0) > time.time()
+
+    async def _job(self, request: Request, body: dict[str, Any]) -> Response:
+        """jobs.insert of a query: strict where the emulator is not."""
+        configuration = body.get("configuration", {})
+        query = configuration.get("query")
+        if query is None:
+            return await self._pass_on(request, json.dumps(body).encode())
+        if query.get("useLegacySql") is not False:
+            return _error(400, "invalid", "legacy SQL")
+        project = request.url.path.split("/")[4]
+        tables = list(referenced_tables(query["query"], project, query.get("defaultDataset", {}).get("datasetId", "")))
+        processed = len(tables) * BYTES_PER_TABLE
+        limit = query.get("maximumBytesBilled")
+        if limit is not None and processed > int(limit):
+            return _error(400, "bytesBilledLimitExceeded", f"Query exceeded limit for bytes billed: {limit}.")
+        answer = await self._send(request, json.dumps(body).encode())
+        if answer.status_code == 200 and configuration.get("dryRun"):
+            return JSONResponse(_with_facts(answer.json(), tables, processed))
+        return _response(answer)
+
+    async def _pass_on(self, request: Request, raw: bytes) -> Response:
+        return _response(await self._send(request, raw))
+
+    async def _send(self, request: Request, raw: bytes) -> httpx.Response:
+        url = f"{self.emulator}{request.url.path}"
+        return await self._client.request(
+            request.method,
+            url,
+            params=request.query_params,
+            content=raw,
+            headers={"Content-Type": request.headers.get("content-type", "application/json")},
+        )
+
+
+def referenced_tables(text: str, project: str, dataset: str) -> Iterator[dict[str, str]]:
+    """The stored tables of a text, each once, as a dry run names them."""
+    found: set[tuple[str, str, str]] = set()
+    try:
+        statements = sqlglot.parse(text, read="bigquery")
+    except sqlglot.errors.SqlglotError:
+        return  # the emulator says what is wrong with it
+    for statement in filter(None, statements):
+        named = {cte.alias_or_name.casefold() for cte in statement.find_all(exp.CTE)}
+        for table in statement.find_all(exp.Table):
+            if not isinstance(table.this, exp.Identifier) or (not table.db and table.name.casefold() in named):
+                continue
+            place = (table.catalog or project, table.db or dataset, table.name)
+            if place[1] and place not in found:
+                found.add(place)
+                yield dict(zip(("projectId", "datasetId", "tableId"), place, strict=True))
+
+
+def _with_facts(job: dict[str, Any], tables: list[dict[str, str]], processed: int) -> dict[str, Any]:
+    statistics = job.setdefault("statistics", {})
+    statistics["totalBytesProcessed"] = str(processed)
+    query = statistics.setdefault("query", {})
+    return job | {
+        "statistics": statistics
+        | {"query": query | {"referencedTables": tables, "totalBytesProcessed": str(processed)}}
+    }
+
+
+def _response(answer: httpx.Response) -> Response:
+    return Response(answer.content, status_code=answer.status_code, media_type=answer.headers.get("content-type"))
+
+
+def _error(status: int, reason: str, message: str) -> Response:
+    error = {"code": status, "message": message, "errors": [{"reason": reason, "message": message}]}
+    return JSONResponse({"error": error}, status_code=status)
