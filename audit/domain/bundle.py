@@ -27,9 +27,9 @@ from audit.domain.contents import check_recordings
 from audit.domain.entry import Entry, Json, now_us
 from audit.domain.findings import Finding, read_place
 from audit.domain.integrity import StoredEntry, check_chain, stored_entries
-from audit.domain.keys import log_signer
+from audit.domain.keys import log_keys, log_rotations, log_signer
 from audit.domain.merkle import Tree
-from audit.domain.note import Signer, open_checkpoint
+from audit.domain.note import Signer
 from audit.domain.recordings import check_recording, read_recording, recording_salt
 from audit.domain.sealing import evidence_sealer
 from audit.models import Checkpoint, Export, LogEntry, LogState, Recording, SealedText
@@ -68,13 +68,14 @@ class Bundled:
 def write_bundle(out: IO[bytes], *, scope: Scope, with_text: bool, requested_by: str) -> Bundled:
     """Check, sign, export. Never raises on a damaged log: `findings` says what is wrong, and the bundle is unsealed."""
     signer = log_signer()
-    findings = check_chain(signer.verifier)
+    findings = check_chain(log_keys())
     stored, counts = check_recordings(_stored_size())
     findings = sorted((*findings, *stored), key=lambda finding: finding.seq)
     if not findings:
         # The export is itself an event, and part of what it exports.
         append_entries([_exported(scope, with_text=with_text, requested_by=requested_by)])
         findings, size = _sign()
+        signer = log_signer()
     size = size if not findings else _stored_size()
     # The log goes on while it is exported; up to `size` it does not change any more.
     writer = _Writer(out)
@@ -135,6 +136,7 @@ def _records(
     yield _header(scope, size=size, with_text=with_text, signer=signer, damaged=bool(findings), seqs=seqs)
     provable = not scope.whole and not findings
     tree = Tree(entry.leaf for entry in stored_entries() if entry.seq <= size) if provable else None
+    yield from ({"type": "rotation", "note": rotation.note} for rotation in log_rotations() if rotation.seq <= size)
     yield from _checkpoints(signer, tree=tree, size=size if not findings else None)
     yield from ({"type": "problem", "seq": f.seq, "kind": f.kind, "detail": f.detail} for f in findings)
     named: list[str] = []
@@ -209,24 +211,21 @@ def _checkpoints(signer: Signer, *, tree: Tree | None, size: int | None) -> Iter
 
     Those signed since, over more than `size` entries, are left out; of a damaged log (None) every note goes along.
     """
+    keys = log_keys()
     stored = list(Checkpoint.objects.order_by("id").values_list("note", flat=True))
     sources = {**dict.fromkeys(anchored(signer.name), "anchor"), **dict.fromkeys(stored, "log")}
     if size is not None:
-        sources = {note: source for note, source in sources.items() if _size(note, signer) <= size}
+        sources = {note: source for note, source in sources.items() if keys.checkpoint(note).size <= size}
     if tree is None or size is None:
         yield from ({"type": "checkpoint", "source": source, "note": note} for note, source in sources.items())
         return
     by_size: dict[int, tuple[str, str]] = {}
     for note, source in sources.items():
-        by_size[_size(note, signer)] = (note, source)
+        by_size[keys.checkpoint(note).size] = (note, source)
     for at in sorted(by_size)[-MAX_PROVEN_CHECKPOINTS:]:
         note, source = by_size[at]
         proof = tree.consistency_proof(at, size) if 0 < at < size else []
         yield {"type": "checkpoint", "source": source, "note": note, "proof": [node.hex() for node in proof]}
-
-
-def _size(note: str, signer: Signer) -> int:
-    return open_checkpoint(note, [signer.verifier]).size
 
 
 def _entry_record(entry: StoredEntry, *, tree: Tree | None, size: int, with_text: bool) -> tuple[dict[str, Any], str]:

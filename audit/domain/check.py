@@ -10,7 +10,7 @@ from audit.domain.damage import note_findings
 from audit.domain.entry import Entry, Json
 from audit.domain.findings import Finding
 from audit.domain.integrity import check_chain
-from audit.domain.keys import log_signer
+from audit.domain.keys import log_keys
 from audit.domain.records_check import check_records
 from audit.domain.subject_index import check_subjects
 
@@ -29,7 +29,7 @@ class Checked:
 def check_evidence(*, checked_by: str) -> Checked:
     """Check everything stored, remember what is wrong, and record that it was checked."""
     size = stated_size()
-    chain = check_chain(log_signer().verifier)
+    chain = check_chain(log_keys())
     stored, counts = check_recordings(size)
     records = check_records()
     subjects = check_subjects(size)

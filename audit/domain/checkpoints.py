@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from django.db import close_old_connections, connection, transaction
+from django.db.backends.utils import CursorWrapper
 
 from audit.domain.anchor import publish
 from audit.domain.append import read_head
@@ -17,7 +18,7 @@ from audit.domain.check import check_recent
 from audit.domain.damage import note_findings, refresh
 from audit.domain.findings import Finding
 from audit.domain.integrity import check_tail
-from audit.domain.keys import log_signer
+from audit.domain.keys import log_keys, log_signer
 from audit.domain.note import Checkpoint as SignedCheckpoint
 from audit.models import Checkpoint
 
@@ -45,10 +46,10 @@ def sign_checkpoint() -> Checkpoint:
     Raises LogDamaged (nothing signed), SigningKeyProblem, or OSError when the anchor cannot be written (the
     checkpoint is then stored, and the next one is published again).
     """
-    signer = log_signer()
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_SIGNING_LOCK])
-        findings, head = check_tail(signer.verifier)
+        lock_signing(cursor)
+        signer = log_signer()  # behind the lock: another key may just have taken over
+        findings, head = check_tail(log_keys())
         if findings:
             raise LogDamaged(findings)
         now = time.time()
@@ -64,6 +65,11 @@ def sign_checkpoint() -> Checkpoint:
     # After the commit: an anchored note is always a stored one, so a stored one that is missing was removed.
     publish(checkpoint.note, origin=signer.name)
     return checkpoint
+
+
+def lock_signing(cursor: CursorWrapper) -> None:
+    """Keep every other signer of this log out until the transaction ends."""
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_SIGNING_LOCK])
 
 
 def sign_when_due() -> Checkpoint | None:

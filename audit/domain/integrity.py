@@ -16,9 +16,10 @@ from audit.domain.append import read_head
 from audit.domain.chain import Head
 from audit.domain.contents import check_texts_and_columns
 from audit.domain.findings import Finding, place_of, read_place
+from audit.domain.keyring import KeyRing
 from audit.domain.merkle import GENESIS, Frontier, leaf_hash
 from audit.domain.note import Checkpoint as SignedCheckpoint
-from audit.domain.note import NoteProblem, Verifier, open_checkpoint
+from audit.domain.note import NoteProblem
 from audit.models import Checkpoint, LogEntry, StatementRecord
 
 _PAGE = 2_000
@@ -49,52 +50,52 @@ def stored_entries(after: int = 0) -> Iterator[StoredEntry]:
         after = rows[-1][0]
 
 
-def check_tail(verifier: Verifier) -> tuple[list[Finding], Head]:
+def check_tail(keys: KeyRing) -> tuple[list[Finding], Head]:
     """Check what was written since the newest checkpoint, against it and the log's state. Cheap: for every signing."""
     newest = Checkpoint.objects.order_by("-id").first()
     start = Head(Frontier(), GENESIS)
     if newest is not None:
         try:
-            signed = open_checkpoint(newest.note, [verifier])
+            signed = keys.checkpoint(newest.note)
             start = Head(Frontier.from_bytes(newest.size, bytes(newest.frontier)), bytes(newest.head))
         except (NoteProblem, ValueError) as error:
             return [Finding(0, "checkpoint-forged", str(error))], start
         if (signed.size, signed.root) != (start.size, start.frontier.root):
             return [Finding(newest.size, "checkpoint-forged", "its row differs from its note")], start
-    claims = _claims(verifier)
+    claims = _claims(keys)
     try:
         stated = read_head()
     except ValueError:
         return [_NO_STATE], start
     findings, found = _walk(start, stated.size)
     findings += _against_state(found, stated)
-    findings += _against_claims(claims, stated.size, verifier)
+    findings += _against_claims(claims, stated.size, keys)
     return findings, stated
 
 
-def check_chain(verifier: Verifier) -> list[Finding]:
+def check_chain(keys: KeyRing) -> list[Finding]:
     """Check entries, their columns, checkpoints, anchors and sealed texts. Reads the whole log."""
-    claims = _claims(verifier)
+    claims = _claims(keys)
     try:
         stated = read_head()
     except ValueError:
         return [*_walk(Head(Frontier(), GENESIS), _ENDLESS)[0], _NO_STATE]
-    roots = {signed.size: signed.root for signed, _ in signed_checkpoints(verifier)[0]}
+    roots = {signed.size: signed.root for signed, _ in signed_checkpoints(keys)[0]}
     findings, found = _walk(Head(Frontier(), GENESIS), stated.size, roots)
     findings += _against_state(found, stated)
-    findings += signed_checkpoints(verifier)[1]
-    findings += _against_claims(claims, stated.size, verifier)
+    findings += signed_checkpoints(keys)[1]
+    findings += _against_claims(claims, stated.size, keys)
     findings += check_texts_and_columns(stated.size)
     return sorted(findings, key=lambda finding: finding.seq)
 
 
-def signed_checkpoints(verifier: Verifier) -> tuple[list[tuple[SignedCheckpoint, str]], list[Finding]]:
+def signed_checkpoints(keys: KeyRing) -> tuple[list[tuple[SignedCheckpoint, str]], list[Finding]]:
     """The stored checkpoints that verify, oldest first, and what is wrong with the others."""
     good: list[tuple[SignedCheckpoint, str]] = []
     findings: list[Finding] = []
     for size, note in Checkpoint.objects.order_by("id").values_list("size", "note"):
         try:
-            good.append((open_checkpoint(note, [verifier]), note))
+            good.append((keys.checkpoint(note), note))
         except NoteProblem as error:
             findings.append(Finding(size, "checkpoint-forged", str(error)))
     return good, findings
@@ -108,9 +109,9 @@ class _Claims:
     newest_recorded: int
 
 
-def _claims(verifier: Verifier) -> _Claims:
+def _claims(keys: KeyRing) -> _Claims:
     recorded = StatementRecord.objects.aggregate(newest=Max("last_seq"))["newest"] or 0
-    return _Claims(tuple(anchored(verifier.name)), recorded)
+    return _Claims(tuple(anchored(keys.keys[0].name)), recorded)
 
 
 def _walk(start: Head, size: int, roots: dict[int, bytes] | None = None) -> tuple[list[Finding], Head]:
@@ -156,7 +157,7 @@ def _against_state(found: Head, stated: Head) -> list[Finding]:
     return []
 
 
-def _against_claims(claims: _Claims, size: int, verifier: Verifier) -> list[Finding]:
+def _against_claims(claims: _Claims, size: int, keys: KeyRing) -> list[Finding]:
     """The log may not be shorter than its newest anchor or record says, nor the database lack that anchor."""
     if claims.newest_recorded > size:
         detail = f"a statement's record names entry {claims.newest_recorded}, the log has {size}"
@@ -164,7 +165,7 @@ def _against_claims(claims: _Claims, size: int, verifier: Verifier) -> list[Find
     if not claims.anchors:
         return []
     try:
-        anchor = open_checkpoint(claims.anchors[-1], [verifier])
+        anchor = keys.checkpoint(claims.anchors[-1])
     except NoteProblem as error:
         return [Finding(0, "anchor-forged", str(error))]
     if anchor.size > size:

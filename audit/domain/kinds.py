@@ -43,6 +43,7 @@ KINDS: Mapping[str, str] = {
     "config.changed": "rules, connections, agents or accounts changed, with what they were before and after",
     "key.created": "a key pair was made",
     "key.rotated": "secrets were sealed again under a new key",
+    "log.key_rotated": "the log's signing key handed over to another; both signed it",
     "gateway.started": "a data-plane process began to serve",
     "gateway.stopped": "a data-plane process ended in order",
     "evidence.viewed": "somebody read a recorded text or result",

@@ -20,9 +20,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from audit.domain.keyring import KeyRing
 from audit.domain.note import NoteProblem, Verifier
 from audit.domain.verify_conclude import conclude
-from audit.domain.verify_reading import read_anchor, read_end, read_header, read_record
+from audit.domain.verify_reading import begin, read_end, read_header, read_record, read_rotation
 from audit.domain.verify_walk import Report, Unusable, Verdict, Walk
 
 __all__ = ["Report", "Unusable", "Verdict", "main", "verify_bundle"]
@@ -32,14 +33,17 @@ def verify_bundle(path: Path, *, keys: Sequence[Verifier], anchor: Path | None =
     """Return what the bundle proves. Raises Unusable."""
     if not keys:
         raise Unusable("no key was given, expected the log's verifier key")
-    walk = Walk(keys)
+    walk = Walk(keys, KeyRing.of(*keys))
     digest = hashlib.sha256()
     with _opened(path) as lines:
         for number, line in enumerate(lines, 1):
             record = _record(line, number)
+            if number > 1 and not walk.began and (record is None or record.get("type") != "rotation"):
+                begin(walk, anchor)
             if number == 1:
                 read_header(walk, record)
-                read_anchor(walk, anchor)
+            elif record is not None and record.get("type") == "rotation" and not walk.began:
+                read_rotation(walk, record)
             elif walk.ended:
                 walk.bad(0, "bundle-edited", f"line {number} stands after the bundle's end")
             elif record is None:

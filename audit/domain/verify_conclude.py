@@ -10,6 +10,7 @@ from audit.domain.verify_walk import Report, Verdict, Walk
 def conclude(walk: Walk) -> Report:
     _check_ending(walk)
     _check_consistency(walk)
+    _check_rotations(walk)
     for digest, stream in walk.streams.items():
         if stream.name != digest:
             walk.bad(0, "recording-edited", f"recording {digest[:24]}… is not the one the log names")
@@ -69,6 +70,17 @@ def _check_consistency(walk: Walk) -> None:
             first=checkpoint.size, second=size, first_root=checkpoint.root, second_root=newest.root, proof=proof
         ):
             walk.bad(checkpoint.size, "forked", "a signed checkpoint is not a beginning of the newest one")
+
+
+def _check_rotations(walk: Walk) -> None:
+    """What the bundle's head states of keys must be what the log's own entries say, both ways."""
+    stated = {rotation.seq: rotation.note for rotation in walk.rotations}
+    for seq, note in walk.rotated_at.items():
+        if stated.get(seq) != note:
+            walk.bad(seq, "key-swapped", "the bundle leaves out a key rotation of its log, or states another")
+    for seq in stated:
+        if walk.whole and not walk.displaced and seq not in walk.rotated_at:
+            walk.bad(seq, "key-swapped", "a key rotation is stated that the log does not hold")
 
 
 def _ordered(walk: Walk) -> tuple[Finding, ...]:

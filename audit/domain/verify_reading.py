@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 from audit.domain.bundle_format import BUNDLE_TYPE, BUNDLE_VERSION, seal_text
 from audit.domain.commitment import Disclosure, StreamDigest
 from audit.domain.findings import Finding, Place, read_place
+from audit.domain.keyring import chain_problem, open_rotation
 from audit.domain.merkle import leaf_hash, verify_inclusion
-from audit.domain.note import Checkpoint, NoteProblem, UnknownKey, open_checkpoint, open_note, split_notes
+from audit.domain.note import Checkpoint, NoteProblem, UnknownKey, split_notes
 from audit.domain.verify_walk import Unusable, Walk
 
 
@@ -26,7 +28,29 @@ def read_header(walk: Walk, record: Mapping[str, Any] | None) -> None:
     walk.header = record
 
 
-def read_anchor(walk: Walk, anchor: Path | None) -> None:
+def read_rotation(walk: Walk, record: Mapping[str, Any]) -> None:
+    """One key handing over to the next. Both signed it; whether either is to be trusted, `begin` finds out."""
+    try:
+        walk.rotations.append(open_rotation(str(record["note"])))
+    except (NoteProblem, KeyError, ValueError) as error:
+        walk.bad(0, "key-swapped", f"a key rotation does not verify: {error}")
+
+
+def begin(walk: Walk, anchor: Path | None) -> None:
+    """Once every rotation is read: which keys count, and what the anchors say."""
+    walk.began = True
+    problem = chain_problem(walk.rotations)
+    if problem:
+        walk.bad(0, "key-swapped", problem)
+    else:
+        walk.keys = walk.keys.extended(walk.rotations)
+        for rotation in walk.rotations:
+            if rotation.old not in walk.keys.keys:
+                walk.bad(rotation.seq, "key-swapped", "the keys of a rotation are not linked to a given key")
+    _read_anchor(walk, anchor)
+
+
+def _read_anchor(walk: Walk, anchor: Path | None) -> None:
     """Checkpoints held by whoever verifies: the ones that count most."""
     if anchor is None:
         return
@@ -37,7 +61,7 @@ def read_anchor(walk: Walk, anchor: Path | None) -> None:
     known = 0
     for note in notes:
         try:
-            _add_checkpoint(walk, open_checkpoint(note, walk.keys))
+            _add_checkpoint(walk, walk.keys.checkpoint(note))
             known += 1
         except UnknownKey:
             continue  # of another log, or from before a key rotation; give that key too
@@ -61,7 +85,7 @@ def read_record(walk: Walk, record: Mapping[str, Any]) -> None:
 
 def _read_checkpoint(walk: Walk, record: Mapping[str, Any]) -> None:
     try:
-        checkpoint = open_checkpoint(record["note"], walk.keys)
+        checkpoint = walk.keys.checkpoint(record["note"])
     except UnknownKey as error:
         walk.bad(0, "key-swapped", f"a checkpoint is {error}")
         return
@@ -106,6 +130,8 @@ def _read_entry(walk: Walk, record: Mapping[str, Any]) -> None:
         walk.frontier = walk.frontier.extend([hashed])
         _compare_root(walk)
     _read_text(walk, record, seq, place)
+    if place.kind == "log.key_rotated":
+        walk.rotated_at[seq] = str(json.loads(canonical)["body"].get("note"))
     if place.recording:
         walk.recordings.add(place.recording)
         if place.kind == "statement.completed":
@@ -215,7 +241,7 @@ def read_end(walk: Walk, record: Mapping[str, Any], number: int, digest: bytes) 
     if seal is None:
         return
     try:
-        text = open_note(str(seal), walk.keys)
+        text = walk.keys.text(str(seal), size=int(walk.header["size"]))
     except NoteProblem as error:
         walk.bad(0, "bundle-edited", f"the bundle's seal is not of the given key: {error}")
         return

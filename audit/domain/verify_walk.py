@@ -9,6 +9,7 @@ from typing import Any
 
 from audit.domain.commitment import StreamDigest
 from audit.domain.findings import Finding
+from audit.domain.keyring import KeyRing, Rotation
 from audit.domain.merkle import GENESIS, Frontier
 from audit.domain.note import Checkpoint, Verifier
 
@@ -41,7 +42,8 @@ class Report:
 class Walk:
     """Where the reading of a bundle stands."""
 
-    keys: Sequence[Verifier]
+    pinned: Sequence[Verifier]
+    keys: KeyRing
     header: Mapping[str, Any] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     reported: list[Finding] = field(default_factory=list)  # by the exporter
@@ -57,6 +59,9 @@ class Walk:
     displaced: list[tuple[int, int]] = field(default_factory=list)  # (stored place, own place) from the first bad entry
     counted: dict[str, int] | None = None  # recordings, as the exporter counted them in the whole log
     absent: int = 0  # recordings the exporter no longer has
+    rotations: list[Rotation] = field(default_factory=list)  # as the bundle's head states them
+    rotated_at: dict[int, str] = field(default_factory=dict)  # entry that rotates → its note
+    began: bool = False  # keys and anchors are known, what is signed may be judged
     ended: bool = False
     sealed: bool = False
 

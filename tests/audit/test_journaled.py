@@ -17,7 +17,7 @@ from audit.domain.entry import Entry
 from audit.domain.integrity import check_chain
 from audit.domain.journal import lock_intake
 from audit.domain.journaled import recover_journals
-from audit.domain.keys import log_signer
+from audit.domain.keys import log_keys
 from audit.models import JournalPosition, LogEntry, SealedText
 from audit.writer import AuditWriter, RecordUnavailable
 
@@ -65,7 +65,7 @@ async def test_journaled_entries_reach_the_log_in_order_with_their_texts(tmp_pat
     assert len(journals) == 1
     assert await in_thread(statements) == [f"a{number}" for number in range(300)]
     assert await in_thread(SealedText.objects.count) == 300
-    assert await in_thread(lambda: check_chain(log_signer().verifier)) == []
+    assert await in_thread(lambda: check_chain(log_keys())) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -154,7 +154,7 @@ def test_killed_process_loses_nothing_acknowledged_and_doubles_nothing(tmp_path,
     assert len(found) - len(acknowledged) in (0, 1)  # one may have been written and not told yet
     assert recovered == len(found) - already
     assert again == 0
-    assert check_chain(log_signer().verifier) == []
+    assert check_chain(log_keys()) == []
     assert list(root.iterdir()) == []
 
 

@@ -16,7 +16,7 @@ from audit.domain.canonical import EntryRefused
 from audit.domain.checkpoints import sign_checkpoint
 from audit.domain.entry import Entry
 from audit.domain.integrity import check_chain
-from audit.domain.keys import log_signer
+from audit.domain.keys import log_keys
 from audit.domain.startup import finish_unfinished
 from audit.models import LogEntry, SealedText, SessionRecord, StatementRecord
 from audit.writer import AuditWriter, RecordUnavailable
@@ -50,7 +50,7 @@ async def test_concurrent_appends_get_gapless_receipts_in_the_order_asked():
 
     assert [receipt.seq for receipt in receipts] == list(range(1, 101))
     assert {receipt.durability for receipt in receipts} == {"database"}
-    assert await in_thread(lambda: check_chain(log_signer().verifier)) == []
+    assert await in_thread(lambda: check_chain(log_keys())) == []
 
 
 async def test_a_receipt_means_the_entry_is_committed_with_its_text_and_record():
@@ -178,7 +178,7 @@ async def test_no_client_word_makes_an_entry_unwritable(name):
     await writer.close()
 
     assert receipt.seq == 1
-    assert await in_thread(lambda: check_chain(log_signer().verifier)) == []
+    assert await in_thread(lambda: check_chain(log_keys())) == []
 
 
 WRITER_PROCESS = """
@@ -213,7 +213,7 @@ def test_two_processes_write_one_gapless_log(settings):
     assert [process.wait(timeout=60) for process in processes] == [0, 0]
 
     assert list(LogEntry.objects.order_by("seq").values_list("seq", flat=True)) == list(range(1, 401))
-    assert check_chain(log_signer().verifier) == []
+    assert check_chain(log_keys()) == []
     assert sign_checkpoint().size == 400
 
 
@@ -233,4 +233,4 @@ def test_statements_of_dead_processes_are_marked_unfinished_and_living_ones_left
     assert asyncio.run(main()) == (1, 0)
     assert dict(StatementRecord.objects.values_list("id", "status")) == {"dead": "unfinished", "running": "running"}
     assert dict(SessionRecord.objects.values_list("id", "close_reason")) == {"s1": "gateway-ended", "s2": ""}
-    assert check_chain(log_signer().verifier) == []
+    assert check_chain(log_keys()) == []
