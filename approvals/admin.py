@@ -12,10 +12,11 @@ from django.urls import reverse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 
+from approvals import channel_admin  # noqa: F401  registers the channels' pages
 from approvals.domain.grant import revoke_grant
 from approvals.domain.hooks import rules_changed
 from approvals.domain.policies import delete_policy, save_policy
-from approvals.models import Grant, GrantUse, Policy, PolicyVersion, Review, Vote
+from approvals.models import EmergencyRoster, Grant, GrantUse, Policy, PolicyVersion, Review, Vote
 
 
 class ReadOnly:
@@ -61,6 +62,15 @@ class PolicyVersionAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     @admin.display(boolean=True)
     def enabled(self, version: PolicyVersion) -> bool:
         return bool(version.document and version.document["enabled"])
+
+
+@admin.register(EmergencyRoster)
+class EmergencyRosterAdmin(ModelAdmin):  # type: ignore[misc]
+    """Who may break the glass, where, and who looks at it afterwards."""
+
+    list_display = ["name", "connections", "members", "reviewers", "lasts_s", "lifts_masks", "enabled"]
+    list_filter = ["enabled"]
+    search_fields = ["name"]
 
 
 class VoteInline(ReadOnly, TabularInline):  # type: ignore[misc]

@@ -137,7 +137,7 @@ class PolicyVersionSerializer(serializers.ModelSerializer[PolicyVersion]):
         fields: ClassVar[list[str]] = ["policy", "number", "author", "at", "document"]
 
 
-class _ForPeople(GenericAPIView[Any]):
+class ForPeople(GenericAPIView[Any]):
     permission_classes = (IsAuthenticated,)
 
     def person(self) -> AbstractUser:
@@ -164,7 +164,7 @@ class _ForPeople(GenericAPIView[Any]):
         return super().finalize_response(request, response, *args, **kwargs)
 
 
-class ReviewsView(_ForPeople):
+class ReviewsView(ForPeople):
     serializer_class = ReviewSummarySerializer
     pagination_class = LimitOffsetPagination
 
@@ -185,7 +185,7 @@ class ReviewsView(_ForPeople):
         return paginator.get_paginated_response(ReviewSummarySerializer(page, many=True).data)
 
 
-class ReviewView(_ForPeople):
+class ReviewView(ForPeople):
     serializer_class = ReviewSerializer
 
     @extend_schema(operation_id="reviews_retrieve")
@@ -194,7 +194,7 @@ class ReviewView(_ForPeople):
         return Response(ReviewSerializer(self.review(review_id)).data)
 
 
-class DecisionView(_ForPeople):
+class DecisionView(ForPeople):
     serializer_class = DecisionSerializer
 
     @extend_schema(operation_id="reviews_decide", responses={200: ReviewSerializer})
@@ -218,7 +218,7 @@ class DecisionView(_ForPeople):
         return Response(ReviewSerializer(decided).data)
 
 
-class GrantsView(_ForPeople):
+class GrantsView(ForPeople):
     serializer_class = GrantSerializer
 
     @extend_schema(operation_id="grants_list", parameters=[OpenApiParameter("usable", bool)])
@@ -233,7 +233,7 @@ class GrantsView(_ForPeople):
         return paginator.get_paginated_response(GrantSerializer(page, many=True).data)
 
 
-class RevokeView(_ForPeople):
+class RevokeView(ForPeople):
     serializer_class = GrantSerializer
 
     @extend_schema(operation_id="grants_revoke", request=None, responses={200: GrantSerializer})
@@ -248,7 +248,7 @@ class RevokeView(_ForPeople):
         return Response(GrantSerializer(grant).data)
 
 
-class PolicyVersionsView(_ForPeople):
+class PolicyVersionsView(ForPeople):
     serializer_class = PolicyVersionSerializer
 
     @extend_schema(operation_id="policies_versions", responses={200: PolicyVersionSerializer(many=True)})

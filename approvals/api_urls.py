@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from approvals.api import DecisionView, GrantsView, PolicyVersionsView, ReviewsView, ReviewView, RevokeView
+from approvals.emergency_api import EmergenciesView, EmergencyEndView, EmergencyFindingView, EmergencyView
 
 urlpatterns = [
     path("reviews", ReviewsView.as_view(), name="api-reviews"),
@@ -13,4 +14,8 @@ urlpatterns = [
     path("grants", GrantsView.as_view(), name="api-grants"),
     path("grants/<uuid:grant_id>/revoke", RevokeView.as_view(), name="api-grant-revoke"),
     path("policies/<str:name>/versions", PolicyVersionsView.as_view(), name="api-policy-versions"),
+    path("emergencies", EmergenciesView.as_view(), name="api-emergencies"),
+    path("emergencies/<uuid:access_id>", EmergencyView.as_view(), name="api-emergency"),
+    path("emergencies/<uuid:access_id>/end", EmergencyEndView.as_view(), name="api-emergency-end"),
+    path("emergencies/<uuid:access_id>/finding", EmergencyFindingView.as_view(), name="api-emergency-finding"),
 ]

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
 from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from approvals.domain.links import issue_link
+from approvals.domain.events import EVENTS, Event
+from approvals.domain.links import issue_link, was_sent_link
+from approvals.domain.mail_budget import hold_again, take_digest, take_mail
+from approvals.domain.notices import emergency_notice
 from approvals.domain.refusal import Refusal
-from approvals.domain.reminders import people_to_remind, take_reminder
-from approvals.domain.reviewers import eligible_groups, people_in
-from approvals.models import Review
+from approvals.domain.reminders import people_to_remind
+from approvals.domain.reviewers import administrators, eligible_groups, people_in, people_named
+from approvals.models import EmergencyAccess, Review
 
 
 def mail_reviewers(review: Review) -> int:
@@ -23,62 +28,92 @@ def mail_reviewers(review: Review) -> int:
 
 
 def mail_reviewer(review: Review, reviewer: AbstractUser) -> bool:
-    """Send one mail; False when this person may not decide or was told about this text before.
+    """Send one mail; False when this person may not decide, was told of this text before, or gets it in a digest.
 
     The link is stored first: a crash in between costs a mail, never sends two.
     """
-    try:
-        eligible_groups(review, reviewer)
-    except Refusal:
+    if not _may_decide(review, reviewer) or was_sent_link(review=review, reviewer=reviewer):
+        return False
+    if not take_mail(review=review, reviewer=reviewer.username):
         return False
     token = issue_link(review=review, reviewer=reviewer)
     if token is None:
         return False
     context = mail_context(review, f"{settings.HOOPWEB_WEB_URL}{reverse('approvals:link', args=[token])}")
-    mail = EmailMultiAlternatives(
-        subject=f"Review wanted: {review.facts['kind']} on {review.connection}",
-        body=render_to_string("approvals/mail/review.txt", context),
-        to=[reviewer.email],
-        headers={"Auto-Submitted": "auto-generated"},  # RFC 3834 §5
-    )
-    mail.attach_alternative(render_to_string("approvals/mail/review.html", context), "text/html")
+    subject = f"Review wanted: {review.facts['kind']} on {review.connection}"
     try:
-        mail.send()
+        _send(to=reviewer.email, subject=subject, template="review", context=context, html=True)
     except Exception:
         review.links.filter(reviewer=reviewer.username, used_at=None).delete()  # so that the retry sends a fresh one
         raise
     return True
 
 
-def remind(review_id: str) -> int:
+def mail_digest(username: str) -> bool:
+    """Send one mail about everything that is held back for a reviewer; False when nothing of it waits any more.
+
+    Its links lead to the reviews' pages: a digest carries no token.
+    """
+    person = get_user_model()._default_manager.filter(username=username, is_active=True).first()
+    reviews = take_digest(username)
+    mine = [review for review in reviews if person is not None and _may_decide(review, person)]
+    if person is None or not person.email or not mine:
+        return False
+    context = {"reviews": [mail_context(review, review.absolute_url) for review in mine], "inbox": inbox_url()}
+    try:
+        _send(to=person.email, subject=f"{len(mine)} requests wait for you", template="digest", context=context)
+    except Exception:
+        hold_again(reviews=mine, reviewer=username)
+        raise
+    return True
+
+
+def mail_reminders(review: Review) -> int:
     """Remind whoever has not decided, and tell the administrators that time runs out; return how many were told.
 
     These mails lead to the review's page: the single-use link each reviewer was sent before stays theirs.
     """
-    review = take_reminder(review_id)
-    if review is None:
-        return 0
-    told = 0
-    for person in people_to_remind(review):
-        if not person.email:
-            continue
-        context = mail_context(review, review.absolute_url) | {"escalated": not _may_decide(review, person)}
-        EmailMultiAlternatives(
-            subject=f"Running out of time: {review.facts['kind']} on {review.connection}",
-            body=render_to_string("approvals/mail/reminder.txt", context),
-            to=[person.email],
-            headers={"Auto-Submitted": "auto-generated"},
-        ).send()
-        told += 1
-    return told
+    subject = f"Running out of time: {review.facts['kind']} on {review.connection}"
+    people = [person for person in people_to_remind(review) if person.email]
+    for person in people:
+        told_only = not _may_decide(review, person)
+        context = mail_context(review, review.absolute_url) | {"escalated": told_only}
+        _send(to=person.email, subject=subject, template="reminder", context=context)
+    return len(people)
 
 
-def _may_decide(review: Review, person: AbstractUser) -> bool:
-    try:
-        eligible_groups(review, person)
-    except Refusal:
-        return False
-    return True
+def mail_escalation(review: Review) -> int:
+    """Tell the groups the policy names that nobody has decided yet. They are no reviewers by that."""
+    context = mail_context(review, review.absolute_url)
+    subject = f"Nobody decided: {review.facts['kind']} on {review.connection}"
+    people = [person for person in people_in(review.escalate_to) if person.email]
+    return mail_people(people, subject=subject, template="escalation", context=context)
+
+
+def mail_emergency(access: EmergencyAccess, event: Event) -> int:
+    """Tell its reviewers and the administrators at once; whoever broke the glass is told when it was reviewed."""
+    people = {person.pk: person for person in [*people_in(access.reviewer_groups), *administrators()]}
+    if event in (Event.EMERGENCY_ENDED, Event.EMERGENCY_REVIEWED):
+        people |= {person.pk: person for person in people_named([access.person])}
+    subject = f"{_EMERGENCY_SUBJECTS[event]}: {access.person} on {access.connection}"
+    context = {"event": event, "words": EVENTS[event], **emergency_notice(access)}
+    return mail_people(people.values(), subject=subject, template="emergency", context=context)
+
+
+_EMERGENCY_SUBJECTS = {
+    Event.EMERGENCY_OPENED: "BREAK GLASS",
+    Event.EMERGENCY_ENDED: "Emergency access to review",
+    Event.EMERGENCY_OVERDUE: "OVERDUE: emergency access not reviewed",
+    Event.EMERGENCY_REVIEWED: "Emergency access reviewed",
+}
+
+
+def mail_people(people: Iterable[AbstractUser], *, subject: str, template: str, context: dict[str, Any]) -> int:
+    """The same mail to everyone; return how many were sent."""
+    addresses = sorted({person.email for person in people if person.email})
+    for address in addresses:
+        _send(to=address, subject=subject, template=template, context=context)
+    return len(addresses)
 
 
 def mail_context(review: Review, link: str) -> dict[str, Any]:
@@ -94,7 +129,32 @@ def mail_context(review: Review, link: str) -> dict[str, Any]:
         "classes": facts["classes"],
         "rule": review.rule,
         "risk": review.risk,
+        "reviewers": review.reviewer_groups,
         "decide_by": review.decide_by,
         "modified": review.sealed_modified is not None,
         "link": link,
     }
+
+
+def inbox_url() -> str:
+    return f"{settings.HOOPWEB_WEB_URL}{reverse('approvals:inbox')}"
+
+
+def _send(*, to: str, subject: str, template: str, context: dict[str, Any], html: bool = False) -> None:
+    mail = EmailMultiAlternatives(
+        subject=subject,
+        body=render_to_string(f"approvals/mail/{template}.txt", context),
+        to=[to],
+        headers={"Auto-Submitted": "auto-generated"},  # RFC 3834 §5
+    )
+    if html:
+        mail.attach_alternative(render_to_string(f"approvals/mail/{template}.html", context), "text/html")
+    mail.send()
+
+
+def _may_decide(review: Review, person: AbstractUser) -> bool:
+    try:
+        eligible_groups(review, person)
+    except Refusal:
+        return False
+    return True

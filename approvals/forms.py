@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django import forms
 
 from approvals.domain.reach import Reach
 from approvals.domain.review import MAX_REASON_CHARS, MAX_STATEMENT_CHARS
 from approvals.domain.scope import Scope
-from approvals.models import MAX_WAIT_S, Review
+from approvals.models import MAX_WAIT_S, EmergencyAccess, EmergencyRoster, Review
 
 PREVIEW = "preview"
 DECISIONS = ("approve", "deny", "modify", PREVIEW)
@@ -30,6 +32,43 @@ class DecisionForm(forms.Form):
         """How far the approval may go; anything not chosen is the narrowest."""
         scope = Scope(self.cleaned_data["scope"] or Scope.ONCE)
         return Reach(scope=scope, for_s=60 * (self.cleaned_data["minutes"] or 0) if scope is not Scope.ONCE else 0)
+
+
+class EmergencyForm(forms.Form):
+    """Breaking the glass: which roster and connection, how long, why. `choice` is what the domain takes."""
+
+    place = forms.ChoiceField()
+    agent = forms.ChoiceField(required=False)
+    minutes = forms.IntegerField(min_value=1, max_value=MAX_WAIT_S // 60)
+    reason = forms.CharField(max_length=4_000)
+
+    def __init__(self, *args: Any, rosters: list[EmergencyRoster], agents: frozenset[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.rosters = {str(roster.pk): roster for roster in rosters}
+        self.fields["place"].choices = [  # type: ignore[attr-defined]
+            (f"{roster.pk}:{name}", f"{name} ({roster.name}, at most {roster.lasts_s // 60} min)")
+            for roster in rosters
+            for name in roster.connections
+        ]
+        mine = sorted({name for roster in rosters for name in roster.agents} & agents)
+        self.fields["agent"].choices = [("", "myself"), *((name, name) for name in mine)]  # type: ignore[attr-defined]
+
+    def choice(self) -> dict[str, Any]:
+        roster, _, connection = self.cleaned_data["place"].partition(":")
+        return {
+            "roster": self.rosters[roster],
+            "connection": connection,
+            "agent": self.cleaned_data["agent"],
+            "lasts_s": self.cleaned_data["minutes"] * 60,
+            "reason": self.cleaned_data["reason"],
+        }
+
+
+class FindingForm(forms.Form):
+    """What a reviewer found an emergency access to be."""
+
+    finding = forms.ChoiceField(choices=EmergencyAccess.Finding.choices)
+    notes = forms.CharField(max_length=4_000)
 
 
 def line_feeds(text: str) -> str:

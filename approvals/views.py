@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
-from functools import wraps
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import AbstractUser
 from django.core.paginator import Paginator
 from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils import timezone
-from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from approvals.domain.dossier import current_statement
@@ -29,38 +25,21 @@ from approvals.domain.review import decide_review, reanalyse
 from approvals.domain.reviewers import eligible_groups, groups_of, may_read, readable_reviews
 from approvals.forms import PREVIEW, DecisionForm, InboxForm, line_feeds
 from approvals.models import Review
+from approvals.page import page, signed_in
 from approvals.pages import Preview, grant_rows, inbox_rows, preview, review_page
 
 PAGE_SIZE = 50
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 _DONE = {
     "approved": "Approved. The statement may run now.",
     "denied": "Denied. The requester has been told.",
     "pending": "Recorded. Another reviewer has to decide as well.",
 }
 
-View = Callable[..., HttpResponse]
-
-
-def page(view: View) -> View:
-    """For people who are signed in; never cached, no script or style but our own files."""
-
-    @wraps(view)
-    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        response = view(request, *args, **kwargs)
-        response["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
-        return response
-
-    return cast(View, never_cache(login_required(wrapped)))
-
 
 @page
 @require_safe
 def inbox(request: HttpRequest) -> HttpResponse:
-    user = _user(request)
+    user = signed_in(request)
     form = InboxForm(request.GET)
     form.is_valid()
     chosen = form.cleaned_data
@@ -97,7 +76,7 @@ def review(request: HttpRequest, review_id: UUID) -> HttpResponse:
 def link(request: HttpRequest, token: str) -> HttpResponse:
     """The address in a mail. GET shows the review and changes nothing, not even that it was opened."""
     try:
-        found = find_link(token=token, user=_user(request)).review
+        found = find_link(token=token, user=signed_in(request)).review
     except Refusal as refused:
         return render(request, "approvals/link_spent.html", {"reason": refused.reason}, status=403)
     return _answer(request, found, token) if request.method == "POST" else _show(request, found)
@@ -107,7 +86,7 @@ def link(request: HttpRequest, token: str) -> HttpResponse:
 @require_safe
 def grants(request: HttpRequest) -> HttpResponse:
     """Approvals that can still be used, those of the user's groups; the wide ones are why this page exists."""
-    usable = usable_grants(_user(request)).order_by("expires_at").prefetch_related("uses")
+    usable = usable_grants(signed_in(request)).order_by("expires_at").prefetch_related("uses")
     shown = Paginator(usable, PAGE_SIZE).get_page(request.GET.get("page"))
     return render(request, "approvals/grants.html", {"page": shown, "rows": grant_rows(shown)})
 
@@ -116,7 +95,7 @@ def grants(request: HttpRequest) -> HttpResponse:
 @require_POST
 def revoke(request: HttpRequest, grant_id: UUID) -> HttpResponse:
     """Take an approval back. Sessions that still run under it end."""
-    user = _user(request)
+    user = signed_in(request)
     grant = usable_grants(user).filter(pk=grant_id).first()
     if grant is None:
         raise Http404
@@ -155,7 +134,7 @@ def _answer(request: HttpRequest, found: Review, token: str = "") -> HttpRespons
         error = "you changed the text, so which one do you approve? Analyse the change, or undo it"
         return _show(request, found, error=error, reason=given["reason"], status=400)
     try:
-        decided = _decide(found, _user(request), given, form.reach(), token)
+        decided = _decide(found, signed_in(request), given, form.reach(), token)
     except Refusal as refused:
         found.refresh_from_db()
         return _show(request, found, error=refused.reason, reason=given["reason"], status=403)
@@ -187,7 +166,7 @@ def _edited(found: Review, statement: str) -> bool:
 def _preview(request: HttpRequest, found: Review, statement: str) -> Preview:
     outcome: Reanalysis | Refusal
     try:
-        eligible_groups(found, _user(request))  # analysing a text asks the database about it: for reviewers only
+        eligible_groups(found, signed_in(request))  # analysing a text asks the database about it: for reviewers only
         outcome = reanalyse(review=found, statement=statement)
     except Refusal as refused:
         outcome = refused
@@ -195,7 +174,7 @@ def _preview(request: HttpRequest, found: Review, statement: str) -> Preview:
 
 
 def _show(request: HttpRequest, found: Review, *, status: int = 200, **more: Any) -> HttpResponse:
-    context = {**review_page(found, _user(request)), **more}
+    context = {**review_page(found, signed_in(request)), **more}
     return render(request, "approvals/review.html", context, status=status)
 
 
@@ -207,10 +186,6 @@ def _see_other(found: Review) -> HttpResponseRedirect:
 
 def _readable(request: HttpRequest, review_id: UUID) -> Review:
     found = Review.objects.filter(pk=review_id).first()
-    if found is None or not may_read(found, _user(request)):
+    if found is None or not may_read(found, signed_in(request)):
         raise Http404
     return found
-
-
-def _user(request: HttpRequest) -> AbstractUser:
-    return cast(AbstractUser, request.user)

@@ -188,6 +188,8 @@ class StatementRecord(models.Model):
     code = models.CharField(max_length=64, blank=True)
     snapshot = models.BigIntegerField(default=0)
     review = models.CharField(max_length=64, blank=True)
+    emergency = models.CharField(max_length=36, blank=True)  # the emergency access it ran under
+    inputs = models.CharField(max_length=32, blank=True)  # digest of what its decision was made of
     approvers = models.JSONField(default=list)
     status = models.CharField(max_length=16, choices=Status.choices)
     rows = models.BigIntegerField(default=0)

@@ -21,7 +21,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from approvals.domain.load import load_policies
+from approvals.domain.load import load_emergencies, load_policies
 from audit.domain.subject_keys import ensure_subject_key, newest_subject_key
 from gateway.domain.connections import (
     load_access_rules,
@@ -119,6 +119,7 @@ def load_snapshot() -> Snapshot:
             issuers=MappingProxyType(dict(load_issuers())),
             revoked_tokens=load_revoked_tokens(),
             subject_key=newest_subject_key(),
+            emergencies=load_emergencies(),
         )
     return replace(snapshot, connections=_with_digests(snapshot))
 

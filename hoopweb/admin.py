@@ -23,7 +23,7 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 import approvals
 import audit
 import masking
-from approvals.models import Policy
+from approvals.models import Channel, EmergencyRoster, Policy
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
 from audit.models import Sink
@@ -83,7 +83,7 @@ def record_changes_of(*models: type[Model]) -> None:
         admin.site.register(model, type(f"Recorded{base.__name__}", (RecordedChanges, base), {}))
 
 
-record_changes_of(MaskingRule, DataClass, ColumnTag, Policy, Sink)
+record_changes_of(MaskingRule, DataClass, ColumnTag, Policy, Channel, EmergencyRoster, Sink)
 
 # The embedded provider is configured by code alone (hoopweb.identity_provider): its own pages show keys and secrets.
 for model in (oidc.Client, oidc.Code, oidc.Token, oidc.UserConsent, oidc.RSAKey):
@@ -93,7 +93,7 @@ for model in (oidc.Client, oidc.Code, oidc.Token, oidc.UserConsent, oidc.RSAKey)
 
 # The sidebar in the order of a statement's journey. A model of an app that is not named here comes last in its group.
 NAVIGATION = (
-    ("Decisions", "approvals", ("review", "policy", "grant")),
+    ("Decisions", "approvals", ("review", "policy", "grant", "emergencyroster", "channel", "delivery")),
     (
         "Evidence",
         "audit",
@@ -110,6 +110,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     overview = [
         {"title": "Overview", "icon": "dashboard", "link": reverse("admin:index")},
         {"title": "Reviewer's inbox", "icon": "inbox", "link": reverse("approvals:inbox")},
+        {"title": "Emergency access", "icon": "e911_emergency", "link": reverse("approvals:emergencies")},
     ]
     if request.user.has_perm("audit.read_subjectsighting"):
         overview.append(
@@ -134,7 +135,7 @@ def _links(request: HttpRequest, app: str, first: tuple[str, ...]) -> list[dict[
     ]
 
 
-TITLES = {"reststatement": "REST statements"}
+TITLES = {"emergencyroster": "Break-glass rosters", "reststatement": "REST statements"}
 ICONS = {
     "sessionrecord": "terminal",
     "statementrecord": "receipt_long",
@@ -150,6 +151,9 @@ ICONS = {
     "review": "how_to_reg",
     "policy": "gavel",
     "grant": "key",
+    "channel": "campaign",
+    "emergencyroster": "emergency",
+    "delivery": "outgoing_mail",
     "maskingrule": "visibility_off",
     "columntag": "sell",
     "dataclass": "category",

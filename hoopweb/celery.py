@@ -21,6 +21,10 @@ app.autodiscover_tasks()
 app.conf.beat_schedule = {
     "expire reviews": {"task": "approvals.expire_reviews", "schedule": 15.0},
     "release stale claims": {"task": "approvals.release_stale_claims", "schedule": 15.0},
+    "watch emergencies": {"task": "approvals.watch_emergencies", "schedule": 5.0},
+    "deliver to channels": {"task": "approvals.deliver_due", "schedule": 10.0},
+    "send digests": {"task": "approvals.send_digests", "schedule": 15.0},
+    "forget old messages": {"task": "approvals.forget_old_messages", "schedule": 3600.0},
     "remind reviewers": {"task": "approvals.remind_reviewers", "schedule": 30.0},
     "forget old statements": {"task": "gateway.forget_old_statements", "schedule": 60.0},
     "forget old tickets": {"task": "gateway.forget_old_tickets", "schedule": 3600.0},

@@ -18,8 +18,10 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.timesince import timesince
 
+from approvals.domain.channels import FAILING, WAITING, channel_health
+from approvals.domain.emergency import readable_emergencies
 from approvals.domain.reviewers import readable_reviews
-from approvals.models import Review
+from approvals.models import EmergencyAccess, Review
 from audit.models import Checkpoint, LogDamage, LogEntry, SessionRecord, StatementRecord
 from hoopweb.health import failing_parts
 
@@ -76,7 +78,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     allowed: Callable[[str], bool] = request.user.has_perm
     # What is overdue is expired by the worker within seconds; until then it is not worth anybody's time.
     held = readable_reviews(cast(AbstractUser, request.user)).filter(status=Review.Status.PENDING, decide_by__gt=now)
-    context["cards"] = [held_card(held, now), *_cards(now, allowed)]
+    emergencies = readable_emergencies(cast(AbstractUser, request.user)).filter(reviewed_at=None)
+    context["cards"] = [held_card(held, now), *emergency_card(emergencies, now), *_cards(now, allowed)]
     context["title"] = "Overview"
     context["held"] = list(held.order_by("decide_by")[:MAX_HELD])
     context["touched"] = touched_since(now - WINDOW) if allowed("audit.view_statementrecord") else None
@@ -95,6 +98,30 @@ def _cards(now: datetime, allowed: Callable[[str], bool]) -> Iterator[Card]:
     if allowed("audit.view_checkpoint"):
         yield log_card(now)
         yield health_card()
+    if allowed("approvals.view_channel"):
+        yield from channels_card()
+
+
+def emergency_card(unreviewed: QuerySet[EmergencyAccess], now: datetime) -> Iterator[Card]:
+    """Break-glass that somebody has to look at; nothing while the glass is whole."""
+    accesses = list(unreviewed.only("ended_at", "ends_at", "review_by"))
+    if not accesses:
+        return
+    in_force = sum(access.ended_at is None and now < access.ends_at for access in accesses)
+    overdue = sum(now >= access.review_by for access in accesses)
+    detail = f"{in_force} in force, {overdue} overdue for review"
+    yield Card("Emergency access", str(len(accesses)), detail, reverse("approvals:emergencies"), "bad")
+
+
+def channels_card() -> Iterator[Card]:
+    """Whether people are told; nothing where there are no channels."""
+    lights = [health.light for health in channel_health().values()]
+    if not lights:
+        return
+    failing, waiting = lights.count(FAILING), lights.count(WAITING)
+    tone = "bad" if failing else "warn" if waiting else "good"
+    detail = f"{failing} failing, {waiting} trying again" if failing or waiting else "every message came through"
+    yield Card("Channels", str(len(lights)), detail, reverse("admin:approvals_channel_changelist"), tone)
 
 
 def held_card(held: QuerySet[Review], now: datetime) -> Card:

@@ -237,6 +237,13 @@ EMAIL_HOST_PASSWORD = env_secret("SMTP_PASSWORD")
 EMAIL_USE_TLS = env_bool("SMTP_STARTTLS", default=False)
 DEFAULT_FROM_EMAIL = env_str("MAIL_FROM", "hoopweb@localhost")
 
+# --- Channels: webhooks and Slack ------------------------------------------------------------------------------------
+# Networks that are not public and may be written to all the same, such as 127.0.0.0/8 or 10.20.0.0/16.
+HOOPWEB_CHANNEL_NETWORKS = env_list("CHANNEL_NETWORKS")
+HOOPWEB_CHANNEL_CA_FILE = env_str("CHANNEL_CA_FILE")  # authorities of receivers; empty: the system's
+# Mails one reviewer gets a minute before what waits is told in one digest.
+HOOPWEB_MAX_MAILS_PER_MINUTE = env_int("MAX_MAILS_PER_MINUTE", 6, low=1)
+
 # --- Data plane ------------------------------------------------------------------------------------------------------
 HOOPWEB_SNAPSHOT_MAX_AGE_S = env_int("SNAPSHOT_MAX_AGE_S", 30, low=1)
 # Different held statements of one requester: each calls people and keeps a task that asks the database.

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 REVIEWS_GROUP = "reviews"
 GATEWAYS_GROUP = "gateways"
 NOTIFY_TASK = "approvals.notify_reviewers"
+EMERGENCY_TASK = "approvals.notify_emergency"
+OUTCOME_TASK = "approvals.notify_outcome"
 
 
 def review_group(review_id: UUID | str) -> str:
@@ -34,6 +36,16 @@ def announce_change(*, review_id: UUID, status: str) -> None:
 def announce_review(*, review_id: UUID) -> None:
     """Have the reviewers notified, once the surrounding transaction is committed."""
     _after_commit(lambda: current_app.send_task(NOTIFY_TASK, args=[str(review_id)], retry=False))
+
+
+def announce_outcome(*, review_id: UUID) -> None:
+    """Have the channels told how the review ended, once the surrounding transaction is committed."""
+    _after_commit(lambda: current_app.send_task(OUTCOME_TASK, args=[str(review_id)], retry=False))
+
+
+def announce_emergency(*, access_id: UUID, event: str) -> None:
+    """Have everybody told of an emergency access, once the surrounding transaction is committed."""
+    _after_commit(lambda: current_app.send_task(EMERGENCY_TASK, args=[str(access_id), event], retry=False))
 
 
 def announce_kill(*, session_id: str) -> None:

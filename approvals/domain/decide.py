@@ -65,6 +65,8 @@ class PolicyRule:
     skip_groups: frozenset[str] = frozenset()  # requesters this policy does not hold
     separation: bool = True  # whoever wrote it cannot approve under it without somebody else
     terms: GrantTerms = field(default_factory=GrantTerms)
+    escalate_to: tuple[str, ...] = ()  # groups that are told when nobody decides
+    escalate_before_s: int = 0
     version: int = 0  # of the kept versions; 0 when none was kept
     author: str = ""  # who wrote this version
 
@@ -250,6 +252,8 @@ def _ask(
         policies=tuple(policy.label for policy in policies),
         authors=tuple(sorted({policy.author for policy in policies if policy.separation and policy.author})),
         terms=merge_terms(policy.terms for policy in policies),
+        escalate_to=tuple(sorted({group for policy in policies for group in policy.escalate_to})),
+        escalate_before_s=max(policy.escalate_before_s for policy in policies),
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from approvals.domain.decide import AccessRule
 from approvals.domain.request import Binding, Decision, Principal
 
 
@@ -29,6 +30,8 @@ class _Registry:
     reanalyse: Reanalyse | None = None
     requester_enabled: list[Callable[[Binding], bool]] = field(default_factory=list)
     rules_changed: Callable[[], object] | None = None
+    agents_of: Callable[[str], Iterable[str]] | None = None
+    access_rules: Callable[[], tuple[AccessRule, ...]] | None = None
 
 
 _registry = _Registry()
@@ -39,8 +42,14 @@ def register(
     reanalyse: Reanalyse | None = None,
     requester_enabled: Callable[[Binding], bool] | None = None,
     rules_changed: Callable[[], object] | None = None,
+    agents_of: Callable[[str], Iterable[str]] | None = None,
+    access_rules: Callable[[], tuple[AccessRule, ...]] | None = None,
 ) -> None:
     """Add the data plane's answers. Requester checks add up; of the others the last one counts."""
+    if agents_of is not None:
+        _registry.agents_of = agents_of
+    if access_rules is not None:
+        _registry.access_rules = access_rules
     if rules_changed is not None:
         _registry.rules_changed = rules_changed
     if reanalyse is not None:
@@ -65,3 +74,13 @@ def rules_changed() -> None:
     """A policy was changed; called in the transaction that does it."""
     if _registry.rules_changed is not None:
         _registry.rules_changed()
+
+
+def agents_of(username: str) -> frozenset[str]:
+    """The agents a person answers for; none where nobody can say."""
+    return frozenset(_registry.agents_of(username)) if _registry.agents_of is not None else frozenset()
+
+
+def access_rules() -> tuple[AccessRule, ...]:
+    """The rights in force; none where nobody can say."""
+    return _registry.access_rules() if _registry.access_rules is not None else ()

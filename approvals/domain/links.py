@@ -34,6 +34,12 @@ def issue_link(*, review: Review, reviewer: AbstractUser) -> str | None:
     return token if created else None
 
 
+def was_sent_link(*, review: Review, reviewer: AbstractUser) -> bool:
+    """Whether this reviewer has been sent a link to the review's current text."""
+    digest = text_digest(current_statement(review))
+    return ReviewLink.objects.filter(review=review, reviewer=reviewer.username, text_digest=digest).exists()
+
+
 def find_link(*, token: str, user: AbstractUser) -> ReviewLink:
     """Return the usable link of `token` for `user`, changing nothing. Raises Refusal, with one reason for all causes.
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from django.utils import timezone
+
 from approvals.domain.decide import Action, PolicyRule
 from approvals.domain.parse import parse_condition, parse_reviewers
-from approvals.domain.request import GrantTerms
+from approvals.domain.request import Emergency, GrantTerms
 from approvals.domain.scope import Scope
-from approvals.models import Policy, PolicyVersion
+from approvals.models import EmergencyAccess, Policy, PolicyVersion
 
 
 def load_policies() -> tuple[PolicyRule, ...]:
@@ -46,8 +48,26 @@ def policy_rule(policy: Policy, version: PolicyVersion | None = None) -> PolicyR
         skip_groups=frozenset(policy.skip_groups),
         separation=policy.separation,
         terms=grant_terms(policy),
+        escalate_to=tuple(policy.escalate_to),
+        escalate_before_s=policy.escalate_before_s,
         version=version.number if version else 0,
         author=version.author if version else "",
+    )
+
+
+def load_emergencies() -> tuple[Emergency, ...]:
+    """Every emergency access that is in force now."""
+    open_now = EmergencyAccess.objects.filter(ended_at=None, ends_at__gt=timezone.now()).order_by("ends_at")
+    return tuple(
+        Emergency(
+            id=str(access.pk),
+            person=access.person,
+            connection=access.connection,
+            ends_at=access.ends_at.timestamp(),
+            agent=access.agent,
+            issuer=access.issuer,
+        )
+        for access in open_now
     )
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "Binding",
     "Decision",
     "Deny",
+    "Emergency",
     "GrantClaim",
     "GrantTerms",
     "Principal",
@@ -104,6 +105,8 @@ class RequireApproval:
     permitted_alternative: str = ""
     policies: tuple[str, ...] = ()  # every policy that asks, as name@version
     authors: tuple[str, ...] = ()  # who wrote them; they alone cannot approve (separation of duties)
+    escalate_to: tuple[str, ...] = ()  # groups that are told when nobody decides
+    escalate_before_s: int = 0  # so long before the time to decide is over; 0: in its last quarter
     terms: GrantTerms = field(default_factory=GrantTerms)
 
 
@@ -145,8 +148,20 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
+class Emergency:
+    """An emergency access in force: who broke the glass, for which connection, until when (Unix seconds)."""
+
+    id: str
+    person: str
+    connection: str
+    ends_at: float
+    agent: str = ""  # through which agent; empty: the person themselves
+    issuer: str = ""  # who vouches for the person; empty: this product
+
+
+@dataclass(frozen=True, slots=True)
 class GrantClaim:
-    """An approval consumed for one execution: who approved, why, under which review."""
+    """An approval consumed for one execution: who approved, why, under which review; or an emergency in its place."""
 
     grant_id: str
     review_id: str
@@ -154,4 +169,6 @@ class GrantClaim:
     reason: str
     statement: str  # the approved text; differs from the asked text after *modify*
     modified_from: str | None = None
+    emergency: str = ""  # id of the emergency access it runs under; then there is no review and nobody approved
+    lifts_masks: bool = False
     extra: dict[str, str] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from approvals.domain import hooks, refusal
-from approvals.domain.announce import announce_change, announce_review
+from approvals.domain.announce import announce_change, announce_outcome, announce_review
 from approvals.domain.binding import binding_digest, seal_binding, seal_text, with_statement
 from approvals.domain.clock import ClockTimestamp
 from approvals.domain.decide import merge_reviewers, merge_terms
@@ -41,6 +41,7 @@ from approvals.domain.hooks import Reanalysis
 from approvals.domain.reach import ONLY_ONCE, Reach, leave_grant, must_permit
 from approvals.domain.record import record
 from approvals.domain.refusal import Refusal
+from approvals.domain.reminders import escalation_moment
 from approvals.domain.request import (
     AccessRequest,
     Binding,
@@ -332,6 +333,7 @@ def _leave_pending(review: Review, status: Review.Status) -> bool:
         return False
     review.refresh_from_db(fields=["status", "decided_at"])
     announce_change(review_id=review.pk, status=status.value)
+    announce_outcome(review_id=review.pk)
     return True
 
 
@@ -391,6 +393,8 @@ def _new_review(request: AccessRequest, binding: Binding, decision: RequireAppro
         terms=asdict(decision.terms),
         opened_at=now,
         decide_by=now + timedelta(seconds=decision.decide_within_s),
+        escalate_to=list(decision.escalate_to),
+        escalate_at=escalation_moment(decision, now),
         execute_within_s=decision.execute_within_s,
     )
     review.sealed_binding = seal_binding(binding, review.pk)

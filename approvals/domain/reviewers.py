@@ -17,7 +17,7 @@ AUDITORS = "auditors"
 
 def eligible_groups(review: Review, user: AbstractUser) -> frozenset[str]:
     """Return the review's groups that `user` decides for. Raises Refusal for everyone who may not decide."""
-    fresh = _fresh(user)
+    fresh = fresh_user(user)
     if fresh is None:
         raise Refusal(refusal.REVIEWER_DISABLED, "this account is disabled, expected an active reviewer")
     if _is_requester(review, fresh):
@@ -32,13 +32,13 @@ def eligible_groups(review: Review, user: AbstractUser) -> frozenset[str]:
 
 def may_read(review: Review, user: AbstractUser) -> bool:
     """Whether `user` may see the statement: its reviewers (the requester's humans among them too) and auditors."""
-    fresh = _fresh(user)
+    fresh = fresh_user(user)
     return fresh is not None and (_sees_all(fresh) or bool(groups_of(fresh) & frozenset(review.reviewer_groups)))
 
 
 def readable_reviews(user: AbstractUser) -> QuerySet[Review]:
     """Return the reviews `may_read` would be true of."""
-    fresh = _fresh(user)
+    fresh = fresh_user(user)
     if fresh is None:
         return Review.objects.none()
     if _sees_all(fresh):
@@ -51,6 +51,16 @@ def people_in(groups: Iterable[str]) -> QuerySet[AbstractUser]:
     return _users().filter(is_active=True, groups__name__in=list(groups)).distinct()
 
 
+def people_named(usernames: Iterable[str]) -> QuerySet[AbstractUser]:
+    """Active accounts of these names."""
+    return _users().filter(is_active=True, username__in=list(usernames))
+
+
+def administrators() -> QuerySet[AbstractUser]:
+    """Active superusers: who is told when others do not act."""
+    return _users().filter(is_active=True, is_superuser=True)
+
+
 def active_groups(usernames: Iterable[str]) -> dict[str, frozenset[str]]:
     """Return each active user's groups of this moment; who was disabled since is absent."""
     people = _users().filter(is_active=True, username__in=list(usernames)).prefetch_related("groups")
@@ -61,6 +71,11 @@ def groups_of(user: AbstractUser) -> frozenset[str]:
     return frozenset(user.groups.values_list("name", flat=True))
 
 
+def names_of(user: AbstractUser) -> frozenset[str]:
+    """Whatever an issuer may call a person: user name, mail address, key. Matching too much only refuses a vote."""
+    return frozenset(name.casefold() for name in (user.username, user.email, str(user.pk)) if name)
+
+
 def is_disabled(names: Iterable[str | None]) -> bool:
     """Whether any of the names is the account of a person who was disabled."""
     known = [name for name in names if name]
@@ -68,16 +83,15 @@ def is_disabled(names: Iterable[str | None]) -> bool:
 
 
 def _is_requester(review: Review, user: AbstractUser) -> bool:
-    # An issuer may name a person by user name, mail address or key; matching too much only refuses a vote.
-    names = {user.username, user.email, str(user.pk)} - {""}
-    return bool({name.casefold() for name in names} & {name.casefold() for name in review.humans})
+    return bool(names_of(user) & {name.casefold() for name in review.humans})
 
 
 def _sees_all(user: AbstractUser) -> bool:
     return user.is_superuser or AUDITORS in groups_of(user) or user.has_perm("approvals.view_review")
 
 
-def _fresh(user: AbstractUser) -> AbstractUser | None:
+def fresh_user(user: AbstractUser) -> AbstractUser | None:
+    """The account as it is now; None when it was disabled or is gone."""
     return _users().filter(pk=user.pk, is_active=True).first() if user.pk else None
 
 

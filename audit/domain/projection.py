@@ -21,8 +21,8 @@ Row = dict[str, Any]
 
 _STATEMENT_TEXT = {
     "session_id": 64, "subject": 256, "actor": 256, "owner": 256, "connection": 128, "protocol": 32, "gateway": 64,
-    "kind": 64, "fingerprint": 128, "decision": 32, "rule": 256, "code": 64, "review": 64, "status": 16,
-    "recording": 128, "error": 64, "command_tag": 64,
+    "kind": 64, "fingerprint": 128, "decision": 32, "rule": 256, "code": 64, "review": 64, "emergency": 36,
+    "inputs": 32, "status": 16, "recording": 128, "error": 64, "command_tag": 64,
 }  # fmt: skip
 _STATEMENT_JSON = (
     "operations", "tables_read", "tables_written", "columns_read", "classes", "approvers", "masked", "about",

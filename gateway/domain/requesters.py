@@ -22,6 +22,12 @@ def requester_enabled(binding: Binding) -> bool:
     return _agent_enabled(binding.principal_subject)
 
 
+def agents_of(username: str) -> list[str]:
+    """The agents this person answers for, those that are switched on."""
+    mine = Agent.objects.filter(enabled=True, owner__username=username, owner__is_active=True)
+    return list(mine.values_list("name", flat=True))
+
+
 def _agent_enabled(name: str) -> bool:
     agent = Agent.objects.filter(name=name, enabled=True, owner__is_active=True).first()
     return agent is not None and (agent.expires_at is None or agent.expires_at > timezone.now())

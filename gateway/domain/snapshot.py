@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from approvals.domain.decide import AccessRule, PolicyRule
+from approvals.domain.request import Emergency
 from audit.domain.subjects import SubjectKey
 from masking.domain.rules import MaskingRule
 from masking.domain.subjects import SubjectColumns
@@ -84,3 +85,4 @@ class Snapshot:
     revoked_tokens: frozenset[str] = frozenset()  # jti
     classified_functions: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     subject_key: SubjectKey | None = None  # of the tokens by which a patient's accounting is found
+    emergencies: tuple[Emergency, ...] = ()  # those in force when it was loaded

@@ -12,9 +12,15 @@ import logging
 import time
 from collections import defaultdict
 
+from approvals.domain.emergency_use import (
+    claim_emergency,
+    confirm_emergency,
+    end_emergency_use,
+    release_emergency_use,
+)
 from approvals.domain.grant import claim_grant, confirm_grant, end_use, release_grant
 from approvals.domain.refusal import Refusal
-from approvals.domain.request import AccessRequest, Binding, GrantClaim, RequireApproval
+from approvals.domain.request import AccessRequest, Binding, Decision, GrantClaim, RequireApproval
 from approvals.domain.review import open_review, review_status, withdraw_review
 from approvals.domain.scope import Asked
 from gateway.domain.threads import in_thread
@@ -49,14 +55,29 @@ class DatabaseReviewDesk:
             asked=Asked.by(request, decision),
         )
 
+    async def claim_emergency(
+        self, emergency_id: str, *, request: AccessRequest, decision: Decision, statement_id: str, session_id: str
+    ) -> GrantClaim | None:
+        return await in_thread(
+            claim_emergency,
+            emergency_id=emergency_id,
+            request=request,
+            decision=decision,
+            statement_id=statement_id,
+            session_id=session_id,
+        )
+
     async def confirm(self, claim: GrantClaim, statement_id: str) -> bool:
-        return await in_thread(confirm_grant, claim=claim, statement_id=statement_id)
+        confirm = confirm_emergency if claim.emergency else confirm_grant
+        return await in_thread(confirm, claim=claim, statement_id=statement_id)
 
     async def release(self, claim: GrantClaim, statement_id: str) -> None:
-        await in_thread(release_grant, claim=claim, statement_id=statement_id)
+        release = release_emergency_use if claim.emergency else release_grant
+        await in_thread(release, claim=claim, statement_id=statement_id)
 
     def used(self, claim: GrantClaim, statement_id: str, rows: int) -> None:
-        task = asyncio.ensure_future(in_thread(end_use, claim=claim, statement_id=statement_id, rows=rows))
+        end = end_emergency_use if claim.emergency else end_use
+        task = asyncio.ensure_future(in_thread(end, claim=claim, statement_id=statement_id, rows=rows))
         self._counting.add(task)
         task.add_done_callback(self._counted)
 

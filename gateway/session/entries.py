@@ -58,7 +58,10 @@ def authorised(
     session: SessionContext, request: StatementRequest, assessment: Assessment, claim: GrantClaim | None
 ) -> Entry:
     body = _authorised(session, assessment)
-    if claim is not None:
+    if claim is not None and claim.emergency:
+        body["emergency"] = claim.emergency
+        body["masks"] = "lifted" if claim.lifts_masks else "kept"
+    elif claim is not None:
         body["review"] = claim.review_id
         body["grant"] = claim.grant_id
         body["approvers"] = list(claim.approvers)

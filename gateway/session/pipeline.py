@@ -29,6 +29,7 @@ from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.cursors import covering
+from gateway.session.emergency import claim_emergency, emergency_of, without_masks
 from gateway.session.known import KnownStatement, KnownStatements
 from gateway.session.openness import read
 from gateway.session.permit import ExecutionPermit, Outcome, SubjectWatch, mint_permit
@@ -107,6 +108,10 @@ class Assessment:
         met = subject_plan(analysis=self.analysis, columns=columns, fields=plan.fields, declared=declared)
         return replace(plan, subjects=met)
 
+    def clear_plan_for(self, columns: Sequence[ResultColumn]) -> MaskingPlan:
+        """No mask at all: for an emergency access whose roster lifts them."""
+        return without_masks(self.plan_for(columns))
+
     def expected_masks(self) -> Masks:
         """What the result will look like, for the reviewer: (column, technique, rule) of every masked column."""
         outputs = self.analysis.outputs or ()
@@ -178,6 +183,8 @@ def remember(services: Services, session: SessionContext, request: StatementRequ
     if assessment.access.touch.columns_written:
         return  # its values are looked at every time: see `writes_masked_value`
     snapshot, name = assessment.snapshot, assessment.connection.name
+    if emergency_of(snapshot, session, at=assessment.access.at) is not None:
+        return  # every statement of an emergency is counted
     if any(policy.when.depends_on_moment for policy in snapshot.policies if covers(policy.connections, name)):
         return
     analyst = services.analysts[assessment.connection.kind]
@@ -200,6 +207,10 @@ async def authorise(
         request = replace(request, governed_as=assessment.analysis.inner.statement.text)
     if isinstance(assessment.decision, Deny):
         raise denied_by(assessment.decision)
+    emergency = await claim_emergency(services, session, request, assessment)
+    if emergency is not None:
+        await spend(services, request, emergency)
+        return await record_and_mint(services, session, request, assessment, emergency)
     if not isinstance(assessment.decision, RequireApproval):
         remember(services, session, request, assessment)
         return await record_and_mint(services, session, request, assessment, None)
@@ -421,7 +432,7 @@ def _mint(
         analysis=assessment.analysis,
         decision=assessment.decision,
         snapshot_version=assessment.snapshot.version,
-        plan_for=planner.plan_for,
+        plan_for=assessment.clear_plan_for if claim is not None and claim.lifts_masks else planner.plan_for,
         on_complete=on_complete,
         claim=claim,
         subjects=_watch(services, assessment),

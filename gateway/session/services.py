@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from analysis.statement import Analysis, Statement
-from approvals.domain.request import AccessRequest, Binding, GrantClaim, Principal, RequireApproval
+from approvals.domain.request import AccessRequest, Binding, Decision, GrantClaim, Principal, RequireApproval
 from audit.domain.entry import Entry, Receipt
 from gateway.domain.snapshot import Snapshot
 from gateway.session.context import SessionContext
@@ -102,6 +102,11 @@ class ReviewDesk(Protocol):
 
     async def release(self, claim: GrantClaim, statement_id: str) -> None:
         """Give a claim back under which nothing ran."""
+
+    async def claim_emergency(
+        self, emergency_id: str, *, request: AccessRequest, decision: Decision, statement_id: str, session_id: str
+    ) -> GrantClaim | None:
+        """Count one statement under an emergency access; None when it is over or used up."""
 
     def used(self, claim: GrantClaim, statement_id: str, rows: int) -> None:
         """The execution ended: count its rows. Returns at once."""

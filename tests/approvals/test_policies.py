@@ -88,6 +88,7 @@ def test_policy_saved_in_the_console_raises_the_version(client, monkeypatch):
 
     form = {"name": "p", "connections": "clinic", "when": "{}", "action": "deny", "reviewers": "[]", "quorum": 1}
     form |= {"decide_within_s": 60, "execute_within_s": 60, "reviewers_needed": "all", "grants": "once", "grace_s": 0}
+    form |= {"escalate_before_s": 0}
     answer = client.post("/admin/approvals/policy/add/", form | {"grant_for_s": 60, "max_uses": 1})
 
     assert (answer.status_code, raised, Policy.objects.count()) == (302, [1], 1)

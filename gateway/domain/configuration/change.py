@@ -90,10 +90,14 @@ def apply_document(
     return changes
 
 
+# What a reader looks for first; the other sections follow.
+_FIRST = ("connections", "access", "masking", "policies", "agents", "groups", "issuers")
+
+
 def export_document() -> str:
     """The database as a document, without secrets. Applying it changes nothing."""
     document: dict[str, Any] = {"apiVersion": API_VERSION}
-    for key in ("connections", "access", "masking", "policies", "agents", "groups", "issuers", "sinks"):
+    for key in (*_FIRST, *(section.key for section in SECTIONS if section.key not in _FIRST)):
         section = next(section for section in SECTIONS if section.key == key)
         items = [_without_defaults(section.key, item) for item in section.load().values()]
         if items:

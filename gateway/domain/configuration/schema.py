@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from approvals.domain.events import EVENTS
+from approvals.models.emergency import MAX_EMERGENCY_S, MAX_REVIEW_S
 from gateway.models import NAME, TOKEN_ALGORITHMS
 
 API_VERSION = "hoopweb/v1"
@@ -145,6 +147,47 @@ class Policy(Part):
     grace_s: Annotated[int, Field(ge=0)] = 0
     decide_within_s: Annotated[int, Field(ge=1)] = 3600
     execute_within_s: Annotated[int, Field(ge=1)] = 600
+    escalate_to: list[Text] = []
+    escalate_before_s: Annotated[int, Field(ge=0)] = 0
+    enabled: bool = True
+
+
+class Channel(Part):
+    """A webhook has `url` and `secret`; Slack has `webhook_url` and, where people decide from it, `signing_secret`."""
+
+    name: Name
+    kind: Literal["webhook", "slack"]
+    url: str = ""
+    secret: Secret | None = None
+    webhook_url: Secret | None = None
+    signing_secret: Secret | None = None
+    events: Annotated[list[Literal[tuple(EVENTS)]], Field(min_length=1)] = list(EVENTS)  # type: ignore[valid-type]
+    connections: Texts = ["*"]
+    groups: list[Text] = []
+    people: dict[str, Text] = {}
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def secrets_of_its_kind(self) -> Channel:
+        foreign = {"webhook": ("webhook_url", "signing_secret"), "slack": ("url", "secret")}[self.kind]
+        for name in foreign:
+            if getattr(self, name):
+                raise ValueError(f"{name} is not for a channel of kind {self.kind}")
+        return self
+
+
+class BreakGlass(Part):
+    """A roster: named people, named connections, short."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=120)]
+    connections: Texts
+    members: Texts
+    agents: list[Text] = []
+    reviewers: Texts
+    lasts_s: Annotated[int, Field(ge=60, le=MAX_EMERGENCY_S)] = 1800
+    max_statements: Annotated[int, Field(ge=1)] = 100
+    review_within_s: Annotated[int, Field(ge=60, le=MAX_REVIEW_S)] = 86400
+    lifts_masks: bool = False
     enabled: bool = True
 
 
@@ -212,3 +255,5 @@ class Document(Part):
     groups: list[Group] | None = None
     issuers: list[Issuer] | None = None
     sinks: list[Sink] | None = None
+    channels: list[Channel] | None = None
+    break_glass: list[BreakGlass] | None = None

@@ -15,9 +15,10 @@ from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from approvals.domain.channels import SECRET, URL, set_channel_secrets
 from approvals.domain.policies import FIELDS as POLICY_FIELDS
 from approvals.domain.policies import delete_policy, policy_document, save_policy
-from approvals.models import Policy
+from approvals.models import Channel, EmergencyRoster, Policy
 from audit.models import Sink
 from audit.models_delivery import Delivery
 from audit.sinks.secret import store_secret
@@ -54,15 +55,18 @@ class Section:
 
 def comparable(item: schema.Part) -> Item:
     """An item of the document as it would be loaded: defaults filled in, secrets left out."""
-    values = item.model_dump(exclude={"password", "credentials", "client_secret", "secret"})
+    values = item.model_dump(exclude=SECRETS)
     if isinstance(item, schema.BigQueryConnection):
         values["credentials"] = _open_credentials(item.credentials)
     return values
 
 
+SECRETS = {"password", "credentials", "client_secret", "secret", "webhook_url", "signing_secret"}
+
 # Lists whose order means nothing: another order is no change.
 UNORDERED = frozenset(
     {"groups", "operations", "exempt_groups", "members", "federated_subjects", "algorithms", "skip_groups", "grants"}
+    | {"events", "escalate_to"}
 )
 CLOUD_SETTINGS = ("project", "location", "api_endpoint")
 
@@ -240,6 +244,23 @@ def _agent_secret(name: str, item: Any, place: Place) -> str | None:
     return "client_secret"
 
 
+# --- channels --------------------------------------------------------------------------------------------------------
+
+
+def _channel_secret(name: str, item: Any, place: Place) -> str | None:
+    """Keep the secrets the document gives; those it leaves out stay as they are."""
+    given = {"webhook_url": URL, "secret": SECRET, "signing_secret": SECRET}
+    values = {
+        kept: resolve_secret(secret, path=f"{place.path}.{field}", base=place.base)
+        for field, kept in given.items()
+        if (secret := getattr(item, field)) is not None
+    }
+    channel = Channel.objects.get(name=name)
+    replaced = set_channel_secrets(channel=channel, values=values)
+    channel.save(update_fields=["sealed"])
+    return ", ".join(replaced) or None
+
+
 # --- groups ----------------------------------------------------------------------------------------------------------
 
 
@@ -315,4 +336,30 @@ SECTIONS: tuple[Section, ...] = (
     _row_section("access", "access rule", AccessRule, ("name", "groups", "connections", "operations")),
     Section("agents", "agent", _load_agents, _save_agent, _remove_agent, _agent_secret),
     _delivery_section("sinks", "sink", Sink, ("format", "ca", "kinds", "history")),
+    _row_section(
+        "break_glass",
+        "break-glass roster",
+        EmergencyRoster,
+        (
+            "name",
+            "connections",
+            "members",
+            "agents",
+            "reviewers",
+            "lasts_s",
+            "max_statements",
+            "review_within_s",
+            "lifts_masks",
+            "enabled",
+        ),
+    ),
+    replace(
+        _row_section(
+            "channels",
+            "channel",
+            Channel,
+            ("name", "kind", "url", "events", "connections", "groups", "people", "enabled"),
+        ),
+        secret=_channel_secret,
+    ),
 )

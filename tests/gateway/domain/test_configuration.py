@@ -10,7 +10,8 @@ import yaml
 from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command
 
-from approvals.models import Policy
+from approvals.domain.channels import channel_secrets
+from approvals.models import Channel, Policy
 from audit.models import LogEntry
 from gateway.domain.credentials import open_credential
 from gateway.domain.version import current_version
@@ -132,6 +133,39 @@ def test_change_is_recorded_with_before_and_after_without_secrets(tmp_path: Path
     assert '"port":5434' in text
     assert '"secret":"password"' in text
     assert not any(b"canary" in bytes(entry.canonical) for entry in entries)
+
+
+def test_channels_keep_their_secrets_sealed_and_export_none(tmp_path: Path) -> None:
+    channels = [
+        {
+            "name": "siem",
+            "kind": "webhook",
+            "url": "https://siem.example/hoopweb",
+            "secret": {"value": "canary-secret-of-the-webhook"},
+            "events": ["review.opened", "emergency.opened"],
+        },
+        {
+            "name": "officers",
+            "kind": "slack",
+            "webhook_url": {"value": "https://hooks.slack.example/canary-path"},
+            "signing_secret": {"value": "canary-signing-secret"},
+            "people": {"T1/U1": "reviewer"},
+        },
+    ]
+    document = {**DOCUMENT, "channels": channels}
+
+    apply(tmp_path, document)
+    again = apply(tmp_path, document)
+    call_command("export", output=str(tmp_path / "out.yaml"))
+
+    exported = (tmp_path / "out.yaml").read_text()
+    siem, officers = Channel.objects.order_by("-name")
+    assert again.strip() == "no changes"
+    assert channel_secrets(siem) == {"secret": "canary-secret-of-the-webhook"}
+    assert channel_secrets(officers)["url"] == "https://hooks.slack.example/canary-path"
+    assert "canary" not in exported
+    assert [channel["name"] for channel in yaml.safe_load(exported)["channels"]] == ["officers", "siem"]
+    assert all(b"canary" not in bytes(entry.canonical) for entry in LogEntry.objects.all())
 
 
 def test_dry_run_shows_and_changes_nothing(tmp_path: Path) -> None:

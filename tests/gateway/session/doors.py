@@ -109,6 +109,11 @@ class Desk:
     async def claim(self, binding: Binding, statement_id: str, **_: object) -> GrantClaim | None:
         return self.grants.pop(binding.statement, None)
 
+    emergencies: dict[str, GrantClaim] = field(default_factory=dict)
+
+    async def claim_emergency(self, emergency_id: str, **_: object) -> GrantClaim | None:
+        return self.emergencies.get(emergency_id)
+
     async def confirm(self, claim: GrantClaim, statement_id: str) -> bool:
         return self.confirms
 

@@ -90,6 +90,17 @@ class Policy(models.Model):
     execute_within_s = models.PositiveIntegerField(
         default=600, validators=[MinValueValidator(1), MaxValueValidator(MAX_WAIT_S)]
     )
+    escalate_to = ArrayField(
+        models.CharField(max_length=150),
+        default=list,
+        blank=True,
+        help_text="groups that are told when nobody decides; they do not decide themselves",
+    )
+    escalate_before_s = models.PositiveIntegerField(
+        default=0,
+        validators=[MaxValueValidator(MAX_WAIT_S)],
+        help_text="how long before the time to decide is over; 0: in its last quarter",
+    )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -195,6 +206,9 @@ class Review(models.Model):
     decided_at = models.DateTimeField(null=True, blank=True)
     holders = models.PositiveIntegerField(default=1, help_text="clients that wait; the last one to leave withdraws it")
     reminded_at = models.DateTimeField(null=True, blank=True)
+    escalate_to = ArrayField(models.CharField(max_length=150), default=list)
+    escalate_at = models.DateTimeField(null=True, blank=True)
+    escalated_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["-opened_at"]
@@ -209,6 +223,9 @@ class Review(models.Model):
         ]
         indexes = [
             models.Index(name="review_due", fields=["decide_by"], condition=Q(status="pending")),
+            models.Index(
+                name="review_escalates", fields=["escalate_at"], condition=Q(status="pending", escalated_at=None)
+            ),
             models.Index(name="review_by_status", fields=["status", "-opened_at"]),
             GinIndex(name="review_by_group", fields=["reviewer_groups"]),
         ]

@@ -1,0 +1,133 @@
+"""The one door outwards: a POST to an address an administrator typed, which must not reach what only we can reach.
+
+Server-side request forgery (CWE-918) is kept out by resolving the name once, refusing every address that is not global
+unless its network is named in HOOPWEB_CHANNEL_NETWORKS, and connecting to the very address that was checked, with the
+name kept for TLS and the Host header: a second answer of the name server changes nothing. Only HTTPS, except to
+loopback where loopback is named. Redirects are never followed, proxies of the environment never used, answers never
+read.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import SplitResult, urlsplit
+
+import httpx
+from django.conf import settings
+
+CONNECT_TIMEOUT_S, TIMEOUT_S = 5.0, 10.0
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class NotPermitted(Exception):
+    """The address may not be reached; the sentence names the rule, never the secret parts of the address."""
+
+
+class NotReached(Exception):
+    """Nobody answered, or not as HTTP does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An address that was checked: `pinned` is what is connected to, `host` what is spoken of."""
+
+    url: SplitResult
+    host: str
+    port: int
+    pinned: Address
+
+
+def post(url: str, *, body: bytes, headers: Mapping[str, str]) -> int:
+    """POST and return the status. Raises NotPermitted (trying again is no use as it stands) or NotReached."""
+    target = checked_target(url)
+    try:
+        with httpx.Client(
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            verify=_trust() if target.url.scheme == "https" else False,
+        ) as client:
+            request = client.build_request(
+                "POST",
+                _pinned_url(target),
+                content=body,
+                headers={**headers, "Host": _host_header(target), "User-Agent": "hoopweb"},
+                extensions={"sni_hostname": target.host},
+            )
+            response = client.send(request, stream=True)
+            response.close()  # what they say back is nobody's business
+            return response.status_code
+    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
+        raise NotReached(type(error).__name__) from None
+
+
+def checked_target(url: str) -> Target:
+    """Resolve and check an address. Raises NotPermitted or NotReached."""
+    parts = urlsplit(url)
+    try:
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise NotPermitted("the port is not a number") from None
+    if parts.scheme not in ("https", "http") or not host:
+        raise NotPermitted("expected an https address")
+    if parts.username or parts.password:
+        raise NotPermitted("the address holds a user name, expected none")
+    addresses = _resolved(host, port)
+    for address in addresses:
+        _must_be_permitted(address)
+    if parts.scheme == "http" and not all(address.is_loopback for address in addresses):
+        raise NotPermitted("plain http leaves this machine, expected https")
+    return Target(parts, host, port, addresses[0])
+
+
+def _resolved(host: str, port: int) -> list[Address]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise NotReached(f"the name does not resolve ({type(error).__name__})") from None
+    return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+
+
+def _must_be_permitted(address: Address) -> None:
+    """Every disguise of an IPv4 address counts as that address."""
+    inner = _unwrapped(address)
+    if any(inner in network for network in _named_networks()):
+        return
+    if not inner.is_global or inner.is_multicast or inner.is_reserved:
+        raise NotPermitted("the address is not a public one, and its network is not in HOOPWEB_CHANNEL_NETWORKS")
+
+
+def _unwrapped(address: Address) -> Address:
+    if not isinstance(address, ipaddress.IPv6Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else address)
+
+
+def _named_networks() -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    return [ipaddress.ip_network(text, strict=False) for text in settings.HOOPWEB_CHANNEL_NETWORKS]
+
+
+def _trust() -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.HOOPWEB_CHANNEL_CA_FILE or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _pinned_url(target: Target) -> httpx.URL:
+    literal = f"[{target.pinned}]" if target.pinned.version == 6 else str(target.pinned)
+    path = target.url.path or "/"
+    query = f"?{target.url.query}" if target.url.query else ""
+    return httpx.URL(f"{target.url.scheme}://{literal}:{target.port}{path}{query}")
+
+
+def _host_header(target: Target) -> str:
+    name = f"[{target.host}]" if ":" in target.host else target.host
+    return name if target.port in (80, 443) else f"{name}:{target.port}"

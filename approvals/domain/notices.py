@@ -1,0 +1,76 @@
+"""What may be said about a review outside this product: names, counts and sums. No statement, no value, no patient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+
+from approvals.domain.deliveries import tell
+from approvals.models import EmergencyAccess, Review
+
+
+def review_notice(review: Review) -> dict[str, Any]:
+    """JSON for channels, and the words of mails. Everything in it is a name, a count, a time or a link."""
+    facts = review.facts
+    return {
+        "review": str(review.pk),
+        "url": review.absolute_url,
+        "status": review.status,
+        "round": review.round,
+        "modified": review.sealed_modified is not None,
+        "subject": review.subject,
+        "actor": review.actor,
+        "owner": review.owner,
+        "connection": review.connection,
+        "kind": facts["kind"],
+        "tables": sorted({*facts["tables_read"], *facts["tables_written"]}),
+        "classes": facts["classes"],
+        "rule": review.rule,
+        "risk": review.risk,
+        "reviewers": review.reviewer_groups,
+        "opened_at": review.opened_at.isoformat(timespec="seconds"),
+        "decide_by": review.decide_by.isoformat(timespec="seconds"),
+    }
+
+
+def tell_channels(review: Review, event: str) -> int:
+    """Tell every channel that asked; once per event and text of the review."""
+    return tell(
+        event=event,
+        about=f"review:{review.pk}:{review.round}",
+        payload=review_notice(review),
+        connection=review.connection,
+        groups=[*review.reviewer_groups, *review.escalate_to],
+    )
+
+
+def emergency_notice(access: EmergencyAccess) -> dict[str, Any]:
+    """JSON for channels, and the words of mails: who, where, until when. The reason may name a patient: not here."""
+    return {
+        "emergency": str(access.pk),
+        "url": f"{settings.HOOPWEB_WEB_URL}{access.get_absolute_url()}",
+        "person": access.person,
+        "agent": access.agent,
+        "connection": access.connection,
+        "roster": access.roster,
+        "lifts_masks": access.lifts_masks,
+        "statements": access.statements,
+        "reviewers": access.reviewer_groups,
+        "opened_at": access.opened_at.isoformat(timespec="seconds"),
+        "ends_at": (access.ended_at or access.ends_at).isoformat(timespec="seconds"),
+        "review_by": access.review_by.isoformat(timespec="seconds"),
+        "finding": access.finding,
+        "reviewed_by": access.reviewed_by,
+    }
+
+
+def tell_of_emergency(access: EmergencyAccess, event: str) -> int:
+    """Tell every channel that asked; once per event of an access."""
+    return tell(
+        event=event,
+        about=f"emergency:{access.pk}",
+        payload=emergency_notice(access),
+        connection=access.connection,
+        groups=access.reviewer_groups,
+    )
