@@ -24,6 +24,7 @@ from audit.domain.startup import finish_unfinished, gateway_started, gateway_sto
 from audit.live import LiveRecord
 from audit.recording import RecordingSink
 from audit.writer import AuditWriter
+from gateway.data_apis import DataApiParts, build_data_apis
 from gateway.domain.credentials import open_credential
 from gateway.domain.identity import GatewayAuthenticator, TokenVerifier
 from gateway.domain.snapshot import ConnectionSpec
@@ -62,6 +63,7 @@ class Runtime:
     analyst: PostgresAnalyst
     listener: PostgresListener
     relay: Relay
+    data_apis: DataApiParts
     http: EmbeddedServer
     relay_http: EmbeddedServer | None  # where clients speak TLS, the control plane has a port of its own
 
@@ -98,6 +100,7 @@ class Runtime:
     async def _stop(self, tasks: set[asyncio.Task[Any]]) -> None:
         await self.listener.close()
         await self.relay.close()
+        await self.data_apis.close()
         for server in (self.http, self.relay_http):
             if server is not None:
                 server.should_exit = True
@@ -178,6 +181,14 @@ def build_runtime() -> Runtime:
     registry = SessionRegistry()
     verifier = TokenVerifier()
     recordings = RecordingSink()
+    data_apis = build_data_apis(
+        services=services,
+        registry=registry,
+        verifier=verifier,
+        recordings=recordings,
+        upstream_credential=upstream_credential,
+        plaintext_on_loopback=settings.HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK,
+    )
     opener = PostgresOpener(upstream_credential, recordings)
     listener = PostgresListener(
         services=services,
@@ -195,7 +206,7 @@ def build_runtime() -> Runtime:
     relay = Relay(
         services=services,
         registry=registry,
-        openers={"postgres": opener},
+        openers={"postgres": opener, **data_apis.openers},
         holder=gateway_id,
         is_alive=gateway_is_alive,
     )
@@ -213,7 +224,10 @@ def build_runtime() -> Runtime:
         analyst=analyst,
         listener=listener,
         relay=relay,
-        http=http_server(build_app([*([] if apart else inner), *tokens.routes()]), server_tls()),
+        data_apis=data_apis,
+        http=http_server(
+            build_app([*([] if apart else inner), *tokens.routes(), *data_apis.router.routes()]), server_tls()
+        ),
         relay_http=http_server(build_app(inner)) if apart else None,
     )
 

@@ -11,18 +11,19 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from analysis.bigquery.agree import agree
-from analysis.bigquery.dryrun import BigQueryReader, DryRun, DryRunError, Routine, TablePath, TableSchema
+from analysis.bigquery.dryrun import BigQueryReader, DryRun, DryRunError, FieldSchema, Routine, TablePath, TableSchema
 from analysis.bigquery.names import MAX_SHARDS, Defaults, Definitions, is_information_schema, is_wildcard
 from analysis.bigquery.read import Needed, TextReading, needed, read_text
 from analysis.statement import Analysis, Statement
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
-from gateway.session.services import UpstreamRejected
+from gateway.session.services import TableDescription, UpstreamRejected
 from gateway.upstreams.registry import UpstreamFailed
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,22 @@ class BigQueryAnalyst:
     def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
         """Nothing is remembered: see above."""
         return None
+
+    async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
+        """The tables and views of the connection's project, as many as are described at all; nested fields by path."""
+        spec = session.connection
+        project = _defaults(session).project
+        paths = [
+            TablePath(project, dataset, table)
+            for dataset in await self._asked(lambda: self._reader.datasets(spec, project)) or ()
+            for table in await self._asked(partial(self._reader.tables, spec, project, dataset)) or ()
+        ][:MAX_TABLES]
+        schemas = await asyncio.gather(*(self._table(spec, _Found(), path) for path in paths))
+        described = zip(paths, schemas, strict=True)
+        return sorted(
+            (_described_table(path, schema) for path, schema in described if schema is not None),
+            key=lambda table: (table.schema, table.name),
+        )
 
     def invalidate(self, connection: str) -> None:
         """Ask for every table's columns anew: a DDL statement went through."""
@@ -196,6 +213,23 @@ def _add(beneath: Needed, text: str, defaults: Defaults) -> None:
         more = needed(text, defaults)
         beneath.tables |= more.tables
         beneath.routines |= more.routines
+
+
+def _described_table(path: TablePath, schema: TableSchema) -> TableDescription:
+    return TableDescription(
+        schema=path.dataset,
+        name=path.table,
+        kind="view" if "VIEW" in schema.kind else "table",
+        columns=tuple(_columns(schema.fields)),
+    )
+
+
+def _columns(fields: Iterable[FieldSchema], above: str = "") -> Iterator[tuple[str, str]]:
+    """Every column and nested field as (dotted path, type), outer ones first."""
+    for field_ in fields:
+        path = f"{above}{field_.name}"
+        yield path, f"ARRAY<{field_.type}>" if field_.repeated else field_.type
+        yield from _columns(field_.fields, f"{path}.")
 
 
 def _defaults(session: SessionContext) -> Defaults:

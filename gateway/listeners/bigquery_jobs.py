@@ -1,0 +1,325 @@
+"""BigQuery jobs as their owner sees them: each is one statement on its way through the pipeline.
+
+    PENDING   analysed, decided, perhaps held: the review's address is on the job
+    RUNNING   permitted, running at the service under an id of the gateway's
+    DONE      with a result that can be read page by page, or with an error object
+
+A job is a session of its own. It lives in this process, for its owner alone, for `KEEP_S` after its end: another
+principal's job does not exist, and neither does one whose owner has lost a right since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from approvals.domain.request import Principal
+from gateway.domain.snapshot import ConnectionSpec
+from gateway.listeners.data_api import Caller
+from gateway.protocols.bigquery import resources
+from gateway.protocols.bigquery.errors import BigQueryError
+from gateway.protocols.bigquery.requests import QueryRequest, canonical
+from gateway.protocols.bigquery.resources import JobFacts, JobStatistics
+from gateway.session import entries
+from gateway.session.context import SessionContext, StatementRequest, new_id
+from gateway.session.permit import ExecutionPermit, Outcome
+from gateway.session.pipeline import run_statement
+from gateway.session.registry import SessionRegistry
+from gateway.session.services import Services
+from gateway.session.transport import Denial, PendingReview, Resumption
+from gateway.upstreams.bigquery import project_of
+from gateway.upstreams.bigquery_api import BigQueryApi
+from gateway.upstreams.bigquery_execution import BigQueryExecution, Page
+from gateway.upstreams.bigquery_sources import JobOptions, QueryJob
+from gateway.upstreams.recording import RecordingSink
+from gateway.upstreams.registry import UpstreamFailed
+
+logger = logging.getLogger(__name__)
+
+KEEP_S = 3600.0
+MAX_JOBS_EACH = 500  # of one principal on one connection, finished ones included
+REQUEST_ID_S = 900.0  # QueryRequest.requestId: repeated within fifteen minutes it is the same request
+
+Key = tuple[str, str, str, str, str | None]
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One query. `transport` drives it; everything else reads."""
+
+    caller: Caller
+    spec: ConnectionSpec
+    job_id: str
+    request: QueryRequest
+    session: SessionContext
+    statement: StatementRequest
+    state: str = "PENDING"
+    text: str = ""
+    error: BigQueryError | None = None
+    review: PendingReview | None = None
+    resumption: Resumption | None = None
+    execution: BigQueryExecution | None = None
+    created_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
+    started_ms: int = 0
+    ended_ms: int = 0
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    gone: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def has_result(self) -> bool:
+        return self.state == "DONE" and self.error is None and self.execution is not None
+
+    def end(self, error: BigQueryError | None = None) -> None:
+        """The first end counts."""
+        if self.state == "DONE":
+            return
+        self.state, self.error, self.ended_ms = "DONE", error, _now_ms()
+        self.done.set()
+
+    async def cancel(self) -> None:
+        """The owner, or whoever kills the session, wants no more of it: not even a finished job's rows."""
+        self.gone.set()
+        if self.execution is not None:
+            await self.execution.cancel()
+            if self.state == "DONE":
+                await self.execution.close()
+
+    def facts(self) -> JobFacts:
+        return JobFacts(
+            project=project_of(self.spec),
+            job_id=self.job_id,
+            location=self.spec.settings.get("location") or self.request.location,
+            user=self.caller.principal.subject,
+            request=self.request,
+            state=self.state,
+            text=self.text or self.request.text,
+            created_ms=self.created_ms,
+            started_ms=self.started_ms,
+            ended_ms=self.ended_ms,
+            labels=self._labels(),
+            notes=tuple(self._notes()),
+            error=self.error,
+            statistics=JobStatistics() if self.execution is None else self.execution.statistics,
+        )
+
+    def _labels(self) -> dict[str, str]:
+        labels = {resources.SESSION_LABEL: self.session.session_id}
+        if self.review is not None:
+            labels[resources.REVIEW_LABEL] = self.review.url
+        if self.resumption is not None and self.resumption.modified_from is not None:
+            labels[resources.MODIFIED_LABEL] = "true"
+        return labels
+
+    def _notes(self) -> Iterator[str]:
+        if self.review is not None and self.resumption is None and self.state != "DONE":
+            yield f"this query waits for approval (rule {self.review.rule}): {self.review.url}"
+        if self.resumption is not None:
+            reason = f": {self.resumption.reason}" if self.resumption.reason else ""
+            yield f"approved by {', '.join(self.resumption.approvers)}{reason}"
+            if self.resumption.modified_from is not None:
+                yield f"what ran is the reviewer's text: {self.resumption.statement}"
+
+
+class JobTransport:
+    """Fulfils `gateway.session.transport.Transport` for one job."""
+
+    def __init__(self, job: Job, jobs: BigQueryJobs) -> None:
+        self._job = job
+        self._jobs = jobs
+
+    @property
+    def gone(self) -> asyncio.Event:
+        return self._job.gone
+
+    def may_run_modified(self, permit_text: str) -> bool:
+        return True
+
+    async def send_denied(self, denial: Denial) -> None:
+        self._job.end(denied(denial))
+
+    async def send_pending(self, review: PendingReview) -> None:
+        self._job.review = review
+
+    async def send_resumed(self, resumption: Resumption) -> None:
+        self._job.resumption = resumption
+
+    async def execute(self, permit: ExecutionPermit) -> None:
+        job = self._job
+        if job.gone.is_set():
+            permit.consume()
+            permit.complete(Outcome(status="cancelled", error="stopped"))
+            job.end(BigQueryError("stopped", "the job was cancelled"))
+            return
+        job.text, job.state, job.started_ms = permit.statement, "RUNNING", _now_ms()
+        job.execution = self._jobs.execution(permit, job.request)
+        try:
+            await job.execution.run()
+        except BigQueryError as error:
+            job.end(error)
+        except UpstreamFailed as failed:
+            job.end(BigQueryError("jobBackendError", failed.message))
+        else:
+            job.end()
+
+
+class BigQueryJobs:
+    """Every job of this process."""
+
+    def __init__(
+        self,
+        *,
+        services: Services,
+        registry: SessionRegistry,
+        api: BigQueryApi,
+        recordings: RecordingSink | None,
+    ) -> None:
+        self._services = services
+        self._registry = registry
+        self._api = api
+        self._recordings = recordings
+        self._jobs: dict[Key, dict[str, Job]] = {}
+        self._requests: dict[tuple[Key, str, str], tuple[float, Job]] = {}
+
+    def start(self, caller: Caller, spec: ConnectionSpec, request: QueryRequest) -> Job:
+        """Begin to govern and run a query; returns at once. Raises BigQueryError for an id that is taken."""
+        key = _key(caller.principal, spec)
+        again = self._repeated(key, request)
+        if again is not None:
+            return again
+        own = self._jobs.setdefault(key, {})
+        self._forget_old(own)
+        job_id = request.job_id or new_id()
+        if job_id in own:
+            raise BigQueryError("duplicate", f"Already Exists: Job {project_of(spec)}:{job_id}")
+        if len(own) >= MAX_JOBS_EACH:
+            raise BigQueryError(
+                "quotaExceeded", f"you have {MAX_JOBS_EACH} jobs here; old ones are forgotten in an hour"
+            )
+        session = caller.session(spec, search_path=request.default_dataset)
+        statement = StatementRequest(request.text, parameters=request.bound, declared_parameters=request.declared)
+        job = own[job_id] = Job(
+            caller=caller, spec=spec, job_id=job_id, request=request, session=session, statement=statement
+        )
+        if request.request_id:
+            self._requests[(key, request.request_id, _digest(request))] = (time.monotonic() + REQUEST_ID_S, job)
+        job.task = asyncio.create_task(self._govern(job), name=f"bigquery {session.session_id}")
+        return job
+
+    def find(self, caller: Caller, spec: ConnectionSpec, job_id: str) -> Job:
+        """The caller's own job. Raises BigQueryError notFound for everything else."""
+        job = self._jobs.get(_key(caller.principal, spec), {}).get(job_id)
+        # Whoever lost a group since must not get what that group was shown.
+        if job is None or not job.session.principal.groups <= caller.principal.groups:
+            raise BigQueryError("notFound", f"Not found: Job {project_of(spec)}:{job_id[:200]}")
+        if job.state != "DONE":
+            job.session.principal = caller.principal  # the newest token keeps a held job's session alive
+        return job
+
+    def own(self, caller: Caller, spec: ConnectionSpec) -> list[Job]:
+        """Newest first."""
+        jobs = self._jobs.get(_key(caller.principal, spec), {}).values()
+        return sorted(jobs, key=lambda job: job.created_ms, reverse=True)
+
+    async def page(self, job: Job, *, offset: int, max_results: int | None, int64_timestamps: bool) -> Page:
+        """Rows of a finished job, masked by the rules it was decided under, as long as those are the rules."""
+        assert job.execution is not None
+        current = self._services.snapshots.current().connections.get(job.spec.name)
+        if current is None or not current.enabled or current.rules_digest != job.spec.rules_digest:
+            raise BigQueryError("accessDenied", "the rules changed since this query ran; run it again")
+        try:
+            return await job.execution.page(offset=offset, max_results=max_results, int64_timestamps=int64_timestamps)
+        except UpstreamFailed as failed:
+            raise BigQueryError("jobBackendError", failed.message) from None
+
+    def execution(self, permit: ExecutionPermit, request: QueryRequest) -> BigQueryExecution:
+        options = JobOptions(
+            use_cache=request.use_cache,
+            maximum_bytes_billed=request.maximum_bytes_billed,
+            priority=request.priority,
+            labels=request.labels,
+            job_timeout_ms=request.job_timeout_ms,
+            location=request.location,
+            parameter_mode=request.parameter_mode,
+        )
+        source = QueryJob(self._api, permit.session.connection, options)
+        return BigQueryExecution(source, permit, recordings=self._recordings, read_again=self._record_again)
+
+    async def close(self) -> None:
+        """End what runs and complete what is being read."""
+        jobs = [job for own in self._jobs.values() for job in own.values()]
+        await asyncio.gather(*(job.cancel() for job in jobs), return_exceptions=True)
+        tasks = [job.task for job in jobs if job.task is not None and not job.task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _govern(self, job: Job) -> None:
+        """The whole life of a job's session: opened, one statement, its rows handed out, closed."""
+        self._services.record.append_later(entries.session_opened(job.session))
+        self._registry.add(job.session, job.cancel)
+        reason = "finished"
+        try:
+            await run_statement(self._services, job.session, job.statement, JobTransport(job, self))
+            if job.execution is not None:
+                await job.execution.ended.wait()
+        except asyncio.CancelledError:
+            reason = "gateway-stopped"
+            job.end(BigQueryError("stopped", "the gateway was stopped"))
+            raise
+        except Exception as error:  # fail closed: the client gets an error and no row
+            logger.error("bigquery job broke: session=%s error=%s", job.session.session_id, type(error).__name__)
+            reason = "internal-error"
+            job.end(BigQueryError("jobInternalError", "internal error"))
+        finally:
+            job.end(BigQueryError("jobInternalError", "the query ended without an answer"))
+            self._registry.remove(job.session.session_id)
+            self._services.record.append_later(entries.session_closed(job.session, reason))
+
+    async def _record_again(self, permit: ExecutionPermit, outcome: Outcome) -> None:
+        if outcome.subjects is not None:
+            await self._services.record.append(entries.subjects_seen(permit, outcome.subjects))
+        await self._services.record.append(entries.read_again(permit, outcome))
+
+    def _repeated(self, key: Key, request: QueryRequest) -> Job | None:
+        """The job an earlier call with the same requestId and the same content began."""
+        now = time.monotonic()
+        self._requests = {name: kept for name, kept in self._requests.items() if kept[0] > now}
+        kept = self._requests.get((key, request.request_id, _digest(request))) if request.request_id else None
+        return None if kept is None else kept[1]
+
+    def _forget_old(self, own: dict[str, Job]) -> None:
+        until = _now_ms() - KEEP_S * 1000
+        for job_id in [job_id for job_id, job in own.items() if job.state == "DONE" and job.ended_ms < until]:
+            del own[job_id]
+
+
+def denied(denial: Denial) -> BigQueryError:
+    """A denial in BigQuery's words: the rule, what would be allowed, where it is recorded."""
+    if denial.code == "rejected-by-database":
+        reasons = {"42P01": "notFound", "3F000": "notFound", "42501": "accessDenied"}
+        return BigQueryError(reasons.get(denial.sqlstate, "invalidQuery"), denial.reason)
+    if denial.code == "review-withdrawn":
+        return BigQueryError("stopped", "the job was cancelled")
+    rule = f" (rule {denial.rule})" if denial.rule else ""
+    instead = f" Instead: {denial.permitted_alternative}." if denial.permitted_alternative else ""
+    where = f" Session {denial.session_id}, statement {denial.statement_id}."
+    return BigQueryError("accessDenied", f"{denial.reason}{rule} [{denial.code}].{instead}{where}")
+
+
+def _key(principal: Principal, spec: ConnectionSpec) -> Key:
+    """Not by name alone: an agent acting for a person is neither of the two."""
+    return (spec.name, principal.kind, principal.issuer, principal.subject, principal.actor)
+
+
+def _digest(request: QueryRequest) -> str:
+    parts = [request.text, request.parameters, request.default_dataset, request.labels, request.maximum_bytes_billed]
+    return hashlib.sha256(canonical(parts)).hexdigest()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

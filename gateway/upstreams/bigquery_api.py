@@ -1,0 +1,156 @@
+"""BigQuery's REST API as the gateway calls it: authorised, bounded in size and time, retried where that is safe.
+
+Nothing is retried that could run a statement twice: a query is inserted under a job id of ours, so repeating the
+insert finds the job instead of starting another. Errors keep their reason and lose their values.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from gateway.domain.snapshot import ConnectionSpec
+from gateway.models import is_loopback
+from gateway.protocols.bigquery.errors import BigQueryError
+from gateway.upstreams.google_credentials import GoogleCredentials, UpstreamCredential
+from gateway.upstreams.registry import UpstreamFailed
+from masking.bigquery import without_values
+
+logger = logging.getLogger(__name__)
+
+SERVICE = "https://bigquery.googleapis.com"
+# The service's pages are 10 MB "serialized"; as JSON with short rows they get several times that.
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+# Longer than the longest wait asked for in one call (POLL_MS below).
+TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=30.0, pool=30.0)
+MAX_CONNECTIONS = 100
+ATTEMPTS = 4
+FIRST_PAUSE_S = 0.25
+_AGAIN = frozenset({429, 500, 502, 503, 504})
+
+
+def new_client() -> httpx.AsyncClient:
+    """No proxy and no certificate store from the environment, no redirects: it goes where the connection says."""
+    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
+    return httpx.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False, follow_redirects=False)
+
+
+class BigQueryApi:
+    """One per process, for every BigQuery connection."""
+
+    def __init__(self, upstream_credential: UpstreamCredential, client: httpx.AsyncClient | None = None) -> None:
+        self._client = client or new_client()
+        self._credentials = GoogleCredentials(upstream_credential, self._client)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def get(self, spec: ConnectionSpec, path: str, *, statement: str = "", **query: Any) -> dict[str, Any]:
+        """`path` segments are quoted by `path_of`. Raises BigQueryError and UpstreamFailed.
+
+        An error's message keeps the names that `statement`, the client's own text, holds.
+        """
+        return await self._call(spec, "GET", path, query=query, statement=statement)
+
+    async def post(
+        self, spec: ConnectionSpec, path: str, body: Mapping[str, Any], *, statement: str = "", **query: Any
+    ) -> dict[str, Any]:
+        """For requests that may be repeated: a query under an id of ours, a dry run, a cancellation."""
+        return await self._call(spec, "POST", path, query=query, statement=statement, body=body)
+
+    async def _call(
+        self,
+        spec: ConnectionSpec,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any],
+        statement: str,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        url = endpoint_of(spec) + path
+        content = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        for attempt in range(1, ATTEMPTS + 1):
+            last = attempt == ATTEMPTS
+            try:
+                status, answer = await self._once(spec, method, url, query, content)
+            except (httpx.TransportError, UpstreamFailed) as error:
+                if last or isinstance(error, UpstreamFailed):
+                    logger.warning("upstream unavailable: connection=%s error=%s", spec.name, type(error).__name__)
+                    raise _unreachable(error) from None
+            else:
+                if status < 300:
+                    return answer
+                if status == 401 and attempt == 1:
+                    self._credentials.forget(spec)
+                elif last or status not in _AGAIN:
+                    raise error_of(status, answer, statement)
+            await asyncio.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _once(
+        self, spec: ConnectionSpec, method: str, url: str, query: Mapping[str, Any], content: bytes | None
+    ) -> tuple[int, dict[str, Any]]:
+        headers = {"Content-Type": "application/json", **await self._credentials.authorization(spec)}
+        params = {name: value for name, value in query.items() if value is not None}
+        async with self._client.stream(method, url, params=params, content=content, headers=headers) as response:
+            chunks, size = [], 0
+            async for chunk in response.aiter_bytes():
+                size += len(chunk)
+                if size > MAX_ANSWER_BYTES:
+                    raise UpstreamFailed(f"the upstream's answer is larger than {MAX_ANSWER_BYTES} bytes")
+                chunks.append(chunk)
+        try:
+            answer = json.loads(b"".join(chunks) or b"{}")
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            if response.status_code < 300:
+                raise UpstreamFailed("the upstream's answer is not a JSON object")
+            answer = {}
+        return response.status_code, answer
+
+
+def endpoint_of(spec: ConnectionSpec) -> str:
+    """Where the API is. Plain HTTP and missing credentials are for an emulator on loopback alone."""
+    endpoint = (spec.settings.get("api_endpoint") or SERVICE).rstrip("/")
+    parts = urlsplit(endpoint)
+    on_loopback = is_loopback(parts.hostname or "")
+    if parts.scheme != "https" and not (parts.scheme == "http" and on_loopback):
+        raise UpstreamFailed("the API endpoint is not https://, which is for an emulator on loopback alone")
+    if spec.settings.get("credentials") == "anonymous" and not on_loopback:
+        raise UpstreamFailed("anonymous access is for an emulator on loopback alone")
+    return f"{endpoint}/bigquery/v2"
+
+
+def path_of(*segments: str) -> str:
+    """`/projects/p/datasets/d` from its segments, each quoted whole."""
+    return "".join(f"/{quote(segment, safe='')}" for segment in segments)
+
+
+def error_of(status: int, answer: Mapping[str, Any], statement: str) -> BigQueryError:
+    """The service's error with its reason, and its message without values."""
+    error = answer.get("error")
+    error = error if isinstance(error, dict) else {}
+    listed = error.get("errors")
+    first = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}
+    if status == 401:
+        return BigQueryError("accessDenied", "the service refused the gateway's own credential")
+    return error_from(first or error, statement, status=status)
+
+
+def error_from(proto: Mapping[str, Any], statement: str, *, status: int = 0) -> BigQueryError:
+    """An ErrorProto of the service as ours."""
+    reason = str(proto.get("reason") or "invalid")
+    message = without_values(str(proto.get("message") or ""), statement)
+    return BigQueryError(reason if reason.isalpha() else "invalid", message, status)
+
+
+def _unreachable(error: Exception) -> UpstreamFailed:
+    return error if isinstance(error, UpstreamFailed) else UpstreamFailed("the upstream cannot be reached")
