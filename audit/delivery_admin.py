@@ -1,4 +1,4 @@
-"""Sinks in the console: where evidence goes, how far it is, what hinders it."""
+"""Sinks and anchors in the console: where evidence goes, how far it is, what hinders it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from audit.domain.append import stated_size
-from audit.models import Sink
+from audit.models import Anchor, AnchorProof, Sink
 from audit.models_delivery import Delivery
+from audit.pages import ReadOnlyAdmin
 from audit.sinks.lag import lag_of
 from audit.sinks.secret import store_secret
 
@@ -38,6 +39,14 @@ class SinkForm(DeliveryForm):
         help_texts = {
             "url": "https://host/path, syslog+tls://host:6514, file:///NAME; http:// and syslog+tcp:// on loopback only"
         }
+
+
+class AnchorForm(DeliveryForm):
+    class Meta:
+        model = Anchor
+        fields = ["name", "enabled", "kind", "url", "certificate", "recipients", "every_s"]
+        labels = {"url": "URL"}
+        help_texts = {"url": "rfc3161, witness: https://host/path; directory: file:///NAME; mail: empty"}
 
 
 class DeliveryAdmin(ModelAdmin):  # type: ignore[misc]
@@ -82,3 +91,23 @@ class SinkAdmin(DeliveryAdmin):
             return ""
         lag = lag_of(sink, size=stated_size())
         return f"{lag.entries} entries, {lag.seconds:.0f} s" if lag.entries else "nothing"
+
+
+@admin.register(Anchor)
+class AnchorAdmin(DeliveryAdmin):
+    form = AnchorForm
+    list_display = ["name", "kind", "url", "state", "delivered"]
+    list_filter = ["kind", "enabled"]
+    readonly_fields = ["state", "delivered"]
+    fieldsets = [
+        (None, {"fields": ["name", "enabled", "kind", "url", "secret", "certificate", "recipients", "every_s"]}),
+        ("Delivery", {"fields": ["state", "delivered"]}),
+    ]
+
+
+@admin.register(AnchorProof)
+class AnchorProofAdmin(ReadOnlyAdmin):
+    list_display = ["at", "anchor", "kind", "size"]
+    list_filter = ["kind", "anchor"]
+    fields = ["at", "anchor", "kind", "size", "note"]
+    readonly_fields = fields

@@ -7,15 +7,23 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from audit.anchors.delivery import anchor_newest, due_anchors
 from audit.sinks.delivery import deliver, due_sinks
 from audit.sinks.schedule import QUEUE
 
 
 @shared_task(name="audit.deliver")  # type: ignore[untyped-decorator]
 def deliver_due() -> None:
-    """One task for each sink that has something to do, so that none waits for another."""
+    """One task for each sink and anchor that has something to do, so that none waits for another."""
     for sink in due_sinks():
         deliver_sink.apply_async((sink,), queue=QUEUE, expires=30)
+    for anchor in due_anchors():
+        publish_newest.apply_async((anchor,), queue=QUEUE, expires=30)
+
+
+@shared_task(name="audit.anchor_newest")  # type: ignore[untyped-decorator]
+def publish_newest(anchor_id: int) -> None:
+    anchor_newest(anchor_id)
 
 
 @shared_task(name="audit.deliver_sink")  # type: ignore[untyped-decorator]

@@ -257,6 +257,7 @@ if HOOPWEB_ON_LOG_DAMAGE not in ("alert", "stop"):
     raise EnvironmentProblem(f"HOOPWEB_ON_LOG_DAMAGE is {HOOPWEB_ON_LOG_DAMAGE!r}, expected alert or stop")
 # Where evidence may go beside public addresses: networks such as 10.0.0.0/8. Files of sinks lie in one directory.
 HOOPWEB_SINK_NETWORKS = env_list("SINK_NETWORKS")
+HOOPWEB_ANCHOR_DIR = env_path("ANCHOR_DIR", HOOPWEB_HOME / "anchored")
 HOOPWEB_SINK_DIR = env_path("SINK_DIR", HOOPWEB_HOME / "sinks")
 
 # --- REST ------------------------------------------------------------------------------------------------------------

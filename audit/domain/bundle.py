@@ -32,9 +32,10 @@ from audit.domain.merkle import Tree
 from audit.domain.note import Signer
 from audit.domain.recordings import check_recording, read_recording, recording_salt
 from audit.domain.sealing import evidence_sealer
-from audit.models import Checkpoint, Export, LogEntry, LogState, Recording, SealedText
+from audit.models import AnchorProof, Checkpoint, Export, LogEntry, LogState, Recording, SealedText
 
 MAX_PROVEN_CHECKPOINTS = 1_000  # in a bundle of a part, each carries a proof
+MAX_ANCHORS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ def _records(
     tree = Tree(entry.leaf for entry in stored_entries() if entry.seq <= size) if provable else None
     yield from ({"type": "rotation", "note": rotation.note} for rotation in log_rotations() if rotation.seq <= size)
     yield from _checkpoints(signer, tree=tree, size=size if not findings else None)
+    yield from _anchors(tree=tree, size=size if not findings else None)
     yield from ({"type": "problem", "seq": f.seq, "kind": f.kind, "detail": f.detail} for f in findings)
     named: list[str] = []
     for entry in _entries(scope, size, seqs):
@@ -226,6 +228,20 @@ def _checkpoints(signer: Signer, *, tree: Tree | None, size: int | None) -> Iter
         note, source = by_size[at]
         proof = tree.consistency_proof(at, size) if 0 < at < size else []
         yield {"type": "checkpoint", "source": source, "note": note, "proof": [node.hex() for node in proof]}
+
+
+def _anchors(*, tree: Tree | None, size: int | None) -> Iterator[dict[str, Any]]:
+    """What others said of the newest checkpoints they were given, with each one's place in this tree."""
+    proofs = AnchorProof.objects.order_by("-id")
+    if size is not None:
+        proofs = proofs.filter(size__lte=size)
+    for row in proofs[:MAX_ANCHORS]:
+        record: dict[str, Any] = {"type": "anchor", "anchor": row.anchor, "kind": row.kind, "note": row.note}
+        record["proof"] = base64.b64encode(bytes(row.proof)).decode()
+        if tree is not None and size is not None:
+            nodes = tree.consistency_proof(row.size, size) if 0 < row.size < size else []
+            record["consistency"] = [node.hex() for node in nodes]
+        yield record
 
 
 def _entry_record(entry: StoredEntry, *, tree: Tree | None, size: int, with_text: bool) -> tuple[dict[str, Any], str]:

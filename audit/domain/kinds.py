@@ -58,6 +58,8 @@ KINDS: Mapping[str, str] = {
     "evidence.reviewed": "somebody signed off the activity of a period",
     "evidence.purged": "evidence past its retention was erased",
     "sink.failing": "a receiver of exported events has not answered for a while; they wait in the log",
+    "anchor.failing": "somebody who keeps checkpoints has not taken one for a while",
+    "anchor.resumed": "somebody who keeps checkpoints takes them again",
     "sink.resumed": "a receiver of exported events answers again and has what had waited",
     "journal.recovered": "what a dead process had journaled was taken into the log",
     "journal.damaged": "a dead process left a journal that somebody altered; what came before the place was taken in",

@@ -24,16 +24,18 @@ from audit.domain.keyring import KeyRing
 from audit.domain.note import NoteProblem, Verifier
 from audit.domain.verify_conclude import conclude
 from audit.domain.verify_reading import begin, read_end, read_header, read_record, read_rotation
-from audit.domain.verify_walk import Report, Unusable, Verdict, Walk
+from audit.domain.verify_walk import Report, Trusted, Unusable, Verdict, Walk
 
 __all__ = ["Report", "Unusable", "Verdict", "main", "verify_bundle"]
 
 
-def verify_bundle(path: Path, *, keys: Sequence[Verifier], anchor: Path | None = None) -> Report:
+def verify_bundle(
+    path: Path, *, keys: Sequence[Verifier], anchor: Path | None = None, trusted: Trusted | None = None
+) -> Report:
     """Return what the bundle proves. Raises Unusable."""
     if not keys:
         raise Unusable("no key was given, expected the log's verifier key")
-    walk = Walk(keys, KeyRing.of(*keys))
+    walk = Walk(keys, KeyRing.of(*keys), trusted=trusted or Trusted())
     digest = hashlib.sha256()
     with _opened(path) as lines:
         for number, line in enumerate(lines, 1):
@@ -94,10 +96,11 @@ def describe(report: Report) -> list[str]:
     counted = f"{report.entries} entries, {report.checkpoints} checkpoints"
     if report.verdict is Verdict.UNANCHORED:
         why = "" if report.sealed else ", and the bundle is not sealed"
-        return [f"intact but unanchored: {counted}; tail not provable: signed up to entry {report.covered}{why}"]
+        said = f"intact but unanchored: {counted}; tail not provable: signed up to entry {report.covered}{why}"
+        return [said, *(f"anchor {line}" for line in report.anchors)]
     when = f" at Unix time {report.signed_at_s}" if report.signed_at_s else ""
     lines = [f"intact: {counted}; signed up to entry {report.covered}{when}"]
-    return [*lines, *_recordings(report)]
+    return [*lines, *_recordings(report), *(f"anchor {line}" for line in report.anchors)]
 
 
 def _recordings(report: Report) -> list[str]:
@@ -115,18 +118,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--key", required=True, action="append", help="the log's verifier key; repeat after a rotation")
     parser.add_argument("--anchor", type=Path, help="a file of checkpoints you hold yourself")
+    parser.add_argument("--tsa", type=Path, help="root certificates (PEM) of the time-stamping authority you trust")
+    parser.add_argument("--witness", action="append", default=[], help="verifier key of a witness you trust")
     try:
         options = parser.parse_args(arguments)
     except SystemExit as stop:
         return int(Verdict.UNUSABLE) if stop.code else 0
     try:
         keys = [Verifier.parse(key) for key in options.key]
-        report = verify_bundle(options.bundle, keys=keys, anchor=options.anchor)
+        trusted = Trusted(_text(options.tsa), tuple(options.witness))
+        report = verify_bundle(options.bundle, keys=keys, anchor=options.anchor, trusted=trusted)
     except (Unusable, NoteProblem) as error:
         print(f"unusable: {error}")
         return int(Verdict.UNUSABLE)
     print("\n".join(describe(report)))
     return int(report.verdict)
+
+
+def _text(path: Path | None) -> str:
+    try:
+        return path.read_text(encoding="utf-8") if path is not None else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"{path} cannot be read: {type(error).__name__}") from None
 
 
 if __name__ == "__main__":

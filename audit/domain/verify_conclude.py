@@ -31,6 +31,7 @@ def conclude(walk: Walk) -> Report:
         covered=covered,
         signed_at_s=newest.time_s if newest else None,
         absent=walk.absent,
+        anchors=tuple(walk.anchors),
         recordings=walk.counted,
         sealed=walk.sealed,
     )

@@ -15,6 +15,7 @@ from audit.domain.findings import Finding, Place, read_place
 from audit.domain.keyring import chain_problem, open_rotation
 from audit.domain.merkle import leaf_hash, verify_inclusion
 from audit.domain.note import Checkpoint, NoteProblem, UnknownKey, split_notes
+from audit.domain.verify_anchors import judge_anchor
 from audit.domain.verify_walk import Unusable, Walk
 
 
@@ -95,6 +96,18 @@ def _read_checkpoint(walk: Walk, record: Mapping[str, Any]) -> None:
     _add_checkpoint(walk, checkpoint)
     if record.get("proof") is not None:
         walk.proofs[checkpoint.size] = [bytes.fromhex(node) for node in record["proof"]]
+
+
+def _read_anchored(walk: Walk, record: Mapping[str, Any]) -> None:
+    try:
+        checkpoint = walk.keys.checkpoint(str(record["note"]))
+    except NoteProblem as error:
+        walk.bad(0, "anchor-forged", f"{record['anchor']}: {error}")
+        return
+    _add_checkpoint(walk, checkpoint)
+    if record.get("consistency") is not None:
+        walk.proofs.setdefault(checkpoint.size, [bytes.fromhex(node) for node in record["consistency"]])
+    judge_anchor(walk, record, checkpoint.size)
 
 
 def _add_checkpoint(walk: Walk, checkpoint: Checkpoint) -> None:
@@ -225,6 +238,7 @@ def _read_recordings(walk: Walk, record: Mapping[str, Any]) -> None:
 
 _READERS = {
     "checkpoint": _read_checkpoint,
+    "anchor": _read_anchored,
     "problem": _read_problem,
     "entry": _read_entry,
     "recording": _read_recording,

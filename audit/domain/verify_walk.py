@@ -35,7 +35,16 @@ class Report:
     signed_at_s: int | None = None
     absent: int = 0
     sealed: bool = False
+    anchors: tuple[str, ...] = ()  # what others' proofs say, in lines
     recordings: Mapping[str, int] | None = None  # what the exporter found of them: named, intact, lost, settling
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """Whom the one who verifies believes beside the log's key: PEM roots of time stamps, witnesses' keys."""
+
+    tsa_roots: str = ""
+    witnesses: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -61,6 +70,8 @@ class Walk:
     absent: int = 0  # recordings the exporter no longer has
     rotations: list[Rotation] = field(default_factory=list)  # as the bundle's head states them
     rotated_at: dict[int, str] = field(default_factory=dict)  # entry that rotates → its note
+    trusted: Trusted = field(default_factory=Trusted)
+    anchors: list[str] = field(default_factory=list)
     began: bool = False  # keys and anchors are known, what is signed may be judged
     ended: bool = False
     sealed: bool = False

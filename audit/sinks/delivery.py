@@ -9,39 +9,31 @@ delivers to a sink, by an advisory lock of the control database.
 from __future__ import annotations
 
 import json
-import logging
-import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from urllib.parse import parse_qs
 
 from django.conf import settings
-from django.db import connection
-from django.db.models import F, Min, Q
+from django.db.models import Min, Q
 
-from audit.domain.append import append_entries, stated_size
+from audit.domain.append import stated_size
 from audit.domain.box import SealProblem
-from audit.domain.entry import Entry, Json
+from audit.domain.exclusive import alone
 from audit.domain.keys import log_origin
 from audit.models import LogEntry, Sink
 from audit.sinks import syslog
+from audit.sinks.attempts import failed, succeeded
 from audit.sinks.event import Event, read_event
 from audit.sinks.formats import FORMATS, Format
 from audit.sinks.secret import SecretProblem, authorization
 from audit.sinks.sending import NotDelivered, Way, append_file, post, stream
 from audit.sinks.targets import parse_networks, parse_target
 
-logger = logging.getLogger(__name__)
-
 MAX_BATCH = 500
 MAX_BATCH_BYTES = 1 << 20
 TURN_S = 20.0  # how long one turn may go on sending before others get theirs
-BACK_OFF_FIRST_S = 2.0
-BACK_OFF_MOST_S = 300.0
-TELL_AFTER = 5  # failures in a row, a minute or so: then the log says that delivery has stopped
 _LOCK = 0x686F6F70_00000000
 
 
@@ -63,7 +55,7 @@ def due_sinks() -> list[int]:
 
 def deliver(sink_id: int) -> int:
     """Deliver what is due to one sink, for at most TURN_S. Returns how many events the receiver took."""
-    with _alone(sink_id) as mine:
+    with alone(_LOCK + sink_id) as mine:
         if not mine:
             return 0
         return _deliver_all(sink_id)
@@ -88,9 +80,9 @@ def _deliver_all(sink_id: int) -> int:
             if batch.events:
                 send(sink, batch)
         except NotDelivered as problem:
-            _failed(sink, problem)
+            failed(sink, problem, batch=max(1, sink.batch // 2) if problem.too_large else sink.batch)
             break
-        _succeeded(sink, batch)
+        succeeded(sink, cursor=batch.upto, batch=min(MAX_BATCH, sink.batch * 2))
         delivered += len(batch.events)
     return delivered
 
@@ -176,51 +168,3 @@ def _require_all_taken(answer: bytes, count: int) -> None:
     taken = sum(status.startswith("2") for status in statuses)
     if taken != count:
         raise NotDelivered(f"the server took {taken} of {count} events")
-
-
-def _succeeded(sink: Sink, batch: Batch) -> None:
-    now = datetime.now(UTC)
-    told = sink.failures >= TELL_AFTER
-    Sink.objects.filter(pk=sink.pk).update(
-        cursor=batch.upto, delivered_at=now, failures=0, failing_since=None, next_try_at=None, problem="",
-        batch=min(MAX_BATCH, sink.batch * 2),
-    )  # fmt: skip
-    if told:
-        append_entries([Entry(kind="sink.resumed", body={"subject": "hoopweb", "sink": sink.name, "size": batch.upto})])
-
-
-def _failed(sink: Sink, problem: NotDelivered) -> None:
-    failures = sink.failures + 1
-    pause_s = max(problem.retry_after_s, BACK_OFF_FIRST_S * 2 ** min(failures - 1, 10))
-    # Some jitter, so that several sinks of one receiver do not come back in step.
-    pause_s = min(pause_s, BACK_OFF_MOST_S) * random.uniform(0.8, 1.2)  # noqa: S311
-    now = datetime.now(UTC)
-    Sink.objects.filter(pk=sink.pk).update(
-        failures=F("failures") + 1,
-        failing_since=sink.failing_since or now,
-        next_try_at=now + timedelta(seconds=pause_s),
-        problem=str(problem)[:256],
-        batch=max(1, sink.batch // 2) if problem.too_large else sink.batch,
-    )
-    logger.warning("sink not delivered: sink=%s failures=%s problem=%s", sink.name, failures, problem)
-    if failures == TELL_AFTER:
-        body: dict[str, Json] = {
-            "subject": "hoopweb",
-            "sink": sink.name,
-            "size": sink.cursor,
-            "reason": str(problem)[:256],
-        }
-        append_entries([Entry(kind="sink.failing", body=body)])
-
-
-@contextmanager
-def _alone(sink_id: int) -> Iterator[bool]:
-    """Whether this process is the one that delivers to the sink now. The lock ends with its connection."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK + sink_id])
-        (mine,) = cursor.fetchone()
-        try:
-            yield mine
-        finally:
-            if mine:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK + sink_id])

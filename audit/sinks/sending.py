@@ -27,10 +27,15 @@ MAX_ANSWER_BYTES = 1 << 20
 class NotDelivered(RuntimeError):
     """The receiver does not have the batch, or did not say so. In our words: a peer's answer may quote what it got."""
 
-    def __init__(self, message: str, *, retry_after_s: float = 0.0, too_large: bool = False) -> None:
+    def __init__(self, message: str, *, retry_after_s: float = 0.0, status: int = 0, answer: bytes = b"") -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-        self.too_large = too_large
+        self.status = status  # HTTP's, 0 where there was none
+        self.answer = answer
+
+    @property
+    def too_large(self) -> bool:
+        return self.status == httpx.codes.REQUEST_ENTITY_TOO_LARGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ def post(way: Way, body: bytes, *, content_type: str) -> bytes:
             ) as response,
         ):
             answer = _read(response)
-            _judge(response)
+            _judge(response, answer)
             return answer
     except httpx.HTTPError as error:
         raise NotDelivered(f"no answer: {type(error).__name__}") from None
@@ -76,14 +81,15 @@ def _read(response: httpx.Response) -> bytes:
     return answer
 
 
-def _judge(response: httpx.Response) -> None:
+def _judge(response: httpx.Response, answer: bytes) -> None:
     if response.is_success:
         return
     after = response.headers.get("Retry-After", "")
     raise NotDelivered(
         f"the receiver answered {response.status_code}",
         retry_after_s=float(after) if after.isascii() and after.isdecimal() else 0.0,
-        too_large=response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE,
+        status=response.status_code,
+        answer=answer,
     )
 
 

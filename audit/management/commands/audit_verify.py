@@ -19,9 +19,14 @@ class Command(BaseCommand):
         parser.add_argument("bundle")
         parser.add_argument("--key", required=True, action="append", help="the log's verifier key; may be repeated")
         parser.add_argument("--anchor", help="a file of checkpoints you hold yourself")
+        parser.add_argument("--tsa", help="root certificates (PEM) of the time-stamping authority you trust")
+        parser.add_argument("--witness", action="append", default=[], help="verifier key of a witness you trust")
 
     def handle(self, *args: Any, **options: Any) -> None:
         arguments = [options["bundle"], *(f"--key={key}" for key in options["key"])]
         if options["anchor"]:
             arguments.append(f"--anchor={options['anchor']}")
+        if options["tsa"]:
+            arguments.append(f"--tsa={options['tsa']}")
+        arguments += [f"--witness={key}" for key in options["witness"]]
         sys.exit(main(arguments))

@@ -245,6 +245,13 @@ class Sink(Delivery):
     history: bool = False
 
 
+class Anchor(Delivery):
+    kind: Literal["rfc3161", "witness", "mail", "directory"]
+    certificate: str = ""
+    recipients: list[Text] = []
+    every_s: Annotated[int, Field(ge=60)] = 3600
+
+
 class Document(Part):
     apiVersion: Literal["hoopweb/v1"]
     connections: list[Connection] | None = None
@@ -257,3 +264,4 @@ class Document(Part):
     sinks: list[Sink] | None = None
     channels: list[Channel] | None = None
     break_glass: list[BreakGlass] | None = None
+    anchors: list[Anchor] | None = None

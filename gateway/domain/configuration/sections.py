@@ -19,7 +19,7 @@ from approvals.domain.channels import SECRET, URL, set_channel_secrets
 from approvals.domain.policies import FIELDS as POLICY_FIELDS
 from approvals.domain.policies import delete_policy, policy_document, save_policy
 from approvals.models import Channel, EmergencyRoster, Policy
-from audit.models import Sink
+from audit.models import Anchor, Sink
 from audit.models_delivery import Delivery
 from audit.sinks.secret import store_secret
 from gateway.domain.configuration import schema
@@ -362,4 +362,5 @@ SECTIONS: tuple[Section, ...] = (
         ),
         secret=_channel_secret,
     ),
+    _delivery_section("anchors", "anchor", Anchor, ("kind", "certificate", "recipients", "every_s")),
 )

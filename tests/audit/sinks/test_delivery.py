@@ -16,7 +16,8 @@ from joserfc.jwk import RSAKey
 
 from audit.domain.append import append_entries
 from audit.models import LogEntry, Sink
-from audit.sinks.delivery import TELL_AFTER, deliver, due_sinks, undelivered_after
+from audit.sinks.attempts import TELL_AFTER
+from audit.sinks.delivery import deliver, due_sinks, undelivered_after
 from audit.sinks.lag import lags
 from audit.sinks.secret import store_secret
 from tests.audit.factories import authorised, completed, denied, opened

@@ -1,0 +1,52 @@
+"""Publishing the newest checkpoint to every anchor when it is due. The newest one commits to all before it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from django.db.models import Q
+
+from audit.anchors.publishing import publish_to
+from audit.domain.exclusive import alone
+from audit.models import Anchor, AnchorProof, Checkpoint
+from audit.sinks.attempts import failed, succeeded
+from audit.sinks.sending import NotDelivered
+
+_LOCK = 0x686F6F71_00000000
+
+
+def due_anchors() -> list[int]:
+    """The enabled anchors whose time has come, if there is a checkpoint they do not have."""
+    now = datetime.now(UTC)
+    newest = Checkpoint.objects.order_by("-id").values_list("id", flat=True).first() or 0
+    waiting = Q(next_try_at=None) | Q(next_try_at__lte=now)
+    found = Anchor.objects.filter(waiting, enabled=True, cursor__lt=newest)
+    return [row.pk for row in found if row.failures or _old_enough(row, now)]
+
+
+def anchor_newest(anchor_id: int) -> bool:
+    """Publish the newest checkpoint to one anchor. Returns whether it has it now."""
+    with alone(_LOCK + anchor_id) as mine:
+        anchor = Anchor.objects.filter(pk=anchor_id, enabled=True).first() if mine else None
+        checkpoint = Checkpoint.objects.order_by("-id").first()
+        if anchor is None or checkpoint is None or checkpoint.pk <= anchor.cursor:
+            return False
+        try:
+            proof = publish_to(anchor, checkpoint)
+        except NotDelivered as problem:
+            failed(anchor, problem)
+            return False
+        AnchorProof.objects.create(
+            anchor=anchor.name,
+            kind=anchor.kind,
+            size=checkpoint.size,
+            note=checkpoint.note,
+            proof=proof,
+            at=datetime.now(UTC),
+        )
+        succeeded(anchor, cursor=checkpoint.pk)
+        return True
+
+
+def _old_enough(anchor: Anchor, now: datetime) -> bool:
+    return anchor.delivered_at is None or now - anchor.delivered_at >= timedelta(seconds=anchor.every_s)

@@ -1,0 +1,120 @@
+"""Giving one checkpoint to one anchor. Each kind is a function that returns the proof to keep. Raises NotDelivered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from smtplib import SMTPException
+
+from django.conf import settings
+from django.core.mail import EmailMessage, make_msgid
+
+from audit.anchors.cosignature import Witness, add_checkpoint_request, cosigned_at
+from audit.anchors.timestamp import QUERY_TYPE, TimestampProblem, read_roots, timestamp_query, verify_timestamp
+from audit.domain.box import SealProblem
+from audit.domain.merkle import Tree
+from audit.domain.note import NoteProblem
+from audit.models import Anchor, AnchorProof, Checkpoint, LogEntry
+from audit.sinks.secret import SecretProblem, authorization
+from audit.sinks.sending import NotDelivered, Way, post
+from audit.sinks.targets import parse_networks, parse_target
+
+
+def publish_to(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
+    return _PUBLISH[anchor.kind](anchor, checkpoint)
+
+
+def _timestamp(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
+    answer = post(_way(anchor), timestamp_query(checkpoint.note), content_type=QUERY_TYPE)
+    try:
+        # A token that nobody can verify later proves nothing: it is not kept.
+        verify_timestamp(answer, note=checkpoint.note, roots=read_roots(anchor.certificate))
+    except TimestampProblem as problem:
+        raise NotDelivered(str(problem)) from None
+    return answer
+
+
+def _witness(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
+    known = AnchorProof.objects.filter(anchor=anchor.name, kind=anchor.kind).order_by("-id").first()
+    try:
+        lines = _ask_witness(anchor, checkpoint, old=known.size if known else 0)
+    except NotDelivered as refusal:
+        # 409: the witness says up to where it knows this log (tlog-witness, "text/x.tlog.size").
+        size = refusal.answer.strip()
+        if refusal.status != 409 or not size.isdigit() or int(size) > checkpoint.size:
+            raise
+        lines = _ask_witness(anchor, checkpoint, old=int(size))
+    try:
+        cosigned_at(checkpoint.note, lines.decode(errors="replace"), Witness.parse(anchor.certificate))
+    except NoteProblem as problem:
+        raise NotDelivered(str(problem)) from None
+    return lines
+
+
+def _ask_witness(anchor: Anchor, checkpoint: Checkpoint, *, old: int) -> bytes:
+    proof: list[bytes] = []
+    if 0 < old < checkpoint.size:
+        leaves = LogEntry.objects.filter(seq__lte=checkpoint.size).order_by("seq").values_list("leaf", flat=True)
+        proof = Tree(bytes(leaf) for leaf in leaves.iterator(10_000)).consistency_proof(old, checkpoint.size)
+    way = _way(anchor)
+    way = replace(way, target=replace(way.target, path=f"{way.target.path.rstrip('/')}/add-checkpoint"))
+    return post(way, add_checkpoint_request(checkpoint.note, old=old, proof=proof), content_type="text/plain")
+
+
+def _mail(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
+    message = EmailMessage(
+        subject=f"hoopweb: checkpoint of {checkpoint.size} entries",
+        body=_MAIL.format(size=checkpoint.size, at=f"{checkpoint.signed_at:%Y-%m-%d %H:%M:%S} UTC"),
+        to=list(anchor.recipients),
+        headers={"Message-ID": make_msgid(domain="hoopweb")},
+    )
+    message.attach(f"checkpoint-{checkpoint.size}.note", checkpoint.note, "text/plain")
+    try:
+        message.send()
+    except (SMTPException, OSError) as error:
+        raise NotDelivered(f"the mail was not taken: {type(error).__name__}") from None
+    return str(message.extra_headers["Message-ID"]).encode()
+
+
+_MAIL = """At {at} the evidence log had {size} entries. The attached note is signed by the log's key.
+
+Keep this mail. To check later that nothing up to here was changed or removed, put the notes you have one after the
+other into a file and give it to the verifier:
+
+    audit_verify BUNDLE --key VKEY --anchor NOTES
+"""
+
+
+def _directory(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
+    """One file a checkpoint, never written twice: for storage that keeps what it has (object lock, WORM)."""
+    directory = settings.HOOPWEB_ANCHOR_DIR / parse_target(anchor.url).path
+    name = f"{checkpoint.size:012d}-{checkpoint.pk}.note"
+    try:
+        directory.mkdir(mode=0o750, parents=True, exist_ok=True)
+        descriptor = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o440)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(checkpoint.note)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        pass  # published before a crash could say so
+    except OSError as error:
+        raise NotDelivered(f"the note cannot be written: {error.strerror or type(error).__name__}") from None
+    return name.encode()
+
+
+def _way(anchor: Anchor) -> Way:
+    try:
+        headers = authorization(anchor)
+    except (SealProblem, SecretProblem) as problem:
+        raise NotDelivered(f"the stored secret cannot be used: {problem}") from None
+    return Way(parse_target(anchor.url), parse_networks(settings.HOOPWEB_SINK_NETWORKS), headers=headers)
+
+
+_PUBLISH: Mapping[str, Callable[[Anchor, Checkpoint], bytes]] = {
+    Anchor.Kind.RFC3161: _timestamp,
+    Anchor.Kind.WITNESS: _witness,
+    Anchor.Kind.MAIL: _mail,
+    Anchor.Kind.DIRECTORY: _directory,
+}

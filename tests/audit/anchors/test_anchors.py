@@ -1,0 +1,232 @@
+"""Checkpoints go to others, what comes back is verified, and bundles carry it to whoever verifies offline."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.core import mail
+from django.core.exceptions import ValidationError
+from django.core.management import call_command
+
+from audit.anchors.delivery import anchor_newest, due_anchors
+from audit.anchors.timestamp import TimestampProblem, read_roots, timestamp_query, verify_timestamp
+from audit.domain.append import append_entries
+from audit.domain.bundle import Scope, write_bundle
+from audit.domain.checkpoints import sign_checkpoint
+from audit.domain.keys import audit_vkey, log_signer
+from audit.domain.note import open_checkpoint
+from audit.domain.verify import Report, Trusted, Verdict, verify_bundle
+from audit.models import Anchor, AnchorProof
+from tests.audit.anchors.authorities import LocalWitness, TimestampAuthority
+from tests.audit.factories import denied, opened
+from tests.audit.sinks.receivers import HttpReceiver, running
+
+
+@pytest.fixture(autouse=True)
+def loopback(settings, tmp_path, db):
+    settings.HOOPWEB_SINK_NETWORKS = ["127.0.0.0/8"]
+    settings.HOOPWEB_ANCHOR_DIR = tmp_path / "anchored"
+
+
+@pytest.fixture
+def authority(tmp_path) -> TimestampAuthority:
+    return TimestampAuthority(tmp_path / "tsa")
+
+
+def anchor(kind: str, **fields) -> Anchor:
+    row = Anchor(name=kind, kind=kind, **fields)
+    row.full_clean()
+    row.save()
+    return row
+
+
+def grow(count: int = 3) -> None:
+    append_entries([denied(f"{datetime.now(UTC).timestamp()}-{at}") for at in range(count)])
+    sign_checkpoint()
+
+
+def later(row: Anchor) -> None:
+    Anchor.objects.filter(pk=row.pk).update(delivered_at=datetime.now(UTC) - timedelta(days=1), next_try_at=None)
+
+
+def exported(path: Path, scope: Scope = Scope()) -> Path:  # noqa: B008
+    target = path / "bundle.jsonl"
+    with target.open("wb") as out:
+        write_bundle(out, scope=scope, with_text=False, requested_by="auditor")
+    return target
+
+
+def verified(bundle: Path, **trusted) -> Report:
+    return verify_bundle(bundle, keys=[log_signer().verifier], trusted=Trusted(**trusted))
+
+
+def changed_anchor(bundle: Path, **fields) -> Path:
+    records = [json.loads(line) for line in bundle.read_text().splitlines()]
+    for record in records:
+        if record["type"] == "anchor":
+            record.update(fields)
+    bundle.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return bundle
+
+
+@pytest.mark.parametrize("scope", [Scope(), Scope(session="s1")], ids=["whole", "session"])
+def test_a_time_stamp_is_taken_kept_and_verified_offline(authority, tmp_path, scope):
+    append_entries([opened()])
+    grow()
+    with running(HttpReceiver()) as server:
+        server.answer = authority.answer
+        row = anchor("rfc3161", url=f"http://127.0.0.1:{server.port}/tsr", certificate=authority.root)
+        assert anchor_newest(row.pk)
+        assert due_anchors() == []  # not before its time
+    grow()
+
+    report = verified(exported(tmp_path, scope), tsa_roots=authority.root)
+
+    assert (report.verdict, report.findings) == (Verdict.INTACT, ())
+    (line,) = report.anchors
+    assert line.startswith("rfc3161: 4 entries, time-stamped at ")
+    assert line.endswith("holds")
+
+
+def test_without_its_roots_a_time_stamp_proves_nothing_and_says_so(authority, tmp_path):
+    grow()
+    with running(HttpReceiver()) as server:
+        server.answer = authority.answer
+        anchor_newest(anchor("rfc3161", url=f"http://127.0.0.1:{server.port}/", certificate=authority.root).pk)
+    bundle = exported(tmp_path)
+
+    assert "not checked" in verified(bundle).anchors[0]
+    out = StringIO()
+    roots = tmp_path / "roots.pem"
+    roots.write_text(authority.root)
+    with pytest.raises(SystemExit) as ended:
+        call_command("audit_verify", str(bundle), key=[audit_vkey()], tsa=str(roots), stdout=out)
+    assert ended.value.code == 0
+
+
+def test_a_time_stamp_of_another_authority_or_another_note_is_named(authority, tmp_path):
+    grow()
+    with running(HttpReceiver()) as server:
+        server.answer = authority.answer
+        anchor_newest(anchor("rfc3161", url=f"http://127.0.0.1:{server.port}/", certificate=authority.root).pk)
+    bundle = exported(tmp_path)
+    stranger = TimestampAuthority(tmp_path / "stranger")
+
+    assert {f.kind for f in verified(bundle, tsa_roots=stranger.root).findings} == {"anchor-forged"}
+
+    grow()
+    newer = sign_checkpoint().note
+    kinds = {
+        f.kind for f in verified(changed_anchor(exported(tmp_path), note=newer), tsa_roots=authority.root).findings
+    }
+    assert "anchor-forged" in kinds
+
+
+def test_an_altered_token_is_refused(tmp_path):
+    good = TimestampAuthority(tmp_path / "good")
+    note = sign_checkpoint().note
+    stamped = good.answer(timestamp_query(note))[2]
+    assert verify_timestamp(stamped, note=note, roots=read_roots(good.root))
+    with pytest.raises(TimestampProblem):
+        verify_timestamp(stamped, note=note + "x", roots=read_roots(good.root))
+    with pytest.raises(TimestampProblem):
+        verify_timestamp(stamped[:-9] + b"tampered!", note=note, roots=read_roots(good.root))
+    with pytest.raises(TimestampProblem):
+        verify_timestamp(b"<html>", note=note, roots=read_roots(good.root))
+
+
+def test_a_token_that_does_not_verify_is_not_kept_and_asked_for_again(authority, tmp_path):
+    grow()
+    with running(HttpReceiver()) as server:
+        server.answer = TimestampAuthority(tmp_path / "stranger").answer
+        row = anchor("rfc3161", url=f"http://127.0.0.1:{server.port}/", certificate=authority.root)
+        assert not anchor_newest(row.pk)
+        row.refresh_from_db()
+        assert (AnchorProof.objects.count(), row.failures) == (0, 1)
+
+        server.answer = authority.answer
+        later(row)
+        assert due_anchors() == [row.pk]
+        assert anchor_newest(row.pk)
+
+
+def test_a_witness_cosigns_growth_and_refuses_a_fork(tmp_path):
+    grow()
+    local = LocalWitness(log_signer().verifier)
+    with running(HttpReceiver()) as server:
+        server.answer = local.answer
+        row = anchor("witness", url=f"http://127.0.0.1:{server.port}/w", certificate=local.witness.vkey)
+        assert anchor_newest(row.pk)
+        grow()
+        later(row)
+        assert anchor_newest(row.pk)
+        assert server.requests[-1][0] == "/w/add-checkpoint"
+        assert local.refusals == []
+
+        AnchorProof.objects.all().delete()  # we forgot up to where it knows the log: it says so (409)
+        grow()
+        later(row)
+        assert anchor_newest(row.pk)
+        assert local.refusals == [409]
+
+        report = verified(exported(tmp_path), witnesses=(local.witness.vkey,))
+        assert report.verdict is Verdict.INTACT
+        assert report.anchors[0].endswith("holds")
+
+        local.root = bytes(32)  # as if this were another history than the one it knows
+        grow()
+        later(row)
+        assert not anchor_newest(row.pk)
+        assert local.refusals == [409, 422]
+
+
+def test_a_cosignature_of_another_witness_is_named(tmp_path):
+    grow()
+    local, other = (LocalWitness(log_signer().verifier) for _ in range(2))
+    with running(HttpReceiver()) as server:
+        server.answer = local.answer
+        anchor_newest(anchor("witness", url=f"http://127.0.0.1:{server.port}", certificate=local.witness.vkey).pk)
+
+    bundle = exported(tmp_path)
+    assert {f.kind for f in verified(bundle, witnesses=(other.witness.vkey,)).findings} == {"anchor-forged"}
+    assert verified(changed_anchor(bundle, proof=""), witnesses=(local.witness.vkey,)).verdict is Verdict.TAMPERED
+
+
+def test_the_auditor_gets_the_note_by_mail_and_nothing_else():
+    grow()
+    anchor_newest(anchor("mail", recipients=["auditor@example.org"]).pk)
+
+    (message,) = mail.outbox
+    (attachment,) = message.attachments
+    assert open_checkpoint(attachment[1], [log_signer().verifier]).size == 3
+    assert message.to == ["auditor@example.org"]
+    assert "demo-agent" not in message.body + attachment[1]
+
+
+def test_a_directory_gets_one_file_a_checkpoint_and_none_is_written_twice(settings, tmp_path):
+    grow()
+    row = anchor("directory", url="file:///worm")
+    anchor_newest(row.pk)
+    (path,) = (settings.HOOPWEB_ANCHOR_DIR / "worm").iterdir()
+    before = path.read_text()
+    assert path.stat().st_mode & 0o222 == 0
+
+    Anchor.objects.update(cursor=0)  # a crash before the cursor moved
+    assert anchor_newest(row.pk)
+    assert path.read_text() == before
+    assert verify_bundle(exported(tmp_path), keys=[log_signer().verifier], anchor=path).verdict is Verdict.INTACT
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [("rfc3161", {"url": "https://t/", "certificate": "x"}), ("rfc3161", {"url": "", "certificate": ""}),
+     ("witness", {"url": "https://w/", "certificate": "x+y+z"}), ("mail", {"recipients": []}),
+     ("mail", {"recipients": ["nobody"]}), ("directory", {"url": "https://h/"}), ("directory", {"url": "file:///../x"})],
+)  # fmt: skip
+def test_what_an_anchor_needs_is_asked_before_it_is_saved(kind, fields):
+    with pytest.raises(ValidationError):
+        anchor(kind, **fields)
