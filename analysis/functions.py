@@ -159,7 +159,7 @@ def classify(function: Function) -> FunctionClass:  # noqa: PLR0911
 SIDE_DOORS = words(
     """
     pg_stats pg_stats_ext pg_stats_ext_exprs pg_statistic pg_statistic_ext_data pg_stat_activity pg_authid
-    pg_shadow pg_largeobject pg_largeobject_metadata pg_user_mapping pg_user_mappings pg_file_settings
+    pg_shadow pg_largeobject pg_user_mapping pg_user_mappings pg_file_settings
     pg_hba_file_rules pg_ident_file_mappings pg_prepared_statements pg_cursors pg_prepared_xacts pg_subscription
     pg_stat_subscription user_mapping_options _pg_user_mappings pg_stat_replication pg_stat_wal_receiver
     pg_replication_slots pg_backend_memory_contexts pg_shmem_allocations pg_stat_statements

@@ -105,7 +105,7 @@ def _transaction(read: StatementText) -> Utility:
     words = read.words()
     kind = {"START": "BEGIN", "END": "COMMIT", "ABORT": "ROLLBACK"}.get(words[0], words[0])
     if "PREPARED" in words:
-        return Utility(f"{kind}_PREPARED", ADMIN, problems=("two-phase transactions are not known here",))
+        return _two_phase(f"{kind}_PREPARED", read)
     if kind in ("SAVEPOINT", "RELEASE") or "TO" in words[1:] or "SAVEPOINT" in words:
         words, name = words[:-1], read.name_at(len(read.tokens) - 1)
         kind = "ROLLBACK_TO" if kind == "ROLLBACK" else kind
@@ -115,6 +115,13 @@ def _transaction(read: StatementText) -> Utility:
     if not known:
         return Utility(kind, ADMIN, problems=("transaction control of a form that is not known",))
     return Utility(kind, SESSION, name=name)
+
+
+def _two_phase(kind: str, read: StatementText) -> Utility:
+    """PREPARE TRANSACTION 'id', COMMIT PREPARED 'id', ROLLBACK PREPARED 'id': what ran was decided when it ran."""
+    if len(read.tokens) != 3 or read.tokens[2].kind is not TokenKind.STRING:
+        return Utility(kind, ADMIN, problems=("two-phase commit of a form that is not known",))
+    return Utility(kind, WRITE, name=string_value(read.tokens[2]) or "")
 
 
 def _set(read: StatementText) -> Utility:
@@ -209,7 +216,7 @@ def _notify(read: StatementText) -> Utility:
 
 def _prepare(read: StatementText) -> Utility:
     if read.words(1, 2) == ["TRANSACTION"]:
-        return Utility("PREPARE_TRANSACTION", ADMIN, problems=("two-phase transactions are not known here",))
+        return _two_phase("PREPARE_TRANSACTION", read)
     at, types = 2, ""
     if at < len(read.tokens) and read.tokens[at].text == "(":
         close = close_of(read, at)

@@ -9,9 +9,10 @@ again to be used. The unnamed statement and portal are beyond SQL, which has no 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from analysis.statement import Analysis
+from analysis.statement import Analysis, Output
 from gateway.listeners.postgres_names import Names, Portal, Prepared
 from gateway.session.context import SessionContext
 from gateway.session.cursors import ApprovedCursor
@@ -25,6 +26,11 @@ NAME_QUESTIONS = (
 
 Row = Sequence[bytes | None]
 Kept = Mapping[bytes | None, bytes | None]  # name → text, in the server's words
+
+
+def _not_read(analysis: Analysis) -> Analysis:
+    """What a cursor stands for whose query nobody read: it exists, and nothing it returns is understood."""
+    return replace(analysis, complete=False, outputs=(Output("", resolved=False),))
 
 
 class Memory:
@@ -57,17 +63,22 @@ class Memory:
                 self.statements.forget(analysis.name)
                 prepared[analysis.name] = analysis.inner
                 self._sources["prepared", analysis.name] = permit.statement
-            case "DECLARE_CURSOR" | "DECLARE" if analysis.inner is not None:
+            case "DECLARE_CURSOR" | "DECLARE":
                 self.portals.forget(analysis.name)
-                cursors[analysis.name] = analysis.inner
+                cursors[analysis.name] = analysis.inner or _not_read(analysis)
                 self._sources["cursor", analysis.name] = permit.statement
-                self._remember_approval(permit, analysis.inner)
+                if analysis.inner is not None:
+                    self._remember_approval(permit, analysis.inner)
             case "DEALLOCATE" | "DISCARD" if every:
                 self.statements.clear()
                 prepared.clear()
             case "DEALLOCATE":
                 self.statements.forget(analysis.name)
                 prepared.pop(analysis.name, None)
+            case "PREPARE_TRANSACTION":
+                self._context.prepared_transactions.add(analysis.name)
+            case "COMMIT_PREPARED" | "ROLLBACK_PREPARED":
+                self._context.prepared_transactions.discard(analysis.name)
             case "CLOSE" | "CLOSE_CURSOR" if every:
                 cursors.clear()
                 self._context.approved_cursors.clear()

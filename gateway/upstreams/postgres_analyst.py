@@ -43,6 +43,7 @@ MAX_PARTS = 200
 SHORT_TOKENS = 500  # some milliseconds: not worth a thread
 _PARTS = frozenset({"SELECT", "VALUES", "TABLE", "JOIN"})
 RETRIES = 3
+_ENDS_PREPARED = frozenset({"COMMIT_PREPARED", "ROLLBACK_PREPARED"})
 _BEHIND = "does not know yet"  # how analysis says that the schema moved on
 
 
@@ -66,7 +67,8 @@ class PostgresAnalyst:
         if found is None:
             found = await self._analyse_shape(side, session, statement, exact)
         found = replace(found, statement=statement)
-        if session.uncommitted_definitions or found.operations & {Operation.DDL, Operation.ADMIN}:
+        changes = found.operations & {Operation.DDL, Operation.ADMIN} or found.kind == "COMMIT_PREPARED"
+        if session.uncommitted_definitions or changes:
             self._changing.add(session.session_id)
         return await self._estimated(side, session, _doubted(found, session))
 
@@ -298,6 +300,8 @@ def _doubted(found: Analysis, session: SessionContext) -> Analysis:
     """What the side connection cannot see may change what names mean in this session: then nothing is complete."""
     if session.uncommitted_definitions:
         problem = "the open transaction changed definitions, which the second reading cannot see"
+    elif found.kind in _ENDS_PREPARED and found.name not in session.prepared_transactions:
+        problem = "it ends a transaction that this session did not prepare"
     elif session.temp_relations:
         problem = "the session may have temporary relations, which the second reading cannot see"
     else:

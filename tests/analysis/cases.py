@@ -275,7 +275,7 @@ COPY patients TO '/tmp/x'
 COPY patients TO PROGRAM 'cat'
 COPY patients FROM '/tmp/x'
 COPY patients TO STDOUT WITH (ENCODING 'latin1')
-PREPARE TRANSACTION 'x'
+PREPARE TRANSACTION $1
 COMMIT PREPARED 'x'
 TRUNCATE patients CASCADE
 SELECT set_config('search_path', 'x', false)

@@ -417,3 +417,16 @@ async def test_an_unreachable_database_is_incomplete(session_context: SessionCon
 
     assert not analysis.complete
     assert Operation.ADMIN in analysis.operations
+
+
+async def test_two_phase_commit_is_a_write_that_only_its_own_session_may_end(
+    analyse: Analyse, session_context: SessionContext
+) -> None:
+    prepared = await analyse("PREPARE TRANSACTION 'x'")
+    strange = await analyse("COMMIT PREPARED 'x'")
+    session_context.prepared_transactions.add("x")
+    own = await analyse("ROLLBACK PREPARED 'x'")
+
+    assert (prepared.complete, prepared.operations) == (True, {Operation.WRITE})
+    assert not strange.complete
+    assert (own.complete, own.operations) == (True, {Operation.WRITE})

@@ -61,7 +61,11 @@ class Grammar:
         self.names = 0
 
     def statement(self) -> str:
-        shape = self.random.choice([self.query, self.query, self.query, self.with_query, self.union, self.in_values])
+        shape = self.random.choice(
+            [self.query] * 4
+            + [self.with_query, self.union, self.in_values, self.window, self.grouped, self.recursive, self.distinct_on]
+            + [self.returning, self.writing_cte, self.correlated, self.rows_from, self.json]
+        )
         return shape(3)
 
     def query(self, depth: int) -> str:
@@ -84,12 +88,101 @@ class Grammar:
         return f"WITH {name}(a) AS {kind}({inner}) SELECT {self.scalar(Scope(['a']), 1)} FROM {name}"
 
     def union(self, depth: int) -> str:
-        operator = self.random.choice(["UNION", "UNION ALL", "EXCEPT", "UNION ALL"])
+        operator = self.random.choice(["UNION", "UNION ALL", "EXCEPT", "UNION ALL", "INTERSECT"])
         left = self.random.choice(["SELECT 'literal' AS v", self.one_column(depth - 1)])
         return f"{left} {operator} {self.one_column(depth - 1)}"
 
     def in_values(self, depth: int) -> str:
         return f"VALUES ('k', ({self.one_column(depth - 1)} LIMIT 1)), ('l', 'm')"
+
+    # --- the wider language ---
+
+    def window(self, depth: int) -> str:
+        scope, source = self.source(depth)
+        call = self.random.choice(
+            ["first_value({v})", "lag({v}, 0)", "nth_value({v}, 1)", "max({v})", "string_agg({v}, '')"]
+        )
+        frame = self.random.choice(["()", "(PARTITION BY {k})", "(ORDER BY {k})", "w"]).format(k=self.scalar(scope, 0))
+        named = " WINDOW w AS (ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)" if frame == "w" else ""
+        value = call.format(v=self.scalar(scope, depth))
+        return f"SELECT {value} OVER {frame} AS c FROM {source}{self.where(scope, depth)}{named}"
+
+    def grouped(self, depth: int) -> str:
+        scope, source = self.source(depth)
+        key = self.scalar(scope, depth - 1)
+        form = self.random.choice(["{k}", "ROLLUP ({k})", "CUBE ({k})", "GROUPING SETS (({k}), ())"]).format(k=key)
+        value = self.random.choice([key, *(a.format(self.scalar(scope, 1)) for a in AGGREGATES)])
+        having = self.random.choice(["", " HAVING count(*) > 0", f" HAVING max({key}) IS NOT NULL"])
+        return f"SELECT {value} AS c FROM {source}{self.where(scope, depth)} GROUP BY {form}{having}"
+
+    def recursive(self, depth: int) -> str:
+        inner = self.one_column(depth - 1)
+        return (
+            f"WITH RECURSIVE r(v, n) AS (SELECT v, 1 FROM ({inner}) b "
+            "UNION ALL SELECT v || '', n + 1 FROM r WHERE n < 3) "
+            f"SELECT {self.scalar(Scope(['v']), 1)} FROM r"
+        )
+
+    def distinct_on(self, depth: int) -> str:
+        scope, source = self.source(depth)
+        key = self.scalar(scope, 0)
+        return f"SELECT DISTINCT ON ({key}) {self.scalar(scope, depth)} FROM {source}{self.where(scope, depth)}"
+
+    def returning(self, _: int) -> str:
+        """Writes: the control undoes them, and the gateway must not let them run plainly."""
+        table = self.random.choice(["patients", "claims", "encounters"])
+        column = self.random.choice([c for c in COLUMNS[table] if c not in ("id", "patient_id", "amount")])
+        scope = Scope([f"x.{c}::text" for c in COLUMNS[table]], ["x"])
+        where = f"WHERE x.id = {KEYS[table]} RETURNING {self.scalar(scope, 2)} AS c"
+        return self.random.choice(
+            [f"UPDATE {table} x SET {column} = x.{column} {where}", f"DELETE FROM {table} x {where}"]
+        )
+
+    def writing_cte(self, depth: int) -> str:
+        return f"WITH w(v) AS ({self.returning(depth)}) SELECT {self.scalar(Scope(['v']), 1)} FROM w"
+
+    def correlated(self, depth: int) -> str:
+        scope, source = self.source(depth)
+        value, inner = self.scalar(scope, 1), self.one_column(1)
+        shown = self.random.choice(
+            [
+                f"(SELECT {value})",
+                f"(SELECT max(i.v) FROM ({inner}) i WHERE i.v <> {value})",
+                f"ARRAY(SELECT {value} UNION ALL ({inner}))::text",
+                f"(SELECT j.v FROM ({inner}) j ORDER BY {value} LIMIT 1)",
+                f"CASE WHEN EXISTS ({inner}) THEN {value} END",
+            ]
+        )
+        return f"SELECT {shown} AS c FROM {source}{self.where(scope, depth)}"
+
+    def rows_from(self, depth: int) -> str:
+        inner = self.one_column(depth - 1)
+        return self.random.choice(
+            [
+                f"SELECT u.v FROM unnest(ARRAY({inner})) u(v)",
+                f"SELECT * FROM ROWS FROM (unnest(ARRAY({inner})), generate_series(1, 2)) WITH ORDINALITY",
+                f"SELECT string_to_table(v, 'zzz') FROM ({inner}) s",
+                f"SELECT regexp_split_to_table(v, 'zzz') FROM ({inner}) s",
+                f"SELECT (ROW(v, 1)).f1 FROM ({inner}) s",
+                f"SELECT ROW(v, 1)::text FROM ({inner}) s",
+            ]
+        )
+
+    def json(self, depth: int) -> str:
+        inner = self.one_column(depth - 1)
+        return self.random.choice(
+            [
+                f"SELECT jsonb_path_query(to_jsonb(s), '$.v') #>> '{{}}' FROM ({inner}) s",
+                f"SELECT value FROM ({inner}) s, jsonb_each_text(to_jsonb(s))",
+                f"SELECT jsonb_build_object('a', v) ->> 'a' FROM ({inner}) s",
+                f"SELECT x.v FROM ({inner}) s, jsonb_to_record(to_jsonb(s)) x(v text)",
+                f"SELECT (jsonb_populate_record(NULL::patients, jsonb_build_object('city', v))).city FROM ({inner}) s",
+                f"SELECT JSON_OBJECT('k': v) FROM ({inner}) s",
+                f"SELECT jsonb_agg(s) -> 0 ->> 'v' FROM ({inner}) s",
+            ]
+        )
+
+    # --- where rows come from ---
 
     def source(self, depth: int) -> tuple[Scope, str]:
         kinds: list[Callable[[int], tuple[Scope, str]]] = [self.table, self.table, self.join]

@@ -51,11 +51,14 @@ class Upstream:
 
 
 @contextmanager
-def own_upstream(home: Path) -> Iterator[Upstream]:
+def own_upstream(home: Path, **settings: str) -> Iterator[Upstream]:
     home.mkdir()
     home.chmod(0o755)  # the server's account walks through it
     server = prepare_postgres(
-        home=home, port=free_port(), account=server_account(), settings={"fsync": "off", "full_page_writes": "off"}
+        home=home,
+        port=free_port(),
+        account=server_account(),
+        settings={"fsync": "off", "full_page_writes": "off", **settings},
     )
     upstream = Upstream(server, _started(server))
     try:

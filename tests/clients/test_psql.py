@@ -58,6 +58,73 @@ def test_psql_meta_command_prints_what_it_prints_directly(stack: Stack, agent_ds
     assert through.stdout == direct.stdout
 
 
+# Every other letter of `\d`, on the system's names too. Not `\deu` and `\dRs`: they read columns with passwords.
+META = r"""
+\d+ patients
+\dS+ pg_class
+\d *.claims
+\da
+\dA
+\dAc
+\dAf
+\dAo
+\dAp
+\db
+\dc
+\dC
+\dconfig work_mem
+\dd
+\dD
+\ddp
+\dE
+\des
+\det
+\dew
+\df+
+\df *concat*
+\dF
+\dFd
+\dFp
+\dFt
+\dg
+\di+
+\dii
+\dl
+\dL
+\dm
+\dn+
+\do
+\dO
+\dP
+\drds
+\drg
+\dRp
+\ds
+\dT+
+\dtvS
+\dti+
+\dx
+\dx+
+\dX
+\dy
+\l+
+\lo_list
+\sf pg_catalog.lower(text)
+\sv information_schema.tables
+\z
+\encoding
+"""
+
+
+def test_psql_meta_commands_print_what_they_print_directly(stack: Stack, agent_dsn: str) -> None:
+    direct = psql(direct_dsn(stack), "-a", stdin=META)
+
+    through = psql(agent_dsn, "-a", stdin=META)
+
+    assert through.stderr == direct.stderr
+    assert through.stdout.splitlines() == direct.stdout.splitlines()
+
+
 def test_psql_masks_a_read_and_keeps_its_shape(stack: Stack, agent_dsn: str) -> None:
     query = "SELECT id, ssn, state FROM patients ORDER BY id LIMIT 3"
     direct = psql(direct_dsn(stack), "-AtF|", "-c", query).stdout.splitlines()
