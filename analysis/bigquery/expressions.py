@@ -140,7 +140,16 @@ def _array(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
         reading.collects |= any(isinstance(found, exp.Table) for found in inner.walk())
         rows = reading.rows_of(inner, scope)
         return _computed_record(rows.scalar())
-    return derived(value(reading, scope, item) for item in node.expressions)
+    return _any_of([value(reading, scope, item) for item in node.expressions])
+
+
+def _any_of(items: list[Value]) -> Value:
+    """The element of a written-out array. The first record names the fields of all ("Array literals")."""
+    first = items[0] if items else NOTHING
+    if first.fields is None or any(item.fields is None or len(item.fields) != len(first.fields) for item in items):
+        return derived(items)
+    columns = zip(*(item.fields or () for item in items), strict=True)
+    return record(first.names, [_any_of(list(column)) for column in columns])
 
 
 def _computed_record(found: Value) -> Value:

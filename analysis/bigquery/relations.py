@@ -21,7 +21,7 @@ Columns = tuple[tuple[str, Value], ...]
 _TABLE_PARTS = frozenset({"this", "db", "catalog", "alias", "version", "pivots", "joins", "sample"})
 _JOIN_PARTS = frozenset({"this", "side", "kind", "using", "on"})
 _SUBQUERY_PARTS = frozenset({"this", "alias", "pivots", "joins", "sample", "with_", "order", "limit", "offset"})
-_UNNEST_PARTS = frozenset({"expressions", "alias", "offset"})
+_UNNEST_PARTS = frozenset({"expressions", "alias", "offset", "explode_array"})
 
 
 def enter(reading: Reading, scope: Scope, source: exp.Expr, joins: Sequence[exp.Expr]) -> None:

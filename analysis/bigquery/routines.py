@@ -7,6 +7,7 @@ them for this purpose.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from sqlglot import exp, parse
@@ -130,12 +131,16 @@ def _judge_prefixes(reading: Reading, names: frozenset[str]) -> None:
 
 def _judge_names(reading: Reading, tokens: list[Token], tree: exp.Expr) -> None:
     """Every name of a known column that stands in the text must stand in the tree: no clause was passed over."""
-    met = {part for found in tree.find_all(exp.Identifier) for part in str(found.this).lower().split(".")}
-    met |= {str(found.name).lower() for found in tree.find_all(exp.Var, exp.Func, exp.JSONPathKey)}
-    words = {token.text.strip("`").lower() for token in tokens if token.kind in (TokenKind.WORD, TokenKind.QUOTED)}
-    named = {part for word in words for part in word.split(".")}
-    calls = {part for name in called_names(tokens) for part in name.split(".")}
-    if (named & reading.definitions.field_names) - met - calls - KEYWORDS:
+    met = Counter(part for found in tree.find_all(exp.Identifier) for part in str(found.this).lower().split("."))
+    met += Counter(str(found.name).lower() for found in tree.find_all(exp.Var))
+    after = [*(token.text for token in tokens[1:]), ""]
+    kinds = (TokenKind.WORD, TokenKind.QUOTED)
+    names = (
+        t.text.strip("`").lower() for t, then in zip(tokens, after, strict=True) if t.kind in kinds and then != "("
+    )
+    named = Counter(part for name in names for part in name.split("."))
+    known = reading.definitions.field_names - KEYWORDS
+    if any(count > met[name] for name, count in named.items() if name in known):
         reading.problem("a column's name that the first reading did not meet")
 
 

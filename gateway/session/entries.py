@@ -230,6 +230,7 @@ def _who(session: SessionContext) -> dict[str, Json]:
 
 
 def _what(analysis: Analysis) -> dict[str, Json]:
+    estimated = analysis.facts.estimated_bytes
     return {
         "kind": analysis.kind,
         "fingerprint": analysis.fingerprint,
@@ -239,6 +240,7 @@ def _what(analysis: Analysis) -> dict[str, Json]:
         "tables_written": [str(table) for table in sorted(analysis.tables_written)],
         "columns_read": [str(column) for column in sorted(analysis.reads)],
         "risk": analysis.risk_score,
+        **({} if estimated is None else {"estimated_bytes": estimated}),
     }
 
 

@@ -36,7 +36,7 @@ from gateway.session.permit import ExecutionPermit, Outcome, SubjectWatch, mint_
 from gateway.session.services import Masks, ReviewRefused, Services, StaleSnapshot, UpstreamRejected
 from gateway.session.transport import Denial, Resumption, Transport
 from masking.domain.field import MaskingPlan, ResultColumn
-from masking.domain.plan import build_plan, touch
+from masking.domain.plan import build_plan, columns_expected, touch
 from masking.domain.subjects import kinds_touched, subject_plan
 from masking.engines.marks import carries_mask
 
@@ -115,11 +115,12 @@ class Assessment:
     def expected_masks(self) -> Masks:
         """What the result will look like, for the reviewer: (column, technique, rule) of every masked column."""
         outputs = self.analysis.outputs or ()
-        fields = self.plan_for([ResultColumn(output.name) for output in outputs]).fields if outputs else ()
+        fields = self.plan_for(columns_expected(outputs)).fields if outputs else ()
         return tuple(
-            (output.name, field.technique, field.rule)
-            for output, field in zip(outputs, fields, strict=True)
-            if field.mask is not None and not field.scans_text
+            (name, leaf.technique, leaf.rule)
+            for field in fields
+            for name, leaf in field.leaves()
+            if leaf.mask is not None and not leaf.scans_text
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 # One value in the result's own encoding: None is SQL NULL, bytes is the text or binary form on the wire.
@@ -37,6 +37,13 @@ class FieldMask:
     @property
     def masks_nothing(self) -> bool:
         return self.mask is None and all(field.masks_nothing for field in self.fields)
+
+    def leaves(self, prefix: str = "") -> Iterator[tuple[str, FieldMask]]:
+        """The scalar parts with their paths; a plain column is its own."""
+        if not self.fields:
+            yield prefix + self.column, self
+        for field in self.fields:
+            yield from field.leaves(f"{prefix}{self.column}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,11 @@ def build_plan(
     )
 
 
+def columns_expected(outputs: Iterable[Output]) -> list[ResultColumn]:
+    """The columns of a result before anybody described it: names, and records with theirs."""
+    return [ResultColumn(output.name, fields=tuple(columns_expected(output.fields))) for output in outputs]
+
+
 def _field(
     *, column: ResultColumn, output: Output, scope: ConnectionRules, groups: frozenset[str], scans: bool
 ) -> FieldMask:
