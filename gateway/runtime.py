@@ -29,6 +29,7 @@ from gateway.domain.credentials import open_credential
 from gateway.domain.identity import GatewayAuthenticator, TokenVerifier
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.domain.threads import in_thread
+from gateway.domain.tokens import issuer_url
 from gateway.listeners.http import EmbeddedServer, build_app, http_server, reusable_socket
 from gateway.listeners.http_tokens import TokenEndpoint
 from gateway.listeners.postgres import PostgresListener
@@ -202,6 +203,7 @@ def build_runtime() -> Runtime:
         allow_plaintext_loopback=settings.HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK,
         cancel_elsewhere=cancel_elsewhere,
         reuse_port=True,
+        oauth_discovery=f"{issuer_url()}/.well-known/oauth-authorization-server",
     )
     relay = Relay(
         services=services,

@@ -67,6 +67,7 @@ class PostgresListener:
         limits: Limits | None = None,
         cancel_elsewhere: CancelElsewhere | None = None,
         reuse_port: bool = False,
+        oauth_discovery: str = "",
     ) -> None:
         self._services = services
         self._authenticator = authenticator
@@ -81,6 +82,7 @@ class PostgresListener:
         self._limits = limits or Limits()
         self._cancel_elsewhere = cancel_elsewhere
         self._reuse_port = reuse_port
+        self._oauth_discovery = oauth_discovery
         self._server: asyncio.Server | None = None
         self._handshakes: OrderedDict[ClientConnection, None] = OrderedDict()
         self._keys: dict[tuple[int, bytes], ClientSession] = {}
@@ -165,6 +167,7 @@ class PostgresListener:
                     authenticator=self._authenticator,
                     allow_plaintext_loopback=self._allow_plaintext_loopback,
                     certificate_required=self._certificate_required,
+                    oauth_discovery=self._oauth_discovery,
                 )
         finally:
             self._handshakes.pop(connection, None)

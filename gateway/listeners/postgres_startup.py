@@ -2,6 +2,7 @@
 
     [TLS at once] | [GSSENCRequest → N] → [SSLRequest → S + TLS | N]  →  CancelRequest | StartupMessage
            → [NegotiateProtocolVersion] → AuthenticationCleartextPassword → token → AuthenticationOk
+             (or AuthenticationSASL: OAUTHBEARER → token → AuthenticationOk)
            → upstream opened → ParameterStatus* → BackendKeyData (ours) → ReadyForQuery
 
 Every failure of authentication sounds the same to the client; the record has the reason.
@@ -17,7 +18,7 @@ from fnmatch import fnmatchcase
 from approvals.domain.request import Principal
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.listeners.postgres_client import ClientConnection
-from gateway.protocols.postgres import client, server
+from gateway.protocols.postgres import client, oauth, server
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.startup import (
     NEWEST_MINOR,
@@ -78,6 +79,7 @@ async def admit(
     authenticator: Authenticator,
     allow_plaintext_loopback: bool,
     certificate_required: bool = False,
+    oauth_discovery: str = "",
 ) -> Opening:
     """Authenticate the client and check that it may use the connection at all. Raises Refused.
 
@@ -90,8 +92,7 @@ async def admit(
         spoken = min(startup.minor, NEWEST_MINOR)
         connection.write(server.encode_negotiation(minor=spoken, unknown=startup.unknown_options))
     connection.expect_frames()
-    connection.write(server.CLEARTEXT_PASSWORD)
-    secret = _password(*await connection.next_frame())
+    secret = await _secret(connection, startup, oauth_discovery)
     try:
         principal = await authenticator.authenticate(
             user=startup.user,
@@ -102,6 +103,8 @@ async def admit(
         )
     except AuthenticationFailed as failure:
         await _record_failure(services, connection, startup, failure.reason)
+        if startup.bearer:
+            await _fail_bearer(connection, oauth_discovery)
         raise Refused(f'authentication failed for user "{startup.user[:63]}"', sqlstate="28P01") from None
     if certificate_required and not is_certified(principal, connection.certified):
         await _record_failure(services, connection, startup, "the client certificate is not the principal's")
@@ -141,6 +144,29 @@ def permitted_connection(services: Services, principal: Principal, name: str) ->
     if spec is None or not usable or not allowed:
         raise Refused(f'no access rule lets you use a PostgreSQL connection named "{name[:63]}"', sqlstate="42501")
     return spec
+
+
+async def _secret(connection: ClientConnection, startup: Startup, oauth_discovery: str) -> str:
+    """The token or ticket, as a password or by OAUTHBEARER. Raises Refused for a client that has none yet."""
+    if not startup.bearer:
+        connection.write(server.CLEARTEXT_PASSWORD)
+        return _password(*await connection.next_frame())
+    connection.write(server.encode_sasl(oauth.mechanisms()))
+    kind, body = await connection.next_frame()
+    if kind != client.PASSWORD:
+        raise ProtocolViolation("no SASL response where one was expected")
+    token = oauth.initial_response(body)
+    if not token:  # libpq asks where tokens come from, gets one there, and connects again
+        await _fail_bearer(connection, oauth_discovery)
+        raise Refused("no token was shown", sqlstate="28000")
+    return token
+
+
+async def _fail_bearer(connection: ClientConnection, oauth_discovery: str) -> None:
+    connection.write(server.encode_sasl_continue(oauth.failure(oauth_discovery)))
+    kind, body = await connection.next_frame()
+    if kind != client.PASSWORD or body != oauth.CLIENT_IS_DONE:
+        raise ProtocolViolation("a SASL exchange that goes on after its failure")
 
 
 def _password(kind: int, body: bytes) -> str:

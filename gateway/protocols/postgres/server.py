@@ -120,6 +120,14 @@ def encode_key_data(process_id: int, secret: bytes) -> bytes:
     return frame(b"K", _INT32.pack(process_id) + secret)
 
 
+def encode_sasl(mechanisms: bytes) -> bytes:
+    return frame(b"R", _INT32.pack(10) + mechanisms)
+
+
+def encode_sasl_continue(challenge: bytes) -> bytes:
+    return frame(b"R", _INT32.pack(11) + challenge)
+
+
 def encode_ready(status: str) -> bytes:
     return frame(b"Z", status.encode())
 

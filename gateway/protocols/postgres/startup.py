@@ -48,6 +48,10 @@ IGNORED_SETTINGS = frozenset({"client_encoding", "standard_conforming_strings"})
 # What the session's path is in the end is asked of the server before the first decision.
 _KNOWN_SCHEMAS = frozenset({"public", "pg_catalog", '"$user"', '"public"', "$user"})
 
+# A server tells its clients how to authenticate before it knows who they are. Ours takes either, so the client says:
+# options='-c hoopweb.auth=oauthbearer'.
+AUTH_OPTION = "hoopweb.auth"
+
 _UINT32 = Struct("!I").unpack_from
 _OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", re.DOTALL)
 
@@ -80,6 +84,7 @@ class Startup:
     database: str
     settings: dict[str, str]
     unknown_options: tuple[str, ...] = ()
+    bearer: bool = False  # the client wants to show its token by OAUTHBEARER, not as a password
 
 
 Packet = EncryptionRequest | CancelRequest | Startup
@@ -137,18 +142,28 @@ def _startup(minor: int, body: bytes) -> Startup:
     given = _pairs(body)
     unknown = tuple(name for name in given if name.startswith("_pq_."))
     settings: dict[str, str] = {}
+    bearer = False
     for name, value in given.items():
         if name in {"user", "database"} or name.startswith("_pq_."):
             continue
         if name == "options":
             for option, setting in _options(value):
-                _admit(settings, option, setting)
+                if option.lower() == AUTH_OPTION:
+                    bearer = _wants_bearer(setting)
+                else:
+                    _admit(settings, option, setting)
         else:
             _admit(settings, name, value)
     user = given.get("user", "")
     if not user:
         raise StartupRefused("no user name in the startup packet", sqlstate="28000")
-    return Startup(minor, user, given.get("database") or user, settings, unknown)
+    return Startup(minor, user, given.get("database") or user, settings, unknown, bearer)
+
+
+def _wants_bearer(value: str) -> bool:
+    if value.lower() not in {"oauthbearer", "password"}:
+        raise StartupRefused(f"{AUTH_OPTION} of another kind than oauthbearer and password", sqlstate="42501")
+    return value.lower() == "oauthbearer"
 
 
 def _pairs(body: bytes) -> dict[str, str]:
