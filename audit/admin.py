@@ -19,13 +19,17 @@ from audit.domain.reading import read_result, read_texts
 from audit.domain.replay import ReplayProblem
 from audit.domain.session_document import marked_columns
 from audit.models import Checkpoint, LogDamage, LogEntry, SessionRecord, StatementRecord
+from audit.models_retention import LegalHold, RetentionPolicy
 from audit.pages import PAGE_ROWS, ReadOnlyAdmin, context_of, found, offset_of, require
 from audit.report_pages import reports_page
+from audit.retention_admin import LegalHoldAdmin, RetentionPolicyAdmin
 from audit.search_pages import entry_search, statement_search
 from audit.session_pages import SessionRecordAdmin
 from audit.subject_pages import accounting_page, seen_page
 
 admin.site.register(SessionRecord, SessionRecordAdmin)
+admin.site.register(RetentionPolicy, RetentionPolicyAdmin)
+admin.site.register(LegalHold, LegalHoldAdmin)
 
 
 @admin.register(StatementRecord)

@@ -14,6 +14,7 @@ from django.contrib.postgres.indexes import BrinIndex, GinIndex
 from django.db import models
 
 from audit.models_delivery import Anchor, AnchorProof, ReportChunk, ReportFile, ReportRun, Sink
+from audit.models_retention import LegalHold, RetentionPolicy
 
 __all__ = [
     "Anchor",
@@ -21,6 +22,7 @@ __all__ = [
     "Checkpoint",
     "Export",
     "JournalPosition",
+    "LegalHold",
     "LogDamage",
     "LogEntry",
     "LogState",
@@ -29,10 +31,13 @@ __all__ = [
     "ReportChunk",
     "ReportFile",
     "ReportRun",
+    "RetentionPolicy",
     "SealedText",
     "SessionRecord",
     "Sink",
     "StatementRecord",
+    "SubjectKeyRow",
+    "SubjectSighting",
 ]
 
 

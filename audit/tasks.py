@@ -5,11 +5,17 @@ All of them run in the queue `evidence`, which has a worker of its own: a receiv
 
 from __future__ import annotations
 
+import logging
+
 from celery import shared_task
 
 from audit.anchors.delivery import anchor_newest, due_anchors
+from audit.domain.check import check_evidence
+from audit.domain.retention import PurgeRefused, purge
 from audit.sinks.delivery import deliver, due_sinks
 from audit.sinks.schedule import QUEUE
+
+logger = logging.getLogger(__name__)
 
 
 @shared_task(name="audit.deliver")  # type: ignore[untyped-decorator]
@@ -29,3 +35,17 @@ def publish_newest(anchor_id: int) -> None:
 @shared_task(name="audit.deliver_sink")  # type: ignore[untyped-decorator]
 def deliver_sink(sink_id: int) -> None:
     deliver(sink_id)
+
+
+@shared_task(name="audit.check")  # type: ignore[untyped-decorator]
+def check(incremental: bool) -> None:
+    """Findings become damage, which the console shows and the log says; the task itself succeeds."""
+    check_evidence(checked_by="schedule", incremental=incremental)
+
+
+@shared_task(name="audit.purge")  # type: ignore[untyped-decorator]
+def purge_evidence() -> None:
+    try:
+        purge(by="schedule")
+    except PurgeRefused as refused:
+        logger.error("evidence not purged: %s", refused)

@@ -26,7 +26,7 @@ import masking
 from approvals.models import Channel, EmergencyRoster, Policy
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
-from audit.models import Anchor, Sink
+from audit.models import Anchor, RetentionPolicy, Sink
 from gateway.admin import RecordedChanges
 from masking.models import ColumnTag, DataClass, MaskingRule
 
@@ -83,7 +83,7 @@ def record_changes_of(*models: type[Model]) -> None:
         admin.site.register(model, type(f"Recorded{base.__name__}", (RecordedChanges, base), {}))
 
 
-record_changes_of(MaskingRule, DataClass, ColumnTag, Policy, Channel, EmergencyRoster, Sink, Anchor)
+record_changes_of(MaskingRule, DataClass, ColumnTag, Policy, Channel, EmergencyRoster, Sink, Anchor, RetentionPolicy)
 
 # The embedded provider is configured by code alone (hoopweb.identity_provider): its own pages show keys and secrets.
 for model in (oidc.Client, oidc.Code, oidc.Token, oidc.UserConsent, oidc.RSAKey):
@@ -97,7 +97,16 @@ NAVIGATION = (
     (
         "Evidence",
         "audit",
-        ("sessionrecord", "statementrecord", "logentry", "checkpoint", "anchor", "sink"),
+        (
+            "sessionrecord",
+            "statementrecord",
+            "logentry",
+            "checkpoint",
+            "anchor",
+            "retentionpolicy",
+            "legalhold",
+            "sink",
+        ),
     ),
     ("Masking", "masking", ("maskingrule", "columntag", "dataclass")),
     ("Data path", "gateway", ("connection", "agent", "accessrule", "issuer")),
@@ -142,6 +151,8 @@ ICONS = {
     "logentry": "link",
     "checkpoint": "verified",
     "logdamage": "broken_image",
+    "retentionpolicy": "auto_delete",
+    "legalhold": "balance",
     "export": "archive",
     "reportrun": "summarize",
     "sink": "output",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 
 from audit.sinks.schedule import EVERY_S, QUEUE
 from hoopweb import heartbeat  # noqa: F401  registers the worker's sign of life
@@ -33,5 +34,23 @@ app.conf.beat_schedule = {
         "task": "audit.deliver",
         "schedule": EVERY_S,
         "options": {"queue": QUEUE, "expires": EVERY_S},
+    },
+    # What was written since the last check, often; everything, nightly; then what is past its retention.
+    "check new evidence": {
+        "task": "audit.check",
+        "args": (True,),
+        "schedule": 900.0,
+        "options": {"queue": QUEUE, "expires": 600},
+    },
+    "check all evidence": {
+        "task": "audit.check",
+        "args": (False,),
+        "schedule": crontab(hour="2", minute="10"),
+        "options": {"queue": QUEUE},
+    },
+    "purge evidence": {
+        "task": "audit.purge",
+        "schedule": crontab(hour="3", minute="40"),
+        "options": {"queue": QUEUE},
     },
 }

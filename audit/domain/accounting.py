@@ -169,7 +169,7 @@ def gaps(*, name: str, window: Window) -> tuple[Gap, ...]:
     """Statements of the window that met records of this kind (any kind where empty) without naming whose."""
     conditions, values = window.sql("s")
     query = (
-        "SELECT why, count(*), coalesce(sum(rows), 0) FROM (SELECT s.rows,"  # noqa: S608
+        "SELECT why, count(*), coalesce(sum(rows), 0)::bigint FROM (SELECT s.rows,"  # noqa: S608
         " CASE WHEN s.status = 'running' THEN 'running'"
         " WHEN jsonb_array_length(s.subjects) = 0 AND s.status NOT IN ('denied', 'held') AND s.rows > 0 THEN 'not-said'"
         " ELSE (SELECT min(CASE WHEN (k -> 'known')::boolean THEN 'row-without-number' ELSE k ->> 'why' END)"
@@ -189,13 +189,14 @@ def blast_radius(*, window: Window, limit: int = PAGE) -> BlastRadius:
     conditions, values = window.sql("s")
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*), coalesce(sum(s.rows), 0) FROM audit_statementrecord AS s"  # noqa: S608
+            "SELECT count(*), coalesce(sum(s.rows), 0)::bigint FROM audit_statementrecord AS s"  # noqa: S608
             f" WHERE s.about <> '[]' AND {conditions} AND s.status NOT IN ('denied', 'held')",
             values,
         )
         statements, rows = cursor.fetchone()
         cursor.execute(
-            "SELECT col, count(*) FILTER (WHERE state = 'clear'), count(*) FILTER (WHERE state <> 'clear')"  # noqa: S608
+            "SELECT col, count(*) FILTER (WHERE state IN ('clear', 'scan')),"  # noqa: S608
+            " count(*) FILTER (WHERE state NOT IN ('clear', 'scan'))"
             " FROM audit_statementrecord AS s, jsonb_array_elements(s.shown) AS c,"
             " LATERAL (SELECT c ->> 'as' AS state) AS st, jsonb_array_elements_text(c -> 'of') AS col"
             f" WHERE s.about <> '[]' AND s.rows > 0 AND {conditions} GROUP BY 1 ORDER BY 2 DESC, 1",
@@ -229,47 +230,36 @@ def match_numbers(*, typed: Sequence[str], name: str, window: Window) -> list[tu
     return [(by_token[seen.token], seen) for seen in all_seen(window=window) if seen.token in by_token]
 
 
+# A statement's record names its last entry, which has its subjects; of a large result earlier entries have some too.
+_SIGHTINGS = (
+    "(SELECT g.token, g.name, s.id, s.at, s.shown FROM audit_statementrecord AS s"
+    " JOIN audit_subjectsighting AS g ON g.seq = s.last_seq WHERE s.about <> '[]' AND {conditions}"
+    " UNION ALL SELECT g.token, g.name, s.id, s.at, s.shown FROM audit_logentry AS e"
+    " JOIN audit_statementrecord AS s ON s.id = e.statement_id JOIN audit_subjectsighting AS g ON g.seq = e.seq"
+    " WHERE e.kind = 'statement.subjects' AND {conditions}) AS sighting"
+)
+
+
 def _seen(window: Window, *, limit: int | None) -> Iterator[Seen]:
-    source, values = _sightings(window)
+    conditions, values = window.sql("s")
     query = (
-        "SELECT g.token, min(g.name), count(DISTINCT e.statement_id), min(e.at), max(e.at), bool_or(coalesce("
-        f"jsonb_path_exists(s.shown, '$[*] ? (@.as == \"clear\")'), true)) {source} GROUP BY g.token"
-        " ORDER BY 3 DESC, 1 LIMIT %s"
+        "SELECT token, min(name), count(DISTINCT id), min(at), max(at), bool_or(jsonb_array_length(shown) = 0 OR"  # noqa: S608
+        ' jsonb_path_exists(shown, \'$[*] ? (@.as == "clear" || @.as == "scan")\'))'
+        f" FROM {_SIGHTINGS.format(conditions=conditions)} GROUP BY token ORDER BY 3 DESC, 1 LIMIT %s"
     )
     with connection.cursor() as cursor:
-        cursor.execute(query, [*values, limit])
+        cursor.execute(query, [*values, *values, limit])
         for token, *facts in cursor.fetchall():
             yield Seen(bytes(token).hex(), *facts)
 
 
 def _counted(window: Window) -> dict[str, int]:
-    source, values = _sightings(window)
+    conditions, values = window.sql("s")
+    source = _SIGHTINGS.format(conditions=conditions)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT g.name, count(DISTINCT g.token) {source} GROUP BY 1 ORDER BY 1", values)
+        query = f"SELECT name, count(DISTINCT token) FROM {source} GROUP BY 1 ORDER BY 1"  # noqa: S608
+        cursor.execute(query, [*values, *values])
         return dict(cursor.fetchall())
-
-
-def _sightings(window: Window) -> tuple[str, list[Any]]:
-    """The sightings of a window: its entries are a run of places, so that no index by time is needed beside."""
-    conditions, values = window.sql("e")
-    low, high = _places(window)
-    source = (
-        "FROM audit_logentry AS e JOIN audit_subjectsighting AS g ON g.seq = e.seq"
-        " LEFT JOIN audit_statementrecord AS s ON s.id = e.statement_id"
-        f" WHERE e.seq BETWEEN %s AND %s AND g.seq BETWEEN %s AND %s AND {conditions}"
-    )
-    return source, [low, high, low, high, *values]
-
-
-def _places(window: Window) -> tuple[int, int]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT coalesce((SELECT min(seq) FROM audit_logentry WHERE at >= %s AND at < %s), 1),"
-            " coalesce((SELECT max(seq) FROM audit_logentry WHERE at >= %s AND at < %s), 0)",
-            [window.since, window.until] * 2,
-        )
-        low, high = cursor.fetchone()
-        return low, high
 
 
 def record_look_up(
@@ -295,8 +285,11 @@ def erased_keys() -> int:
 
 
 def _states(shown: Sequence[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    clear = tuple(column["column"] for column in shown if column["as"] == "clear")
-    return clear, tuple(f"{column['column']} ({column['as']})" for column in shown if column["as"] != "clear")
+    """(what was shown as it is stored, what was not). Of a column that was searched, everything the detectors did not
+    find was shown: it counts as clear."""
+    labels = {"clear": "{column}", "scan": "{column} (searched)"}
+    clear = tuple(labels[c["as"]].format(column=c["column"]) for c in shown if c["as"] in labels)
+    return clear, tuple(f"{c['column']} ({c['as']})" for c in shown if c["as"] not in labels)
 
 
 def _json(value: Any) -> Any:

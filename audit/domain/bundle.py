@@ -21,6 +21,7 @@ from audit.domain.anchor import anchored
 from audit.domain.append import append_entries, stated_size
 from audit.domain.box import SealProblem
 from audit.domain.bundle_format import BUNDLE_TYPE, BUNDLE_VERSION, seal_text
+from audit.domain.certificates import KIND as CERTIFICATE
 from audit.domain.chain import open_box
 from audit.domain.checkpoints import LogDamaged, sign_checkpoint
 from audit.domain.contents import check_recordings
@@ -30,6 +31,7 @@ from audit.domain.integrity import StoredEntry, check_chain, stored_entries
 from audit.domain.keys import log_keys, log_rotations, log_signer
 from audit.domain.merkle import Tree
 from audit.domain.note import Signer
+from audit.domain.purges import nothing_purged
 from audit.domain.recordings import check_recording, read_recording, recording_salt
 from audit.domain.sealing import evidence_sealer
 from audit.models import AnchorProof, Checkpoint, Export, LogEntry, LogState, Recording, SealedText
@@ -68,6 +70,11 @@ class Bundled:
 
 def write_bundle(out: IO[bytes], *, scope: Scope, with_text: bool, requested_by: str) -> Bundled:
     """Check, sign, export. Never raises on a damaged log: `findings` says what is wrong, and the bundle is unsealed."""
+    with nothing_purged():
+        return _write_bundle(out, scope=scope, with_text=with_text, requested_by=requested_by)
+
+
+def _write_bundle(out: IO[bytes], *, scope: Scope, with_text: bool, requested_by: str) -> Bundled:
     signer = log_signer()
     findings = check_chain(log_keys())
     stored, counts = check_recordings(_stored_size())
@@ -140,6 +147,7 @@ def _records(
     yield from ({"type": "rotation", "note": rotation.note} for rotation in log_rotations() if rotation.seq <= size)
     yield from _checkpoints(signer, tree=tree, size=size if not findings else None)
     yield from _anchors(tree=tree, size=size if not findings else None)
+    yield from _certificates(tree=tree, size=size)
     yield from ({"type": "problem", "seq": f.seq, "kind": f.kind, "detail": f.detail} for f in findings)
     named: list[str] = []
     for entry in _entries(scope, size, seqs):
@@ -241,6 +249,20 @@ def _anchors(*, tree: Tree | None, size: int | None) -> Iterator[dict[str, Any]]
         if tree is not None and size is not None:
             nodes = tree.consistency_proof(row.size, size) if 0 < row.size < size else []
             record["consistency"] = [node.hex() for node in nodes]
+        yield record
+
+
+def _certificates(*, tree: Tree | None, size: int) -> Iterator[dict[str, Any]]:
+    """Certificates of purges come ahead: whoever reads on knows what may be missing."""
+    rows = LogEntry.objects.filter(kind=CERTIFICATE, seq__lte=size).order_by("seq").values_list("seq", "canonical")
+    for seq, canonical in rows.iterator():
+        record: dict[str, Any] = {
+            "type": "certificate",
+            "seq": seq,
+            "entry": bytes(canonical).decode("utf-8", "replace"),
+        }
+        if tree is not None:
+            record["proof"] = [node.hex() for node in tree.inclusion_proof(seq - 1, size)]
         yield record
 
 

@@ -9,10 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from audit.domain.box import SealProblem
+from audit.domain.certificates import RECORDINGS, certified_entry
 from audit.domain.chain import open_box
 from audit.domain.entry import now_us
 from audit.domain.findings import Finding, Place, read_place
 from audit.domain.projection import text_column
+from audit.domain.purges import certificates
 from audit.domain.recordings import check_recording
 from audit.domain.sealing import evidence_sealer
 from audit.models import LogEntry, Recording, SealedText
@@ -25,11 +27,12 @@ RECORDING_LOST = "recording.lost"
 
 @dataclass(frozen=True, slots=True)
 class RecordingCounts:
-    """Recordings the log names: stored and as named; known to be lost in a crash; too young to be asked for."""
+    """Recordings the log names: stored and as named; known to be lost in a crash; purged; too young to be asked for."""
 
     named: int = 0
     intact: int = 0
     lost: int = 0
+    purged: int = 0  # past their retention, and a certificate in the log says so
     settling: int = 0
     up_to: int = 0  # the newest entry that was looked at
 
@@ -41,19 +44,26 @@ class _Stored:
     content: Mapping[str, Any]
     columns: tuple[str, str, str, str, str]
     at: datetime
+    canonical: bytes
 
 
-def check_texts_and_columns(size: int) -> list[Finding]:
-    """The first sealed text that is gone or altered, and the first entry whose columns differ from its leaf."""
+def check_texts_and_columns(size: int, *, after: int = 0) -> list[Finding]:
+    """The first sealed text that is gone or altered, and the first entry whose columns differ from its leaf.
+
+    A text that a purge's certificate covers may be gone; one that is still there is checked all the same.
+    """
     texts: list[Finding] = []
     columns: list[Finding] = []
-    for page in _pages(size):
+    purges = certificates()
+    for page in _pages(size, after):
         seqs = (page[0].seq, page[-1].seq)
         sealed = () if texts else SealedText.objects.filter(seq__range=seqs).values_list("seq", "box")
         boxes = {seq: bytes(box) for seq, box in sealed}
         for entry in page:
-            if not texts and entry.place is not None and entry.place.commitment:
-                texts += _text_findings(entry.seq, entry.place.commitment, boxes.get(entry.seq))
+            commitment = entry.place.commitment if entry.place is not None else b""
+            gone = entry.seq not in boxes and certified_entry(purges, canonical=entry.canonical)
+            if not texts and commitment and not gone:
+                texts += _text_findings(entry.seq, commitment, boxes.get(entry.seq))
             if not columns:
                 columns += _column_findings(entry)
         if texts and columns:
@@ -61,14 +71,15 @@ def check_texts_and_columns(size: int) -> list[Finding]:
     return [*texts, *columns]
 
 
-def check_recordings(size: int) -> tuple[list[Finding], RecordingCounts]:
+def check_recordings(size: int, *, after: int = 0) -> tuple[list[Finding], RecordingCounts]:
     """Open every recording the log names and compare it with its digest. Reads all of them."""
-    named = lost = intact = settling = 0
+    named = lost = purged = intact = settling = 0
+    purges = certificates()
     missing: list[tuple[int, str]] = []
     findings: list[Finding] = []
     acknowledged: set[str] = set()
     young_us = now_us() - SETTLING_S * 1_000_000
-    for page in _pages(size):
+    for page in _pages(size, after):
         for entry in page:
             if entry.place is None or not entry.place.recording:
                 continue
@@ -79,6 +90,8 @@ def check_recordings(size: int) -> tuple[list[Finding], RecordingCounts]:
             problem = _recording_problem(entry.place.recording)
             if problem is None:
                 intact += 1
+            elif problem == _GONE and certified_entry(purges, canonical=entry.canonical, record_class=RECORDINGS):
+                purged += 1
             elif problem == _GONE and int(entry.content.get("at_us", 0)) > young_us:
                 settling += 1
             elif problem == _GONE:
@@ -90,7 +103,9 @@ def check_recordings(size: int) -> tuple[list[Finding], RecordingCounts]:
             lost += 1
         else:
             findings.append(Finding(seq, "recording-missing", "the recording this entry names is not stored"))
-    return sorted(findings, key=lambda finding: finding.seq), RecordingCounts(named, intact, lost, settling, size)
+    return sorted(findings, key=lambda finding: finding.seq), RecordingCounts(
+        named, intact, lost, purged, settling, size
+    )
 
 
 _GONE = "not stored"
@@ -138,8 +153,7 @@ def _column_findings(entry: _Stored) -> list[Finding]:
     return []
 
 
-def _pages(size: int) -> Iterator[list[_Stored]]:
-    after = 0
+def _pages(size: int, after: int = 0) -> Iterator[list[_Stored]]:
     while after < size:
         rows = list(
             LogEntry.objects.filter(seq__gt=after, seq__lte=size)
@@ -159,4 +173,4 @@ def _stored(row: tuple[Any, ...]) -> _Stored:
     place = read_place(bytes(canonical))
     content = json.loads(bytes(canonical)) if place is not None else {}
     kind, session, statement, subject, connection = columns
-    return _Stored(seq, place, content, (kind, session, statement, subject, connection), at)
+    return _Stored(seq, place, content, (kind, session, statement, subject, connection), at, bytes(canonical))

@@ -73,20 +73,34 @@ def check_tail(keys: KeyRing) -> tuple[list[Finding], Head]:
     return findings, stated
 
 
-def check_chain(keys: KeyRing) -> list[Finding]:
-    """Check entries, their columns, checkpoints, anchors and sealed texts. Reads the whole log."""
+def check_chain(keys: KeyRing, *, start: Head | None = None) -> list[Finding]:
+    """Check entries, their columns, checkpoints, anchors and sealed texts; of the entries, those after `start`."""
+    begin = start or Head(Frontier(), GENESIS)
     claims = _claims(keys)
     try:
         stated = read_head()
     except ValueError:
-        return [*_walk(Head(Frontier(), GENESIS), _ENDLESS)[0], _NO_STATE]
+        return [*_walk(begin, _ENDLESS)[0], _NO_STATE]
     roots = {signed.size: signed.root for signed, _ in signed_checkpoints(keys)[0]}
-    findings, found = _walk(Head(Frontier(), GENESIS), stated.size, roots)
+    findings, found = _walk(begin, stated.size, roots)
     findings += _against_state(found, stated)
     findings += signed_checkpoints(keys)[1]
     findings += _against_claims(claims, stated.size, keys)
-    findings += check_texts_and_columns(stated.size)
+    findings += check_texts_and_columns(stated.size, after=begin.size)
     return sorted(findings, key=lambda finding: finding.seq)
+
+
+def checked_head(keys: KeyRing, *, size: int) -> Head | None:
+    """The head at the newest checkpoint over at most `size` entries whose row is what was signed; None without one."""
+    row = Checkpoint.objects.filter(size__lte=size).order_by("-size", "-id").first()
+    if row is None:
+        return None
+    try:
+        signed = keys.checkpoint(row.note)
+        head = Head(Frontier.from_bytes(row.size, bytes(row.frontier)), bytes(row.head))
+    except (NoteProblem, ValueError):
+        return None
+    return head if (signed.size, signed.root) == (head.size, head.frontier.root) else None
 
 
 def signed_checkpoints(keys: KeyRing) -> tuple[list[tuple[SignedCheckpoint, str]], list[Finding]]:

@@ -56,6 +56,8 @@ KINDS: Mapping[str, str] = {
     "evidence.exported": "somebody took evidence out",
     "evidence.checked": "the whole stored evidence was checked",
     "evidence.reviewed": "somebody signed off the activity of a period",
+    "hold.placed": "somebody kept evidence from being purged",
+    "hold.released": "somebody let held evidence go",
     "evidence.purged": "evidence past its retention was erased",
     "sink.failing": "a receiver of exported events has not answered for a while; they wait in the log",
     "anchor.failing": "somebody who keeps checkpoints has not taken one for a while",

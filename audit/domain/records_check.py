@@ -14,13 +14,16 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from audit.domain.canonical import Draft
+from audit.domain.certificates import PROJECTIONS
 from audit.domain.chain import Leaf, Prepared
 from audit.domain.entry import Entry
 from audit.domain.findings import Finding
 from audit.domain.projection import project
+from audit.domain.purges import certified_gone
 from audit.models import LogEntry
 
 RECORDS = {"audit_sessionrecord": "session", "audit_statementrecord": "statement"}
+_COLUMNS = {"audit_sessionrecord": ("opened_at", "id"), "audit_statementrecord": ("at", "session_id")}
 _PAGE = 500
 _MOST = 20
 _NOT_A_LEAF = Draft(b"", b"")
@@ -89,12 +92,14 @@ def _read(seq: int, canonical: bytes) -> tuple[Leaf, Prepared] | None:
 def _differences(cursor: CursorWrapper, schema: str, start: int) -> list[Finding]:
     findings: list[Finding] = []
     for table, word in RECORDS.items():
+        at, session = _COLUMNS[table]
+        purged, values = certified_gone(PROJECTIONS, table="log", at=at, session=session)
         cursor.execute(
             "SELECT coalesce(log.first_seq, stored.first_seq), stored.id IS NULL, log.id IS NULL"  # noqa: S608
             f" FROM (SELECT * FROM pg_temp.{table} WHERE first_seq > %s) AS log"
             f" FULL JOIN (SELECT * FROM {schema}.{table} WHERE first_seq > %s) AS stored ON stored.id = log.id"
-            " WHERE log IS DISTINCT FROM stored ORDER BY 1 LIMIT %s",
-            [start, start, _MOST],
+            f" WHERE log IS DISTINCT FROM stored AND NOT (stored.id IS NULL AND ({purged})) ORDER BY 1 LIMIT %s",
+            [start, start, *values, _MOST],
         )
         for seq, missing, stranger in cursor.fetchall():
             kind, detail = _named(word, missing=missing, stranger=stranger)

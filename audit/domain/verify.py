@@ -109,6 +109,7 @@ def _recordings(report: Report) -> list[str]:
     told = report.recordings
     said = f"recordings: the log names {told['named']}, the exporter opened {told['intact']} and found them as named"
     said += f"; {told['lost']} were lost in a crash, as the log says" if told["lost"] else ""
+    said += f"; {told['purged']} were past their retention, and certified as purged" if told["purged"] else ""
     said += f"; {told['settling']} were still being stored" if told["settling"] else ""
     return [said + (f"; {report.absent} are not disclosed here" if report.absent else "")]
 

@@ -11,6 +11,8 @@ def conclude(walk: Walk) -> Report:
     _check_ending(walk)
     _check_consistency(walk)
     _check_rotations(walk)
+    for seq in walk.claimed if not walk.displaced else ():
+        walk.bad(seq, "certificate-forged", "the certificate of a purge is not the entry at its place")
     for digest, stream in walk.streams.items():
         if stream.name != digest:
             walk.bad(0, "recording-edited", f"recording {digest[:24]}… is not the one the log names")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.domain.bundle_format import BUNDLE_TYPE, BUNDLE_VERSION, seal_text
+from audit.domain.certificates import RECORDINGS, certified_entry, read_certificate
 from audit.domain.commitment import Disclosure, StreamDigest
 from audit.domain.findings import Finding, Place, read_place
 from audit.domain.keyring import chain_problem, open_rotation
@@ -142,13 +143,16 @@ def _read_entry(walk: Walk, record: Mapping[str, Any]) -> None:
     if walk.whole:
         walk.frontier = walk.frontier.extend([hashed])
         _compare_root(walk)
-    _read_text(walk, record, seq, place)
+    if walk.claimed.get(seq) == hashed:
+        del walk.claimed[seq]
+    _read_text(walk, record, seq, place, canonical)
     if place.kind == "log.key_rotated":
         walk.rotated_at[seq] = str(json.loads(canonical)["body"].get("note"))
     if place.recording:
         walk.recordings.add(place.recording)
         if place.kind == "statement.completed":
             walk.named_at.append(seq)
+            walk.purged += certified_entry(walk.certificates, canonical=canonical, record_class=RECORDINGS)
 
 
 def _entry_finding(walk: Walk, seq: int, place: Place | None, hashed: bytes, stored: bytes) -> Finding | None:
@@ -200,12 +204,38 @@ def _compare_root(walk: Walk) -> None:
         del walk.checkpoints[walk.last]
 
 
-def _read_text(walk: Walk, record: Mapping[str, Any], seq: int, place: Place) -> None:
+def _read_certificate(walk: Walk, record: Mapping[str, Any]) -> None:
+    """What may be missing. Believed only as an entry of the log: proved here, or met again among the entries."""
+    canonical, seq = record["entry"].encode(), int(record["seq"])
+    place, hashed = read_place(canonical), leaf_hash(canonical)
+    certificate = read_certificate(json.loads(canonical))
+    if place is None or place.seq != seq or certificate is None:
+        walk.bad(seq, "certificate-forged", "not a certificate of a purge at its place in the log")
+        return
+    if walk.whole:
+        walk.claimed[seq] = hashed
+    else:
+        checkpoint = walk.checkpoints.get(int(walk.header["size"]))
+        path = [bytes.fromhex(node) for node in record.get("proof") or ()]
+        size = int(walk.header["size"])
+        if checkpoint is None or not verify_inclusion(
+            leaf=hashed, index=seq - 1, size=size, proof=path, root=checkpoint.root
+        ):
+            walk.bad(seq, "certificate-forged", "the certificate of a purge is not in the signed log")
+            return
+    walk.certificates.append(certificate)
+
+
+def _read_text(walk: Walk, record: Mapping[str, Any], seq: int, place: Place, canonical: bytes) -> None:
     if "text" in record:
         disclosed = Disclosure(record["text"].encode(), bytes.fromhex(record["salt"]))
         if disclosed.commitment != place.commitment:
             walk.bad(seq, "text-edited", "the disclosed text is not the one this entry commits to")
-    elif walk.header.get("with_text") and place.commitment:
+    elif (
+        walk.header.get("with_text")
+        and place.commitment
+        and not certified_entry(walk.certificates, canonical=canonical)
+    ):
         walk.bad(seq, "text-missing", "the text of this entry is not disclosed")
 
 
@@ -227,9 +257,14 @@ def _read_absent(walk: Walk, record: Mapping[str, Any]) -> None:
 def _read_recordings(walk: Walk, record: Mapping[str, Any]) -> None:
     """What the exporter counted when it opened every recording. The rest is named by its `problem` records."""
     counted = {name: int(record[name]) for name in ("named", "intact", "lost", "settling", "up_to")}
+    counted["purged"] = int(record.get("purged", 0))  # of a later version than the format's first
     walk.counted = counted
-    if counted["named"] != counted["intact"] + counted["lost"] + counted["settling"] and not walk.reported:
+    accounted = counted["intact"] + counted["lost"] + counted["settling"] + counted["purged"]
+    if counted["named"] != accounted and not walk.reported:
         walk.bad(0, "bundle-edited", "recordings are counted that are neither intact nor known to be lost")
+    if walk.whole and not walk.displaced and counted["purged"] > walk.purged:
+        detail = f"{counted['purged']} recordings are said to be purged, certificates account for {walk.purged}"
+        walk.bad(0, "bundle-edited", detail)
     named = sum(seq <= counted["up_to"] for seq in walk.named_at)
     if walk.whole and not walk.displaced and named != counted["named"]:
         detail = f"the entries name {named} recordings, the exporter counted {counted['named']}"
@@ -237,6 +272,7 @@ def _read_recordings(walk: Walk, record: Mapping[str, Any]) -> None:
 
 
 _READERS = {
+    "certificate": _read_certificate,
     "checkpoint": _read_checkpoint,
     "anchor": _read_anchored,
     "problem": _read_problem,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+from audit.domain.certificates import Certificate
 from audit.domain.commitment import StreamDigest
 from audit.domain.findings import Finding
 from audit.domain.keyring import KeyRing, Rotation
@@ -73,6 +74,9 @@ class Walk:
     trusted: Trusted = field(default_factory=Trusted)
     anchors: list[str] = field(default_factory=list)
     began: bool = False  # keys and anchors are known, what is signed may be judged
+    certificates: list[Certificate] = field(default_factory=list)  # of purges, as far as they are proved below
+    claimed: dict[int, bytes] = field(default_factory=dict)  # certificates the entries must still show: place → leaf
+    purged: int = 0  # recordings that certificates account for, by the entries that name them
     ended: bool = False
     sealed: bool = False
 

@@ -144,10 +144,9 @@ def test_the_blast_radius_counts_people_columns_and_gaps():
 
     found = blast_radius(window=Window(subject="demo-agent"))
 
-    # The completed entries of the factory are all by demo-agent; the record of x is the other agent's.
-    assert found.subjects == {"patient": 4}
+    assert found.subjects == {"patient": 3}
     assert found.statements == 3
-    assert [seen.statements for seen in found.seen] == [2, 1, 1, 1]
+    assert [seen.statements for seen in found.seen] == [2, 1, 1]
     assert found.columns == (("public.patients.id", 2, 0), ("public.patients.ssn", 0, 2))
     assert [(gap.why, gap.statements) for gap in found.gaps] == [("type", 1)]
 

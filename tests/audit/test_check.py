@@ -13,6 +13,7 @@ from audit.domain import damage
 from audit.domain.append import append_entries
 from audit.domain.bundle import Scope, write_bundle
 from audit.domain.check import check_evidence, check_recent
+from audit.domain.checkpoints import sign_checkpoint
 from audit.domain.contents import check_recordings
 from audit.domain.entry import Entry
 from audit.domain.keys import log_signer
@@ -198,3 +199,35 @@ async def written(entry: Entry):
 def superuser_now(statement: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+def test_an_incremental_check_looks_at_what_is_new(db, monkeypatch):
+    monkeypatch.setattr("audit.domain.check.OVERLAP", 0)
+    append_entries([opened(), authorised("a"), completed("a")])
+    sign_checkpoint()
+    assert check_evidence(checked_by="test").after == 0
+    append_entries([authorised("b"), completed("b")])
+    sign_checkpoint()
+
+    second = check_evidence(checked_by="test", incremental=True)
+
+    assert second.after == 3
+    assert second.findings == ()
+    append_entries([authorised("c")])
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM audit_sealedtext WHERE seq = (SELECT max(seq) FROM audit_sealedtext)")
+    assert [f.kind for f in check_evidence(checked_by="test", incremental=True).findings] == ["text-missing"]
+
+
+def test_an_incremental_check_after_a_bad_one_begins_before_it(db, monkeypatch):
+    monkeypatch.setattr("audit.domain.check.OVERLAP", 0)
+    append_entries([opened(), authorised("a"), completed("a")])
+    sign_checkpoint()
+    check_evidence(checked_by="test")
+    append_entries([authorised("b")])
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM audit_sealedtext WHERE seq = 5")
+    for _ in range(2):
+        assert check_evidence(checked_by="test", incremental=True).findings != ()
+
+    assert damage.current_damage().exists()

@@ -1,0 +1,182 @@
+"""Destroying what is past its retention: certified first, then erased a portion at a time, never what is held.
+
+The certificate is in the log and under a signed, published checkpoint before the first row goes; a purge that is cut
+short is finished by the next. A log that does not verify is not purged: evidence of damage is evidence. Rows go in the
+order they were written, by ranges of their keys, so that a portion touches few pages and no index is searched twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+
+from django.db import connection, transaction
+
+from audit.domain.append import append_entries
+from audit.domain.certificates import (
+    PROJECTIONS,
+    RECORDINGS,
+    SUBJECT_KINDS,
+    SUBJECTS,
+    TEXTS,
+    Hold,
+)
+from audit.domain.checkpoints import LogDamaged, sign_checkpoint
+from audit.domain.entry import Entry, Json
+from audit.domain.holds import holds_in_force
+from audit.domain.purges import not_held, purging
+from audit.models_retention import SIX_YEARS_DAYS, RetentionPolicy
+
+PORTION = 20_000  # places of the log a transaction goes over
+CLASSES = (TEXTS, RECORDINGS, SUBJECTS, PROJECTIONS)
+
+
+class PurgeRefused(RuntimeError):
+    """Nothing was destroyed, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a purge of one class would destroy: all of it up to entry `up_to` that is older and that no hold covers."""
+
+    record_class: str
+    until: datetime
+    up_to: int
+    count: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One kind of row of a class. `count` and `erase` go over places `e`; `{free}` is what no hold covers."""
+
+    erase: str
+    count: str = ""
+    at: str = "at"
+    session: str = "session_id"
+
+    def run(self, query: str, places: tuple[int, int], until: datetime, holds: Sequence[Hold]) -> int:
+        """Count or erase what is in these places, older than `until` and held by nothing. Returns how many."""
+        free, values = not_held(holds, at=self.at, session=self.session)
+        with connection.cursor() as cursor:
+            cursor.execute(query.format(free=free), [*places, until, *values])
+            return int(cursor.fetchone()[0]) if query is self.count else int(cursor.rowcount)
+
+
+def days_of(record_class: str) -> int:
+    row = RetentionPolicy.objects.filter(pk=record_class).first()
+    return row.days if row is not None else SIX_YEARS_DAYS
+
+
+def what_is_due(*, now: datetime | None = None) -> list[Due]:
+    """What a purge would destroy now, class by class; destroys nothing."""
+    moment, holds = now or datetime.now(UTC), holds_in_force()
+    return [_due(name, moment, holds) for name in CLASSES]
+
+
+def purge(*, by: str, now: datetime | None = None) -> list[Due]:
+    """Certify and destroy what is due. Raises PurgeRefused; what was certified by then is finished by the next one."""
+    done = []
+    with purging():
+        for name in CLASSES:
+            holds = holds_in_force()
+            due = _due(name, now or datetime.now(UTC), holds)
+            if due.count:
+                _certify(due, holds, by=by)
+                _erase_all(due, holds)
+                done.append(due)
+    return done
+
+
+def _erase_all(due: Due, certified: Sequence[Hold]) -> None:
+    # Records have no index by place, and are few and small: they go at once.
+    portion = due.up_to if due.record_class == PROJECTIONS else PORTION
+    for low in range(0, due.up_to, portion):
+        # A hold that is placed meanwhile saves what is left.
+        _erase(due, (low, min(low + portion, due.up_to)), [*certified, *holds_in_force()])
+
+
+def _due(record_class: str, now: datetime, holds: Sequence[Hold]) -> Due:
+    until = now - timedelta(days=days_of(record_class))
+    up_to = _place_before(until)
+    if not up_to:
+        return Due(record_class, until, 0, 0, 0)
+    parts = [part for part in _PARTS[record_class] if part.count]
+    count = sum(part.run(part.count, (0, up_to), until, holds) for part in parts)
+    every = sum(part.run(part.count, (0, up_to), until, ()) for part in parts) if holds else count
+    return Due(record_class, until, up_to, count, every - count)
+
+
+def _place_before(until: datetime) -> int:
+    """The newest place that is old enough. Clocks step over each other: an entry's own moment counts as well."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            # Apart, or the newest place would be looked for from the end of the log.
+            "SELECT coalesce(max(seq), 0) FROM (SELECT seq FROM audit_logentry WHERE at < %s OFFSET 0) AS old",
+            [until],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _certify(due: Due, holds: Sequence[Hold], *, by: str) -> None:
+    body: dict[str, Json] = {
+        "subject": by,
+        "class": due.record_class,
+        "until": due.until.isoformat(),
+        "up_to": due.up_to,
+        "count": due.count,
+        "held": due.held,
+        "holds": [asdict(hold) for hold in holds],
+    }
+    try:
+        sign_checkpoint()  # checks what was written since the last one
+        append_entries([Entry(kind="evidence.purged", body=body)])
+        sign_checkpoint()
+    except LogDamaged as damage:
+        raise PurgeRefused(f"the log is damaged, nothing was purged: {damage}") from None
+
+
+def _erase(due: Due, places: tuple[int, int], holds: Sequence[Hold]) -> None:
+    with transaction.atomic():
+        for part in _PARTS[due.record_class]:
+            part.run(part.erase, places, due.until, holds)
+
+
+_CARRIERS = ", ".join(f"'{kind}'" for kind in sorted(SUBJECT_KINDS))
+_RANGE = "e.seq > %s AND e.seq <= %s AND e.at < %s AND {free}"
+_NAMED = (  # recordings by the entries that name them
+    "FROM audit_recording AS r JOIN audit_logentry AS e ON e.session_id = r.session_id"
+    " AND e.statement_id = r.statement_id AND e.kind = 'statement.completed' WHERE " + _RANGE
+)
+_OVER = "e.last_seq > %s AND e.last_seq <= %s AND e.{at} < %s AND {free}"
+_STATEMENTS = (
+    f"FROM audit_statementrecord AS e WHERE e.status NOT IN ('held', 'running') AND {_OVER.replace('{at}', 'at')}"
+)
+_SESSIONS = f"FROM audit_sessionrecord AS e WHERE e.closed_at IS NOT NULL AND {_OVER.replace('{at}', 'opened_at')}"
+
+
+def _sealed(kinds: str) -> _Part:
+    where = f"WHERE e.seq = t.seq AND {kinds} AND {_RANGE}"
+    return _Part(
+        erase=f"DELETE FROM audit_sealedtext AS t USING audit_logentry AS e {where}",  # noqa: S608
+        count=f"SELECT count(*) FROM audit_sealedtext AS t, audit_logentry AS e {where}",  # noqa: S608
+    )
+
+
+# All text here is ours; every value is a parameter.
+_PARTS: dict[str, tuple[_Part, ...]] = {
+    TEXTS: (_sealed(f"e.kind NOT IN ({_CARRIERS})"),),
+    SUBJECTS: (
+        _Part(f"DELETE FROM audit_subjectsighting AS g USING audit_logentry AS e WHERE e.seq = g.seq AND {_RANGE}"),  # noqa: S608
+        _sealed(f"e.kind IN ({_CARRIERS})"),
+    ),
+    RECORDINGS: (
+        _Part(f"DELETE FROM audit_recordingchunk WHERE recording_id IN (SELECT r.id {_NAMED})"),  # noqa: S608
+        _Part(f"DELETE FROM audit_recording WHERE id IN (SELECT r.id {_NAMED})", f"SELECT count(*) {_NAMED}"),  # noqa: S608
+    ),
+    PROJECTIONS: (
+        _Part(f"DELETE {_STATEMENTS}", f"SELECT count(*) {_STATEMENTS}"),
+        _Part(f"DELETE {_SESSIONS}", f"SELECT count(*) {_SESSIONS}", at="opened_at", session="id"),
+    ),
+}

@@ -1,0 +1,36 @@
+"""Destroy what is past its retention. Exit 0: done, or nothing due; 1: refused, the log is damaged."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from audit.domain.retention import Due, PurgeRefused, purge, what_is_due
+
+
+class Command(BaseCommand):
+    help = "Purge texts, recordings, subjects and records past their retention, with a certificate in the log."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="say what is due; destroy nothing")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["dry_run"]:
+            self._say(what_is_due(), "due")
+            return
+        try:
+            self._say(purge(by=f"os:{getpass.getuser()}"), "purged")
+        except PurgeRefused as refused:
+            self.stderr.write(str(refused))
+            sys.exit(1)
+
+    def _say(self, dues: list[Due], word: str) -> None:
+        for due in dues:
+            held = f", {due.held} held" if due.held else ""
+            self.stdout.write(f"{due.record_class}: {due.count} {word} from before {due.until:%Y-%m-%d}{held}")
+        if not dues:
+            self.stdout.write("nothing is due")
