@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from channels.layers import get_channel_layer
 
 from audit.domain.entry import Entry, Json, Receipt
+from audit.domain.template import Filling, Template, Whole
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,17 @@ class LiveRecord:
         receipt = now(entry) if now is not None else None
         if receipt is not None:
             self._tell(entry)
+        return receipt
+
+    def append_like(self, template: Template, filling: Filling, whole: Whole) -> Receipt | None:
+        """The same of an entry that is one of many alike; `whole` spells it when somebody is told."""
+        like: Callable[[Template, Filling], Receipt | None] | None = getattr(self._record, "append_like", None)
+        receipt = like(template, filling) if like is not None else None
+        if receipt is not None:
+            if len(self._waiting) >= MAX_WAITING:
+                self._dropped += 1
+            else:
+                self._tell(whole())
         return receipt
 
     def append_later(self, entry: Entry) -> None:

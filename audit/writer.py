@@ -5,8 +5,9 @@ whoever waits for it. Batches run one after the other in one thread with a datab
 
 Entries of durability `os` and `disk` go to this process's journal first and are durable there (`append_now`, or
 `append` with one `fdatasync` for all who wait). A process of its own (`audit.sequencer`) takes them into the log,
-usually within a second; batches alternate, so that the log has everything in the order it happened. When the log falls
-far behind, or without a journal, they wait for the log like any other.
+usually within a second; batches alternate, so that the log has everything in the order it happened, but for entries
+somebody waits for while the log is behind: those go first. When it falls far behind, or without a journal, all wait for
+the log.
 
 `append` is for what must be durable before something else happens: its waiter gets a receipt or an exception.
 `append_later` is for what has happened already: it is kept and written again until it is durable, and as long as it is
@@ -18,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,7 +31,7 @@ from typing import TypeVar
 from django.db import connection
 
 from audit.domain.append import DURABILITY, append_prepared, was_appended
-from audit.domain.canonical import EntryRefused
+from audit.domain.canonical import EntryRefused, canonical_text
 from audit.domain.chain import Leaf, Prepared, prepare
 from audit.domain.damage import stops_serving
 from audit.domain.entry import Entry, Receipt
@@ -37,6 +39,7 @@ from audit.domain.journal import Journal, JournalFull
 from audit.domain.journaled import PURPOSE, pack
 from audit.domain.liveness import liveness_key
 from audit.domain.sealing import evidence_sealer
+from audit.domain.template import Filling, Template
 from audit.sequencer import Sequencer, SequencerFailed
 
 T = TypeVar("T")
@@ -45,6 +48,12 @@ logger = logging.getLogger(__name__)
 MAX_BATCH = 512
 # Journaled entries the log has not taken in. Past it statements wait for the log itself, which slows them to its pace.
 MAX_BEHIND = 200_000
+# Entries in the journal are safe and nobody waits for them: while fewer than this are behind, taking them in uses at
+# most a quarter of the time, so that a burst is served first and taken into the log right after it.
+SMOOTH_BEHIND = 100_000
+SMOOTH_PAUSE = 3.0  # times what the last batch took
+# Past it, entries that somebody waits for go into the log ahead of journaled ones.
+OVERTAKE_BEHIND = 4_000
 # Journaled entries the sequencer is asked to take in at once: whoever queues behind waits for so many.
 MAX_RUN = 2_000
 # A batch nobody waits for may grow this long: entries in the journal are safe, and commits are not cheap.
@@ -63,6 +72,9 @@ APPEND_WITHIN_S = 10.0
 
 class RecordUnavailable(RuntimeError):
     """The entry is not durable and its cause must not happen."""
+
+
+_IN_JOURNAL = Receipt(seq=None, durability="os")
 
 
 @dataclass(slots=True)
@@ -121,6 +133,7 @@ class AuditWriter:
 
     def __init__(self, *, gateway_id: str = "", journal_root: Path | None = None) -> None:
         self.gateway_id = gateway_id or str(uuid.uuid4())
+        self._gateway = canonical_text(self.gateway_id)
         self._journal_root = journal_root
         self._journal: Journal | None = None
         self._syncing: SharedSync | None = None
@@ -184,8 +197,17 @@ class AuditWriter:
         """
         if entry.durability != "os" or stops_serving() or not self._journal_can_take():
             return None
+        self._begin()
         self._journal_entry(entry)
-        return Receipt(seq=None, durability="os")
+        return _IN_JOURNAL
+
+    def append_like(self, template: Template, filling: Filling) -> Receipt | None:
+        """`append_now` of an entry of this template."""
+        if template.durability != "os" or stops_serving() or not self._journal_can_take():
+            return None
+        self._begin()
+        self._journal_payload(template.payload(filling, gateway=self._gateway, sealer=evidence_sealer()))
+        return _IN_JOURNAL
 
     def append_later(self, entry: Entry) -> None:
         """Write `entry` with the next batch, in order, and again until it is written."""
@@ -226,10 +248,13 @@ class AuditWriter:
         return self._journal is not None and not self._closing and self._behind < MAX_BEHIND
 
     def _journal_entry(self, entry: Entry) -> None:
+        self._journal_payload(pack(self._prepare(entry)))
+
+    def _journal_payload(self, payload: bytes) -> None:
         journal = self._journal
         assert journal is not None
         try:
-            end = journal.append(pack(self._prepare(entry)))
+            end = journal.append(payload)
         except JournalFull as full:
             raise RecordUnavailable("the journal is full until the log takes it in") from full
         self._behind += 1
@@ -237,8 +262,6 @@ class AuditWriter:
         if type(last) is _Run and last.entries < MAX_RUN:
             last.end = end
             last.entries += 1
-            if last.entries == MAX_RUN:
-                self._urgent.set()
             return
         self._queue.append(_Run(end))
         self._work.set()
@@ -290,17 +313,24 @@ class AuditWriter:
 
     def _run_ahead(self) -> _Run | None:
         first = self._queue[0]
-        if not isinstance(first, _Run):
+        if not isinstance(first, _Run) or (self._waiting and self._behind > OVERTAKE_BEHIND):
             return None
         self._queue.popleft()
         return first
 
     def _direct(self) -> list[_Queued]:
-        """The next batch of entries that are not journaled."""
+        """The next batch of entries that are not journaled; they may overtake journaled ones while somebody waits."""
         batch: list[_Queued] = []
-        while self._queue and len(batch) < MAX_BATCH and isinstance(queued := self._queue[0], _Queued):
-            batch.append(queued)
-            self._queue.popleft()
+        passed: list[_Run] = []
+        while self._queue and len(batch) < MAX_BATCH:
+            queued = self._queue.popleft()
+            if isinstance(queued, _Queued):
+                batch.append(queued)
+                continue
+            passed.append(queued)
+            if not (self._waiting and self._behind > OVERTAKE_BEHIND):
+                break
+        self._queue.extendleft(reversed(passed))
         self._owed -= len(batch)
         self._waiting -= sum(queued.receipt is not None for queued in batch)
         return batch
@@ -309,11 +339,21 @@ class AuditWriter:
         """Have the sequencer take a run of the journal into the log."""
         assert self._sequencer is not None
         assert self._journal is not None
+        began = time.monotonic()
         size = await self._sequencer.take_in(run.end, at_least=self._written)
         self._written = max(self._written, size)
         self._behind -= run.entries
         self._taken_in = run.end
         self._journal.release(run.end)
+        await self._pause(SMOOTH_PAUSE * (time.monotonic() - began))
+
+    async def _pause(self, seconds: float) -> None:
+        """Leave the machine to the sessions for a while, unless somebody waits or the log is far behind."""
+        if self._waiting or self._owed or self._closing or self._behind >= SMOOTH_BEHIND:
+            return
+        self._urgent.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._urgent.wait(), seconds)
 
     async def _write(self, batch: Sequence[_Queued]) -> None:
         results = await self._in_thread(self._commit, batch)

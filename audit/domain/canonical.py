@@ -52,12 +52,12 @@ def draft(entry: Entry, *, gateway: str, commitment: bytes = b"") -> Draft:
         _integer(entry.at_us),
         body,
         commitment.hex().encode(),
-        _text(gateway),
-        _text(entry.kind),
+        canonical_text(gateway),
+        canonical_text(entry.kind),
     )
     tail = b'"session":%b,"statement":%b,"v":%d}' % (
-        _text(entry.session_id),
-        _text(entry.statement_id),
+        canonical_text(entry.session_id),
+        canonical_text(entry.statement_id),
         FORMAT_VERSION,
     )
     return Draft(head=head, tail=tail)
@@ -83,7 +83,7 @@ def canonical(value: Json) -> bytes:
         raise EntryRefused(f"entry has no canonical form: {error}") from None
 
 
-def _text(value: str) -> bytes:
+def canonical_text(value: str) -> bytes:
     """`canonical` of a string; the encoder itself ends in the same function."""
     return _QUOTE(value if value.isascii() else _valid(value)).encode()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from audit.domain.box import Sealer
@@ -48,17 +48,17 @@ def prepare(entry: Entry, *, gateway: str, sealer: Sealer) -> Prepared:
     """Canonicalise, commit and seal. Raises EntryRefused."""
     if entry.sensitive is None:
         return Prepared(entry, gateway, draft(entry, gateway=gateway), b"")
-    plaintext = _SENSITIVE(entry.sensitive).encode()
+    plaintext = encode_sensitive(entry.sensitive)
     disclosure = Disclosure(plaintext, os.urandom(SALT_BYTES))
     commitment = disclosure.commitment
-    box = sealer.seal(disclosure.salt + plaintext, bound_to=_bound_to(commitment))
+    box = sealer.seal(disclosure.salt + plaintext, bound_to=bound_to(commitment))
     return Prepared(entry, gateway, draft(entry, gateway=gateway, commitment=commitment), box)
 
 
 def open_box(box: bytes, *, commitment: bytes, sealer: Sealer) -> Disclosure:
     """Open the sealed text of the entry whose leaf holds `commitment`. Raises SealProblem."""
     # The box opens only under its own commitment, so a box moved to another entry is noticed here.
-    opened = sealer.open(box, bound_to=_bound_to(commitment))
+    opened = sealer.open(box, bound_to=bound_to(commitment))
     return Disclosure(plaintext=opened[SALT_BYTES:], salt=opened[:SALT_BYTES])
 
 
@@ -75,13 +75,18 @@ def link(head: Head, prepared: Sequence[Prepared]) -> tuple[list[Leaf], Head]:
     return leaves, Head(head.frontier.extend(leaf.hash for leaf in leaves), prev)
 
 
-def _bound_to(commitment: bytes) -> bytes:
+def bound_to(commitment: bytes) -> bytes:
     return b"hoopweb log text\x00" + commitment
 
 
 def _plain(value: Json) -> object:
     # Mappings and sequences of other types than dict and list, which Json allows and json.dumps does not.
     return dict(value) if hasattr(value, "keys") else list(value)  # type: ignore[arg-type]
+
+
+def encode_sensitive(sensitive: Mapping[str, Json]) -> bytes:
+    """The plaintext of an entry's box."""
+    return _SENSITIVE(sensitive).encode()
 
 
 # ASCII escapes keep what no canonical form has (lone surrogates): the text is evidence, byte for byte.

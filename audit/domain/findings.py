@@ -48,5 +48,15 @@ def read_place(canonical: bytes) -> Place | None:
         return None
 
 
+def stands_behind(canonical: bytes, *, seq: int, prev: bytes) -> bool:
+    """Whether an entry says that it is number `seq` behind `prev`, seen without parsing it. False: parse it.
+
+    No string can hold these bytes (its quotes are escaped) and nothing but strings and a number follows these members,
+    so their last occurrence is the entry's own.
+    """
+    at = canonical.rfind(b',"prev":"')
+    return at > 0 and canonical.startswith(b',"prev":"%b","seq":%d,"session":"' % (prev.hex().encode(), seq), at)
+
+
 def place_of(place: Place | None) -> int | None:
     return None if place is None else place.seq

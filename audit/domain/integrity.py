@@ -15,7 +15,7 @@ from audit.domain.anchor import anchored
 from audit.domain.append import read_head
 from audit.domain.chain import Head
 from audit.domain.contents import check_texts_and_columns
-from audit.domain.findings import Finding, place_of, read_place
+from audit.domain.findings import Finding, place_of, read_place, stands_behind
 from audit.domain.keyring import KeyRing
 from audit.domain.merkle import GENESIS, Frontier, leaf_hash
 from audit.domain.note import Checkpoint as SignedCheckpoint
@@ -131,22 +131,28 @@ def _claims(keys: KeyRing) -> _Claims:
 def _walk(start: Head, size: int, roots: dict[int, bytes] | None = None) -> tuple[list[Finding], Head]:
     """Follow the chain from `start` to `size`; stop at the first entry that is not what was written."""
     frontier, leaf, expected = start.frontier, start.leaf, start.size + 1
+    leaves: list[bytes] = []  # on their way into the frontier
     for entry in stored_entries(start.size):
         if entry.seq > size:
             break
         problem = _entry_problem(entry, expected, leaf)
         if problem is not None:
-            return [problem], Head(frontier, leaf)
-        leaf, frontier, expected = entry.leaf, frontier.extend([entry.leaf]), expected + 1
-        if roots and entry.seq in roots and roots[entry.seq] != frontier.root:
-            detail = "the entries up to here have another root than their checkpoint"
-            return [Finding(entry.seq, "rewritten", detail)], Head(frontier, leaf)
-    return [], Head(frontier, leaf)
+            return [problem], Head(frontier.extend(leaves), leaf)
+        leaf, expected = entry.leaf, expected + 1
+        leaves.append(leaf)
+        if roots and entry.seq in roots:
+            frontier, leaves = frontier.extend(leaves), []
+            if roots[entry.seq] != frontier.root:
+                detail = "the entries up to here have another root than their checkpoint"
+                return [Finding(entry.seq, "rewritten", detail)], Head(frontier, leaf)
+    return [], Head(frontier.extend(leaves), leaf)
 
 
 def _entry_problem(entry: StoredEntry, expected: int, prev: bytes) -> Finding | None:
     if entry.seq != expected:
         return Finding(expected, "deleted", f"entry {expected} is missing, the next one stored is {entry.seq}")
+    if stands_behind(entry.canonical, seq=expected, prev=prev) and leaf_hash(entry.canonical) == entry.leaf:
+        return None if entry.prev == prev else _rewritten(expected)
     place = read_place(entry.canonical)
     if leaf_hash(entry.canonical) != entry.leaf:
         kind = "edited" if place_of(place) in (None, expected) else "reordered"
@@ -155,8 +161,12 @@ def _entry_problem(entry: StoredEntry, expected: int, prev: bytes) -> Finding | 
         kind = "inserted" if place is not None and place.seq < expected else "reordered"
         return Finding(expected, kind, f"entry {place_of(place)} stands at place {expected}")
     if place.prev != prev or entry.prev != prev:
-        return Finding(max(1, expected - 1), "rewritten", f"entry {expected} was written after another entry")
+        return _rewritten(expected)
     return None
+
+
+def _rewritten(expected: int) -> Finding:
+    return Finding(max(1, expected - 1), "rewritten", f"entry {expected} was written after another entry")
 
 
 def _against_state(found: Head, stated: Head) -> list[Finding]:

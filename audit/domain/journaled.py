@@ -23,19 +23,19 @@ logger = logging.getLogger(__name__)
 PURPOSE = b"hoopweb journal chain v1"
 DAMAGED = "damaged-"
 _BATCH = 500
-_LENGTHS = Struct("!II")
+LENGTHS = Struct("!II")
 
 
 def pack(prepared: Prepared) -> bytes:
     """The journal's record of an entry: its canonical text around its place in the log, and its sealed text."""
     head, tail = prepared.draft.head, prepared.draft.tail
-    return _LENGTHS.pack(len(head), len(tail)) + head + tail + prepared.box
+    return LENGTHS.pack(len(head), len(tail)) + head + tail + prepared.box
 
 
 def unpack(payload: bytes) -> Prepared:
     """What `pack` packed. The entry's sensitive text stays sealed."""
-    head_size, tail_size = _LENGTHS.unpack_from(payload)
-    at = _LENGTHS.size
+    head_size, tail_size = LENGTHS.unpack_from(payload)
+    at = LENGTHS.size
     head, tail = payload[at : at + head_size], payload[at + head_size : at + head_size + tail_size]
     draft = Draft(head=head, tail=tail)
     said = json.loads(draft.at(seq=0, prev=b""))

@@ -76,7 +76,8 @@ class Names(Generic[Entry]):
         self._proposed.setdefault(name, []).append(entry)
 
     def commit(self, name: str, entry: Entry | None) -> None:
-        self.withdraw(name, entry)
+        if self._proposed:
+            self.withdraw(name, entry)
         if entry is None:
             self._confirmed.pop(name, None)
         else:
@@ -99,6 +100,8 @@ class Names(Generic[Entry]):
 
     def clear(self) -> list[Entry]:
         """Forget every confirmed name; returns what they stood for."""
+        if not self._confirmed:
+            return []
         entries = list(self._confirmed.values())
         for name in list(self._confirmed):
             self.forget(name)

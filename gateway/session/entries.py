@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from analysis.statement import Analysis
 from approvals.domain.request import Allow, Decision, Deny, GrantClaim, RequireApproval
-from audit.domain.canonical import CanonicalBody
+from audit.domain.canonical import CanonicalBody, canonical, canonical_text
 from audit.domain.entry import Entry, Json
 from audit.domain.subjects import SubjectsSeen, seen_body, seen_sensitive
+from audit.domain.template import Filling, Template
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.transport import Denial, PendingReview
@@ -24,6 +25,7 @@ def session_opened(session: SessionContext) -> Entry:
     return Entry(
         kind="session.opened",
         session_id=session.session_id,
+        durability=session.connection.durability,
         body={
             **_who(session),
             "issuer": principal.issuer,
@@ -39,7 +41,12 @@ def session_opened(session: SessionContext) -> Entry:
 
 
 def session_closed(session: SessionContext, reason: str) -> Entry:
-    return Entry(kind="session.closed", session_id=session.session_id, body={**_who(session), "reason": reason})
+    return Entry(
+        kind="session.closed",
+        session_id=session.session_id,
+        body={**_who(session), "reason": reason},
+        durability=session.connection.durability,
+    )
 
 
 def authentication_failed(*, protocol: str, client_address: str, claimed: str, connection: str, reason: str) -> Entry:
@@ -80,6 +87,41 @@ def authorised_again(session: SessionContext, request: StatementRequest, known: 
     return _statement_entry("statement.authorised", session, request, known.body, durability=durability)
 
 
+def authorised_template(session: SessionContext, known: KnownStatement) -> Template:
+    """Of every authorised entry this remembered statement will have in its session."""
+    body, durability = known.body, known.assessment.connection.durability
+    return Template(Entry(kind="statement.authorised", session_id=session.session_id, body=body, durability=durability))
+
+
+def authorised_filling(request: StatementRequest) -> Filling:
+    return Filling(request.statement_id, sensitive=_sensitive(request))
+
+
+_OUTCOME_BLANKS = ("bytes", "command_tag", "masked", "rows")
+
+
+def completed_template(permit: ExecutionPermit) -> Template | None:
+    """Of the entries of executions like this one that end well; None where they say more than `completed_filling`."""
+    if permit.subjects is not None or permit.records_results:
+        return None
+    return Template(completed(permit, Outcome(status="completed")), blanks=_OUTCOME_BLANKS)
+
+
+def completed_filling(permit: ExecutionPermit, outcome: Outcome) -> Filling | None:
+    """None when the outcome is not the usual one: then the entry is spelled the ordinary way."""
+    if outcome.status != "completed" or outcome.error or outcome.recording or outcome.bytes_processed is not None:
+        return None
+    if outcome.subjects is not None:
+        return None
+    masked = canonical(_masked(outcome)) if outcome.masked else b"[]"
+    values = (b"%d" % outcome.bytes, canonical_text(outcome.command_tag), masked, b"%d" % outcome.rows)
+    return Filling(permit.request.statement_id, values)
+
+
+def _masked(outcome: Outcome) -> list[Json]:
+    return [{"column": m.column, "rule": m.rule, "technique": m.technique, "count": m.count} for m in outcome.masked]
+
+
 def _authorised(session: SessionContext, assessment: Assessment) -> dict[str, Json]:
     about = assessment.about
     return {
@@ -109,7 +151,8 @@ def held(session: SessionContext, request: StatementRequest, assessment: Assessm
 
 def denied(session: SessionContext, request: StatementRequest, denial: Denial) -> Entry:
     body: dict[str, Json] = {**_who(session), "code": denial.code, "rule": denial.rule, "sqlstate": denial.sqlstate}
-    return _statement_entry("statement.denied", session, request, body)
+    durability = session.connection.durability
+    return _statement_entry("statement.denied", session, request, body, durability=durability)
 
 
 def explained(session: SessionContext, request: StatementRequest, action: str) -> Entry:
@@ -133,9 +176,7 @@ def completed(permit: ExecutionPermit, outcome: Outcome) -> Entry:
         "error": outcome.error,
         "command_tag": outcome.command_tag,
         "recording": outcome.recording,
-        "masked": [
-            {"column": m.column, "rule": m.rule, "technique": m.technique, "count": m.count} for m in outcome.masked
-        ],
+        "masked": _masked(outcome),
     }
     if outcome.bytes_processed is not None:
         body["bytes_processed"] = outcome.bytes_processed
@@ -201,6 +242,17 @@ def _statement_entry(
     *,
     durability: str = "database",
 ) -> Entry:
+    return Entry(
+        kind=kind,
+        session_id=session.session_id,
+        statement_id=request.statement_id,
+        body=body,
+        sensitive=_sensitive(request),
+        durability=durability,
+    )
+
+
+def _sensitive(request: StatementRequest) -> dict[str, Json]:
     sensitive: dict[str, Json] = {"statement": request.text}
     if request.governed_as is not None:
         sensitive["governed_as"] = request.governed_as
@@ -208,14 +260,7 @@ def _statement_entry(
         sensitive["parameters"] = [None if p is None else p.hex() for p in request.parameters]
         sensitive["parameter_types"] = list(request.parameter_types)
         sensitive["parameter_formats"] = list(request.parameter_formats)
-    return Entry(
-        kind=kind,
-        session_id=session.session_id,
-        statement_id=request.statement_id,
-        body=body,
-        sensitive=sensitive,
-        durability=durability,
-    )
+    return sensitive
 
 
 def _who(session: SessionContext) -> dict[str, Json]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.statement import Analysis
 from audit.domain.canonical import CanonicalBody
+from audit.domain.template import Template
 from masking.domain.field import MaskingPlan, ResultColumn
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class KnownStatement:
     assessment: Assessment
     body: CanonicalBody  # of its authorised entries
     until: float = field(default_factory=lambda: time.monotonic() + MAX_AGE_S)
+    authorised: Template | None = None  # of its entries, once there is a second one
+    completed: Template | None = None
     quiet: bool | None = None  # whether running it leaves the session as it is; the wire finds out
     views: dict[bytes, tuple[Any, MaskingPlan]] = field(default_factory=dict)  # of the wire, by description
     _columns: Sequence[ResultColumn] | None = None

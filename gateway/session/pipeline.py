@@ -24,6 +24,7 @@ from approvals.domain.request import (
     RequireApproval,
     Resource,
 )
+from audit.domain.entry import Entry
 from audit.domain.subjects import SubjectsSeen
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.session import entries
@@ -166,8 +167,14 @@ def authorise_again(
     services: Services, session: SessionContext, request: StatementRequest, known: KnownStatement
 ) -> ExecutionPermit | None:
     """The same for a statement that was recalled in this very moment."""
+
+    def whole() -> Entry:
+        return entries.authorised_again(session, request, known)
+
+    template = known.authorised = known.authorised or entries.authorised_template(session, known)
     try:
-        receipt = services.record.append_now(entries.authorised_again(session, request, known))
+        receipt = services.record.append_like(template, entries.authorised_filling(request), whole)
+        receipt = receipt or services.record.append_now(whole())
     except Exception:  # fail closed: the long way tries again, and refuses with the reason
         return None
     return (
@@ -423,7 +430,8 @@ def _mint(
     """Called right after the authorised entry became durable, and nowhere else."""
 
     def on_complete(permit: ExecutionPermit, outcome: Outcome) -> None:
-        services.record.append_later(entries.completed(permit, outcome))
+        if not isinstance(planner, KnownStatement) or not _completed_again(services, planner, permit, outcome):
+            services.record.append_later(entries.completed(permit, outcome))
         if claim is not None:
             services.reviews.used(claim, request.statement_id, outcome.rows)
 
@@ -438,6 +446,20 @@ def _mint(
         claim=claim,
         subjects=_watch(services, assessment),
     )
+
+
+def _completed_again(services: Services, known: KnownStatement, permit: ExecutionPermit, outcome: Outcome) -> bool:
+    """Record the usual end of a remembered statement; False when it has to be recorded the ordinary way."""
+    filling = entries.completed_filling(permit, outcome)
+    if filling is None:
+        return False
+    template = known.completed = known.completed or entries.completed_template(permit)
+    try:
+        return template is not None and bool(
+            services.record.append_like(template, filling, lambda: entries.completed(permit, outcome))
+        )
+    except Exception:  # it happened: the ordinary way keeps it until it is written
+        return False
 
 
 def _watch(services: Services, assessment: Assessment) -> SubjectWatch | None:

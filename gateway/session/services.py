@@ -13,6 +13,7 @@ from typing import Protocol
 from analysis.statement import Analysis, Statement
 from approvals.domain.request import AccessRequest, Binding, Decision, GrantClaim, Principal, RequireApproval
 from audit.domain.entry import Entry, Receipt
+from audit.domain.template import Filling, Template, Whole
 from gateway.domain.snapshot import Snapshot
 from gateway.session.context import SessionContext
 from gateway.session.transport import PendingReview
@@ -134,6 +135,9 @@ class Record(Protocol):
 
     def append_now(self, entry: Entry) -> Receipt | None:
         """Make the entry durable before returning, where its durability allows that without waiting; else None."""
+
+    def append_like(self, template: Template, filling: Filling, whole: Whole) -> Receipt | None:
+        """`append_now` of the entry that `whole` would spell, one of many alike."""
 
     def append_later(self, entry: Entry) -> None:
         """Ride on the next batch; a failure stops new statements."""

@@ -86,8 +86,11 @@ class PostgresAnalyst:
             return None
         where = (parameter_types, session.role, session.search_path)
         found = side.analyses.find(("=" + text, *where)) or side.analyses.find(("~" + skeleton(text), *where))
-        if found is None or found.operations & {Operation.DDL, Operation.ADMIN} or wants_estimate(found):
+        if found is None or found.operations & {Operation.DDL, Operation.ADMIN}:
             return None
+        if wants_estimate(found):  # of this very text, parameters left open as the planner had them
+            known = side.estimates.find(("=" + text, *where))
+            return known.analysis if known is not None and known.is_fresh else None
         return found
 
     async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
@@ -121,12 +124,13 @@ class PostgresAnalyst:
         exact = _exact(found.statement, session)
         known = side.estimates.find(exact)
         if known is None or not known.is_fresh:
-            known = Estimate(await side.estimate(_query_of(found.statement, session), collects=found.facts.collects))
+            rows = await side.estimate(_query_of(found.statement, session), collects=found.facts.collects)
+            # Literals that cannot change what a statement does still change how much it returns.
+            independent = not _has_literals(found)
+            estimated = replace(found, facts=replace(found.facts, estimated_rows=rows), literal_independent=independent)
+            known = Estimate(estimated)
             side.estimates.keep(exact, known)
-        # Literals that cannot change what a statement does still change how much it returns.
-        return replace(
-            found, facts=replace(found.facts, estimated_rows=known.rows), literal_independent=not _has_literals(found)
-        )
+        return known.analysis
 
     # --- by shape ---
 

@@ -110,7 +110,7 @@ class Execution:
         """Take the plan that was made for exactly these fields."""
         self.fields = fields
         self._adopt(plan)
-        if fields:
+        if fields and self._records:
             self._record(encode_row_description(fields))
 
     def take_rows(self, data: bytes, at: int, end: int) -> tuple[int, bytes]:
@@ -237,6 +237,10 @@ class Execution:
     @property
     def behind(self) -> bool:
         return self.recording is not None and self.recording.behind
+
+    @property
+    def _records(self) -> bool:
+        return self._recordings is not None and self.permit.records_results
 
     def _record(self, data: bytes) -> None:
         if self._recordings is None or not self.permit.records_results:

@@ -66,7 +66,9 @@ class Recent(Generic[V]):
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    rows: int | None
+    """A statement's analysis with the rows the planner expects of it; about one exact text."""
+
+    analysis: Analysis
     asked_at: float = field(default_factory=time.monotonic)
 
     @property

@@ -95,6 +95,21 @@ async def test_statements_and_entries_of_the_database_keep_their_order(tmp_path)
     assert await in_thread(statements) == [f"a{number}" for number in range(100)]
 
 
+async def test_entry_somebody_waits_for_overtakes_a_burst(tmp_path, monkeypatch):
+    monkeypatch.setattr("audit.writer.OVERTAKE_BEHIND", 5)
+    writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
+    await writer.start()
+    for number in range(20):
+        writer.append_now(entry(number))
+
+    receipt = await writer.append(entry(20, durability="database"))
+    await writer.close()
+
+    assert receipt.seq == 1
+    assert await in_thread(statements) == ["a20", *(f"a{number}" for number in range(20))]
+    assert await in_thread(lambda: check_chain(log_keys())) == []
+
+
 KILLED = """
 import asyncio, os, sys
 from pathlib import Path

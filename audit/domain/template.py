@@ -1,0 +1,78 @@
+"""Entries that say the same over and over, spelled once: only moment, statement, text and a few values are filled in.
+
+What comes out is, byte for byte, what `chain.prepare` and `journaled.pack` make of the same entry; a test holds that.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from audit.domain.box import Sealer
+from audit.domain.canonical import FORMAT_VERSION, canonical, canonical_text
+from audit.domain.chain import bound_to, encode_sensitive
+from audit.domain.commitment import SALT_BYTES
+from audit.domain.entry import Entry, Json, now_us
+from audit.domain.journaled import LENGTHS
+
+# Stands for a value to be filled in; nobody can make an entry say it.
+_BLANK = os.urandom(16).hex()
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """One entry of a template. `values` are canonical, in the order of the blanks' names."""
+
+    statement_id: str
+    values: tuple[bytes, ...] = ()
+    sensitive: Mapping[str, Json] | None = None
+    at_us: int = 0
+
+    @property
+    def moment_us(self) -> int:
+        return self.at_us or now_us()
+
+
+class Template:
+    """Of one session and one kind of entry. `whole` spells the same entry the ordinary way."""
+
+    def __init__(self, example: Entry, *, blanks: tuple[str, ...] = ()) -> None:
+        """`example` is one of them; `blanks` are the members of its body that differ."""
+        body = canonical({**example.body, **dict.fromkeys(blanks, _BLANK)})
+        self.durability = example.durability
+        self._body = tuple(body.split(b'"%b"' % _BLANK.encode()))
+        if len(self._body) != len(blanks) + 1:
+            raise ValueError(f"the entry has {len(self._body) - 1} of the blanks, expected {len(blanks)}")
+        self._kind = b',"kind":%b,"prev":' % canonical_text(example.kind)
+        self._session = b'"session":%b,"statement":' % canonical_text(example.session_id)
+
+    def payload(self, filling: Filling, *, gateway: bytes, sealer: Sealer) -> bytes:
+        """The journal's record of the entry; `gateway` is canonical."""
+        commitment = box = b""
+        if filling.sensitive is not None:
+            plaintext, salt = encode_sensitive(filling.sensitive), os.urandom(SALT_BYTES)
+            commitment = hmac.digest(salt, plaintext, "sha256")
+            box = sealer.seal(salt + plaintext, bound_to=bound_to(commitment))
+        head = b'{"at_us":%d,"body":%b,"commitment":"%b","gateway":%b%b' % (
+            filling.moment_us,
+            self._filled(filling.values),
+            commitment.hex().encode(),
+            gateway,
+            self._kind,
+        )
+        tail = b'%b%b,"v":%d}' % (self._session, canonical_text(filling.statement_id), FORMAT_VERSION)
+        return LENGTHS.pack(len(head), len(tail)) + head + tail + box
+
+    def _filled(self, values: tuple[bytes, ...]) -> bytes:
+        if not values:
+            return self._body[0]
+        parts = [self._body[0]]
+        for value, part in zip(values, self._body[1:], strict=True):
+            parts += (value, part)
+        return b"".join(parts)
+
+
+# An entry spelled the ordinary way, for whoever has to look into it.
+Whole = Callable[[], Entry]
