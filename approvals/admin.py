@@ -34,12 +34,17 @@ class ReadOnly:
 
 @admin.register(Policy)
 class PolicyAdmin(ModelAdmin):  # type: ignore[misc]
-    list_display = ["name", "action", "connections", "reviewers", "enabled"]
+    list_display = ["name", "action", "connections", "reviewers", "enabled", "try_it"]
     list_filter = ["action", "enabled"]
     search_fields = ["name", "description"]
     readonly_fields = ["created_at", "updated_at"]
+    list_display_links = ["name"]
     # One at a time: a bulk delete would bypass delete_model and leave the data planes with the old rules.
     actions = None
+
+    @admin.display(description="simulator")
+    def try_it(self, policy: Policy) -> str:
+        return format_html('<a href="{}?policy={}">Try a change</a>', reverse("approvals:simulator"), policy.name)
 
     def save_model(self, request: HttpRequest, obj: Policy, form: ModelForm[Policy], change: bool) -> None:
         save_policy(policy=obj, author=request.user.get_username())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, ClassVar
 from uuid import UUID
@@ -9,6 +10,7 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
 from django.http import Http404
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.generics import GenericAPIView
@@ -20,6 +22,7 @@ from rest_framework.response import Response
 
 from approvals.domain import refusal
 from approvals.domain.dossier import asked_binding, current_statement, vote_reason
+from approvals.domain.drafts import BAD_DRAFT, draft_rules, try_drafts
 from approvals.domain.grants import readable_grants, revoke_as, usable_grants
 from approvals.domain.reach import Reach
 from approvals.domain.refusal import Refusal
@@ -30,7 +33,7 @@ from approvals.models import Grant, PolicyVersion, Review, Vote
 
 # Whoever asked for something impossible is told 400; whoever may not, or came too late, 403.
 _BAD_REQUESTS = frozenset(
-    {refusal.REASON_MISSING, refusal.UNKNOWN_DECISION, refusal.NOT_MODIFIED, refusal.REACH_TOO_WIDE}
+    {refusal.REASON_MISSING, refusal.UNKNOWN_DECISION, refusal.NOT_MODIFIED, refusal.REACH_TOO_WIDE, BAD_DRAFT}
 )
 
 
@@ -246,6 +249,35 @@ class RevokeView(ForPeople):
         revoke_as(grant=grant, user=person)
         grant.refresh_from_db()
         return Response(GrantSerializer(grant).data)
+
+
+class SimulationSerializer(serializers.Serializer[Any]):
+    policies = serializers.ListField(child=serializers.DictField(), required=False, default=list)
+    without = serializers.ListField(child=serializers.CharField(), required=False, default=list)
+    days = serializers.IntegerField(required=False, default=7, min_value=1, max_value=366)
+    connection = serializers.CharField(required=False, default="", allow_blank=True)
+
+
+class SimulationView(ForPeople):
+    serializer_class = SimulationSerializer
+
+    @extend_schema(operation_id="policies_simulate", responses={200: OpenApiTypes.OBJECT})
+    def post(self, request: Request) -> Response:
+        """Which recorded decisions of the last days would have been others under draft policies. Changes nothing."""
+        person = self.person()
+        if not person.has_perm("approvals.view_policy"):
+            raise Http404
+        given = SimulationSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        asked = given.validated_data
+        result = try_drafts(
+            drafts=draft_rules(asked["policies"]),
+            without=asked["without"],
+            days=asked["days"],
+            on_connection=asked["connection"],
+            by=person.get_username(),
+        )
+        return Response(asdict(result))
 
 
 class PolicyVersionsView(ForPeople):

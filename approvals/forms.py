@@ -71,6 +71,22 @@ class FindingForm(forms.Form):
     notes = forms.CharField(max_length=4_000)
 
 
+class SimulatorForm(forms.Form):
+    """A draft in YAML, or nothing but a policy to leave out, over a period."""
+
+    draft = forms.CharField(required=False, max_length=100_000, strip=False)
+    days = forms.IntegerField(min_value=1, max_value=366)
+    connection = forms.CharField(required=False, max_length=120)
+    without = forms.MultipleChoiceField(required=False)
+
+    def __init__(self, *args: Any, policies: list[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["without"].choices = [(name, name) for name in ["", *policies]]  # type: ignore[attr-defined]
+
+    def clean_without(self) -> list[str]:
+        return [name for name in self.cleaned_data["without"] if name]
+
+
 def line_feeds(text: str) -> str:
     """HTML forms turn every kind of line break into CR LF (HTML Living Standard, "constructing the entry list")."""
     return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from approvals import emergency_views, slack_views, views
+from approvals import emergency_views, simulator_views, slack_views, views
 
 app_name = "approvals"
 urlpatterns = [
@@ -13,6 +13,7 @@ urlpatterns = [
     path("<uuid:review_id>/analysis/", views.analysis, name="analysis"),
     path("grants/", views.grants, name="grants"),
     path("grants/<uuid:grant_id>/revoke/", views.revoke, name="revoke"),
+    path("simulator/", simulator_views.simulator, name="simulator"),
     path("emergencies/", emergency_views.emergencies, name="emergencies"),
     path("emergencies/<uuid:access_id>/", emergency_views.emergency, name="emergency"),
     path("emergencies/<uuid:access_id>/end/", emergency_views.end, name="emergency-end"),

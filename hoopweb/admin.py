@@ -125,6 +125,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         overview.append(
             {"title": "Who saw a patient?", "icon": "person_search", "link": reverse("admin:audit_subjects")}
         )
+    if request.user.has_perm("approvals.view_policy"):
+        overview.append({"title": "Policy simulator", "icon": "science", "link": reverse("approvals:simulator")})
     groups = [(title, _links(request, app, first)) for title, app, first in NAVIGATION]
     shown = [{"title": title, "separator": True, "items": links} for title, links in groups if links]
     return [{"items": overview}, *shown]

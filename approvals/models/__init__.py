@@ -16,10 +16,12 @@ from approvals.models.decisions import (
 )
 from approvals.models.emergency import EmergencyAccess, EmergencyRoster, EmergencyUse
 from approvals.models.mail import ReviewMail
+from approvals.models.recorded import DecisionInput
 
 __all__ = [
     "MAX_WAIT_S",
     "Channel",
+    "DecisionInput",
     "Delivery",
     "EmergencyAccess",
     "EmergencyRoster",

@@ -19,6 +19,7 @@ KINDS: Mapping[str, str] = {
     "agent.secret_rotated": "an agent's client secret was replaced",
     "ticket.bought": "a one-time password for a driver was bought",
     "ticket.redeemed": "a one-time password was used",
+    "policy.simulated": "somebody tried a draft policy over recorded statements",
     "emergency.opened": "somebody broke the glass: for which connection, until when, and why",
     "emergency.used": "a statement ran under an emergency access",
     "emergency.ended": "an emergency access is over",

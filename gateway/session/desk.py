@@ -19,6 +19,7 @@ from approvals.domain.emergency_use import (
     release_emergency_use,
 )
 from approvals.domain.grant import claim_grant, confirm_grant, end_use, release_grant
+from approvals.domain.recorded_inputs import InputMemory, store_inputs
 from approvals.domain.refusal import Refusal
 from approvals.domain.request import AccessRequest, Binding, Decision, GrantClaim, RequireApproval
 from approvals.domain.review import open_review, review_status, withdraw_review
@@ -43,6 +44,7 @@ class DatabaseReviewDesk:
     def __init__(self) -> None:
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._counting: set[asyncio.Future[None]] = set()
+        self._inputs = InputMemory()
 
     async def claim(
         self, binding: Binding, statement_id: str, *, session_id: str, request: AccessRequest, decision: RequireApproval
@@ -74,6 +76,20 @@ class DatabaseReviewDesk:
     async def release(self, claim: GrantClaim, statement_id: str) -> None:
         release = release_emergency_use if claim.emergency else release_grant
         await in_thread(release, claim=claim, statement_id=statement_id)
+
+    def keep_inputs(self, request: AccessRequest, snapshot_version: int) -> str:
+        digest, document = self._inputs.digest_of(request, snapshot_version)
+        if document is not None:
+            task = asyncio.ensure_future(in_thread(store_inputs, {digest: document}))
+            self._counting.add(task)
+            task.add_done_callback(lambda done: self._kept(done, digest))
+        return digest
+
+    def _kept(self, task: asyncio.Future[None], digest: str) -> None:
+        self._counting.discard(task)
+        if task.cancelled() or task.exception() is not None:
+            self._inputs.forget(digest)
+            logger.warning("inputs of a decision not kept: digest=%s", digest)
 
     def used(self, claim: GrantClaim, statement_id: str, rows: int) -> None:
         end = end_emergency_use if claim.emergency else end_use

@@ -133,6 +133,7 @@ def _authorised(session: SessionContext, assessment: Assessment) -> dict[str, Js
         "classes": sorted(assessment.access.touch.classes),
         "durability": assessment.connection.durability,
         "role": session.role,
+        "inputs": assessment.inputs,
         **({"about": list(about)} if about else {}),
     }
 
@@ -145,12 +146,20 @@ def held(session: SessionContext, request: StatementRequest, assessment: Assessm
         "snapshot": assessment.snapshot.version,
         "classes": sorted(assessment.access.touch.classes),
         "review": review.review_id,
+        "inputs": assessment.inputs,
     }
     return _statement_entry("statement.held", session, request, body)
 
 
-def denied(session: SessionContext, request: StatementRequest, denial: Denial) -> Entry:
-    body: dict[str, Json] = {**_who(session), "code": denial.code, "rule": denial.rule, "sqlstate": denial.sqlstate}
+def denied(session: SessionContext, request: StatementRequest, denial: Denial, *, inputs: str = "") -> Entry:
+    """`inputs`: what the decision was made of, where one was made at all."""
+    body: dict[str, Json] = {
+        **_who(session),
+        "code": denial.code,
+        "rule": denial.rule,
+        "sqlstate": denial.sqlstate,
+        "inputs": inputs,
+    }
     durability = session.connection.durability
     return _statement_entry("statement.denied", session, request, body, durability=durability)
 

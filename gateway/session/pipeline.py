@@ -64,8 +64,10 @@ class Denied(Exception):
         permitted_alternative: str = "",
         sqlstate: str = "42501",
         position: int = 0,
+        inputs: str = "",
     ) -> None:
         super().__init__(reason)
+        self.inputs = inputs
         self.code = code
         self.reason = reason
         self.rule = rule
@@ -82,6 +84,7 @@ class Assessment:
     connection: ConnectionSpec
     access: AccessRequest
     decision: Decision
+    inputs: str = ""  # what `decision` was made of, by digest
 
     @property
     def analysis(self) -> Analysis:
@@ -214,7 +217,7 @@ async def authorise(
         # "EXECUTE p" says nothing by itself: record and approve it together with what p stands for now.
         request = replace(request, governed_as=assessment.analysis.inner.statement.text)
     if isinstance(assessment.decision, Deny):
-        raise denied_by(assessment.decision)
+        raise denied_by(assessment.decision, inputs=assessment.inputs)
     emergency = await claim_emergency(services, session, request, assessment)
     if emergency is not None:
         await spend(services, request, emergency)
@@ -285,7 +288,8 @@ async def assess(services: Services, session: SessionContext, request: Statement
     decision = decide(access, access_rules=snapshot.access_rules, policies=snapshot.policies)
     if access.touch.columns_written and writes_masked_value(request, analysis):
         decision = _MASKED_VALUE_WRITE
-    return Assessment(snapshot=snapshot, connection=connection, access=access, decision=decision)
+    inputs = services.reviews.keep_inputs(access, snapshot.version)
+    return Assessment(snapshot=snapshot, connection=connection, access=access, decision=decision, inputs=inputs)
 
 
 def writes_masked_value(request: StatementRequest, analysis: Analysis) -> bool:
@@ -489,7 +493,7 @@ async def refuse(
         position=denied.position,
     )
     try:
-        await services.record.append(entries.denied(session, request, denial))
+        await services.record.append(entries.denied(session, request, denial, inputs=denied.inputs))
     except Exception as error:
         logger.error("denial not recorded: session=%s error=%s", session.session_id, type(error).__name__)
     await transport.send_denied(denial)
@@ -514,8 +518,9 @@ def bind(session: SessionContext, request: StatementRequest, connection: Connect
     )
 
 
-def denied_by(decision: Deny) -> Denied:
+def denied_by(decision: Deny, *, inputs: str = "") -> Denied:
     return Denied(
+        inputs=inputs,
         code=decision.code,
         reason=decision.reason,
         rule=decision.rule,

@@ -109,6 +109,9 @@ class ReviewDesk(Protocol):
     ) -> GrantClaim | None:
         """Count one statement under an emergency access; None when it is over or used up."""
 
+    def keep_inputs(self, request: AccessRequest, snapshot_version: int) -> str:
+        """Return the digest that names what a decision is made of, and have it kept. Returns at once."""
+
     def used(self, claim: GrantClaim, statement_id: str, rows: int) -> None:
         """The execution ended: count its rows. Returns at once."""
 

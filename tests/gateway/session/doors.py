@@ -110,6 +110,9 @@ class Desk:
     async def claim(self, binding: Binding, statement_id: str, **_: object) -> GrantClaim | None:
         return self.grants.pop(binding.statement, None)
 
+    def keep_inputs(self, request: AccessRequest, snapshot_version: int) -> str:
+        return f"inputs of {request.analysis.kind}"
+
     emergencies: dict[str, GrantClaim] = field(default_factory=dict)
 
     async def claim_emergency(self, emergency_id: str, **_: object) -> GrantClaim | None:
