@@ -18,10 +18,10 @@ from audit.domain.box import SealProblem
 from audit.domain.reading import read_result, read_texts
 from audit.domain.replay import ReplayProblem
 from audit.domain.session_document import marked_columns
-from audit.models import Checkpoint, LogDamage, LogEntry, SessionRecord, StatementRecord
+from audit.models import Checkpoint, LogDamage, LogEntry, ReportRun, SessionRecord, StatementRecord
 from audit.models_retention import LegalHold, RetentionPolicy
 from audit.pages import PAGE_ROWS, ReadOnlyAdmin, context_of, found, offset_of, require
-from audit.report_pages import reports_page
+from audit.report_pages import ReportRunAdmin, reports_page
 from audit.retention_admin import LegalHoldAdmin, RetentionPolicyAdmin
 from audit.search_pages import entry_search, statement_search
 from audit.session_pages import SessionRecordAdmin
@@ -30,6 +30,7 @@ from audit.subject_pages import accounting_page, seen_page
 admin.site.register(SessionRecord, SessionRecordAdmin)
 admin.site.register(RetentionPolicy, RetentionPolicyAdmin)
 admin.site.register(LegalHold, LegalHoldAdmin)
+admin.site.register(ReportRun, ReportRunAdmin)
 
 
 @admin.register(StatementRecord)
@@ -140,7 +141,7 @@ class LogEntryAdmin(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
-    def reports_view(self, request: HttpRequest) -> HttpResponse:
+    def reports_view(self, request: HttpRequest) -> HttpResponseBase:
         for permission in ("audit.view_logentry", "audit.view_statementrecord"):
             require(request, permission)
         return reports_page(self, request)

@@ -12,6 +12,7 @@ from celery import shared_task
 from audit.anchors.delivery import anchor_newest, due_anchors
 from audit.domain.check import check_evidence
 from audit.domain.retention import PurgeRefused, purge
+from audit.reports.making import forget_old_runs, make_run
 from audit.sinks.delivery import deliver, due_sinks
 from audit.sinks.schedule import QUEUE
 
@@ -49,3 +50,13 @@ def purge_evidence() -> None:
         purge(by="schedule")
     except PurgeRefused as refused:
         logger.error("evidence not purged: %s", refused)
+
+
+@shared_task(name="audit.make_report")  # type: ignore[untyped-decorator]
+def make_report_run(run_id: str) -> None:
+    make_run(run_id)
+
+
+@shared_task(name="audit.forget_old_reports")  # type: ignore[untyped-decorator]
+def forget_old_reports() -> None:
+    forget_old_runs()

@@ -12,11 +12,13 @@ class GatewayConfig(AppConfig):
         from approvals.domain import hooks as approval_hooks  # noqa: PLC0415  models exist from here on
         from audit.domain import subject_kinds  # noqa: PLC0415
         from gateway.api.reanalysis import reanalyse  # noqa: PLC0415
+        from gateway.domain.access_reports import register_reports  # noqa: PLC0415
         from gateway.domain.connections import declared_subjects, load_access_rules  # noqa: PLC0415
         from gateway.domain.requesters import agents_of, requester_enabled  # noqa: PLC0415
         from gateway.domain.version import bump_version  # noqa: PLC0415
         from masking.domain import hooks as masking_hooks  # noqa: PLC0415
 
+        register_reports()
         masking_hooks.register(bump_version)
         subject_kinds.register(declared_subjects)
         approval_hooks.register(

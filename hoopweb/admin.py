@@ -101,6 +101,7 @@ NAVIGATION = (
             "sessionrecord",
             "statementrecord",
             "logentry",
+            "reportrun",
             "checkpoint",
             "anchor",
             "retentionpolicy",

@@ -30,6 +30,7 @@ app.conf.beat_schedule = {
     "forget old statements": {"task": "gateway.forget_old_statements", "schedule": 60.0},
     "forget old tickets": {"task": "gateway.forget_old_tickets", "schedule": 3600.0},
     # Evidence has a worker of its own. What it has not begun by its next turn is not begun at all.
+    "forget old reports": {"task": "audit.forget_old_reports", "schedule": 3600.0, "options": {"queue": QUEUE}},
     "deliver evidence": {
         "task": "audit.deliver",
         "schedule": EVERY_S,

@@ -59,6 +59,8 @@ KINDS: Mapping[str, str] = {
     "evidence.reviewed": "somebody signed off the activity of a period",
     "hold.placed": "somebody kept evidence from being purged",
     "hold.released": "somebody let held evidence go",
+    "report.requested": "somebody asked for a report",
+    "report.downloaded": "somebody took a report that was made",
     "evidence.purged": "evidence past its retention was erased",
     "sink.failing": "a receiver of exported events has not answered for a while; they wait in the log",
     "anchor.failing": "somebody who keeps checkpoints has not taken one for a while",
