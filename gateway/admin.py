@@ -10,6 +10,8 @@ from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
 
@@ -157,13 +159,19 @@ class AccessRuleAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
 
 @admin.register(Agent)
 class AgentAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
-    list_display = ["name", "owner", "groups", "purpose", "enabled", "expires_at"]
+    list_display = ["name", "owner", "groups", "purpose", "enabled", "expires_at", "sees"]
     list_filter = ["enabled"]
     list_select_related = ["owner"]
     search_fields = ["name", "purpose", "owner__username"]
     autocomplete_fields = ["owner"]
-    readonly_fields = ["revoked_before", "created_at"]
+    readonly_fields = ["sees", "revoked_before", "created_at"]
     actions = ["revoke_tokens", "new_client_secret"]
+
+    @admin.display(description="what it can see")
+    def sees(self, agent: Agent) -> str:
+        if agent.pk is None:
+            return "shown once the agent is there"
+        return format_html('<a href="{}">tables and columns</a>', reverse("console:sight", args=[agent.name]))
 
     @admin.action(description="Revoke every token issued until now", permissions=["change"])
     def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from importlib import import_module
 from typing import Any
 
+import unfold.fields
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -14,7 +16,9 @@ from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.module_loading import module_has_submodule
+from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from oidc_provider import models as oidc
 from unfold.admin import ModelAdmin
@@ -115,12 +119,26 @@ NAVIGATION = (
 )
 
 
+def plain_json(data: Any, encoder: Any) -> SafeString:
+    """JSON as text. The theme colours it with style attributes where Pygments happens to be installed."""
+    return format_html("<pre>{}</pre>", json.dumps(data, sort_keys=True, indent=2, cls=encoder, ensure_ascii=False))
+
+
+unfold.fields.prettify_json = plain_json
+
+
+def no_colours(request: HttpRequest) -> dict[str, Any]:
+    """Keeps the theme from writing a style element into each page; colors.css holds the colours."""
+    return {}
+
+
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar: what the signed-in person may view."""
     overview = [
         {"title": "Overview", "icon": "dashboard", "link": reverse("admin:index")},
         {"title": "Reviewer's inbox", "icon": "inbox", "link": reverse("approvals:inbox")},
         {"title": "Emergency access", "icon": "e911_emergency", "link": reverse("approvals:emergencies")},
+        {"title": "Why was this denied?", "icon": "help", "link": reverse("console:why")},
     ]
     if request.user.has_perm("audit.read_subjectsighting"):
         overview.append(
@@ -128,6 +146,8 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         )
     if request.user.has_perm("approvals.view_policy"):
         overview.append({"title": "Policy simulator", "icon": "science", "link": reverse("approvals:simulator")})
+    if request.user.has_perm("gateway.add_connection"):
+        overview.append({"title": "Connect a database", "icon": "add_link", "link": reverse("console:connect")})
     groups = [(title, _links(request, app, first)) for title, app, first in NAVIGATION]
     shown = [{"title": title, "separator": True, "items": links} for title, links in groups if links]
     return [{"items": overview}, *shown]

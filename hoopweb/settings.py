@@ -86,6 +86,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "hoopweb.csp.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -161,23 +162,9 @@ UNFOLD = {
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "hoopweb.dashboard.dashboard",
-    "STYLES": [f"{STATIC_URL}hoopweb/console.css"],
-    # The reviewers' pages have the same blue (approvals/static/hoopweb/site.css).
-    "COLORS": {
-        "primary": {
-            "50": "oklch(97% .014 254.6)",
-            "100": "oklch(93.2% .032 255.6)",
-            "200": "oklch(88.2% .059 254.1)",
-            "300": "oklch(80.9% .105 251.8)",
-            "400": "oklch(70.7% .145 254.6)",
-            "500": "oklch(57% .16 258)",
-            "600": "oklch(50.5% .165 259)",
-            "700": "oklch(44% .15 260)",
-            "800": "oklch(38% .125 261)",
-            "900": "oklch(32% .1 262)",
-            "950": "oklch(26% .08 264)",
-        },
-    },
+    "STYLES": [f"{STATIC_URL}hoopweb/colors.css", f"{STATIC_URL}hoopweb/console.css"],
+    # The colours are in colors.css: the theme would write them into each page, and no page has a style of its own.
+    "COLORS": "hoopweb.admin.no_colours",
     "SIDEBAR": {"show_search": True, "navigation": "hoopweb.admin.navigation"},
 }
 

@@ -13,6 +13,7 @@ from hoopweb.health import healthz
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/"), name="landing"),
     path("healthz", healthz),
+    path("admin/console/", include("hoopweb.console.urls")),
     path("admin/", admin.site.urls),
     path("reviews/", include("approvals.urls")),
     path("api/v1/", include("approvals.api_urls")),

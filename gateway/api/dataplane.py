@@ -115,8 +115,5 @@ def _url(what: str = "statements") -> str:
 
 
 def _headers(token: str, client_address: str) -> dict[str, str]:
-    return {
-        "Authorization": f"Bearer {token}",
-        "X-Hoopweb-Relay": settings.HOOPWEB_RELAY_KEY,
-        "X-Hoopweb-Client": client_address,
-    }
+    own = {"X-Hoopweb-Relay": settings.HOOPWEB_RELAY_KEY, "X-Hoopweb-Client": client_address}
+    return {"Authorization": f"Bearer {token}", **own} if token else own

@@ -50,15 +50,20 @@ def _question(binding: Binding, principal: Principal) -> dict[str, Any]:
         "parameter_types": list(binding.parameter_types),
         "role": binding.role,
         "search_path": binding.search_path,
-        "principal": {
-            "subject": principal.subject,
-            "issuer": principal.issuer,
-            "groups": sorted(principal.groups),
-            "kind": principal.kind,
-            "actor": principal.actor,
-            "owner": principal.owner,
-            "auth_method": principal.auth_method,
-        },
+        "principal": described_principal(principal),
+    }
+
+
+def described_principal(principal: Principal) -> dict[str, Any]:
+    """Whom the control plane asks for, as the data plane's `principal_of` reads it."""
+    return {
+        "subject": principal.subject,
+        "issuer": principal.issuer,
+        "groups": sorted(principal.groups),
+        "kind": principal.kind,
+        "actor": principal.actor,
+        "owner": principal.owner,
+        "auth_method": principal.auth_method,
     }
 
 

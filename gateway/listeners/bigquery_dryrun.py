@@ -33,7 +33,7 @@ async def dry_run(
     try:
         assessment = await assess(services, session, statement)
         if isinstance(assessment.decision, Deny):
-            refusal = denied_by(assessment.decision)
+            refusal = denied_by(assessment.decision, assessment)
         else:
             decision = "require_approval" if isinstance(assessment.decision, RequireApproval) else "allow"
     except Denied as denied_:

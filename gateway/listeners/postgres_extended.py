@@ -267,7 +267,7 @@ async def _assess(session: ClientSession, request: StatementRequest) -> Assessme
     try:
         assessment = await assess(session.services, session.context, request)
         if isinstance(assessment.decision, Deny):
-            raise denied_by(assessment.decision)
+            raise denied_by(assessment.decision, assessment)
         remember(session.services, session.context, request, assessment)
     except Denied as denied:
         transport = StatementTransport(session, execute=_never)

@@ -25,6 +25,7 @@ from gateway.listeners.relay_transport import Frame, RelayRequest
 from gateway.listeners.sight import NotDescribed, describe
 from gateway.session import entries
 from gateway.session.services import AuthenticationFailed, Services, StaleSnapshot
+from gateway.upstreams.registry import UpstreamFailed
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 
@@ -76,6 +77,8 @@ class RelayEndpoint:
                 table=str(body.get("table", "")),
                 offset=max(0, int(body.get("offset", 0))),
                 client_address=request.headers.get("x-hoopweb-client", ""),
+                viewer=str(body.get("viewer", "")) if "principal" in body else "",
+                names_only=bool(body.get("names_only")),
             )
         except Refused as refused:
             return refusal(refused)
@@ -97,9 +100,20 @@ class RelayEndpoint:
         if spec is None:
             raise Refused(404, "no-connection", "there is no such connection")
         try:
-            return revalidated(principal_of(body["principal"]), rules=snapshot), spec
+            principal = revalidated(principal_of(body["principal"]), rules=snapshot)
         except AuthenticationFailed as failed:
             raise Refused(409, "no-rights", failed.reason) from None
+        if body.get("test"):
+            await self._try_upstream(spec)
+        return principal, spec
+
+    async def _try_upstream(self, spec: ConnectionSpec) -> None:
+        """Whether the gateway can sign in at the upstream; where it cannot, the upstream's refusal."""
+        try:
+            upstream = await self._relay.open_upstream(spec)
+        except UpstreamFailed as failed:
+            raise Refused(409, "upstream-unavailable", failed.message) from None
+        await upstream.close()
 
     async def resume(self, request: Request) -> Response:
         try:

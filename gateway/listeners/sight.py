@@ -22,6 +22,12 @@ MAX_TABLES = 100  # of one answer; each costs an analysis
 FEW_ROWS = 10
 _QUOTES = {"bigquery": "`"}  # of kinds that do not follow the standard's double quotes
 
+# Types whose values no detector reads (docs/known-limitations.md, Masking): numbers, dates, truth values.
+_NEVER_SEARCHED = frozenset(
+    {"bool", "boolean", "int2", "int4", "int8", "integer", "int64", "float4", "float8", "float64", "numeric"}
+    | {"bignumeric", "date", "time", "timetz", "timestamp", "timestamptz", "datetime", "interval"}
+)
+
 Answer = dict[str, Any]
 
 
@@ -37,21 +43,23 @@ async def describe(
     table: str = "",
     offset: int = 0,
     client_address: str = "",
+    viewer: str = "",
+    names_only: bool = False,
 ) -> Answer:
     """Return every table with what reading it would be answered with, or `table` (schema.name) column by column.
 
-    Recorded before it is told. Raises NotDescribed.
+    `names_only` leaves out what reading each would be answered with. Recorded before it is told. Raises NotDescribed.
     """
     session = SessionContext(principal=principal, connection=spec, protocol="describe", client_address=client_address)
     known = await _tables(services, session)
     chosen = [found for found in known if not table or table in {f"{found.schema}.{found.name}", found.name}]
-    await services.record.append(entries.described(session, table or f"{len(known)} tables"))
+    await services.record.append(entries.described(session, table or f"{len(known)} tables", viewer=viewer))
     if table and not chosen:
         raise NotDescribed("there is no such table, or it is not shown to you")
     if table:
         return {"tables": [await _in_full(services, session, found) for found in chosen[:1]], "next_offset": None}
     page = known[offset : offset + MAX_TABLES]
-    listed = [await _in_brief(services, session, found) for found in page]
+    listed = [_names(found) if names_only else await _in_brief(services, session, found) for found in page]
     following = offset + len(page)
     return {"tables": listed, "next_offset": following if following < len(known) else None}
 
@@ -72,6 +80,10 @@ async def _in_brief(services: Services, session: SessionContext, table: TableDes
     return {**_named(table), "columns": len(names), "read": decision}
 
 
+def _names(table: TableDescription) -> Answer:
+    return {**_named(table), "columns": len(table.columns), "column_names": [name for name, _ in table.columns]}
+
+
 async def _in_full(services: Services, session: SessionContext, table: TableDescription) -> Answer:
     names = [name for name, _ in table.columns]
     read, masks = await _asked(services, session, _read(session, table, names))
@@ -83,17 +95,19 @@ async def _in_full(services: Services, session: SessionContext, table: TableDesc
         if read["action"] != "allow":  # not the whole table: ask about this column alone
             decision, alone = await _asked(services, session, _read(session, table, [name]))
             mask = alone.get(name, {})
-        columns.append({"name": name, "type": type_name, **_outlook(decision, mask)})
+        columns.append({"name": name, "type": type_name, **_outlook(decision, mask, type_name)})
     return {**_named(table), "columns": columns, "read": read, "read_all": read_all, "change": change}
 
 
-def _outlook(decision: Answer, mask: Mapping[str, Any]) -> Answer:
+def _outlook(decision: Answer, mask: Mapping[str, Any], type_name: str) -> Answer:
     """How a column comes out: clear, searched by detectors, masked, held or denied, and by which rule."""
     if decision["action"] != "allow":
         state = "held" if decision["action"] == "require_approval" else "denied"
         return {"state": state, "rule": decision["rule"], "technique": None}
-    state = "masked" if mask.get("masked") else "searched" if mask.get("scans_text") else "clear"
-    return {"state": state, "rule": mask.get("rule") or None, "technique": mask.get("technique") or None}
+    if mask.get("masked"):
+        return {"state": "masked", "rule": mask["rule"], "technique": mask["technique"]}
+    searched = mask.get("scans_text") and type_name.lower() not in _NEVER_SEARCHED
+    return {"state": "searched" if searched else "clear", "rule": mask["rule"] if searched else None, "technique": None}
 
 
 async def _asked(services: Services, session: SessionContext, text: str) -> tuple[Answer, dict[str, Answer]]:

@@ -151,15 +151,19 @@ def held(session: SessionContext, request: StatementRequest, assessment: Assessm
     return _statement_entry("statement.held", session, request, body)
 
 
-def denied(session: SessionContext, request: StatementRequest, denial: Denial, *, inputs: str = "") -> Entry:
-    """`inputs`: what the decision was made of, where one was made at all."""
-    body: dict[str, Json] = {
-        **_who(session),
-        "code": denial.code,
-        "rule": denial.rule,
-        "sqlstate": denial.sqlstate,
-        "inputs": inputs,
-    }
+def denied(
+    session: SessionContext, request: StatementRequest, denial: Denial, assessment: Assessment | None = None
+) -> Entry:
+    """What was refused and why. The reason is told where a rule gave it: the database's own may quote names.
+
+    `inputs`: what the decision was made of, where one was made at all.
+    """
+    body: dict[str, Json] = {**_who(session), "inputs": ""}
+    if assessment is not None:
+        body |= {**_what(assessment.analysis), **_decision(assessment.decision), "inputs": assessment.inputs}
+        body |= {"snapshot": assessment.snapshot.version, "classes": sorted(assessment.access.touch.classes)}
+        body |= {"reason": denial.reason, "permitted_alternative": denial.permitted_alternative}
+    body |= {"code": denial.code, "rule": denial.rule, "sqlstate": denial.sqlstate}
     durability = session.connection.durability
     return _statement_entry("statement.denied", session, request, body, durability=durability)
 
@@ -170,9 +174,9 @@ def explained(session: SessionContext, request: StatementRequest, action: str) -
     return Entry(kind="statement.explained", body=body, sensitive={"statement": request.text})
 
 
-def described(session: SessionContext, what: str) -> Entry:
-    """Somebody was told tables and columns, and how they would come out; no value."""
-    return Entry(kind="tables.described", body={**_who(session), "described": what})
+def described(session: SessionContext, what: str, *, viewer: str = "") -> Entry:
+    """Tables and columns were told, and how they would come out for the subject; `viewer` is a person who looked."""
+    return Entry(kind="tables.described", body={**_who(session), "described": what, "viewer": viewer})
 
 
 def completed(permit: ExecutionPermit, outcome: Outcome) -> Entry:

@@ -64,16 +64,16 @@ class Denied(Exception):
         permitted_alternative: str = "",
         sqlstate: str = "42501",
         position: int = 0,
-        inputs: str = "",
+        assessment: Assessment | None = None,
     ) -> None:
         super().__init__(reason)
-        self.inputs = inputs
         self.code = code
         self.reason = reason
         self.rule = rule
         self.permitted_alternative = permitted_alternative
         self.sqlstate = sqlstate
         self.position = position
+        self.assessment = assessment  # what was known when it was decided; for the record, never for the client
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +217,7 @@ async def authorise(
         # "EXECUTE p" says nothing by itself: record and approve it together with what p stands for now.
         request = replace(request, governed_as=assessment.analysis.inner.statement.text)
     if isinstance(assessment.decision, Deny):
-        raise denied_by(assessment.decision, inputs=assessment.inputs)
+        raise denied_by(assessment.decision, assessment)
     emergency = await claim_emergency(services, session, request, assessment)
     if emergency is not None:
         await spend(services, request, emergency)
@@ -387,7 +387,7 @@ async def reassess(
     """Analyse and decide again after a hold: text, rules, rights and schema may all have moved meanwhile."""
     assessment = await assess(services, session, request)
     if isinstance(assessment.decision, Deny):
-        raise denied_by(assessment.decision)
+        raise denied_by(assessment.decision, assessment)
     if assessment.connection.rules_digest != held.connection.rules_digest:
         raise Denied(code="rules-changed", reason="the rules changed after the approval; ask again")
     if isinstance(assessment.decision, RequireApproval) and not _covers(held.decision, assessment.decision):
@@ -493,7 +493,7 @@ async def refuse(
         position=denied.position,
     )
     try:
-        await services.record.append(entries.denied(session, request, denial, inputs=denied.inputs))
+        await services.record.append(entries.denied(session, request, denial, denied.assessment))
     except Exception as error:
         logger.error("denial not recorded: session=%s error=%s", session.session_id, type(error).__name__)
     await transport.send_denied(denial)
@@ -518,9 +518,9 @@ def bind(session: SessionContext, request: StatementRequest, connection: Connect
     )
 
 
-def denied_by(decision: Deny, *, inputs: str = "") -> Denied:
+def denied_by(decision: Deny, assessment: Assessment) -> Denied:
     return Denied(
-        inputs=inputs,
+        assessment=assessment,
         code=decision.code,
         reason=decision.reason,
         rule=decision.rule,

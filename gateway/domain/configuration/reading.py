@@ -50,6 +50,11 @@ def read_document(text: str) -> Document:
         raise DocumentProblem([("", "the file is not YAML")]) from None
     if not isinstance(raw, dict):
         raise DocumentProblem([("", "the file holds no mapping, expected apiVersion and sections")])
+    return parse_document(raw)
+
+
+def parse_document(raw: dict[str, Any]) -> Document:
+    """Check a document that is already a mapping. Raises DocumentProblem."""
     try:
         document = Document.model_validate(raw)
     except ValidationError as error:

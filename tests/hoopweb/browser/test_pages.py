@@ -1,7 +1,9 @@
 """Every page of the product in a real browser, as each kind of person, on a desk and on a phone.
 
 Pages are found by following links from the overview and the inbox, so a new one is covered when it is linked. A page
-passes when it answers below 400, fits its width, has a title, and the browser has nothing to complain about.
+passes when it answers below 400, fits its width, has a title, and the browser has nothing to complain about (inline
+scripts and styles among it: the policy forbids them). One page of each kind is also shown to axe-core, which must find
+no serious violation of WCAG 2 A or AA.
 HOOPWEB_SCREENSHOTS names a directory that then receives a picture of each.
 """
 
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import axe_playwright_python
 import pytest
 from playwright.sync_api import Browser, Page, Response, sync_playwright
 
@@ -24,7 +27,16 @@ WIDTHS = (1280, 390)
 START = ("/admin/", "/reviews/")
 _CHANGES = re.compile(r"/(add|delete|password)/$")
 # Pages of one shape differ in their data only: ids, and what a filter or a search narrows.
-_ID = re.compile(r"[0-9a-f-]{20,}|(?<=/)\d+(?=/)")
+_ID = re.compile(r"[0-9a-f-]{20,}|(?<=/)\d+(?=/)|(?<=/connect/)[^/]+|(?<=/console/agents/)[^/]+|(?<=/use/)[^/]+")
+_AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+# Django's two-list selector and its notes are Django's own.
+_AXE_RUN = """() => axe.run({exclude: [".selector", ".help"]},
+    {runOnly: ["wcag2a", "wcag2aa", "wcag21aa"], resultTypes: ["violations"]})
+  .then(found => found.violations
+    .filter(one => ["serious", "critical"].includes(one.impact))
+    .map(one => `${one.id}: ${one.nodes.slice(0, 3).map(node => node.target.join(" ")).join(", ")}`))"""
+# Lists and forms of models have one template each; axe takes half a second a page.
+_MODEL = re.compile(r"^/admin/(?!console/)\w+/\w+/")
 _SKIPPED = re.compile(r"/(logout|static|oidc|openid|api)/")
 
 pytestmark = [
@@ -37,6 +49,10 @@ pytestmark = [
 class Walk:
     visited: dict[str, str] = field(default_factory=dict)  # path -> title
     complaints: list[str] = field(default_factory=list)
+
+
+# Kinds of pages axe has looked at: what one person's page has wrong, another's has too.
+_AXED: set[str] = set()
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +122,11 @@ def _look_at(page: Page, answer: Response | None, shape: str, user: str, walk: W
             name = f"{user}_{shape.strip('/').replace('/', '_')}_{width}.png"
             page.screenshot(path=Path(directory) / name, full_page=width < 1000)
     page.set_viewport_size({"width": WIDTHS[0], "height": 900})
+    kind = _MODEL.sub("/admin/model/", shape)
+    if kind not in _AXED:
+        _AXED.add(kind)
+        page.evaluate(_AXE)
+        walk.complaints += [f"{shape}: {violation}" for violation in page.evaluate(_AXE_RUN)]
 
 
 def _links(page: Page, stack: Stack) -> list[str]:

@@ -1,0 +1,84 @@
+"""What a database's columns probably hold, by their names, and the masking rules that follow when a person agrees."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.statement import ColumnRef
+from masking.domain.discovery import propose
+from masking.domain.load import load_masking_rules
+from masking.domain.rules import rules_for
+
+# Data class → technique that keeps what an analyst may have (docs/hipaa.md, Safe Harbor). Others are redacted.
+USUAL = {"mrn": "hash", "health_plan": "hash", "account": "hash", "licence": "hash", "date": "year", "zip": "zip3",
+         "note": "scan", "device": "hash", "age": "null"}  # fmt: skip
+TECHNIQUES = ("redact", "null", "partial", "hash", "year", "zip3", "scan")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that probably holds a data class. `field` names it in the form; `covered_by`: a rule it has already."""
+
+    field: str
+    column: str
+    data_class: str
+    evidence: str
+    technique: str
+    covered_by: str = ""
+
+
+def proposals(*, connection: str, tables: Sequence[Mapping[str, Any]]) -> list[Column]:
+    """The proposals for every column, those with a rule included, in the order of their names."""
+    scope = rules_for(load_masking_rules(), connection)
+    refs = {
+        f"{table['schema']}.{table['name']}.{name}": ColumnRef(table["schema"], table["name"], name)
+        for table in tables
+        for name in table["column_names"]
+    }
+    found = sorted(propose(dict.fromkeys(refs, ())), key=lambda proposal: proposal.column)
+    return [
+        Column(
+            field=f"column-{index}",
+            column=proposal.column,
+            data_class=proposal.data_class,
+            evidence=proposal.evidence,
+            technique=USUAL.get(proposal.data_class, "redact"),
+            covered_by=rule.name if (rule := scope.rule_for(refs[proposal.column])) is not None else "",
+        )
+        for index, proposal in enumerate(found)
+    ]
+
+
+def chosen(found: Sequence[Column], posted: Mapping[str, Any]) -> list[tuple[Column, str]]:
+    """The uncovered columns a person ticked, each with the technique they picked. Names come from us, not from them."""
+    return [
+        (column, technique if (technique := posted.get(f"{column.field}-technique", "")) in TECHNIQUES else "redact")
+        for column in found
+        if not column.covered_by and posted.get(column.field)
+    ]
+
+
+def rule_name(connection: str, data_class: str, technique: str) -> str:
+    return f"{connection}-{data_class.replace('_', '-')}-{technique}"[:63]
+
+
+def masking_rules(connection: str, columns: Sequence[tuple[Column, str]]) -> list[dict[str, Any]]:
+    """The `masking` section: one rule for each data class and technique, with the columns it had before."""
+    grouped: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for column, technique in columns:
+        grouped[(column.data_class, technique)].append(column.column)
+    had = {rule.name: rule.columns for rule in load_masking_rules() if rule.connections == (connection,)}
+    return [
+        {
+            "name": (name := rule_name(connection, data_class, technique)),
+            "connections": [connection],
+            "columns": sorted({*names, *had.get(name, ())}),
+            "technique": technique,
+            "inference": "guarded",
+            "data_class": data_class.replace("_", "-"),
+        }
+        for (data_class, technique), names in sorted(grouped.items())
+    ]

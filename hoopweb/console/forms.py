@@ -1,0 +1,172 @@
+"""The set-up's questions. Each form turns its answers into sections of a configuration document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth.models import Group, User
+
+from gateway.models import Agent, Connection, validate_name
+
+_SQL = ("host", "port", "database", "username")
+
+
+class ConnectionForm(forms.Form):
+    """Where the database is, and as whom the gateway signs in there."""
+
+    name = forms.CharField(
+        max_length=63, validators=[validate_name], help_text="what clients give as the database name"
+    )
+    kind = forms.ChoiceField(choices=[("postgres", "PostgreSQL"), ("bigquery", "BigQuery")])
+    host = forms.CharField(max_length=255, required=False, help_text="PostgreSQL: its host")
+    port = forms.IntegerField(min_value=1, max_value=65535, required=False, initial=5432)
+    database = forms.CharField(max_length=255, required=False)
+    username = forms.CharField(
+        max_length=255,
+        required=False,
+        help_text="no more rights than any agent may ever have, and TEMP on the database",
+    )
+    password = forms.CharField(
+        required=False,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="sealed for the data plane; nobody reads it here again",
+    )
+    tls = forms.ChoiceField(
+        label="TLS",
+        choices=[("verify-full", "verify-full"), ("require", "require"), ("disable", "disable (loopback only)")],
+    )
+    project = forms.CharField(max_length=255, required=False, help_text="BigQuery: the project")
+    location = forms.CharField(max_length=63, required=False, help_text="BigQuery: where its data is, such as US")
+    phi = forms.BooleanField(
+        label="holds PHI",
+        required=False,
+        initial=True,
+        help_text="statements that cannot be fully read never pass plainly",
+    )
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if Connection.objects.filter(name=name).exists():
+            raise forms.ValidationError("there is a connection of this name; go on with it below, or choose another")
+        return name
+
+    def clean(self) -> dict[str, Any]:
+        answers = super().clean() or {}
+        needed = _SQL if answers.get("kind") == "postgres" else ("project",)
+        for field in needed:
+            if not answers.get(field) and field not in self.errors:
+                self.add_error(field, f"expected a value for {answers.get('kind', 'this kind')}")
+        return answers
+
+    def document(self) -> dict[str, Any]:
+        answers = self.cleaned_data
+        common = {"name": answers["name"], "kind": answers["kind"], "phi": answers["phi"]}
+        if answers["kind"] == "bigquery":
+            cloud = {"project": answers["project"], "location": answers["location"], "credentials": {"metadata": True}}
+            return {**common, **cloud}
+        secret = {"password": {"value": answers["password"]}} if answers["password"] else {}
+        return {**common, **{field: answers[field] for field in _SQL}, "tls": answers["tls"], **secret}
+
+
+class RulesForm(forms.Form):
+    """Who may do what, and what waits for a person."""
+
+    agents = forms.CharField(max_length=150, initial="ai-agents", label="Group of agents")
+    operations = forms.MultipleChoiceField(
+        choices=[("read", "read"), ("write", "write")],
+        initial=["read"],
+        widget=forms.CheckboxSelectMultiple,
+        help_text="definitions and rights stay closed to agents",
+    )
+    reviewers = forms.CharField(max_length=150, initial="privacy-officers", label="Group of reviewers")
+    reviewer = forms.ModelChoiceField(
+        queryset=User.objects.filter(is_active=True).order_by("username"),
+        to_field_name="username",
+        required=False,
+        label="First member, when the group is new",
+    )
+    hold_writes = forms.BooleanField(required=False, initial=True, label="Hold changes of protected data")
+    hold_inference = forms.BooleanField(
+        required=False, initial=True, label="Hold conditions that test protected values"
+    )
+    hold_exports = forms.BooleanField(required=False, initial=True, label="Hold exports")
+    rows_over = forms.IntegerField(
+        min_value=1, required=False, initial=1000, label="Hold reads of protected data with more rows than"
+    )
+
+    def clean(self) -> dict[str, Any]:
+        answers = super().clean() or {}
+        name = answers.get("reviewers", "")
+        if name and not answers.get("reviewer") and not User.objects.filter(groups__name=name).exists():
+            self.add_error("reviewer", "nobody is in this group: a held statement would wait for no one")
+        return answers
+
+    def document(self, connection: str) -> dict[str, Any]:
+        answers = self.cleaned_data
+        sections: dict[str, Any] = {
+            "access": [
+                {
+                    "name": f"{connection}-{answers['agents']}"[:120],
+                    "groups": [answers["agents"]],
+                    "connections": [connection],
+                    "operations": list(answers["operations"]),
+                }
+            ],
+            "policies": [self._policy(connection, *asked) for asked in self._holds()],
+        }
+        if not Group.objects.filter(name=answers["reviewers"], user__isnull=False).exists():
+            sections["groups"] = [{"name": answers["reviewers"], "members": [answers["reviewer"].username]}]
+        return sections
+
+    def _holds(self) -> list[tuple[str, dict[str, Any]]]:
+        answers = self.cleaned_data
+        asked: list[tuple[bool, str, dict[str, Any]]] = [
+            (answers["hold_writes"], "phi-writes", {"operation": ["write"], "touches_phi": True}),
+            (answers["hold_inference"], "inference", {"inference": True}),
+            (answers["hold_exports"], "exports", {"export": True}),
+            (
+                bool(answers["rows_over"]),
+                "bulk-reads",
+                {"operation": ["read"], "touches_phi": True, "rows_over": answers["rows_over"]},
+            ),
+        ]
+        return [(name, when) for wanted, name, when in asked if wanted]
+
+    def _policy(self, connection: str, name: str, when: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "name": f"{connection}-{name}",
+            "connections": [connection],
+            "when": when,
+            "action": "require_approval",
+            "reviewers": [self.cleaned_data["reviewers"]],
+        }
+
+
+class AgentForm(forms.Form):
+    """A new software principal, and the person who answers for it."""
+
+    name = forms.CharField(max_length=63, validators=[validate_name])
+    groups = forms.CharField(max_length=150, label="Group")
+    owner = forms.ModelChoiceField(
+        queryset=User.objects.filter(is_active=True).order_by("username"),
+        to_field_name="username",
+        help_text="answers for it, and never approves for it",
+    )
+    purpose = forms.CharField(max_length=500, help_text="what it is for, in an auditor's words")
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if Agent.objects.filter(name=name).exists():
+            raise forms.ValidationError("there is an agent of this name")
+        return name
+
+    def document(self) -> dict[str, Any]:
+        answers = self.cleaned_data
+        return {
+            "name": answers["name"],
+            "groups": [answers["groups"]],
+            "owner": answers["owner"].username,
+            "purpose": answers["purpose"],
+        }

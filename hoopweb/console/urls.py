@@ -1,0 +1,24 @@
+"""The console's own pages, below `/admin/console/`: questions about decisions, and the guided set-up."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import path
+
+from hoopweb.console import connect
+from hoopweb.console.sight import agent_sight
+from hoopweb.console.why import why
+
+app_name = "console"
+view = admin.site.admin_view
+
+urlpatterns = [
+    path("why/", view(why), name="why"),
+    path("agents/<slug:name>/sees/", view(agent_sight), name="sight"),
+    path("connect/", view(connect.start), name="connect"),
+    path("connect/<slug:name>/test/", view(connect.test), name="connect-test"),
+    path("connect/<slug:name>/classify/", view(connect.classify), name="connect-classify"),
+    path("connect/<slug:name>/rules/", view(connect.rules), name="connect-rules"),
+    path("connect/<slug:name>/agent/", view(connect.agent), name="connect-agent"),
+    path("connect/<slug:name>/use/<slug:agent_name>/", view(connect.use), name="connect-use"),
+]

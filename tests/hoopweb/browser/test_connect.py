@@ -1,0 +1,149 @@
+"""The guided set-up, as a newcomer: a second PostgreSQL with a schema nobody has seen, to an agent that is governed.
+
+Every step in a real browser; then a real client connects as the new agent, finds its values masked and its bulk read
+held, and a reviewer approves in the browser.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from psycopg import sql
+
+from tests.hoopweb.browser.test_pages import CHROMIUM, Walk, signed_in
+from tests.stack import Stack
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium: apt-get install chromium"),
+]
+
+NAME = f"ward{time.time_ns() % 1_000_000}"  # new with every run: a stack may be tested twice
+SCHEMA = """
+    CREATE SCHEMA care;
+    CREATE TABLE care.person (person_key bigint PRIMARY KEY, surname text, social_security_number text, birth_date date,
+                              ward text, home_phone text);
+    INSERT INTO care.person SELECT n, 'Okonkwo', '541-88-' || lpad(n::text, 4, '0'), date '1950-01-01' + n::int,
+                                   'B' || n % 7, '(555) 010-' || lpad(n::text, 4, '0')
+                              FROM generate_series(1, 1500) n;
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def ward(stack: Stack) -> str:
+    """A database beside the clinic, with a role of its own that may read and write; the role's name and password."""
+    with psycopg.connect(stack.superuser_dsn("postgres"), autocommit=True) as owner:
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(NAME), sql.Literal(NAME)))
+        owner.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
+    with psycopg.connect(stack.superuser_dsn(NAME), autocommit=True) as owner:
+        owner.execute(SCHEMA)
+        owner.execute(sql.SQL("GRANT USAGE ON SCHEMA care TO {0}").format(sql.Identifier(NAME)))
+        owner.execute(
+            sql.SQL("GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA care TO {}").format(sql.Identifier(NAME))
+        )
+    return NAME
+
+
+def fill_database(page: Page, stack: Stack, *, password: str) -> None:
+    upstream = stack.demo["upstream"]
+    page.fill("[name=name]", NAME)
+    page.fill("[name=host]", str(upstream["host"]))
+    page.fill("[name=port]", str(upstream["port"]))
+    page.fill("[name=database]", NAME)
+    page.fill("[name=username]", NAME)
+    page.fill("[name=password]", password)
+    page.select_option("[name=tls]", "disable")
+    page.click(".console form button[type=submit]")
+
+
+def test_newcomer_connects_a_database_and_its_agent_is_governed(browser: Browser, stack: Stack, ward: str):
+    walk = Walk()
+    page = signed_in(browser, stack, "admin", walk)
+    page.click("text=Connect a database")
+    fill_database(page, stack, password=NAME)
+
+    page.wait_for_url(f"**/connect/{NAME}/test/")
+    assert "Reached." in page.inner_text(".console")
+    assert "care.person" in page.inner_text(".console")
+    page.click("text=Classify its columns")
+    table = page.inner_text(".console table")
+    for column in ("surname", "social_security_number", "birth_date", "home_phone"):
+        assert f"care.person.{column}" in table
+    assert "care.person.ward" not in table
+    page.click("text=Mask these and go on")
+
+    page.fill("[name=agents]", f"{NAME}-agents")
+    page.click("text=Save the rules")
+    page.fill("[name=name]", f"{NAME}-agent")
+    page.fill("[name=purpose]", "counts people by ward")
+    page.click("text=Register the agent")
+    page.wait_for_url(f"**/use/{NAME}-agent/")
+    assert f"dbname={NAME}" in page.inner_text(".console")
+    page.click("text=See what")
+    page.click("text=care.person")
+    row = page.locator("tr", has_text="social_security_number").inner_text()
+    assert "masked" in row
+    assert "redact" in row
+    page.context.close()
+
+    assert [complaint for complaint in walk.complaints if "/connect/" in complaint or "/sees/" in complaint] == []
+    token = stack.new_agent_token(f"{NAME}-agent")
+    with psycopg.connect(
+        stack.gateway_dsn(token=token, user=f"{NAME}-agent", connection=NAME), autocommit=True
+    ) as agent:
+        assert agent.execute("SELECT count(*) FROM care.person").fetchone() == (1500,)
+        masked = agent.execute(
+            "SELECT surname, social_security_number FROM care.person WHERE person_key = 1"
+        ).fetchone()
+    assert masked is not None
+    assert "Okonkwo" not in masked
+    assert "541-88-0001" not in masked
+    held = stack.rest(
+        "POST",
+        f"/api/v1/connections/{NAME}/statements",
+        token=token,
+        json={"statement": "SELECT surname, ward FROM care.person"},
+    )
+    assert held.status_code == 202, held.text
+    assert_approved_in_the_browser(browser, stack, held.json()["review"]["url"])
+
+
+def assert_approved_in_the_browser(browser: Browser, stack: Stack, url: str) -> None:
+    page = signed_in(browser, stack, "reviewer", Walk())
+    page.goto(url)
+    page.fill("[name=reason]", "the ward asked for its list")
+    page.click("button[value=approve]")
+    page.wait_for_selector("text=Approved")
+    page.context.close()
+
+
+def test_wrong_password_is_told_in_words(browser: Browser, stack: Stack, ward: str):
+    page = signed_in(browser, stack, "admin", Walk())
+    page.goto(f"{stack.demo['web_url']}/admin/console/connect/")
+    upstream = stack.demo["upstream"]
+    for field, value in {
+        "name": f"{NAME}x", "host": upstream["host"], "port": upstream["port"], "database": NAME, "username": NAME,
+        "password": "canary-wrong",
+    }.items():  # fmt: skip
+        page.fill(f"[name={field}]", str(value))
+    page.select_option("[name=tls]", "disable")
+    page.click(".console form button[type=submit]")
+    page.wait_for_url("**/test/")
+
+    told = page.inner_text(".console")
+
+    assert "the user name or the password is wrong" in told
+    assert "canary-wrong" not in told + page.content()
+    page.context.close()
