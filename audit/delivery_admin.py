@@ -53,6 +53,10 @@ class DeliveryAdmin(ModelAdmin):  # type: ignore[misc]
     list_per_page = 50
     list_disable_select_all = True
 
+    @admin.display(description="URL")
+    def where(self, row: Delivery) -> str:
+        return row.url
+
     @admin.display(description="state")
     def state(self, row: Delivery) -> str:
         if not row.enabled:
@@ -77,7 +81,7 @@ class DeliveryAdmin(ModelAdmin):  # type: ignore[misc]
 @admin.register(Sink)
 class SinkAdmin(DeliveryAdmin):
     form = SinkForm
-    list_display = ["name", "format", "url", "state", "behind", "delivered"]
+    list_display = ["name", "format", "where", "state", "behind", "delivered"]
     list_filter = ["format", "enabled"]
     readonly_fields = ["state", "behind", "delivered"]
     fieldsets = [
@@ -96,7 +100,7 @@ class SinkAdmin(DeliveryAdmin):
 @admin.register(Anchor)
 class AnchorAdmin(DeliveryAdmin):
     form = AnchorForm
-    list_display = ["name", "kind", "url", "state", "delivered"]
+    list_display = ["name", "kind", "where", "state", "delivered"]
     list_filter = ["kind", "enabled"]
     readonly_fields = ["state", "delivered"]
     fieldsets = [

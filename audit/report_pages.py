@@ -47,6 +47,8 @@ def reports_page(model_admin: ReadOnlyAdmin, request: HttpRequest) -> HttpRespon
             return HttpResponseRedirect(reverse("admin:audit_reports"))
         if request.POST.get("make"):
             return _ask(request.POST.get("report", ""), period=period, viewer=viewer)
+        if request.POST.get("report") == PACK:
+            raise ReportProblem("the evidence pack is many tables: make it, and take the archive")
         report = make_report(request.POST.get("report", ""), period=period, viewer=viewer)
     except ReportProblem as problem:
         return _page(model_admin, request, problem=str(problem))

@@ -25,7 +25,7 @@ from audit.domain.bundle import Bundled, Scope, write_bundle
 from audit.domain.csvcells import csv_cell
 from audit.domain.entry import Entry
 from audit.domain.keys import audit_vkey, log_origin
-from audit.domain.reports import REPORTS, Kind, Period, ReportProblem, make_report
+from audit.domain.reports import REPORTS, Kind, Period, ReportProblem, record_export
 from audit.models import AnchorProof, Checkpoint, LogEntry, ReportRun
 from audit.reports import pdf
 from audit.reports.extras import EXTRAS
@@ -93,9 +93,10 @@ def _make(run: ReportRun, directory: Path) -> None:
     step = _progress(run)
     names = list(REPORTS) if run.report == PACK else [run.report]
     made = []
+    record_export(run.report, period=period, viewer=run.requested_by, format="pdf")
     for name in names:
         step(f"rows: {REPORTS[name].title}")
-        made.append(_make_csv(name, period, run.requested_by, directory, keep=PACK_ROWS if len(names) > 1 else None))
+        made.append(_make_csv(name, period, directory, keep=PACK_ROWS if len(names) > 1 else None))
     step("checking the log and writing the proof bundle")
     bundle = directory / "proof.bundle"
     with bundle.open("wb") as out:
@@ -115,19 +116,19 @@ def _make(run: ReportRun, directory: Path) -> None:
     _finish(run, ReportRun.State.READY, problem="the stored log is damaged" if bundled.findings else "")
 
 
-def _make_csv(name: str, period: Period, viewer: str, directory: Path, *, keep: int | None) -> Made:
+def _make_csv(name: str, period: Period, directory: Path, *, keep: int | None) -> Made:
     """Stream the rows into a CSV and keep the first for the PDF."""
-    report = make_report(name, period=period, viewer=viewer, format="pdf")
+    kind = REPORTS[name]
     path, kept, total = directory / f"{name}.csv", [], 0
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(report.columns)
-        for row in report.rows:
+        writer.writerow(kind.columns)
+        for row in kind.make(period):
             writer.writerow([csv_cell(value) for value in row])
             total += 1
             if total <= (keep or pdf.MAX_ROWS):
                 kept.append(row)
-    return Made(name, REPORTS[name], pdf.Listing(report.columns, kept, total, path.name), path)
+    return Made(name, kind, pdf.Listing(kind.columns, kept, total, path.name), path)
 
 
 def _extras(name: str, period: Period, directory: Path) -> list[Path]:
@@ -204,14 +205,14 @@ def _pack_story(cover: pdf.Cover, integrity: pdf.Integrity, made: Sequence[Made]
         )
         for section in SECTIONS
     ]
-    contents = pdf.Listing(("45 CFR", "asked for", "reports", "entries in the period"), rows, len(rows))
+    contents = pdf.Listing(("45 CFR", "asked for", "answered by", "entries in the period"), rows, len(rows))
     story += [pdf.text("Contents by section", pdf.HEADING), Spacer(1, 4), *pdf.listing(contents)]
     shown: set[str] = set()
     for section in SECTIONS:
-        story += [pdf.page_break(), *_section_story(section, by_name, counts, shown)]
+        story += [*pdf.new_section(), *_section_story(section, by_name, counts, shown)]
     others = [item for item in made if item.name not in shown]
     for item in others:
-        story += [pdf.page_break(), *_table_story(item)]
+        story += [*pdf.new_section(), *_table_story(item)]
     return [*story, pdf.signature_lines(f"I have reviewed this evidence for {period.since:%Y-%m-%d} up to "
                                         f"{period.until:%Y-%m-%d}.")]  # fmt: skip
 

@@ -6,9 +6,11 @@ Western letters; any other character is written as its code point, so that nothi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
@@ -22,10 +24,11 @@ from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import (
     BaseDocTemplate,
+    CondPageBreak,
     Flowable,
     Frame,
+    HRFlowable,
     KeepTogether,
-    PageBreak,
     PageTemplate,
     Paragraph,
     Spacer,
@@ -37,6 +40,7 @@ INK, BLUE, GREY, RULE, BAND = (
     colors.HexColor(code) for code in ("#111827", "#1d4ed8", "#5b6472", "#d6dae1", "#f4f6fa")
 )
 GOOD, BAD = colors.HexColor("#047857"), colors.HexColor("#b91c1c")
+_ISO = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?\+00:00")  # every time here is UTC
 MAX_ROWS = 1_000
 MAX_CELL = 400
 _MARGIN = 0.75 * inch
@@ -44,11 +48,15 @@ _MARGIN = 0.75 * inch
 BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=9.5, leading=13, textColor=INK)
 SMALL = ParagraphStyle("small", parent=BODY, fontSize=8, leading=10.5, textColor=GREY)
 TITLE = ParagraphStyle("title", parent=BODY, fontName="Helvetica-Bold", fontSize=21, leading=26)
-HEADING = ParagraphStyle("heading", parent=BODY, fontName="Helvetica-Bold", fontSize=13, leading=17, spaceBefore=12)
+HEADING = ParagraphStyle(
+    "heading", parent=BODY, fontName="Helvetica-Bold", fontSize=13, leading=17, spaceBefore=12, keepWithNext=1
+)
+EXTENT = ParagraphStyle("extent", parent=SMALL, spaceAfter=4, keepWithNext=1)
 LABEL = ParagraphStyle("label", parent=SMALL, fontName="Helvetica-Bold")
 CELL = ParagraphStyle("cell", parent=BODY, fontSize=8, leading=10, splitLongWords=1)
 NUMBER = ParagraphStyle("number", parent=CELL, alignment=TA_RIGHT)
 HEAD = ParagraphStyle("head", parent=CELL, fontName="Helvetica-Bold", textColor=colors.white)
+HEAD_NUMBER = ParagraphStyle("head number", parent=HEAD, alignment=TA_RIGHT)
 MONO = ParagraphStyle("mono", parent=CELL, fontName="Courier", splitLongWords=1)
 
 
@@ -210,7 +218,7 @@ def listing(table: Listing) -> list[Flowable]:
     if not table.rows:
         return [text("Nothing of this kind was recorded in the period.", BODY)]
     numeric = [_numeric(table.rows, at) for at in range(len(table.columns))]
-    head = [text(name, HEAD) for name in table.columns]
+    head = [text(name, HEAD_NUMBER if numeric[at] else HEAD) for at, name in enumerate(table.columns)]
     body = [[text(_cell(value), NUMBER if numeric[at] else CELL) for at, value in enumerate(row)] for row in table.rows]
     drawn = Table([head, *body], colWidths=_widths(table), repeatRows=1, splitByRow=1)
     drawn.setStyle(
@@ -227,9 +235,14 @@ def listing(table: Listing) -> list[Flowable]:
             ]
         )
     )
-    where = f" in {table.csv}" if table.csv else ""
-    left_out = f"The first {len(table.rows)} of {table.total} rows; all of them are{where or ' in the CSV'}."
-    return [drawn, Spacer(1, 4), text(left_out if len(table.rows) < table.total else f"{table.total} rows.", SMALL)]
+    # Above the table: below it, a page could end up with this line alone.
+    return [text(_extent(table), EXTENT), drawn]
+
+
+def _extent(table: Listing) -> str:
+    if len(table.rows) < table.total:
+        return f"The first {len(table.rows)} of {table.total} rows; all of them are in {table.csv or 'the CSV'}."
+    return "1 row." if table.total == 1 else f"{table.total} rows."
 
 
 def signature_lines(words: str) -> Flowable:
@@ -241,8 +254,9 @@ def signature_lines(words: str) -> Flowable:
     return KeepTogether([Spacer(1, 14), text(words, BODY), line])
 
 
-def page_break() -> Flowable:
-    return PageBreak()
+def new_section() -> list[Flowable]:
+    """A rule, or a new page where little room is left."""
+    return [Spacer(1, 14), CondPageBreak(3 * inch), HRFlowable(width="100%", thickness=0.8, color=BLUE, spaceAfter=2)]
 
 
 def text(content: str, style: ParagraphStyle) -> Paragraph:
@@ -277,13 +291,13 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    said = str(value)
+    said = _ISO.sub(r"\1 \2", str(value))
     return said if len(said) <= MAX_CELL else f"{said[:MAX_CELL]} ... ({len(said)} characters; all in the CSV)"
 
 
 def _numeric(rows: Sequence[Sequence[Any]], at: int) -> bool:
     values = [row[at] for row in rows if row[at] is not None]
-    return bool(values) and all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+    return bool(values) and all(isinstance(value, int | Decimal) and not isinstance(value, bool) for value in values)
 
 
 def _widths(table: Listing) -> list[float]:

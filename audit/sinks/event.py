@@ -83,15 +83,20 @@ def read_event(*, log: str, seq: int, leaf: bytes, canonical: bytes) -> Event:
             gateway=_id(entry.get("gateway")) or "",
             session=_id(entry.get("session")) or "",
             statement=_id(entry.get("statement")) or "",
-            body=forwarded(entry["body"]),
+            body=forwarded(entry["body"], statement=str(entry["kind"]).startswith("statement.")),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"entry {seq} is not an entry of the log") from error
 
 
-def forwarded(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that may leave, each in its shape; what has another shape is left out."""
+def forwarded(body: Mapping[str, Any], *, statement: bool = False) -> dict[str, Any]:
+    """The fields that may leave, each in its shape; what has another shape is left out.
+
+    Of a statement no reason leaves: why one was refused may quote what was in it.
+    """
     found = {name: shape(body[name]) for name, shape in _SHAPES.items() if name in body}
+    if statement:
+        found.pop("reason", None)
     return {name: value for name, value in found.items() if value is not None}
 
 
