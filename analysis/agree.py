@@ -185,7 +185,10 @@ def _judge_functions(lineage: Lineage, catalogue: Catalogue, found: _Findings) -
         relation = catalogue.relations.get(oid)
         if relation is not None:
             hidden |= relation.read_functions
-    for oid in reading.functions | hidden:
+    understood = reading.followed - reading.hidden_calls - hidden
+    for oid in understood & reading.functions:
+        found.functions.add(str(catalogue.functions[oid]))
+    for oid in (reading.functions | hidden) - understood:
         _judge_function(oid, catalogue, lineage.query, found)
 
 

@@ -32,14 +32,19 @@ def collect_functions(reading: Reading, query: Node) -> None:
         name = _FUNCTION_FIELDS.get(node.tag)
         if name is not None and (oid := node.number(name)):
             reading.functions.add(oid)
+            if node.tag != "FUNCEXPR":
+                reading.hidden_calls.add(oid)
         for operator in _operators(node):
             found = reading.catalogue.operators.get(operator)
             if found is None:
                 reading.problems.add("an operator the catalogue does not know yet")
             else:
                 reading.functions.add(found[1])
+                reading.hidden_calls.add(found[1])
         for field in _TYPE_FIELDS:
-            reading.functions |= reading.catalogue.type_functions.get(node.number(field), frozenset())
+            checking = reading.catalogue.type_functions.get(node.number(field), frozenset())
+            reading.functions |= checking
+            reading.hidden_calls |= checking
 
 
 def _operators(node: Node) -> list[int]:

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from analysis.statement import ColumnRef, TableRef
+
+if TYPE_CHECKING:
+    from analysis.bodies import Body
 
 FIRST_USER_OID = 16384  # FirstNormalObjectId (src/include/access/transam.h): below it initdb made the object
 
@@ -69,6 +73,7 @@ class Function:
     kind: str = "f"
     volatility: str = "i"
     returns_set: bool = False
+    body: str | None = None  # the stored tree of a user's SQL function that the database has read itself
 
     @property
     def is_builtin(self) -> bool:
@@ -87,6 +92,13 @@ class Catalogue:
     # User types whose input, output or domain constraints run user functions, by OID.
     type_functions: Mapping[int, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
     server_version: int = 0
+    # What a person says user functions read, by "schema.name".
+    classified: Mapping[str, frozenset[ColumnRef]] = field(default_factory=lambda: MappingProxyType({}))
+
+    @cached_property
+    def bodies(self) -> dict[int, Body | None]:
+        """What is known of user functions' bodies, filled by `analysis.bodies`."""
+        return {}
 
     @cached_property
     def family(self) -> dict[int, frozenset[int]]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from analysis.bodies import Body
 from analysis.functions import SAFE_AGGREGATES, SAFE_FUNCTIONS, is_total, is_total_operator
 from analysis.nodes import Node, children
-from analysis.scope import NOTHING, Level, Reading, Value, derived, row, safe, union
+from analysis.scope import NOTHING, Level, Reading, Value, derived, row, safe, stored, union
 from analysis.statement import Origin, PredicateUse, Transform
 
 _TEXT_TYPES = frozenset({"25", "1042", "1043", "19", "705", "2275"})  # output functions never fail
@@ -81,12 +82,25 @@ def _partial(reading: Reading, level: Level, node: Node) -> Value:
 
 def _function(reading: Reading, level: Level, node: Node) -> Value:
     arguments = [value(reading, level, item) for item in node.nodes("args")]
+    body = reading.body_of(node.number("funcid"))
+    if body is not None:
+        return _user_function(reading, node.number("funcid"), body, arguments)
     found = derived(arguments)
     name = reading.builtin_name(node.number("funcid"))
     if name in SAFE_FUNCTIONS and len(arguments) == 1:
         return safe(arguments[0])
     if found.discloses and not is_total(name, [argument.discloses for argument in arguments]):
         reading.note(found, PredicateUse.COMPUTED)
+    return found
+
+
+def _user_function(reading: Reading, oid: int, body: Body, arguments: list[Value]) -> Value:
+    """Made of its arguments and of all it reads. Which rows it reads, and whether it fails, follows the arguments."""
+    reading.followed.add(oid)
+    reading.reads |= body.columns
+    reading.beneath |= body.relations
+    found = derived([*arguments, stored(body.columns, joinable=False)])
+    reading.note(found, PredicateUse.COMPUTED)
     return found
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
+from analysis.bodies import read_body
 from analysis.calls import collect_functions
 from analysis.catalogue import Catalogue, Relation
 from analysis.expressions import condition, value
@@ -35,11 +37,15 @@ class Lineage:
     outputs: tuple[Output, ...] | None
 
 
-def read_lineage(tree: str, catalogue: Catalogue) -> Lineage:
-    """Walk `tree` (prosqlbody of a probe). Raises TreeError when it is not exactly one query."""
+def read_lineage(tree: str, catalogue: Catalogue, depth: int = 0) -> Lineage:
+    """Walk `tree` (prosqlbody of a probe, or of a user's function `depth` calls below one).
+
+    Raises TreeError when it is not exactly one query.
+    """
     query = _single_query(read_tree(tree))
     reading = Reading(catalogue)
     _Walker(reading)
+    reading.body_of = partial(read_body, catalogue=catalogue, read_lineage=read_lineage, depth=depth)
     level = Level(query)
     try:
         values = reading.outputs_of(level)

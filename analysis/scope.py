@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from analysis.catalogue import Catalogue, Function
 from analysis.nodes import Node
 from analysis.statement import ColumnRef, Origin, Predicate, PredicateUse, TableRef, Transform
+
+if TYPE_CHECKING:
+    from analysis.bodies import Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ class Reading:
     catalogue: Catalogue
     outputs_of: Callable[[Level], tuple[Value, ...]] = field(init=False)
     column_of: Callable[[Level, Node, int], Value] = field(init=False)
+    body_of: Callable[[int], Body | None] = field(init=False)
     reads: set[ColumnRef] = field(default_factory=set)
     predicates: set[Predicate] = field(default_factory=set)
     visited: set[tuple[int, int]] = field(default_factory=set)  # (relation OID, attribute), named by the statement
@@ -133,6 +138,8 @@ class Reading:
     written: set[int] = field(default_factory=set)
     writes: set[ColumnRef] = field(default_factory=set)
     functions: set[int] = field(default_factory=set)
+    followed: set[int] = field(default_factory=set)  # user functions whose calls were understood, by their bodies
+    hidden_calls: set[int] = field(default_factory=set)  # functions called by operators, types, aggregates, windows
     problems: set[str] = field(default_factory=set)
     side_doors: set[str] = field(default_factory=set)  # system relations that show other tables' values, or secrets
     sublink_rows: list[tuple[Value, ...]] = field(default_factory=list)

@@ -83,6 +83,5 @@ class Snapshot:
     people: Mapping[str, PersonSpec]
     issuers: Mapping[str, IssuerSpec] = field(default_factory=lambda: MappingProxyType({}))  # by `iss`, enabled ones
     revoked_tokens: frozenset[str] = frozenset()  # jti
-    classified_functions: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
     subject_key: SubjectKey | None = None  # of the tokens by which a patient's accounting is found
     emergencies: tuple[Emergency, ...] = ()  # those in force when it was loaded

@@ -30,7 +30,7 @@ from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
 from gateway.session.services import TableDescription, UpstreamRejected
 from gateway.upstreams.postgres_catalogue import described_tables
-from gateway.upstreams.postgres_side import DsnFor, Estimate, Key, PostgresSide
+from gateway.upstreams.postgres_side import CLASSIFIED, DsnFor, Estimate, Key, PostgresSide
 from gateway.upstreams.postgres_witness import NoWitness, Question
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class PostgresAnalyst:
 
     def __init__(self, dsn_for: DsnFor) -> None:
         self._dsn_for = dsn_for
-        self._sides: dict[tuple[str, str, int, str, str], PostgresSide] = {}
+        self._sides: dict[_Place, PostgresSide] = {}
         self._long = asyncio.Semaphore(1)
         self._changing: set[str] = set()  # sessions whose last statement may have changed definitions
 
@@ -79,7 +79,7 @@ class PostgresAnalyst:
         `statement` may be another text of the same template.
         """
         spec = session.connection
-        side = self._sides.get((spec.name, spec.host, spec.port, spec.database, spec.username))
+        side = self._sides.get(_place(spec))
         if side is None or not side.is_fresh():
             return None
         if session.uncommitted_definitions or session.temp_relations or session.session_id in self._changing:
@@ -258,11 +258,20 @@ class PostgresAnalyst:
             raise NoWitness("the database could not be asked") from None
 
     def _side(self, spec: ConnectionSpec) -> PostgresSide:
-        place = (spec.name, spec.host, spec.port, spec.database, spec.username)
+        place = _place(spec)
         side = self._sides.get(place)
         if side is None:
             side = self._sides[place] = PostgresSide(spec, self._dsn_for)
         return side
+
+
+_Place = tuple[str, str, int, str, str, str]
+
+
+def _place(spec: ConnectionSpec) -> _Place:
+    """Whose catalogue and whose word about its functions: another word is another side, with nothing remembered."""
+    classified = spec.settings.get(CLASSIFIED, "")
+    return (spec.name, spec.host, spec.port, spec.database, spec.username, classified)
 
 
 def _must_be_readable_in_time(tokens: list[Token]) -> None:

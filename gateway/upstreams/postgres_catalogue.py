@@ -72,10 +72,11 @@ JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_namespace n ON 
 WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
 """
 _RULES = "SELECT ev_class::bigint, rulename::text FROM pg_catalog.pg_rewrite WHERE rulename <> '_RETURN'"
-_FUNCTIONS = """
-SELECT p.oid::bigint, n.nspname, p.proname, p.prokind::text, p.provolatile::text, p.proretset
+_FUNCTIONS = f"""
+SELECT p.oid::bigint, n.nspname, p.proname, p.prokind::text, p.provolatile::text, p.proretset,
+  CASE WHEN p.oid >= {FIRST_USER_OID} AND p.proargdefaults IS NULL THEN p.prosqlbody::text END
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-"""
+"""  # noqa: S608
 _OPERATORS = "SELECT oid::bigint, oprname, oprcode::oid::bigint FROM pg_catalog.pg_operator"
 # User functions reached through what hangs on a relation or a type, found by their recorded dependencies.
 _HIDDEN = f"""

@@ -13,14 +13,15 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
 
+from analysis.bodies import parse_classified
 from analysis.catalogue import Catalogue
-from analysis.statement import Analysis
+from analysis.statement import Analysis, ColumnRef
 from analysis.witness import Witness
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.services import UpstreamRejected
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 POLL_S = 0.8
 TRUST_S = 2.0
+CLASSIFIED = "functions"  # the connection's setting that classifies user functions
 IDLE_S = 30.0  # without a statement for so long the polling stops
 ESTIMATE_S = 60.0  # a table may have grown since
 CACHE_ENTRIES = 4096
@@ -76,12 +78,22 @@ class Estimate:
         return time.monotonic() - self.asked_at < ESTIMATE_S
 
 
+def classified_functions(spec: ConnectionSpec) -> Mapping[str, frozenset[ColumnRef]]:
+    """What a person says the functions of this connection's users read. Nothing, where it cannot be understood."""
+    try:
+        return parse_classified(spec.settings.get(CLASSIFIED, ""))
+    except ValueError:  # fail closed: `apply` refuses such a text, so somebody went another way
+        logger.error("classified functions not understood: connection=%s", spec.name)
+        return {}
+
+
 class PostgresSide:
     """One upstream as the analyst asks it. `analyses` and `estimates` hold for `catalogue` alone."""
 
     def __init__(self, spec: ConnectionSpec, dsn_for: DsnFor) -> None:
         self._spec = spec
         self._dsn_for = dsn_for
+        self._classified = classified_functions(spec)
         self.catalogue: Catalogue | None = None
         self.analyses: Recent[Analysis] = Recent()
         self.estimates: Recent[Estimate] = Recent()
@@ -117,7 +129,7 @@ class PostgresSide:
             try:
                 async with self._connection() as connection:
                     if self.catalogue is None or await read_version(connection) != self.catalogue.version:
-                        self._adopt(await load_catalogue(connection))
+                        self._adopt(replace(await load_catalogue(connection), classified=self._classified))
                 self._checked_at = began
             except (psycopg.Error, NoWitness) as error:
                 logger.warning("schema check failed: connection=%s error=%s", self._spec.name, type(error).__name__)

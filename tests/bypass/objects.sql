@@ -9,7 +9,7 @@ DROP SEQUENCE IF EXISTS attack_sequence;
 DROP AGGREGATE IF EXISTS attack_glue(text);
 DROP OPERATOR IF EXISTS ~@~ (NONE, integer);
 DROP DOMAIN IF EXISTS attack_domain;
-DROP ROUTINE IF EXISTS attack_lookup, attack_rows, attack_dynamic, attack_shout, attack_fail, attack_constant,
+DROP ROUTINE IF EXISTS attack_table, attack_atomic, attack_whole, attack_lookup, attack_rows, attack_dynamic, attack_shout, attack_fail, attack_constant,
     attack_set, attack_append, attack_fill, attack_cry, attack_procedure, attack_is_valid, attack_polymorphic;
 
 DELETE FROM claims WHERE patient_id IN (900001, 900002);
@@ -63,6 +63,12 @@ CREATE MATERIALIZED VIEW attack_matview AS SELECT id, ssn AS code FROM patients 
 
 CREATE FUNCTION attack_lookup(integer) RETURNS text LANGUAGE sql STABLE
     AS 'SELECT ssn FROM patients WHERE id = $1';
+CREATE FUNCTION attack_atomic(integer) RETURNS text LANGUAGE sql STABLE
+    RETURN (SELECT ssn FROM patients WHERE id = $1);
+CREATE FUNCTION attack_whole(integer) RETURNS jsonb LANGUAGE sql STABLE
+    BEGIN ATOMIC SELECT to_jsonb(p) FROM patients p WHERE id = $1; END;
+CREATE FUNCTION attack_table() RETURNS TABLE (a text, b text) LANGUAGE sql STABLE
+    BEGIN ATOMIC SELECT state, attack_atomic(id) FROM patients WHERE id = 900001; END;
 CREATE FUNCTION attack_rows() RETURNS SETOF patients LANGUAGE sql STABLE
     AS 'SELECT * FROM patients WHERE id = 900001';
 CREATE FUNCTION attack_polymorphic(anyelement) RETURNS text LANGUAGE sql STABLE AS 'SELECT $1::text';

@@ -157,6 +157,24 @@ CODE = [
     attack("check-constraint-detail", "CREATE TEMP TABLE w (n text CHECK (n = 'x'))", f"INSERT INTO w {SSN}"),
 ]
 
+# The gateway reads these bodies itself: what they return is masked for what they read.
+BODIES = [
+    attack("atomic-function", "SELECT attack_atomic(900001)"),
+    attack("atomic-function-wrapped", "SELECT reverse(attack_atomic(id)) FROM encounters WHERE id = 900001"),
+    attack("atomic-function-whole-row", "SELECT attack_whole(900001)"),
+    attack("atomic-function-field", "SELECT attack_whole(900001) ->> 'ssn'"),
+    attack("atomic-table-function", "SELECT a, b FROM attack_table()"),
+    attack("atomic-table-function-row", "SELECT t FROM attack_table() t"),
+    attack(
+        "atomic-function-lateral", "SELECT x FROM encounters e, LATERAL attack_atomic(e.patient_id) x WHERE id = 900001"
+    ),
+    attack("atomic-function-aggregated", "SELECT string_agg(attack_atomic(id), ',') FROM patients WHERE id = 900001"),
+    attack("atomic-function-in-values", "VALUES (1, attack_atomic(900001))"),
+    attack("atomic-function-in-case", "SELECT CASE WHEN attack_atomic(900001) > '0' THEN attack_atomic(900001) END"),
+    attack("atomic-function-in-error", "SELECT attack_atomic(900001)::int"),
+    attack("atomic-function-copied", "COPY (SELECT attack_atomic(900001)) TO STDOUT", modes=SIMPLE_ONLY),
+]
+
 STATE = [
     attack("set-config", "SELECT set_config('a.b', ssn, false) FROM patients WHERE id = 900001"),
     attack(
@@ -261,7 +279,7 @@ STATE = [
     attack("statistics-cast", "SELECT histogram_bounds::text FROM pg_catalog.pg_stats WHERE attname = 'national_id'"),
 ]
 
-ATTACKS: list[Attack] = COPIES + EXISTING + CODE + STATE
+ATTACKS: list[Attack] = COPIES + EXISTING + CODE + BODIES + STATE
 
 
 @pytest.mark.e2e

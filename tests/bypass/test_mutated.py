@@ -26,6 +26,7 @@ CATALOGUE: list[Attack] = [
         *test_laundering.COPIES,
         *test_laundering.EXISTING,
         *test_laundering.CODE,
+        *test_laundering.BODIES,
         *test_parser_session.LEXING,
         *test_parser_session.STACKED,
         *test_parser_session.HIDDEN_SQL,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from analysis.bodies import parse_classified
 from approvals.domain.events import EVENTS
 from approvals.models.emergency import MAX_EMERGENCY_S, MAX_REVIEW_S
 from gateway.models import NAME, TOKEN_ALGORITHMS
@@ -82,6 +83,12 @@ class SqlConnection(ConnectionPart):
     password: Secret | None = None
     tls: Literal["disable", "require", "verify-full"] = "verify-full"
     settings: dict[str, str] = {}
+
+    @field_validator("settings")
+    @classmethod
+    def functions_are_understood(cls, settings: dict[str, str]) -> dict[str, str]:
+        parse_classified(settings.get("functions", ""))
+        return settings
 
 
 class BigQueryConnection(ConnectionPart):

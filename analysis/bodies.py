@@ -1,0 +1,122 @@
+"""Functions of users, followed into their bodies where the database keeps one it has read itself, or as a person says.
+
+PostgreSQL stores the tree of a function written as RETURN … or BEGIN ATOMIC … END (14 and later): the same kind of tree
+as a statement's, with every name resolved when it was made. Such a body is read like a statement. What it may show is
+whatever it reads, in whatever way: a call counts as computed from its arguments and from every column behind it.
+
+Bodies kept as text are not followed (their names mean what the caller's search_path makes of them), nor bodies that
+write, collect many rows into one value, call what is not known, or hide code in default arguments. A person may
+classify those: by name, with the columns they read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from analysis.catalogue import Catalogue, Function
+from analysis.functions import COLLECTING, COLLECTING_OIDS, FunctionClass, classify
+from analysis.nodes import TreeError, walk
+from analysis.statement import ColumnRef
+
+if TYPE_CHECKING:
+    from analysis.lineage import Lineage
+
+MAX_DEPTH = 8  # functions that call functions
+_SELECT = 1
+
+ReadLineage = Callable[[str, Catalogue, int], "Lineage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a call may read: columns, and the OIDs of the relations behind them."""
+
+    columns: frozenset[ColumnRef] = frozenset()
+    relations: frozenset[int] = frozenset()
+
+
+def read_body(oid: int, catalogue: Catalogue, read_lineage: ReadLineage, *, depth: int) -> Body | None:
+    """Return what calling the function may read; None when that is not known. Remembered for the catalogue's life."""
+    if oid in catalogue.bodies:
+        return catalogue.bodies[oid]
+    function = catalogue.functions.get(oid)
+    if function is None or function.is_builtin or depth > MAX_DEPTH:
+        return None
+    classified = catalogue.classified.get(f"{function.schema}.{function.name}")
+    body = _as_classified(classified, catalogue) if classified is not None else None
+    if body is None and function.body is not None:
+        body = _followed(function, function.body, catalogue, read_lineage, depth)
+    if body is not None or depth == 0:  # deeper in, a limit may have been the reason
+        catalogue.bodies[oid] = body
+    return body
+
+
+def _as_classified(columns: frozenset[ColumnRef], catalogue: Catalogue) -> Body | None:
+    """A person's word about columns that exist; about others it is out of date, and worth nothing."""
+    relations = {ref: catalogue.by_name.get(ref.table_ref) for ref in columns}
+    if any(found is None or found.attribute_of(ref.column) is None for ref, found in relations.items()):
+        return None
+    return Body(columns, frozenset(found.oid for found in relations.values() if found is not None))
+
+
+def _followed(
+    function: Function, tree: str, catalogue: Catalogue, read_lineage: ReadLineage, depth: int
+) -> Body | None:
+    if function.kind != "f":
+        return None
+    catalogue.bodies[function.oid] = None  # while it is being read: one that calls itself is not followed
+    try:
+        lineage = read_lineage(tree, catalogue, depth + 1)
+    except TreeError:
+        return None
+    finally:
+        del catalogue.bodies[function.oid]
+    reading = lineage.reading
+    commands = {node.number("commandType") for node in walk(lineage.query) if node.tag == "QUERY"}
+    if commands != {_SELECT} or reading.problems or reading.side_doors or reading.written:
+        return None
+    if not all(
+        _is_harmless(called, reading.followed - reading.hidden_calls, catalogue) for called in reading.functions
+    ):
+        return None
+    if any(catalogue.relations[oid].read_functions for oid in reading.beneath if oid in catalogue.relations):
+        return None
+    shown = {origin.column for output in lineage.outputs or () for origin in output.origins}
+    steering = {predicate.column for predicate in reading.predicates}
+    return Body(frozenset(reading.reads | shown | steering), frozenset(reading.beneath))
+
+
+def _is_harmless(oid: int, followed: set[int], catalogue: Catalogue) -> bool:
+    called = catalogue.functions.get(oid)
+    if called is None:
+        return False
+    if oid in followed:
+        return True
+    collects = called.is_builtin and (called.name in COLLECTING or oid in COLLECTING_OIDS)
+    return classify(called) is FunctionClass.PURE and not collects
+
+
+def parse_classified(text: str) -> Mapping[str, frozenset[ColumnRef]]:
+    """Read `schema.function: schema.table.column, …; schema.other:`; nothing behind the colon means it reads nothing.
+
+    Raises ValueError on any other form.
+
+    >>> sorted(parse_classified("public.slug:; public.age_of: public.patients.dob"))
+    ['public.age_of', 'public.slug']
+    """
+    found: dict[str, frozenset[ColumnRef]] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        name, colon, columns = (word.strip() for word in part.partition(":"))
+        if not colon or name.count(".") != 1 or name in found:
+            raise ValueError("expected each function once, as schema.function: schema.table.column, …")
+        found[name] = frozenset(_column(word.strip()) for word in columns.split(",") if word.strip())
+    return found
+
+
+def _column(text: str) -> ColumnRef:
+    parts = text.split(".")
+    if len(parts) != 3 or not all(parts):
+        raise ValueError("expected columns as schema.table.column")
+    return ColumnRef(*parts)

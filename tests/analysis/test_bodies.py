@@ -1,0 +1,173 @@
+"""User functions on a real PostgreSQL: followed where the database keeps their body, believed where a person speaks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+import pytest_asyncio
+
+from analysis.bodies import parse_classified
+from analysis.statement import Analysis, ColumnRef, Operation, PredicateUse, Statement, Transform
+from gateway.domain.snapshot import ConnectionSpec
+from gateway.session.context import SessionContext
+from gateway.upstreams.postgres_analyst import PostgresAnalyst
+
+FUNCTIONS = """
+DROP SCHEMA IF EXISTS f CASCADE;
+CREATE SCHEMA f;
+CREATE FUNCTION f.slug(t text) RETURNS text LANGUAGE sql RETURN lower(trim(t));
+CREATE FUNCTION f.ssn_of(i int) RETURNS text LANGUAGE sql RETURN (SELECT ssn FROM public.patients WHERE id = i);
+CREATE FUNCTION f.deeper(i int) RETURNS text LANGUAGE sql RETURN f.slug(f.ssn_of(i));
+CREATE FUNCTION f.is_known(s text) RETURNS boolean LANGUAGE sql
+    BEGIN ATOMIC SELECT EXISTS (SELECT 1 FROM public.patients WHERE ssn = s); END;
+CREATE FUNCTION f.people() RETURNS SETOF public.patients LANGUAGE sql BEGIN ATOMIC SELECT * FROM public.patients; END;
+CREATE FUNCTION f.cities(s text) RETURNS TABLE (a text, b text) LANGUAGE sql
+    BEGIN ATOMIC SELECT city, state FROM public.patients WHERE ssn > s; END;
+CREATE FUNCTION f.everything() RETURNS text LANGUAGE sql RETURN (SELECT string_agg(city, ',') FROM public.patients);
+CREATE FUNCTION f.forget(i int) RETURNS void LANGUAGE sql BEGIN ATOMIC DELETE FROM public.guesses; END;
+CREATE FUNCTION f.twice(i int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END;
+CREATE FUNCTION f.texted(i int) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM public.patients WHERE id = $1';
+CREATE FUNCTION f.hidden(i int) RETURNS text LANGUAGE sql RETURN f.texted(i);
+CREATE FUNCTION f.defaulted(t text DEFAULT f.texted(1)) RETURNS text LANGUAGE sql RETURN t;
+CREATE FUNCTION f.coded(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN t; END $$;
+CREATE FUNCTION f.files() RETURNS text LANGUAGE sql RETURN pg_read_file('/etc/hostname');
+CREATE FUNCTION f.stats() RETURNS bigint LANGUAGE sql RETURN (SELECT count(*) FROM pg_stats);
+CREATE FUNCTION f.same(a text, b text) RETURNS boolean LANGUAGE sql RETURN a = b;
+CREATE OPERATOR f.~~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = f.same);
+CREATE VIEW f.shown AS SELECT id, f.slug(ssn) AS s FROM public.patients;
+"""
+SSN = ColumnRef("public", "patients", "ssn")
+PATIENT_ID = ColumnRef("public", "patients", "id")
+
+
+@pytest.fixture(scope="module")
+def functions_dsn(scratch_dsn: str) -> Iterator[str]:
+    with psycopg.connect(scratch_dsn, autocommit=True) as connection:
+        connection.execute(FUNCTIONS)
+        yield scratch_dsn
+        connection.execute("DROP SCHEMA f CASCADE")
+
+
+class Asker:
+    def __init__(self, analyst: PostgresAnalyst, context: SessionContext) -> None:
+        self._analyst, self.context = analyst, context
+
+    async def __call__(self, text: str, *, functions: str = "") -> Analysis:
+        self.context.connection = replace(self.context.connection, settings={"functions": functions})
+        return await self._analyst.analyse(self.context, Statement(text))
+
+
+@pytest_asyncio.fixture
+async def ask(functions_dsn: str, session_context: SessionContext) -> AsyncIterator[Asker]:
+    async def dsn_for(_: ConnectionSpec) -> str:
+        return functions_dsn
+
+    analyst = PostgresAnalyst(dsn_for)
+    yield Asker(analyst, session_context)
+    await analyst.close()
+
+
+def origins(analysis: Analysis) -> dict[ColumnRef, str]:
+    (output,) = analysis.outputs or ()
+    return {origin.column: origin.transform for origin in output.origins}
+
+
+async def test_function_that_only_computes_is_no_more_than_its_arguments(ask: Asker) -> None:
+    found = await ask("SELECT f.slug(state) FROM patients")
+
+    assert found.complete, found.problems
+    assert origins(found) == {ColumnRef("public", "patients", "state"): Transform.DERIVED}
+    assert found.functions >= {"f.slug"}
+    assert not found.opaque_functions
+
+
+@pytest.mark.parametrize(
+    "call", ["f.ssn_of(1)", "f.deeper(1)", "f.is_known('536')", "(SELECT f.ssn_of(id) FROM claims)"]
+)
+async def test_call_is_made_of_every_column_behind_it(ask: Asker, call: str) -> None:
+    found = await ask(f"SELECT {call}")
+
+    assert found.complete, found.problems
+    assert origins(found)[SSN] == Transform.DERIVED
+    assert SSN in found.reads
+    assert any(table.table == "patients" for table in found.tables_read)
+    assert any(p.column == SSN and p.use is PredicateUse.COMPUTED for p in found.predicates)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["SELECT b FROM f.cities('5')", "SELECT c FROM f.cities('5') c", "SELECT (f.cities('5')).a", "SELECT f.people()"],
+)
+async def test_rows_of_a_function_are_made_of_all_it_reads(ask: Asker, text: str) -> None:
+    found = await ask(text)
+
+    assert found.complete, found.problems
+    assert SSN in origins(found)
+
+
+async def test_view_over_a_function_is_followed(ask: Asker) -> None:
+    found = await ask("SELECT s FROM f.shown")
+
+    assert found.complete, found.problems
+    assert SSN in origins(found)
+
+
+async def test_condition_on_a_function_asks_about_its_columns(ask: Asker) -> None:
+    found = await ask("SELECT id FROM claims WHERE f.is_known('536-71-9284')")
+
+    assert any(predicate.column == SSN for predicate in found.predicates)
+
+
+@pytest.mark.parametrize(
+    "call",
+    ["f.texted(1)", "f.hidden(1)", "f.defaulted()", "f.coded('x')", "f.files()", "f.stats()", "f.twice(1)",
+     "f.forget(1)", "f.everything()", "ssn FROM f.people()", "'a' OPERATOR(f.~~~) 'b'",
+     "f.same('a', 'b') AND 'a' OPERATOR(f.~~~) 'b'"],
+)  # fmt: skip
+async def test_what_cannot_be_followed_stays_opaque(ask: Asker, call: str) -> None:
+    found = await ask(f"SELECT {call}")
+
+    assert not found.complete
+
+
+async def test_body_that_changes_is_read_again(ask: Asker, functions_dsn: str) -> None:
+    with psycopg.connect(functions_dsn, autocommit=True) as connection:
+        connection.execute("CREATE FUNCTION f.changing() RETURNS text LANGUAGE sql RETURN 'harmless'::text")
+        before = await ask("SELECT f.changing()")
+        body = "(SELECT max(ssn) FROM public.patients)"
+        connection.execute(f"CREATE OR REPLACE FUNCTION f.changing() RETURNS text LANGUAGE sql RETURN {body}")
+        ask.context.uncommitted_definitions = True  # look at once, as after a statement that may have changed it
+        await ask("SELECT 1")
+        ask.context.uncommitted_definitions = False
+        after = await ask("SELECT f.changing()")
+
+    assert origins(before) == {}
+    assert SSN in origins(after)
+
+
+async def test_persons_word_makes_a_function_known(ask: Asker) -> None:
+    unclassified = await ask("SELECT f.coded(state), f.texted(1) FROM patients")
+    word = "f.coded:; f.texted: public.patients.ssn, public.patients.id"
+    found = await ask("SELECT f.coded(state), f.texted(1) FROM patients", functions=word)
+
+    assert not unclassified.complete
+    assert found.complete, found.problems
+    coded, texted = found.outputs or ()
+    assert {origin.column.column for origin in coded.origins} == {"state"}
+    assert {origin.column for origin in texted.origins} == {SSN, PATIENT_ID}
+    assert found.operations == {Operation.READ}
+
+
+async def test_word_about_columns_that_do_not_exist_counts_for_nothing(ask: Asker) -> None:
+    found = await ask("SELECT f.coded('x')", functions="f.coded: public.patients.gone")
+
+    assert not found.complete
+
+
+@pytest.mark.parametrize("text", ["slug:", "public.slug", "a.b: c.d", "a.b:; a.b:", "a.b: c.d.e.f", "a.b: c..e"])
+def test_unclear_words_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        parse_classified(text)
