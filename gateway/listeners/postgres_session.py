@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from analysis.statement import Analysis, Operation
 from gateway.listeners.postgres_client import ClientConnection, ClientGone
@@ -37,7 +38,9 @@ from gateway.upstreams.postgres import UpstreamConnection
 from gateway.upstreams.postgres_execution import BoundShape, Execution
 from gateway.upstreams.postgres_expectations import Complete, Expectation, Local, Ready, Refusal, Rows
 from gateway.upstreams.postgres_relay import Relay
+from gateway.upstreams.postgres_turns import Turns
 from gateway.upstreams.recording import RecordingSink
+from gateway.upstreams.valve import Valve
 
 logger = logging.getLogger(__name__)
 
@@ -72,25 +75,6 @@ _FAREWELLS = {
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
     idle_timeout_s: float = 3600.0  # HIPAA automatic log-off, 45 CFR 164.312(a)(2)(iii)
-
-
-class Valve:
-    """Stops a socket while there is any reason to; reasons come and go independently."""
-
-    def __init__(self, stop: Callable[[], None], go: Callable[[], None]) -> None:
-        self._stop, self._go = stop, go
-        self._reasons: set[str] = set()
-
-    def hold(self, reason: str) -> None:
-        if not self._reasons:
-            self._stop()
-        self._reasons.add(reason)
-
-    def release(self, reason: str) -> None:
-        if reason in self._reasons:
-            self._reasons.discard(reason)
-            if not self._reasons:
-                self._go()
 
 
 class ClientSession:
@@ -139,8 +123,14 @@ class ClientSession:
         connection.on_lost = self._client_lost
         connection.on_violation = self._withdraw  # nobody waits for a review in a session that is bound to end
         upstream.writable = self._upstream_can_take
-        upstream.lost = self.relay.lost
-        upstream.receive = self._from_upstream
+        self._turns = Turns(
+            self.relay,
+            handle=self._from_upstream,
+            pause=partial(self._upstream_valve.hold, "turns"),
+            resume=partial(self._upstream_valve.release, "turns"),
+        )
+        upstream.lost = self._upstream_lost
+        upstream.receive = self._turns.take
 
     # --- Life ---------------------------------------------------------------------------------------------------------
 
@@ -477,6 +467,10 @@ class ClientSession:
                 raise ClientGone("the client closed the connection")
             await self.client.wait()
         return None
+
+    def _upstream_lost(self) -> None:
+        self._turns.finish()
+        self.relay.lost()
 
     def _from_upstream(self, data: bytes) -> None:
         self.relay.feed(data)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.protocols.postgres import client, server
@@ -21,8 +22,10 @@ from gateway.upstreams.postgres import UpstreamConnection, UpstreamCredential, c
 from gateway.upstreams.postgres_execution import Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Ready, Result, Rows
 from gateway.upstreams.postgres_relay import Relay
+from gateway.upstreams.postgres_turns import Turns
 from gateway.upstreams.recording import RecordingSink
 from gateway.upstreams.registry import UpstreamFailed
+from gateway.upstreams.valve import Valve
 from masking.domain.field import FieldMask, ResultColumn
 
 # Frames read but not yet asked for: past this the upstream is not read.
@@ -64,8 +67,15 @@ class PostgresUpstreamSession:
         self._recordings = recordings
         self._stream: PostgresResultStream | None = None
         self._relay = Relay(write=self._take, phi=phi, woken=self._wake)
-        connection.receive = self._relay.feed
-        connection.lost = self._relay.lost
+        self._valve = Valve(connection.pause_reading, connection.resume_reading)
+        self._turns = Turns(
+            self._relay,
+            handle=self._relay.feed,
+            pause=partial(self._valve.hold, "turns"),
+            resume=partial(self._valve.release, "turns"),
+        )
+        connection.receive = self._turns.take
+        connection.lost = self._lost
 
     async def learn_state(self) -> None:
         """Ask for the role and search_path in the server's own words; raises UpstreamFailed when it will not say."""
@@ -94,7 +104,7 @@ class PostgresUpstreamSession:
             raise UpstreamFailed("COPY needs a native PostgreSQL connection", sqlstate="0A000")
         request = permit.consume()
         execution = Execution(permit, recordings=self._recordings)
-        self._stream = stream = PostgresResultStream(self._connection, self._relay, execution)
+        self._stream = stream = PostgresResultStream(self._valve, self._relay, execution, answer=self._connection.write)
         text = request.text
         self._relay.push(Complete(server.PARSE_COMPLETE, hidden=True, execution=execution, text=text))
         self._relay.push(Complete(server.BIND_COMPLETE, hidden=True, execution=execution, text=text))
@@ -126,6 +136,10 @@ class PostgresUpstreamSession:
         if running is not None and running.sealing is not None:
             await asyncio.wait({running.sealing})
 
+    def _lost(self) -> None:
+        self._turns.finish()
+        self._relay.lost()
+
     def _take(self, data: bytes) -> None:
         if self._stream is not None:
             self._stream.take(data)
@@ -138,17 +152,17 @@ class PostgresUpstreamSession:
 class PostgresResultStream:
     """The masked result of one execution, batch by batch, as text values."""
 
-    def __init__(self, connection: UpstreamConnection, relay: Relay, execution: Execution) -> None:
+    def __init__(self, valve: Valve, relay: Relay, execution: Execution, *, answer: Callable[[bytes], None]) -> None:
         self.columns: Sequence[ResultColumn] = ()
         self.fields: Sequence[FieldMask] = ()
         self.command_tag = ""
         self.row_count = 0
-        self._connection = connection
+        self._valve = valve
+        self._answer = answer
         self._relay = relay
         self._execution = execution
         self._frames: deque[tuple[int, bytes]] = deque()
         self._buffered = 0
-        self._paused = False
         self._changed = asyncio.Event()
         self._described = False
         self._finished = False
@@ -158,9 +172,8 @@ class PostgresResultStream:
         """Called by the relay with what a client would have got."""
         self._frames.extend(split_frames(data))
         self._buffered += len(data)
-        if self._buffered > MAX_BUFFERED_BYTES and not self._paused:
-            self._paused = True
-            self._connection.pause_reading()
+        if self._buffered > MAX_BUFFERED_BYTES:
+            self._valve.hold("reader")
         self._changed.set()
 
     def wake(self) -> None:
@@ -205,9 +218,8 @@ class PostgresResultStream:
             await self._changed.wait()
         kind, body = self._frames.popleft()
         self._buffered -= len(body) + 5
-        if self._paused and self._buffered < MAX_BUFFERED_BYTES // 2:
-            self._paused = False
-            self._connection.resume_reading()
+        if self._buffered < MAX_BUFFERED_BYTES // 2:
+            self._valve.release("reader")
         self._handle(kind, body, batch)
 
     def _handle(self, kind: int, body: bytes, batch: list[list[str | None]]) -> None:
@@ -227,7 +239,7 @@ class PostgresResultStream:
             case server.READY:
                 self._finished = self._described = True
             case server.COPY_IN:
-                self._connection.write(client.encode_copy_fail("copy data is not available here"))
+                self._answer(client.encode_copy_fail("copy data is not available here"))
 
     def _describe(self, body: bytes) -> None:
         self.columns = [

@@ -1,0 +1,76 @@
+"""Fair turns: no result keeps the event loop longer than one bounded piece takes, whatever it costs to mask.
+
+What a socket delivers at once (a quarter of a megabyte) is handed on whole while rows pass as they are. Rows that are
+masked are handed on a piece a turn, and every other session has its turn in between; meanwhile the upstream is not
+read, so that nothing piles up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE, scan_frames
+from gateway.upstreams.postgres_execution import SCANNED_TURN_BYTES
+from gateway.upstreams.postgres_relay import Relay
+
+
+class Turns:
+    """Between the upstream's socket and the relay. `handle` takes runs of whole frames, in order."""
+
+    def __init__(
+        self,
+        relay: Relay,
+        *,
+        handle: Callable[[bytes], None],
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+    ) -> None:
+        self._relay = relay
+        self._handle = handle
+        self._pause, self._resume = pause, resume
+        self._rest: deque[bytes] = deque()
+
+    def take(self, data: bytes) -> None:
+        """Handle a run of whole frames, now or in turns."""
+        if self._rest:
+            self._rest.append(data)
+        elif len(data) <= SCANNED_TURN_BYTES or not self._limit(data):
+            self._handle(data)
+        else:
+            self._rest.append(data)
+            self._pause()
+            self._turn()
+
+    def finish(self) -> None:
+        """Handle what is left at once: nothing more will come."""
+        while self._rest:
+            self._handle(self._rest.popleft())
+
+    def _turn(self) -> None:
+        if not self._rest:  # finished meanwhile
+            return
+        data = self._rest.popleft()
+        piece = data[: self._piece_end(data)]
+        if len(piece) < len(data):
+            self._rest.appendleft(data[len(piece) :])
+        self._handle(piece)
+        if self._rest:
+            asyncio.get_running_loop().call_soon(self._turn)
+        else:
+            self._resume()
+
+    def _piece_end(self, data: bytes) -> int:
+        """Where the frames that fit into a turn end: at least one frame, all of them when they cost nothing."""
+        limit = self._limit(data)
+        if not limit:
+            return len(data)
+        end, wanted = scan_frames(data[:limit], MAX_UPSTREAM_MESSAGE)
+        return end or min(wanted, len(data))
+
+    def _limit(self, data: bytes) -> int:
+        """How many bytes the running execution may have in one turn, 0 for all."""
+        running = self._relay.running
+        limit = running.turn_bytes if running is not None else 0
+        return limit if len(data) > limit else 0
