@@ -101,7 +101,7 @@ class ExpressLane:
     def _permit(self, request: StatementRequest) -> tuple[ExecutionPermit | None, KnownStatement | None]:
         session = self._session
         known = recall(session.services, session.context, request.text, request.parameter_types)
-        if known is None or not session.is_quiet(known):
+        if known is None or not session.meaning.is_quiet(known):
             return None, None
         return authorise_again(session.services, session.context, request, known), known
 

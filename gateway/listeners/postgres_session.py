@@ -20,20 +20,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from analysis.statement import Analysis, Operation
 from gateway.listeners.postgres_client import ClientConnection, ClientGone
-from gateway.listeners.postgres_memory import NAME_QUESTIONS, Memory
-from gateway.listeners.postgres_text import QUIET, SELF_CONTAINED, TRANSACTION_ENDS, first_word
+from gateway.listeners.postgres_meaning import SessionMeaning
+from gateway.listeners.postgres_memory import Memory
+from gateway.listeners.postgres_text import first_word
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.protocols.postgres.frames import ProtocolViolation
-from gateway.protocols.postgres.meaning import MEANINGFUL, settings_text
 from gateway.session import entries
 from gateway.session.context import SessionContext
-from gateway.session.known import KnownStatement
-from gateway.session.openness import is_open
 from gateway.session.permit import ExecutionPermit
-from gateway.session.services import Services, StaleSnapshot
+from gateway.session.services import Services
 from gateway.upstreams.postgres import UpstreamConnection
 from gateway.upstreams.postgres_execution import BoundShape, Execution
 from gateway.upstreams.postgres_expectations import Complete, Expectation, Local, Ready, Refusal, Rows
@@ -44,20 +41,6 @@ from gateway.upstreams.valve import Valve
 
 logger = logging.getLogger(__name__)
 
-# Asked whenever the session's meaning may have changed. SHOW resolves no names, so nothing can stand in for it, and it
-# takes no snapshot, so that SET TRANSACTION may still follow it.
-STATE_QUESTIONS = (
-    "show role",
-    "show session authorization",
-    "show search_path",
-    "show standard_conforming_strings",
-    "show client_encoding",
-    *(f"show {name}" for name in MEANINGFUL),
-)
-# Every name is qualified: a relation of the session's own cannot stand in for the catalogue.
-_TEMP_QUESTION = (
-    "select 1 from pg_catalog.pg_class where relnamespace operator(pg_catalog.=) pg_catalog.pg_my_temp_schema() limit 1"
-)
 # Executions whose recording is still being sealed may hold up the end of a session no longer than this.
 SEALING_TIMEOUT_S = 30.0
 
@@ -100,17 +83,16 @@ class ClientSession:
         self.withdrawn = False
         self.relay = Relay(write=self._write_client, phi=context.connection.phi, woken=self._progress)
         self.relay.reported(upstream.parameters)
-        self.relay.parameter_changed = self._parameter_changed
-        self.relay.became_ready = self._became_ready
+        self.meaning = SessionMeaning(self)
+        self.relay.parameter_changed = self.meaning.parameter_changed
+        self.relay.became_ready = self.meaning.became_ready
         self.memory = Memory(context)
         self.statements, self.portals = self.memory.statements, self.memory.portals
         self._limits = limits
         self._own_name = f"hoopweb_{secrets.token_hex(8)}"
         self._outgoing: list[bytes] = []
         self._resting = False  # its task waits for the client's next frame and for nothing else
-        self._at_boundary = True  # nothing was sent since the last Sync
-        self._unsettled = True  # role or search_path may differ from what the context says
-        self._volatile = False  # they were changed in a transaction that may still be undone
+        self.at_boundary = True  # nothing was sent since the last Sync
         self._upstream_valve = Valve(upstream.pause_reading, upstream.resume_reading)
         self._upstream_writable = asyncio.Event()
         self._upstream_writable.set()
@@ -247,7 +229,7 @@ class ClientSession:
             expectation.dropped()
             return
         self.relay.push(expectation)
-        self._at_boundary = isinstance(expectation, Ready)
+        self.at_boundary = isinstance(expectation, Ready)
         self._outgoing.append(message)
 
     def flush(self) -> None:
@@ -263,7 +245,7 @@ class ClientSession:
 
     def push_answers(self) -> None:
         """Make the server send what it has answered so far (Flush); not needed right after a Sync."""
-        if not self._at_boundary:
+        if not self.at_boundary:
             self._outgoing.append(client.FLUSH_FRAME)
         self.flush()
 
@@ -296,14 +278,14 @@ class ClientSession:
 
     async def question(self, text: str, parameters: Sequence[str] = ()) -> list[list[bytes | None]] | None:
         """Ask the server something of our own, inside the session and unseen by the client. None: it was skipped."""
-        boundary = self._at_boundary
+        boundary = self.at_boundary
         answer = self._ask_own(text, parameters)
         self._end_own(boundary)
         return await answer
 
     async def questions(self, texts: Sequence[str]) -> list[list[list[bytes | None]]] | None:
         """Several questions in one round trip. None: at least one was skipped."""
-        boundary = self._at_boundary
+        boundary = self.at_boundary
         asked = [self._ask_own(text) for text in texts]
         self._end_own(boundary)
         answers = [await answer for answer in asked]
@@ -327,57 +309,13 @@ class ClientSession:
             self.push_answers()
 
     async def settle(self) -> None:
-        """Know the session's role, search_path and settings in the server's own words before anything is decided."""
-        if not self._unsettled or self.relay.skipping or self.relay.broken:
-            return
-        if self._at_boundary:
-            await self.drained()
-        if self._at_boundary and self.relay.status == "E":
-            return  # a failed transaction answers nothing, and runs nothing but its own end
-        outside = self._at_boundary and self.relay.status == "I"
-        answers = await self.questions(STATE_QUESTIONS)
-        if answers is None:
-            return
-        role, login, search_path, quoting, encoding, *settings = ((rows[0][0] or b"").decode() for rows in answers)
-        if not self._keeps_its_meaning(quoting, encoding):
-            self.end("meaning-changed")
-            return
-        self.context.role, self.context.search_path = login if role == "none" else role, search_path
-        self.context.settings = settings_text(settings)
-        if outside and self.context.temp_relations:
-            rows = await self.question(_TEMP_QUESTION)
-            self.context.temp_relations = rows is None or bool(rows)
-        if self.memory.doubtful:
-            names = await self.questions(NAME_QUESTIONS)
-            if names is not None:
-                self.memory.verify(*names)
-        # Other quoting rules are an open connection's only: ask again before every statement.
-        self._unsettled = quoting != "on" or self.memory.doubtful
-        self._volatile = not outside and self._volatile
+        """Know what statements mean here, in the server's own words, before anything is decided."""
+        await self.meaning.settle()
 
     @property
     def settled(self) -> bool:
         """Whether `settle` would return at once, and what is sent now will be looked at by the server."""
-        return not (self._unsettled or self.relay.skipping or self.relay.broken)
-
-    @property
-    def standard_strings(self) -> bool:
-        """Whether a backslash in a string is just that, as the server last said."""
-        return self.upstream.parameters.get("standard_conforming_strings") == "on"
-
-    def _keeps_its_meaning(self, quoting: str, encoding: str) -> bool:
-        """Other quoting rules than the analysis knows are harmless only where nothing depends on the analysis."""
-        if encoding.upper() != "UTF8":
-            return False
-        return quoting == "on" or self._is_open()
-
-    def _is_open(self) -> bool:
-        try:
-            snapshot = self.services.snapshots.current()
-        except StaleSnapshot:
-            return False
-        connection = snapshot.connections.get(self.context.connection.name)
-        return connection is not None and is_open(snapshot, connection, self.context.principal)
+        return not (self.meaning.unsettled or self.relay.skipping or self.relay.broken)
 
     # --- Executions ---------------------------------------------------------------------------------------------------
 
@@ -390,7 +328,7 @@ class ClientSession:
     ) -> Execution:
         """Consume the permit and note what running it may change about the session."""
         permit.consume()
-        self._notice_effects(permit.analysis, first_word(permit.statement))
+        self.meaning.notice_effects(permit.analysis, first_word(permit.statement))
         return Execution(
             permit, shape=shape, recordings=self.recordings, ended=self._execution_ended, copy_columns=copy_columns
         )
@@ -402,7 +340,7 @@ class ClientSession:
             self._resting
             and self.settled
             and self.relay.idle
-            and self._at_boundary
+            and self.at_boundary
             and not self._outgoing
             and not self.reason
             and self._cancelling is None
@@ -410,40 +348,11 @@ class ClientSession:
             and self._upstream_writable.is_set()
         )
 
-    def is_quiet(self, known: KnownStatement) -> bool:
-        """Whether running it changes nothing that later statements depend on (see `_notice_effects`)."""
-        if known.quiet is None:
-            analysis = known.assessment.analysis
-            known.quiet = (
-                first_word(analysis.statement.text) in SELF_CONTAINED
-                and analysis.complete
-                and analysis.inner is None
-                and not analysis.opaque_functions
-                and not analysis.creates_temp
-                and not analysis.operations & {Operation.DDL, Operation.ADMIN}
-                and not any(name.endswith("set_config") for name in analysis.functions)
-            )
-        return known.quiet
-
     def start_known(self, permit: ExecutionPermit) -> Execution:
         """`start` for a quiet statement: there is nothing to note."""
         permit.consume()
         self._last_activity = time.monotonic()
         return Execution(permit, recordings=self.recordings, ended=self._execution_ended)
-
-    def _notice_effects(self, analysis: Analysis, word: str) -> None:
-        effects = analysis.inner or analysis
-        hidden = (bool(effects.opaque_functions) or not effects.complete) and not self._is_open()
-        if word not in QUIET or hidden or any(name.endswith("set_config") for name in effects.functions):
-            self._unsettled = self._volatile = True
-        elif word in TRANSACTION_ENDS and self._volatile:
-            self._unsettled = True
-        if analysis.creates_temp:
-            self.context.temp_relations = True
-        if effects.operations & {Operation.DDL, Operation.ADMIN}:
-            self.context.uncommitted_definitions = True
-        if hidden:
-            self.memory.doubt()
 
     def _execution_ended(self, execution: Execution) -> None:
         if execution.sealing is not None:
@@ -503,25 +412,6 @@ class ClientSession:
 
     def _progress(self) -> None:
         self.client.wake()
-
-    def _became_ready(self, status: str) -> None:
-        if self._volatile and status == "I":
-            self._unsettled = True
-        if status == "I":
-            if self._at_boundary and self.relay.last_answer:  # not when more was pipelined behind this Sync
-                self.context.uncommitted_definitions = False
-            self.memory.transaction_ended()
-
-    def _parameter_changed(self, name: str, value: str) -> None:
-        self.upstream.parameters[name] = value
-        if name == "client_encoding" and not self._keeps_its_meaning("on", value):
-            self.end("meaning-changed")
-        if name == "standard_conforming_strings":
-            self._unsettled = True
-            if not self._keeps_its_meaning(value, "UTF8"):
-                self.end("meaning-changed")
-        if name in {"search_path", "session_authorization"}:
-            self._unsettled = self._volatile = True
 
     def _withdraw(self) -> None:
         if self.holding is not None:

@@ -36,7 +36,7 @@ async def simple_query(session: ClientSession, text: str) -> None:
     await session.drained()
     session.statements.forget("")  # a simple Query destroys the unnamed statement and portal
     session.portals.forget("")
-    parts = split_statements(text, standard_conforming_strings=session.standard_strings)
+    parts = split_statements(text, standard_conforming_strings=session.meaning.standard_strings)
     if not parts:
         session.relay.push(Local(server.EMPTY_QUERY_FRAME))
     if any(not part.lexable for part in parts):
