@@ -29,7 +29,7 @@ from analysis.statement import (
     Transform,
 )
 from approvals.domain.decide import AccessRule, Action, Condition, PolicyRule
-from approvals.domain.request import Binding, GrantClaim, Principal, ReviewerGroup
+from approvals.domain.request import AccessRequest, Binding, GrantClaim, Principal, ReviewerGroup
 from audit.domain.entry import Entry, Receipt
 from audit.domain.template import Filling, Template, Whole
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
@@ -197,6 +197,9 @@ class Reviewers:
     async def release(self, claim: GrantClaim, statement_id: str) -> None: ...
 
     def used(self, claim: GrantClaim, statement_id: str, rows: int) -> None: ...
+
+    def keep_inputs(self, request: AccessRequest, snapshot_version: int) -> str:
+        return ""
 
     async def claim(self, binding: Binding, statement_id: str, **_: object) -> GrantClaim | None:
         if not self.approved.is_set():
