@@ -25,6 +25,7 @@ from approvals.domain.dossier import asked_binding, current_statement, vote_reas
 from approvals.domain.drafts import BAD_DRAFT, draft_rules, try_drafts
 from approvals.domain.grants import readable_grants, revoke_as, usable_grants
 from approvals.domain.reach import Reach
+from approvals.domain.record import record_view
 from approvals.domain.refusal import Refusal
 from approvals.domain.review import decide_review
 from approvals.domain.reviewers import may_read, readable_reviews
@@ -33,7 +34,14 @@ from approvals.models import Grant, PolicyVersion, Review, Vote
 
 # Whoever asked for something impossible is told 400; whoever may not, or came too late, 403.
 _BAD_REQUESTS = frozenset(
-    {refusal.REASON_MISSING, refusal.UNKNOWN_DECISION, refusal.NOT_MODIFIED, refusal.REACH_TOO_WIDE, BAD_DRAFT}
+    {
+        refusal.REASON_MISSING,
+        refusal.UNKNOWN_DECISION,
+        refusal.NOT_MODIFIED,
+        refusal.REACH_TOO_WIDE,
+        refusal.HIDDEN_CHARACTERS,
+    }
+    | {BAD_DRAFT}
 )
 
 
@@ -194,7 +202,9 @@ class ReviewView(ForPeople):
     @extend_schema(operation_id="reviews_retrieve")
     def get(self, request: Request, review_id: UUID) -> Response:
         """One review with its statement and votes. 404 for everyone who may not read it."""
-        return Response(ReviewSerializer(self.review(review_id)).data)
+        found = self.review(review_id)
+        record_view(found, viewer=self.person().get_username(), through="rest")
+        return Response(ReviewSerializer(found).data)
 
 
 class DecisionView(ForPeople):

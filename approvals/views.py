@@ -20,6 +20,7 @@ from approvals.domain.grants import revoke_as, usable_grants
 from approvals.domain.hooks import Reanalysis
 from approvals.domain.links import find_link, spend_link
 from approvals.domain.reach import Reach
+from approvals.domain.record import record_view
 from approvals.domain.refusal import Refusal
 from approvals.domain.review import decide_review, reanalyse
 from approvals.domain.reviewers import eligible_groups, groups_of, may_read, readable_reviews
@@ -29,6 +30,7 @@ from approvals.page import page, signed_in
 from approvals.pages import Preview, grant_rows, inbox_rows, preview, review_page
 
 PAGE_SIZE = 50
+MAX_READ_KEPT = 100
 _DONE = {
     "approved": "Approved. The statement may run now.",
     "denied": "Denied. The requester has been told.",
@@ -55,8 +57,11 @@ def inbox(request: HttpRequest) -> HttpResponse:
     # The next to expire comes first while something can be done about it, the newest afterwards.
     ordered = rows.order_by("decide_by" if form.statuses == ["pending"] else "-opened_at")
     shown = Paginator(ordered.defer("sealed_binding", "sealed_modified"), PAGE_SIZE).get_page(request.GET.get("page"))
+    asked = request.GET.copy()
+    asked.pop("page", None)
     context = {
         "form": form,
+        "query": asked.urlencode(),
         "chosen": chosen.get("status") or "open",
         "page": shown,
         "rows": inbox_rows(shown, user, groups_of(user)),
@@ -68,7 +73,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def review(request: HttpRequest, review_id: UUID) -> HttpResponse:
     found = _readable(request, review_id)
-    return _answer(request, found) if request.method == "POST" else _show(request, found)
+    return _answer(request, found) if request.method == "POST" else _read(request, found)
 
 
 @page
@@ -79,7 +84,7 @@ def link(request: HttpRequest, token: str) -> HttpResponse:
         found = find_link(token=token, user=signed_in(request)).review
     except Refusal as refused:
         return render(request, "approvals/link_spent.html", {"reason": refused.reason}, status=403)
-    return _answer(request, found, token) if request.method == "POST" else _show(request, found)
+    return _answer(request, found, token) if request.method == "POST" else _read(request, found)
 
 
 @page
@@ -171,6 +176,16 @@ def _preview(request: HttpRequest, found: Review, statement: str) -> Preview:
     except Refusal as refused:
         outcome = refused
     return preview(found, statement, outcome)
+
+
+def _read(request: HttpRequest, found: Review) -> HttpResponse:
+    """Show the text, and record that it was read: once per sign-in and text, the page renews itself often."""
+    read: list[list[Any]] = request.session.get("read_reviews", [])
+    mark = [str(found.pk), found.round]
+    if request.method == "GET" and mark not in read:
+        record_view(found, viewer=signed_in(request).get_username(), through="page")
+        request.session["read_reviews"] = [*read, mark][-MAX_READ_KEPT:]
+    return _show(request, found)
 
 
 def _show(request: HttpRequest, found: Review, *, status: int = 200, **more: Any) -> HttpResponse:

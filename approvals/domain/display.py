@@ -58,6 +58,11 @@ def warnings(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def hidden_characters(text: str) -> frozenset[str]:
+    """The characters of a text that are shown as marks, apart from line feeds and tabs."""
+    return frozenset(character for character in text if character not in "\n\t" and _classify(character)[0] == MARK)
+
+
 def _pieces(line: str) -> Line:
     pieces: list[Piece] = []
     for run in _RUNS.findall(line):

@@ -43,22 +43,32 @@ logger = logging.getLogger(__name__)
 
 STALE_CLAIM_S = 10
 
+_LEFT = "max_rows - rows_used - rows_reserved"
 _USABLE = (
-    "uses_left > 0 AND NOT revoked AND expires_at > clock_timestamp() AND (max_rows IS NULL OR rows_used < max_rows)"
+    f"uses_left > 0 AND NOT revoked AND expires_at > clock_timestamp() AND (max_rows IS NULL OR {_LEFT} > 0)"
+    # An exact approval is for its rows, however many; a wider one must have room for what is expected.
+    f" AND (max_rows IS NULL OR id IS DISTINCT FROM %(wider)s::uuid OR coalesce(%(rows)s::bigint, 0) <= {_LEFT})"
 )
-# The inner row lock makes concurrent claims queue; each then reads the row anew, so the last use goes to one of them.
+# The inner row lock makes concurrent claims queue; each then reads the row anew, so the last use, and the last rows, go
+# to one of them. Rows that are expected are reserved until the execution ends; of a wider grant all that are left,
+# where nobody knows how many it will be.
 # The first execution starts the grace period: until then the grant lives as long as the policy gives to execute.
 _TAKE = f"""
-    UPDATE approvals_grant
+    UPDATE approvals_grant AS taken
        SET uses_left = uses_left - 1, claimed_at = clock_timestamp(), claimed_by_statement = %(statement_id)s,
+           rows_reserved = rows_reserved + picked.reserve,
            expires_at = CASE WHEN claimed_at IS NULL AND grace_s > 0
                              THEN clock_timestamp() + make_interval(secs => grace_s) ELSE expires_at END
-     WHERE {_USABLE}
-       AND id = (SELECT id FROM approvals_grant
-                  WHERE (digest = %(digest)s OR modified_digest = %(digest)s OR id = %(wider)s) AND {_USABLE}
-                  ORDER BY scope <> 'once', expires_at, id LIMIT 1
-                    FOR UPDATE)
- RETURNING id, review_id, uses_left
+      FROM (SELECT id AS picked_id,
+                   CASE WHEN max_rows IS NULL THEN 0
+                        ELSE least(coalesce(%(rows)s::bigint, CASE scope WHEN 'once' THEN 0 ELSE {_LEFT} END), {_LEFT})
+                   END AS reserve
+              FROM approvals_grant
+             WHERE (digest = %(digest)s OR modified_digest = %(digest)s OR id = %(wider)s::uuid) AND {_USABLE}
+             ORDER BY scope <> 'once', expires_at, id LIMIT 1
+               FOR UPDATE) AS picked
+     WHERE id = picked_id AND {_USABLE}
+ RETURNING id, review_id, uses_left, picked.reserve
 """  # noqa: S608  no value is formatted in
 
 
@@ -93,8 +103,10 @@ def end_use(*, claim: GrantClaim, statement_id: str, rows: int) -> None:
     """The execution under a confirmed use is over: count its rows."""
     with transaction.atomic():
         running = GrantUse.objects.filter(grant__id=claim.grant_id, statement_id=statement_id, ended_at=None)
+        reserved = running.values_list("reserved", flat=True).first() or 0
         if running.update(ended_at=Now(), rows=rows) == 1:
-            Grant.objects.filter(pk=claim.grant_id).update(rows_used=F("rows_used") + rows)
+            counted = {"rows_used": F("rows_used") + rows, "rows_reserved": F("rows_reserved") - reserved}
+            Grant.objects.filter(pk=claim.grant_id).update(**counted)
 
 
 def release_grant(*, claim: GrantClaim, statement_id: str) -> None:
@@ -131,7 +143,8 @@ def _give_back(use: GrantUse, why: str) -> bool:
         mine = GrantUse.objects.filter(pk=use.pk, state=GrantUse.State.CLAIMED)
         if mine.update(state=GrantUse.State.RELEASED, ended_at=Now()) != 1:
             return False
-        Grant.objects.filter(pk=use.grant_id).update(uses_left=F("uses_left") + 1, claimed_by_statement="")
+        given_back = {"uses_left": F("uses_left") + 1, "rows_reserved": F("rows_reserved") - use.reserved}
+        Grant.objects.filter(pk=use.grant_id).update(claimed_by_statement="", **given_back)
         review = Review.objects.get(pk=use.grant.review_id)
         Review.objects.filter(pk=review.pk, status=Review.Status.EXECUTED).update(status=Review.Status.APPROVED)
         body: dict[str, Json] = {"grant": str(use.grant_id), "why": why}
@@ -141,10 +154,10 @@ def _give_back(use: GrantUse, why: str) -> bool:
 
 def _claim(binding: Binding, statement_id: str, session_id: str, asked: Asked | None) -> GrantClaim | None:
     wider = None if asked is None else _wider_grant(binding, asked)
-    taken = _take(binding_digest(binding), statement_id, wider)
+    taken = _take(binding_digest(binding), statement_id, wider, None if asked is None else asked.rows)
     if taken is None:
         return None
-    grant_id, review_id, uses_left = taken
+    grant_id, review_id, uses_left, reserved = taken
     review = Review.objects.get(pk=review_id)
     kept, text = asked_binding(review), current_statement(review)
     exactly = binding in (kept, with_statement(kept, text))
@@ -157,7 +170,7 @@ def _claim(binding: Binding, statement_id: str, session_id: str, asked: Asked | 
         raise ClaimVoid("the requester is disabled")
     if uses_left == 0:
         Review.objects.filter(pk=review_id).update(status=Review.Status.EXECUTED, decided_at=ClockTimestamp())
-    GrantUse.objects.create(grant_id=grant_id, statement_id=statement_id, session_id=session_id)
+    GrantUse.objects.create(grant_id=grant_id, statement_id=statement_id, session_id=session_id, reserved=reserved)
     approvers = counted_approvers(review)
     record(
         "grant.claimed",
@@ -192,14 +205,16 @@ def _wider_grant(binding: Binding, asked: Asked) -> UUID | None:
     for grant in known.exclude(scope=Scope.ONCE.value).order_by("expires_at"):
         assert grant.sealed_reach is not None
         reach = open_reach(grant.sealed_reach, grant_id=grant.pk, requester=requester)
-        room = grant.max_rows is None or (asked.rows or 0) <= grant.max_rows - grant.rows_used
+        left = None if grant.max_rows is None else grant.max_rows - grant.rows_used - grant.rows_reserved
+        room = left is None or (left > 0 and (asked.rows or 0) <= left)
         if room and covers(reach, asked):
             return grant.pk
     return None
 
 
-def _take(digest: str, statement_id: str, wider: UUID | None) -> tuple[UUID, UUID, int] | None:
+def _take(digest: str, statement_id: str, wider: UUID | None, rows: int | None) -> tuple[UUID, UUID, int, int] | None:
+    """(grant, review, uses left, rows reserved)"""
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, {"digest": digest, "statement_id": statement_id, "wider": wider})
+        cursor.execute(_TAKE, {"digest": digest, "statement_id": statement_id, "wider": wider, "rows": rows})
         row = cursor.fetchone()
-    return None if row is None else (row[0], row[1], row[2])
+    return None if row is None else (row[0], row[1], row[2], row[3])

@@ -9,6 +9,13 @@ from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json
 
 
+def record_view(review: Review, *, viewer: str, through: str) -> None:
+    """Somebody read the statement of a review: on its page, or over REST (`through`)."""
+    body: dict[str, Json] = {"what": "review", "round": review.round, "through": through, "requester": review.subject}
+    # The viewer is the subject here, and acts for nobody.
+    record("evidence.viewed", review, body={**body, "subject": viewer, "actor": None, "owner": None})
+
+
 def record(
     kind: str,
     review: Review,

@@ -18,6 +18,7 @@ MODIFIED_UNREADABLE = "modified-not-analysed"
 REACH_TOO_WIDE = "reach-too-wide"
 LINK_SPENT = "link-spent"
 TOO_MANY_PENDING = "too-many-pending"
+HIDDEN_CHARACTERS = "hidden-characters"
 NOT_ON_ROSTER = "not-on-roster"
 EMERGENCY_OPEN = "emergency-in-force"
 

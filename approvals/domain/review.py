@@ -28,6 +28,7 @@ from approvals.domain.announce import announce_change, announce_outcome, announc
 from approvals.domain.binding import binding_digest, seal_binding, seal_text, with_statement
 from approvals.domain.clock import ClockTimestamp
 from approvals.domain.decide import merge_reviewers, merge_terms
+from approvals.domain.display import hidden_characters
 from approvals.domain.dossier import (
     asked_binding,
     current_statement,
@@ -151,6 +152,7 @@ def reanalyse(*, review: Review, statement: str) -> Reanalysis:
         raise Refusal(refusal.NOT_MODIFIED, f"expected a statement of at most {MAX_STATEMENT_CHARS} characters")
     if statement == current_statement(review):
         raise Refusal(refusal.NOT_MODIFIED, "the statement is unchanged; approve it, or edit it first")
+    _must_hide_nothing_new(review, statement)
     analysed = hooks.reanalyse(binding=with_statement(binding, statement), principal=requester(review))
     if analysed.problem or analysed.decision is None:
         why = analysed.problem or "no answer from the data plane"
@@ -158,6 +160,14 @@ def reanalyse(*, review: Review, statement: str) -> Reanalysis:
     if isinstance(analysed.decision, Deny):
         raise Refusal(refusal.MODIFIED_DENIED, f"the modified statement would be denied: {analysed.decision.reason}")
     return analysed
+
+
+def _must_hide_nothing_new(review: Review, statement: str) -> None:
+    """A pasted text may carry characters its reviewer never saw; those the request had are shown as marks anyway."""
+    new = hidden_characters(statement) - hidden_characters(current_statement(review))
+    if new:
+        named = ", ".join(f"U+{ord(character):04X}" for character in sorted(new))
+        raise Refusal(refusal.HIDDEN_CHARACTERS, f"the changed text holds characters nobody can see ({named})")
 
 
 def review_status(*, review_id: str) -> tuple[str, str]:

@@ -300,6 +300,7 @@ class Grant(models.Model):
     grace_s = models.PositiveIntegerField(default=0)
     max_rows = models.PositiveBigIntegerField(null=True, blank=True)
     rows_used = models.PositiveBigIntegerField(default=0)
+    rows_reserved = models.PositiveBigIntegerField(default=0, help_text="expected of executions that have not ended")
 
     class Meta:
         ordering = ["-created_at"]
@@ -329,6 +330,7 @@ class GrantUse(models.Model):
     at = models.DateTimeField(db_default=Now())
     ended_at = models.DateTimeField(null=True, blank=True)
     rows = models.PositiveBigIntegerField(null=True, blank=True)
+    reserved = models.PositiveBigIntegerField(default=0)
 
     class Meta:
         ordering = ["at"]

@@ -97,3 +97,32 @@ async def test_inbox_hears_of_its_reviews():
 
     assert await page.heard() == {"type": "inbox"}
     await page.leave()
+
+
+@pytest.mark.parametrize("path", ["ws/v1/reviews/", "ws/v1/reviews/{}/"])
+async def test_socket_closes_when_its_person_is_disabled(path, monkeypatch):
+    monkeypatch.setattr("approvals.consumers.RECHECK_S", 0.05)
+    reviewer = await in_thread(person)("reviewer", "privacy-officers")
+    review = await in_thread(held)()
+    page = Page(path.format(review.pk), reviewer)
+    await page.connect()
+    if "{}" in path:
+        await page.heard()
+    assert await page.receive_nothing(0.2)  # the control: still welcome
+
+    await in_thread(lambda: type(reviewer).objects.update(is_active=False))()
+
+    assert (await page.receive_output(5))["code"] == 4403
+
+
+async def test_socket_closes_when_the_review_is_none_of_theirs_any_more(monkeypatch):
+    monkeypatch.setattr("approvals.consumers.RECHECK_S", 0.05)
+    reviewer = await in_thread(person)("reviewer", "privacy-officers")
+    review = await in_thread(held)()
+    page = Page(f"ws/v1/reviews/{review.pk}/", reviewer)
+    await page.connect()
+    await page.heard()
+
+    await in_thread(lambda: reviewer.groups.clear())()
+
+    assert (await page.receive_output(5))["code"] == 4403

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.core import mail
 from django.test import Client
@@ -15,6 +17,7 @@ from approvals.domain.review import decide_review
 from approvals.emails import mail_reviewers
 from approvals.models import Grant, Review, ReviewLink, Vote
 from approvals.tasks import notify_reviewers
+from audit.models import LogEntry
 from tests.approvals.factories import UPDATE, binding, held, person
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.approvals.urls")]
@@ -321,3 +324,71 @@ def test_mail_is_not_sent_for_a_decided_review(reviewer):
     notify_reviewers(str(review.pk))
 
     assert mail.outbox == []
+
+
+# --- Who looked, and what they cannot miss ---------------------------------------------------------------------------
+
+
+def views():
+    return [entry_body(entry) for entry in LogEntry.objects.filter(kind="evidence.viewed").order_by("seq")]
+
+
+def entry_body(entry):
+    return json.loads(bytes(entry.canonical))["body"]
+
+
+def test_reading_the_statement_is_recorded_once_per_sign_in_and_text(reviewer, reviewer2):
+    review = held()
+    reading = browser(reviewer)
+
+    browser(person("outsider")).get(review.get_absolute_url())  # sees nothing, so there is nothing to record
+    for _ in range(3):
+        reading.get(review.get_absolute_url())
+    browser(reviewer2).get(reverse("api-review", args=[review.pk]))
+
+    assert [(view["subject"], view["through"], view["requester"]) for view in views()] == [
+        ("reviewer", "page", "demo-agent"),
+        ("reviewer2", "rest", "demo-agent"),
+    ]
+
+
+def test_new_text_is_another_view(reviewer, reviewer2):
+    review = held(groups=(ReviewerGroup("privacy-officers", 2),))
+    reading = browser(reviewer2)
+    reading.get(review.get_absolute_url())
+    decide_review(review=review, reviewer=reviewer, decision="modify", reason="less", statement=BETTER)
+
+    reading.get(review.get_absolute_url())
+
+    assert [view["round"] for view in views()] == [1, 2]
+
+
+@pytest.mark.parametrize("hidden", ["\u202e", "\u200b", "\x08", "\u3164", "\u00a0", "\x7f"])
+def test_changed_text_may_hide_nothing(hidden, reviewer):
+    review = held()
+
+    answer = post(browser(reviewer), review.get_absolute_url(), "modify", statement=BETTER + hidden + "-- x")
+    shown = post(browser(reviewer), review.get_absolute_url(), "preview", statement=BETTER + hidden + "-- x")
+
+    assert (answer.status_code, nothing_happened()) == (403, True)
+    assert f"U+{ord(hidden):04X}" in shown.text
+
+
+def test_characters_the_request_had_may_stay(reviewer):
+    asked = UPDATE + " -- \u202e"
+    review = held(statement=asked)
+
+    answer = post(browser(reviewer), review.get_absolute_url(), "modify", statement=asked.replace("0100", "0101"))
+
+    assert answer.status_code == 303
+
+
+def test_inbox_pages_keep_the_filters(reviewer, monkeypatch):
+    monkeypatch.setattr("approvals.views.PAGE_SIZE", 1)
+    for number in range(3):
+        held(parameters=(str(number).encode(),))
+
+    text = browser(reviewer).get(reverse("approvals:inbox") + "?status=open&connection=clinic&page=2").text
+
+    assert "?status=open&amp;connection=clinic&amp;page=1" in text
+    assert "?status=open&amp;connection=clinic&amp;page=3" in text

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from analysis.statement import Analysis, ColumnRef, Facts, Operation, TableRef
@@ -164,6 +166,45 @@ def test_rows_are_counted_and_end(reviewer):
     assert Grant.objects.get().rows_used == 60
     assert claim(asks(facts=Facts(row_bound=50)), statement_id="s2") is None  # there is room for 40
     assert claim(asks(facts=Facts(row_bound=40)), statement_id="s3") is not None
+
+
+def test_rows_of_running_executions_are_reserved(reviewer):
+    """Ten at once may not each believe that all the rows are theirs."""
+    approve(held(replace(EVERY, max_rows=100, max_uses=50)), reviewer, Scope.SHAPE)
+    asked = asks(facts=Facts(row_bound=30))
+
+    with ThreadPoolExecutor(10) as pool:
+        claims = list(pool.map(lambda n: in_own_connection(lambda: claim(asked, statement_id=f"s{n}")), range(10)))
+
+    running = [given for given in claims if given is not None]
+    assert len(running) == 3
+    assert Grant.objects.get().rows_reserved == 90
+    uses = list(GrantUse.objects.values_list("statement_id", flat=True))
+    confirm_grant(claim=running[0], statement_id=uses[0])
+    end_use(claim=running[0], statement_id=uses[0], rows=10)
+    release_grant(claim=running[0], statement_id=uses[1])
+    grant = Grant.objects.get()
+    assert (grant.rows_used, grant.rows_reserved) == (10, 30)
+    assert claim(asked, statement_id="later") is not None
+
+
+def test_rows_nobody_can_tell_take_all_that_is_left(reviewer):
+    approve(held(replace(EVERY, max_rows=100)), reviewer, Scope.SHAPE)
+    unknown = asks(facts=Facts(row_bound=None))
+
+    first, second = claim(unknown, statement_id="s1"), claim(unknown, statement_id="s2")
+    confirm_grant(claim=first, statement_id="s1")
+    end_use(claim=first, statement_id="s1", rows=5)
+
+    assert (first is not None, second) == (True, None)
+    assert claim(unknown, statement_id="s3") is not None
+
+
+def in_own_connection(call):
+    try:
+        return call()
+    finally:
+        connection.close()
 
 
 def test_exact_request_ends_at_the_row_cap_as_well(reviewer):

@@ -24,12 +24,28 @@ function show(state, place) {
 }
 
 // A page somebody is typing into is never taken away; they are told, and cannot decide on a text that is gone.
+// What was just said to them is said again on the renewed page.
 function reloadOrTell() {
   const form = document.querySelector("[data-decide]");
   const typed = form && [...form.querySelectorAll("textarea")].some((area) => area.value !== area.defaultValue);
-  if (!typed) return location.reload();
+  if (!typed) {
+    const said = document.querySelector("main > .banner.success");
+    if (said) sessionStorage.setItem("said", said.textContent);
+    return location.reload();
+  }
   document.querySelector("[data-changed]").hidden = false;
   form.querySelectorAll("button").forEach((button) => { button.disabled = true; });
+}
+
+function sayAgain() {
+  const said = sessionStorage.getItem("said");
+  sessionStorage.removeItem("said");
+  if (!said || document.querySelector("main > .banner.success")) return;
+  const banner = document.createElement("p");
+  banner.className = "banner success";
+  banner.setAttribute("role", "status");
+  banner.textContent = said;
+  document.querySelector("main").prepend(banner);
 }
 
 function countDown() {
@@ -50,10 +66,14 @@ function span(seconds) {
   return units.slice(0, 2).filter(([n]) => n).map(([n, unit]) => `${n} ${unit}`).join(" ") || "0 s";
 }
 
-// a: approve, d: deny, e: edit. The first press asks for the reason; nothing is decided without one.
+// a: approve, d: deny, e: edit; in the inbox j and k. The first press asks for the reason; nothing is decided without
+// one. ?: shows the keys.
 function takeKeys() {
   document.addEventListener("keydown", (event) => {
     const typing = /^(TEXTAREA|INPUT|SELECT)$/.test(document.activeElement.tagName);
+    if (typing && event.key === "Escape") return document.activeElement.blur();
+    if (!typing && (event.key === "j" || event.key === "k")) return move(event.key === "j" ? 1 : -1);
+    if (!typing && event.key === "?") return document.querySelectorAll("[data-keys]").forEach((e) => { e.hidden = !e.hidden; });
     const target = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
     if (typing || !target || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
@@ -64,6 +84,13 @@ function takeKeys() {
     const reason = document.getElementById("reason");
     if (reason.value.trim()) target.focus(); else reason.focus();
   });
+}
+
+function move(step) {
+  const rows = [...document.querySelectorAll("a.row")];
+  const at = rows.indexOf(document.activeElement);
+  const next = rows[Math.min(rows.length - 1, Math.max(0, at + step))];
+  if (next) next.focus();
 }
 
 function previewEdits() {
@@ -105,6 +132,7 @@ function needReason() {
   document.getElementById("reason").addEventListener("input", (event) => event.target.setCustomValidity(""));
 }
 
+sayAgain();
 listen();
 countDown();
 takeKeys();
