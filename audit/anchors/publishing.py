@@ -12,13 +12,12 @@ from django.core.mail import EmailMessage, make_msgid
 
 from audit.anchors.cosignature import Witness, add_checkpoint_request, cosigned_at
 from audit.anchors.timestamp import QUERY_TYPE, TimestampProblem, read_roots, timestamp_query, verify_timestamp
-from audit.domain.box import SealProblem
 from audit.domain.merkle import Tree
 from audit.domain.note import NoteProblem
 from audit.models import Anchor, AnchorProof, Checkpoint, LogEntry
-from audit.sinks.secret import SecretProblem, authorization
+from audit.sinks.secret import way_to
 from audit.sinks.sending import NotDelivered, Way, post
-from audit.sinks.targets import parse_networks, parse_target
+from audit.sinks.targets import parse_target
 
 
 def publish_to(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
@@ -105,11 +104,7 @@ def _directory(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
 
 
 def _way(anchor: Anchor) -> Way:
-    try:
-        headers = authorization(anchor)
-    except (SealProblem, SecretProblem) as problem:
-        raise NotDelivered(f"the stored secret cannot be used: {problem}") from None
-    return Way(parse_target(anchor.url), parse_networks(settings.HOOPWEB_SINK_NETWORKS), headers=headers)
+    return way_to(anchor)
 
 
 _PUBLISH: Mapping[str, Callable[[Anchor, Checkpoint], bytes]] = {

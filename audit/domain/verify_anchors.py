@@ -8,19 +8,28 @@ nothing is concluded, and the report says what to give.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from audit.domain.note import NoteProblem
 from audit.domain.verify_walk import Walk
 
+KINDS = frozenset({"rfc3161", "witness", "mail", "directory"})
+_NAME = re.compile(r"\A[a-z0-9][a-z0-9_-]{0,62}\Z")
+
 
 def judge_anchor(walk: Walk, record: Mapping[str, Any], size: int) -> None:
     """Note what the record proves of the log's first `size` entries, or what is wrong with it."""
-    what = f"{record['anchor']}: {size} entries"
-    judge = _JUDGES.get(str(record["kind"]))
+    name, kind = str(record["anchor"]), str(record["kind"])
+    if not _NAME.match(name) or kind not in KINDS:
+        # Both are printed: a made-up name must not read like a verdict of ours.
+        walk.bad(0, "bundle-edited", "an anchor has a name or kind that none can have")
+        return
+    what = f"{name}: {size} entries"
+    judge = _JUDGES.get(kind)
     if judge is None:
-        walk.anchors.append(f"{what}, given to a {record['kind']}; compare with what they kept (--anchor)")
+        walk.anchors.append(f"{what}, given to a {kind}; compare with what they kept (--anchor)")
         return
     judge(walk, record, what)
 

@@ -19,7 +19,6 @@ from django.conf import settings
 from django.db.models import Min, Q
 
 from audit.domain.append import stated_size
-from audit.domain.box import SealProblem
 from audit.domain.exclusive import alone
 from audit.domain.keys import log_origin
 from audit.models import LogEntry, Sink
@@ -27,9 +26,8 @@ from audit.sinks import syslog
 from audit.sinks.attempts import failed, succeeded
 from audit.sinks.event import Event, read_event
 from audit.sinks.formats import FORMATS, Format
-from audit.sinks.secret import SecretProblem, authorization
+from audit.sinks.secret import way_to
 from audit.sinks.sending import NotDelivered, Way, append_file, post, stream
-from audit.sinks.targets import parse_networks, parse_target
 
 MAX_BATCH = 500
 MAX_BATCH_BYTES = 1 << 20
@@ -73,10 +71,10 @@ def _deliver_all(sink_id: int) -> int:
         sink = Sink.objects.filter(pk=sink_id, enabled=True).first()
         if sink is None:
             break
-        batch = _next_batch(sink)
-        if batch.upto == sink.cursor:
-            break
         try:
+            batch = _next_batch(sink)
+            if batch.upto == sink.cursor:
+                break
             if batch.events:
                 send(sink, batch)
         except NotDelivered as problem:
@@ -94,7 +92,7 @@ def _next_batch(sink: Sink) -> Batch:
     upto, total = sink.cursor, 0
     for seq, leaf, kind, canonical in _entries(sink):
         if _wanted(kind, sink.kinds):
-            event = read_event(log=origin, seq=seq, leaf=leaf, canonical=canonical)
+            event = _event(log=origin, seq=seq, leaf=leaf, canonical=canonical)
             text = spec.encode(event)
             total += len(text)
             if texts and total > MAX_BATCH_BYTES:
@@ -103,6 +101,14 @@ def _next_batch(sink: Sink) -> Batch:
             texts.append(text)
         upto = seq
     return Batch(tuple(events), tuple(texts), upto)
+
+
+def _event(*, log: str, seq: int, leaf: bytes, canonical: bytes) -> Event:
+    try:
+        return read_event(log=log, seq=seq, leaf=leaf, canonical=canonical)
+    except ValueError:
+        # A damaged log is not delivered past its damage: the receiver must not take what follows for the log.
+        raise NotDelivered(f"entry {seq} is damaged") from None
 
 
 def _entries(sink: Sink) -> Iterator[tuple[int, bytes, str, bytes]]:
@@ -134,12 +140,7 @@ def send(sink: Sink, batch: Batch) -> None:
 
 def way_of(sink: Sink) -> Way:
     """Raises NotDelivered when the stored secret cannot be used."""
-    try:
-        headers = authorization(sink)
-    except (SealProblem, SecretProblem) as problem:
-        raise NotDelivered(f"the stored secret cannot be used: {problem}") from None
-    networks = parse_networks(settings.HOOPWEB_SINK_NETWORKS)
-    return Way(parse_target(sink.url), networks, sink.ca, headers, settings.HOOPWEB_SINK_DIR)
+    return way_to(sink, ca=sink.ca, directory=settings.HOOPWEB_SINK_DIR)
 
 
 def _post(sink: Sink, way: Way, spec: Format, batch: Batch) -> None:

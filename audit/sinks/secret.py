@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
+from audit.domain.box import SealProblem
 from audit.domain.sealing import seal, unseal
 from audit.models_delivery import Delivery
+from audit.sinks.sending import NotDelivered, Way
+from audit.sinks.targets import TargetProblem, parse_networks, parse_target
 
 TOKEN_LIFE_S = 3600  # Google takes no longer ones
 
@@ -50,6 +55,17 @@ def authorization(row: Delivery) -> dict[str, str]:
     if "\n" in secret or "\r" in secret:
         raise SecretProblem("the secret has more than one line")
     return {"Authorization": secret if " " in secret else f"Bearer {secret}"}
+
+
+def way_to(row: Delivery, *, ca: str = "", directory: Path = Path()) -> Way:
+    """How to reach the receiver, with what authorises. Raises NotDelivered when a setting or the secret is no use."""
+    try:
+        headers, networks = authorization(row), parse_networks(settings.HOOPWEB_SINK_NETWORKS)
+        return Way(parse_target(row.url), networks, ca, headers, directory)
+    except (SealProblem, SecretProblem) as problem:
+        raise NotDelivered(f"the stored secret cannot be used: {problem}") from None
+    except TargetProblem as problem:
+        raise NotDelivered(str(problem)) from None
 
 
 def _context(row: Delivery) -> str:

@@ -21,6 +21,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _SCHEMES = {"https": "http", "http": "http", "syslog+tls": "syslog", "syslog+tcp": "syslog", "file": "file"}
 _PORTS = {"https": 443, "http": 80, "syslog+tls": 6514, "syslog+tcp": 514}
 _PLAINTEXT = frozenset({"http", "syslog+tcp"})
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# Local-use NAT64 (RFC 8215), Teredo, and the metadata service of EC2, which is unique-local and not link-local.
+_NEVER = [ipaddress.ip_network(text) for text in ("64:ff9b:1::/48", "2001::/32", "fd00:ec2::/32")]
 _FILE = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 
 
@@ -94,17 +97,25 @@ def resolve(target: Target, *, networks: Sequence[Network]) -> str:
 
 def allowed(address: Address, networks: Sequence[Network]) -> bool:
     """Whether anything may be sent to this address."""
-    inner = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+    inner = _embedded(address)
     if inner is not None:
         return allowed(inner, networks)
-    if address.is_link_local or address.is_multicast or address.is_unspecified:
+    if any(address in network for network in _NEVER if network.version == address.version):
         return False
-    # EC2's metadata service over IPv6 is unique-local, not link-local.
-    if address in ipaddress.ip_network("fd00:ec2::/32"):
+    if address.is_link_local or address.is_multicast or address.is_unspecified:
         return False
     if address.is_global:
         return True
     return any(address in network for network in networks if network.version == address.version)
+
+
+def _embedded(address: Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address an IPv6 one leads to: mapped, 6to4, or through NAT64 (RFC 6052)."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in _NAT64:
+        return ipaddress.IPv4Address(address.packed[12:])
+    return address.ipv4_mapped or address.sixtofour
 
 
 def parse_networks(texts: Sequence[str]) -> list[Network]:

@@ -230,3 +230,14 @@ def test_a_directory_gets_one_file_a_checkpoint_and_none_is_written_twice(settin
 def test_what_an_anchor_needs_is_asked_before_it_is_saved(kind, fields):
     with pytest.raises(ValidationError):
         anchor(kind, **fields)
+
+
+@pytest.mark.parametrize("fields", [{"anchor": "tsa: 9 entries, time-stamped: holds"}, {"kind": "notary: holds"}])
+def test_a_made_up_name_does_not_read_like_a_verdict(tmp_path, fields):
+    grow()
+    anchor_newest(anchor("directory", url="file:///worm").pk)
+
+    report = verified(changed_anchor(exported(tmp_path), **fields))
+
+    assert report.verdict is Verdict.TAMPERED
+    assert report.anchors == ()

@@ -11,6 +11,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.db import connection
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
@@ -345,3 +346,28 @@ def test_lag_is_counted_in_entries_and_seconds():
     deliver(row.pk)
     assert lags()[0].failing
     assert undelivered_after() == 0
+
+
+def test_a_damaged_entry_holds_the_sink_and_is_named():
+    write(3)
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute("UPDATE audit_logentry SET canonical = 'no entry' WHERE seq = 2")
+        cursor.execute("SET LOCAL session_replication_role = origin")
+    row = sink("file:///events")
+
+    assert deliver(row.pk) == 0
+
+    row.refresh_from_db()
+    assert (row.cursor, row.problem) == (0, "entry 2 is damaged")
+
+
+def test_a_malformed_list_of_networks_is_named_and_nothing_is_sent(settings):
+    settings.HOOPWEB_SINK_NETWORKS = ["everything"]
+    write(1)
+    row = sink("http://127.0.0.1:9/")
+
+    deliver(row.pk)
+
+    row.refresh_from_db()
+    assert row.problem.startswith("HOOPWEB_SINK_NETWORKS")

@@ -29,7 +29,8 @@ def test_malformed_targets_are_refused(url):
 @pytest.mark.parametrize(
     "address",
     ["10.0.0.5", "192.168.1.1", "127.0.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "::1",
-     "fe80::1", "fd00:ec2::254", "::ffff:10.0.0.5", "::ffff:169.254.169.254", "2002:0a00:0005::1"],
+     "fe80::1", "fd00:ec2::254", "::ffff:10.0.0.5", "::ffff:169.254.169.254", "2002:0a00:0005::1",
+     "64:ff9b::a00:5"],
 )  # fmt: skip
 def test_private_addresses_are_refused_unless_named(monkeypatch, address):
     answering(monkeypatch, address)
@@ -38,7 +39,18 @@ def test_private_addresses_are_refused_unless_named(monkeypatch, address):
         resolve(parse_target("https://collector.example"), networks=[])
 
 
-@pytest.mark.parametrize("address", ["169.254.169.254", "fe80::1", "fd00:ec2::254", "0.0.0.0", "::ffff:169.254.1.1"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "169.254.169.254",
+        "fe80::1",
+        "fd00:ec2::254",
+        "0.0.0.0",
+        "::ffff:169.254.1.1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::1",
+    ],
+)
 def test_link_local_addresses_are_refused_whatever_is_named(monkeypatch, address):
     answering(monkeypatch, address)
 
