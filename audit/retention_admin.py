@@ -17,7 +17,7 @@ from audit.models_retention import LegalHold, RetentionPolicy
 
 
 class RetentionPolicyAdmin(ModelAdmin):  # type: ignore[misc]
-    list_display = ["record_class", "meaning", "days", "purges_before", "purged_before"]
+    list_display = ["record_class", "days", "purges_before", "purged_before"]
     list_display_links = ["record_class"]
     readonly_fields = ["record_class"]
     actions = None
@@ -27,10 +27,6 @@ class RetentionPolicyAdmin(ModelAdmin):  # type: ignore[misc]
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-    @admin.display(description="what")
-    def meaning(self, policy: RetentionPolicy) -> str:
-        return policy.get_record_class_display()
 
     @admin.display(description="tonight purges what is before")
     def purges_before(self, policy: RetentionPolicy) -> str:

@@ -150,16 +150,18 @@ def all_accesses(*, tokens: Sequence[bytes], window: Window) -> Iterator[Access]
 def _accesses(tokens: Sequence[bytes], window: Window, *, before: int, limit: int) -> Iterator[Access]:
     # The entry says who and when; the record, which may be past its retention, says the rest.
     conditions, values = window.sql("e")
+    # By token, so that each is read from its end: a patient may have been seen by half of all statements.
     query = (
-        "SELECT e.at, e.subject, coalesce(s.actor, ''), coalesce(s.owner, ''), e.connection, e.session_id,"  # noqa: S608
+        "SELECT found.* FROM unnest(%s::bytea[]) AS asked(token), LATERAL ("  # noqa: S608
+        "SELECT e.at, e.subject, coalesce(s.actor, ''), coalesce(s.owner, ''), e.connection, e.session_id,"
         " e.statement_id, e.seq, coalesce(s.kind, ''), coalesce(s.status, ''), coalesce(s.rows, 0),"
-        " coalesce(s.review, ''), coalesce(s.shown, '[]')"
-        " FROM (SELECT DISTINCT seq FROM audit_subjectsighting WHERE token = ANY(%s) AND seq < %s) AS g"
+        " coalesce(s.review, ''), coalesce(s.shown, '[]') FROM audit_subjectsighting AS g"
         " JOIN audit_logentry AS e ON e.seq = g.seq LEFT JOIN audit_statementrecord AS s ON s.id = e.statement_id"
-        f" WHERE {conditions} ORDER BY e.seq DESC LIMIT %s"
+        f" WHERE g.token = asked.token AND g.seq < %s AND {conditions} ORDER BY g.seq DESC LIMIT %s"
+        ") AS found ORDER BY found.seq DESC LIMIT %s"
     )
     with connection.cursor() as cursor:
-        cursor.execute(query, [list(tokens), before, *values, limit])
+        cursor.execute(query, [list(tokens), before, *values, limit, limit])
         for row in cursor.fetchall():
             facts: tuple[Any, ...] = (*row[:-1], *_states(_json(row[-1])))
             yield Access(*facts)
@@ -168,18 +170,17 @@ def _accesses(tokens: Sequence[bytes], window: Window, *, before: int, limit: in
 def gaps(*, name: str, window: Window) -> tuple[Gap, ...]:
     """Statements of the window that met records of this kind (any kind where empty) without naming whose."""
     conditions, values = window.sql("s")
-    query = (
-        "SELECT why, count(*), coalesce(sum(rows), 0)::bigint FROM (SELECT s.rows,"  # noqa: S608
-        " CASE WHEN s.status = 'running' THEN 'running'"
-        " WHEN jsonb_array_length(s.subjects) = 0 AND s.status NOT IN ('denied', 'held') AND s.rows > 0 THEN 'not-said'"
-        " ELSE (SELECT min(CASE WHEN (k -> 'known')::boolean THEN 'row-without-number' ELSE k ->> 'why' END)"
-        " FROM jsonb_array_elements(s.subjects) AS k WHERE (%s = '' OR k ->> 'name' = %s)"
-        " AND (NOT (k -> 'known')::boolean OR (k -> 'without')::int > 0)) END AS why"
-        f" FROM audit_statementrecord AS s WHERE s.about <> '[]' AND {conditions} AND (%s = '' OR s.about ? %s)) AS met"
-        " WHERE why IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
+    query = (  # the first conditions are those of the index over such statements (audit.models)
+        "SELECT why, count(*), coalesce(sum(rows), 0)::bigint FROM (SELECT s.rows, CASE WHEN s.status = 'running'"  # noqa: S608
+        " THEN 'running' WHEN s.subjects = '[]' THEN CASE WHEN s.rows > 0 THEN 'not-said' END"
+        " ELSE (SELECT min(k ->> 'why') FROM jsonb_array_elements(s.subjects) AS k"
+        " WHERE (%s = '' OR k ->> 'name' = %s) AND NOT (k -> 'known')::boolean) END AS why"
+        " FROM audit_statementrecord AS s WHERE NOT s.about = '[]' AND (s.subjects = '[]' OR"
+        " s.subjects @> '[{\"known\": false}]') AND (%s = '' OR s.about ? %s)"
+        f" AND {conditions} OFFSET 0) AS met WHERE why IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1"
     )
     with connection.cursor() as cursor:
-        cursor.execute(query, [name, name, *values, name, name])
+        cursor.execute(query, [name] * 4 + values)
         return tuple(Gap(*row) for row in cursor.fetchall())
 
 

@@ -76,7 +76,9 @@ def seen_body(seen: SubjectsSeen) -> dict[str, Json]:
     known: list[Json] = [
         {"name": kind.name, "known": True, "count": len(kind.tokens), "without": kind.without} for kind in seen.known
     ]
-    unknown: list[Json] = [{"name": name, "known": False, "why": why} for name, why in seen.unknown]
+    # A row without its number is a gap of its own, beside the subjects that are known.
+    partly = [(kind.name, "row-without-number") for kind in seen.known if kind.without]
+    unknown: list[Json] = [{"name": name, "known": False, "why": why} for name, why in (*seen.unknown, *partly)]
     body: dict[str, Json] = {"subjects": [*known, *unknown]}
     if seen.shown:
         body["shown"] = [{"column": column, "of": list(of), "as": state} for column, of, state in seen.shown]

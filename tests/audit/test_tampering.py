@@ -1,4 +1,4 @@
-"""Every way to change a stored or exported log, over 2,000 entries: found offline, and located.
+"""Every way to change a stored or exported log, over 2,000 entries (10,000 in `make soak`): found offline, and located.
 
 The attacker is a database superuser without the signing key: triggers are switched off, every table may be rewritten.
 Each test changes the intact log of `log` (one transaction, rolled back after it), exports it anew and verifies that.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,14 +28,17 @@ from audit.domain.verify import Report, Verdict, verify_bundle
 from audit.models import Checkpoint, LogEntry, LogState
 from tests.audit.factories import authorised, completed, denied, opened
 
-SIZE = 2_000
+SOAKING = bool(os.environ.get("HOOPWEB_SOAK"))
+SIZE = 10_000 if SOAKING else 2_000
+
+pytestmark = pytest.mark.timeout(900 if SOAKING else 300)
 
 
 @pytest.fixture
 def log(db) -> None:
-    """2,000 entries of 40 sessions, checkpoints at 500, 1,000 and 1,500."""
+    """Entries of sessions of 50 each, a checkpoint after every 500 but the last."""
     entries = []
-    for session in range(40):
+    for session in range(SIZE // 50):
         name = f"s{session}"
         entries.append(opened(name))
         for at in range(16):
@@ -43,7 +47,7 @@ def log(db) -> None:
         entries.append(denied(f"{name}-last", name))
     for at in range(0, SIZE, 500):
         append_entries(entries[at : at + 500])
-        if at < 1_500:
+        if at < SIZE - 500:
             sign_checkpoint()
     assert LogEntry.objects.count() == SIZE
 
@@ -156,8 +160,8 @@ INSERT_INSIDE = (
     " at FROM audit_logentry WHERE seq = 300",
 )
 COPY_BEYOND = (
-    "INSERT INTO audit_logentry SELECT 2001, leaf, prev, canonical, kind, session_id, statement_id, subject,"
-    " connection, at FROM audit_logentry WHERE seq = 2000",
+    f"INSERT INTO audit_logentry SELECT {SIZE + 1}, leaf, prev, canonical, kind, session_id, statement_id, subject,"
+    f" connection, at FROM audit_logentry WHERE seq = {SIZE}",
 )
 EDIT = "UPDATE audit_logentry SET canonical = replace(convert_from(canonical, 'UTF8'), 'demo-agent', 'nobody')::bytea"
 
@@ -167,20 +171,20 @@ EDIT = "UPDATE audit_logentry SET canonical = replace(convert_from(canonical, 'U
     [
         pytest.param((f"{EDIT} WHERE seq = 700",), 700, "edited", id="edit"),
         pytest.param((f"{EDIT} WHERE seq = 1",), 1, "edited", id="edit-first"),
-        pytest.param((f"{EDIT} WHERE seq = 2000",), 2000, "edited", id="edit-last"),
+        pytest.param((f"{EDIT} WHERE seq = {SIZE}",), SIZE, "edited", id="edit-last"),
         pytest.param(("UPDATE audit_logentry SET canonical = '{}' WHERE seq = 700",), 700, "edited", id="blank"),
         pytest.param(("UPDATE audit_logentry SET canonical = '\\xff' WHERE seq = 700",), 700, "edited", id="garbage"),
         pytest.param(("DELETE FROM audit_logentry WHERE seq = 700",), 700, "deleted", id="delete"),
         pytest.param(("DELETE FROM audit_logentry WHERE seq = 1",), 1, "deleted", id="delete-first"),
-        pytest.param(("DELETE FROM audit_logentry WHERE seq = 2000",), 2000, "truncated", id="delete-last"),
-        pytest.param(("DELETE FROM audit_logentry WHERE seq > 1700",), 1701, "truncated", id="truncate"),
+        pytest.param((f"DELETE FROM audit_logentry WHERE seq = {SIZE}",), SIZE, "truncated", id="delete-last"),
+        pytest.param((f"DELETE FROM audit_logentry WHERE seq > {SIZE - 300}",), SIZE - 299, "truncated", id="truncate"),
         pytest.param(("DELETE FROM audit_logentry WHERE seq > 700",), 701, "truncated", id="truncate-checkpoints"),
         pytest.param(("DELETE FROM audit_logentry",), 1, "truncated", id="truncate-all"),
         pytest.param(SWAP, 700, "reordered", id="swap"),
         pytest.param(SWAP_CONTENT, 700, "reordered", id="swap-content"),
         pytest.param(SHIFT_DOWN, 700, "deleted", id="delete-and-close-the-gap"),
         pytest.param(INSERT_INSIDE, 700, "inserted", id="insert"),
-        pytest.param(COPY_BEYOND, 2001, "inserted", id="insert-at-end"),
+        pytest.param(COPY_BEYOND, SIZE + 1, "inserted", id="insert-at-end"),
     ],
 )
 def test_changed_log_is_located(log, tmp_path, statements, seq, kind):
@@ -219,16 +223,16 @@ def test_cut_tail_with_everything_that_knew_of_it_is_shown_by_the_anchor(log, tm
 
 
 def test_cut_unsigned_tail_is_shown_by_the_records(log, tmp_path):
-    state = state_at(1600)
+    state = state_at(SIZE - 400)
     superuser(
-        "DELETE FROM audit_logentry WHERE seq > 1600",
+        f"DELETE FROM audit_logentry WHERE seq > {SIZE - 400}",
         state,
     )
 
     report = checked(exported(tmp_path))
 
     assert report.verdict is Verdict.TAMPERED
-    assert (report.findings[0].seq, report.findings[0].kind) == (1601, "truncated")
+    assert (report.findings[0].seq, report.findings[0].kind) == (SIZE - 399, "truncated")
 
 
 def test_forged_checkpoint_is_named(log, tmp_path):
@@ -263,12 +267,12 @@ def test_the_key_of_another_log_does_not_verify_this_one(log, tmp_path):
 
 
 def test_removed_checkpoint_is_missed_by_its_anchor(log, tmp_path):
-    superuser("DELETE FROM audit_checkpoint WHERE size = 1500")
+    superuser(f"DELETE FROM audit_checkpoint WHERE size = {SIZE - 500}")
 
     report = checked(exported(tmp_path))
 
     assert report.verdict is Verdict.TAMPERED
-    assert (report.findings[0].seq, report.findings[0].kind) == (1500, "checkpoint-missing")
+    assert (report.findings[0].seq, report.findings[0].kind) == (SIZE - 500, "checkpoint-missing")
 
 
 @pytest.mark.parametrize(
@@ -295,7 +299,7 @@ def test_changed_statement_text_is_located(log, tmp_path, statement, kind):
 
 
 def test_nothing_is_signed_over_damage(log, tmp_path):
-    superuser(f"{EDIT} WHERE seq = 1700")
+    superuser(f"{EDIT} WHERE seq = {SIZE - 300}")
     before = Checkpoint.objects.count()
 
     with pytest.raises(LogDamaged):
@@ -348,7 +352,7 @@ def duplicate(records: list[dict]) -> None:
 
 
 def truncate(records: list[dict]) -> None:
-    del records[at(records, 1900) : -1]
+    del records[at(records, SIZE - 100) : -1]
 
 
 def drop_newest_checkpoint(records: list[dict]) -> None:
@@ -368,7 +372,7 @@ def cut_end(records: list[dict]) -> None:
         (delete, 700, "deleted"),
         (swap, 700, "reordered"),
         (duplicate, 701, "inserted"),
-        (truncate, 1900, "truncated"),
+        (truncate, SIZE - 100, "truncated"),
         (drop_newest_checkpoint, 0, "bundle-edited"),
         (cut_end, 0, "bundle-edited"),
     ],

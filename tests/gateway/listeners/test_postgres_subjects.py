@@ -162,6 +162,7 @@ async def test_rows_without_a_number_are_counted(clinic: Gateway) -> None:
 
     (end,) = await ends(clinic)
     assert end.body["subjects"][0] == {"name": "patient", "known": True, "count": 0, "without": 2}
+    assert {"name": "patient", "known": False, "why": "row-without-number"} in end.body["subjects"]
 
 
 async def test_without_a_key_nobody_is_named_and_it_is_said(clinic: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
