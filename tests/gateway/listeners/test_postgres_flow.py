@@ -28,6 +28,31 @@ async def test_slow_client_pauses_the_upstream(gateway: Gateway) -> None:
     assert grown_kib < 30_000
 
 
+async def test_large_result_is_read_in_flat_memory(gateway: Gateway) -> None:
+    gateway.sink.open = lambda **_: _Forgetful()  # type: ignore[method-assign]
+    raw = await RawClient.connect(gateway)
+    everything = query("select ssn, repeat('x', 100) from people, generate_series(1, 400)")  # 400,000 rows
+
+    await read_through(raw, query("select ssn, repeat('x', 100) from people, generate_series(1, 20)"))
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    size = await read_through(raw, everything)
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib
+
+    assert size > 13_000_000
+    assert grown_kib < 5_000
+
+
+async def read_through(raw: RawClient, request: bytes) -> int:
+    """Send it and look at nothing but the end of the answer; returns how much came."""
+    raw.writer.write(request)
+    size, tail = 0, b""
+    while not tail.endswith(b"Z\0\0\0\5I"):
+        data = await asyncio.wait_for(raw.reader.read(1 << 16), 60)
+        assert data
+        size, tail = size + len(data), (tail + data)[-6:]
+    return size
+
+
 async def test_result_that_cannot_be_recorded_is_withheld(gateway: Gateway) -> None:
     def full(**_: object) -> None:
         raise OSError("no space for 078-05-0001")
