@@ -205,7 +205,9 @@ def _pack_story(cover: pdf.Cover, integrity: pdf.Integrity, made: Sequence[Made]
         )
         for section in SECTIONS
     ]
-    contents = pdf.Listing(("45 CFR", "asked for", "answered by", "entries in the period"), rows, len(rows))
+    contents = pdf.Listing(
+        ("45 CFR", "asked for", "answered by", "entries in the period"), rows, len(rows), counted=False
+    )
     story += [pdf.text("Contents by section", pdf.HEADING), Spacer(1, 4), *pdf.listing(contents)]
     shown: set[str] = set()
     for section in SECTIONS:
@@ -247,7 +249,7 @@ def _section_story(section: Section, made: dict[str, Made], counts: dict[str, in
 def _table_story(item: Made) -> list[Flowable]:
     return [
         Spacer(1, 8),
-        pdf.text(item.kind.title, pdf.HEADING),
+        *pdf.heading(item.kind.title),
         pdf.text(item.kind.said, pdf.SMALL),
         Spacer(1, 5),
         *pdf.listing(item.listing),

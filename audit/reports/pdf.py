@@ -48,10 +48,8 @@ _MARGIN = 0.75 * inch
 BODY = ParagraphStyle("body", fontName="Helvetica", fontSize=9.5, leading=13, textColor=INK)
 SMALL = ParagraphStyle("small", parent=BODY, fontSize=8, leading=10.5, textColor=GREY)
 TITLE = ParagraphStyle("title", parent=BODY, fontName="Helvetica-Bold", fontSize=21, leading=26)
-HEADING = ParagraphStyle(
-    "heading", parent=BODY, fontName="Helvetica-Bold", fontSize=13, leading=17, spaceBefore=12, keepWithNext=1
-)
-EXTENT = ParagraphStyle("extent", parent=SMALL, spaceAfter=4, keepWithNext=1)
+HEADING = ParagraphStyle("heading", parent=BODY, fontName="Helvetica-Bold", fontSize=13, leading=17, spaceBefore=12)
+EXTENT = ParagraphStyle("extent", parent=SMALL, spaceAfter=4)
 LABEL = ParagraphStyle("label", parent=SMALL, fontName="Helvetica-Bold")
 CELL = ParagraphStyle("cell", parent=BODY, fontSize=8, leading=10, splitLongWords=1)
 NUMBER = ParagraphStyle("number", parent=CELL, alignment=TA_RIGHT)
@@ -97,6 +95,7 @@ class Listing:
     rows: Sequence[Sequence[Any]]
     total: int
     csv: str = ""
+    counted: bool = True  # whether the table says how many rows it has
 
 
 def write_pdf(path: Path, cover: Cover, story: Iterable[Flowable]) -> None:
@@ -236,7 +235,7 @@ def listing(table: Listing) -> list[Flowable]:
         )
     )
     # Above the table: below it, a page could end up with this line alone.
-    return [text(_extent(table), EXTENT), drawn]
+    return [*([text(_extent(table), EXTENT)] if table.counted else []), drawn]
 
 
 def _extent(table: Listing) -> str:
@@ -252,6 +251,11 @@ def signature_lines(words: str) -> Flowable:
     line.setStyle(TableStyle([("LINEBELOW", (0, 0), (0, 0), 0.7, INK), ("LINEBELOW", (1, 0), (1, 0), 0.7, INK),
                               ("LINEBELOW", (2, 0), (2, 0), 0.7, INK)]))  # fmt: skip
     return KeepTogether([Spacer(1, 14), text(words, BODY), line])
+
+
+def heading(title: str) -> list[Flowable]:
+    """A heading that does not end a page."""
+    return [CondPageBreak(1.7 * inch), text(title, HEADING)]
 
 
 def new_section() -> list[Flowable]:

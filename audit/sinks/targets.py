@@ -89,7 +89,7 @@ def resolve(target: Target, *, networks: Sequence[Network]) -> str:
     addresses = _addresses(target)
     for address in addresses:
         if not allowed(address, networks):
-            raise TargetProblem("the host's address is private, local or reserved: name it in HOOPWEB_SINK_NETWORKS")
+            raise TargetProblem("the address is not public, nor in HOOPWEB_SINK_NETWORKS")
         if not target.tls and not address.is_loopback:
             raise TargetProblem("without TLS a sink may only be on this machine")
     return str(addresses[0])
