@@ -186,7 +186,7 @@ ICONS = {
     "policy": "gavel",
     "grant": "key",
     "channel": "campaign",
-    "emergencyroster": "emergency",
+    "emergencyroster": "crisis_alert",
     "delivery": "outgoing_mail",
     "maskingrule": "visibility_off",
     "columntag": "sell",

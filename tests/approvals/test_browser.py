@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from django.contrib.auth.models import Permission
 
-from approvals.models import Review
+from approvals.domain.emergency import break_glass
+from approvals.models import EmergencyRoster, Review
 from tests.approvals.factories import held, write_request
 
 pytestmark = [
@@ -71,10 +73,18 @@ def test_reviewer_is_asked_for_a_reason(open_page):
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_pages_fit_their_width(open_page, width):
+def test_pages_fit_their_width(open_page, width, reviewer):
+    reviewer.user_permissions.add(Permission.objects.get(codename="view_policy"))
     review = held(statement=ASKED + " -- " + "x" * 500, request=write_request(text=ASKED))
 
-    for path in ("/reviews/", review.get_absolute_url()):
+    roster = EmergencyRoster.objects.create(
+        name="er", connections=["clinic"], members=["reviewer"], reviewers=["privacy-officers"]
+    )
+    access = break_glass(
+        person=reviewer, roster=roster, connection="clinic", reason="an emergency in the emergency room " + "x" * 300
+    )
+    pages = ("/reviews/", review.get_absolute_url(), "/reviews/grants/")
+    for path in (*pages, "/reviews/emergencies/", access.get_absolute_url(), "/reviews/simulator/"):
         page = open_page(path, width)
         assert page.evaluate("document.documentElement.scrollWidth") == width
 
@@ -90,3 +100,32 @@ def test_statement_looks_the_way_it_is_written(open_page):
         "       note = 'p\u0430id⟨U+202E⟩'",
         " WHERE id = 7",
     ]
+
+
+def test_inbox_is_walked_and_opened_by_keyboard(open_page):
+    reviews = [held(parameters=(str(number).encode(),)) for number in range(3)]
+    page = open_page("/reviews/")
+
+    page.keyboard.press("?")
+    assert page.is_visible("[data-keys]")
+    for key in "jjk":
+        page.keyboard.press(key)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-decide]")
+
+    assert page.url.endswith(reviews[0].get_absolute_url())
+
+
+def test_what_was_said_survives_the_page_renewing_itself(open_page):
+    page = open_page(held().get_absolute_url())
+    page.fill("#reason", "looked at it")
+    page.click("[data-key=a]")
+    page.wait_for_selector(".banner.success")
+
+    with page.expect_navigation():
+        page.evaluate("reloadOrTell()")  # what the socket does when the held client has run it
+    page.wait_for_selector(".banner.success")
+
+    assert "Approved" in page.inner_text(".banner.success")
+    page.reload()
+    assert page.locator(".banner.success").count() == 0
