@@ -9,7 +9,7 @@ PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 LINK_PSQL = ln -sf "$$($(BIN)/python -c 'from hoopweb.embedded.postgres import postgres_binaries as b; print(b())')/psql" $(BIN)/psql
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench docs lint format system-packages clean
+.PHONY: help run run-bigquery test soak bench docs lint format system-packages clean
 .DELETE_ON_ERROR:
 
 help:
@@ -18,6 +18,10 @@ help:
 ## make run     start everything in the foreground and print what to try; Ctrl-C stops it
 run: $(VENV)/run.stamp
 	@exec $(BIN)/python -m hoopweb.embedded --with-parent
+
+## make run-bigquery   the same with a BigQuery emulator and a connection over it
+run-bigquery: $(VENV)/run.stamp
+	@exec env HOOPWEB_DEMO_BIGQUERY=1 $(BIN)/python -m hoopweb.embedded --with-parent
 
 ## make lint    ruff, import contracts, types, missing migrations
 lint: $(VENV)/dev.stamp

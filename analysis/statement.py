@@ -105,6 +105,8 @@ class Statement:
     parameter_types: tuple[int, ...] = ()  # PostgreSQL type OIDs, 0 = let the server infer
     declared_parameters: str = ""  # BigQuery: names and types of the parameters, no values, as canonical JSON
     destination: str = ""  # BigQuery: `project.dataset.table` the job writes its result to
+    # Where the database's reading depends on the values (bytes that pruning leaves over): one canonical JSON document.
+    parameter_values: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

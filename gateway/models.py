@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -117,11 +118,25 @@ class Connection(models.Model):
             missing = [name for name in ("host", "port", "database", "username") if not getattr(self, name)]
             if missing:
                 raise ValidationError(dict.fromkeys(missing, f"expected a value for a {self.kind} connection"))
+        if self.kind == self.Kind.BIGQUERY:
+            self._clean_bigquery()
         if not isinstance(self.settings, dict) or not all(isinstance(v, str) for v in self.settings.values()):
             raise ValidationError({"settings": "expected an object of text values"})
         problem = subjects_problem(self.subjects)
         if problem:
             raise ValidationError({"subjects": problem})
+
+    def _clean_bigquery(self) -> None:
+        """The same that the upstream would refuse, told before anybody depends on it."""
+        given = self.settings if isinstance(self.settings, dict) else {}
+        if not given.get("project"):
+            raise ValidationError({"settings": "expected a project for a bigquery connection"})
+        endpoint = urlsplit(str(given.get("api_endpoint") or "https://bigquery.googleapis.com"))
+        on_loopback = is_loopback(endpoint.hostname or "")
+        if endpoint.scheme != "https" and not (endpoint.scheme == "http" and on_loopback):
+            raise ValidationError({"settings": "api_endpoint is not https://, which is for loopback hosts only"})
+        if given.get("credentials") == "anonymous" and not on_loopback:
+            raise ValidationError({"settings": "anonymous access is for an emulator on loopback only"})
 
 
 class Credential(models.Model):

@@ -135,6 +135,7 @@ def rules_digest(snapshot: Snapshot, name: str) -> str:
     spec = snapshot.connections[name]
     applicable = {
         "connection": [spec.kind, spec.host, spec.port, spec.database, spec.username, spec.phi, spec.scan_text],
+        "settings": dict(spec.settings),
         "access": _matching(snapshot.access_rules, name),
         "policies": _matching(snapshot.policies, name),
         "masking": _matching(snapshot.masking_rules, name),

@@ -19,10 +19,11 @@ from dataclasses import dataclass, field
 
 from approvals.domain.request import Principal
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.listeners.data_api import Caller
+from gateway.listeners.data_api import Caller, place_of
 from gateway.protocols.bigquery import resources
 from gateway.protocols.bigquery.errors import BigQueryError
-from gateway.protocols.bigquery.requests import QueryRequest, canonical
+from gateway.protocols.bigquery.parameters import canonical
+from gateway.protocols.bigquery.requests import QueryRequest
 from gateway.protocols.bigquery.resources import JobFacts, JobStatistics
 from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest, new_id
@@ -272,7 +273,12 @@ class BigQueryJobs:
             job.end(BigQueryError("stopped", "the gateway was stopped"))
             raise
         except Exception as error:  # fail closed: the client gets an error and no row
-            logger.error("bigquery job broke: session=%s error=%s", job.session.session_id, type(error).__name__)
+            logger.error(
+                "bigquery job broke: session=%s error=%s",
+                job.session.session_id,
+                type(error).__name__,
+                exc_info=place_of(error),
+            )
             reason = "internal-error"
             job.end(BigQueryError("jobInternalError", "internal error"))
         finally:

@@ -164,12 +164,12 @@ async def answered(answer: Awaitable[Response]) -> Response:
     except ClientDisconnect:
         return Response(status_code=499)
     except Exception as error:
-        logger.error("data API call broke: error=%s", type(error).__name__, exc_info=_place_of(error))
+        logger.error("data API call broke: error=%s", type(error).__name__, exc_info=place_of(error))
         body = {"error": {"code": 500, "message": "internal error", "errors": [{"reason": "jobInternalError"}]}}
         return JSONResponse(body, status_code=500)
 
 
-def _place_of(error: BaseException) -> BaseException:
+def place_of(error: BaseException) -> BaseException:
     """The error's type and place, without a message that might quote a statement."""
     return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
 

@@ -14,7 +14,7 @@ from analysis.statement import Analysis
 from approvals.domain.decide import decide
 from approvals.domain.request import Allow, Decision, Deny, Principal, ProtectedTouch, RequireApproval
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.listeners.relay_transport import Frame, RelayRequest
+from gateway.listeners.relay_transport import Frame, RelayRequest, statement_of
 from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.pipeline import Assessment, Denied, assess
@@ -30,6 +30,8 @@ async def explain_statement(
         principal=principal, connection=spec, protocol="explain", client_address=request.client_address
     )
     statement = StatementRequest(request.statement, parameter_types=(0,) * len(request.parameters))
+    if spec.kind == "bigquery":
+        statement = statement_of(request, spec.kind)
     frame = await _explained(services, session, statement)
     await services.record.append(entries.explained(session, statement, frame["decision"]["action"]))
     return frame

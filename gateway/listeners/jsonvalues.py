@@ -31,9 +31,19 @@ def json_value(value: str | None, oid: int, *, masked: bool = False) -> Any:
         return number if math.isfinite(number) else value
     if oid == _BOOL_OID:
         return value == "t"
-    if oid in _JSON_OIDS and not masked:
-        return json.loads(value)
+    if oid in _JSON_OIDS:
+        return _document(value, masked=masked)
     return value
+
+
+def _document(value: str, *, masked: bool) -> Any:
+    """A masked document may be a document still (an array searched for text), or the mask alone."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        if masked:
+            return value
+        raise
 
 
 def wire_parameter(value: Any) -> bytes | None:

@@ -24,8 +24,6 @@ Answer = dict[str, Any]
 async def reanalyse_statement(services: Services, body: Mapping[str, Any]) -> Answer:
     """Return {"facts", "risk", "decision"} or {"problem"}; KeyError, TypeError or ValueError for another shape."""
     text = str(body["statement"])
-    if len(split_statements(text)) != 1:
-        return {"problem": "expected exactly one statement"}
     try:
         snapshot = services.snapshots.current()
         principal = revalidated(principal_of(body["principal"]), rules=snapshot)
@@ -36,6 +34,8 @@ async def reanalyse_statement(services: Services, body: Mapping[str, Any]) -> An
     spec = snapshot.connections.get(str(body["connection"]))
     if spec is None:
         return {"problem": "this connection does not exist"}
+    if spec.kind == "postgres" and len(split_statements(text)) != 1:
+        return {"problem": "expected exactly one statement"}
     session = SessionContext(
         principal=principal,
         connection=spec,

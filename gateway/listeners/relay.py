@@ -70,7 +70,7 @@ class Relay:
         except UpstreamFailed as failed:
             yield {"type": "failed", "problem": {"code": "upstream-unavailable", "reason": failed.message}}
             return
-        statement = statement_of(request)
+        statement = statement_of(request, spec.kind)
         if request.detach and request.statement_id is None:
             digest = binding_digest(bind(session, statement, spec))
             held = await in_thread(kept.find_resumable, binding=digest, principal=principal)

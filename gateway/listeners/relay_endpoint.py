@@ -53,7 +53,7 @@ class RelayEndpoint:
             principal, spec = await self._admit(
                 request, str(body.get("connection", "")), protocol=str(body.get("protocol", ""))
             )
-            relay_request = one_statement(body)
+            relay_request = one_statement(body, spec.kind)
         except Refused as refused:
             return refusal(refused)
         if body.get("dry_run"):
@@ -182,12 +182,17 @@ def may_enter(snapshot: Snapshot, principal: Principal, connection: str) -> bool
     return any(rule.groups & principal.groups and rule.covers(connection) for rule in snapshot.access_rules)
 
 
-def one_statement(body: Mapping[str, Any]) -> RelayRequest:
-    """The request with its text reduced to exactly one statement; refuses none or several."""
+def one_statement(body: Mapping[str, Any], kind: str) -> RelayRequest:
+    """The request with its text reduced to exactly one statement; refuses none or several.
+
+    BigQuery takes a script as one job, and one approval: its analysis reads it part by part.
+    """
     try:
         request = RelayRequest.from_json(body)
     except (KeyError, TypeError, ValueError):
         raise Refused(400, "bad-request", "expected connection and statement") from None
+    if kind == "bigquery":
+        return request
     parts = split_statements(request.statement)
     if len(parts) != 1:
         raise Refused(400, "one-statement", f"read {len(parts)} statements, expected exactly one")

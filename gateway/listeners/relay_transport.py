@@ -12,6 +12,7 @@ from gateway.domain import statements as kept
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.domain.threads import in_thread
 from gateway.listeners.jsonvalues import json_value, type_name, wire_parameter
+from gateway.protocols.bigquery.parameters import bound, declared, positional
 from gateway.session.context import SessionContext, StatementRequest, new_id
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.transport import Denial, PendingReview, Resumption
@@ -240,7 +241,16 @@ def frames_of(result: Mapping[str, Any]) -> list[Frame]:
     ]
 
 
-def statement_of(request: RelayRequest) -> StatementRequest:
+def statement_of(request: RelayRequest, kind: str = "postgres") -> StatementRequest:
+    """The request in the words of the connection's kind."""
+    if kind == "bigquery":
+        parameters = positional(request.parameters)
+        return StatementRequest(
+            text=request.statement,
+            parameters=bound(parameters),
+            declared_parameters=declared(parameters),
+            statement_id=request.statement_id or new_id(),
+        )
     return StatementRequest(
         text=request.statement,
         parameters=tuple(wire_parameter(value) for value in request.parameters),

@@ -260,6 +260,7 @@ async def assess(services: Services, session: SessionContext, request: Statement
         parameter_types=request.parameter_types,
         declared_parameters=request.declared_parameters,
         destination=request.destination,
+        parameter_values=(request.parameters[0] or b"") if request.declared_parameters and request.parameters else b"",
     )
     try:
         analysis = await read(analyst, session, statement, snapshot=snapshot, connection=connection)

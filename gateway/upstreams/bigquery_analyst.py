@@ -239,7 +239,9 @@ def _defaults(session: SessionContext) -> Defaults:
 
 
 def _parameters(statement: Statement) -> list[dict[str, Any]]:
-    found = json.loads(statement.declared_parameters) if statement.declared_parameters else []
+    """With their values where they are known: without them a dry run may find nothing left to read."""
+    text = statement.parameter_values or statement.declared_parameters
+    found = json.loads(text) if text else []
     return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 

@@ -3,12 +3,15 @@
 - Credentials are checked: a service account proves itself at `/token` (RFC 7523), every other call needs its token.
 - A dry run names `referencedTables` and the bytes it would process (so much per table), which limits then hold.
 - A job id can be used once. Legacy SQL, the default of the real API, is refused.
+- A query may take its time (`delay_s`): it is RUNNING meanwhile, and can be cancelled.
 
 Every request is kept as it came, for tests that ask what exactly the gateway sent.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import secrets
 import time
@@ -33,6 +36,7 @@ TOKEN_LIFE_S = 3600
 BYTES_PER_TABLE = 10 * 1024 * 1024  # the least the real service bills for a table
 MAX_KEPT_REQUESTS = 2_000
 TIMEOUT_S = 120.0
+_JSON = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,25 @@ class SeenRequest:
 
 
 @dataclass(slots=True)
+class _Waiting:
+    """A job whose time has not come."""
+
+    body: dict[str, Any]
+    path: str
+    ready_at: float
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def resource(self) -> dict[str, Any]:
+        return {
+            "kind": "bigquery#job",
+            "jobReference": self.body["jobReference"],
+            "configuration": self.body["configuration"],
+            "status": {"state": "RUNNING"},
+            "statistics": {"query": {}},
+        }
+
+
+@dataclass(slots=True)
 class Shim:
     """`public_key` is the service account's, as PEM."""
 
@@ -54,8 +77,11 @@ class Shim:
     client_email: str
     public_key: str = field(repr=False)
     requests: deque[SeenRequest] = field(default_factory=lambda: deque(maxlen=MAX_KEPT_REQUESTS))
-    delay_s: float = 0.0  # of every query, for tests that cancel one
+    delay_s: float = 0.0  # of every query
+    lose_answers: int = 0  # so many inserted jobs are answered 503 although they ran
     _tokens: dict[str, float] = field(default_factory=dict, repr=False)
+    _job_ids: set[str] = field(default_factory=set, repr=False)
+    _waiting: dict[str, _Waiting] = field(default_factory=dict, repr=False)
     _client: httpx.AsyncClient = field(
         default_factory=lambda: httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False), repr=False
     )
@@ -94,7 +120,31 @@ class Shim:
         self.requests.append(seen)
         if request.method == "POST" and request.url.path.endswith("/jobs"):
             return await self._job(request, body)
+        waiting = self._waiting.get(request.url.path.removesuffix("/cancel").rpartition("/")[2])
+        if waiting is not None:
+            return await self._while_waiting(request, waiting)
         return await self._pass_on(request, raw)
+
+    async def _while_waiting(self, request: Request, waiting: _Waiting) -> Response:
+        if request.url.path.endswith("/cancel"):
+            waiting.cancelled.set()
+            return JSONResponse({"kind": "bigquery#jobCancelResponse", "job": waiting.resource()})
+        if "/queries/" not in request.url.path:
+            return JSONResponse(waiting.resource())
+        return await self._results_of(request, waiting)
+
+    async def _results_of(self, request: Request, waiting: _Waiting) -> Response:
+        patience_s = int(request.query_params.get("timeoutMs", "10000")) / 1000
+        left_s = waiting.ready_at - time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(waiting.cancelled.wait(), max(0.0, min(patience_s, left_s)))
+            return _error(400, "stopped", "Job execution was cancelled: User requested cancellation")
+        if patience_s < left_s:
+            return JSONResponse({"jobReference": waiting.body["jobReference"], "jobComplete": False})
+        if self._waiting.pop(waiting.body["jobReference"]["jobId"], None) is not None:
+            raw = json.dumps(waiting.body).encode()
+            await self._client.post(f"{self.emulator}{waiting.path}", content=raw, headers=_JSON)
+        return await self._pass_on(request, b"")
 
     def _knows(self, authorization: str) -> bool:
         return self._tokens.get(authorization.removeprefix("Bearer "), 0.0) > time.time()
@@ -105,17 +155,41 @@ class Shim:
         query = configuration.get("query")
         if query is None:
             return await self._pass_on(request, json.dumps(body).encode())
-        if query.get("useLegacySql") is not False:
-            return _error(400, "invalid", "legacy SQL")
         project = request.url.path.split("/")[4]
         tables = list(referenced_tables(query["query"], project, query.get("defaultDataset", {}).get("datasetId", "")))
         processed = len(tables) * BYTES_PER_TABLE
-        limit = query.get("maximumBytesBilled")
+        refusal = self._refusal(query, body.get("jobReference", {}), processed, dry=bool(configuration.get("dryRun")))
+        if refusal is not None:
+            return refusal
+        if configuration.get("dryRun"):
+            answer = await self._send(request, json.dumps(body).encode())
+            if answer.status_code != 200:
+                return _response(answer)
+            return JSONResponse(_with_facts(answer.json(), tables, processed))
+        return await self._run(request, body)
+
+    def _refusal(
+        self, query: dict[str, Any], reference: dict[str, Any], processed: int, *, dry: bool
+    ) -> Response | None:
+        limit, job_id = query.get("maximumBytesBilled"), reference.get("jobId", "")
+        if query.get("useLegacySql") is not False:
+            return _error(400, "invalid", "legacy SQL")
         if limit is not None and processed > int(limit):
             return _error(400, "bytesBilledLimitExceeded", f"Query exceeded limit for bytes billed: {limit}.")
+        if not dry and job_id in self._job_ids:
+            return _error(409, "duplicate", f"Already Exists: Job {job_id}")
+        return None
+
+    async def _run(self, request: Request, body: dict[str, Any]) -> Response:
+        job_id = body["jobReference"]["jobId"]
+        self._job_ids.add(job_id)
+        if self.delay_s:
+            self._waiting[job_id] = _Waiting(body, request.url.path, time.monotonic() + self.delay_s)
+            return JSONResponse(self._waiting[job_id].resource())
         answer = await self._send(request, json.dumps(body).encode())
-        if answer.status_code == 200 and configuration.get("dryRun"):
-            return JSONResponse(_with_facts(answer.json(), tables, processed))
+        if self.lose_answers:
+            self.lose_answers -= 1
+            return _error(503, "backendError", "try again")
         return _response(answer)
 
     async def _pass_on(self, request: Request, raw: bytes) -> Response:

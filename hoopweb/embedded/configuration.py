@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hoopweb.embedded.ports import require_free
 from hoopweb.embedded.problem import StackProblem
-from hoopweb.env import env_int, env_path, env_secret
+from hoopweb.env import env_bool, env_int, env_path, env_secret
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 HOST = "127.0.0.1"
@@ -32,6 +32,7 @@ class Configuration:
     http_port: int
     database_url: str  # empty: the embedded PostgreSQL also holds the control database
     redis_url: str  # empty: the embedded Redis
+    bigquery: bool = False  # a BigQuery emulator beside the clinic (make run-bigquery)
 
     @property
     def web_url(self) -> str:
@@ -47,6 +48,7 @@ def read_configuration() -> Configuration:
         http_port=env_int("HTTP_PORT", 8010, low=1, high=65535),
         database_url=env_secret("DATABASE_URL"),
         redis_url=env_secret("REDIS_URL"),
+        bigquery=env_bool("DEMO_BIGQUERY", default=False),
     )
 
 

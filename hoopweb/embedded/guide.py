@@ -42,7 +42,16 @@ Paste these into another terminal, in {project}:
   # without running it: what a statement would do, and what would be masked
   {python} manage.py explain clinic "SELECT ssn FROM patients WHERE ssn LIKE '9%' LIMIT 10"
 
-Ctrl-C stops everything.
+{warehouse}Ctrl-C stops everything.
+
+"""
+
+
+_WAREHOUSE = """\
+  # BigQuery: connection warehouse, project demo-project, dataset clinic; docs/bigquery.md has client code
+  export TOKEN="$({python} manage.py agent_token demo-agent)"
+  curl -s {address}/bigquery/v2/projects/demo-project/queries -H "Authorization: Bearer $TOKEN" \\
+    -d '{{"query": "SELECT id, ssn, contact, state FROM clinic.patients LIMIT 3", "useLegacySql": false}}'
 
 """
 
@@ -60,6 +69,7 @@ def guide(configuration: Configuration) -> str:
         host=HOST,
         port=configuration.postgres_port,
         psql=_psql(),
+        warehouse=_warehouse(configuration),
         vkey=shlex.quote(demo["audit_vkey"]),
     )
 
@@ -77,6 +87,14 @@ def _environment(configuration: Configuration) -> str:
     if configuration.database_url or configuration.redis_url:  # they hold passwords, and this text lands in a log
         lines.append("  # and HOOPWEB_DATABASE_URL, HOOPWEB_REDIS_URL as they are set here")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _warehouse(configuration: Configuration) -> str:
+    """What to try on BigQuery, where it runs: the same query over REST and with the official client."""
+    if not configuration.bigquery:
+        return ""
+    python, address = _shown(Path(sys.executable)), f"http://{HOST}:{configuration.http_port}"
+    return _WAREHOUSE.format(python=python, address=address, web_url=configuration.web_url)
 
 
 def _psql() -> str:

@@ -60,6 +60,11 @@ def demo_command(configuration: Configuration) -> Command:
     return _program(configuration, "demo", _manage("load_demo"))
 
 
+def manage_command(configuration: Configuration, name: str, *arguments: str) -> Command:
+    """A management command, run to its end."""
+    return _program(configuration, name, _manage(*arguments))
+
+
 def _manage(*arguments: str) -> list[str]:
     return [sys.executable, str(PROJECT / "manage.py"), *arguments]
 

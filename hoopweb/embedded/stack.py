@@ -11,8 +11,9 @@ from functools import partial
 
 import httpx
 
-from hoopweb.embedded import postgres, redis
+from hoopweb.embedded import bigquery_demo, postgres, redis
 from hoopweb.embedded.account import server_account
+from hoopweb.embedded.bigquery_emulator import ensure_emulator
 from hoopweb.embedded.command import Command
 from hoopweb.embedded.configuration import Configuration, require_room
 from hoopweb.embedded.guide import guide
@@ -20,7 +21,7 @@ from hoopweb.embedded.output import Output
 from hoopweb.embedded.ports import remembered_port
 from hoopweb.embedded.problem import StackProblem
 from hoopweb.embedded.processes import Supervisor
-from hoopweb.embedded.programs import SERVICES, demo_command, migrate_command, service_commands
+from hoopweb.embedded.programs import SERVICES, demo_command, manage_command, migrate_command, service_commands
 from hoopweb.embedded.secrets import ensure_secrets
 
 _READY_WITHIN_S = 120.0
@@ -65,6 +66,8 @@ async def _run(configuration: Configuration, supervisor: Supervisor, output: Out
         say(f"starting {command.name}")
         supervisor.start(command)
     await _until_healthy(configuration, supervisor)
+    if configuration.bigquery:
+        await _start_warehouse(configuration, supervisor, say)
     _publish_demo(configuration)
     say(f"ready after {time.monotonic() - started:.0f} s")
     output.text(guide(configuration))
@@ -94,6 +97,17 @@ async def _start_redis(configuration: Configuration, supervisor: Supervisor, say
     server = redis.prepare_redis(home=home, port=remembered_port(home, "redis"), account=server_account())
     supervisor.start(server.command())
     await _until(lambda: redis.answers(server.url), supervisor, "redis")
+
+
+async def _start_warehouse(configuration: Configuration, supervisor: Supervisor, say: Callable[[str], None]) -> None:
+    """The emulator and its clinic, then the rules of the connection `warehouse`."""
+    say("starting the BigQuery emulator (its environment is made once)")
+    await asyncio.to_thread(ensure_emulator)
+    warehouse = await asyncio.to_thread(bigquery_demo.prepare_warehouse, configuration.home)
+    supervisor.start(warehouse.command)
+    await _until(lambda: bigquery_demo.answers(warehouse.url), supervisor, "bigquery")
+    apply = manage_command(configuration, "warehouse", "apply", "-f", str(warehouse.rules))
+    await _must_succeed(supervisor, apply, "the warehouse's rules could not be applied")
 
 
 async def _must_succeed(supervisor: Supervisor, command: Command, problem: str) -> None:

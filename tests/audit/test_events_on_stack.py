@@ -20,6 +20,8 @@ ELSEWHERE = {
     "gateway.stopped": "tests/chaos",
     "review.expired": "tests/approvals",
     "grant.revoked": "tests/approvals",
+    "statement.read_again": "tests/bigquery",
+    "request.refused": "tests/bigquery",
 }
 
 

@@ -37,6 +37,7 @@ RULES: dict[str, Any] = {
     "access": [
         {"name": "warehouse", "groups": ["ai-agents"], "connections": [CONNECTION], "operations": ["read", "write"]}
     ],
+    "agents": [{"name": "other-agent", "groups": ["ai-agents"], "owner": "admin"}],
     "masking": [
         {"name": "bq-ssn", "connections": [CONNECTION], "columns": [f"{DATASET}.patients.ssn"], "technique": "redact"},
         {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import subprocess
 import threading
 import time
@@ -13,15 +12,13 @@ from typing import Any
 
 import httpx
 import uvicorn
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
+from hoopweb.embedded.bigquery_demo import CLOUD_PROJECT, new_key, public_half
 from hoopweb.embedded.bigquery_emulator import emulator_command
 from hoopweb.embedded.bigquery_shim import Shim
 from hoopweb.embedded.ports import free_port
 
-PROJECT = "demo-project"
-CLIENT_EMAIL = "gateway@demo-project.iam.gserviceaccount.com"
+PROJECT = CLOUD_PROJECT
 _READY_WITHIN_S = 90.0
 
 
@@ -75,8 +72,8 @@ def running_service() -> Iterator[Service]:
 def _running_shim(emulator_url: str) -> Iterator[Service]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    key, public = service_account(f"{url}/token")
-    shim = Shim(emulator=emulator_url, token_uri=f"{url}/token", client_email=CLIENT_EMAIL, public_key=public)
+    key = new_key(f"{url}/token")
+    shim = Shim(emulator_url, token_uri=f"{url}/token", client_email=key["client_email"], public_key=public_half(key))
     server = uvicorn.Server(uvicorn.Config(shim.app(), port=port, log_config=None, access_log=False, lifespan="off"))
     thread = threading.Thread(target=server.run, name="bigquery shim", daemon=True)
     thread.start()
@@ -89,26 +86,6 @@ def _running_shim(emulator_url: str) -> Iterator[Service]:
     finally:
         server.should_exit = True
         thread.join(20)
-
-
-def service_account(token_uri: str) -> tuple[dict[str, Any], str]:
-    """A key file as the service hands it out, and the public half as PEM."""
-    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    pem = private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    public = private.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    key = {
-        "type": "service_account",
-        "project_id": PROJECT,
-        "private_key_id": "k1",
-        "private_key": pem,
-        "client_email": CLIENT_EMAIL,
-        "token_uri": token_uri,
-    }
-    return json.loads(json.dumps(key)), public.decode()
 
 
 def _until_answering(url: str, process: subprocess.Popen[bytes]) -> None:

@@ -6,13 +6,13 @@ that is not named here is refused: what nobody has read may change what a query 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.protocols.bigquery.errors import BigQueryError
+from gateway.protocols.bigquery.parameters import bound, declared
 
 MAX_TEXT_CHARS = 1_000_000  # "Maximum unresolved standard SQL query length", BigQuery quotas
 MAX_PARAMETERS = 10_000  # "Maximum number of standard SQL query parameters"
@@ -103,21 +103,11 @@ class QueryRequest:
 
     @property
     def bound(self) -> tuple[bytes, ...]:
-        """The parameters as one canonical value: what an approval is bound to and the record keeps."""
-        return (canonical(self.parameters),) if self.parameters else ()
+        return bound(self.parameters)
 
     @property
     def declared(self) -> str:
-        """The parameters' names and types without their values; empty when there are none."""
-        if not self.parameters:
-            return ""
-        return canonical(
-            [{k: v for k, v in p.items() if k in ("name", "parameterType")} for p in self.parameters]
-        ).decode()
-
-
-def canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+        return declared(self.parameters)
 
 
 def read_job(body: Mapping[str, Any], *, project: str) -> QueryRequest:
