@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from analysis.statement import Output
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.resources import JobStatistics
 from gateway.protocols.bigquery.values import plain_row
@@ -69,6 +70,7 @@ class BigQueryExecution:
         self._recordings = recordings
         self._read_again = read_again
         self._cancelled = False
+        self._begin = begin
         self._position = begin  # where the first pass goes on
         self._delivered = 0
         self._bytes = 0
@@ -107,6 +109,10 @@ class BigQueryExecution:
         if not described.fields:
             return
         self.columns = result_columns({"fields": described.fields})
+        analysis = self.permit.analysis
+        if analysis.complete and analysis.outputs and not fits(analysis.outputs, self.columns):
+            # Same number of columns, other names: a table was made anew since it was analysed.
+            raise BigQueryError("accessDenied", "the tables changed while the query was analysed; run it again")
         self.plan = self.permit.plan_for(self.columns)
         if len(self.plan.fields) != len(self.columns):
             raise BigQueryError("accessDenied", "the result cannot be masked")
@@ -132,32 +138,38 @@ class BigQueryExecution:
             if not self.fields or offset >= self.total_rows:
                 return Page([], None)
             self._stop_waiting()
-            raw = await self._source.fetch(offset=offset, max_results=max_results, int64_timestamps=int64_timestamps)
-            self._stop_at_cap(len(raw.rows))
-            form = TimestampFormat.INT64 if int64_timestamps else TimestampFormat.FLOAT
-            masker = RowMasker(self.plan, self.columns, timestamps=form)
-            again = self._finished or offset != self._position
-            subjects = self.permit.watch(self.plan) if again else self._subjects
-            if len(raw.rows) <= SHORT_ROWS:
-                rows, lines = self._masked(masker, subjects, raw.rows)
-            else:
-                rows, lines = await asyncio.to_thread(self._masked, masker, subjects, raw.rows)
-            if subjects is not None:
-                subjects.rows_taken()
-            if again:
-                await self._record_again(masker, subjects, len(rows), lines)
-            else:
-                await self._record(masker, len(rows), lines)
-            if raw.next_offset is None and self._position == self.total_rows:
-                await self._finish("completed")
-            elif not self._finished:
-                self._wait_for_reader()
-            return Page(rows, raw.next_offset)
+            try:
+                return await self._page(offset, max_results, int64_timestamps)
+            finally:  # however it went: the permit completes when nobody reads on
+                if not self._finished:
+                    self._wait_for_reader()
 
-    def _stop_at_cap(self, rows: int) -> None:
-        """Where fewer rows were expected, and on that alone nobody was asked, more are not handed out."""
+    async def _page(self, offset: int, max_results: int | None, int64_timestamps: bool) -> Page:
+        raw = await self._source.fetch(offset=offset, max_results=max_results, int64_timestamps=int64_timestamps)
+        again = self._finished or offset != self._position
+        await self._stop_at_cap(offset + len(raw.rows))
+        form = TimestampFormat.INT64 if int64_timestamps else TimestampFormat.FLOAT
+        masker = RowMasker(self.plan, self.columns, timestamps=form)
+        subjects = self.permit.watch(self.plan) if again else self._subjects
+        if len(raw.rows) <= SHORT_ROWS:
+            rows, lines = self._masked(masker, subjects, raw.rows)
+        else:
+            rows, lines = await asyncio.to_thread(self._masked, masker, subjects, raw.rows)
+        if subjects is not None:
+            subjects.rows_taken()
+        if again:
+            await self._record_again(masker, subjects, len(rows), lines)
+        else:
+            await self._record(masker, len(rows), lines)
+        if raw.next_offset is None and self._position == self.total_rows:
+            await self._finish("completed")
+        return Page(rows, raw.next_offset)
+
+    async def _stop_at_cap(self, end: int) -> None:
+        """Where fewer rows were expected, and on that alone nobody was asked, none beyond them is handed out."""
         cap = self.permit.row_cap
-        if cap is not None and self._delivered + rows > cap:
+        if cap is not None and end - self._begin > cap:
+            await self._finish("failed", error="row-cap")
             raise BigQueryError(
                 "accessDenied",
                 f"the result has more than the {cap} rows that need no reviewer; add a LIMIT or ask for a review",
@@ -265,3 +277,14 @@ class BigQueryExecution:
 
     def _give_up(self) -> None:
         self._giving_up = asyncio.ensure_future(self.close())
+
+
+def fits(outputs: Sequence[Output], columns: Sequence[ResultColumn]) -> bool:
+    """Whether a described result bears the analysed names; one without a name, and another number, fit (the plan of
+    another number masks everything)."""
+    if len(outputs) != len(columns):
+        return True
+    return all(
+        (not output.name or output.name.lower() == column.name.lower()) and fits(output.fields, column.fields)
+        for output, column in zip(outputs, columns, strict=True)
+    )

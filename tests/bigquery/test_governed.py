@@ -407,4 +407,4 @@ def test_sqlalchemy(stack: Stack, warehouse: str) -> None:
         ).all()
 
     assert [tuple(row) for row in rows] == [(3, HIDDEN)]
-    assert "patients" in sqlalchemy.inspect(engine).get_table_names(DATASET)
+    assert TABLE in sqlalchemy.inspect(engine).get_table_names(DATASET)
