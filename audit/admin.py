@@ -11,7 +11,9 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html
+from django.views.decorators.debug import sensitive_post_parameters
 
 from audit.delivery_admin import SinkAdmin  # noqa: F401  registers sinks and anchors
 from audit.domain.box import SealProblem
@@ -72,11 +74,13 @@ class StatementRecordAdmin(ReadOnlyAdmin):
         require(request, "audit.view_statementrecord")
         return statement_search(self, request)
 
+    @method_decorator(sensitive_post_parameters("number"))
     def accounting_view(self, request: HttpRequest) -> HttpResponseBase:
         """Who saw a patient, 45 CFR 164.528."""
         require(request, "audit.read_subjectsighting")
         return accounting_page(self, request)
 
+    @method_decorator(sensitive_post_parameters("numbers"))
     def seen_view(self, request: HttpRequest) -> HttpResponseBase:
         """Whose records somebody saw, 164.402."""
         require(request, "audit.read_subjectsighting")

@@ -41,7 +41,7 @@ from audit.domain.subject_kinds import subject_kinds
 from audit.pages import ReadOnlyAdmin, context_of
 
 _CONTEXT = "subject look-up"
-_MAX_LIST_CHARS = 4_000_000
+_MAX_LIST_BYTES = 2_000_000  # what Django keeps in memory, and on no disk
 REASONS = {
     "no-key": "the result did not carry the number",
     "incomplete": "the statement could not be read to its end",
@@ -209,8 +209,8 @@ def _numbers(request: HttpRequest) -> list[str]:
     upload = request.FILES.get("list")
     text = request.POST.get("numbers", "")
     if upload is not None:
-        if (upload.size or 0) > _MAX_LIST_CHARS:
-            raise AccountingProblem("the list is longer than 4 MB")
+        if (upload.size or 0) > _MAX_LIST_BYTES:
+            raise AccountingProblem("the list is longer than 2 MB")
         text = upload.read().decode("utf-8", "replace")
     return [line.split(",")[0].strip().strip('"') for line in text.splitlines() if line.strip()]
 

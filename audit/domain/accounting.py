@@ -19,7 +19,7 @@ from django.db import connection
 from audit.domain.append import append_entries, stated_size
 from audit.domain.entry import Entry, Json
 from audit.domain.subject_keys import subject_keys
-from audit.domain.subjects import numbers_meant, token_of
+from audit.domain.subjects import SubjectKey, numbers_meant, token_of
 from audit.models import SubjectKeyRow
 
 PAGE = 50
@@ -120,15 +120,22 @@ class BlastRadius:
 
 def tokens_for(typed: str, *, name: str) -> list[bytes]:
     """Every token the number may have. Raises AccountingProblem."""
-    meant = numbers_meant(typed)
-    if not meant:
+    if not numbers_meant(typed):
         raise AccountingProblem("no number was given")
+    return _tokens(typed, name=name, keys=_keys(name))
+
+
+def _keys(name: str) -> list[SubjectKey]:
     if not name:
         raise AccountingProblem("no kind of subject was given, expected one such as patient")
     keys = subject_keys()
     if not keys:
         raise AccountingProblem("no connection declares subjects, so nobody's records are accounted for yet")
-    return [token_of(key, name=name, number=number) for key in keys for number in meant]
+    return keys
+
+
+def _tokens(typed: str, *, name: str, keys: Sequence[SubjectKey]) -> list[bytes]:
+    return [token_of(key, name=name, number=number) for key in keys for number in numbers_meant(typed)]
 
 
 def account(*, tokens: Sequence[bytes], name: str, window: Window, after: str = "", limit: int = PAGE) -> Accounting:
@@ -227,7 +234,8 @@ def match_numbers(*, typed: Sequence[str], name: str, window: Window) -> list[tu
     """
     if len(typed) > MAX_NUMBERS:
         raise AccountingProblem(f"{len(typed)} numbers were given, expected no more than {MAX_NUMBERS}")
-    by_token = {token.hex(): number for number in typed if number.strip() for token in tokens_for(number, name=name)}
+    keys = _keys(name)
+    by_token = {token.hex(): number for number in typed for token in _tokens(number, name=name, keys=keys)}
     return [(by_token[seen.token], seen) for seen in all_seen(window=window) if seen.token in by_token]
 
 

@@ -13,15 +13,16 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import hmac
+import hashlib
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from audit.domain.entry import Json
 
 TOKEN_BYTES = 16
 KEY_BYTES = 32
+_BLOCK_BYTES = 64  # of SHA-256
 _LABEL = b"hoopweb/subject/1"
 
 
@@ -35,10 +36,28 @@ class SubjectKey:
 
 def token_of(key: SubjectKey, *, name: str, number: str) -> bytes:
     """The token of one subject. `name` separates numberings: patient 7 is not encounter 7."""
-    mac = hmac.new(key.secret, digestmod="sha256")
-    for part in (_LABEL, name.encode(), number.encode()):
-        mac.update(len(part).to_bytes(4, "big") + part)
-    return mac.digest()[:TOKEN_BYTES]
+    return token_maker(key, name=name)(number)
+
+
+def token_maker(key: SubjectKey, *, name: str) -> Callable[[str], bytes]:
+    """`token_of` for many numbers of one kind. The parts are length-prefixed, so that no two kinds share a message.
+
+    HMAC as RFC 2104 §2 defines it, its two keyed states made once and copied: the library's own sets the key up anew
+    for every message, which costs six times as much as hashing a short one.
+    """
+    block = key.secret.ljust(_BLOCK_BYTES, b"\0")  # a secret is shorter than a block
+    prefix = b"".join(len(part).to_bytes(4, "big") + part for part in (_LABEL, name.encode()))
+    inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block) + prefix)
+    outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def token(number: str) -> bytes:
+        raw = number.encode()
+        first, second = inner.copy(), outer.copy()
+        first.update(len(raw).to_bytes(4, "big") + raw)
+        second.update(first.digest())
+        return second.digest()[:TOKEN_BYTES]
+
+    return token
 
 
 def numbers_meant(typed: str) -> tuple[str, ...]:

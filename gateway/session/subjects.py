@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from audit.domain.subjects import SubjectKey, SubjectsSeen, SubjectTokens, token_of
+from audit.domain.subjects import SubjectKey, SubjectsSeen, SubjectTokens, token_maker
 from masking.domain.field import MaskValue, SubjectPlan, WatchedColumn
 
 # Distinct values remembered before they become an entry of their own. Its sealed text is some 90 KB.
@@ -89,12 +89,14 @@ class SubjectCollector:
         )
 
     def _read(self, column: WatchedColumn, values: set[bytes], found: set[bytes]) -> int:
+        """Add the tokens of `values` to `found`; returns how many could not be read."""
         assert self._key is not None
+        token, read, note = token_maker(self._key, name=column.name), column.read, found.add
         unread = 0
         for value in values:
-            number = column.read(value)
+            number = read(value)
             if number is None:
                 unread += 1
             else:
-                found.add(token_of(self._key, name=column.name, number=number))
+                note(token(number))
         return unread

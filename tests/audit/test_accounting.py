@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -30,7 +31,15 @@ from audit.domain.subject_keys import (
     newest_subject_key,
     rotate_subject_key,
 )
-from audit.domain.subjects import SubjectsSeen, SubjectTokens, numbers_meant, seen_body, seen_sensitive, token_of
+from audit.domain.subjects import (
+    SubjectKey,
+    SubjectsSeen,
+    SubjectTokens,
+    numbers_meant,
+    seen_body,
+    seen_sensitive,
+    token_of,
+)
 from audit.models import LogEntry, SealedText, StatementRecord, SubjectKeyRow, SubjectSighting
 from tests.audit.factories import authorised, completed, opened
 
@@ -157,6 +166,15 @@ def test_a_list_of_numbers_is_matched_with_those_seen():
     matched = match_numbers(typed=["2", "3", "0001", ""], name="patient", window=EVERYTHING)
 
     assert sorted(number for number, _ in matched) == ["0001", "2"]
+
+
+@pytest.mark.parametrize("number", ["", "4711", "ü" * 200])
+def test_a_token_is_an_hmac_as_everybody_else_computes_it(number: str):
+    key = SubjectKey(1, bytes(range(32)))
+    parts = (b"hoopweb/subject/1", b"patient", number.encode())
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+
+    assert token_of(key, name="patient", number=number) == hmac.digest(key.secret, message, "sha256")[:16]
 
 
 def test_numbers_that_are_written_differently_are_the_same():
