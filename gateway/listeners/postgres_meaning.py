@@ -113,7 +113,7 @@ class SessionMeaning:
             self.unsettled = self.volatile = True
         elif word in TRANSACTION_ENDS and self.volatile:
             self.unsettled = True
-        if analysis.creates_temp:
+        if analysis.creates_temp or hidden:  # code nobody could read may have made one; the server is asked, outside
             self._session.context.temp_relations = True
         if effects.operations & {Operation.DDL, Operation.ADMIN}:
             self._session.context.uncommitted_definitions = True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +60,28 @@ def difference(name: str, direct: str, through: str) -> str:
     )
 
 
-def expected_differences() -> dict[str, str]:
-    """Test name → why its output may differ."""
-    lines = DIFFERENCES.read_text(encoding="utf-8").splitlines()
-    listed = (line.partition(":") for line in lines if line and not line.startswith("#"))
-    return {name.strip(): reason.strip() for name, _, reason in listed}
+def hunks(changed: str) -> dict[str, str]:
+    """Digest → text of every hunk of a unified diff. Where it stands and what surrounds it is not part of a digest."""
+    found: dict[str, str] = {}
+    for hunk in re.split(r"(?m)^@@ .*$", changed)[1:]:
+        lines = [line.rstrip() for line in hunk.splitlines() if line[:1] in {"+", "-"}]
+        # Sorted: rows of a query without ORDER BY come in any order.
+        found[hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:12]] = hunk
+    return found
+
+
+def expected_differences() -> dict[str, frozenset[str]]:
+    """Test name → digests of the hunks that may differ."""
+    listed: dict[str, frozenset[str]] = {}
+    for line in DIFFERENCES.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            name, _, rest = line.partition(":")
+            digests, _, _reason = rest.strip().partition(" because ")
+            listed[name] = listed.get(name, frozenset()) | frozenset(digests.split())
+    return listed
+
+
+def unexpected(name: str, changed: str) -> str:
+    """The hunks of a difference that nobody listed, each with its digest; empty when all are."""
+    listed = expected_differences().get(name, frozenset())
+    return "\n".join(f"{name}: {digest}{text}" for digest, text in hunks(changed).items() if digest not in listed)

@@ -32,6 +32,13 @@ begin
   return 1;
 end $$;
 """
+_TEMP = """
+create or replace function opaque_temp() returns int language plpgsql as $$
+begin
+  execute 'create temp table loot as select ssn as name from people';
+  return 1;
+end $$;
+"""
 _REAL = b"078-05-0007"
 
 
@@ -137,3 +144,18 @@ async def test_approval_of_a_cursor_ends_with_its_transaction_and_its_name(gatew
     raw.close()
 
     assert gateway.reviewers.opened[0].statement == "fetch 3 from c"
+
+
+async def test_temporary_relations_of_code_nobody_could_read_are_noticed(masking_gateway: Gateway) -> None:
+    """A function may shadow a table with a temporary one: no name is believed until the server says there is none."""
+    with psycopg.connect(direct_dsn(), autocommit=True) as direct:
+        direct.execute(_TEMP)
+    raw = await RawClient.connect(masking_gateway)
+    (live,) = masking_gateway.registry.live()
+    doubted = []
+    for text in ("select opaque()", "select 1", "select opaque_temp()", "select 2"):
+        await raw.ask(query(text))
+        doubted.append(live.context.temp_relations)
+    raw.close()
+
+    assert doubted == [True, False, True, True]
