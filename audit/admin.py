@@ -38,13 +38,13 @@ admin.site.register(ReportRun, ReportRunAdmin)
 @admin.register(StatementRecord)
 class StatementRecordAdmin(ReadOnlyAdmin):
     list_display = ["at", "subject", "connection", "kind", "state", "rule", "rows", "masked_fields"]
-    list_filter = ["status", "decision", "connection", "protocol", "at"]
+    list_filter = ["status", "decision", "connection", "protocol", ("emergency", admin.EmptyFieldListFilter), "at"]
     search_fields = ["id__exact", "session_id__exact", "subject__startswith", "rule__startswith"]
     change_list_template = "audit/statements.html"
 
     @admin.display(description="status", ordering="status")
     def state(self, statement: StatementRecord) -> str:
-        return statement.status
+        return f"{statement.status}, emergency" if statement.emergency else statement.status
 
     @admin.display(description="masked")
     def masked_fields(self, statement: StatementRecord) -> str:

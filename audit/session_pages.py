@@ -58,6 +58,7 @@ class SessionRecordAdmin(ReadOnlyAdmin):
             "after": page.after,
             "first_page": not (request.GET.get("after") or request.GET.get("statement")),
             "reviews": _reviews(session),
+            "emergencies": StatementRecord.objects.filter(session_id=session.pk).exclude(emergency="").count(),
             "timeline": [_moments(session, statement) for statement in page.statements],
             "length_ms": _ms(session, session.closed_at or timezone.now()),
             "may_read_text": request.user.has_perm("audit.read_sealedtext"),

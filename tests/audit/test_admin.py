@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from dataclasses import replace
 
 import pytest
 from django.contrib.auth.models import User
@@ -113,3 +114,21 @@ def row_description(*names: str) -> bytes:
 def data_row(*values: bytes) -> bytes:
     fields = b"".join(struct.pack("!i", len(value)) + value for value in values)
     return b"D" + struct.pack("!ih", len(fields) + 6, len(values)) + fields
+
+
+def test_emergency_access_is_marked_wherever_its_statement_is_shown(console):
+    emergency = "0b0f3c7e-6d1f-4c57-9f5e-1e7a8d4c2b11"
+    marked = authorised("st-e")
+    append_entries([opened(), authorised("st-1"), replace(marked, body={**marked.body, "emergency": emergency})])
+
+    session = console.get(reverse("admin:audit_sessionrecord_change", args=["s1"])).text
+    statement = console.get(reverse("admin:audit_statementrecord_change", args=["st-e"])).text
+    ordinary = console.get(reverse("admin:audit_statementrecord_change", args=["st-1"])).text
+    address = reverse("admin:audit_statementrecord_changelist")
+    listed = console.get(f"{address}?emergency__isempty=0").text
+
+    assert "1 statement of this session ran under an emergency access" in session
+    assert f"/reviews/emergencies/{emergency}/" in statement
+    assert "the glass was broken" not in ordinary
+    assert "running, emergency" in listed
+    assert "st-1" not in listed
