@@ -75,7 +75,7 @@ class ConnectionForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's is 
 
     subjects_text = forms.CharField(
         required=False,
-        label="subjects",
+        label="Subjects",
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3, "placeholder": "patient: public.patients.id"}),
         help_text="whose records are here, a kind a line: its name, then the stored columns that hold its number, such "
         "as “patient: public.patients.id, public.encounters.patient_id”. Makes “who saw this patient?” answerable.",
