@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -94,6 +96,7 @@ def warehouse(stack: Stack, service: Service, tmp_path_factory: pytest.TempPathF
         "credentials": {"file": "key.json"},
     }
     apply(stack, directory, {**RULES, "connections": [connection]})
+    _until_served(stack)
     yield stack.demo["http_url"]
     apply(stack, directory, {**RULES, "connections": [{**connection, "enabled": False}]})
 
@@ -113,6 +116,16 @@ def credentials_file(stack: Stack, warehouse: str, tmp_path_factory: pytest.Temp
     path = directory / "credentials.json"
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
+
+
+def _until_served(stack: Stack) -> None:
+    """The gateway takes new rules within a second or two; on a busy machine later."""
+    url = f"{stack.demo['http_url']}/c/{CONNECTION}/bigquery/v2/projects/{PROJECT}/datasets"
+    headers = {"Authorization": f"Bearer {stack.agent_token(AGENT)}"}
+    deadline = time.monotonic() + 60
+    while httpx.get(url, headers=headers, timeout=60, trust_env=False).status_code != httpx.codes.OK:
+        assert time.monotonic() < deadline, "the gateway does not serve the connection"
+        time.sleep(0.2)
 
 
 def apply(stack: Stack, directory: Path, document: dict[str, Any]) -> None:
