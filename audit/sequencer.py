@@ -27,6 +27,8 @@ from django.db import connection
 # Sessions come first: entries in the journal are safe, and nobody waits for them.
 NICE = 10
 _CLOSE_WITHIN_S = 5.0
+_KEPT = frozenset({"PATH", "HOME", "LANG", "TZ", "TMPDIR", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "PGSSLROOTCERT"})
+_KEPT_PREFIXES = ("LC_", "PYTHON", "SSL_CERT_")
 
 
 class SequencerFailed(RuntimeError):
@@ -80,7 +82,7 @@ class Sequencer:
             "audit.sequencer_process",
             stdin=PIPE,
             stdout=PIPE,
-            env={**os.environ, "PYTHONPATH": root},
+            env={**_plain_environment(), "PYTHONPATH": root},
             cwd=root,
         )
         # Over the pipe, not in the arguments, which every account of the machine may read. All it needs to know.
@@ -92,3 +94,8 @@ class Sequencer:
         assert process.stdin is not None
         process.stdin.write(json.dumps(known, default=str).encode() + b"\n")
         return process
+
+
+def _plain_environment() -> dict[str, str]:
+    """What a program and libpq need of the environment; the installation's secrets may be among the rest."""
+    return {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}

@@ -95,6 +95,38 @@ async def test_statements_and_entries_of_the_database_keep_their_order(tmp_path)
     assert await in_thread(statements) == [f"a{number}" for number in range(100)]
 
 
+async def test_sequencer_that_is_killed_loses_and_doubles_nothing(tmp_path):
+    writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
+    await writer.start()
+    for number in range(60):
+        writer.append_now(entry(number))
+        if number == 29:
+            while writer._behind:
+                await asyncio.sleep(0.01)
+            writer._sequencer._process.kill()
+    await writer.close()
+
+    assert await in_thread(statements) == [f"a{number}" for number in range(60)]
+    assert await in_thread(lambda: check_chain(log_keys())) == []
+
+
+async def test_sequencer_is_given_no_secret_but_the_evidence_keys(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOOPWEB_CREDENTIAL_PRIVATE_KEYS", "canary-4711")
+    writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
+    await writer.start()
+    writer.append_now(entry(1))
+    while writer._behind:
+        await asyncio.sleep(0.01)
+
+    process = Path(f"/proc/{writer._sequencer._process.pid}")
+    told = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+    await writer.close()
+
+    assert b"PATH=" in told
+    assert b"canary-4711" not in told
+    assert live_settings.HOOPWEB_EVIDENCE_KEYS.encode() not in told
+
+
 async def test_entry_somebody_waits_for_overtakes_a_burst(tmp_path, monkeypatch):
     monkeypatch.setattr("audit.writer.OVERTAKE_BEHIND", 5)
     writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
