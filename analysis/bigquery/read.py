@@ -39,6 +39,7 @@ class PartReading:
     written: frozenset[TablePath]
     probe: str | None  # for the dry run; None where only the script around it gives it a meaning
     needs_probe: bool = True
+    calls_local: bool = False  # the probe begins with temporary functions
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +163,7 @@ def _read_pieces(reading: Reading, script: Script, text: str) -> list[PartReadin
                 written=frozenset(reading.written),
                 probe=None if reading.borrows else probe,
                 needs_probe=bool(act.operations - {Operation.SESSION}),
+                calls_local=bool(functions) and not alone,
             )
         )
     return parts

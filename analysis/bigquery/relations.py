@@ -18,6 +18,10 @@ from analysis.statement import PredicateUse
 
 Columns = tuple[tuple[str, Value], ...]
 
+# `Table.type` of the REST resource, and what stands for a wildcard and for INFORMATION_SCHEMA.
+_STORED = frozenset({"TABLE", "EXTERNAL", "SNAPSHOT", "CLONE", "WILDCARD", "SYSTEM"})
+_VIEWS = frozenset({"VIEW", "MATERIALIZED_VIEW"})
+
 _TABLE_PARTS = frozenset({"this", "db", "catalog", "alias", "version", "pivots", "joins", "sample"})
 _JOIN_PARTS = frozenset({"this", "side", "kind", "using", "on"})
 _SUBQUERY_PARTS = frozenset({"this", "alias", "pivots", "joins", "sample", "with_", "order", "limit", "offset"})
@@ -154,7 +158,10 @@ def columns_of(reading: Reading, path: TablePath) -> Columns:
     if is_wildcard(path) and path not in reading.definitions.shards:
         reading.problem("a wildcard whose tables could not be listed, or are too many")
     columns = tuple(reading.definitions.columns(path))
-    if not schema.query or is_information_schema(path):
+    if schema.kind in _STORED:
+        return columns
+    if schema.kind not in _VIEWS or not schema.query:
+        reading.problem("a view whose definition could not be read, or a table of a kind that is not known")
         return columns
     return _through_view(reading, path, columns)
 
