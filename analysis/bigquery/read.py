@@ -28,6 +28,9 @@ MAX_ROUNDS = 10
 # Names of functions are not in the tree where sqlglot knows the function: only dotted ones are of interest.
 _TEMPORARY_FUNCTION = re.compile(r"create\s+(?:or\s+replace\s+)?temp(?:orary)?\s+function\b", re.IGNORECASE)
 
+# "Switching SQL dialects": a query prefix in a comment, which counts more than the request's own `useLegacySql`.
+_LEGACY = re.compile(r"^\s*#\s*legacysql\b", re.IGNORECASE | re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True)
 class PartReading:
@@ -114,6 +117,9 @@ def read_text(text: str, definitions: Definitions, defaults: Defaults) -> TextRe
     except (LexError, Unsplittable) as error:
         reading.problem(str(error) if isinstance(error, Unsplittable) else "text that cannot be cut into tokens")
         return _nothing(reading)
+    if _LEGACY.search(text):
+        reading.dangerous.add("legacy SQL")
+        reading.problem("a directive for legacy SQL, whose words mean something else")
     if not script.pieces:
         reading.problem("no statement at all")
         return _nothing(reading)

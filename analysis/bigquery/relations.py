@@ -74,6 +74,9 @@ def _source(reading: Reading, scope: Scope, node: exp.Expr) -> None:
 
 def _offer(reading: Reading, scope: Scope, found: Range, node: exp.Expr) -> None:
     """Add a range variable, once its PIVOT and sampling are applied."""
+    alias = node.args.get("alias")
+    if alias is not None and alias.args.get("columns"):
+        reading.problem("a table's name with a list of columns")
     sample = node.args.get("sample")
     if sample is not None and any(isinstance(part, exp.Column) for part in sample.walk()):
         reading.problem("a sample whose size is computed")

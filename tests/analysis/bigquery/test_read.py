@@ -195,6 +195,7 @@ DECLARE x STRING DEFAULT (SELECT MAX(ssn) FROM clinic.patients); SELECT x
 BEGIN SELECT 1/0; EXCEPTION WHEN ERROR THEN SELECT @@error.message; END
 SELECT ssn FROM patients MATCH_RECOGNIZE (ORDER BY id MEASURES A.ssn AS x PATTERN (A) DEFINE A AS TRUE)
 SELECT person.ssn FROM patients person
+SELECT ssn FROM patients AS p(a, b)
 SELECT 'unfinished
 SELECT 1 WITHOUT MEANING
 """
@@ -298,6 +299,15 @@ def test_facts(text: str, expected: str) -> None:
     found = [name for name in ("no_where", "export", "collects", "aggregated") if getattr(facts, name)]
     found += [] if facts.row_bound is None else [f"bound={facts.row_bound}"]
     assert sorted(found) == sorted(expected.split())
+
+
+def test_a_directive_for_legacy_sql_is_never_followed() -> None:
+    assert analyse("SELECT ssn FROM patients").complete
+
+    analysis = analyse("#legacySQL\nSELECT ssn FROM patients")
+
+    assert not analysis.complete
+    assert Operation.ADMIN in analysis.operations
 
 
 def test_scripts_follow_what_they_make() -> None:
