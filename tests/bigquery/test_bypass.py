@@ -242,7 +242,7 @@ def test_no_shape_betrays_a_canary(
     what, heard = outcome(vault, text.replace("@", "governed"))
 
     assert betrayed(heard) == []
-    assert what in (("held", "refused") if name.startswith("error") else ("masked", "held", "denied"))
+    assert what in (("held", "refused") if name.startswith("error") else ("masked", "held", "denied")), heard
 
 
 @pytest.mark.parametrize("text", cases(INFERENCE, 3))
@@ -252,7 +252,7 @@ def test_no_question_about_a_protected_value_is_answered(vault: httpx.Client, se
 
     what, heard = outcome(vault, text)
 
-    assert (what, betrayed(heard.replace(text, ""))) == ("held", [])
+    assert (what, betrayed(heard.replace(text, ""))) == ("held", []), heard
 
 
 def test_ordinary_questions_are_answered(vault: httpx.Client) -> None:
