@@ -122,8 +122,25 @@ class Level:
         return table[index - 1]
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
+class Questions:
+    """What every reading of a statement has: the predicates met so far."""
+
+    predicates: set[Predicate] = field(default_factory=set)
+
+    @contextmanager
+    def own_predicates(self) -> Iterator[set[Predicate]]:
+        """Collect the predicates of a part apart, then add them to the whole's."""
+        outer, self.predicates = self.predicates, set()
+        try:
+            yield self.predicates
+        finally:
+            outer |= self.predicates
+            self.predicates = outer
+
+
 @dataclass(slots=True, eq=False)
-class Reading:
+class Reading(Questions):
     """Everything one walk over a statement's tree finds out. Mutable while the walk lasts, then read once."""
 
     catalogue: Catalogue
@@ -131,7 +148,6 @@ class Reading:
     column_of: Callable[[Level, Node, int], Value] = field(init=False)
     body_of: Callable[[int], Body | None] = field(init=False)
     reads: set[ColumnRef] = field(default_factory=set)
-    predicates: set[Predicate] = field(default_factory=set)
     visited: set[tuple[int, int]] = field(default_factory=set)  # (relation OID, attribute), named by the statement
     relations: set[int] = field(default_factory=set)  # OIDs the statement itself names
     beneath: set[int] = field(default_factory=set)  # OIDs reached through views and inheritance as well
@@ -165,16 +181,6 @@ class Reading:
             return True
         ancestors = (self.catalogue.relations.get(oid) for oid in self.catalogue.ancestors(relation.oid))
         return any(a is not None and ColumnRef(a.schema, a.name, column.column) in among for a in ancestors)
-
-    @contextmanager
-    def own_predicates(self) -> Iterator[set[Predicate]]:
-        """Collect the predicates of a part apart, then add them to the whole's."""
-        outer, self.predicates = self.predicates, set()
-        try:
-            yield self.predicates
-        finally:
-            outer |= self.predicates
-            self.predicates = outer
 
     def function(self, oid: int) -> Function | None:
         return self.catalogue.functions.get(oid)

@@ -14,8 +14,8 @@ from sqlglot import exp
 
 from analysis.bigquery.dryrun import TablePath
 from analysis.bigquery.names import Defaults, Definitions
-from analysis.scope import NOTHING, Value, derived, merged, predicates_of
-from analysis.statement import ColumnRef, Predicate, PredicateUse, TableRef
+from analysis.scope import NOTHING, Questions, Value, derived, merged, predicates_of
+from analysis.statement import ColumnRef, PredicateUse, TableRef
 
 MAX_DEPTH = 60  # of queries within queries, views and functions included
 
@@ -92,7 +92,7 @@ class Scope:
 
 
 @dataclass(slots=True, eq=False)
-class Reading:
+class Reading(Questions):
     """Mutable while the walk lasts, then read once."""
 
     definitions: Definitions
@@ -102,7 +102,6 @@ class Reading:
     call: Callable[[list[str], list[Value]], Value] = field(init=False)
     reads: set[ColumnRef] = field(default_factory=set)
     writes: set[ColumnRef] = field(default_factory=set)
-    predicates: set[Predicate] = field(default_factory=set)
     tables: set[TablePath] = field(default_factory=set)  # the statement itself names
     beneath: set[TablePath] = field(default_factory=set)  # reached through views as well
     written: set[TablePath] = field(default_factory=set)
@@ -159,16 +158,6 @@ class Reading:
         finally:
             self.defaults, self.variables, self.local_functions, self.local_tables = mine
             self.inside_view -= 1
-
-    @contextmanager
-    def own_predicates(self) -> Iterator[set[Predicate]]:
-        """Collect the predicates of a part apart, then add them to the whole's."""
-        outer, self.predicates = self.predicates, set()
-        try:
-            yield self.predicates
-        finally:
-            outer |= self.predicates
-            self.predicates = outer
 
 
 @dataclass(frozen=True, slots=True)

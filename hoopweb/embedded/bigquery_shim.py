@@ -228,6 +228,8 @@ def _with_facts(job: dict[str, Any], tables: list[dict[str, str]], processed: in
     statistics = job.setdefault("statistics", {})
     statistics["totalBytesProcessed"] = str(processed)
     query = statistics.setdefault("query", {})
+    if query.get("schema") and not query.get("statementType"):
+        query["statementType"] = "SELECT"  # the emulator names no kind for UNION and its like
     return job | {
         "statistics": statistics
         | {"query": query | {"referencedTables": tables, "totalBytesProcessed": str(processed)}}
