@@ -73,7 +73,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def review(request: HttpRequest, review_id: UUID) -> HttpResponse:
     found = _readable(request, review_id)
-    return _answer(request, found) if request.method == "POST" else _read(request, found)
+    return _answer(request, found) if request.method == "POST" else _show(request, found)
 
 
 @page
@@ -84,7 +84,7 @@ def link(request: HttpRequest, token: str) -> HttpResponse:
         found = find_link(token=token, user=signed_in(request)).review
     except Refusal as refused:
         return render(request, "approvals/link_spent.html", {"reason": refused.reason}, status=403)
-    return _answer(request, found, token) if request.method == "POST" else _read(request, found)
+    return _answer(request, found, token) if request.method == "POST" else _show(request, found)
 
 
 @page
@@ -123,6 +123,7 @@ def analysis(request: HttpRequest, review_id: UUID) -> HttpResponse:
     form = DecisionForm(request.POST)
     if not form.is_valid():
         return HttpResponse(status=400)
+    _note_reading(request, found)  # the difference shows the asked text as well
     context = {"preview": _preview(request, found, form.cleaned_data["statement"])}
     return render(request, "approvals/_preview.html", context)
 
@@ -178,17 +179,17 @@ def _preview(request: HttpRequest, found: Review, statement: str) -> Preview:
     return preview(found, statement, outcome)
 
 
-def _read(request: HttpRequest, found: Review) -> HttpResponse:
-    """Show the text, and record that it was read: once per sign-in and text, the page renews itself often."""
+def _note_reading(request: HttpRequest, found: Review) -> None:
+    """Record that the text was read: once per sign-in and text, the page renews itself often."""
     read: list[list[Any]] = request.session.get("read_reviews", [])
     mark = [str(found.pk), found.round]
-    if request.method == "GET" and mark not in read:
+    if request.method != "HEAD" and mark not in read:
         record_view(found, viewer=signed_in(request).get_username(), through="page")
         request.session["read_reviews"] = [*read, mark][-MAX_READ_KEPT:]
-    return _show(request, found)
 
 
 def _show(request: HttpRequest, found: Review, *, status: int = 200, **more: Any) -> HttpResponse:
+    _note_reading(request, found)
     context = {**review_page(found, signed_in(request)), **more}
     return render(request, "approvals/review.html", context, status=status)
 

@@ -28,6 +28,9 @@ def read_drafts(text: str) -> tuple[PolicyRule, ...]:
     if len(text) > MAX_CHARS:
         raise Refusal(BAD_DRAFT, f"the draft has {len(text)} characters, expected at most {MAX_CHARS}")
     try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            # A few lines of aliases can stand for a document that takes for ever to walk.
+            raise Refusal(BAD_DRAFT, "the draft holds an alias (*name), expected it written out")
         document: Any = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError):
         raise Refusal(BAD_DRAFT, "the draft is not YAML") from None

@@ -352,6 +352,18 @@ def test_reading_the_statement_is_recorded_once_per_sign_in_and_text(reviewer, r
     ]
 
 
+@pytest.mark.parametrize("way", ["preview", "analysis", "refused"])
+def test_no_way_of_reading_goes_unrecorded(way, reviewer):
+    review = held()
+    address = reverse("approvals:analysis", args=[review.pk]) if way == "analysis" else review.get_absolute_url()
+    more = {"reason": ""} if way == "refused" else {"statement": BETTER}
+
+    answer = post(browser(reviewer), address, "deny" if way == "refused" else "preview", **more)
+
+    assert "555-0100" in answer.text  # the asked text is there
+    assert [view["subject"] for view in views()] == ["reviewer"]
+
+
 def test_new_text_is_another_view(reviewer, reviewer2):
     review = held(groups=(ReviewerGroup("privacy-officers", 2),))
     reading = browser(reviewer2)

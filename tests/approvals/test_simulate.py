@@ -288,6 +288,7 @@ def test_drafts_are_read_like_policies():
     [
         ("name: [", "not YAML"),
         ("42", "expected a policy"),
+        ("a: &a [1]\nb: [*a, *a]", "alias"),
         ("[1]", "expected a mapping"),
         ("name: x\naction: deny\nconnections: ['*']\nwhn: {}", "whn: is not a known key"),
         ("name: x\naction: explode\nconnections: ['*']", "action"),
