@@ -18,8 +18,10 @@ from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
 from gateway.domain.roles import ADMINISTRATORS, AUDITORS, POLICY_AUTHORS
+from gateway.domain.throttle import count_failure
 from gateway.domain.version import bump_version
 from gateway.models import PersonStatus
+from hoopweb.signing_in import DOOR
 
 logger = logging.getLogger(__name__)
 
@@ -129,15 +131,18 @@ def record_login(request: Any, user: User, **_: Any) -> None:
 @receiver(user_logged_out)
 def record_logout(request: Any, user: User | None, **_: Any) -> None:
     if user is not None:
-        append_entries([Entry(kind="person.signed_out", body={"subject": user.get_username()})])
+        body = {"subject": user.get_username(), "reason": getattr(request, "log_off_reason", "asked")}
+        append_entries([Entry(kind="person.signed_out", body=body)])
 
 
 @receiver(user_login_failed)
 def record_failed_login(credentials: dict[str, Any], request: Any = None, **_: Any) -> None:
+    address = request.META.get("REMOTE_ADDR", "") if request else ""
+    count_failure(door=DOOR, name=str(credentials.get("username", ""))[:150], address=address)
     body = {
         "protocol": "web",
         "claimed_subject": str(credentials.get("username", ""))[:128],
-        "client_address": request.META.get("REMOTE_ADDR", "") if request else "",
+        "client_address": address,
         "reason": "wrong credentials",
     }
     try:

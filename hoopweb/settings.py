@@ -60,6 +60,10 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("BEHIN
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = env_int("SESSION_ABSOLUTE_S", 8 * 3600)
+# Failed sign-ins and token requests in five minutes, before whoever tries must wait (gateway.domain.throttle).
+HOOPWEB_FAILURES_PER_NAME = env_int("FAILURES_PER_NAME", 10, low=1)
+HOOPWEB_FAILURES_PER_ADDRESS = env_int("FAILURES_PER_ADDRESS", 200, low=1)
+HOOPWEB_SESSION_IDLE_S = env_int("SESSION_IDLE_S", 30 * 60, low=60)
 X_FRAME_OPTIONS = "DENY"
 CSRF_TRUSTED_ORIGINS = [HOOPWEB_WEB_URL]
 SECURE_REFERRER_POLICY = "same-origin"
@@ -92,6 +96,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "hoopweb.signing_in.SlowGuessing",
+    "hoopweb.signing_in.AutomaticLogOff",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -255,7 +261,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["gateway.api.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "gateway.api.problems.problem_response",
 }
@@ -264,6 +270,9 @@ SPECTACULAR_SETTINGS = {
     "VERSION": "v1",
     "SERVE_INCLUDE_SCHEMA": False,
 }
+
+# --- Operations ------------------------------------------------------------------------------------------------------
+HOOPWEB_METRICS_TOKEN = env_secret("METRICS_TOKEN")  # without one there is no /metrics
 
 # --- Logging: ids, counts and durations; never statements, parameters, rows or tokens ---------------------------------
 LOGGING = {

@@ -8,3 +8,6 @@ from tests.services import ensure_services
 ensure_services()
 
 from hoopweb.settings import *  # noqa: E402, F403
+
+# Tests fail sign-ins on purpose, from one address; those about waiting say their own bounds.
+HOOPWEB_FAILURES_PER_NAME = HOOPWEB_FAILURES_PER_ADDRESS = 1_000_000

@@ -13,6 +13,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
+from django.contrib.auth.models import User
 
 from gateway.api import dataplane
 from gateway.api.authentication import bearer_token, person_principal, record_failure, verifier
@@ -27,6 +28,7 @@ AUTH_TIMEOUT_S = 10
 NOT_AUTHENTICATED = 4401
 FORBIDDEN = 4403
 EVENTS_GROUP = "events"
+RECHECK_S = 10.0
 
 
 class StatementsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
@@ -146,6 +148,7 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     """Live events (ids and counts) for administrators and auditors signed in to the console."""
 
     groups = [EVENTS_GROUP]
+    watching: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
         user = self.scope.get("user")
@@ -155,6 +158,23 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
             await self.close(FORBIDDEN)
         else:
             await self.accept()
+            self.watching = asyncio.create_task(self._recheck(user.pk))
+
+    async def disconnect(self, code: int) -> None:
+        if self.watching is not None:
+            self.watching.cancel()
+
+    async def _recheck(self, user_id: int) -> None:
+        """Rights are taken away while a socket is open: ask again, and end it within `RECHECK_S`."""
+        while True:
+            await asyncio.sleep(RECHECK_S)
+            try:
+                allowed = await sync_to_async(_still_may_watch)(user_id)
+            except Exception:  # fail closed: nobody can say whether they may
+                allowed = False
+            if not allowed:
+                await self.close(FORBIDDEN)
+                return
 
     async def receive_json(self, content: Any, **kwargs: Any) -> None:
         """Nothing is taken from the client."""
@@ -162,6 +182,11 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     async def live_event(self, message: dict[str, Any]) -> None:
         """Channel layer message {"type": "live.event", "event": {…}} of the data planes."""
         await self.send_json(message["event"])
+
+
+def _still_may_watch(user_id: int) -> bool:
+    user = User.objects.filter(pk=user_id, is_active=True).first()
+    return user is not None and _may_watch(user)
 
 
 def _may_watch(user: Any) -> bool:

@@ -23,8 +23,7 @@ def token(request: HttpRequest) -> JsonResponse:
             client_address=request.META.get("REMOTE_ADDR", ""),
         )
     except token_service.OAuthError as refused:
-        headers = {"WWW-Authenticate": 'Basic realm="hoopweb"'} if refused.status == 401 else {}
-        return JsonResponse(refused.as_json(), status=refused.status, headers=headers)
+        return JsonResponse(refused.as_json(), status=refused.status, headers=refused.headers)
     return JsonResponse(answer, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
 
 

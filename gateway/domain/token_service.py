@@ -28,6 +28,7 @@ from audit.domain.entry import Entry
 from gateway.domain import tokens
 from gateway.domain.connections import agent_spec, load_identity_rules
 from gateway.domain.identity import TokenVerifier
+from gateway.domain.throttle import count_failure, wait_s
 from gateway.domain.tokens import IssuedToken, issuer_url, sign_agent_token, sign_delegated_token
 from gateway.models import Agent
 from gateway.session.services import AuthenticationFailed
@@ -49,6 +50,14 @@ class OAuthError(Exception):
     code: str
     description: str
     status: int = 400
+    retry_after_s: int = 0
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What HTTP wants beside the body: RFC 6749 §5.2, RFC 6585 §4."""
+        if self.status == 401:
+            return {"WWW-Authenticate": 'Basic realm="hoopweb"'}
+        return {"Retry-After": str(self.retry_after_s)} if self.retry_after_s else {}
 
     def as_json(self) -> dict[str, str]:
         return {"error": self.code, "error_description": self.description}
@@ -58,9 +67,16 @@ def token_response(
     form: Mapping[str, str], *, authorization: str, verifier: TokenVerifier, client_address: str = ""
 ) -> dict[str, Any]:
     """Answer one token request. Raises OAuthError; both outcomes are recorded."""
+    guess = {"door": "oauth", "name": _claimed_client(form, authorization), "address": client_address}
+    left = wait_s(**guess)
+    if left:
+        # Not recorded one by one: the failures that led here are, and a flood must not fill the log.
+        raise OAuthError("temporarily_unavailable", f"too many failures; try again in {left} seconds", 429, left)
     try:
         issued, body = _granted(form, authorization=authorization, verifier=verifier)
     except OAuthError as refused:
+        if refused.code in {"invalid_client", "invalid_grant"}:
+            count_failure(**guess)
         _record(
             "authentication.failed", {"protocol": "oauth", "client_address": client_address, "reason": refused.code}
         )
@@ -139,6 +155,14 @@ def _authenticated_client(form: Mapping[str, str], authorization: str) -> Agent 
     if agent is None or not right or not _is_live(agent):
         raise OAuthError("invalid_client", "the client did not authenticate", 401)
     return agent
+
+
+def _claimed_client(form: Mapping[str, str], authorization: str) -> str:
+    """Who somebody says to be, before anything is checked; a text nobody can read is nobody."""
+    try:
+        return _presented_secret(form, authorization)[0][:80]
+    except OAuthError:
+        return ""
 
 
 def _presented_secret(form: Mapping[str, str], authorization: str) -> tuple[str, str]:

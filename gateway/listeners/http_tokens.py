@@ -51,8 +51,7 @@ class TokenEndpoint:
                 client_address=request.client.host if request.client else "",
             )
         except token_service.OAuthError as refused:
-            headers = {"WWW-Authenticate": 'Basic realm="hoopweb"'} if refused.status == 401 else {}
-            return JSONResponse(refused.as_json(), status_code=refused.status, headers=headers)
+            return JSONResponse(refused.as_json(), status_code=refused.status, headers=refused.headers)
         return JSONResponse(answer, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
 
     async def resource(self, _: Request) -> Response:

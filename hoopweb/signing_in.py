@@ -1,0 +1,67 @@
+"""Around a person's session: attempts are slowed down after failures, and idle sessions end.
+
+45 CFR 164.308(a)(5)(ii)(C), log-in monitoring; 164.312(a)(2)(iii), automatic log-off.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from django.conf import settings
+from django.contrib.auth import logout
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
+
+from gateway.domain.throttle import wait_s
+
+LOGIN_PATH = "/admin/login/"
+DOOR = "sign-in"
+_SIGNED_IN_AT, _SEEN_AT = "hoopweb_signed_in_at", "hoopweb_seen_at"
+_NOTED_EVERY_S = 30.0  # a write of the session for every request would be a write for every image
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class SlowGuessing:
+    """429 for whoever failed too often lately (RFC 6585 §4). The password is not even looked at."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.method == "POST" and request.path == LOGIN_PATH:
+            left = wait_s(door=DOOR, name=claimed_name(request), address=request.META.get("REMOTE_ADDR", ""))
+            if left:
+                text = f"too many failed sign-ins; try again in {left} seconds"
+                return HttpResponse(text, status=429, content_type="text/plain", headers={"Retry-After": str(left)})
+        return self._get_response(request)
+
+
+class AutomaticLogOff:
+    """Ends a person's session after idleness and, whatever they do, some hours after they signed in."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.user.is_authenticated:
+            reason = self._overdue(request)
+            if reason:
+                request.log_off_reason = reason  # type: ignore[attr-defined]  # hoopweb.auth.record_logout reads it
+                logout(request)
+        return self._get_response(request)
+
+    def _overdue(self, request: HttpRequest) -> str:
+        now, session = time.time(), request.session
+        signed_in_at, seen_at = session.setdefault(_SIGNED_IN_AT, now), session.get(_SEEN_AT, now)
+        if now - seen_at > settings.HOOPWEB_SESSION_IDLE_S:
+            return "idle"
+        if now - signed_in_at > settings.SESSION_COOKIE_AGE:
+            return "absolute"
+        if now - seen_at > _NOTED_EVERY_S or _SEEN_AT not in session:
+            session[_SEEN_AT] = now
+        return ""
+
+
+def claimed_name(request: HttpRequest) -> str:
+    return request.POST.get("username", "")[:150]
