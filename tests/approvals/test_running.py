@@ -5,6 +5,7 @@ One copy of the product whose mail goes to a real SMTP server in the test.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -26,12 +27,14 @@ import pytest
 from aiosmtpd.controller import Controller
 
 from hoopweb.embedded.ports import free_port
+from tests.approvals.channels.receiver import receiving
 from tests.stack import Stack, stack_in
 
 pytestmark = pytest.mark.e2e
 T = TypeVar("T")
 
 RESUMES_WITHIN_S = 0.2
+NETWORKS = {"HOOPWEB_CHANNEL_NETWORKS": "127.0.0.0/8"}
 
 
 @dataclass
@@ -64,7 +67,7 @@ def mailbox() -> Iterator[tuple[Mailbox, int]]:
 def product(mailbox: tuple[Mailbox, int]) -> Iterator[Stack]:
     home = Path(tempfile.mkdtemp(prefix="hoopweb-approvals-"))
     home.chmod(0o755)
-    with stack_in(home, HOOPWEB_SMTP_HOST="127.0.0.1", HOOPWEB_SMTP_PORT=str(mailbox[1])) as running:
+    with stack_in(home, HOOPWEB_SMTP_HOST="127.0.0.1", HOOPWEB_SMTP_PORT=str(mailbox[1]), **NETWORKS) as running:
         running.wait_healthy()
         yield running
     shutil.rmtree(home, ignore_errors=True)
@@ -337,3 +340,24 @@ def test_revoking_ends_the_stream_within_a_second(product: Stack) -> None:
     assert revoked.status_code == 200
     assert ended[0][0] - told < 1
     assert ended[0][1].sqlstate == "57P01"
+
+
+def test_worker_tells_a_webhook_of_a_held_statement_and_of_its_end(product: Stack, tmp_path: Path) -> None:
+    text = "UPDATE patients SET phone = '555-0199' WHERE id = 73"
+    with receiving() as receiver:
+        channel = {"name": "siem", "kind": "webhook", "url": receiver.url, "secret": {"value": "s" * 32}}
+        (tmp_path / "channel.yaml").write_text(json.dumps({"apiVersion": "hoopweb/v1", "channels": [channel]}))
+        assert product.manage("apply", "-f", str(tmp_path / "channel.yaml")).returncode == 0
+        answer = product.rest("POST", "/api/v1/connections/clinic/statements", json={"statement": text, "wait_s": 0})
+        review = answer.json()["review"]["id"]
+
+        def told(event: str) -> bool:
+            documents = [json.loads(message.body) for message in list(receiver.received)]
+            return any(d["type"] == event and d["data"]["review"] == review for d in documents)
+
+        until(lambda: told("review.opened"), within_s=60)
+        assert decide(product, review, decision="deny").is_success
+        until(lambda: told("review.ended"), within_s=60)
+
+    assert all(b"555-0199" not in message.body for message in receiver.received)
+    assert all(message.headers["webhook-signature"].startswith("v1,") for message in receiver.received)
