@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from sqlglot import exp
 
 from analysis.bigquery.functions import BUILTIN, COLLECTING, PREFIXES, SAFE_AGGREGATES, TOTAL
+from analysis.bigquery.items import output_name
 from analysis.bigquery.reading import Reading, Scope, field_of, look_up
 from analysis.scope import NOTHING, Value, derived, record, safe, union
 from analysis.statement import Origin, PredicateUse, Transform
@@ -345,27 +346,6 @@ def _null_condition(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
     is_safe = all(origin.transform is Transform.SAFE for origin in kept.origins)
     reading.note(tested, PredicateUse.NULL_TEST if is_safe else PredicateUse.COMPUTED)
     return kept
-
-
-def output_name(node: exp.Expr) -> str:
-    """The name BigQuery gives a select item; empty where it makes one up."""
-    if isinstance(node, exp.Alias):
-        return str(node.alias)
-    if isinstance(node, exp.Column) and isinstance(node.this, exp.Identifier):
-        return str(node.this.this)
-    if isinstance(node, exp.Dot) and isinstance(node.expression, exp.Identifier):
-        return str(node.expression.this)
-    if isinstance(node, exp.Paren):
-        return output_name(node.this) if isinstance(node.this, (exp.Column, exp.Dot)) else ""
-    return ""
-
-
-def star_of(item: exp.Expr) -> exp.Star | None:
-    """The star of a select item that is one: `*`, `t.*`, `t.record.*`, `f(x).*`."""
-    star = item if isinstance(item, exp.Star) else item.args.get("this")
-    if isinstance(item, exp.Dot):
-        star = item.expression
-    return star if isinstance(star, exp.Star) and isinstance(item, (exp.Star, exp.Column, exp.Dot)) else None
 
 
 _CONSTANTS: tuple[type[exp.Expr], ...] = (

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 from sqlglot import exp
 
-from analysis.bigquery.expressions import condition, output_name, star_of, value, window_parts
+from analysis.bigquery.expressions import condition, value, window_parts
+from analysis.bigquery.items import output_name, star_of
 from analysis.bigquery.reading import Reading, Rows, Scope
 from analysis.bigquery.relations import enter
 from analysis.scope import BOTTOM, NOTHING, Value, derived, merged

@@ -96,7 +96,7 @@ def warehouse(stack: Stack, service: Service, tmp_path_factory: pytest.TempPathF
         "credentials": {"file": "key.json"},
     }
     apply(stack, directory, {**RULES, "connections": [connection]})
-    _until_served(stack)
+    until_served(stack, CONNECTION)
     yield stack.demo["http_url"]
     apply(stack, directory, {**RULES, "connections": [{**connection, "enabled": False}]})
 
@@ -118,13 +118,15 @@ def credentials_file(stack: Stack, warehouse: str, tmp_path_factory: pytest.Temp
     return path
 
 
-def _until_served(stack: Stack) -> None:
+def until_served(stack: Stack, connection: str, *, served: bool = True) -> None:
     """The gateway takes new rules within a second or two; on a busy machine later."""
-    url = f"{stack.demo['http_url']}/c/{CONNECTION}/bigquery/v2/projects/{PROJECT}/datasets"
+    url = f"{stack.demo['http_url']}/c/{connection}/bigquery/v2/projects/{PROJECT}/datasets"
     headers = {"Authorization": f"Bearer {stack.agent_token(AGENT)}"}
     deadline = time.monotonic() + 60
-    while httpx.get(url, headers=headers, timeout=60, trust_env=False).status_code != httpx.codes.OK:
-        assert time.monotonic() < deadline, "the gateway does not serve the connection"
+    while (httpx.get(url, headers=headers, timeout=60, trust_env=False).status_code == httpx.codes.OK) is not served:
+        assert time.monotonic() < deadline, (
+            f"the gateway {'does not serve' if served else 'still serves'} the connection"
+        )
         time.sleep(0.2)
 
 

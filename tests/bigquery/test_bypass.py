@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.bigquery.conftest import apply
+from tests.bigquery.conftest import apply, until_served
 from tests.bigquery.service import PROJECT, Service
 from tests.stack import AGENT, Stack
 
@@ -196,11 +196,13 @@ def vault(stack: Stack, service: Service, tmp_path_factory: pytest.TempPathFacto
         "credentials": {"file": "key.json"},
     }
     apply(stack, directory, {**RULES, "connections": [connection]})
+    until_served(stack, CONNECTION)
     headers = {"Authorization": f"Bearer {stack.agent_token(AGENT)}"}
     base = f"{stack.demo['http_url']}/c/{CONNECTION}/bigquery/v2/projects/{PROJECT}"
     with httpx.Client(base_url=base, headers=headers, timeout=60, trust_env=False) as client:
         yield client
     apply(stack, directory, {**RULES, "connections": [{**connection, "enabled": False}]})
+    until_served(stack, CONNECTION, served=False)  # two connections to one project need a prefix in every address
 
 
 def directly(service: Service, text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.bigquery.conftest import apply
+from tests.bigquery.conftest import apply, until_served
 from tests.bigquery.service import PROJECT, Service
 from tests.stack import Stack
 
@@ -107,8 +107,10 @@ def twins(stack: Stack, service: Service, tmp_path_factory: pytest.TempPathFacto
         },
     ]
     apply(stack, directory, {**RULES, "connections": connections})
+    until_served(stack, BIGQUERY)
     yield stack
     apply(stack, directory, {**RULES, "connections": [{**each, "enabled": False} for each in connections]})
+    until_served(stack, BIGQUERY, served=False)
 
 
 def decided(stack: Stack, connection: str, statement: str) -> tuple[str, dict[str, str]]:
