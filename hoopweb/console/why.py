@@ -11,13 +11,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from approvals.models import Policy, PolicyVersion
 from audit.models import LogEntry, SessionRecord, StatementRecord
+from gateway.domain.tokens import issuer_url
 from gateway.models import AccessRule
 from hoopweb.console.pages import context_of
 from masking.models import MaskingRule
@@ -58,7 +59,9 @@ def readable_statements(request: HttpRequest) -> QuerySet[StatementRecord]:
     if request.user.has_perm("audit.view_statementrecord"):
         return rows
     name = request.user.get_username()
-    return rows.filter(owner=name) | rows.filter(subject=name, actor="")
+    # Not by name alone: another issuer's person may bear it.
+    own = SessionRecord.objects.filter(subject=name, issuer=issuer_url(), actor="").values("id")
+    return rows.filter(Q(owner=name) | Q(subject=name, session_id__in=own))
 
 
 def explanation_of(request: HttpRequest, statement: StatementRecord) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from django.urls import reverse
 from approvals.models import Policy
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
+from gateway.domain.tokens import issuer_url
 from hoopweb.csp import HEADER, STRICT, THEMED
 
 DENIED = "01a1f9dc-9084-724b-bb20-249de2c5d088"
@@ -91,6 +92,24 @@ def test_who_answers_for_the_agent_may_ask_and_strangers_learn_nothing(denial: N
     assert (nothing.status_code, theirs.status_code) == (404, 404)
     assert nothing.content.decode().replace(other, DENIED).count("there is no such statement") == 1
     assert "demo-agent" not in theirs.content.decode()
+
+
+def test_own_statements_are_read_by_name_and_issuer(denial: None):
+    ann = signed_in("ann")
+    who = {**WHO, "subject": "ann", "owner": None}
+    ids = {issuer: f"{DENIED[:-1]}{index}" for index, issuer in enumerate([issuer_url(), "https://elsewhere.example"])}
+    for issuer, statement in ids.items():
+        session = f"session {issuer}"
+        append_entries(
+            [
+                Entry(kind="session.opened", session_id=session, body={**who, "issuer": issuer, "groups": []}),
+                Entry(kind="statement.denied", session_id=session, statement_id=statement, body={**who, "code": "x"}),
+            ]
+        )
+
+    answers = [ann.get(reverse("console:why"), {"statement": statement}).status_code for statement in ids.values()]
+
+    assert answers == [200, 404]
 
 
 def test_names_are_shown_as_text(denial: None):
