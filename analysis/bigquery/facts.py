@@ -165,7 +165,8 @@ def _restricted_from_above(tree: exp.Expr, taking: list[exp.Select]) -> bool:
     where = tree.args.get("where")
     if not restricts(where.this if where is not None else None):
         return False
-    source = tree.args["from_"].this
+    clause = tree.args.get("from_")
+    source = clause.this if clause is not None else None
     inside = [source.this] if isinstance(source, exp.Subquery) and not tree.args.get("joins") else []
     return all(any(node is inner for inner in inside) for node in taking)
 
