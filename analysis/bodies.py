@@ -72,7 +72,7 @@ def _followed(
     except TreeError:
         return None
     finally:
-        del catalogue.bodies[function.oid]
+        catalogue.bodies.pop(function.oid, None)  # long statements are compared in threads
     reading = lineage.reading
     commands = {node.number("commandType") for node in walk(lineage.query) if node.tag == "QUERY"}
     if commands != {_SELECT} or reading.problems or reading.side_doors or reading.written:
