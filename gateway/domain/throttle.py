@@ -14,6 +14,8 @@ from functools import lru_cache
 
 import redis
 from django.conf import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 
@@ -80,4 +82,7 @@ def _counted_here(key: str) -> tuple[int, float]:
 
 @lru_cache(maxsize=1)
 def _redis() -> redis.Redis:
-    return redis.Redis.from_url(settings.HOOPWEB_REDIS_URL, socket_timeout=1, socket_connect_timeout=1)
+    """Without the client's own retries: whoever signs in must not wait for a Redis that is away."""
+    return redis.Redis.from_url(
+        settings.HOOPWEB_REDIS_URL, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+    )

@@ -44,7 +44,7 @@ access:
   - {{groups: [far-agents], connections: [far-quick], operations: [read, write]}}
 """
 
-pytestmark = pytest.mark.timeout(7200 if SOAKING else 600)
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(7200 if SOAKING else 600)]
 
 
 @dataclass

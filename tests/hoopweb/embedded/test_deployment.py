@@ -13,7 +13,7 @@ import yaml
 from hoopweb.embedded.deployment import create_deployment_secrets
 
 PROJECT = Path(__file__).resolve().parents[3]
-OURS = ("migrate", "web", "gateway", "worker", "beat")
+OURS = ("migrate", "web", "gateway", "worker", "evidence", "beat")
 
 
 @pytest.fixture(scope="module")
