@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import Model, QuerySet
+from django.db.models import Model, QuerySet, URLField
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -206,6 +206,7 @@ class IssuerAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
     list_display = ["name", "issuer", "kind", "audience", "algorithms", "enabled"]
     list_filter = ["kind", "enabled"]
     search_fields = ["name", "issuer"]
+    formfield_overrides = {URLField: {"assume_scheme": "https"}}
 
 
 @admin.register(RevokedToken)

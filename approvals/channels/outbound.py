@@ -19,10 +19,9 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 from django.conf import settings
 
-CONNECT_TIMEOUT_S, TIMEOUT_S = 5.0, 10.0
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+from audit.sinks.targets import Address, TargetProblem, allowed, parse_networks
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+CONNECT_TIMEOUT_S, TIMEOUT_S = 5.0, 10.0
 
 
 class NotPermitted(Exception):
@@ -95,24 +94,12 @@ def _resolved(host: str, port: int) -> list[Address]:
 
 
 def _must_be_permitted(address: Address) -> None:
-    """Every disguise of an IPv4 address counts as that address."""
-    inner = _unwrapped(address)
-    if any(inner in network for network in _named_networks()):
-        return
-    if not inner.is_global or inner.is_multicast or inner.is_reserved:
+    try:
+        networks = parse_networks(settings.HOOPWEB_CHANNEL_NETWORKS)
+    except TargetProblem:
+        raise NotPermitted("HOOPWEB_CHANNEL_NETWORKS holds something that is no network such as 10.0.0.0/8") from None
+    if not allowed(address, networks):
         raise NotPermitted("the address is not a public one, and its network is not in HOOPWEB_CHANNEL_NETWORKS")
-
-
-def _unwrapped(address: Address) -> Address:
-    if not isinstance(address, ipaddress.IPv6Address):
-        return address
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else address)
-
-
-def _named_networks() -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    return [ipaddress.ip_network(text, strict=False) for text in settings.HOOPWEB_CHANNEL_NETWORKS]
 
 
 def _trust() -> ssl.SSLContext:
