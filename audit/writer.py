@@ -28,9 +28,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from django.db import connection
+from django.db import connection, transaction
 
-from audit.domain.append import DURABILITY, append_prepared, was_appended
+from audit.domain.append import DURABILITY, append_prepared, lock_head, was_appended
 from audit.domain.canonical import EntryRefused, canonical_text
 from audit.domain.chain import Leaf, Prepared, prepare
 from audit.domain.damage import stops_serving
@@ -175,8 +175,7 @@ class AuditWriter:
         self._begin()
         if stops_serving():
             raise RecordUnavailable("the stored log is damaged, and HOOPWEB_ON_LOG_DAMAGE is stop")
-        if entry.durability != DURABILITY and self._journal_can_take() and self._syncing is not None:
-            self._journal_entry(entry)
+        if entry.durability != DURABILITY and self._journaled(entry) and self._syncing is not None:
             if entry.durability == "disk":
                 await self._syncing.reached()
             return Receipt(seq=None, durability=entry.durability)
@@ -214,13 +213,8 @@ class AuditWriter:
         self._begin()
         # Not refused when the queue is full: it happened. `append` refuses first, so what can still end is bounded
         # by what is running.
-        if entry.durability != DURABILITY and self._journal_can_take():
-            try:
-                self._journal_entry(entry)
-                return
-            except Exception as error:  # it happened: if the journal cannot have it, the log must
-                logger.error("entry not journaled: kind=%s error=%s", entry.kind, type(error).__name__)
-        self._enqueue(_Queued(entry, None))
+        if entry.durability == DURABILITY or not self._journaled(entry):
+            self._enqueue(_Queued(entry, None))
 
     async def close(self) -> None:
         """Write what is queued, then stop. What cannot be written within a few tries is counted in the log file."""
@@ -246,6 +240,19 @@ class AuditWriter:
 
     def _journal_can_take(self) -> bool:
         return self._journal is not None and not self._closing and self._behind < MAX_BEHIND
+
+    def _journaled(self, entry: Entry) -> bool:
+        """Whether the journal has it now. What it cannot have (too long, a full disk) the log must, denials too."""
+        if not self._journal_can_take():
+            return False
+        try:
+            self._journal_entry(entry)
+        except EntryRefused:
+            return False  # the log says so in its turn
+        except Exception as error:
+            logger.error("entry not journaled: kind=%s error=%s", entry.kind, type(error).__name__)
+            return False
+        return True
 
     def _journal_entry(self, entry: Entry) -> None:
         self._journal_payload(pack(self._prepare(entry)))
@@ -416,6 +423,14 @@ class AuditWriter:
     def _append(self, batch: Sequence[tuple[int, _Queued]], answers: dict[int, Receipt | EntryRefused]) -> None:
         if connection.connection is None or connection.connection.closed:
             self._connect()
+        if not any(queued.attempt for _, queued in batch):
+            self._append_missing(batch, answers)
+            return
+        with transaction.atomic(), connection.cursor() as cursor:
+            lock_head(cursor)  # a commit whose answer was lost may still be under way: it ends first
+            self._append_missing(batch, answers)
+
+    def _append_missing(self, batch: Sequence[tuple[int, _Queued]], answers: dict[int, Receipt | EntryRefused]) -> None:
         left: list[tuple[int, _Queued]] = []
         for at, queued in batch:
             # A commit whose answer was lost may have happened: never write its entries twice.

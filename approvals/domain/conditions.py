@@ -169,6 +169,10 @@ def _rows_over(limit: int, request: AccessRequest) -> Truth:
         # The estimate rests on statistics of the very values the statement asks about, and the decision would pass the
         # answer on (few or many of them): it is not believed here.
         return True
+    if facts.collects:
+        # Rows that are collected into one cannot be counted as they pass: nothing would hold the statement to an
+        # estimate (see `row_cap`), and the planner can be made to expect few.
+        return True
     return True if facts.estimated_rows is None else facts.estimated_rows > limit
 
 

@@ -66,6 +66,7 @@ class Journal:
         self.journal_id = journal_id
         self.directory = root / journal_id
         self.directory.mkdir(parents=True, mode=0o700)
+        _sync_directory(root)  # or a power failure takes the directory with all that was synced in it
         self._lock = lock_journal(self.directory)
         if self._lock is None:
             raise JournalCorrupt("another process holds this journal")
@@ -183,12 +184,16 @@ def read_records(directory: Path, *, key_for: KeyFor, tail: Tail) -> Iterator[Re
             payload = data[at + RECORD : stop]
             linked = hashlib.blake2b(chain + payload, key=key, digest_size=16).digest()
             if stop > len(data) or linked != data[at + 4 : at + RECORD]:
-                if number < len(paths) - 1 or data[stop:].strip(b"\0"):
+                # A length past the segment was never written, half or whole.
+                if number < len(paths) - 1 or stop > len(data) or data[stop:].strip(b"\0"):
                     raise JournalCorrupt(f"the record at {place} was altered: others follow it")
                 tail.torn = len(data[at:].rstrip(b"\0"))  # the last thing written; nobody was told that it is kept
                 return
             yield Record(place, place + RECORD + length, payload)
             place, at, chain = place + RECORD + length, stop, linked
+        tail.torn = len(
+            data[at:].rstrip(b"\0")
+        )  # behind a length that is not there: told
         expected = (place, chain)
 
 

@@ -185,7 +185,7 @@ class ExtendedExchange(_Exchange):
         self._asked = asked
         self._statement = statement
         if self.parsed:
-            statement.analysis = known.assessment.analysis
+            statement.analysis = known.analysis_of(statement.text, statement.types)
 
     def take(self, relay: Relay, data: bytes) -> None:
         answer = self._answer

@@ -45,7 +45,7 @@ async def parse(session: ClientSession, message: Parse) -> None:
         return
     known = _known(session, message.text, message.types)
     if known is not None:
-        _send_parse(session, message, message.text, known.assessment.analysis)
+        _send_parse(session, message, message.text, known.analysis_of(message.text, message.types))
         return
     # Nothing is sent for an empty text but an empty text of ours: then nothing can hide in it.
     text = message.text if split_statements(message.text) else ""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from analysis.statement import Analysis
+from analysis.statement import Analysis, Statement
 from audit.domain.canonical import CanonicalBody
 from audit.domain.template import Template
 from masking.domain.field import MaskingPlan, ResultColumn
@@ -41,6 +41,17 @@ class KnownStatement:
     views: dict[bytes, tuple[Any, MaskingPlan]] = field(default_factory=dict)  # of the wire, by description
     _columns: Sequence[ResultColumn] | None = None
     _plan: MaskingPlan | None = None
+
+    def analysis_of(self, text: str, parameter_types: tuple[int, ...]) -> Analysis:
+        """The analysis as one of `text`: what is remembered may be about another text of the same template.
+
+        Whatever keeps it under a name must say which text that name stands for: records and approvals repeat it.
+        """
+        analysis = self.assessment.analysis
+        statement = analysis.statement
+        if statement.text == text and statement.parameter_types == parameter_types:
+            return analysis
+        return replace(analysis, statement=Statement(text, dialect=statement.dialect, parameter_types=parameter_types))
 
     def plan_for(self, columns: Sequence[ResultColumn]) -> MaskingPlan:
         """The masks of a result described as `columns`; built once as long as the description stays the same."""

@@ -124,7 +124,10 @@ class PostgresAnalyst:
         exact = _exact(found.statement, session)
         known = side.estimates.find(exact)
         if known is None or not known.is_fresh:
+            catalogue = side.catalogue
             rows = await side.estimate(_query_of(found.statement, session), collects=found.facts.collects)
+            if side.catalogue is not catalogue:  # what was found is about the schema before: it must not be kept
+                return distrusted(found, "the schema changed while its rows were estimated")
             # Literals that cannot change what a statement does still change how much it returns.
             independent = not _has_literals(found)
             estimated = replace(found, facts=replace(found.facts, estimated_rows=rows), literal_independent=independent)

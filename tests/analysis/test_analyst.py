@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from analysis.statement import Operation, Statement
 from gateway.session.context import SessionContext
 from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
+from gateway.upstreams.postgres_side import PostgresSide
 from gateway.upstreams.postgres_witness import NoWitness, Question, ask, load_catalogue, scrubbed
 from tests.analysis.conftest import Analyse
 
@@ -254,6 +256,28 @@ async def test_schema_changes_are_seen_after_invalidate(
     assert after.outputs is not None
     assert "public.patients.zip" in {str(origin.column) for origin in before.outputs[0].origins}
     assert "public.patients.ssn" in {str(origin.column) for origin in after.outputs[0].origins}
+
+
+async def test_schema_that_changes_during_an_estimate_leaves_nothing_of_the_old_one(
+    analyse: Analyse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting for an estimate can take as long as somebody's ALTER TABLE holds its lock."""
+    text, estimate = "SELECT city FROM patients", PostgresSide.estimate
+
+    async def meanwhile(side: PostgresSide, question: Question, *, collects: bool) -> int | None:
+        rows = await estimate(side, question, collects=collects)
+        assert side.catalogue is not None
+        side._adopt(replace(side.catalogue))
+        return rows
+
+    with monkeypatch.context() as changing:
+        changing.setattr(PostgresSide, "estimate", meanwhile)
+        during = await analyse(text)
+    after = await analyse(text)
+
+    assert not during.complete
+    assert after.complete
+    assert after.facts.estimated_rows is not None
 
 
 # --- names -----------------------------------------------------------------------------------------------------------

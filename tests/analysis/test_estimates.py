@@ -87,6 +87,16 @@ async def test_an_estimate_follows_its_own_literals(analyse: Analyse) -> None:
     assert not many.literal_independent
 
 
+async def test_the_planner_can_be_made_to_expect_few_of_what_is_collected(analyse: Analyse) -> None:
+    """So no policy may believe it there (`approvals.domain.conditions`): one row would carry all 8000."""
+    always = " AND ".join(f"visits * {n} = visits * {n - 1} + visits" for n in range(2, 5))
+    facts = (await analyse(f"SELECT string_agg(ssn, ',') FROM crowd WHERE {always}")).facts
+
+    assert facts.estimated_rows is not None
+    assert facts.estimated_rows < 10
+    assert facts.collects
+
+
 async def test_parameters_alone_leave_the_shape_free(analyse: Analyse) -> None:
     assert (await analyse("SELECT ssn FROM crowd WHERE visits = $1", types=(23,))).literal_independent
 

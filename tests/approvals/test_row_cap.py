@@ -33,6 +33,16 @@ def test_row_cap_stands_behind_estimates_only(facts: Facts, cap: int | None) -> 
     assert row_cap([BULK], access_request(facts=facts, touch=PHI)) == cap
 
 
+def test_estimate_of_collected_rows_is_not_believed() -> None:
+    """`SELECT string_agg(…) WHERE n * 2 = n + n`: one row carries all of them, and no cap would count them."""
+    collected = Facts(estimated_rows=5, collects=True)
+    proven = replace(collected, row_bound=7)
+
+    assert evaluate(BULK, access_request(facts=collected, touch=PHI)) is True
+    assert evaluate(BULK, access_request(facts=proven, touch=PHI)) is False
+    assert evaluate(BULK, access_request(facts=GUESSED, touch=PHI)) is False
+
+
 def test_row_cap_is_the_smallest_of_the_policies_that_were_spared() -> None:
     nested = Condition(any_of=(Condition(rows_over=50), Condition(all_of=(Condition(rows_over=20),))))
     elsewhere = Condition(operation=frozenset({WRITE}), rows_over=1)

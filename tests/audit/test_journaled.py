@@ -261,3 +261,25 @@ async def test_far_behind_the_log_statements_wait_for_it(tmp_path, monkeypatch):
     await writer.close()
 
     assert receipt.durability == "database"
+
+
+@pytest.mark.parametrize("durability", ["os", "disk"])
+async def test_attempt_the_journal_cannot_have_is_recorded_by_the_log(tmp_path, monkeypatch, durability):
+    """An agent may pad a statement past the journal's bound: its denial must be in the record all the same."""
+    monkeypatch.setattr("audit.domain.journal.MAX_RECORD_BYTES", 4096)
+    writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
+    await writer.start()
+    padded = Entry(
+        kind="statement.denied",
+        body={"connection": "clinic", "code": "rejected-by-database"},
+        session_id="s1",
+        statement_id="padded",
+        sensitive={"statement": "select ssn_ " + "/*" + os.urandom(8 << 20).hex() + "*/"},
+        durability=durability,
+    )
+
+    receipt = await writer.append(padded)
+    await writer.close()
+
+    assert receipt.durability == "database"
+    assert await in_thread(lambda: LogEntry.objects.get(kind="statement.denied").statement_id) == "padded"

@@ -6,10 +6,11 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from audit.domain.append import append_entries, append_prepared
 from audit.domain.canonical import EntryRefused
@@ -149,6 +150,39 @@ async def test_a_commit_whose_answer_was_lost_is_not_written_twice(monkeypatch):
 
     assert receipt.seq == 2
     assert await in_thread(LogEntry.objects.count) == 2
+
+
+async def test_a_commit_that_ends_after_its_answer_was_lost_is_not_written_twice(monkeypatch):
+    """The server goes on committing (a synchronous standby that hangs) while the client has lost the connection."""
+    under_way, may_end = threading.Event(), threading.Event()
+    slow: list[threading.Thread] = []
+
+    def committing(*args, **kwargs):
+        try:
+            with transaction.atomic():
+                append_prepared(*args, **kwargs)
+                under_way.set()
+                may_end.wait(timeout=20)
+        finally:
+            connection.close()
+
+    def loses_its_answer(*args, **kwargs):
+        if slow:
+            return append_prepared(*args, **kwargs)
+        slow.append(threading.Thread(target=committing, args=args, kwargs=kwargs))
+        slow[0].start()
+        under_way.wait(timeout=20)
+        threading.Timer(1.0, may_end.set).start()  # the writer has tried again by then
+        raise ConnectionError("the answer was lost")
+
+    monkeypatch.setattr("audit.writer.append_prepared", loses_its_answer)
+    writer = AuditWriter()
+    writer.append_later(denied("d1"))
+    await asyncio.to_thread(may_end.wait, 20)
+    await asyncio.to_thread(slow[0].join)
+    await writer.close()
+
+    assert await in_thread(LogEntry.objects.count) == 1
 
 
 async def test_a_shrunken_log_stops_the_writer():

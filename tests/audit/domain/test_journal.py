@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.domain.journal import Journal, JournalCorrupt, JournalFull, Tail, lock_journal, read_records
+from audit.domain.journal import RECORD, Journal, JournalCorrupt, JournalFull, Tail, lock_journal, read_records
 
 KEY, KEY_ID = b"k" * 32, b"12345678"
 SMALL = 4096
@@ -56,6 +56,36 @@ def test_record_that_was_being_written_is_dropped_and_named(tmp_path: Path) -> N
     tail = Tail()
     assert contents(tmp_path, tail) == [b"first"]
     assert tail.torn > 0
+
+
+def _of_three_records(root: Path) -> tuple[Path, bytearray, int]:
+    """A journal's file, what it holds, and where the length of its second record is."""
+    written = journal(root)
+    for payload in (b"first", b"second", b"third"):
+        written.append(payload)
+    path = next(written.directory.glob("*.journal"))
+    written.close(taken_in=False)
+    data = bytearray(path.read_bytes())
+    return path, data, data.index(b"second") - RECORD
+
+
+def test_records_behind_a_length_that_was_taken_away_are_not_passed_over_in_silence(tmp_path: Path) -> None:
+    path, data, at = _of_three_records(tmp_path)
+    data[at : at + 4] = bytes(4)
+    path.write_bytes(data)
+
+    tail = Tail()
+    assert contents(tmp_path, tail) == [b"first"]
+    assert tail.torn == 2 * RECORD + len("second" + "third")
+
+
+def test_length_past_the_segment_is_no_half_written_record(tmp_path: Path) -> None:
+    path, data, at = _of_three_records(tmp_path)
+    data[at : at + 4] = (1 << 30).to_bytes(4, "big")
+    path.write_bytes(data)
+
+    with pytest.raises(JournalCorrupt):
+        contents(tmp_path)
 
 
 @pytest.mark.parametrize("place", ["first", "second"])

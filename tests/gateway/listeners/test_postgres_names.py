@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
 
-from tests.gateway.listeners.harness import Gateway, direct_dsn
+from analysis.statement import Analysis
+from gateway.listeners.postgres_express import ExpressLane
+from gateway.protocols.postgres import client
+from gateway.protocols.postgres.client import Bind
+from gateway.session.context import SessionContext
+from tests.gateway.listeners.harness import Gateway, TableAnalyst, direct_dsn
 from tests.gateway.listeners.raw import (
     SYNC,
     RawClient,
@@ -159,3 +165,41 @@ async def test_temporary_relations_of_code_nobody_could_read_are_noticed(masking
     raw.close()
 
     assert doubted == [True, False, True, True]
+
+
+@pytest.fixture
+def templates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The analyst remembers by template, as the real one does: one memory serves every number in a text's place."""
+
+    def recall(analyst: TableAnalyst, session: SessionContext, text: str, types: tuple[int, ...]) -> Analysis | None:
+        shape = re.sub(r"\d+", "?", text)
+        kept = analyst._remembered.items()
+        return next((found for key, found in kept if re.sub(r"\d+", "?", key[0]) == shape and key[1] == types), None)
+
+    monkeypatch.setattr(TableAnalyst, "recall", recall)
+
+
+@pytest.mark.usefixtures("templates")
+@pytest.mark.parametrize("express", [True, False])
+async def test_name_stands_for_its_own_text_not_for_another_of_the_template(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, express: bool
+) -> None:
+    """A record (and an approval) of EXECUTE or FETCH must say which statement ran."""
+    if not express:
+        monkeypatch.setattr(ExpressLane, "serve", lambda lane, data: False)
+    raw = await RawClient.connect(gateway)
+    said, meant = "select name from people where id = 1", "select name from people where id = 7"
+    for _ in range(2):
+        await raw.ask(query(said))
+    await raw.ask(query("begin"))
+    await raw.ask(parse(meant, name="p"), SYNC)
+    await raw.ask(parse(meant), bind(), describe(), execute(), SYNC)
+    await raw.ask(client.encode_bind(Bind("c", "", (), (), ())), SYNC)
+
+    executed = await raw.ask(query("execute p"))
+    fetched = await raw.ask(query("fetch from c"))
+    raw.close()
+
+    assert (rows(executed), rows(fetched)) == ([[b"name 7"]], [[b"name 7"]])
+    recorded = [entry.sensitive["governed_as"] for entry in gateway.record.of("statement.authorised")[-2:]]
+    assert recorded == [meant, meant]
