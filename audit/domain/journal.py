@@ -191,9 +191,7 @@ def read_records(directory: Path, *, key_for: KeyFor, tail: Tail) -> Iterator[Re
                 return
             yield Record(place, place + RECORD + length, payload)
             place, at, chain = place + RECORD + length, stop, linked
-        tail.torn = len(
-            data[at:].rstrip(b"\0")
-        )  # behind a length that is not there: told
+        tail.torn = len(data[at:].rstrip(b"\0"))  # behind a length that is not there: told
         expected = (place, chain)
 
 
