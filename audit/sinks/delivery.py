@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from urllib.parse import parse_qs
 
 from django.conf import settings
-from django.db.models import Min, Q
+from django.db.models import Q
 
 from audit.domain.append import stated_size
 from audit.domain.exclusive import alone
@@ -57,12 +57,6 @@ def deliver(sink_id: int) -> int:
         if not mine:
             return 0
         return _deliver_all(sink_id)
-
-
-def undelivered_after() -> int | None:
-    """The oldest place some enabled sink still has to deliver from; None without sinks. A purge respects it."""
-    oldest: int | None = Sink.objects.filter(enabled=True).aggregate(oldest=Min("cursor"))["oldest"]
-    return oldest
 
 
 def _deliver_all(sink_id: int) -> int:

@@ -103,18 +103,21 @@ def forwarded(body: Mapping[str, Any], *, statement: bool = False) -> dict[str, 
 def severity_of(kind: str, body: Mapping[str, Any]) -> Severity:
     if kind == "statement.completed" and body.get("status") not in (None, "completed"):
         return Severity.LOW
-    return _SEVERITIES.get(kind, Severity.INFORMATIONAL)
+    return SEVERITIES.get(kind, Severity.INFORMATIONAL)
 
 
-_SEVERITIES = {
+SEVERITIES = {
     "log.damage_found": Severity.CRITICAL,
     "journal.damaged": Severity.CRITICAL,
     "statement.denied": Severity.MEDIUM,
     "authentication.failed": Severity.MEDIUM,
     "recording.lost": Severity.MEDIUM,
     "session.kill_requested": Severity.MEDIUM,
-    "break_glass.opened": Severity.HIGH,
-    "break_glass.used": Severity.HIGH,
+    "emergency.opened": Severity.HIGH,
+    "emergency.used": Severity.HIGH,
+    "emergency.overdue": Severity.HIGH,
+    "emergency.ended": Severity.MEDIUM,
+    "emergency.reviewed": Severity.LOW,
     "statement.held": Severity.LOW,
     "config.changed": Severity.LOW,
     "key.rotated": Severity.LOW,
@@ -192,10 +195,12 @@ _SHAPES: Mapping[str, Callable[[Any], Any]] = {
         ("subject", "actor", "owner", "connection", "protocol", "issuer", "auth_method", "client_address",
          "client_tls", "upstream_tls", "reason", "kind", "decision", "rule", "code", "sqlstate", "status", "error",
          "durability", "role", "reviewer", "requester", "account", "agent", "purpose", "host", "check", "format",
-         "what", "class", "sink", "anchor", "report"),
+         "what", "class", "sink", "anchor", "report", "masks", "roster", "finding"),
         _text,
     ),
-    **dict.fromkeys(("review", "grant", "token_id", "fingerprint", "journal", "head", "recording", "ticket"), _id),
+    **dict.fromkeys(
+        ("review", "grant", "emergency", "token_id", "fingerprint", "journal", "head", "recording", "ticket"), _id
+    ),
     **dict.fromkeys(
         ("complete", "modified", "rows", "bytes", "risk", "snapshot", "version", "size", "count", "entries",
          "with_text", "serving"),

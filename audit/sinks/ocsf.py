@@ -63,10 +63,10 @@ def _base(event: Event, *, class_uid: int, class_name: str, activity: int, name:
 
 def _rest(event: Event) -> dict[str, Any]:
     """What has no attribute of its own."""
-    names = ("decision", "rule", "code", "policies", "review", "grant", "approvers", "modified", "risk", "snapshot",
-             "fingerprint", "complete", "operations", "tables_read", "tables_written", "columns_read", "classes",
-             "masked", "durability", "recording", "protocol", "owner", "status", "bytes", "what", "version", "entries",
-             "reason", "size")  # fmt: skip
+    names = ("decision", "rule", "code", "policies", "review", "grant", "emergency", "masks", "roster", "approvers",
+             "modified", "risk", "snapshot", "fingerprint", "complete", "operations", "tables_read", "tables_written",
+             "columns_read", "classes", "masked", "durability", "recording", "protocol", "owner", "status", "bytes",
+             "what", "version", "entries", "reason", "size")  # fmt: skip
     return {name: event.body[name] for name in names if name in event.body}
 
 

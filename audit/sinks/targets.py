@@ -104,7 +104,8 @@ def allowed(address: Address, networks: Sequence[Network]) -> bool:
         return False
     if address.is_link_local or address.is_multicast or address.is_unspecified:
         return False
-    if address.is_global:
+    # Old ways of writing inner addresses (IPv4-compatible, SIIT, fec0::/10) pass for global ones.
+    if address.is_global and not (address.is_reserved or getattr(address, "is_site_local", False)):
         return True
     return any(address in network for network in networks if network.version == address.version)
 

@@ -7,6 +7,7 @@ counts by itself. Only failures count: whoever knows the secret is never slowed 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import logging
 import time
 from collections import OrderedDict
@@ -48,11 +49,23 @@ def _keys(door: str, name: str, address: str) -> tuple[tuple[str, int], tuple[st
 
     Names are digested: what a person mistypes there may be their password.
     """
+    address = _network(address)
     claimed = hashlib.sha256(f"{address}\0{name}".encode()).hexdigest()[:32]
     return (
         (f"hoopweb:failed:{door}:name:{claimed}", settings.HOOPWEB_FAILURES_PER_NAME),
         (f"hoopweb:failed:{door}:from:{address}", settings.HOOPWEB_FAILURES_PER_ADDRESS),
     )
+
+
+def _network(address: str) -> str:
+    """The address, or of IPv6 its /64: one household or machine has all of those, and would guess from each."""
+    try:
+        known = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if known.version == 4:
+        return str(known)
+    return str(known.ipv4_mapped or ipaddress.ip_network((known, 64), strict=False))
 
 
 def _wait(key: str, bound: int) -> int:

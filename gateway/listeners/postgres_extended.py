@@ -22,6 +22,7 @@ from gateway.listeners.postgres_transport import StatementTransport
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.session.context import StatementRequest
+from gateway.session.emergency import is_outlived
 from gateway.session.known import KnownStatement
 from gateway.session.permit import ExecutionPermit
 from gateway.session.pipeline import (
@@ -153,6 +154,8 @@ async def execute(session: ClientSession, message: Execute) -> None:
             _send_result(session, portal, message, permit)
             return
     await _prepare_to_decide(session, portal.statement.text)
+    if portal.permit is not None and is_outlived(session.services, portal.permit):
+        portal.retire()  # its answer may be clear, or allowed, no longer: decide again
     permit, portal.permit = portal.permit, None
     if permit is not None:
         await _send_execute(session, portal, message, permit)

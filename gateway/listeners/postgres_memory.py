@@ -110,7 +110,8 @@ class Memory:
 
     def _remember_approval(self, permit: ExecutionPermit, inner: Analysis) -> None:
         self._context.approved_cursors.pop(permit.analysis.name, None)
-        if permit.claim is not None:
+        # An emergency approves nothing: each FETCH is counted, and asked about once it is over or used up.
+        if permit.claim is not None and not permit.claim.emergency:
             self._context.approved_cursors[permit.analysis.name] = ApprovedCursor(
                 declared=inner.statement.text,
                 claim=permit.claim,

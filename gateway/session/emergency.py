@@ -6,6 +6,7 @@ is claimed, counted and marked, also one that would have passed anyway: what was
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from approvals.domain.request import Emergency, GrantClaim, Principal
 from gateway.domain import tokens
 from gateway.domain.snapshot import Snapshot
 from gateway.session.context import SessionContext, StatementRequest
-from gateway.session.services import Services
+from gateway.session.permit import ExecutionPermit
+from gateway.session.services import Services, StaleSnapshot
 from masking.domain.field import FieldMask, MaskingPlan
 from masking.domain.subjects import CLEAR
 
@@ -45,6 +47,23 @@ def emergency_of(snapshot: Snapshot, session: SessionContext, *, at: float) -> E
         if here and _is_for(emergency, session.principal):
             return emergency
     return None
+
+
+def is_outlived(services: Services, permit: ExecutionPermit) -> bool:
+    """Whether a permit that was kept for later stands on rules that changed, or on an emergency that is over.
+
+    Time alone ends an emergency, whether or not the worker that says so to everybody is alive.
+    """
+    try:
+        snapshot = services.snapshots.current()
+    except StaleSnapshot:
+        return True
+    if snapshot.version != permit.snapshot_version:
+        return True
+    if permit.claim is None or not permit.claim.emergency:
+        return False
+    emergency = emergency_of(snapshot, permit.session, at=time.time())
+    return emergency is None or emergency.id != permit.claim.emergency
 
 
 def without_masks(plan: MaskingPlan) -> MaskingPlan:

@@ -30,6 +30,9 @@ LOOPBACK = ["127.0.0.0/8", "::1/128"]
         "[::ffff:127.0.0.1]",
         "[64:ff9b::7f00:1]",
         "[2002:7f00:1::]",
+        "[fec0::1]",
+        "[::7f00:1]",
+        "[64:ff9b:1::7f00:1]",
     ],
 )
 def test_addresses_that_only_we_can_reach_are_refused(settings, address):

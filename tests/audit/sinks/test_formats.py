@@ -16,7 +16,7 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from audit.domain.kinds import KINDS
 from audit.sinks import cef, cloud_logging, fhir, ocsf, plain, syslog
-from audit.sinks.event import WITHHELD, Severity, forwarded
+from audit.sinks.event import SEVERITIES, WITHHELD, Severity, forwarded
 from audit.sinks.formats import FORMATS
 from tests.audit.sinks.samples import BODIES, CANARY, CANARY_WORD, LOG, event, every_event
 
@@ -193,6 +193,19 @@ def test_nothing_a_client_may_choose_leaves_in_any_format():
 )  # fmt: skip
 def test_only_known_fields_of_their_shape_leave(body, left):
     assert forwarded(body) == left
+
+
+def test_breaking_the_glass_is_severe_and_says_whether_masks_were_lifted():
+    used = event("emergency.used", {"subject": "ann", "emergency": "e-1", "roster": "on-call", "masks": "lifted"})
+
+    assert used.severity is Severity.HIGH
+    assert event("emergency.opened").severity is Severity.HIGH
+    told = json.loads(ocsf.encode(used))["unmapped"]
+    assert (told["emergency"], told["roster"], told["masks"]) == ("e-1", "on-call", "lifted")
+
+
+def test_every_kind_with_a_severity_is_one_that_exists():
+    assert set(SEVERITIES) <= set(KINDS)
 
 
 def test_damage_is_critical():

@@ -30,7 +30,7 @@ def test_malformed_targets_are_refused(url):
     "address",
     ["10.0.0.5", "192.168.1.1", "127.0.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "::1",
      "fe80::1", "fd00:ec2::254", "::ffff:10.0.0.5", "::ffff:169.254.169.254", "2002:0a00:0005::1",
-     "64:ff9b::a00:5"],
+     "64:ff9b::a00:5", "fec0::1", "::a00:5", "::ffff:0:10.0.0.5"],
 )  # fmt: skip
 def test_private_addresses_are_refused_unless_named(monkeypatch, address):
     answering(monkeypatch, address)

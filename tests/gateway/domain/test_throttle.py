@@ -38,6 +38,16 @@ def test_address_waits_whatever_it_claims(three_failures: str):
     assert throttle.wait_s(door="d", name="somebody new", address=three_failures) > 0
 
 
+@pytest.mark.usefixtures("three_failures")
+def test_guesser_with_a_network_of_ipv6_addresses_is_one_guesser():
+    network = f"2001:db8:{uuid.uuid4().hex[:4]}:{uuid.uuid4().hex[:4]}"
+    for host in range(3):
+        throttle.count_failure(door="d", name="ann", address=f"{network}::{host + 1:x}")
+
+    assert throttle.wait_s(door="d", name="ann", address=f"{network}::ffff") > 0
+    assert throttle.wait_s(door="d", name="ann", address="2001:db8::1") == 0
+
+
 def test_without_redis_the_process_counts_by_itself(three_failures: str, settings: Any):
     settings.HOOPWEB_REDIS_URL = "redis://127.0.0.1:1/0"
     throttle._redis.cache_clear()
