@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator
 
 from sqlglot import exp
 
-from analysis.bigquery.functions import BUILTIN, COLLECTING, PREFIXES, SAFE_AGGREGATES, TOTAL
+from analysis.bigquery.functions import (
+    BUILTIN,
+    COLLECTING,
+    FAILS_BY,
+    PREFIXES,
+    READS_TIME,
+    SAFE_AGGREGATES,
+    TIMES,
+    TOTAL,
+)
 from analysis.bigquery.items import output_name
 from analysis.bigquery.reading import Reading, Scope, field_of, look_up
 from analysis.scope import NOTHING, Value, derived, record, safe, union
@@ -113,11 +122,23 @@ def _bracket(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
     indexes = [value(reading, scope, item) for item in node.expressions]
     if any(isinstance(item, exp.Literal) and item.is_string for item in node.expressions):
         return derived([subject, *indexes])  # json['field']
-    if subject.fields is None and not subject.stored:
-        return derived([subject, *indexes])
     if not node.args.get("safe"):
         reading.note(derived(indexes), PredicateUse.COMPUTED)
+        if not subject.stored and not _is_first_part(node):
+            reading.note(derived([subject]), PredicateUse.COMPUTED)  # "out of bounds" tells how many there are
+    if subject.fields is None and not subject.stored:
+        return derived([subject, *indexes])
+    if any(field.fields is not None for field in subject.fields or ()):
+        # An element of an array, or a field of a record by its place ("Struct subscript operator"): what is named
+        # behind it may be one record's or another's.
+        return derived([subject, *indexes])
     return Value(subject.origins | derived(indexes).origins, fields=subject.fields, names=subject.names)
+
+
+def _is_first_part(node: exp.Expr) -> bool:
+    """`SPLIT(x, y)[OFFSET(0)]`: there always is one."""
+    first = [item.name for item in node.expressions if isinstance(item, exp.Literal)]
+    return isinstance(node.this, exp.Split) and first == [str(node.args.get("offset") or 0)]
 
 
 def _alias(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
@@ -140,8 +161,15 @@ def _array(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
         inner = node.expressions[0]
         reading.collects |= any(isinstance(found, exp.Table) for found in inner.walk())
         rows = reading.rows_of(inner, scope)
-        return _computed_record(rows.scalar())
-    return _any_of([value(reading, scope, item) for item in node.expressions])
+        return _computed_record(_element(reading, rows.scalar()))
+    return _any_of([_element(reading, value(reading, scope, item)) for item in node.expressions])
+
+
+def _element(reading: Reading, found: Value) -> Value:
+    """A result cannot hold an array with a NULL ("Array type"): one that was computed answers by failing."""
+    if found.fields is None and not found.stored:
+        reading.note(found, PredicateUse.COMPUTED)
+    return found
 
 
 def _any_of(items: list[Value]) -> Value:
@@ -175,8 +203,22 @@ def _cast(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
 def _function(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
     reading.collects |= node.key in COLLECTING
     found = derived(parts(reading, scope, node))
-    _note_failure(reading, node.key, found)
+    if node.key in FAILS_BY or node.key in READS_TIME:
+        reading.note(derived(_failing(reading, scope, node)), PredicateUse.COMPUTED)
+    else:
+        _note_failure(reading, node.key, found)
     return found
+
+
+def _failing(reading: Reading, scope: Scope, node: exp.Expr) -> Iterator[Value]:
+    """The arguments a function of known limits may fail by."""
+    for name in FAILS_BY.get(node.key, ()):
+        yield value(reading, scope, node.args.get(name))
+    if node.key in READS_TIME:
+        read = value(reading, scope, node.this)
+        types = {reading.definitions.types.get(origin.column) for origin in read.origins}
+        if not (read.stored and types <= TIMES):
+            yield read
 
 
 def _anonymous(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
@@ -202,6 +244,8 @@ def _aggregate(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
     reading.collects |= node.key in COLLECTING
     if node.key in SAFE_AGGREGATES:
         return union(_counted(reading, scope, node))
+    if node.key == "arrayagg":
+        _element(reading, value(reading, scope, node.this))
     found = derived(parts(reading, scope, node))
     _note_failure(reading, node.key, found)
     return found

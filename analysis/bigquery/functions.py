@@ -7,6 +7,8 @@ without case, as BigQuery does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from analysis.words import words
 
 # "GoogleSQL function reference", the functions whose result depends on nothing but their arguments and the clock.
@@ -92,21 +94,34 @@ KEYWORDS = words(
 # The keys of sqlglot's nodes (class names in lower case) and plain names that cannot fail whatever they meet.
 TOTAL = words(
     """
-    lower upper initcap length substring substr trim ltrim rtrim reverse concat coalesce ifnull if nullif greatest
+    lower upper initcap length trim ltrim rtrim reverse concat coalesce ifnull if nullif greatest
     least array arraysize array_length arraytostring array_to_string arrayagg array_agg stringagg groupconcat
     string_agg min max count countif sum avg anyvalue approxdistinct stddev stddevpop stddevsamp variance variancepop
     rownumber rank denserank percentrank cumedist ntile lag lead firstvalue lastvalue nthvalue startswith endswith
     starts_with ends_with contains_substr strposition strpos jsonformat to_json_string tojson to_json jsonextract
     jsonextractscalar jsonextractarray jsonvaluearray json_type jsontype md5 md5digest sha sha1digest sha2 sha2digest
-    sha256 farmfingerprint farm_fingerprint tobase64 to_base64 hex to_hex ascii unicode soundex normalize format
-    extract date datetime timestamp currentdate currentdatetime currenttime currenttimestamp timetostr tsordstodate
+    sha256 farmfingerprint farm_fingerprint tobase64 to_base64 hex to_hex ascii unicode soundex normalize
+    extract currenttimestamp
     distinct logicaland logicalor approxtopk approxtopsum approxquantile approx_quantiles safedivide safe_divide
     typeof sign floor ceil round
-    unixdate tocodepoints struct tostring split dpipe eq neq gt gte lt lte nullsafeeq nullsafeneq like is isinf isnan
+    unixdate tocodepoints struct tostring split dpipe eq neq gt gte lt lte nullsafeeq nullsafeneq is isinf isnan
     abs bitwisenot case in between not and or xor paren alias currentuser sessionuser uuid rand jsonobject jsonarray
     ignorenulls respectnulls havingmax order limit cast_string trycast safefunc window booland boolor
     """
 )
+# Total as long as no stored value reaches these arguments: a length may be negative, a pattern may end in an escape, a
+# format may be none, a zone may be unknown, a text may be no time ("+25:00" answers a question about the hour).
+FAILS_BY: Mapping[str, tuple[str, ...]] = {
+    "substring": ("length",),
+    "like": ("expression",),
+    "format": ("this",),
+    "timetostr": ("format", "zone"),
+    **dict.fromkeys(("currentdate", "currentdatetime", "currenttime"), ("this",)),
+    **dict.fromkeys(("date", "datetime", "timestamp"), ("expression", "zone")),
+}
+# These fail for texts that are no time, never for a stored time ("Conversion rules").
+READS_TIME = frozenset({"date", "datetime", "timestamp", "tsordstodate"})
+TIMES = frozenset({"DATE", "DATETIME", "TIMESTAMP"})
 SAFE_AGGREGATES = frozenset({"count"})
 # One row of these can carry many rows.
 COLLECTING = words(

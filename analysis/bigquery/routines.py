@@ -100,6 +100,7 @@ def parse_checked(reading: Reading, text: str) -> exp.Expr | None:
         return None
     names = called_names(tokens)
     _judge_prefixes(reading, names)
+    _judge_quoted(reading, tokens)
     if depth_of(tokens) > MAX_DEPTH or not same_tokens(text, tokens):
         reading.problem("nested too deeply, or two readings disagree about where its strings end")
         return None
@@ -115,6 +116,7 @@ def parse_checked(reading: Reading, text: str) -> exp.Expr | None:
         return None
     _judge_calls(reading, names, trees[0])
     _judge_names(reading, tokens, trees[0])
+    _judge_aliases(reading, trees[0])
     return trees[0]
 
 
@@ -142,6 +144,24 @@ def _judge_names(reading: Reading, tokens: list[Token], tree: exp.Expr) -> None:
     known = reading.definitions.field_names - KEYWORDS
     if any(count > met[name] for name, count in named.items() if name in known):
         reading.problem("a column's name that the first reading did not meet")
+
+
+def _judge_quoted(reading: Reading, tokens: list[Token]) -> None:
+    """Names are compared without case, which the service and Python may do differently outside ASCII (U+212A is K)."""
+    for token in tokens:
+        if token.kind is not TokenKind.QUOTED:
+            continue
+        if "\\" in token.text:
+            reading.problem("a quoted name with an escape")
+        if token.text.lower() != token.text.encode().lower().decode():
+            reading.problem("a name whose case nobody here compares as the service does")
+
+
+def _judge_aliases(reading: Reading, tree: exp.Expr) -> None:
+    """A dot inside a name: `a.b` may be the CTE of that name or the table b of the dataset a."""
+    for alias in tree.find_all(exp.TableAlias):
+        if "." in alias.name or any("." in part.name for part in alias.columns):
+            reading.problem("an alias with a dot in it")
 
 
 def _judge_calls(reading: Reading, names: frozenset[str], tree: exp.Expr) -> None:

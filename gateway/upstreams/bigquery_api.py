@@ -130,7 +130,12 @@ def endpoint_of(spec: ConnectionSpec) -> str:
 
 
 def path_of(*segments: str) -> str:
-    """`/projects/p/datasets/d` from its segments, each quoted whole."""
+    """`/projects/p/datasets/d` from its segments, each quoted whole. Raises UpstreamFailed for what is no name.
+
+    Dot segments are resolved on the way (RFC 3986 §5.2.4), so they would ask for something else.
+    """
+    if any(segment in ("", ".", "..") for segment in segments):
+        raise UpstreamFailed("a name that names nothing")
     return "".join(f"/{quote(segment, safe='')}" for segment in segments)
 
 
