@@ -277,8 +277,7 @@ def _entry_record(entry: StoredEntry, *, tree: Tree | None, size: int, with_text
     place = read_place(entry.canonical)
     if with_text and place is not None and place.commitment:
         record |= _disclosed(entry.seq, place.commitment)
-    named = place is not None and place.kind == "statement.completed"
-    return record, place.recording if place is not None and named else ""
+    return record, place.recording if place is not None and place.names_recording else ""
 
 
 def _disclosed(seq: int, commitment: bytes) -> dict[str, str]:

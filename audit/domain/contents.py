@@ -12,7 +12,7 @@ from audit.domain.box import SealProblem
 from audit.domain.certificates import RECORDINGS, certified_entry
 from audit.domain.chain import open_box
 from audit.domain.entry import now_us
-from audit.domain.findings import Finding, Place, read_place
+from audit.domain.findings import RECORDING_LOST, Finding, Place, read_place
 from audit.domain.projection import text_column
 from audit.domain.purges import certificates
 from audit.domain.recordings import check_recording
@@ -22,7 +22,6 @@ from audit.models import LogEntry, Recording, SealedText
 _PAGE = 2_000
 # A recording is named by its entry a moment before its bytes are on disk (audit.recording).
 SETTLING_S = 120
-RECORDING_LOST = "recording.lost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ def check_recordings(size: int, *, after: int = 0) -> tuple[list[Finding], Recor
         for entry in page:
             if entry.place is None or not entry.place.recording:
                 continue
-            if entry.place.kind == RECORDING_LOST:
+            if not entry.place.names_recording:
                 acknowledged.add(entry.place.recording)
                 continue
             named += 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+RECORDING_LOST = "recording.lost"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -29,6 +31,11 @@ class Place:
     session: str
     kind: str
     recording: str
+
+    @property
+    def names_recording(self) -> bool:
+        """Whether a result was recorded under this entry (a loss names the same recording once more)."""
+        return bool(self.recording) and self.kind != RECORDING_LOST
 
 
 def read_place(canonical: bytes) -> Place | None:

@@ -10,8 +10,9 @@ from datetime import timedelta
 from django.conf import settings
 
 from audit.domain.append import append_entries
-from audit.domain.contents import RECORDING_LOST, SETTLING_S
+from audit.domain.contents import SETTLING_S
 from audit.domain.entry import Entry, Json
+from audit.domain.findings import RECORDING_LOST
 from audit.domain.journaled import recover_journals
 from audit.domain.liveness import is_alive
 from audit.models import Recording, SessionRecord, StatementRecord

@@ -150,7 +150,7 @@ def _read_entry(walk: Walk, record: Mapping[str, Any]) -> None:
         walk.rotated_at[seq] = str(json.loads(canonical)["body"].get("note"))
     if place.recording:
         walk.recordings.add(place.recording)
-        if place.kind == "statement.completed":
+        if place.names_recording:
             walk.named_at.append(seq)
             walk.purged += certified_entry(walk.certificates, canonical=canonical, record_class=RECORDINGS)
 

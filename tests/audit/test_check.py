@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from dataclasses import replace
 
 import pytest
 from django.core.management import call_command
@@ -44,6 +45,18 @@ def verified(tmp_path) -> Report:
 @pytest.fixture
 def at_once(monkeypatch):
     monkeypatch.setattr("audit.domain.contents.SETTLING_S", -5)
+
+
+def test_result_that_was_read_again_counts_as_a_recording_of_its_own(recorded, tmp_path):
+    digest = asyncio.run(record([(b"1", b"***-**-****")], statement="a1"))
+    again = replace(completed("a1", recording=digest), kind="statement.read_again")
+    append_entries([again])
+
+    report = verified(tmp_path)
+
+    assert report.verdict is Verdict.INTACT
+    assert report.recordings is not None
+    assert (report.recordings["named"], report.recordings["intact"]) == (2, 2)
 
 
 def test_intact_evidence_has_no_finding_and_counts_its_recordings(recorded, tmp_path):

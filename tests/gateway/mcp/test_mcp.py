@@ -86,7 +86,7 @@ async def test_client_discovers_the_authorization_server_and_gets_a_token_for_th
     async with connected(stack, auth=auth) as client:
         listed = await call(client, "list_connections")
 
-    assert [found["name"] for found in listed["connections"]] == ["clinic"]
+    assert "clinic" in {found["name"] for found in listed["connections"]}
     assert memory.tokens is not None
     narrow = memory.tokens.access_token
     assert raw(stack, narrow).status_code != 401  # a control: it is good here …
