@@ -12,7 +12,7 @@ from audit.domain.box import SealProblem
 from audit.domain.certificates import RECORDINGS, certified_entry
 from audit.domain.chain import open_box
 from audit.domain.entry import now_us
-from audit.domain.findings import RECORDING_LOST, Finding, Place, read_place
+from audit.domain.findings import Finding, Place, read_place
 from audit.domain.projection import text_column
 from audit.domain.purges import certificates
 from audit.domain.recordings import check_recording
