@@ -9,11 +9,15 @@ _LISTS = {"tables_read": "read", "tables_written": "write", "columns_read": "col
 _SINGLE = {"rule": "rule", "decision": "decision", "code": "code"}
 
 
+# What an index takes of a word is some 2,700 bytes: a longer one would be refused, and with it the entry.
+MAX_WORD = 600
+
+
 def words_of(body: Mapping[str, Any]) -> list[str]:
-    """The words of an entry's body, sorted, each once."""
+    """The words of an entry's body, sorted, each once; cut where they are too long to be searched for."""
     words = {f"{prefix}:{item}" for name, prefix in _LISTS.items() for item in body.get(name) or ()}
     words |= {f"{prefix}:{body[name]}" for name, prefix in _SINGLE.items() if body.get(name)}
-    return sorted(word.replace("\x00", "") for word in words)
+    return sorted({word.replace("\x00", "")[:MAX_WORD] for word in words})
 
 
 def qualified(table: str) -> str:

@@ -283,3 +283,17 @@ async def test_attempt_the_journal_cannot_have_is_recorded_by_the_log(tmp_path, 
 
     assert receipt.durability == "database"
     assert await in_thread(lambda: LogEntry.objects.get(kind="statement.denied").statement_id) == "padded"
+
+
+async def test_name_too_long_for_an_index_stops_no_journal(tmp_path):
+    """BigQuery's paths may be this long; an entry the log refuses would hold up all behind it, after a restart too."""
+    writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
+    await writer.start()
+    path = os.urandom(4000).hex()
+    body = {"connection": "lake", "columns_read": [f"project.set.table.{path}"], "rule": path}
+
+    writer.append_now(Entry("statement.authorised", body, session_id="s1", statement_id="long", durability="os"))
+    writer.append_now(entry(1))
+    await writer.close()
+
+    assert await in_thread(statements) == ["long", "a1"]
