@@ -95,7 +95,12 @@ def _decided(channel: Channel, pressed: dict[str, Any]) -> str:
         return f"The risk is {review.risk}: please look at the statement first: {review.absolute_url}"
     try:
         decided = decide_review(
-            review=review, reviewer=person, decision=decision, reason=typed_reason(pressed), seen_round=seen_round
+            review=review,
+            reviewer=person,
+            decision=decision,
+            reason=typed_reason(pressed),
+            seen_round=seen_round,
+            through=f"slack:{channel.name}:{pressed['team']['id']}/{pressed['user']['id']}"[:256],
         )
     except Refusal as refused:
         return f"Not taken: {refused.reason}. {review.absolute_url}"

@@ -75,6 +75,7 @@ class Ballot:
     statement: str | None = None  # with `analysed`: the reviewer's own text
     analysed: Reanalysis | None = None
     reach: Reach = ONLY_ONCE
+    through: str = ""
 
 
 def open_review(
@@ -121,12 +122,14 @@ def decide_review(
     statement: str | None = None,
     seen_round: int | None = None,
     reach: Reach = ONLY_ONCE,
+    through: str = "",
 ) -> Review:
     """Cast one person's vote and return the review as it then is. Raises Refusal, and then nothing changed.
 
     `decision` is approve, deny or modify; modify needs `statement`, which is analysed before anything is stored.
     `seen_round` says which text the person looked at; without it only an unmodified review can be approved.
-    `reach` is how far this person lets the approval go; the narrowest of all votes counts.
+    `reach` is how far this person lets the approval go; the narrowest of all votes counts. `through` names whoever
+    vouched for the person, where that was not a sign-in here: the record says so.
     """
     reason = _checked_reason(reason)
     eligible_groups(review, reviewer)
@@ -136,10 +139,10 @@ def decide_review(
     if decision == Vote.Decision.MODIFY:
         analysed = reanalyse(review=review, statement=statement or "")
         seen = seen_round or review.round
-        return _cast(review.pk, Ballot(reviewer, decision, reason, seen, statement, analysed, reach))
+        return _cast(review.pk, Ballot(reviewer, decision, reason, seen, statement, analysed, reach, through))
     if decision not in (Vote.Decision.APPROVE, Vote.Decision.DENY):
         raise Refusal(refusal.UNKNOWN_DECISION, f"{decision[:20]!r} is unknown, expected approve, deny or modify")
-    return _cast(review.pk, Ballot(reviewer, decision, reason, seen_round or 1, reach=reach))
+    return _cast(review.pk, Ballot(reviewer, decision, reason, seen_round or 1, reach=reach, through=through))
 
 
 def reanalyse(*, review: Review, statement: str) -> Reanalysis:
@@ -374,6 +377,7 @@ def _record_vote(review: Review, ballot: Ballot, groups: frozenset[str], ended: 
         "outcome": review.status,
         "final": ended,
         "risk": review.risk,
+        "through": ballot.through,
     }
     record("review.decided", review, sensitive=sensitive, body=body)
 

@@ -26,7 +26,7 @@ from audit.domain.checkpoints import LogDamaged, sign_checkpoint
 from audit.domain.entry import Entry, Json
 from audit.domain.holds import holds_in_force
 from audit.domain.purges import not_held, purging
-from audit.models_retention import SIX_YEARS_DAYS, RetentionPolicy
+from audit.models_retention import SIX_YEARS_DAYS, LegalHold, RetentionPolicy
 
 PORTION = 20_000  # places of the log a transaction goes over
 CLASSES = (TEXTS, RECORDINGS, SUBJECTS, PROJECTIONS)
@@ -94,7 +94,7 @@ def _erase_all(due: Due, certified: Sequence[Hold]) -> None:
     portion = due.up_to if due.record_class == PROJECTIONS else PORTION
     for low in range(0, due.up_to, portion):
         # A hold that is placed meanwhile saves what is left.
-        _erase(due, (low, min(low + portion, due.up_to)), [*certified, *holds_in_force()])
+        _erase(due, (low, min(low + portion, due.up_to)), certified)
 
 
 def _due(record_class: str, now: datetime, holds: Sequence[Hold]) -> Due:
@@ -137,8 +137,11 @@ def _certify(due: Due, holds: Sequence[Hold], *, by: str) -> None:
         raise PurgeRefused(f"the log is damaged, nothing was purged: {damage}") from None
 
 
-def _erase(due: Due, places: tuple[int, int], holds: Sequence[Hold]) -> None:
-    with transaction.atomic():
+def _erase(due: Due, places: tuple[int, int], certified: Sequence[Hold]) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        # Whoever places a hold now waits for this portion: none is in force, and recorded so, over what is just going.
+        cursor.execute(f"LOCK TABLE {LegalHold._meta.db_table} IN SHARE MODE")
+        holds = [*certified, *holds_in_force()]
         for part in _PARTS[due.record_class]:
             part.run(part.erase, places, due.until, holds)
 

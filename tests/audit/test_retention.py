@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from audit.domain.append import append_entries
 from audit.domain.bundle import Scope, write_bundle
@@ -127,6 +127,22 @@ def test_what_is_held_stays(hold: dict):
     assert texts() == {"a", "c"}
     assert set(StatementRecord.objects.values_list("pk", flat=True)) == {"a", "c"}
     assert damage() == []
+
+
+def test_a_portion_waits_for_a_hold_that_is_just_being_placed():
+    """Else what it covers went after its entry says that it is kept."""
+    placing = connection.copy()
+    try:
+        with placing.cursor() as cursor:
+            placing.set_autocommit(False)
+            cursor.execute("LOCK TABLE audit_legalhold IN ROW EXCLUSIVE MODE")  # what an INSERT takes
+            with connection.cursor() as purging:
+                purging.execute("SET LOCAL lock_timeout = '200ms'")
+            with pytest.raises(OperationalError):
+                purge(by="test")
+    finally:
+        placing.close()
+    assert texts() == {"a", "b", "c"}
 
 
 def test_a_hold_over_everything_keeps_everything():

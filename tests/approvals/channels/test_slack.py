@@ -19,6 +19,7 @@ from approvals.domain.deliveries import due_deliveries
 from approvals.domain.events import Event
 from approvals.domain.notices import tell_channels
 from approvals.models import Channel, Grant, Review, Vote
+from audit.models import LogEntry
 from tests.approvals.channels.receiver import receiving
 from tests.approvals.factories import held, person, write_request
 
@@ -101,6 +102,8 @@ def test_mapped_reviewer_approves(slack, officers):
     assert (answer.status_code, review.status) == (200, "approved")
     assert (Vote.objects.get().reviewer, Vote.objects.get().decision) == ("reviewer", "approve")
     assert b"Approved by reviewer" in slack.received[0].body
+    decided = LogEntry.objects.get(kind="review.decided")
+    assert json.loads(bytes(decided.canonical))["body"]["through"] == "slack:officers:T1/U1"
 
 
 @pytest.mark.parametrize(
