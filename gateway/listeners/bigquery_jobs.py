@@ -27,6 +27,7 @@ from gateway.protocols.bigquery.requests import QueryRequest
 from gateway.protocols.bigquery.resources import JobFacts, JobStatistics
 from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest, new_id
+from gateway.session.emergency import is_over
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.pipeline import run_statement
 from gateway.session.registry import SessionRegistry
@@ -227,11 +228,18 @@ class BigQueryJobs:
         return sorted(jobs, key=lambda job: job.created_ms, reverse=True)
 
     async def page(self, job: Job, *, offset: int, max_results: int | None, int64_timestamps: bool) -> Page:
-        """Rows of a finished job, masked by the rules it was decided under, as long as those are the rules."""
+        """Rows of a finished job, masked by the rules it was decided under, as long as those are the rules.
+
+        What was shown in an emergency is not shown again after it.
+        """
         assert job.execution is not None
-        current = self._services.snapshots.current().connections.get(job.spec.name)
+        snapshot = self._services.snapshots.current()
+        current = snapshot.connections.get(job.spec.name)
         if current is None or not current.enabled or current.rules_digest != job.spec.rules_digest:
             raise BigQueryError("accessDenied", "the rules changed since this query ran; run it again")
+        if is_over(snapshot, job.execution.permit):
+            await job.cancel()
+            raise BigQueryError("accessDenied", "the emergency access this query ran under is over")
         try:
             return await job.execution.page(offset=offset, max_results=max_results, int64_timestamps=int64_timestamps)
         except UpstreamFailed as failed:

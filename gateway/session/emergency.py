@@ -58,8 +58,11 @@ def is_outlived(services: Services, permit: ExecutionPermit) -> bool:
         snapshot = services.snapshots.current()
     except StaleSnapshot:
         return True
-    if snapshot.version != permit.snapshot_version:
-        return True
+    return snapshot.version != permit.snapshot_version or is_over(snapshot, permit)
+
+
+def is_over(snapshot: Snapshot, permit: ExecutionPermit) -> bool:
+    """Whether a permit stands on an emergency access that ended since."""
     if permit.claim is None or not permit.claim.emergency:
         return False
     emergency = emergency_of(snapshot, permit.session, at=time.time())
