@@ -44,8 +44,21 @@ def announce_outcome(*, review_id: UUID) -> None:
 
 
 def announce_emergency(*, access_id: UUID, event: str) -> None:
-    """Have everybody told of an emergency access, once the surrounding transaction is committed."""
-    _after_commit(lambda: current_app.send_task(EMERGENCY_TASK, args=[str(access_id), event], retry=False))
+    """Have everybody told of an emergency access, once the surrounding transaction is committed.
+
+    Nothing asks for these again later: while the broker is away whoever breaks the glass tells them itself.
+    """
+    args = [str(access_id), event]
+
+    def tell() -> None:
+        try:
+            current_app.send_task(EMERGENCY_TASK, args=args, retry=False)
+        except Exception as error:
+            logger.warning("emergency told without the broker: error=%s", type(error).__name__)
+            current_app.loader.import_default_modules()  # where no worker runs, tasks are not known yet
+            current_app.tasks[EMERGENCY_TASK].apply(args=args)
+
+    _after_commit(tell)
 
 
 def announce_kill(*, session_id: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from celery import current_app
 from django.core import mail
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -132,6 +133,19 @@ def test_everybody_is_told_without_the_reason(doctor, roster, reviewer, admin):
     assert sorted(message.to[0] for message in mail.outbox) == ["admin@example.test", "reviewer@example.test"]
     assert all(message.subject == "BREAK GLASS: doctor on clinic" for message in mail.outbox)
     assert all("CANARY" not in str(message.message()) for message in mail.outbox)
+
+
+@pytest.mark.usefixtures("reviewer", "admin")
+def test_everybody_is_told_while_the_broker_is_away(doctor, roster, monkeypatch, django_capture_on_commit_callbacks):
+    def away(*_, **__):
+        raise ConnectionError("no broker")
+
+    monkeypatch.setattr(current_app, "send_task", away)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        broken(doctor, roster)
+
+    assert sorted(message.to[0] for message in mail.outbox) == ["admin@example.test", "reviewer@example.test"]
 
 
 # --- Using it --------------------------------------------------------------------------------------------------------
