@@ -114,7 +114,7 @@ class Front:
         return Caller(
             principal=principal,
             client_address=address,
-            client_tls="TLS" if request.url.scheme == "https" else "",
+            client_tls="TLS" if request.scope["scheme"] == "https" else "",
             application=request.headers.get("user-agent", "")[:200],
             protocol=protocol,
         )
@@ -138,17 +138,18 @@ class DataApis:
         return JSONResponse({"error": {"code": 404, "message": "nothing is served here"}}, status_code=404)
 
     def _target(self, request: Request) -> Target:
-        path = request.url.path
+        # Decoded once, and of the request line alone: `request.url` is made of the Host header too, and quoted anew.
+        path = str(request.scope["path"])
         if path.startswith(_CONNECTION_PREFIX):
             name, slash, rest = path.removeprefix(_CONNECTION_PREFIX).partition("/")
             return Target(path=slash + rest, connection=name)
-        label = (request.url.hostname or "").partition(".")[0]
+        label = request.headers.get("host", "").partition(":")[0].partition(".")[0].lower()
         return Target(path=path, connection=label if label in self._connections() else "")
 
 
 def is_safe_wire(request: Request, *, plaintext_on_loopback: bool) -> bool:
     """Whether a secret may cross: a bearer token is whoever overhears it."""
-    if request.url.scheme == "https":
+    if request.scope["scheme"] == "https":
         return True
     try:
         on_loopback = ipaddress.ip_address(request.client.host if request.client else "").is_loopback
