@@ -63,14 +63,18 @@ $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV) \
 	  || { echo "$(PYTHON) cannot make a virtual environment: install python3-venv" >&2; exit 1; }
 
-$(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python
+# The client, by its short name too; one that is there is left alone.
+$(BIN)/hoopweb: hoopweb/cli/hoopweb.sh | $(VENV)/bin/python
+	@ln -sfn "$(CURDIR)/hoopweb/cli/hoopweb.sh" $@
+
+$(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python $(BIN)/hoopweb
 	@echo "installing the pinned requirements"
 	@$(PIP) -r requirements.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
 	@$(LINK_PSQL)
 	@$(BIN)/python -m gateway.protocols.postgres.compile || echo "going on with the slower Python loops" >&2
 	@touch $@
 
-$(VENV)/dev.stamp: requirements.txt requirements-dev.txt requirements-docs.txt constraints.txt | $(VENV)/bin/python
+$(VENV)/dev.stamp: requirements.txt requirements-dev.txt requirements-docs.txt constraints.txt | $(VENV)/bin/python $(BIN)/hoopweb
 	@echo "installing the pinned development requirements"
 	@$(PIP) -r requirements-dev.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
 	@$(LINK_PSQL)
