@@ -1,7 +1,7 @@
 """One data-plane process: wires the pipeline's doors to their real counterparts and runs until told to stop.
 
 The order of starting is the order of trust: rules, record, then listeners. The order of stopping is the reverse:
-no new session, running ones end, the record is flushed last.
+no new session, running ones finish (for `HOOPWEB_DRAIN_S`) and end, the record is flushed last.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ from gateway.domain.tokens import issuer_url
 from gateway.listeners.http import EmbeddedServer, build_app, http_server, reusable_socket
 from gateway.listeners.http_tokens import TokenEndpoint
 from gateway.listeners.postgres import PostgresListener
+from gateway.listeners.readiness import Readiness
 from gateway.listeners.relay import Relay
 from gateway.listeners.relay_endpoint import RelayEndpoint, relay_routes
 from gateway.session.context import new_id
 from gateway.session.desk import DatabaseReviewDesk
+from gateway.session.draining import drained
 from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services
 from gateway.session.standing import may_go_on
@@ -66,10 +68,14 @@ class Runtime:
     relay: Relay
     data_apis: DataApiParts
     http: EmbeddedServer
+    readiness: Readiness
     relay_http: EmbeddedServer | None  # where clients speak TLS, the control plane has a port of its own
 
-    async def serve(self, stop: asyncio.Event) -> None:
-        """Start everything, run until `stop` or until a part ends, then stop everything."""
+    async def serve(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+        """Start everything, run until `stop` or until a part ends, then stop everything.
+
+        After `stop` live sessions finish first, unless `hurry` is set.
+        """
         await self.store.start()
         await in_thread(finish_unfinished)
         await self.writer.start()
@@ -90,6 +96,8 @@ class Runtime:
         done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in done - {stopping}:
             logger.error("gateway part ended: part=%s error=%r", task.get_name(), task.exception())
+        if not done - {stopping}:
+            await self._drain(hurry)
         await self._stop(tasks | {stopping})
 
     def _relay_part(self) -> dict[str, Coroutine[Any, Any, None]]:
@@ -97,6 +105,19 @@ class Runtime:
             return {}
         own = reusable_socket(settings.HOOPWEB_LISTEN, settings.HOOPWEB_RELAY_PORT)
         return {"relay": self.relay_http.serve(sockets=[own])}
+
+    async def _drain(self, hurry: asyncio.Event) -> None:
+        self.readiness.draining = True
+        self.listener.refuse_new()
+        logger.info("gateway draining: id=%s sessions=%d", self.gateway_id, len(self.registry))
+        all_over = await drained(
+            self.registry,
+            answering=lambda: self.readiness.answering,
+            within_s=settings.HOOPWEB_DRAIN_S,
+            hurry=hurry,
+        )
+        if not all_over:
+            logger.warning("gateway ends what is left: id=%s sessions=%d", self.gateway_id, len(self.registry))
 
     async def _stop(self, tasks: set[asyncio.Task[Any]]) -> None:
         await self.listener.close()
@@ -216,6 +237,7 @@ def build_runtime() -> Runtime:
     tokens = TokenEndpoint(verifier=verifier, plaintext_on_loopback=settings.HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK)
     inner = relay_routes(endpoint)
     apart = bool(settings.HOOPWEB_RELAY_PORT)
+    readiness = Readiness({"rules": lambda: store.current() is not None, "log": lambda: writer.healthy})
     return Runtime(
         gateway_id=gateway_id,
         store=store,
@@ -227,10 +249,12 @@ def build_runtime() -> Runtime:
         listener=listener,
         relay=relay,
         data_apis=data_apis,
+        readiness=readiness,
         http=http_server(
-            build_app([*([] if apart else inner), *tokens.routes(), *data_apis.router.routes()]), server_tls()
+            build_app([*([] if apart else inner), *tokens.routes(), *data_apis.router.routes()], readiness),
+            server_tls(),
         ),
-        relay_http=http_server(build_app(inner)) if apart else None,
+        relay_http=http_server(build_app(inner, readiness)) if apart else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""`GET /healthz`: whether everything a statement needs is up, in one word for machines."""
+"""`GET /healthz`: whether everything a statement needs is up. `GET /readyz`: whether this web process can serve."""
 
 from __future__ import annotations
 
@@ -25,7 +25,17 @@ _CONNECT_TIMEOUT_S = 1.0
 @require_safe
 def healthz(_request: HttpRequest) -> JsonResponse:
     """200 `{"status": "ok"}`, else 503 with the names of the failing parts. No detail: anybody may ask."""
-    failing = failing_parts()
+    return _told(failing_parts())
+
+
+@never_cache
+@require_safe
+def readyz(_request: HttpRequest) -> JsonResponse:
+    """The same of what this process itself needs, for its balancer: a lost gateway is no reason to leave the web."""
+    return _told([name for name in OWN_PARTS if not _holds(name, PARTS[name])])
+
+
+def _told(failing: list[str]) -> JsonResponse:
     if failing:
         response = JsonResponse({"status": "unavailable", "failing": failing}, status=503)
         # Asked every second, Django would log every 503 as an error; _holds has logged what is worth a line.
@@ -70,6 +80,7 @@ PARTS: dict[str, Callable[[], bool]] = {
     "gateway": gateway_lives,
     "worker": worker_lives,
 }
+OWN_PARTS = ("database", "redis")
 
 
 def _holds(name: str, works: Callable[[], bool]) -> bool:

@@ -239,6 +239,7 @@ HOOPWEB_MAX_MAILS_PER_MINUTE = env_int("MAX_MAILS_PER_MINUTE", 6, low=1)
 
 # --- Data plane ------------------------------------------------------------------------------------------------------
 HOOPWEB_SNAPSHOT_MAX_AGE_S = env_int("SNAPSHOT_MAX_AGE_S", 30, low=1)
+HOOPWEB_DRAIN_S = env_int("DRAIN_S", 10, high=86_400)  # with what follows it fits a grace period of 30 seconds
 # Different held statements of one requester: each calls people and keeps a task that asks the database.
 HOOPWEB_MAX_PENDING_REVIEWS = env_int("MAX_PENDING_REVIEWS", 100, low=1)
 HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK = env_bool("ALLOW_PLAINTEXT_LOOPBACK", default=True)

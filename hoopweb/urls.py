@@ -8,12 +8,13 @@ from django.views.generic import RedirectView
 
 from gateway.api import oauth
 from hoopweb import identity_provider
-from hoopweb.health import healthz
+from hoopweb.health import healthz, readyz
 from hoopweb.metrics import metrics
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/"), name="landing"),
     path("healthz", healthz),
+    path("readyz", readyz),
     path("metrics", metrics),
     path("admin/console/", include("hoopweb.console.urls")),
     path("admin/", admin.site.urls),

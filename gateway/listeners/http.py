@@ -7,15 +7,19 @@ speaks TLS, and the relay moves to a port of its own (`HOOPWEB_RELAY_PORT`), whi
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+
+from gateway.listeners.readiness import Doorkeeper, Readiness
 
 GRACE_S = 5
 # An idle connection may stay this long: longer than the pauses between a client's polls of a held job.
@@ -30,16 +34,20 @@ async def alive(_: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def build_app(routes: Sequence[BaseRoute]) -> Starlette:
+def build_app(routes: Sequence[BaseRoute], readiness: Readiness | None = None) -> Starlette:
     """`routes` in order of precedence; a catch-all of the data APIs comes last."""
-    return Starlette(routes=[Route("/livez", alive, methods=["GET"]), *routes])
+    readiness = readiness or Readiness()
+    own = [Route("/livez", alive, methods=["GET"]), Route("/readyz", readiness.readyz, methods=["GET"])]
+    return Starlette(routes=[*own, *routes], middleware=[Middleware(Doorkeeper, readiness=readiness)])
 
 
 class EmbeddedServer(uvicorn.Server):
     """uvicorn inside a process that handles its own signals."""
 
-    def install_signal_handlers(self) -> None:
-        """Leave signals to the runtime."""
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the runtime: uvicorn would stop at once, and raise what it caught a second time."""
+        yield
 
 
 def http_server(app: Starlette, tls: ssl.SSLContext | None = None) -> EmbeddedServer:

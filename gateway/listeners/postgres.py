@@ -84,6 +84,7 @@ class PostgresListener:
         self._reuse_port = reuse_port
         self._oauth_discovery = oauth_discovery
         self._server: asyncio.Server | None = None
+        self._refusing = False
         self._handshakes: OrderedDict[ClientConnection, None] = OrderedDict()
         self._keys: dict[tuple[int, bytes], ClientSession] = {}
 
@@ -104,10 +105,15 @@ class PostgresListener:
         )
         logger.info("postgres listener: host=%s port=%s tls=%s", self._host, self.port, self._ssl_context is not None)
 
-    async def close(self) -> None:
-        """Stop accepting, end every session, and return when they are recorded as closed."""
+    def refuse_new(self) -> None:
+        """Accept no more connections; clients that are still introducing themselves are sent elsewhere (57P03)."""
+        self._refusing = True
         if self._server is not None:
             self._server.close()
+
+    async def close(self) -> None:
+        """Stop accepting, end every session, and return when they are recorded as closed."""
+        self.refuse_new()
         for connection in list(self._handshakes):
             connection.abort()
         await asyncio.gather(*(session.kill() for session in list(self._keys.values())), return_exceptions=True)
@@ -177,6 +183,8 @@ class PostgresListener:
             await self._cancel_elsewhere(request.process_id, request.secret)
 
     async def _session(self, connection: ClientConnection, opening: Opening) -> None:
+        if self._refusing:
+            raise Refused("the gateway is shutting down; connect again", sqlstate="57P03")
         if len(self._keys) >= self._limits.max_sessions:
             raise Refused("too many sessions", sqlstate="53300")
         spec, startup = opening.connection, opening.startup
@@ -205,7 +213,7 @@ class PostgresListener:
         )
         key = self._mint_key(LONG_KEY_BYTES if startup.minor >= LONG_KEYS_SINCE else SHORT_KEY_BYTES)
         self._keys[key] = session
-        self._registry.add(context, session.kill)
+        self._registry.add(context, session.kill, session.retire)
         try:
             connection.accept_statements()
             connection.express = ExpressLane(session).serve

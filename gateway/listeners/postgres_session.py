@@ -46,6 +46,7 @@ SEALING_TIMEOUT_S = 30.0
 
 _FAREWELLS = {
     "killed": ("57P01", "terminating connection due to administrator command"),
+    "drained": ("57P01", "terminating connection: the gateway is shutting down, connect again"),
     "token-expired": ("57P01", "terminating connection: the token expired"),
     "idle": ("57P05", "terminating connection due to idle-session timeout"),
     "upstream-lost": ("08006", "the connection to the database was lost"),
@@ -92,6 +93,7 @@ class ClientSession:
         self._own_name = f"hoopweb_{secrets.token_hex(8)}"
         self._outgoing: list[bytes] = []
         self._resting = False  # its task waits for the client's next frame and for nothing else
+        self._retiring = False
         self.at_boundary = True  # nothing was sent since the last Sync
         self._upstream_valve = Valve(upstream.pause_reading, upstream.resume_reading)
         self._upstream_writable = asyncio.Event()
@@ -135,11 +137,11 @@ class ClientSession:
     async def _serve(self, handle: Callable[[ClientSession, int, bytes], object]) -> None:
         while not self.reason:
             self._resting = True
-            frame = await self.next_frame(lambda: bool(self.reason or self.relay.broken))
+            frame = await self.next_frame(lambda: bool(self.reason or self.relay.broken or self._is_over))
             self._resting = False
             self.relay.unfold()  # whatever comes next counts on ordinary expectations
             if frame is None:
-                self.reason = self.reason or self.relay.broken
+                self.reason = self.reason or self.relay.broken or "drained"
                 return
             self._last_activity = time.monotonic()
             kind, body = frame
@@ -169,6 +171,26 @@ class ClientSession:
         self.end("killed")
         if self.client.task is not None and self.client.task is not asyncio.current_task():
             await asyncio.wait({self.client.task}, timeout=SEALING_TIMEOUT_S)
+
+    def retire(self) -> bool:
+        """Begin nothing more: the session ends as soon as what is under way, its transaction included, is over.
+
+        What the client sends from then on is not read: it hears 57P01, and nothing of it ran.
+        """
+        self._retiring = True
+        self.client.wake()
+        return True
+
+    @property
+    def _is_over(self) -> bool:
+        return (
+            self._retiring
+            and self.relay.idle
+            and self.relay.status == "I"
+            and self.at_boundary
+            and not self._outgoing
+            and self.holding is None
+        )
 
     async def cancel(self) -> None:
         """A CancelRequest with this session's key: withdraw what waits, or cancel what runs, and nothing else."""
@@ -343,6 +365,7 @@ class ClientSession:
             and self.at_boundary
             and not self._outgoing
             and not self.reason
+            and not self._retiring
             and self._cancelling is None
             and self.holding is None
             and self._upstream_writable.is_set()

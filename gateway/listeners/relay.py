@@ -134,7 +134,7 @@ class Relay:
     async def _govern(self, session: SessionContext, statement: StatementRequest, transport: RelayTransport) -> None:
         """The whole life of a relayed session: opened, one statement, closed."""
         self._services.record.append_later(entries.session_opened(session))
-        self._registry.add(session, transport.cancel)
+        self._registry.add(session, transport.cancel, transport.under_way)
         reason = "finished"
         try:
             await run_statement(self._services, session, statement, transport)
@@ -146,13 +146,20 @@ class Relay:
             reason = "internal-error"
             await transport.emit({"type": "failed", "problem": {"code": "internal-error", "reason": "internal error"}})
         finally:
-            self._registry.remove(session.session_id)
-            await transport.close_upstream()
-            self._services.record.append_later(entries.session_closed(session, reason))
-            if transport.request.detach:
-                await self._keep(statement, transport.kept)
-            if not transport.detached:
-                await transport.frames.put(None)
+            try:
+                await self._finish(session, statement, transport, reason)
+            finally:
+                self._registry.remove(session.session_id)  # last: until its answer is handed over it is under way
+
+    async def _finish(
+        self, session: SessionContext, statement: StatementRequest, transport: RelayTransport, reason: str
+    ) -> None:
+        await transport.close_upstream()
+        self._services.record.append_later(entries.session_closed(session, reason))
+        if transport.request.detach:
+            await self._keep(statement, transport.kept)
+        if not transport.detached:
+            await transport.frames.put(None)
 
     async def _keep(self, statement: StatementRequest, result: KeptResult) -> None:
         await in_thread(

@@ -73,11 +73,16 @@ class RelayTransport:
         self.frames: asyncio.Queue[Frame | None] = asyncio.Queue(MAX_QUEUED_FRAMES)
         self.detached = False
         self.review: PendingReview | None = None
+        self._waiting = False  # for its review, without anything running
         self.kept = KeptResult()
 
     @property
     def gone(self) -> asyncio.Event:
         return self._gone
+
+    def under_way(self) -> bool:
+        """Whether a process that drains should wait: a held statement is found again by the poll of its caller."""
+        return not (self._waiting and self.request.detach)
 
     async def open_upstream(self) -> UpstreamSession:
         if self._upstream is None:
@@ -114,9 +119,11 @@ class RelayTransport:
         frame = {"id": review.review_id, "url": review.url, "expires_at": review.expires_at, "rule": review.rule}
         if self.request.detach:
             await in_thread(kept.mark_pending, statement_id=review.statement_id, review=frame)
+        self._waiting = True
         await self.emit({"type": "pending", "review": frame})
 
     async def send_resumed(self, resumption: Resumption) -> None:
+        self._waiting = False
         self.kept.statement = resumption.statement
         self.kept.modified_from = resumption.modified_from
         await self.emit(
@@ -134,6 +141,7 @@ class RelayTransport:
         return True
 
     async def execute(self, permit: ExecutionPermit) -> None:
+        self._waiting = False
         try:
             upstream = await self.open_upstream()
         except UpstreamFailed as failed:

@@ -12,12 +12,20 @@ from gateway.session.context import SessionContext
 logger = logging.getLogger(__name__)
 
 Kill = Callable[[], Awaitable[None]]
+# Asked while the process drains, again and again: begin nothing more; whether something is under way worth waiting for.
+Retire = Callable[[], bool]
+
+
+def under_way() -> bool:
+    """The `Retire` of a session that is one statement: it ends by itself."""
+    return True
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSession:
     context: SessionContext
     kill: Kill
+    retire: Retire = under_way
 
 
 class SessionRegistry:
@@ -29,8 +37,8 @@ class SessionRegistry:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def add(self, context: SessionContext, kill: Kill) -> None:
-        self._sessions[context.session_id] = LiveSession(context, kill)
+    def add(self, context: SessionContext, kill: Kill, retire: Retire = under_way) -> None:
+        self._sessions[context.session_id] = LiveSession(context, kill, retire)
 
     def remove(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)
@@ -47,8 +55,12 @@ class SessionRegistry:
         await session.kill()
         return True
 
+    def retire(self) -> int:
+        """Let every session end at its next boundary; returns how many are worth waiting for."""
+        return sum(session.retire() for session in self.live())
+
     async def kill_where(self, matches: Callable[[SessionContext], bool]) -> int:
-        """End every session that matches (revoked principals, drain); returns how many."""
+        """End every session that matches (revoked principals, stop); returns how many."""
         chosen = [session for session in self.live() if matches(session.context)]
         await asyncio.gather(*(session.kill() for session in chosen), return_exceptions=True)
         return len(chosen)

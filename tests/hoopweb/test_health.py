@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from django.http import JsonResponse
-from django.test import RequestFactory
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+from django.test import RequestFactory, override_settings
 
-from hoopweb.health import healthz
+from hoopweb.health import healthz, readyz
 from hoopweb.heartbeat import WORKER_KEY, shared_redis, worker_is_alive
 
 GATEWAY_KEY = "hoopweb:gateway:test"
 
 
-def answer() -> tuple[int, dict[str, object]]:
-    response = healthz(RequestFactory().get("/healthz"))
+def answer(view: Callable[[HttpRequest], HttpResponseBase] = healthz) -> tuple[int, dict[str, object]]:
+    response = view(RequestFactory().get("/"))
     assert isinstance(response, JsonResponse)
     return response.status_code, json.loads(response.content)
 
@@ -52,6 +53,22 @@ def test_healthz_closed_gateway_port_is_503_even_with_a_heartbeat(everything_up:
     everything_up.close()
 
     assert answer() == (503, {"status": "unavailable", "failing": ["gateway"]})
+
+
+@pytest.mark.django_db
+def test_readyz_is_of_the_web_process_alone(everything_up: socket.socket) -> None:
+    port = everything_up.getsockname()[1]
+    everything_up.close()
+    without_gateway = answer(readyz)
+    shared_redis.cache_clear()
+    try:
+        with override_settings(HOOPWEB_REDIS_URL=f"redis://127.0.0.1:{port}/0"):
+            without_redis = answer(readyz)
+    finally:
+        shared_redis.cache_clear()
+
+    assert without_gateway == (200, {"status": "ok"})
+    assert without_redis == (503, {"status": "unavailable", "failing": ["redis"]})
 
 
 def test_worker_heartbeat_expires_by_itself() -> None:

@@ -40,11 +40,20 @@ class Command(BaseCommand):
 async def serve() -> None:
     from gateway.runtime import build_runtime  # noqa: PLC0415  after Django is set up, inside the event loop
 
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    told: set[signal.Signals] = set()
+
+    def hear(number: signal.Signals) -> None:
+        """The same signal twice means at once. A terminal's Ctrl-C and the supervisor's SIGTERM are one wish."""
+        if number in told:
+            hurry.set()
+        told.add(number)
+        stop.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await build_runtime().serve(stop)
+        loop.add_signal_handler(number, hear, number)
+    await build_runtime().serve(stop, hurry)
 
 
 def supervise(workers: int) -> None:
