@@ -46,14 +46,16 @@ class Server:
 
     def _send(self, method: str, path: tuple[str, ...], **options: Any) -> httpx.Response:
         # Names are quoted whole: what a person typed cannot lead to another address.
+        if not {"", ".", ".."}.isdisjoint(path):
+            raise CommandFailed("expected a name or an id, not an empty one or dots", status=Exit.USAGE)
         url = "/api/v1/" + "/".join(quote(part, safe="") for part in path)
         headers = {"Authorization": f"Bearer {self.login.token}"}
         try:
             return self._client.request(method, url, headers=headers, **options)
+        except (httpx.LocalProtocolError, ValueError):  # a token no header can carry
+            raise CommandFailed(_SIGN_IN_AGAIN, status=Exit.NOT_SIGNED_IN) from None
         except httpx.HTTPError as error:
             raise _unreachable(self.login.server, error) from None
-        except ValueError:  # a line break in a token
-            raise CommandFailed(_SIGN_IN_AGAIN, status=Exit.NOT_SIGNED_IN) from None
 
     def _renew(self) -> None:
         if not self.login.is_renewable:
@@ -99,6 +101,8 @@ def _content(response: httpx.Response) -> Any:
             raise CommandFailed(_SIGN_IN_AGAIN, status=Exit.NOT_SIGNED_IN)
         case HTTPStatus.FORBIDDEN:
             raise failure_of(problem, status=Exit.DENIED)
+        case HTTPStatus.NOT_FOUND if not problem:
+            raise CommandFailed("there is no such name or id for you")
     if not problem:
         problem = {"detail": f"the server answered {response.status_code}, expected an answer of the API"}
     raise failure_of(problem, status=Exit.FAILED)

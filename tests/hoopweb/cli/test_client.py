@@ -155,3 +155,20 @@ def test_the_page_of_the_client_names_every_variable_and_command():
 
     assert read == set(re.findall(r"`(HOOPWEB_[A-Z_]+)`", page))
     assert [command for command in _COMMANDS if f"hoopweb {command}" not in page] == []
+
+
+@pytest.mark.parametrize("name", ["", ".", ".."])
+def test_a_name_is_no_way_to_another_address(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOOPWEB_TOKEN", "t")
+    monkeypatch.setenv("HOOPWEB_SERVER", "http://127.0.0.1:1")
+
+    assert main(["query", name, "select 1"]) == Exit.USAGE
+    assert main(["sessions", "kill", name]) == Exit.USAGE
+
+
+def test_a_token_no_header_can_carry_is_not_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("HOOPWEB_SERVER", "http://127.0.0.1:1")
+    monkeypatch.setenv("HOOPWEB_TOKEN", "canary-é")
+
+    assert main(["connections"]) == Exit.NOT_SIGNED_IN
+    assert "canary" not in capsys.readouterr().err
