@@ -82,7 +82,9 @@ def _pytest(marked: str, *, jobs: int, bound_s: int) -> tuple[str, ...]:
 def _passes(name: str, argv: Sequence[str], tally: Path) -> bool:
     print(f"== {name}", flush=True)
     started = time.monotonic()
-    status = subprocess.run(argv, cwd=PROJECT, env={**os.environ, TALLY: str(tally)}, check=False).returncode
+    # One seed for all workers of a run: pytest-xdist needs every one of them to collect the same tests.
+    environment = {"PYTHONHASHSEED": "0", **os.environ, TALLY: str(tally)}
+    status = subprocess.run(argv, cwd=PROJECT, env=environment, check=False).returncode
     print(
         f"== {name}: {'passed' if status == 0 else f'failed ({status})'} in {time.monotonic() - started:.0f} s",
         flush=True,

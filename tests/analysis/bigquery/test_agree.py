@@ -41,7 +41,7 @@ def test_two_readings_that_agree_are_complete() -> None:
         {"schema": (INT, FieldSchema("mrn", "STRING"))},
         {"error": DryRunError("invalidQuery", "…")},
     ],
-    ids=str,
+    ids=lambda change: "-".join(change),  # sets print in no fixed order
 )
 def test_a_dry_run_that_disagrees_leaves_it_incomplete(changes: dict[str, Any]) -> None:
     analysis = analyse(QUERY, **changes)

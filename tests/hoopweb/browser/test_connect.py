@@ -30,6 +30,7 @@ SCHEMA = """
     INSERT INTO care.person SELECT n, 'Okonkwo', '541-88-' || lpad(n::text, 4, '0'), date '1950-01-01' + n::int,
                                    'B' || n % 7, '(555) 010-' || lpad(n::text, 4, '0')
                               FROM generate_series(1, 1500) n;
+    ANALYZE care.person;
 """
 
 
