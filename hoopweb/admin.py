@@ -32,6 +32,7 @@ from audit.domain.append import append_entries
 from audit.domain.entry import Entry
 from audit.models import Anchor, RetentionPolicy, Sink
 from gateway.admin import RecordedChanges
+from hoopweb.console.empty import teach
 from masking.models import ColumnTag, DataClass, MaskingRule
 
 # This site lists before the apps whose pages it changes, so they register now.
@@ -93,6 +94,7 @@ record_changes_of(MaskingRule, DataClass, ColumnTag, Policy, Channel, EmergencyR
 for model in (oidc.Client, oidc.Code, oidc.Token, oidc.UserConsent, oidc.RSAKey):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
+teach(admin.site)
 
 
 # The sidebar in the order of a statement's journey. A model of an app that is not named here comes last in its group.

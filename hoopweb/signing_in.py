@@ -19,6 +19,7 @@ DOOR = "sign-in"
 _SIGNED_IN_AT, _SEEN_AT = "hoopweb_signed_in_at", "hoopweb_seen_at"
 _NOTED_EVERY_S = 30.0  # a write of the session for every request would be a write for every image
 
+BY_ITSELF = "X-Refreshed-By-Page"
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
@@ -38,7 +39,10 @@ class SlowGuessing:
 
 
 class AutomaticLogOff:
-    """Ends a person's session after idleness and, whatever they do, some hours after they signed in."""
+    """Ends a person's session after idleness and, whatever they do, some hours after they signed in.
+
+    What a page asks for by itself (`BY_ITSELF`) is no sign of a person: a live page left open would never be idle.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
@@ -58,7 +62,8 @@ class AutomaticLogOff:
             return "idle"
         if now - signed_in_at > settings.SESSION_COOKIE_AGE:
             return "absolute"
-        if now - seen_at > _NOTED_EVERY_S or _SEEN_AT not in session:
+        by_itself = BY_ITSELF in request.headers and _SEEN_AT in session
+        if not by_itself and (now - seen_at > _NOTED_EVERY_S or _SEEN_AT not in session):
             session[_SEEN_AT] = now
         return ""
 

@@ -54,6 +54,7 @@ class ColumnTag(models.Model):
         PROPOSED = "proposed", "proposed by discovery"
         CONFIRMED = "confirmed", "confirmed by a person"
         INHERITED = "inherited", "inherited from the columns a relation was made from"
+        DISMISSED = "dismissed", "looked at by a person, who found that it holds no such thing"
 
     connection = models.CharField(max_length=63, help_text="name of the connection")
     column = models.CharField(max_length=255, validators=[validate_column_glob], help_text="schema.table.column")

@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import path
 
 from hoopweb.console import connect
+from hoopweb.console.coverage import coverage, dismiss
 from hoopweb.console.sight import agent_sight
 from hoopweb.console.why import why
 
@@ -14,6 +15,8 @@ view = admin.site.admin_view
 
 urlpatterns = [
     path("why/", view(why), name="why"),
+    path("coverage/", view(coverage), name="coverage"),
+    path("coverage/<slug:name>/dismiss/", view(dismiss), name="coverage-dismiss"),
     path("agents/<slug:name>/sees/", view(agent_sight), name="sight"),
     path("connect/", view(connect.start), name="connect"),
     path("connect/<slug:name>/test/", view(connect.test), name="connect-test"),

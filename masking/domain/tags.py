@@ -1,4 +1,4 @@
-"""Keep what discovery proposes, for a person to confirm. A proposed tag masks nothing."""
+"""Keep what discovery proposes, for a person to confirm or dismiss. Neither a proposed nor a dismissed tag masks."""
 
 from __future__ import annotations
 
@@ -24,3 +24,22 @@ def save_proposals(*, connection: str, proposals: Iterable[Proposal]) -> int:
         )
         created += new
     return created
+
+
+def dismiss_column(*, connection: str, column: str, data_class: str, evidence: str) -> ColumnTag:
+    """Keep that a person looked and found that the column holds no such data. A confirmed tag stays confirmed."""
+    tag, new = ColumnTag.objects.get_or_create(
+        connection=connection,
+        column=column,
+        data_class=DataClass.objects.get_or_create(name=data_class)[0],
+        defaults={"source": ColumnTag.Source.DISMISSED, "evidence": evidence},
+    )
+    if not new and tag.source == ColumnTag.Source.PROPOSED:
+        tag.source = ColumnTag.Source.DISMISSED
+        tag.save(update_fields=["source"])
+    return tag
+
+
+def dismissed_columns(connection: str) -> set[str]:
+    rows = ColumnTag.objects.filter(connection=connection, source=ColumnTag.Source.DISMISSED)
+    return set(rows.values_list("column", flat=True))

@@ -13,8 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from audit.models import Checkpoint, LogDamage, SessionRecord, StatementRecord
-from hoopweb.dashboard import Touched, log_card, touched_since
+from audit.domain.append import append_entries
+from audit.domain.entry import Entry
+from audit.models import AnchorProof, Checkpoint, LogDamage, SessionRecord, Sink, StatementRecord
+from hoopweb.cards import log_card, sinks_card
+from hoopweb.touched import Touched, touched_since
+from masking.models import MaskingRule
 from tests.approvals.factories import held
 
 MAX_QUERIES = 30
@@ -68,7 +72,7 @@ def test_touched_adds_up_protected_statements_of_the_window() -> None:
 
     touched = touched_since(timezone.now() - timedelta(hours=24))
 
-    assert touched == [Touched("demo-agent", "clinic", 3, 1, 7, 8, ("mrn", "ssn"))]
+    assert touched == [Touched("demo-agent", "clinic", 3, 1, 7, 8, 0, ("mrn", "ssn"))]
 
 
 @pytest.mark.django_db
@@ -84,7 +88,7 @@ def test_overview_shows_an_auditor_everything() -> None:
     assert shown["Denied in 24 hours"] == "1"
     assert set(shown) == {
         *("Held statements", "Live sessions", "Denied in 24 hours", "Who saw a patient?"),
-        *("Failed sign-ins in 24 hours", "Log", "Health"),
+        *("Failed sign-ins in 24 hours", "Classification", "Log", "Health"),
     }
 
 
@@ -125,3 +129,40 @@ def test_overview_asks_a_bounded_number_of_queries() -> None:
         assert client.get(reverse("admin:index")).status_code == 200
 
     assert len(queries) <= MAX_QUERIES
+
+
+@pytest.mark.django_db
+def test_touched_counts_values_shown_clear_though_a_rule_covers_them() -> None:
+    MaskingRule.objects.create(name="ssn", connections=["clinic"], columns=["public.patients.ssn"], technique="redact")
+    ssn, state = ({"column": c, "of": [f"public.patients.{c}"], "as": "clear"} for c in ("ssn", "state"))
+    statement(1, shown=[{**ssn, "as": "redact"}, state])
+    statement(2, subject="exempt-agent", shown=[ssn, state], rows=7, masked=[])
+    statement(3, subject="exempt-agent", shown=[ssn], rows=0, status="denied", masked=[])
+
+    touched = touched_since(timezone.now() - timedelta(hours=24))
+
+    assert {row.subject: (row.masked, row.clear) for row in touched} == {"demo-agent": (5, 0), "exempt-agent": (0, 7)}
+
+
+@pytest.mark.django_db
+def test_log_card_says_who_else_holds_its_head() -> None:
+    now = timezone.now()
+    checkpoint(now)
+    assert log_card(now).detail.endswith("not anchored outside")
+
+    AnchorProof.objects.create(anchor="city-witness", kind="witness", size=12, note="", at=now - timedelta(hours=2))
+
+    assert log_card(now).detail.endswith("anchored by city-witness 2\xa0hours ago")
+
+
+@pytest.mark.django_db
+def test_sinks_card_says_how_far_behind_they_are() -> None:
+    assert list(sinks_card()) == []
+    Sink.objects.create(name="siem", format="ocsf", url="https://siem.example/ingest")
+    append_entries([Entry(kind="test.one", body={}), Entry(kind="test.two", body={})])
+
+    (card,) = sinks_card()
+
+    assert (card.value, card.detail, card.tone) == ("1", "2 entries on their way", "good")
+    Sink.objects.update(failing_since=timezone.now())
+    assert [card.tone for card in sinks_card()] == ["bad"]

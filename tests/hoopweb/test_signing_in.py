@@ -42,6 +42,17 @@ def test_idle_person_is_signed_out(signed_in: Client, settings: Any):
     assert reasons() == ["idle"]
 
 
+def test_a_page_that_refreshes_itself_keeps_nobody_signed_in(signed_in: Client, settings: Any):
+    by_itself = {"X-Refreshed-By-Page": "1"}
+    age(signed_in, seen_at=settings.HOOPWEB_SESSION_IDLE_S - 60)
+    assert signed_in.get("/admin/", headers=by_itself).status_code == 200
+
+    age(signed_in, seen_at=120)
+
+    assert signed_in.get("/admin/", headers=by_itself).status_code == 302
+    assert reasons() == ["idle"]
+
+
 def test_busy_person_is_signed_out_in_the_end(signed_in: Client, settings: Any):
     age(signed_in, signed_in_at=settings.SESSION_COOKIE_AGE + 1)
 
