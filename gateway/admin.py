@@ -13,7 +13,11 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget
+from unfold.widgets import (
+    UnfoldAdminCheckboxSelectMultipleWidget,
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminTextareaWidget,
+)
 
 from audit.domain.entry import Json
 from gateway.domain.credentials import store_credential
@@ -30,6 +34,13 @@ from gateway.models import (
     Ticket,
     subjects_problem,
 )
+
+OPERATIONS_SAY = {
+    "read": "SELECT and what reads like it",
+    "write": "INSERT, UPDATE, DELETE, MERGE, COPY FROM",
+    "ddl": "CREATE, ALTER, DROP",
+    "admin": "GRANT, SET ROLE, VACUUM and other maintenance",
+}
 
 
 class RecordedChanges:
@@ -151,8 +162,20 @@ class ConnectionAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
         super().save_related(request, form, formsets, change)
 
 
+class AccessRuleForm(forms.ModelForm):  # type: ignore[type-arg]
+    operations = forms.MultipleChoiceField(
+        choices=[(name, f"{name}: {says}") for name, says in OPERATIONS_SAY.items()],
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
+    )
+
+    class Meta:
+        model = AccessRule
+        fields = ["name", "groups", "connections", "operations"]
+
+
 @admin.register(AccessRule)
 class AccessRuleAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
+    form = AccessRuleForm
     list_display = ["name", "groups", "connections", "operations"]
     search_fields = ["name", "groups", "connections"]
 

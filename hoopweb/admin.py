@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 from http import HTTPStatus
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import unfold.fields
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import AbstractUser, Group, User
 from django.db import transaction
 from django.db.models import Model
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.module_loading import module_has_submodule
 from django.utils.safestring import SafeString
@@ -27,11 +28,14 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 import approvals
 import audit
 import masking
-from approvals.models import Channel, EmergencyRoster, Policy
+from approvals.domain.reviewers import readable_reviews
+from approvals.models import Channel, EmergencyRoster, Policy, Review
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
 from audit.models import Anchor, RetentionPolicy, Sink
 from gateway.admin import RecordedChanges
+from gateway.models import AccessRule, Agent, Connection
+from hoopweb.console.consequences import SaysWhatItComesTo
 from hoopweb.console.empty import teach
 from masking.models import ColumnTag, DataClass, MaskingRule
 
@@ -78,17 +82,19 @@ class GroupAdmin(RecordedChanges, DjangoGroupAdmin, ModelAdmin):  # type: ignore
     list_display = ["name"]
 
 
-def record_changes_of(*models: type[Model]) -> None:
-    """Register apps below the gateway again, with the mixin they cannot import."""
+def mix_in(mixin: type, *models: type[Model]) -> None:
+    """Register models of lower apps again, with a mixin they cannot import."""
     for model in models:
         registered = admin.site._registry.get(model)
         base = type(registered) if registered is not None else ModelAdmin
         if registered is not None:
             admin.site.unregister(model)
-        admin.site.register(model, type(f"Recorded{base.__name__}", (RecordedChanges, base), {}))
+        admin.site.register(model, type(f"{mixin.__name__}{base.__name__}", (mixin, base), {}))
 
 
-record_changes_of(MaskingRule, DataClass, ColumnTag, Policy, Channel, EmergencyRoster, Sink, Anchor, RetentionPolicy)
+RECORDED = (MaskingRule, DataClass, ColumnTag, Policy, Channel, EmergencyRoster, Sink, Anchor, RetentionPolicy)
+mix_in(RecordedChanges, *RECORDED)
+mix_in(SaysWhatItComesTo, AccessRule, Agent, Connection, Policy, MaskingRule)
 
 # The embedded provider is configured by code alone (hoopweb.identity_provider): its own pages show keys and secrets.
 for model in (oidc.Client, oidc.Code, oidc.Token, oidc.UserConsent, oidc.RSAKey):
@@ -138,7 +144,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """The sidebar: what the signed-in person may view."""
     overview = [
         {"title": "Overview", "icon": "dashboard", "link": reverse("admin:index")},
-        {"title": "Reviewer's inbox", "icon": "inbox", "link": reverse("approvals:inbox")},
+        {"title": "Reviewer's inbox", "icon": "inbox", "link": reverse("approvals:inbox"), **_waiting(request)},
         {"title": "Emergency access", "icon": "e911_emergency", "link": reverse("approvals:emergencies")},
         {"title": "Why was this denied?", "icon": "help", "link": reverse("console:why")},
     ]
@@ -153,6 +159,13 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     groups = [(title, _links(request, app, first)) for title, app, first in NAVIGATION]
     shown = [{"title": title, "separator": True, "items": links} for title, links in groups if links]
     return [{"items": overview}, *shown]
+
+
+def _waiting(request: HttpRequest) -> dict[str, Any]:
+    """A badge with how many statements wait that this person may look at; none when nothing does."""
+    readable = readable_reviews(cast(AbstractUser, request.user))
+    waiting = readable.filter(status=Review.Status.PENDING, decide_by__gt=timezone.now()).count()
+    return {"badge": waiting, "badge_variant": "warning"} if waiting else {}
 
 
 def _links(request: HttpRequest, app: str, first: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -67,7 +67,9 @@ class Coverage:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
+class Read:
+    """A column statements read, how many did, and when last."""
+
     column: str
     statements: int
     last: datetime
@@ -106,23 +108,24 @@ def coverage_since(since: datetime) -> Coverage:
     """What statements since then read from connections that hold protected data."""
     protected = list(Connection.objects.filter(phi=True, enabled=True).values_list("name", flat=True))
     telling, bare = 0, list[BareColumn]()
-    for name, read in _columns_read(since, protected).items():
+    for name, read in columns_read(since, protected).items():
         covered, uncovered = _judge(name, read)
         telling += covered + len(uncovered)
         bare += uncovered
     return Coverage(telling, tuple(bare))
 
 
-def _columns_read(since: datetime, connections: list[str]) -> dict[str, list[_Read]]:
-    found: dict[str, list[_Read]] = defaultdict(list)
+def columns_read(since: datetime, connections: list[str]) -> dict[str, list[Read]]:
+    """What statements since then read, by connection. One query."""
+    found: dict[str, list[Read]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(_READ, [since, connections])
         for name, column, statements, last in cursor.fetchall():
-            found[name].append(_Read(column, statements, last))
+            found[name].append(Read(column, statements, last))
     return found
 
 
-def _judge(name: str, read: Iterable[_Read]) -> tuple[int, list[BareColumn]]:
+def _judge(name: str, read: Iterable[Read]) -> tuple[int, list[BareColumn]]:
     """How many of them are masked, and those that ought to be."""
     scope = rules_for(load_masking_rules(), name)
     by_name = {one.column: one for one in read}
