@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from analysis.statement import ColumnRef
@@ -15,6 +16,7 @@ from masking.domain.rules import rules_for
 # Data class → technique that keeps what an analyst may have (docs/hipaa.md, Safe Harbor). Others are redacted.
 USUAL = {"mrn": "hash", "health_plan": "hash", "account": "hash", "licence": "hash", "date": "year", "zip": "zip3",
          "note": "scan", "device": "hash", "age": "null"}  # fmt: skip
+OTHER = "other"  # the class of what a person protects though nothing tells of it
 TECHNIQUES = ("redact", "null", "partial", "hash", "year", "zip3", "scan")
 
 
@@ -32,24 +34,27 @@ class Column:
 
 def proposals(*, connection: str, tables: Sequence[Mapping[str, Any]]) -> list[Column]:
     """The proposals for every column, those with a rule included, in the order of their names."""
-    scope = rules_for(load_masking_rules(), connection)
-    refs = {
-        f"{table['schema']}.{table['name']}.{name}": ColumnRef(table["schema"], table["name"], name)
-        for table in tables
-        for name in table["column_names"]
-    }
+    refs = _references(tables)
+    covered = _covered(connection, refs)
     found = sorted(propose(dict.fromkeys(refs, ())), key=lambda proposal: proposal.column)
     return [
         Column(
-            field=f"column-{index}",
+            field=_field(proposal.column),
             column=proposal.column,
             data_class=proposal.data_class,
             evidence=proposal.evidence,
             technique=USUAL.get(proposal.data_class, "redact"),
-            covered_by=rule.name if (rule := scope.rule_for(refs[proposal.column])) is not None else "",
+            covered_by=covered.get(proposal.column, ""),
         )
-        for index, proposal in enumerate(found)
+        for proposal in found
     ]
+
+
+def others(*, connection: str, tables: Sequence[Mapping[str, Any]], proposed: Sequence[Column]) -> list[Column]:
+    """The columns whose names tell nothing: a person may know better. Those a rule covers are not asked about."""
+    refs = _references(tables)
+    known = {column.column for column in proposed} | set(_covered(connection, refs))
+    return [Column(_field(name), name, OTHER, "", "redact") for name in sorted(set(refs) - known)]
 
 
 def chosen(found: Sequence[Column], posted: Mapping[str, Any]) -> list[tuple[Column, str]]:
@@ -59,6 +64,25 @@ def chosen(found: Sequence[Column], posted: Mapping[str, Any]) -> list[tuple[Col
         for column in found
         if not column.covered_by and posted.get(column.field)
     ]
+
+
+def _references(tables: Sequence[Mapping[str, Any]]) -> dict[str, ColumnRef]:
+    return {
+        f"{table['schema']}.{table['name']}.{name}": ColumnRef(table["schema"], table["name"], name)
+        for table in tables
+        for name in table["column_names"]
+    }
+
+
+def _covered(connection: str, refs: Mapping[str, ColumnRef]) -> dict[str, str]:
+    """Column → the rule that covers it."""
+    scope = rules_for(load_masking_rules(), connection)
+    return {column: rule.name for column, ref in refs.items() if (rule := scope.rule_for(ref)) is not None}
+
+
+def _field(column: str) -> str:
+    """A column's name in the form. Not its place: the table may have another column by the time the form comes back."""
+    return f"column-{sha256(column.encode()).hexdigest()[:16]}"
 
 
 def rule_name(connection: str, data_class: str, technique: str) -> str:

@@ -95,12 +95,19 @@ def test(request: HttpRequest, name: str) -> HttpResponse:
 def classify(request: HttpRequest, name: str) -> HttpResponse:
     connection = _connection(name)
     try:
-        found = classification.proposals(connection=name, tables=_tables(request, name))
+        tables = _tables(request, name)
     except (dataplane.DataPlaneRefused, dataplane.DataPlaneUnavailable):
         return redirect("console:connect-test", name=name)
-    context: dict[str, Any] = {"connection": connection, "proposals": found, "techniques": classification.TECHNIQUES}
+    found = classification.proposals(connection=name, tables=tables)
+    others = classification.others(connection=name, tables=tables, proposed=found)
+    context: dict[str, Any] = {
+        "connection": connection,
+        "proposals": found,
+        "others": others,
+        "techniques": classification.TECHNIQUES,
+    }
     if request.method == "POST":
-        chosen = classification.chosen(found, request.POST)
+        chosen = classification.chosen([*found, *others], request.POST)
         if not chosen or _write(request, context, {"masking": classification.masking_rules(name, chosen)}):
             return redirect("console:connect-rules", name=name)
     return _page(request, "connect-classify", f"Classify {name}", context)

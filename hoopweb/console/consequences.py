@@ -24,6 +24,7 @@ from hoopweb.console.coverage import columns_read
 from masking.models import MaskingRule
 
 WINDOW = timedelta(days=7)
+MOST_NAMES = 12
 
 
 def _access_rule(rule: AccessRule) -> Iterator[str]:
@@ -81,12 +82,37 @@ def consequences_of(row: Model) -> list[str]:
 
 
 class SaysWhatItComesTo:
-    """A mixin for `ModelAdmin`: after a save, what the row comes to."""
+    """A mixin for `ModelAdmin`: before a save, which names there are; after it, what the row comes to."""
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        field = super().formfield_for_dbfield(db_field, request, **options)  # type: ignore[misc]
+        known = _KNOWN.get(db_field.name)
+        if field is not None and known is not None and (names := known()):
+            shown = ", ".join(names[:MOST_NAMES]) + (" …" if len(names) > MOST_NAMES else "")
+            field.help_text = f"{field.help_text + '. ' if field.help_text else ''}There are: {shown}"
+        return field
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)  # type: ignore[misc]
         for sentence in consequences_of(form.instance):
             messages.warning(request, f"{sentence[0].upper()}{sentence[1:]}.")
+
+
+def _known_groups() -> list[str]:
+    agents = Agent.objects.values_list("groups", flat=True)
+    return sorted({group for groups in agents for group in groups} | set(Group.objects.values_list("name", flat=True)))
+
+
+def _known_connections() -> list[str]:
+    return list(Connection.objects.order_by("name").values_list("name", flat=True))
+
+
+_KNOWN: dict[str, Callable[[], list[str]]] = {
+    "groups": _known_groups,
+    "exempt_groups": _known_groups,
+    "reviewers": _known_groups,
+    "connections": _known_connections,
+}
 
 
 def _groups_with_somebody() -> set[str]:

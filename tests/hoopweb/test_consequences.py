@@ -96,3 +96,13 @@ def test_console_tells_after_saving_and_still_saves() -> None:
     assert [str(message) for message in answer.context["messages"] if message.level_tag == "warning"] == [
         "No agent or person is in the group nobodies yet: this rule gives it nothing until one is."
     ]
+
+
+def test_forms_say_which_names_there_are() -> None:
+    saved(agent())
+
+    page = signed_in(User.objects.create_superuser("admin")).get(reverse("admin:gateway_accessrule_add"))
+
+    fields = page.context["adminform"].form.fields
+    assert fields["groups"].help_text.endswith("There are: administrators, ai-agents, auditors, policy-authors")
+    assert fields["connections"].help_text.endswith("There are: clinic")
