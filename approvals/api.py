@@ -73,6 +73,7 @@ class ReviewSummarySerializer(serializers.ModelSerializer[Review]):
         fields: ClassVar[list[str]] = [
             "id", "url", "status", "connection", "subject", "actor", "owner", "kind", "rule", "reason", "risk",
             "session_id", "statement_id", "opened_at", "expires_at", "decided_at", "reviewers", "round",
+            "escalate_to", "escalate_at",
         ]  # fmt: skip
 
     def get_status(self, review: Review) -> str:

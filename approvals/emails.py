@@ -24,7 +24,7 @@ from approvals.models import EmergencyAccess, Review
 
 def mail_reviewers(review: Review) -> int:
     """Send one mail to each person who may decide on the review's current text; return how many were sent."""
-    return sum(mail_reviewer(review, person) for person in people_in(review.reviewer_groups) if person.email)
+    return sum(mail_reviewer(review, person) for person in people_in(review.deciding_groups) if person.email)
 
 
 def mail_reviewer(review: Review, reviewer: AbstractUser) -> bool:
@@ -83,10 +83,10 @@ def mail_reminders(review: Review) -> int:
 
 
 def mail_escalation(review: Review) -> int:
-    """Tell the groups the policy names that nobody has decided yet. They are no reviewers by that."""
+    """Tell the groups the policy names that nobody has decided yet, and that they may; not whoever asked."""
     context = mail_context(review, review.absolute_url)
     subject = f"Nobody decided: {review.facts['kind']} on {review.connection}"
-    people = [person for person in people_in(review.escalate_to) if person.email]
+    people = [person for person in people_in(review.escalate_to) if _may_decide(review, person)]
     return mail_people(people, subject=subject, template="escalation", context=context)
 
 

@@ -215,7 +215,7 @@ def inbox_rows(reviews: Iterable[Review], user: AbstractUser, groups: frozenset[
             InboxRow(
                 review=review,
                 status=Review.Status.EXPIRED.value if review.is_overdue else review.status,
-                mine=open_now and not asked_by_me and bool(groups & set(review.reviewer_groups)),
+                mine=open_now and not asked_by_me and bool(groups & review.deciding_groups),
                 remaining_s=max(0, remaining_s),
                 urgent=open_now and remaining_s < SOON_S,
             )

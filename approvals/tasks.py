@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from smtplib import SMTPException
 
 from celery import Task, shared_task
@@ -118,16 +117,23 @@ def send_reminder(review_id: str) -> None:
     review = take_reminder(review_id)
     if review is not None:
         tell_channels(review, Event.REVIEW_REMINDER)
-        _mail(review, mail_reminders, taken="reminded_at")
+        _remind(review)
 
 
-@shared_task(name="approvals.send_escalation")  # type: ignore[untyped-decorator]
-def send_escalation(review_id: str) -> None:
-    """Tell the groups the policy names that nobody decides; once per review."""
-    review = take_escalation(review_id)
-    if review is not None:
-        tell_channels(review, Event.REVIEW_ESCALATED)
-        _mail(review, mail_escalation, taken="escalated_at")
+@shared_task(name="approvals.send_escalation", bind=True, max_retries=5)  # type: ignore[untyped-decorator]
+def send_escalation(self: Task, review_id: str) -> None:
+    """Tell the groups the policy names that nobody decided and they may; once per review, again when mail fails."""
+    pending = Review.objects.filter(pk=review_id, status=Review.Status.PENDING)
+    review = pending.first() if self.request.retries else take_escalation(review_id)
+    if review is None:
+        return
+    tell_channels(review, Event.REVIEW_ESCALATED)
+    try:
+        told = mail_escalation(review)
+    except (SMTPException, OSError) as error:
+        logger.warning("escalation mail failed: review=%s error=%s", review_id, type(error).__name__)
+        raise self.retry(countdown=5 * 2**self.request.retries) from None
+    logger.info("escalated: review=%s mails=%s", review_id, told)
 
 
 @shared_task(name="approvals.expire_reviews")  # type: ignore[untyped-decorator]
@@ -145,12 +151,12 @@ def forget_old_messages() -> None:
     forget_old_slack_requests()
 
 
-def _mail(review: Review, mail: Callable[[Review], int], *, taken: str) -> None:
+def _remind(review: Review) -> None:
     """Send the mails; when the server fails, the next round takes the review again: some people then hear twice."""
     try:
-        told = mail(review)
+        told = mail_reminders(review)
     except (SMTPException, OSError) as error:
-        Review.objects.filter(pk=review.pk).update(**{taken: None})
+        Review.objects.filter(pk=review.pk).update(reminded_at=None)
         logger.warning("review mail failed: review=%s error=%s", review.pk, type(error).__name__)
     else:
         logger.info("told that time runs out: review=%s mails=%s", review.pk, told)

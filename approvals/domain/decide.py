@@ -8,7 +8,7 @@ about inference. Only what passes all of these is allowed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -31,7 +31,7 @@ from approvals.domain.wording import (
     listed,
 )
 
-__all__ = ["AccessRule", "Action", "Condition", "PolicyRule", "decide", "merge_reviewers"]
+__all__ = ["LAST_PART", "AccessRule", "Action", "Condition", "PolicyRule", "decide", "merge_reviewers", "stand_ins_of"]
 
 
 class Action(StrEnum):
@@ -65,7 +65,7 @@ class PolicyRule:
     skip_groups: frozenset[str] = frozenset()  # requesters this policy does not hold
     separation: bool = True  # whoever wrote it cannot approve under it without somebody else
     terms: GrantTerms = field(default_factory=GrantTerms)
-    escalate_to: tuple[str, ...] = ()  # groups that are told when nobody decides
+    escalate_to: tuple[str, ...] = ()  # whose members stand in for the reviewers when nobody decides
     escalate_before_s: int = 0
     version: int = 0  # of the kept versions; 0 when none was kept
     author: str = ""  # who wrote this version
@@ -75,6 +75,9 @@ class PolicyRule:
         """What decisions and records name the policy by."""
         return f"{self.name}@{self.version}"
 
+
+# A policy that does not say when it escalates does so in the last quarter of the time to decide.
+LAST_PART = 4
 
 # What a statement may turn out to need when nothing says what it does.
 EVERY_RIGHT = frozenset({Operation.READ, Operation.WRITE, Operation.DDL, Operation.ADMIN})
@@ -98,13 +101,23 @@ def decide(request: AccessRequest, *, access_rules: Sequence[AccessRule], polici
 def merge_reviewers(groups: Iterable[ReviewerGroup]) -> tuple[ReviewerGroup, ...]:
     """Every group once, in order of first appearance, with the highest quorum asked of it and never less than one.
 
-    Groups of a choice are merged within that choice only: "one of a or b" and "a" are two demands.
+    Groups of a choice are merged within that choice only: "one of a or b" and "a" are two demands. Only whoever may
+    stand in under each of the demands stands in for all of them.
     """
-    merged: dict[tuple[str, str], int] = {}
+    merged: dict[tuple[str, str], ReviewerGroup] = {}
     for wanted in groups:
-        key = (wanted.group, wanted.choice)
-        merged[key] = max(merged.get(key, 1), wanted.quorum)
-    return tuple(ReviewerGroup(group, quorum, choice) for (group, choice), quorum in merged.items())
+        known = merged.get((wanted.group, wanted.choice), wanted)
+        merged[wanted.group, wanted.choice] = replace(
+            known,
+            quorum=max(known.quorum, wanted.quorum, 1),
+            stand_ins=tuple(name for name in known.stand_ins if name in wanted.stand_ins),
+        )
+    return tuple(merged.values())
+
+
+def stand_ins_of(groups: Iterable[ReviewerGroup]) -> tuple[str, ...]:
+    """Whoever stands in for any of the groups, by name, each once."""
+    return tuple(sorted({name for group in groups for name in group.stand_ins}))
 
 
 def merge_terms(terms: Iterable[GrantTerms]) -> GrantTerms:
@@ -232,7 +245,9 @@ def _policies(policies: Sequence[PolicyRule]) -> str:
 def _ask(
     request: AccessRequest, policies: Sequence[PolicyRule], *, rule: str, reason: str, alternative: str
 ) -> RequireApproval | Deny:
-    reviewers = merge_reviewers(group for policy in policies for group in policy.reviewers)
+    reviewers = merge_reviewers(
+        replace(group, stand_ins=policy.escalate_to) for policy in policies for group in policy.reviewers
+    )
     if not reviewers:
         # A quorum over no group would be met by nobody at all.
         return Deny(
@@ -252,9 +267,15 @@ def _ask(
         policies=tuple(policy.label for policy in policies),
         authors=tuple(sorted({policy.author for policy in policies if policy.separation and policy.author})),
         terms=merge_terms(policy.terms for policy in policies),
-        escalate_to=tuple(sorted({group for policy in policies for group in policy.escalate_to})),
-        escalate_before_s=max(policy.escalate_before_s for policy in policies),
+        escalate_to=stand_ins_of(reviewers),
+        escalate_before_s=_escalates_before_s(policies),
     )
+
+
+def _escalates_before_s(policies: Sequence[PolicyRule]) -> int:
+    """The latest moment any of them names: before it, one of them does not let others decide yet."""
+    escalating = [policy for policy in policies if policy.escalate_to]
+    return min((policy.escalate_before_s or policy.decide_within_s // LAST_PART for policy in escalating), default=0)
 
 
 def _infers(request: AccessRequest, here: Sequence[PolicyRule]) -> RequireApproval | Deny | None:

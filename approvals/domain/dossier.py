@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from approvals.domain.binding import open_binding, open_text
 from approvals.domain.quorum import missing_approvals
 from approvals.domain.request import Binding, GrantTerms, Principal, ReviewerGroup
@@ -59,12 +61,18 @@ def grant_terms(review: Review) -> GrantTerms:
     return GrantTerms(scopes=tuple(known.pop("scopes", ("once",))), **known)
 
 
+def wanted_groups(review: Review) -> tuple[ReviewerGroup, ...]:
+    """Whose approval it takes. Others stand in for them only once the request escalated."""
+    groups = tuple(map(ReviewerGroup.of, review.reviewers))
+    return groups if review.is_escalated else tuple(replace(group, stand_ins=()) for group in groups)
+
+
 def still_missing(review: Review) -> tuple[ReviewerGroup, ...]:
     """Which groups still have to approve; people who were disabled or left a group since no longer count.
 
     With separation of duties, people who wrote the policy do not make a quorum by themselves.
     """
-    wanted = [ReviewerGroup(**group) for group in review.reviewers]
+    wanted = wanted_groups(review)
     if not wanted:  # an empty quorum is met by nobody, never by everybody
         return (ReviewerGroup("nobody", 1),)
     approvers = active_groups(counted_approvers(review))

@@ -24,7 +24,7 @@ class Event(StrEnum):
 EVENTS: Mapping[str, str] = {
     Event.REVIEW_OPENED.value: "a statement waits, or its text was changed by a reviewer",
     Event.REVIEW_REMINDER.value: "a quarter of the time to decide is left",
-    Event.REVIEW_ESCALATED.value: "nobody decided, and the policy tells others",
+    Event.REVIEW_ESCALATED.value: "nobody decided, and others may from now on",
     Event.REVIEW_ENDED.value: "approved, denied, expired or withdrawn",
     Event.EMERGENCY_OPENED.value: "somebody broke the glass",
     Event.EMERGENCY_ENDED.value: "an emergency access is over and waits for its review",

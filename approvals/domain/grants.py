@@ -29,8 +29,8 @@ def usable_grants(user: AbstractUser) -> QuerySet[Grant]:
 
 def revoke_as(*, grant: Grant, user: AbstractUser) -> bool:
     """Revoke in the user's name: administrators and the grant's reviewers may. Raises Refusal for everyone else."""
-    mine = groups_of(user) & frozenset(grant.review.reviewer_groups)
+    mine = groups_of(user) & grant.review.deciding_groups
     if not user.is_active or not (mine or user.is_superuser):
-        wanted = ", ".join(grant.review.reviewer_groups)
+        wanted = ", ".join(sorted(grant.review.deciding_groups))
         raise Refusal(refusal.NOT_REVIEWER, f"only a member of {wanted} or an administrator may revoke this")
     return revoke_grant(grant=grant, by=user.get_username())

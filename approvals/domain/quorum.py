@@ -15,6 +15,7 @@ def missing_approvals(
 
     `approvers` maps a person to the groups they belong to. A person in two groups fills one seat: the assignment is a
     maximum bipartite matching (augmenting paths), so nobody is refused for having been counted in the wrong group.
+    Members of a group's `stand_ins` may sit there too: whoever calls leaves them out until the request escalated.
     Of groups that are alternatives (`choice`) the one that is nearest to its quorum counts.
     """
     missing = (_missing(option, approvers) for option in _options(tuple(reviewers)))
@@ -35,24 +36,24 @@ def _options(reviewers: tuple[ReviewerGroup, ...]) -> Iterator[tuple[ReviewerGro
 def _missing(
     reviewers: tuple[ReviewerGroup, ...], approvers: Mapping[str, frozenset[str]]
 ) -> tuple[ReviewerGroup, ...]:
-    seats = [wanted.group for wanted in reviewers for _ in range(max(1, wanted.quorum))]
+    seats = [wanted for wanted in reviewers for _ in range(max(1, wanted.quorum))]
     holder: dict[int, str] = {}
     for person in sorted(approvers):
         _seat(person, seats, approvers, holder, set())
-    empty = [group for index, group in enumerate(seats) if index not in holder]
+    empty = [seat.group for index, seat in enumerate(seats) if index not in holder]
     return tuple(ReviewerGroup(group, empty.count(group)) for group in dict.fromkeys(empty))
 
 
 def _seat(
     person: str,
-    seats: list[str],
+    seats: list[ReviewerGroup],
     approvers: Mapping[str, frozenset[str]],
     holder: dict[int, str],
     tried: set[int],
 ) -> bool:
     """Give `person` a seat, moving others along where they can sit elsewhere."""
-    for index, group in enumerate(seats):
-        if index in tried or group not in approvers[person]:
+    for index, seat in enumerate(seats):
+        if index in tried or approvers[person].isdisjoint((seat.group, *seat.stand_ins)):
             continue
         tried.add(index)
         if index not in holder or _seat(holder[index], seats, approvers, holder, tried):

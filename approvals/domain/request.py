@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from analysis.statement import Analysis
 from analysis.touch import ProtectedTouch
@@ -77,11 +79,21 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class ReviewerGroup:
-    """So many people of a group. Groups of one non-empty `choice` are alternatives: one of them is enough."""
+    """So many people of a group. Groups of one non-empty `choice` are alternatives: one of them is enough.
+
+    Once nobody decided in time (`escalate_before_s`), members of `stand_ins` count for the group as well: the number of
+    people stays.
+    """
 
     group: str
     quorum: int = 1
     choice: str = ""
+    stand_ins: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> ReviewerGroup:
+        """The group that `asdict` made a JSON document of; older documents lack what came later."""
+        return cls(**{**document, "stand_ins": tuple(document.get("stand_ins", ()))})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +117,7 @@ class RequireApproval:
     permitted_alternative: str = ""
     policies: tuple[str, ...] = ()  # every policy that asks, as name@version
     authors: tuple[str, ...] = ()  # who wrote them; they alone cannot approve (separation of duties)
-    escalate_to: tuple[str, ...] = ()  # groups that are told when nobody decides
+    escalate_to: tuple[str, ...] = ()  # the stand-ins of all `reviewers`: told when nobody decides, and then decide
     escalate_before_s: int = 0  # so long before the time to decide is over; 0: in its last quarter
     terms: GrantTerms = field(default_factory=GrantTerms)
 

@@ -27,7 +27,7 @@ from approvals.domain import hooks, refusal
 from approvals.domain.announce import announce_change, announce_outcome, announce_review
 from approvals.domain.binding import binding_digest, seal_binding, seal_text, with_statement
 from approvals.domain.clock import ClockTimestamp
-from approvals.domain.decide import merge_reviewers, merge_terms
+from approvals.domain.decide import merge_reviewers, merge_terms, stand_ins_of
 from approvals.domain.display import hidden_characters
 from approvals.domain.dossier import (
     asked_binding,
@@ -294,10 +294,12 @@ def _adopt(review: Review, reviewer: AbstractUser, statement: str, analysed: Rea
     review.risk = analysed.risk
     if isinstance(analysed.decision, RequireApproval):
         # Whoever the new text needs is asked on top of whoever the old one needed.
-        before = [ReviewerGroup(**group) for group in review.reviewers]
+        before = map(ReviewerGroup.of, review.reviewers)
         merged = merge_reviewers([*before, *analysed.decision.reviewers])
         review.reviewers = [asdict(group) for group in merged]
         review.reviewer_groups = _names(merged)
+        review.escalate_to = list(stand_ins_of(merged))
+        review.escalate_at = review.escalate_at or escalation_moment(analysed.decision, review.opened_at)
         review.policies = sorted({*review.policies, *analysed.decision.policies})
         review.authors = sorted({*review.authors, *analysed.decision.authors})
         review.terms = asdict(merge_terms([grant_terms(review), analysed.decision.terms]))
@@ -306,7 +308,7 @@ def _adopt(review: Review, reviewer: AbstractUser, statement: str, analysed: Rea
 
 _MODIFIED_FIELDS = (
     "round", "sealed_modified", "modified_by", "facts", "risk", "reviewers", "reviewer_groups", "policies", "authors",
-    "terms",
+    "terms", "escalate_to", "escalate_at",
 )  # fmt: skip
 
 
@@ -377,6 +379,7 @@ def _record_vote(review: Review, ballot: Ballot, groups: frozenset[str], ended: 
         "outcome": review.status,
         "final": ended,
         "risk": review.risk,
+        "escalated": review.is_escalated,
         "through": ballot.through,
     }
     record("review.decided", review, sensitive=sensitive, body=body)

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
 
 from approvals.domain import refusal
 from approvals.domain.refusal import Refusal
@@ -23,17 +24,17 @@ def eligible_groups(review: Review, user: AbstractUser) -> frozenset[str]:
     if _is_requester(review, fresh):
         reason = "the requester, and the human behind an agent, never decide on their own request"
         raise Refusal(refusal.SELF_APPROVAL, reason)
-    groups = groups_of(fresh) & frozenset(review.reviewer_groups)
+    groups = groups_of(fresh) & review.deciding_groups
     if not groups:
-        wanted = ", ".join(review.reviewer_groups)
+        wanted = ", ".join(sorted(review.deciding_groups))
         raise Refusal(refusal.NOT_REVIEWER, f"you are not a reviewer of this request, expected a member of {wanted}")
     return groups
 
 
 def may_read(review: Review, user: AbstractUser) -> bool:
-    """Whether `user` may see the statement: its reviewers (the requester's humans among them too) and auditors."""
+    """Whether `user` may see the statement: whoever decides (the requester's humans among them too) and auditors."""
     fresh = fresh_user(user)
-    return fresh is not None and (_sees_all(fresh) or bool(groups_of(fresh) & frozenset(review.reviewer_groups)))
+    return fresh is not None and (_sees_all(fresh) or bool(groups_of(fresh) & review.deciding_groups))
 
 
 def readable_reviews(user: AbstractUser) -> QuerySet[Review]:
@@ -43,7 +44,11 @@ def readable_reviews(user: AbstractUser) -> QuerySet[Review]:
         return Review.objects.none()
     if _sees_all(fresh):
         return Review.objects.all()
-    return Review.objects.filter(reviewer_groups__overlap=sorted(groups_of(fresh)))
+    mine = sorted(groups_of(fresh))
+    # Review.is_escalated, as the database says it.
+    undecided = Q(decided_at=None) | Q(decided_at__gte=F("escalate_at"))
+    escalated = Q(escalated_at__isnull=False) | (Q(escalate_at__lte=timezone.now()) & undecided)
+    return Review.objects.filter(Q(reviewer_groups__overlap=mine) | (Q(escalate_to__overlap=mine) & escalated))
 
 
 def people_in(groups: Iterable[str]) -> QuerySet[AbstractUser]:

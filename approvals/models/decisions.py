@@ -94,7 +94,7 @@ class Policy(models.Model):
         models.CharField(max_length=150),
         default=list,
         blank=True,
-        help_text="groups that are told when nobody decides; they do not decide themselves",
+        help_text="groups that are told when nobody decides, and whose members may then stand in for the reviewers",
     )
     escalate_before_s = models.PositiveIntegerField(
         default=0,
@@ -197,7 +197,7 @@ class Review(models.Model):
     )
     terms = models.JSONField(default=dict, help_text="how far an approval may reach (GrantTerms)")
     snapshot_version = models.PositiveBigIntegerField(default=0)
-    reviewers = models.JSONField(help_text='[{"group", "quorum"}, …]: all must be met')
+    reviewers = models.JSONField(help_text='[{"group", "quorum", "choice", "stand_ins"}, …]: all must be met')
     reviewer_groups = ArrayField(models.CharField(max_length=150), help_text="the groups of `reviewers`, to find by")
 
     opened_at = models.DateTimeField(default=timezone.now)
@@ -206,7 +206,7 @@ class Review(models.Model):
     decided_at = models.DateTimeField(null=True, blank=True)
     holders = models.PositiveIntegerField(default=1, help_text="clients that wait; the last one to leave withdraws it")
     reminded_at = models.DateTimeField(null=True, blank=True)
-    escalate_to = ArrayField(models.CharField(max_length=150), default=list)
+    escalate_to = ArrayField(models.CharField(max_length=150), default=list, help_text="stand-ins, from escalate_at on")
     escalate_at = models.DateTimeField(null=True, blank=True)
     escalated_at = models.DateTimeField(null=True, blank=True)
 
@@ -228,6 +228,7 @@ class Review(models.Model):
             ),
             models.Index(name="review_by_status", fields=["status", "-opened_at"]),
             GinIndex(name="review_by_group", fields=["reviewer_groups"]),
+            GinIndex(name="review_by_stand_in", fields=["escalate_to"]),
         ]
 
     def __str__(self) -> str:
@@ -249,6 +250,18 @@ class Review(models.Model):
     @property
     def is_overdue(self) -> bool:
         return self.status == self.Status.PENDING and timezone.now() >= self.decide_by
+
+    @property
+    def is_escalated(self) -> bool:
+        """Whether its policies' other groups decide as well: nobody had when their moment came."""
+        if not self.escalate_to or self.escalate_at is None:
+            return False
+        return self.escalated_at is not None or self.escalate_at <= (self.decided_at or timezone.now())
+
+    @property
+    def deciding_groups(self) -> frozenset[str]:
+        """Whose members decide, and may read the statement, at this moment."""
+        return frozenset([*self.reviewer_groups, *(self.escalate_to if self.is_escalated else ())])
 
 
 class Vote(models.Model):

@@ -41,6 +41,7 @@ KINDS: Mapping[str, str] = {
     "recording.lost": "a process ended before it could store a result it had named",
     "review.opened": "a review was asked for",
     "review.decided": "a reviewer approved, denied or modified",
+    "review.escalated": "nobody had decided, and others may from now on",
     "review.expired": "nobody decided in time",
     "review.withdrawn": "the client left before a decision",
     "grant.claimed": "an execution used an approval",

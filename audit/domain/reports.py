@@ -155,6 +155,7 @@ REPORTS: dict[str, Kind] = {
         _entries(
             "review.opened",
             "review.decided",
+            "review.escalated",
             "review.expired",
             "review.withdrawn",
             "grant.claimed",

@@ -34,7 +34,7 @@ SECTIONS: tuple[Section, ...] = (
         "Policies name reviewers; every request, decision and use of an approval is an entry. Rights that ended are in "
         "the access lifecycle with the moment they ended.",
         ("approvals", "access-lifecycle"),
-        ("review.opened", "review.decided", "review.expired", "grant.claimed", "grant.revoked"),
+        ("review.opened", "review.decided", "review.escalated", "review.expired", "grant.claimed", "grant.revoked"),
     ),
     Section(
         "164.308(a)(4)(ii)(B), (C)",

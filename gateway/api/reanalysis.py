@@ -76,10 +76,13 @@ def _decision(described: Mapping[str, Any]) -> Decision:
             return RequireApproval(
                 rule=described["rule"],
                 reason=described["reason"],
-                reviewers=tuple(ReviewerGroup(**group) for group in described["reviewers"]),
+                reviewers=tuple(ReviewerGroup.of(group) for group in described["reviewers"]),
                 policies=tuple(described["policies"]),
                 authors=tuple(described["authors"]),
                 terms=GrantTerms(**terms),
+                decide_within_s=described["decide_within_s"],
+                escalate_to=tuple(described["escalate_to"]),
+                escalate_before_s=described["escalate_before_s"],
             )
         case _:
             return Deny(code=described["code"], rule=described.get("rule", ""), reason=described["reason"])

@@ -81,6 +81,9 @@ def described_decision(decision: Decision) -> dict[str, Any]:
                 "policies": list(decision.policies),
                 "authors": list(decision.authors),
                 "terms": asdict(decision.terms),
+                "decide_within_s": decision.decide_within_s,
+                "escalate_to": list(decision.escalate_to),
+                "escalate_before_s": decision.escalate_before_s,
                 "permitted_alternative": decision.permitted_alternative,
             }
         case Deny():

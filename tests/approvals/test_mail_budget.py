@@ -1,4 +1,4 @@
-"""Reviewers are not flooded, and nothing that waits goes untold; others are told when nobody decides."""
+"""Reviewers are not flooded, and nothing that waits goes untold."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from django.core import mail
 from django.utils import timezone
 
 from approvals import emails
-from approvals.domain.request import RequireApproval
-from approvals.domain.review import decide_review, open_review
+from approvals.domain.review import decide_review
 from approvals.models import Review, ReviewMail
-from approvals.tasks import notify_reviewers, remind_reviewers, send_digests, send_escalation, send_reminder
-from tests.approvals.factories import OFFICERS, binding, held, person, write_request
+from approvals.tasks import notify_reviewers, send_digests
+from tests.approvals.factories import held
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.approvals.urls")]
 
@@ -90,69 +89,3 @@ def test_digest_that_fails_is_sent_later(reviewer, monkeypatch):
     send_digests()
 
     assert mail.outbox[-1].subject == "2 requests wait for you"
-
-
-# --- Escalation ------------------------------------------------------------------------------------------------------
-
-
-def escalating(before_s: int = 600) -> Review:
-    decision = RequireApproval(
-        rule="phi-writes",
-        reason="policy phi-writes requires a reviewer",
-        reviewers=(OFFICERS,),
-        decide_within_s=3600,
-        escalate_to=("managers",),
-        escalate_before_s=before_s,
-    )
-    return open_review(request=write_request(), binding=binding(), decision=decision, session_id="s", statement_id="t")
-
-
-@pytest.fixture
-def at_once(monkeypatch):
-    monkeypatch.setattr(send_escalation, "delay", send_escalation)
-    monkeypatch.setattr(send_reminder, "delay", send_reminder)
-
-
-def passes(review: Review, seconds: int) -> None:
-    moved = timedelta(seconds=seconds)
-    review.refresh_from_db()
-    Review.objects.filter(pk=review.pk).update(
-        opened_at=review.opened_at - moved, decide_by=review.decide_by - moved, escalate_at=review.escalate_at - moved
-    )
-
-
-def test_policys_other_groups_are_told_once_before_it_expires(reviewer, at_once):
-    person("manager", "managers")
-    review = escalating()
-
-    passes(review, 2_900)  # 700 s are left: the reminder's quarter, not yet the escalation's ten minutes
-    remind_reviewers()
-    assert [message.to for message in mail.outbox] == [["reviewer@example.test"]]
-    passes(review, 200)
-    remind_reviewers()
-    remind_reviewers()
-
-    assert [message.to for message in mail.outbox][1:] == [["manager@example.test"]]
-    assert "the request's own reviewers decide" in mail.outbox[-1].body
-    assert "555-0100" not in mail.outbox[-1].body
-
-
-def test_whoever_was_told_decides_nothing(at_once):
-    manager = person("manager", "managers")
-    review = escalating()
-    passes(review, 3_100)
-    remind_reviewers()
-
-    with pytest.raises(Exception, match="not a reviewer"):
-        decide_review(review=review, reviewer=manager, decision="approve", reason="me")
-
-
-def test_decided_reviews_escalate_to_nobody(reviewer, at_once):
-    person("manager", "managers")
-    review = escalating()
-    decide_review(review=review, reviewer=reviewer, decision="deny", reason="no")
-    Review.objects.update(escalate_at=timezone.now() - timedelta(seconds=1))
-
-    remind_reviewers()
-
-    assert mail.outbox == []
