@@ -9,7 +9,7 @@ PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 LINK_PSQL = ln -sf "$$($(BIN)/python -c 'from hoopweb.embedded.postgres import postgres_binaries as b; print(b())')/psql" $(BIN)/psql
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-bigquery test soak bench docs lint format system-packages clean
+.PHONY: help run run-bigquery test soak bench docs verifier lint format system-packages clean
 .DELETE_ON_ERROR:
 
 help:
@@ -43,13 +43,17 @@ bench: $(VENV)/dev.stamp system-packages
 docs: $(VENV)/docs.stamp
 	@$(BIN)/python -m mkdocs build --quiet --strict --site-dir site && echo "built site/index.html"
 
+## make verifier  the offline verifier alone, as a wheel and a one-file program, into dist/
+verifier: $(VENV)/dev.stamp
+	@$(BIN)/python -m audit.verifier_package
+
 ## make format  let ruff write the code the way the gate wants it
 format: $(VENV)/dev.stamp
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 ## make clean   remove caches and builds; never .hoopweb (data) and never .venv
 clean:
-	@rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis build site staticfiles
+	@rm -rf dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis build site staticfiles
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # What the tests need from Debian (tests/system_packages.txt): installed by root, named with the one command otherwise.

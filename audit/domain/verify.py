@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from audit.anchors.cosignature import Witness
 from audit.domain.keyring import KeyRing
 from audit.domain.note import NoteProblem, Verifier
 from audit.domain.verify_conclude import conclude
@@ -27,6 +29,10 @@ from audit.domain.verify_reading import begin, read_end, read_header, read_recor
 from audit.domain.verify_walk import Report, Trusted, Unusable, Verdict, Walk
 
 __all__ = ["Report", "Unusable", "Verdict", "main", "verify_bundle"]
+
+# A line holds an entry (with a statement's text, at most 16 MiB over the wire, escaped) or a piece of a recording. A
+# longer one is no bundle's, and reading it whole is how a file of nothing but zeros would take the machine's memory.
+MAX_LINE_BYTES = 128 * 1024 * 1024
 
 
 def verify_bundle(
@@ -71,7 +77,13 @@ class _opened:
             self._file = self._path.open("rb")
         except OSError as error:
             raise Unusable(f"the bundle cannot be read: {error.strerror}") from None
-        return iter(self._file)
+        return itertools.takewhile(bool, iter(self._line, None))
+
+    def _line(self) -> bytes:
+        line = self._file.readline(MAX_LINE_BYTES + 1)
+        if len(line) > MAX_LINE_BYTES:
+            raise Unusable(f"a line is longer than {MAX_LINE_BYTES} bytes, which no bundle has")
+        return line
 
     def __exit__(self, *problem: object) -> None:
         self._file.close()
@@ -128,12 +140,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         keys = [Verifier.parse(key) for key in options.key]
         trusted = Trusted(_text(options.tsa), tuple(options.witness))
+        for witness in trusted.witnesses:
+            Witness.parse(witness)
         report = verify_bundle(options.bundle, keys=keys, anchor=options.anchor, trusted=trusted)
     except (Unusable, NoteProblem) as error:
         print(f"unusable: {error}")
         return int(Verdict.UNUSABLE)
-    print("\n".join(describe(report)))
+    print("\n".join(_printable(line) for line in describe(report)))
     return int(report.verdict)
+
+
+def _printable(line: str) -> str:
+    """Findings quote the bundle: what it says must neither start a line of its own nor move a terminal's cursor."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)
 
 
 def _text(path: Path | None) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from audit.domain.keyring import chain_problem, open_rotation
 from audit.domain.merkle import leaf_hash, verify_inclusion
 from audit.domain.note import Checkpoint, NoteProblem, UnknownKey, split_notes
 from audit.domain.verify_anchors import judge_anchor
-from audit.domain.verify_walk import Unusable, Walk
+from audit.domain.verify_walk import MAX_FINDINGS, Unusable, Walk
 
 
 def read_header(walk: Walk, record: Mapping[str, Any] | None) -> None:
@@ -25,7 +24,7 @@ def read_header(walk: Walk, record: Mapping[str, Any] | None) -> None:
         raise Unusable("not an evidence bundle")
     if record.get("version") != BUNDLE_VERSION:
         raise Unusable(f"bundle version is {record.get('version')!r}, expected {BUNDLE_VERSION}")
-    if not isinstance(record.get("scope"), dict) or not isinstance(record.get("size"), int):
+    if not isinstance(record.get("scope"), dict) or type(record.get("size")) is not int:
         raise Unusable("the bundle's header states no scope or size")
     walk.header = record
 
@@ -77,12 +76,13 @@ def _read_anchor(walk: Walk, anchor: Path | None) -> None:
 def read_record(walk: Walk, record: Mapping[str, Any]) -> None:
     reader = _READERS.get(str(record.get("type")))
     if reader is None:
-        walk.bad(0, "bundle-edited", f"unknown record {record.get('type')!r}")
+        walk.bad(0, "bundle-edited", f"unknown record {str(record.get('type'))[:40]!r}")
         return
     try:
         reader(walk, record)
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error):
-        walk.bad(walk.last + 1, "bundle-edited", f"malformed {record['type']} record")
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
+        # Whoever made the file chose every value: an infinite number, a thousand brackets, a list for a name.
+        walk.bad(walk.last + 1, "bundle-edited", f"malformed {str(record['type'])[:40]} record")
 
 
 def _read_checkpoint(walk: Walk, record: Mapping[str, Any]) -> None:
@@ -120,7 +120,8 @@ def _add_checkpoint(walk: Walk, checkpoint: Checkpoint) -> None:
 
 
 def _read_problem(walk: Walk, record: Mapping[str, Any]) -> None:
-    walk.reported.append(Finding(int(record["seq"]), str(record["kind"]), str(record["detail"])))
+    if len(walk.reported) < MAX_FINDINGS:
+        walk.reported.append(Finding(int(record["seq"]), str(record["kind"]), str(record["detail"])))
 
 
 def _read_entry(walk: Walk, record: Mapping[str, Any]) -> None:
@@ -287,6 +288,9 @@ _READERS = {
 def read_end(walk: Walk, record: Mapping[str, Any], number: int, digest: bytes) -> None:
     """The seal: the exporter's signature over everything before it. A bundle of a damaged log has none."""
     walk.ended = True
+    # The seal covers the lines before this one: here nothing but the digest and the seal may be said.
+    if record.keys() - {"type", "sha256", "seal"} or record.get("sha256") != digest.hex():
+        walk.bad(0, "bundle-edited", "the bundle's end does not have the digest of what stands before it")
     seal = record.get("seal")
     if seal is None:
         return

@@ -14,6 +14,8 @@ from audit.domain.keyring import KeyRing, Rotation
 from audit.domain.merkle import GENESIS, Frontier
 from audit.domain.note import Checkpoint, Verifier
 
+MAX_FINDINGS = 1_000  # kept: a file of garbage would otherwise be remembered line by line
+
 
 class Verdict(IntEnum):
     INTACT = 0
@@ -90,4 +92,5 @@ class Walk:
         return bool(self.header["scope"].get("kind") != "session")
 
     def bad(self, seq: int, kind: str, detail: str) -> None:
-        self.findings.append(Finding(seq, kind, detail))
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(Finding(seq, kind, detail))

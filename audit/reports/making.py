@@ -152,9 +152,9 @@ _VERIFY = """How to check this without trusting whoever made it
 
 1. Take the log's public key from your own records, not from here. For comparison, this log's key now:
    {vkey}
-2. Take the folder audit/ of the product's source, Python 3.11 and the package cryptography (for time stamps also
-   rfc3161-client).
-3. python -m audit.domain.verify proof.bundle --key VKEY [--anchor NOTES] [--tsa ROOTS.pem] [--witness VKEY]
+2. Take the verifier from somebody you trust, or build it from the product's source (make verifier): a wheel, or the one
+   file audit_verify.pyz. It needs Python 3.11 and the package cryptography (for time stamps also rfc3161-client).
+3. audit_verify proof.bundle --key VKEY [--anchor NOTES] [--tsa ROOTS.pem] [--witness VKEY]
    NOTES: the checkpoints you hold yourself, such as the mails you got, one after the other in a file.
    0 intact, 1 tampered (the place is named), 2 intact but unanchored, 3 unusable.
 4. proof.bundle holds every entry of the period with its proof of inclusion. The tables count these entries: each row
