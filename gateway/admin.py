@@ -57,6 +57,12 @@ class RecordedChanges:
         before: dict[str, Json] | None = request._before  # type: ignore[attr-defined]
         record_change(row=form.instance, before=before, after=state_of(form.instance), subject=_subject(request))
 
+    def save_by_action(self, request: HttpRequest, obj: Model) -> None:
+        """What an action of a list changed in one row."""
+        before = state_of(type(obj)._default_manager.get(pk=obj.pk))
+        super().save_by_action(request, obj)  # type: ignore[misc]
+        record_change(row=obj, before=before, after=state_of(obj), subject=_subject(request))
+
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
         before = state_of(obj)
         super().delete_model(request, obj)  # type: ignore[misc]

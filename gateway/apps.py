@@ -14,11 +14,13 @@ class GatewayConfig(AppConfig):
         from gateway.api.reanalysis import reanalyse  # noqa: PLC0415
         from gateway.domain.access_reports import register_reports  # noqa: PLC0415
         from gateway.domain.connections import declared_subjects, load_access_rules  # noqa: PLC0415
+        from gateway.domain.deidentification import register_report  # noqa: PLC0415
         from gateway.domain.requesters import agents_of, requester_enabled  # noqa: PLC0415
         from gateway.domain.version import bump_version  # noqa: PLC0415
         from masking.domain import hooks as masking_hooks  # noqa: PLC0415
 
         register_reports()
+        register_report()
         masking_hooks.register(bump_version)
         subject_kinds.register(declared_subjects)
         approval_hooks.register(

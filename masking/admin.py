@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
@@ -18,6 +19,11 @@ class RuleChangingAdmin(ModelAdmin):  # type: ignore[misc]
 
     def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
+        rules_changed()
+
+    def save_by_action(self, request: HttpRequest, obj: Model) -> None:
+        """Save what an action changed; the site mixes in what records it."""
+        obj.save()
         rules_changed()
 
     def delete_model(self, request: HttpRequest, obj: Model) -> None:
@@ -48,9 +54,18 @@ class ColumnTagAdmin(RuleChangingAdmin):
     list_filter = ["source", "data_class", "connection"]
     list_select_related = ["data_class"]
     search_fields = ["connection", "column"]
-    actions = ["confirm"]
+    actions = ["confirm", "dismiss"]
 
     @admin.action(description="Confirm: these columns hold this data class", permissions=["change"])
     def confirm(self, request: HttpRequest, queryset: QuerySet[ColumnTag]) -> None:
-        queryset.update(source=ColumnTag.Source.CONFIRMED)
-        rules_changed()
+        self._become(request, queryset, ColumnTag.Source.CONFIRMED)
+
+    @admin.action(description="Dismiss: these columns hold no such thing", permissions=["change"])
+    def dismiss(self, request: HttpRequest, queryset: QuerySet[ColumnTag]) -> None:
+        self._become(request, queryset, ColumnTag.Source.DISMISSED)
+
+    def _become(self, request: HttpRequest, queryset: QuerySet[ColumnTag], source: ColumnTag.Source) -> None:
+        with transaction.atomic():
+            for tag in queryset:
+                tag.source = source
+                self.save_by_action(request, tag)

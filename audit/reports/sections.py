@@ -125,9 +125,10 @@ SECTIONS: tuple[Section, ...] = (
     Section(
         "164.514(b)",
         "De-identification and masking",
-        "Which identifiers were masked, by which rule?",
-        "Per column: rule, technique, and how many values. Rules are versioned with everything else.",
-        ("masking",),
+        "Which identifiers were masked, by which rule? Is what is left de-identified?",
+        "Per column: rule, technique, and how many values; and for each identifier of the Safe Harbor method what "
+        "becomes of it under the rules as they stand. Rules are versioned with everything else.",
+        ("masking", "de-identification"),
         (),
     ),
 )

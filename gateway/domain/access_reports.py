@@ -102,7 +102,7 @@ def recertification(period: Period) -> Iterator[Row]:
 
 
 def minimum_necessary(period: Period) -> Iterator[Row]:
-    known, classes, rules = _known_columns(), _classes(), list(MaskingRule.objects.order_by("priority", "name"))
+    known, classes, rules = known_columns(), _classes(), list(MaskingRule.objects.order_by("priority", "name"))
     for holder, name in dict.fromkeys((right.holder, right.connection) for right in _rights()):
         used = _columns_read(holder.name, name, period)
         for column in sorted({*known.get(name, ()), *used}):
@@ -181,7 +181,8 @@ def _columns_read(who: str, name: str, period: Period) -> dict[str, tuple[int, d
         return {str(column): (count, last) for column, count, last in cursor.fetchall()}
 
 
-def _known_columns() -> dict[str, set[str]]:
+def known_columns() -> dict[str, set[str]]:
+    """Connection → the columns its tags and rules name, without those named by a glob."""
     found: dict[str, set[str]] = {}
     for tag in ColumnTag.objects.all():
         if not set(tag.column) & _GLOB:
@@ -196,7 +197,10 @@ def _known_columns() -> dict[str, set[str]]:
 
 
 def _classes() -> Mapping[tuple[str, str], str]:
-    return {(tag.connection, tag.column): str(tag.data_class) for tag in ColumnTag.objects.select_related("data_class")}
+    return {
+        (tag.connection, tag.column): str(tag.data_class)
+        for tag in ColumnTag.objects.exclude(source=ColumnTag.Source.DISMISSED).select_related("data_class")
+    }
 
 
 def _masked_by(rules: Sequence[MaskingRule], name: str, column: str) -> str:
@@ -224,7 +228,7 @@ def _operations_used(rule: AccessRule, period: Period) -> set[str]:
 
 def _never_asked(period: Period) -> dict[str, list[str]]:
     found = {}
-    for name, columns in _known_columns().items():
+    for name, columns in known_columns().items():
         used: set[str] = set()
         for holder in {right.holder.name for right in _rights() if right.connection == name}:
             used |= set(_columns_read(holder, name, period))

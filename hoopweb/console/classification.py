@@ -9,13 +9,15 @@ from hashlib import sha256
 from typing import Any
 
 from analysis.statement import ColumnRef
-from masking.domain.discovery import propose
+from masking.detectors.column_names import class_of_name
 from masking.domain.load import load_masking_rules
 from masking.domain.rules import rules_for
+from masking.domain.safe_harbor import class_told_by, technique_for
 
 # Data class → technique that keeps what an analyst may have (docs/hipaa.md, Safe Harbor). Others are redacted.
 USUAL = {"mrn": "hash", "health_plan": "hash", "account": "hash", "licence": "hash", "date": "year", "zip": "zip3",
          "note": "scan", "device": "hash", "age": "null"}  # fmt: skip
+SAFE_HARBOR = "safe-harbor"
 OTHER = "other"  # the class of what a person protects though nothing tells of it
 TECHNIQUES = ("redact", "null", "partial", "hash", "year", "zip3", "scan")
 
@@ -27,26 +29,32 @@ class Column:
     field: str
     column: str
     data_class: str
-    evidence: str
     technique: str
     covered_by: str = ""
 
 
-def proposals(*, connection: str, tables: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """The proposals for every column, those with a rule included, in the order of their names."""
+def proposals(*, connection: str, tables: Sequence[Mapping[str, Any]], profile: str = "") -> list[Column]:
+    """The proposals for every column, those with a rule included, in the order of their names.
+
+    `profile`: `safe-harbor` proposes what satisfies 45 CFR 164.514(b)(2); otherwise tokens where analysts need them.
+    """
     refs = _references(tables)
     covered = _covered(connection, refs)
-    found = sorted(propose(dict.fromkeys(refs, ())), key=lambda proposal: proposal.column)
+    told = class_told_by if profile == SAFE_HARBOR else class_of_name
+    classes = {
+        column: data_class
+        for column, ref in refs.items()
+        if (data_class := told(ref.column.rsplit(".", 1)[-1])) is not None
+    }
     return [
         Column(
-            field=_field(proposal.column),
-            column=proposal.column,
-            data_class=proposal.data_class,
-            evidence=proposal.evidence,
-            technique=USUAL.get(proposal.data_class, "redact"),
-            covered_by=covered.get(proposal.column, ""),
+            field=_field(column),
+            column=column,
+            data_class=data_class,
+            technique=usual_technique(data_class, profile),
+            covered_by=covered.get(column, ""),
         )
-        for proposal in found
+        for column, data_class in sorted(classes.items())
     ]
 
 
@@ -54,7 +62,11 @@ def others(*, connection: str, tables: Sequence[Mapping[str, Any]], proposed: Se
     """The columns whose names tell nothing: a person may know better. Those a rule covers are not asked about."""
     refs = _references(tables)
     known = {column.column for column in proposed} | set(_covered(connection, refs))
-    return [Column(_field(name), name, OTHER, "", "redact") for name in sorted(set(refs) - known)]
+    return [Column(_field(name), name, OTHER, "redact") for name in sorted(set(refs) - known)]
+
+
+def usual_technique(data_class: str, profile: str) -> str:
+    return technique_for(data_class).value if profile == SAFE_HARBOR else USUAL.get(data_class, "redact")
 
 
 def chosen(found: Sequence[Column], posted: Mapping[str, Any]) -> list[tuple[Column, str]]:

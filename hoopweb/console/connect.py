@@ -6,13 +6,11 @@ exported like any other configuration; leaving in the middle loses nothing, and 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from asgiref.sync import async_to_sync
 from django.core.exceptions import PermissionDenied
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -20,14 +18,13 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
 from gateway.api import dataplane
-from gateway.api.authentication import person_principal
-from gateway.api.reanalysis import described_principal
 from gateway.domain.configuration.change import apply_document
 from gateway.domain.configuration.reading import DocumentProblem, parse_document
 from gateway.domain.configuration.schema import API_VERSION
 from gateway.domain.connections import usable_connections
 from gateway.models import Agent, Connection
 from hoopweb.console import classification, snippets
+from hoopweb.console.catalogue import tables_of
 from hoopweb.console.forms import AgentForm, ConnectionForm, RulesForm
 from hoopweb.console.pages import context_of
 from hoopweb.console.sight import NO_GATEWAY
@@ -52,7 +49,6 @@ MEANINGS = {
     "42501": "this user has no right to connect to the database",
     "53300": "the database has no connection left",
 }
-KNOWN_WITHIN_S = 5.0  # the data plane looks for new configuration every second
 
 Step = Callable[..., HttpResponse]
 
@@ -82,7 +78,7 @@ def start(request: HttpRequest) -> HttpResponse:
 def test(request: HttpRequest, name: str) -> HttpResponse:
     connection = _connection(name)
     try:
-        tables = _tables(request, name, test=True)
+        tables = tables_of(request, name, test=True)
     except dataplane.DataPlaneRefused as refused:
         problem = in_words(refused.reason)
         return _page(request, "connect-test", f"Test {name}", {"connection": connection, "problem": problem})
@@ -95,16 +91,18 @@ def test(request: HttpRequest, name: str) -> HttpResponse:
 def classify(request: HttpRequest, name: str) -> HttpResponse:
     connection = _connection(name)
     try:
-        tables = _tables(request, name)
+        tables = tables_of(request, name)
     except (dataplane.DataPlaneRefused, dataplane.DataPlaneUnavailable):
         return redirect("console:connect-test", name=name)
-    found = classification.proposals(connection=name, tables=tables)
+    profile = request.GET.get("profile", "")
+    found = classification.proposals(connection=name, tables=tables, profile=profile)
     others = classification.others(connection=name, tables=tables, proposed=found)
     context: dict[str, Any] = {
         "connection": connection,
         "proposals": found,
         "others": others,
         "techniques": classification.TECHNIQUES,
+        "profile": profile,
     }
     if request.method == "POST":
         chosen = classification.chosen([*found, *others], request.POST)
@@ -195,22 +193,3 @@ def _problem_of(request: HttpRequest, sections: dict[str, Any]) -> str:
     except DocumentProblem as problem:
         return str(problem)
     return ""
-
-
-def _tables(request: HttpRequest, name: str, *, test: bool = False) -> list[dict[str, Any]]:
-    """Names of tables and columns. Waits until the data plane has heard of the connection."""
-    body = {
-        "connection": name,
-        "principal": described_principal(person_principal(request.user)),
-        "viewer": request.user.get_username(),
-        "names_only": True,
-        "test": test,
-    }
-    deadline = time.monotonic() + KNOWN_WITHIN_S
-    while True:
-        try:
-            return list(async_to_sync(dataplane.describe)(body=body)["tables"])
-        except dataplane.DataPlaneRefused as refused:
-            if refused.code != "no-connection" or time.monotonic() > deadline:
-                raise
-        time.sleep(0.2)

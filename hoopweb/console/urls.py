@@ -7,6 +7,7 @@ from django.urls import path
 
 from hoopweb.console import connect
 from hoopweb.console.coverage import coverage, dismiss
+from hoopweb.console.safe_harbor import safe_harbor
 from hoopweb.console.sight import agent_sight
 from hoopweb.console.why import why
 
@@ -17,6 +18,7 @@ urlpatterns = [
     path("why/", view(why), name="why"),
     path("coverage/", view(coverage), name="coverage"),
     path("coverage/<slug:name>/dismiss/", view(dismiss), name="coverage-dismiss"),
+    path("safe-harbor/<slug:name>/", view(safe_harbor), name="safe-harbor"),
     path("agents/<slug:name>/sees/", view(agent_sight), name="sight"),
     path("connect/", view(connect.start), name="connect"),
     path("connect/<slug:name>/test/", view(connect.test), name="connect-test"),

@@ -43,3 +43,11 @@ def dismiss_column(*, connection: str, column: str, data_class: str, evidence: s
 def dismissed_columns(connection: str) -> set[str]:
     rows = ColumnTag.objects.filter(connection=connection, source=ColumnTag.Source.DISMISSED)
     return set(rows.values_list("column", flat=True))
+
+
+def confirmed_classes(connection: str) -> dict[str, str]:
+    """Column (or glob) → data class, of the tags a person confirmed and those that were inherited."""
+    rows = ColumnTag.objects.filter(
+        connection=connection, source__in=(ColumnTag.Source.CONFIRMED, ColumnTag.Source.INHERITED)
+    )
+    return dict(rows.values_list("column", "data_class__name"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -72,7 +73,7 @@ def test_a_confirmed_tag_of_a_rules_class_covers_a_column(clinic: Connection) ->
     MaskingRule.objects.create(name="mail", connections=["clinic"], technique="redact", data_class="email")
     reads(1, "public.visits.email")
     tag = ColumnTag.objects.create(
-        connection="clinic", column="public.visits.email", data_class=DataClass.objects.create(name="email")
+        connection="clinic", column="public.visits.email", data_class=DataClass.objects.get(name="email")
     )
     assert bare_columns() == ["public.visits.email"]  # proposed tags mask nothing
 
@@ -105,3 +106,23 @@ def test_only_what_is_asked_about_can_be_dismissed(clinic: Connection) -> None:
     signed_in(member("author", "policy-authors")).post(path, {"column": "public.patients.ssn"})
 
     assert not ColumnTag.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("action", "source"), [("confirm", "confirmed"), ("dismiss", "dismissed")])
+def test_tags_confirmed_or_dismissed_in_the_list_are_recorded_one_by_one(action: str, source: str) -> None:
+    email = DataClass.objects.get(name="email")
+    tags = [ColumnTag.objects.create(connection="c", column=f"a.b.{n}", data_class=email) for n in range(2)]
+
+    signed_in(member("author", "policy-authors")).post(
+        reverse("admin:masking_columntag_changelist"),
+        {"action": action, "_selected_action": [tag.pk for tag in tags]},
+    )
+
+    assert set(ColumnTag.objects.values_list("source", flat=True)) == {source}
+    bodies = [json.loads(bytes(entry.canonical))["body"] for entry in LogEntry.objects.filter(kind="config.changed")]
+    assert [
+        (body["subject"], change["before"]["source"], change["after"]["source"])
+        for body in bodies
+        for change in body["changes"]
+    ] == [("author", "proposed", source)] * 2

@@ -37,7 +37,7 @@ def test_load_returns_frozen_rules_by_priority() -> None:
 
 
 def test_confirmed_and_inherited_tags_extend_the_rule_of_their_class_on_their_connection() -> None:
-    ssn = DataClass.objects.create(name="ssn")
+    ssn = DataClass.objects.get(name="ssn")
     make_rule(connections=["clin*"])
     for column, connection, source in (
         ("public.copy.s", "clinic", ColumnTag.Source.INHERITED),
