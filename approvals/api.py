@@ -30,6 +30,7 @@ from approvals.domain.refusal import Refusal
 from approvals.domain.review import decide_review
 from approvals.domain.reviewers import may_read, readable_reviews
 from approvals.domain.scope import WORDS, Scope
+from approvals.idempotent import IDEMPOTENCY_KEY, idempotent
 from approvals.models import Grant, PolicyVersion, Review, Vote
 
 # Whoever asked for something impossible is told 400; whoever may not, or came too late, 403.
@@ -186,6 +187,7 @@ class ReviewsView(ForPeople):
             OpenApiParameter("status", str, enum=Review.Status.values),
             OpenApiParameter("connection", str),
         ],
+        responses={200: ReviewSummarySerializer(many=True)},
     )
     def get(self, request: Request) -> Response:
         """The reviews of your groups, newest first; filtered by `status` and `connection`."""
@@ -211,7 +213,8 @@ class ReviewView(ForPeople):
 class DecisionView(ForPeople):
     serializer_class = DecisionSerializer
 
-    @extend_schema(operation_id="reviews_decide", responses={200: ReviewSerializer})
+    @extend_schema(operation_id="reviews_decide", parameters=[IDEMPOTENCY_KEY], responses={200: ReviewSerializer})
+    @idempotent
     def post(self, request: Request, review_id: UUID) -> Response:
         """Approve, deny, or modify (which needs `statement`). 403 says why a decision was not taken."""
         person = self.person()
@@ -231,11 +234,19 @@ class DecisionView(ForPeople):
         )
         return Response(ReviewSerializer(decided).data)
 
+    def check_replay(self, _request: Request, review_id: UUID) -> None:
+        self.review(review_id)
+
 
 class GrantsView(ForPeople):
     serializer_class = GrantSerializer
+    pagination_class = LimitOffsetPagination
 
-    @extend_schema(operation_id="grants_list", parameters=[OpenApiParameter("usable", bool)])
+    @extend_schema(
+        operation_id="grants_list",
+        parameters=[OpenApiParameter("usable", bool)],
+        responses={200: GrantSerializer(many=True)},
+    )
     def get(self, request: Request) -> Response:
         """Approvals of your groups, newest first; `usable=true`: those under which something may still run."""
         person = self.person()
@@ -250,16 +261,25 @@ class GrantsView(ForPeople):
 class RevokeView(ForPeople):
     serializer_class = GrantSerializer
 
-    @extend_schema(operation_id="grants_revoke", request=None, responses={200: GrantSerializer})
+    @extend_schema(
+        operation_id="grants_revoke", parameters=[IDEMPOTENCY_KEY], request=None, responses={200: GrantSerializer}
+    )
+    @idempotent
     def post(self, request: Request, grant_id: UUID) -> Response:
         """Take an approval back; sessions that still run under it end within a second."""
-        person = self.person()
-        grant = readable_grants(person).filter(pk=grant_id).first()
-        if grant is None:
-            raise Http404
-        revoke_as(grant=grant, user=person)
+        grant = self.grant(grant_id)
+        revoke_as(grant=grant, user=self.person())
         grant.refresh_from_db()
         return Response(GrantSerializer(grant).data)
+
+    def check_replay(self, _request: Request, grant_id: UUID) -> None:
+        self.grant(grant_id)
+
+    def grant(self, grant_id: UUID) -> Grant:
+        grant = readable_grants(self.person()).filter(pk=grant_id).first()
+        if grant is None:
+            raise Http404
+        return grant
 
 
 class SimulationSerializer(serializers.Serializer[Any]):

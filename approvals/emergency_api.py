@@ -24,6 +24,7 @@ from approvals.domain.emergency import (
     spoken_emergency,
 )
 from approvals.domain.refusal import Refusal
+from approvals.idempotent import IDEMPOTENCY_KEY, idempotent
 from approvals.models import EmergencyAccess, EmergencyUse
 
 
@@ -86,12 +87,17 @@ class _Emergencies(ForPeople):
             raise Http404
         return found
 
+    def check_replay(self, _request: Request, access_id: UUID | None = None) -> None:
+        self.person()
+        if access_id is not None:
+            self.access(access_id)
+
 
 class EmergenciesView(_Emergencies):
     serializer_class = EmergencySummarySerializer
     pagination_class = LimitOffsetPagination
 
-    @extend_schema(operation_id="emergencies_list")
+    @extend_schema(operation_id="emergencies_list", responses={200: EmergencySummarySerializer(many=True)})
     def get(self, request: Request) -> Response:
         """Emergency accesses you took, review or audit, newest first."""
         paginator = LimitOffsetPagination()
@@ -100,8 +106,12 @@ class EmergenciesView(_Emergencies):
         return paginator.get_paginated_response(EmergencySummarySerializer(page, many=True).data)
 
     @extend_schema(
-        operation_id="emergencies_open", request=BreakGlassSerializer, responses={201: EmergencySummarySerializer}
+        operation_id="emergencies_open",
+        parameters=[IDEMPOTENCY_KEY],
+        request=BreakGlassSerializer,
+        responses={201: EmergencySummarySerializer},
     )
+    @idempotent
     def post(self, request: Request) -> Response:
         """Break the glass: then connect, natively or over REST, while it lasts. Everybody is told at once."""
         person = self.person()
@@ -138,7 +148,8 @@ class EmergencyView(_Emergencies):
 class EmergencyEndView(_Emergencies):
     serializer_class = EmergencySummarySerializer
 
-    @extend_schema(operation_id="emergencies_end", request=None)
+    @extend_schema(operation_id="emergencies_end", parameters=[IDEMPOTENCY_KEY], request=None)
+    @idempotent
     def post(self, request: Request, access_id: UUID) -> Response:
         """Return to normal now; what still streams under it ends within a second."""
         access = self.access(access_id)
@@ -150,7 +161,8 @@ class EmergencyEndView(_Emergencies):
 class EmergencyFindingView(_Emergencies):
     serializer_class = EmergencySerializer
 
-    @extend_schema(operation_id="emergencies_review", request=FindingSerializer)
+    @extend_schema(operation_id="emergencies_review", parameters=[IDEMPOTENCY_KEY], request=FindingSerializer)
+    @idempotent
     def post(self, request: Request, access_id: UUID) -> Response:
         """Say what it was: justified, follow-up or misuse. Never by whoever took it."""
         given = FindingSerializer(data=request.data)

@@ -14,6 +14,7 @@ from approvals.domain.emergency import end_due_emergencies, take_overdue
 from approvals.domain.emergency_use import release_stale_uses
 from approvals.domain.events import Event
 from approvals.domain.grant import release_stale_claims
+from approvals.domain.idempotency import forget_old_keys
 from approvals.domain.mail_budget import forget_old_mails, reviewers_with_digests
 from approvals.domain.notices import tell_channels, tell_of_emergency
 from approvals.domain.reminders import reviews_to_escalate, reviews_to_remind, take_escalation, take_reminder
@@ -149,6 +150,7 @@ def forget_old_messages() -> None:
     forget_old_deliveries()
     forget_old_mails()
     forget_old_slack_requests()
+    forget_old_keys()
 
 
 def _remind(review: Review) -> None:

@@ -270,6 +270,10 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "hoopweb",
     "VERSION": "v1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "hoopweb.openapi.problems_everywhere",
+    ],
 }
 
 # --- Operations ------------------------------------------------------------------------------------------------------

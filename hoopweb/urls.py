@@ -11,6 +11,10 @@ from hoopweb import identity_provider
 from hoopweb.health import healthz, readyz
 from hoopweb.metrics import metrics
 
+# Below /api/ an address that does not exist, and a fault of ours, are problem documents too.
+handler404 = "hoopweb.openapi.not_found"
+handler500 = "hoopweb.openapi.server_fault"
+
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/"), name="landing"),
     path("healthz", healthz),

@@ -15,6 +15,7 @@ from approvals.models.decisions import (
     once_only,
 )
 from approvals.models.emergency import EmergencyAccess, EmergencyRoster, EmergencyUse
+from approvals.models.idempotency import IdempotentRequest
 from approvals.models.mail import ReviewMail
 from approvals.models.recorded import DecisionInput
 
@@ -28,6 +29,7 @@ __all__ = [
     "EmergencyUse",
     "Grant",
     "GrantUse",
+    "IdempotentRequest",
     "Policy",
     "PolicyVersion",
     "Review",

@@ -29,7 +29,11 @@ class DataPlaneRefused(Exception):
 
 
 class DataPlaneUnavailable(Exception):
-    """No gateway answers, or it broke off in the middle."""
+    """No gateway answers, or it broke off in the middle. `never_sent`: no gateway has heard of the statement."""
+
+    def __init__(self, error: str, *, never_sent: bool = False) -> None:
+        super().__init__(error)
+        self.never_sent = never_sent
 
 
 def iter_frames(*, token: str, body: Mapping[str, Any], client_address: str = "") -> Iterator[Frame]:
@@ -39,7 +43,7 @@ def iter_frames(*, token: str, body: Mapping[str, Any], client_address: str = ""
             for line in response.iter_lines():
                 yield json.loads(line)
     except httpx.HTTPError as error:
-        raise DataPlaneUnavailable(type(error).__name__) from None
+        raise _unavailable(error) from None
 
 
 async def stream_frames(*, token: str, body: Mapping[str, Any], client_address: str = "") -> AsyncIterator[Frame]:
@@ -49,7 +53,7 @@ async def stream_frames(*, token: str, body: Mapping[str, Any], client_address: 
             async for line in response.aiter_lines():
                 yield json.loads(line)
     except httpx.HTTPError as error:
-        raise DataPlaneUnavailable(type(error).__name__) from None
+        raise _unavailable(error) from None
 
 
 def resume(*, token: str, statement_id: str, connection: str, protocol: str = "rest") -> None:
@@ -68,7 +72,7 @@ async def describe(*, token: str = "", body: Mapping[str, Any], client_address: 
         async with httpx.AsyncClient(timeout=DESCRIBE_TIMEOUT_S, trust_env=False) as client:
             response = await client.post(_url("sight"), headers=_headers(token, client_address), json=dict(body))
     except httpx.HTTPError as error:
-        raise DataPlaneUnavailable(type(error).__name__) from None
+        raise _unavailable(error) from None
     if response.status_code != httpx.codes.OK:
         raise _refused(response)
     return dict(response.json())
@@ -96,6 +100,11 @@ async def _astream(*, token: str, body: Mapping[str, Any], client_address: str) 
             await response.aread()
             raise _refused(response)
         yield response
+
+
+def _unavailable(error: httpx.HTTPError) -> DataPlaneUnavailable:
+    never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+    return DataPlaneUnavailable(type(error).__name__, never_sent=never_sent)
 
 
 def _refused(response: httpx.Response) -> DataPlaneRefused:

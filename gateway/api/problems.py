@@ -26,6 +26,8 @@ class ProblemRenderer(JSONRenderer):
 class Problem(APIException):
     """An error with its own status and code; `members` are added to the document as they are."""
 
+    nothing_done = False  # set where the request certainly had no effect, so that its idempotency key is free again
+
     def __init__(self, *, status: int, code: str, detail: str, **members: Any) -> None:
         super().__init__(detail=detail, code=code)
         self.status_code = status
@@ -44,6 +46,11 @@ def denial_problem(denial: dict[str, Any]) -> Problem:
     if denial.get("position"):
         members["position"] = denial["position"]
     return Problem(status=status, code=code, detail=str(members["reason"]), **members)
+
+
+def without_effect(problem: Problem) -> Problem:
+    problem.nothing_done = True
+    return problem
 
 
 def problem_document(*, status: int, code: str, detail: str, **members: Any) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from approvals.idempotent import IDEMPOTENCY_KEY, idempotent
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
 from audit.models import SessionRecord, StatementRecord
@@ -135,9 +136,11 @@ class KillSessionView(APIView):
 
     @extend_schema(
         operation_id="sessions_kill",
+        parameters=[IDEMPOTENCY_KEY],
         request=None,
         responses={202: SessionSerializer, 403: ProblemSerializer, 404: ProblemSerializer},
     )
+    @idempotent
     def post(self, request: Request, pk: str) -> Response:
         session = get_object_or_404(visible_sessions(request), pk=pk)
         principal = principal_of(request)
@@ -148,6 +151,9 @@ class KillSessionView(APIView):
         )
         kill_session(session.pk)
         return Response(SessionSerializer(session).data, status=202)
+
+    def check_replay(self, request: Request, pk: str) -> None:
+        get_object_or_404(visible_sessions(request), pk=pk)
 
 
 def visible_sessions(request: Request) -> QuerySet[SessionRecord]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -18,9 +18,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from approvals.idempotent import IDEMPOTENCY_KEY, claim_of, idempotent
 from gateway.api import dataplane
 from gateway.api.authentication import client_address, principal_of, token_for_relay
-from gateway.api.problems import Problem, denial_problem
+from gateway.api.problems import Problem, denial_problem, without_effect
 from gateway.api.serializers import ProblemSerializer, StatementAnswerSerializer, StatementRequestSerializer
 from gateway.domain.connections import usable_connections
 from gateway.domain.statements import answer_of, collect, find_own
@@ -36,6 +37,7 @@ class StatementsView(APIView):
 
     @extend_schema(
         operation_id="statements_create",
+        parameters=[IDEMPOTENCY_KEY],
         request=StatementRequestSerializer,
         responses={
             200: StatementAnswerSerializer,
@@ -43,9 +45,13 @@ class StatementsView(APIView):
             400: ProblemSerializer,
             403: ProblemSerializer,
             404: ProblemSerializer,
+            409: ProblemSerializer,
+            422: ProblemSerializer,
+            502: ProblemSerializer,
             503: ProblemSerializer,
         },
     )
+    @idempotent
     def post(self, request: Request, name: str) -> Response | StreamingHttpResponse:
         asked = StatementRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -55,7 +61,26 @@ class StatementsView(APIView):
             body={**body, **asked.validated_data},
             client_address=client_address(request),
         )
-        return answer(frames)
+        claim = claim_of(request)
+        return answer(frames, began=claim.began if claim else lambda _: None)
+
+    def check_replay(self, request: Request, name: str) -> None:
+        """An answer is not read again by who may no longer use the connection."""
+        if name not in usable_connections(principal_of(request).groups):
+            raise NotFound("there is no such connection for you")
+
+    def answer_again(self, request: Request, statement_id: str) -> Response:
+        """What became of a statement that was sent with an idempotency key. It is not run again."""
+        kept = kept_answer(request, statement_id)
+        gone = kept["status"] == RestStatement.Status.COMPLETED and "rows" not in kept
+        if gone:
+            raise Problem(
+                status=HTTPStatus.GONE,
+                code="answer-erased",
+                detail="the statement ran; its answer is kept no more",
+            )
+        waits = kept["status"] == RestStatement.Status.PENDING
+        return Response(kept, status=HTTPStatus.ACCEPTED if waits else HTTPStatus.OK)
 
 
 class StatementView(APIView):
@@ -65,27 +90,36 @@ class StatementView(APIView):
         operation_id="statements_retrieve", responses={200: StatementAnswerSerializer, 404: ProblemSerializer}
     )
     def get(self, request: Request, statement_id: str) -> Response:
-        principal = principal_of(request)
-        row = find_own(statement_id=str(statement_id), principal=principal)
-        if row is None or row.connection not in usable_connections(principal.groups):
-            raise NotFound("there is no such statement of yours")
-        if row.status == RestStatement.Status.PENDING:
-            # Its holder may have ended with a restart; holding twice is prevented by the data plane.
-            dataplane.resume(token=token_for_relay(request), statement_id=str(row.pk), connection=row.connection)
-            row.refresh_from_db()
-        # Whoever has read the answer has it: asking the same again is a new request, not a pick-up of this one.
-        collect(statement_id=str(row.pk))
-        return Response(readable(answer_of(row)))
+        return Response(kept_answer(request, str(statement_id)))
 
 
-def answer(frames: Iterator[Frame]) -> Response | StreamingHttpResponse:
-    """Read frames up to the one that decides the answer; rows, where there are any, are streamed behind it."""
+def kept_answer(request: Request, statement_id: str) -> Frame:
+    """The answer of a statement of the caller, as it stands now."""
+    principal = principal_of(request)
+    row = find_own(statement_id=statement_id, principal=principal)
+    if row is None or row.connection not in usable_connections(principal.groups):
+        raise NotFound("there is no such statement of yours")
+    if row.status == RestStatement.Status.PENDING:
+        # Its holder may have ended with a restart; holding twice is prevented by the data plane.
+        dataplane.resume(token=token_for_relay(request), statement_id=str(row.pk), connection=row.connection)
+        row.refresh_from_db()
+    # Whoever has read the answer has it: asking the same again is a new request, not a pick-up of this one.
+    collect(statement_id=str(row.pk))
+    return readable(answer_of(row))
+
+
+def answer(frames: Iterator[Frame], began: Callable[[str], None] = lambda _: None) -> Response | StreamingHttpResponse:
+    """Read frames up to the one that decides the answer; rows, where there are any, are streamed behind it.
+
+    `began` hears the statement's id before anything else can happen to it.
+    """
     head: Frame = {}
     try:
         for frame in frames:
             match frame["type"]:
                 case "accepted":
                     head |= {"id": frame["id"], "session_id": frame["session_id"]}
+                    began(str(frame["id"]))
                 case "pending":
                     head["review"] = frame["review"]
                 case "resumed":
@@ -104,9 +138,10 @@ def answer(frames: Iterator[Frame]) -> Response | StreamingHttpResponse:
                 case "failed":
                     raise _failure({**head, **(frame["problem"] or {})})
     except dataplane.DataPlaneRefused as refused:
-        raise Problem(status=refused.status, code=refused.code, detail=refused.reason) from None
-    except dataplane.DataPlaneUnavailable:
-        raise Problem(status=503, code="gateway-unavailable", detail="no gateway answers; try again") from None
+        raise without_effect(Problem(status=refused.status, code=refused.code, detail=refused.reason)) from None
+    except dataplane.DataPlaneUnavailable as unavailable:
+        problem = Problem(status=503, code="gateway-unavailable", detail="no gateway answers; try again")
+        raise (without_effect(problem) if unavailable.never_sent else problem) from None
     if "review" not in head:
         raise Problem(status=502, code="gateway-broke-off", detail="the gateway ended without an answer")
     return Response(readable({**head, "status": "pending"}), status=HTTPStatus.ACCEPTED)

@@ -245,3 +245,16 @@ def test_schema_is_served(stack: Stack):
 
     assert answer.status_code == 200
     assert "openapi" in answer.text
+
+
+def test_statement_sent_again_with_its_key_runs_once(stack: Stack):
+    key = {"Idempotency-Key": f"run-{PHONE}"}
+    count = {"statement": "select id, ssn from patients where id = $1", "parameters": [7]}
+    first = stack.rest("POST", STATEMENTS, json=count, headers=key)
+
+    again = stack.rest("POST", STATEMENTS, json=count, headers=key)
+
+    assert (first.status_code, again.status_code, again.headers["idempotency-replayed"]) == (200, 200, "true")
+    assert (again.json()["id"], again.json()["rows"]) == (first.json()["id"], first.json()["rows"])
+    other = stack.rest("POST", STATEMENTS, json={**count, "parameters": [8]}, headers=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency-key-reused")
