@@ -224,6 +224,7 @@ class StatementRecord(models.Model):
             GinIndex(fields=["touched"], name="audit_statement_touched"),
             models.Index(fields=["-at", "-id"], name="audit_statement_denied", condition=models.Q(status="denied")),
             models.Index(fields=["gateway"], name="audit_statement_running", condition=models.Q(status="running")),
+            models.Index(fields=["session_id"], name="audit_statement_emergency", condition=models.Q(emergency__gt="")),
             # What met a subject's records and does not say whose: few, and counted by every accounting.
             models.Index(
                 fields=["-at"],

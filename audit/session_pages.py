@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from django.contrib.admin import SimpleListFilter
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
+from unfold.decorators import display
 
 from audit.domain.box import SealProblem
+from audit.domain.emergencies import with_emergencies
 from audit.domain.reading import read_result, read_session_texts
 from audit.domain.replay import ReplayProblem
 from audit.domain.session_document import (
@@ -31,11 +34,32 @@ MAX_LIVE = 200
 _ADMINISTRATORS, _AUDITORS = "administrators", "auditors"
 
 
+class EmergencyFilter(SimpleListFilter):
+    """Sessions with a statement under an emergency access, or without one."""
+
+    title, parameter_name = "emergency access", "emergency"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "yes"), ("no", "no")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[SessionRecord]) -> QuerySet[SessionRecord]:
+        return queryset.filter(emergency=self.value() == "yes") if self.value() in ("yes", "no") else queryset
+
+
 class SessionRecordAdmin(ReadOnlyAdmin):
-    list_display = ["opened_at", "subject", "connection", "protocol", "statements", "denied", "rows", "closed_at"]
-    list_filter = ["protocol", "connection", "opened_at"]
+    list_display = [
+        "opened_at", "subject", "connection", "protocol", "marks", "statements", "denied", "rows", "closed_at",
+    ]  # fmt: skip
+    list_filter = ["protocol", "connection", EmergencyFilter, "opened_at"]
     search_fields = ["id__exact", "subject__startswith", "owner__exact", "client_address__startswith"]
     change_list_template = "audit/sessions.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[SessionRecord]:
+        return with_emergencies(super().get_queryset(request))
+
+    @display(description="marks", label={"emergency": "danger"})  # type: ignore[untyped-decorator]
+    def marks(self, session: SessionRecord) -> str:
+        return "emergency" if vars(session)["emergency"] else ""
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
@@ -72,7 +96,7 @@ class SessionRecordAdmin(ReadOnlyAdmin):
         """Sessions that are open, kept up to date over ws/v1/events/."""
         if not self.has_view_permission(request):
             raise PermissionDenied
-        sessions = list(SessionRecord.objects.filter(closed_at=None)[: MAX_LIVE + 1])
+        sessions = list(with_emergencies(SessionRecord.objects.filter(closed_at=None))[: MAX_LIVE + 1])
         context = context_of(self, request, None, title="Live sessions") | {
             "sessions": sessions[:MAX_LIVE],
             "more": len(sessions) > MAX_LIVE,

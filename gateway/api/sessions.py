@@ -17,6 +17,7 @@ from rest_framework.views import APIView
 
 from approvals.idempotent import IDEMPOTENCY_KEY, idempotent
 from audit.domain.append import append_entries
+from audit.domain.emergencies import with_emergencies
 from audit.domain.entry import Entry
 from audit.models import SessionRecord, StatementRecord
 from gateway.api.authentication import principal_of
@@ -27,6 +28,8 @@ GATEWAY_GROUP = "gateways"
 
 
 class SessionSerializer(serializers.ModelSerializer[Any]):
+    emergency = serializers.BooleanField(read_only=True, help_text="a statement of it ran under an emergency access")
+
     class Meta:
         model = SessionRecord
         fields = [
@@ -48,6 +51,7 @@ class SessionSerializer(serializers.ModelSerializer[Any]):
             "statements",
             "denied",
             "rows",
+            "emergency",
         ]
 
 
@@ -68,6 +72,7 @@ class SessionStatementSerializer(serializers.ModelSerializer[Any]):
             "decision",
             "rule",
             "review",
+            "emergency",
             "status",
             "rows",
             "masked",
@@ -158,7 +163,7 @@ class KillSessionView(APIView):
 
 def visible_sessions(request: Request) -> QuerySet[SessionRecord]:
     principal = principal_of(request)
-    rows = SessionRecord.objects.all()
+    rows = with_emergencies(SessionRecord.objects.all())
     if may_read_everything(request.user, principal):
         return rows
     own = Q(subject=principal.subject, issuer=principal.issuer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
 from dataclasses import replace
 
@@ -39,7 +40,7 @@ def test_list_pages_render_in_a_bounded_number_of_queries(console, django_assert
 def test_session_page_names_its_statements(console, django_assert_max_num_queries):
     append_entries([opened(), authorised("a1"), completed("a1"), denied("d1")])
 
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(14):  # two of them for the badge beside "Reviews"
         page = console.get(reverse("admin:audit_sessionrecord_change", args=["s1"])).content.decode()
 
     assert "2 statements, 1 denied, 2 rows" in page
@@ -132,3 +133,20 @@ def test_emergency_access_is_marked_wherever_its_statement_is_shown(console):
     assert "the glass was broken" not in ordinary
     assert "running, emergency" in listed
     assert "st-1" not in listed
+
+
+def test_sessions_with_an_emergency_are_marked_and_found_in_the_list(console):
+    marked = authorised("st-e", "s2")
+    broken = replace(marked, body={**marked.body, "emergency": "0b0f3c7e-6d1f-4c57-9f5e-1e7a8d4c2b11"})
+    append_entries([opened(), authorised("st-1"), opened("s2"), broken])
+    address = reverse("admin:audit_sessionrecord_changelist")
+
+    def listed(**asked):
+        rows = console.get(address, asked).context["cl"].result_list
+        return [(row.pk, row.emergency) for row in rows]
+
+    assert sorted(listed()) == [("s1", False), ("s2", True)]
+    assert listed(emergency="yes") == [("s2", True)]
+    assert listed(emergency="no") == [("s1", False)]
+    for page in (address, reverse("admin:audit_live")):
+        assert len(re.findall(r">\s*emergency\s*<", console.get(page).text)) == 1
