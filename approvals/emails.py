@@ -15,7 +15,7 @@ from django.urls import reverse
 from approvals.domain.events import EVENTS, Event
 from approvals.domain.links import issue_link, was_sent_link
 from approvals.domain.mail_budget import hold_again, take_digest, take_mail
-from approvals.domain.notices import emergency_notice
+from approvals.domain.notices import emergency_notice, review_notice
 from approvals.domain.refusal import Refusal
 from approvals.domain.reminders import people_to_remind
 from approvals.domain.reviewers import administrators, eligible_groups, people_in, people_named
@@ -40,7 +40,7 @@ def mail_reviewer(review: Review, reviewer: AbstractUser) -> bool:
     if token is None:
         return False
     context = mail_context(review, f"{settings.HOOPWEB_WEB_URL}{reverse('approvals:link', args=[token])}")
-    subject = f"Review wanted: {review.facts['kind']} on {review.connection}"
+    subject = _subject("Review wanted", context)
     try:
         _send(to=reviewer.email, subject=subject, template="review", context=context, html=True)
     except Exception:
@@ -73,11 +73,11 @@ def mail_reminders(review: Review) -> int:
 
     These mails lead to the review's page: the single-use link each reviewer was sent before stays theirs.
     """
-    subject = f"Running out of time: {review.facts['kind']} on {review.connection}"
     people = [person for person in people_to_remind(review) if person.email]
     for person in people:
         told_only = not _may_decide(review, person)
         context = mail_context(review, review.absolute_url) | {"escalated": told_only}
+        subject = _subject("Running out of time", context)
         _send(to=person.email, subject=subject, template="reminder", context=context)
     return len(people)
 
@@ -85,7 +85,7 @@ def mail_reminders(review: Review) -> int:
 def mail_escalation(review: Review) -> int:
     """Tell the groups the policy names that nobody has decided yet, and that they may; not whoever asked."""
     context = mail_context(review, review.absolute_url)
-    subject = f"Nobody decided: {review.facts['kind']} on {review.connection}"
+    subject = _subject("Nobody decided", context)
     people = [person for person in people_in(review.escalate_to) if _may_decide(review, person)]
     return mail_people(people, subject=subject, template="escalation", context=context)
 
@@ -95,8 +95,8 @@ def mail_emergency(access: EmergencyAccess, event: Event) -> int:
     people = {person.pk: person for person in [*people_in(access.reviewer_groups), *administrators()]}
     if event in (Event.EMERGENCY_ENDED, Event.EMERGENCY_REVIEWED):
         people |= {person.pk: person for person in people_named([access.person])}
-    subject = f"{_EMERGENCY_SUBJECTS[event]}: {access.person} on {access.connection}"
     context = {"event": event, "words": EVENTS[event], **emergency_notice(access)}
+    subject = f"{_EMERGENCY_SUBJECTS[event]}: {context['person']} on {context['connection']}"
     return mail_people(people.values(), subject=subject, template="emergency", context=context)
 
 
@@ -117,27 +117,16 @@ def mail_people(people: Iterable[AbstractUser], *, subject: str, template: str, 
 
 
 def mail_context(review: Review, link: str) -> dict[str, Any]:
-    """Everything a mail may say. Names of tables and classes, counts and sums; nothing the statement says itself."""
-    facts = review.facts
-    return {
-        "subject": review.subject,
-        "actor": review.actor,
-        "owner": review.owner,
-        "connection": review.connection,
-        "kind": facts["kind"],
-        "tables": sorted({*facts["tables_read"], *facts["tables_written"]}),
-        "classes": facts["classes"],
-        "rule": review.rule,
-        "risk": review.risk,
-        "reviewers": review.reviewer_groups,
-        "decide_by": review.decide_by,
-        "modified": review.sealed_modified is not None,
-        "link": link,
-    }
+    """Everything a mail may say: what channels are told, and where to look."""
+    return review_notice(review) | {"decide_by": review.decide_by, "link": link}
 
 
 def inbox_url() -> str:
     return f"{settings.HOOPWEB_WEB_URL}{reverse('approvals:inbox')}"
+
+
+def _subject(words: str, context: dict[str, Any]) -> str:
+    return f"{words}: {context['kind']} on {context['connection']}"
 
 
 def _send(*, to: str, subject: str, template: str, context: dict[str, Any], html: bool = False) -> None:

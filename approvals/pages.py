@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,44 +11,20 @@ from django.contrib.auth.models import AbstractUser
 from django.db.models import Count
 from django.utils import timezone
 
-from approvals.domain.diff import DiffLine, diff_lines
-from approvals.domain.display import Line, Piece, visible_lines, warnings
+from approvals.domain import hooks
 from approvals.domain.dossier import asked_binding, current_statement, grant_terms, still_missing, vote_reason
 from approvals.domain.hooks import Reanalysis
 from approvals.domain.refusal import Refusal
 from approvals.domain.request import Allow, RequireApproval
+from approvals.domain.review import MODIFIER_APPROVES_BELOW
 from approvals.domain.reviewers import eligible_groups
 from approvals.domain.scope import WORDS, Scope, may_be_wide
 from approvals.models import Grant, Review, Vote
+from approvals.shown import ShownDiffLine, ShownText, shown_diff, shown_parameters, shown_text
 
-MAX_SHOWN_PARAMETER = 400
 SOON_S = 300
+MAX_ROW_TABLES = 3
 HISTORY_LENGTH = 5
-
-
-@dataclass(frozen=True, slots=True)
-class ShownText:
-    """A statement as a reviewer sees it; `sha256` and `size` are of its exact UTF-8 bytes."""
-
-    text: str
-    lines: tuple[Line, ...]
-    warnings: tuple[str, ...]
-    sha256: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class ShownDiffLine:
-    sign: str
-    parts: tuple[tuple[Line, bool], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ShownParameter:
-    number: int
-    value: Line | None  # None is NULL
-    type_oid: int
-    binary: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +45,8 @@ class Preview:
     diff: tuple[ShownDiffLine, ...]
     facts: dict[str, Any] | None = None
     verdict: str = ""
+    risk: int = 0
+    confirmed_by_another: bool = False  # above the threshold whoever changed a text is not its approver
     refused: str = ""
 
 
@@ -80,6 +57,14 @@ class InboxRow:
     mine: bool
     remaining_s: int
     urgent: bool
+
+    @property
+    def tables(self) -> str:
+        """The tables it is about, written ones first; a few, the page has all."""
+        facts = self.review.facts
+        names = list(dict.fromkeys([*facts["tables_written"], *facts["tables_read"]]))
+        more = f" and {len(names) - MAX_ROW_TABLES} more" if len(names) > MAX_ROW_TABLES else ""
+        return ", ".join(names[:MAX_ROW_TABLES]) + more
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +87,6 @@ class GrantRow:
     used: int
 
 
-def shown_text(text: str) -> ShownText:
-    raw = text.encode("utf-8", "surrogatepass")
-    return ShownText(text, visible_lines(text), warnings(text), hashlib.sha256(raw).hexdigest(), len(raw))
-
-
-def shown_diff(before: str, after: str) -> tuple[ShownDiffLine, ...]:
-    return tuple(_shown_diff_line(line) for line in diff_lines(before, after))
-
-
 def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
     """Everything the page of one review says to `user`, who may read it."""
     binding = asked_binding(review)
@@ -123,7 +99,7 @@ def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
         "statement": shown_text(text),
         "governed_as": shown_text(binding.governed_as) if binding.governed_as else None,
         "diff": shown_diff(binding.statement, text) if review.sealed_modified is not None else (),
-        "parameters": shown_parameters(binding.parameters, binding.parameter_types, binding.parameter_formats),
+        "parameters": shown_parameters(binding.parameters, binding.parameter_formats),
         "role": binding.role,
         "search_path": binding.search_path,
         "settings": binding.settings,
@@ -138,6 +114,7 @@ def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
         "longest_min": grant_terms(review).for_s // 60,
         "terms": grant_terms(review),
         "history": history(review),
+        "purpose": hooks.purpose_of(review.subject, review.issuer),
         # `apply` is an author as well, but nobody who could vote.
         "authors": [author for author in review.authors if not author.startswith("command:")],
     }
@@ -187,19 +164,14 @@ def preview(review: Review, text: str, outcome: Reanalysis | Refusal) -> Preview
     shown, diff = shown_text(text), shown_diff(before, text)
     if isinstance(outcome, Refusal):
         return Preview(shown, diff, refused=outcome.reason)
-    return Preview(shown, diff, facts=outcome.facts, verdict=_verdict(outcome))
-
-
-def shown_parameters(
-    values: tuple[bytes | None, ...], types: tuple[int, ...], formats: tuple[int, ...]
-) -> list[ShownParameter]:
-    """Bound values. Text that is UTF-8 is shown as text, everything else as hexadecimal digits."""
-    shown = []
-    for index, value in enumerate(values):
-        binary = _is_binary(formats, index)
-        type_oid = types[index] if index < len(types) else 0
-        shown.append(ShownParameter(index + 1, _shown_value(value, binary), type_oid, binary))
-    return shown
+    return Preview(
+        shown,
+        diff,
+        facts=outcome.facts,
+        verdict=_verdict(outcome),
+        risk=outcome.risk,
+        confirmed_by_another=outcome.risk >= MODIFIER_APPROVES_BELOW,
+    )
 
 
 def inbox_rows(reviews: Iterable[Review], user: AbstractUser, groups: frozenset[str]) -> list[InboxRow]:
@@ -221,35 +193,6 @@ def inbox_rows(reviews: Iterable[Review], user: AbstractUser, groups: frozenset[
             )
         )
     return rows
-
-
-def _is_binary(formats: tuple[int, ...], index: int) -> bool:
-    """No code: text; one code: for all (PostgreSQL protocol, Bind); too few: digits, which show anything."""
-    if not formats:
-        return False
-    code = formats[0] if len(formats) == 1 else formats[index] if index < len(formats) else 1
-    return bool(code)
-
-
-def _shown_value(value: bytes | None, binary: bool) -> Line | None:
-    if value is None:
-        return None
-    cut = value[:MAX_SHOWN_PARAMETER]
-    more = f" … {len(value)} bytes" if len(value) > MAX_SHOWN_PARAMETER else ""
-    try:
-        text = None if binary else cut.decode()
-    except UnicodeDecodeError:
-        text = None
-    if text is None:
-        return (Piece(f"0x{cut.hex()}{more}"),)
-    lines = visible_lines(text)
-    joined = tuple(piece for line in lines[:-1] for piece in (*line, Piece("⟨U+000A⟩", "mark", "U+000A LINE FEED")))
-    return (*joined, *lines[-1], *((Piece(more),) if more else ()))
-
-
-def _shown_diff_line(line: DiffLine) -> ShownDiffLine:
-    # A part never holds a line feed, so it is one visible line.
-    return ShownDiffLine(line.sign, tuple((visible_lines(text)[0], changed) for text, changed in line.parts))
 
 
 def _shown_vote(vote: Vote, review: Review) -> ShownVote:

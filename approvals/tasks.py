@@ -10,7 +10,7 @@ from celery import Task, shared_task
 from approvals.channels.send import attempt
 from approvals.domain.announce import EMERGENCY_TASK
 from approvals.domain.deliveries import DELIVER_TASK, due_deliveries, forget_old_deliveries
-from approvals.domain.emergency import end_due_emergencies, take_overdue
+from approvals.domain.emergency import end_due_emergencies, end_revoked_emergencies, take_overdue
 from approvals.domain.emergency_use import release_stale_uses
 from approvals.domain.events import Event
 from approvals.domain.grant import release_stale_claims
@@ -67,8 +67,9 @@ def notify_emergency(self: Task, access_id: str, event: str) -> None:
 
 @shared_task(name="approvals.watch_emergencies")  # type: ignore[untyped-decorator]
 def watch_emergencies() -> None:
-    """End what is over, give back what never ran, and say what was not reviewed in time."""
+    """End what is over or was taken back, give back what never ran, and say what was not reviewed in time."""
     end_due_emergencies()
+    end_revoked_emergencies()
     release_stale_uses()
     for access_id in take_overdue():
         notify_emergency.delay(str(access_id), Event.EMERGENCY_OVERDUE)

@@ -124,7 +124,7 @@ def analysis(request: HttpRequest, review_id: UUID) -> HttpResponse:
     if not form.is_valid():
         return HttpResponse(status=400)
     _note_reading(request, found)  # the difference shows the asked text as well
-    context = {"preview": _preview(request, found, form.cleaned_data["statement"])}
+    context = {"preview": _preview(request, found, form.cleaned_data["statement"]), "review": found}
     return render(request, "approvals/_preview.html", context)
 
 

@@ -43,7 +43,9 @@ class EmergencyFilter(SimpleListFilter):
         return [("yes", "yes"), ("no", "no")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[SessionRecord]) -> QuerySet[SessionRecord]:
-        return queryset.filter(emergency=self.value() == "yes") if self.value() in ("yes", "no") else queryset
+        if self.value() not in ("yes", "no"):
+            return queryset
+        return queryset.filter(emergency=self.value() == "yes")  # type: ignore[misc]  # the list's annotation
 
 
 class SessionRecordAdmin(ReadOnlyAdmin):

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 PLAIN, KEYWORD, MARK, LETTER = "plain", "keyword", "mark", "letter"
 
@@ -45,6 +46,18 @@ Line = tuple[Piece, ...]
 def visible_lines(text: str) -> tuple[Line, ...]:
     """Return the text line by line; joining the pieces of kinds other than MARK gives back what is not marked."""
     return tuple(_pieces(line) for line in text.split("\n"))
+
+
+def visible(text: str) -> str:
+    """A name on one line, as plain text: whatever hides, reorders or breaks the line is a mark."""
+    return "".join(_mark(character) if _classify(character)[0] == MARK else character for character in text)
+
+
+def name_pieces(text: str) -> Line:
+    """A name on one line, in pieces to show: a statement chooses some of the names that are told beside it."""
+    return tuple(
+        Piece(piece.text, PLAIN if piece.kind == KEYWORD else piece.kind, piece.note) for piece in _pieces(text)
+    )
 
 
 def warnings(text: str) -> tuple[str, ...]:
@@ -81,6 +94,7 @@ def _classify_run(run: str) -> tuple[str, str]:
     return _classify(run)
 
 
+@lru_cache(maxsize=4096)
 def _classify(character: str) -> tuple[str, str]:
     if character.isascii() and character.isprintable():
         return PLAIN, ""

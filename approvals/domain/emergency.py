@@ -29,6 +29,7 @@ from audit.domain.sealing import seal, unseal
 
 MIN_REASON_CHARS = 15
 MAX_TEXT_CHARS = 4_000
+BY_ROSTER = "roster:changed"  # what ended an access whose person may not take it any more
 
 
 def rosters_of(user: AbstractUser) -> QuerySet[EmergencyRoster]:
@@ -110,6 +111,23 @@ def end_as(*, access: EmergencyAccess, user: AbstractUser) -> bool:
     if not mine:
         raise Refusal(refusal.NOT_REVIEWER, "only whoever opened it, its reviewers and administrators may end it")
     return end_emergency(access=access, by=user.get_username())
+
+
+def is_still_named(access: EmergencyAccess) -> bool:
+    """Whether a roster of its name still lets this person do this, there, through that agent."""
+    rosters = EmergencyRoster.objects.filter(
+        name=access.roster, enabled=True, members__contains=[access.person], connections__contains=[access.connection]
+    )
+    if not access.agent:
+        return rosters.exists()
+    return access.agent in hooks.agents_of(access.person) and rosters.filter(agents__contains=[access.agent]).exists()
+
+
+def end_revoked_emergencies() -> int:
+    """End every access whose person was taken off its roster, or disabled, meanwhile; return how many."""
+    open_now = EmergencyAccess.objects.filter(ended_at=None)
+    revoked = [a for a in open_now if is_disabled([a.person, a.agent]) or not is_still_named(a)]
+    return sum(end_emergency(access=access, by=BY_ROSTER) for access in revoked)
 
 
 def end_due_emergencies() -> int:

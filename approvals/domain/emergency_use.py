@@ -14,6 +14,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from approvals.domain.clock import ClockTimestamp
+from approvals.domain.emergency import is_still_named
 from approvals.domain.grant import STALE_CLAIM_S
 from approvals.domain.request import AccessRequest, Decision, GrantClaim, RequireApproval
 from approvals.domain.reviewers import is_disabled
@@ -35,7 +36,7 @@ def claim_emergency(
         if in_force.update(statements=F("statements") + 1) != 1:
             return None
         access = EmergencyAccess.objects.get(pk=emergency_id)
-        if is_disabled([access.person, access.agent]):
+        if is_disabled([access.person, access.agent]) or not is_still_named(access):
             transaction.set_rollback(True)
             return None
         use = EmergencyUse.objects.create(

@@ -32,6 +32,7 @@ class _Registry:
     rules_changed: Callable[[], object] | None = None
     agents_of: Callable[[str], Iterable[str]] | None = None
     access_rules: Callable[[], tuple[AccessRule, ...]] | None = None
+    purpose_of: Callable[[str, str], str] | None = None
 
 
 _registry = _Registry()
@@ -44,10 +45,13 @@ def register(
     rules_changed: Callable[[], object] | None = None,
     agents_of: Callable[[str], Iterable[str]] | None = None,
     access_rules: Callable[[], tuple[AccessRule, ...]] | None = None,
+    purpose_of: Callable[[str, str], str] | None = None,
 ) -> None:
     """Add the data plane's answers. Requester checks add up; of the others the last one counts."""
     if agents_of is not None:
         _registry.agents_of = agents_of
+    if purpose_of is not None:
+        _registry.purpose_of = purpose_of
     if access_rules is not None:
         _registry.access_rules = access_rules
     if rules_changed is not None:
@@ -79,6 +83,11 @@ def rules_changed() -> None:
 def agents_of(username: str) -> frozenset[str]:
     """The agents a person answers for; none where nobody can say."""
     return frozenset(_registry.agents_of(username)) if _registry.agents_of is not None else frozenset()
+
+
+def purpose_of(subject: str, issuer: str) -> str:
+    """What a requester is there for, as whoever registered it wrote down; empty where nobody did."""
+    return _registry.purpose_of(subject, issuer) if _registry.purpose_of is not None else ""
 
 
 def access_rules() -> tuple[AccessRule, ...]:

@@ -7,13 +7,14 @@ from typing import Any
 from django.conf import settings
 
 from approvals.domain.deliveries import tell
+from approvals.domain.display import visible
 from approvals.models import EmergencyAccess, Review
 
 
 def review_notice(review: Review) -> dict[str, Any]:
     """JSON for channels, and the words of mails. Everything in it is a name, a count, a time or a link."""
     facts = review.facts
-    return {
+    told = {
         "review": str(review.pk),
         "url": review.absolute_url,
         "status": review.status,
@@ -32,6 +33,7 @@ def review_notice(review: Review) -> dict[str, Any]:
         "opened_at": review.opened_at.isoformat(timespec="seconds"),
         "decide_by": review.decide_by.isoformat(timespec="seconds"),
     }
+    return {name: _visible(value) for name, value in told.items()}
 
 
 def tell_channels(review: Review, event: str) -> int:
@@ -47,7 +49,7 @@ def tell_channels(review: Review, event: str) -> int:
 
 def emergency_notice(access: EmergencyAccess) -> dict[str, Any]:
     """JSON for channels, and the words of mails: who, where, until when. The reason may name a patient: not here."""
-    return {
+    told = {
         "emergency": str(access.pk),
         "url": f"{settings.HOOPWEB_WEB_URL}{access.get_absolute_url()}",
         "person": access.person,
@@ -63,6 +65,14 @@ def emergency_notice(access: EmergencyAccess) -> dict[str, Any]:
         "finding": access.finding,
         "reviewed_by": access.reviewed_by,
     }
+    return {name: _visible(value) for name, value in told.items()}
+
+
+def _visible(value: Any) -> Any:
+    """Names are chosen by whoever made the table, the agent or the token: none reorders a mail or a message."""
+    if isinstance(value, list):
+        return [_visible(item) for item in value]
+    return visible(value) if isinstance(value, str) else value
 
 
 def tell_of_emergency(access: EmergencyAccess, event: str) -> int:

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django import template
+from django.utils import timezone
+from django.utils.html import conditional_escape, format_html
+from django.utils.safestring import SafeString, mark_safe
+
+from approvals.domain.display import PLAIN, name_pieces
 
 register = template.Library()
+
+
+@register.filter
+def shown(name: object) -> SafeString:
+    """A name somebody else chose, such as a result column's: nothing invisible in it stays so, nothing reorders it."""
+    pieces = name_pieces(str(name))
+    html = (
+        conditional_escape(piece.text)
+        if piece.kind == PLAIN
+        else format_html('<span class="{}" title="{}">{}</span>', piece.kind, piece.note, piece.text)
+        for piece in pieces
+    )
+    return mark_safe("".join(html))  # noqa: S308  every piece is escaped above
 
 
 @register.filter
@@ -17,6 +37,13 @@ def span(seconds: int) -> str:
     while len(named) > 1 and named[0][0] == 0:
         named.pop(0)
     return " ".join(f"{number} {unit}" for number, unit in named[:2] if number) or "0 s"
+
+
+@register.filter
+def ago(moment: datetime) -> str:
+    """How long ago, in the words people use."""
+    seconds = (timezone.now() - moment).total_seconds()
+    return "just now" if seconds < 60 else f"{span(int(seconds) // 60 * 60)} ago"
 
 
 @register.filter

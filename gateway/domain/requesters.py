@@ -28,6 +28,13 @@ def agents_of(username: str) -> list[str]:
     return list(mine.values_list("name", flat=True))
 
 
+def purpose_of(subject: str, issuer: str) -> str:
+    """What the agent is registered for. Of another issuer's subjects nothing is known, however they are called."""
+    if issuer != tokens.issuer_url():
+        return ""
+    return Agent.objects.filter(name=subject).values_list("purpose", flat=True).first() or ""
+
+
 def _agent_enabled(name: str) -> bool:
     agent = Agent.objects.filter(name=name, enabled=True, owner__is_active=True).first()
     return agent is not None and (agent.expires_at is None or agent.expires_at > timezone.now())

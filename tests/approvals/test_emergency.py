@@ -356,3 +356,67 @@ def test_rest_opens_shows_ends_and_reviews(doctor, roster, reviewer2):
     assert shown["reason"] == " ".join(REASON.split())
     assert (ended.json()["ended_by"], found.json()["finding"]) == ("reviewer2", "justified")
     assert own.json()["code"] == "self-approval"
+
+
+# --- Taken off the roster --------------------------------------------------------------------------------------------
+
+
+def off_the_list(roster):
+    roster.members.remove("doctor")
+    roster.save()
+
+
+def switched_off(roster):
+    roster.enabled = False
+    roster.save()
+
+
+def elsewhere(roster):
+    roster.connections = ["warehouse"]
+    roster.save()
+
+
+@pytest.mark.parametrize("taken_back", [off_the_list, switched_off, elsewhere, EmergencyRoster.delete])
+def test_whoever_is_off_the_roster_runs_nothing_more(doctor, roster, taken_back):
+    access = broken(doctor, roster)
+    assert claim(access, 1) is not None
+
+    taken_back(roster)
+
+    assert claim(access, 2) is None
+    assert EmergencyAccess.objects.get().statements == 1
+
+
+def test_agent_that_was_given_to_somebody_else_runs_nothing_more(doctor, roster):
+    hooks.register(agents_of=lambda username: ["er-agent"])
+    access = broken(doctor, roster, agent="er-agent")
+    assert claim(access, 1) is not None
+
+    hooks.register(agents_of=lambda username: [])
+
+    assert claim(access, 2) is None
+
+
+def test_access_of_who_was_taken_off_ends_with_what_it_runs(doctor, roster, monkeypatch):
+    monkeypatch.setattr(notify_emergency, "delay", lambda *_: None)
+    access, other = broken(doctor, roster), broken(person("reviewer"), roster)
+    off_the_list(roster)
+
+    watch_emergencies()
+
+    access.refresh_from_db()
+    other.refresh_from_db()
+    assert access.ended_by == "roster:changed"
+    assert other.ended_at is None
+    assert kinds()[-1] == "emergency.ended"
+
+
+def test_access_of_who_was_disabled_ends(doctor, roster):
+    access = broken(doctor, roster)
+    doctor.is_active = False
+    doctor.save()
+
+    watch_emergencies()
+
+    access.refresh_from_db()
+    assert access.ended_by == "roster:changed"

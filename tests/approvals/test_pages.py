@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
 
+from approvals.domain import hooks
 from approvals.domain.grant import claim_grant
 from approvals.domain.links import find_link, issue_link
+from approvals.domain.notices import review_notice
 from approvals.domain.refusal import Refusal
 from approvals.domain.request import ReviewerGroup
 from approvals.domain.review import decide_review
@@ -18,7 +22,7 @@ from approvals.emails import mail_reviewers
 from approvals.models import Grant, Review, ReviewLink, Vote
 from approvals.tasks import notify_reviewers
 from audit.models import LogEntry
-from tests.approvals.factories import UPDATE, binding, held, person
+from tests.approvals.factories import UPDATE, binding, held, person, write_request
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.approvals.urls")]
 BETTER = "UPDATE patients\n SET phone = NULL\n WHERE id = 7"
@@ -404,3 +408,108 @@ def test_inbox_pages_keep_the_filters(reviewer, monkeypatch):
 
     assert "?status=open&amp;connection=clinic&amp;page=1" in text
     assert "?status=open&amp;connection=clinic&amp;page=3" in text
+
+
+# --- Names that a statement chooses ----------------------------------------------------------------------------------
+
+ALIAS = "\u202etcader :reffo"  # reads "offer: redact" where nobody marks it
+
+
+def hostile():
+    request = write_request()
+    return replace(
+        request,
+        principal=replace(request.principal, subject="demo\u200bagent"),
+        analysis=replace(request.analysis, problems=("column \u2066x is odd",), complete=False),
+    )
+
+
+def test_names_beside_the_statement_hide_and_reorder_nothing(reviewer):
+    review = held(request=hostile())
+    review.facts["masks"] = [{"column": ALIAS, "technique": "clear", "rule": "r"}]
+    review.facts["tables_written"] = ["public.p\u0430tients"]
+    review.save()
+
+    shown = browser(reviewer).get(review.get_absolute_url()).text
+    listed = browser(reviewer).get(reverse("approvals:inbox")).text
+
+    assert ALIAS in review.facts["masks"][0]["column"]  # control: it is there to be shown
+    for text in (shown, listed):
+        assert not {"\u202e", "\u200b", "\u2066"} & set(text)
+    assert "⟨U+202E⟩</span>tcader :reffo: clear" in shown
+    assert "demo<span" in shown
+    assert "demo<span" in listed
+    assert "⟨U+2066⟩" in shown
+    assert '<span class="letter" title="U+0430 CYRILLIC SMALL LETTER A">\u0430</span>' in shown
+
+
+def test_names_in_mails_and_messages_reorder_nothing(reviewer):
+    review = held(request=hostile())
+    review.facts["tables_written"] = [ALIAS]
+    review.facts["kind"] = "UPDATE\r\nBcc: everybody@example.test"
+    review.save()
+
+    mail_reviewers(review)
+
+    sent = mail.outbox[0]
+    html = sent.alternatives[0].content
+    for text in (sent.subject, sent.body, html, json.dumps(review_notice(review), ensure_ascii=False)):
+        assert not {"\u202e", "\u200b", "\r"} & set(text)
+    assert sent.subject == "Review wanted: UPDATE⟨U+000D⟩⟨U+000A⟩Bcc: everybody@example.test on clinic"
+    assert "⟨U+202E⟩tcader" in sent.body
+
+
+@pytest.mark.parametrize("size", [500, 19_000])
+def test_long_parameter_is_shown_to_its_end(size, reviewer):
+    review = held(parameters=(b"a" * size + b"HIDDEN-TAIL", None))
+
+    assert "HIDDEN-TAIL" in browser(reviewer).get(review.get_absolute_url()).text
+
+
+def test_parameter_too_long_to_show_says_so(reviewer):
+    value = b"a" * 50_000 + b"SECRET-MIDDLE" + b"b" * 50_000 + b"TAIL"
+    shown = browser(reviewer).get(held(parameters=(value, None)).get_absolute_url()).text
+
+    assert "SECRET-MIDDLE" not in shown
+    assert "TAIL" in shown
+    assert "characters are left out here" in shown
+    assert "$1 has 100017 bytes, too many to show" in shown
+    assert hashlib.sha256(value).hexdigest() in shown
+
+
+def test_statement_of_nothing_but_marks_stays_a_page(reviewer):
+    text = "SELECT 1 --" + "\u202ea" * 100_000
+    review = held(statement=text, request=write_request(text=text))
+
+    shown = browser(reviewer).get(review.get_absolute_url()).text
+
+    assert shown.count("⟨U+202E⟩") == 100_000
+    assert "\u202e" not in shown.replace(text, "")
+    assert len(shown) < 3_000_000
+
+
+def test_page_says_what_the_agent_is_for(reviewer):
+    hooks.register(purpose_of=lambda subject, issuer: f"recalls for {subject} of {issuer}")
+
+    shown = browser(reviewer).get(held().get_absolute_url()).text
+
+    assert "Purpose: recalls for demo-agent of https://issuer" in shown
+
+
+@pytest.mark.parametrize(("risk", "button"), [(59, "Approve the changed text"), (60, "Propose the changed text")])
+def test_preview_says_its_risk_and_who_confirms(risk, button, reviewer, data_plane):
+    data_plane.risk = risk
+    review = held()
+
+    shown = (
+        browser(reviewer)
+        .post(
+            reverse("approvals:analysis", args=[review.pk]),
+            {"decision": "preview", "round": 1, "statement": BETTER},
+        )
+        .text
+    )
+
+    assert f"risk {risk}" in shown
+    assert button in shown
+    assert ("somebody else must confirm" in shown) is (risk >= 60)
