@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('approvals', '0007_reserved_rows'),
+        ('approvals', '0008_idempotent_requests'),
     ]
 
     operations = [
