@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import DatabaseError
 
+from audit.domain.chunk_store import StoreProblem, outside_store
 from gateway.models import Connection, is_loopback
 
 # Whose absence only shows when it is too late. (Without SECRET_KEY, Django itself starts nothing.)
@@ -57,6 +58,16 @@ def upstreams_check(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
     except DatabaseError:
         hint = "migrate first (manage.py migrate), or see HOOPWEB_DATABASE_URL"
         return [Error("the control database could not be read", hint=hint, id="hoopweb.E006")]
+
+
+@register()
+def recordings_check(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """At every start: with a store that is none, no result could be recorded, so no statement would run."""
+    try:
+        outside_store()
+    except StoreProblem as problem:
+        return [Error(str(problem), hint="see HOOPWEB_RECORDING_STORE in docs/configuration.md", id="hoopweb.E007")]
+    return []
 
 
 def _upstream_problems() -> Iterator[CheckMessage]:

@@ -42,6 +42,11 @@ HOOPWEB_CREDENTIAL_PUBLIC_KEY = env_secret("CREDENTIAL_PUBLIC_KEY", home=HOOPWEB
 HOOPWEB_CREDENTIAL_PRIVATE_KEYS = env_secret("CREDENTIAL_PRIVATE_KEYS", home=HOOPWEB_HOME)  # newest first, commas
 # Evidence (statement text, recordings): AES-256-GCM keys, newest first, commas.
 HOOPWEB_EVIDENCE_KEYS = env_secret("EVIDENCE_KEYS", home=HOOPWEB_HOME)
+# Where recordings' sealed chunks go: empty (the control database), file:///directory, s3://bucket/prefix, gs://bucket/….
+HOOPWEB_RECORDING_STORE = env_str("RECORDING_STORE")
+HOOPWEB_RECORDING_STORE_ENDPOINT = env_str("RECORDING_STORE_ENDPOINT")  # an S3-compatible service of your own
+HOOPWEB_RECORDING_STORE_REGION = env_str("RECORDING_STORE_REGION")
+HOOPWEB_RECORDING_STORE_SECRET = env_secret("RECORDING_STORE_SECRET", home=HOOPWEB_HOME)
 # The log's checkpoint signing key (Ed25519 seed) and the key of masking tokens and commitments.
 HOOPWEB_LOG_SIGNING_KEY = env_secret("LOG_SIGNING_KEY", home=HOOPWEB_HOME)
 HOOPWEB_TOKEN_KEY = env_secret("TOKEN_KEY", home=HOOPWEB_HOME)

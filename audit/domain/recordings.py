@@ -1,19 +1,20 @@
-"""Storing and reading recordings. Chunks go through `ChunkStore`; the database is the first one."""
+"""Storing and reading recordings: rows in the control database, chunks there or outside (audit.domain.chunk_store)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from django.db import connection, transaction
 
 from audit.domain.box import SealProblem
+from audit.domain.chunk_store import ChunkStore, chunk_store
 from audit.domain.chunks import Chunk, open_chunk, open_salt
 from audit.domain.commitment import StreamDigest
 from audit.domain.sealing import evidence_sealer
-from audit.models import Recording, RecordingChunk
+from audit.models import Recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +34,9 @@ class RecordingRow:
     closed_at: datetime | None
 
 
-class ChunkStore(Protocol):
-    """Where sealed chunks live. A directory or a bucket keeps `data` by `address` and returns None for the row."""
-
-    def put(self, chunk: Chunk) -> bytes | None:
-        """Keep the chunk durably; return what the database row shall hold of it."""
-
-    def get(self, row: RecordingChunk) -> bytes: ...
-
-
-class DatabaseChunks:
-    """Chunks in the row itself: durable in the same commit as the row."""
-
-    def put(self, chunk: Chunk) -> bytes | None:
-        return chunk.data
-
-    def get(self, row: RecordingChunk) -> bytes:
-        if row.data is None:
-            raise SealProblem("the chunk is not in the database")
-        return bytes(row.data)
-
-
 def store_recordings(rows: Sequence[RecordingRow], chunks: Sequence[Chunk], *, store: ChunkStore | None = None) -> None:
     """Write a batch in one transaction. Writing a batch again only counts `stored_bytes` twice."""
-    keeper = store or DatabaseChunks()
-    kept = [keeper.put(chunk) for chunk in chunks]
+    kept = (store or chunk_store()).put(chunks)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.executemany(_ADD_ROW, [_parameters(row) for row in rows])
         cursor.execute(
@@ -73,8 +52,8 @@ def store_recordings(rows: Sequence[RecordingRow], chunks: Sequence[Chunk], *, s
 
 
 def read_recording(recording: Recording, *, store: ChunkStore | None = None) -> Iterator[bytes]:
-    """Yield the plaintext chunk by chunk. Raises SealProblem where a chunk is missing or altered."""
-    keeper, sealer = store or DatabaseChunks(), evidence_sealer()
+    """Yield the plaintext chunk by chunk. Raises SealProblem where a chunk is missing or altered, StoreUnavailable."""
+    keeper, sealer = store or chunk_store(), evidence_sealer()
     index = -1
     for index, row in enumerate(recording.chunk_set.order_by("index").iterator(8)):
         if row.index != index:

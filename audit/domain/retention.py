@@ -23,6 +23,7 @@ from audit.domain.certificates import (
     Hold,
 )
 from audit.domain.checkpoints import LogDamaged, sign_checkpoint
+from audit.domain.chunk_store import outside_store
 from audit.domain.entry import Entry, Json
 from audit.domain.holds import holds_in_force
 from audit.domain.purges import not_held, purging
@@ -142,8 +143,23 @@ def _erase(due: Due, places: tuple[int, int], certified: Sequence[Hold]) -> None
         # Whoever places a hold now waits for this portion: none is in force, and recorded so, over what is just going.
         cursor.execute(f"LOCK TABLE {LegalHold._meta.db_table} IN SHARE MODE")
         holds = [*certified, *holds_in_force()]
+        if due.record_class == RECORDINGS:
+            _erase_objects(due, places, holds)
         for part in _PARTS[due.record_class]:
             part.run(part.erase, places, due.until, holds)
+
+
+def _erase_objects(due: Due, places: tuple[int, int], holds: Sequence[Hold]) -> None:
+    """What lies outside goes before the rows that name it: cut short, the next purge finds it by them."""
+    free, values = not_held(holds)
+    with connection.cursor() as cursor:
+        cursor.execute(_OUTSIDE.format(free=free), [*places, due.until, *values])
+        addresses = [address for (address,) in cursor.fetchall()]
+    outside = outside_store()
+    if addresses and outside is None:
+        raise PurgeRefused("recordings lie in a store that is not configured any more")
+    if addresses and outside is not None:
+        outside.erase(addresses)
 
 
 _CARRIERS = ", ".join(f"'{kind}'" for kind in sorted(SUBJECT_KINDS))
@@ -152,6 +168,7 @@ _NAMED = (  # recordings by the entries that name them
     "FROM audit_recording AS r JOIN audit_logentry AS e ON e.session_id = r.session_id"
     " AND e.statement_id = r.statement_id AND e.kind = 'statement.completed' WHERE " + _RANGE
 )
+_OUTSIDE = f"SELECT address FROM audit_recordingchunk WHERE data IS NULL AND recording_id IN (SELECT r.id {_NAMED})"  # noqa: S608
 _OVER = "e.last_seq > %s AND e.last_seq <= %s AND e.{at} < %s AND {free}"
 _STATEMENTS = (
     f"FROM audit_statementrecord AS e WHERE e.status NOT IN ('held', 'running') AND {_OVER.replace('{at}', 'at')}"

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand
 
 from audit.domain.box import KeyProblem
 from audit.domain.check import check_evidence
+from audit.domain.chunk_store import StoreUnavailable
 from audit.domain.keys import SigningKeyProblem
 
 
@@ -24,7 +25,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             checked = check_evidence(checked_by=f"os:{getpass.getuser()}", incremental=options["incremental"])
-        except (KeyProblem, SigningKeyProblem) as problem:
+        except (KeyProblem, SigningKeyProblem, StoreUnavailable) as problem:
             self.stderr.write(f"cannot be checked: {problem}")
             sys.exit(2)
         for finding in checked.findings:
