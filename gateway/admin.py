@@ -20,10 +20,10 @@ from unfold.widgets import (
 )
 
 from audit.domain.entry import Json
+from gateway.domain.clients import set_client_secret
 from gateway.domain.credentials import store_credential
 from gateway.domain.recorded import record_change, state_of
 from gateway.domain.revocation import revoke_agent
-from gateway.domain.token_service import set_client_secret
 from gateway.models import (
     AccessRule,
     Agent,
@@ -188,12 +188,13 @@ class AccessRuleAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
 
 @admin.register(Agent)
 class AgentAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
-    list_display = ["name", "owner", "groups", "purpose", "enabled", "expires_at", "sees"]
+    list_display = ["name", "owner", "groups", "purpose", "enabled", "expires_at", "sees", "proves"]
     list_filter = ["enabled"]
     list_select_related = ["owner"]
+    exclude = ["federation", "jwks", "jwks_uri"]  # asked on a page of their own, field by field
     search_fields = ["name", "purpose", "owner__username"]
     autocomplete_fields = ["owner"]
-    readonly_fields = ["sees", "revoked_before", "created_at"]
+    readonly_fields = ["sees", "proves", "revoked_before", "last_token_at", "created_at"]
     actions = ["revoke_tokens", "new_client_secret"]
 
     @admin.display(description="what it can see")
@@ -201,6 +202,12 @@ class AgentAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
         if agent.pk is None:
             return "shown once the agent is there"
         return format_html('<a href="{}">tables and columns</a>', reverse("console:sight", args=[agent.name]))
+
+    @admin.display(description="how it proves itself")
+    def proves(self, agent: Agent) -> str:
+        if agent.pk is None:
+            return "asked once the agent is there"
+        return format_html('<a href="{}">platform, keys, secrets</a>', reverse("console:proof", args=[agent.name]))
 
     @admin.action(description="Revoke every token issued until now", permissions=["change"])
     def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:

@@ -17,6 +17,9 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 from django.utils import timezone
 
+from gateway.domain.federation import federation_problem
+from gateway.domain.public_keys import registered_keys_problem
+
 # The name is the database name a client dials and part of URLs: no dots, slashes or upper case.
 NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
 # A subject's column is named exactly: a glob would not say which tables are about patients.
@@ -53,6 +56,16 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def keys_address_problem(url: str) -> str:
+    """What is wrong with an address of public keys, or nothing."""
+    parts = urlsplit(url)
+    if url and parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
+        return "keys over plain HTTP are for loopback hosts only, expected https://"
+    if parts.username or parts.password:
+        return "expected an address without a user name"
+    return ""
 
 
 class Connection(models.Model):
@@ -183,13 +196,16 @@ class Agent(models.Model):
     revoked_before = models.DateTimeField(null=True, blank=True, help_text="tokens issued earlier are refused")
     expires_at = models.DateTimeField(null=True, blank=True)
     client_id = models.CharField(max_length=80, unique=True)
-    client_secret_hash = models.CharField(max_length=255, blank=True, editable=False)
     federated_subjects = ArrayField(
         models.CharField(max_length=700),
         default=list,
         blank=True,
         help_text="'<issuer URL>|<subject>' pairs whose tokens may be exchanged for this agent's",
     )
+    federation = models.JSONField(default=list, blank=True)  # [{"issuer": …, "claims": {claim: pattern}}]
+    jwks = models.JSONField("public keys", default=dict, blank=True)  # a JWK set, for private_key_jwt
+    jwks_uri = models.URLField("address of its public keys", max_length=500, blank=True)
+    last_token_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -197,6 +213,42 @@ class Agent(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        if problem := federation_problem(self.federation):
+            raise ValidationError({"federation": problem})
+        if self.jwks and (problem := registered_keys_problem(self.jwks)):
+            raise ValidationError({"jwks": problem})
+        if self.jwks and self.jwks_uri:
+            raise ValidationError({"jwks_uri": "keys are registered already, expected either those or an address"})
+        if problem := keys_address_problem(self.jwks_uri):
+            raise ValidationError({"jwks_uri": problem})
+
+
+class ClientSecret(models.Model):
+    """One of an agent's secrets. Two may live at once, so that nothing stops while one replaces the other."""
+
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="client_secrets")
+    digest = models.CharField(max_length=255)  # a slow hash
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+
+    def __str__(self) -> str:
+        return f"secret {self.pk} of {self.agent_id}"
+
+
+class UsedAssertion(models.Model):
+    """A client assertion that was presented (RFC 7523 §3 point 7). Kept until it has expired by itself."""
+
+    digest = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.digest[:12]
 
 
 class Issuer(models.Model):
@@ -228,9 +280,8 @@ class Issuer(models.Model):
         if unknown or not self.algorithms:
             expected = ", ".join(TOKEN_ALGORITHMS)
             raise ValidationError({"algorithms": f"{unknown[:1] or 'nothing'} given, expected some of {expected}"})
-        host = re.sub(r"^https?://(\[[^]]*\]|[^/:]*).*$", r"\1", self.jwks_uri)
-        if not self.jwks_uri.startswith("https://") and not is_loopback(host):
-            raise ValidationError({"jwks_uri": "keys over plain HTTP are for loopback hosts only, expected https://"})
+        if problem := keys_address_problem(self.jwks_uri):
+            raise ValidationError({"jwks_uri": problem})
         if not isinstance(self.groups_map, dict) or not all(isinstance(v, str) for v in self.groups_map.values()):
             raise ValidationError({"groups_map": "expected an object of text values"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from gateway.domain import revocation, statements, tickets
+from gateway.domain import client_assertion, revocation, statements, tickets
 
 
 @shared_task(name="gateway.forget_old_statements")  # type: ignore[untyped-decorator]
@@ -15,4 +15,5 @@ def forget_old_statements() -> None:
 @shared_task(name="gateway.forget_old_tickets")  # type: ignore[untyped-decorator]
 def forget_old_tickets() -> None:
     tickets.forget_old_tickets()
+    client_assertion.forget_used_assertions()
     revocation.forget_expired_revocations()

@@ -220,6 +220,23 @@ def _inference(asked: bool, request: AccessRequest) -> Truth:
     return _same(asked, _found(bool(request.touch.inference_violations), request))
 
 
+def _principals(asked: tuple[str, ...], request: AccessRequest) -> Truth:
+    """Of a person an agent acts for, either may be named: that is not known to be meant, and so counts as dangerous."""
+    names = [name for name in (request.principal.subject, request.principal.actor) if name]
+    return _of_both([_globs(asked, [name]) for name in names])
+
+
+def _groups(asked: frozenset[str], request: AccessRequest) -> Truth:
+    principal = request.principal
+    if asked & principal.groups:
+        return True
+    return None if asked & principal.either_groups else False
+
+
+def _of_both(found: list[bool]) -> Truth:
+    return True if all(found) else None if any(found) else False
+
+
 def _functions(asked: tuple[str, ...], request: AccessRequest) -> Truth:
     analysis = request.analysis
     return _found(_globs(asked, analysis.functions | analysis.opaque_functions), request)
@@ -238,8 +255,8 @@ _PARTS: dict[str, Callable[..., Truth]] = {
     "incomplete": lambda asked, request: asked == is_doubtful(request),
     "inference": _inference,
     "risk_at_least": lambda asked, request: request.analysis.risk_score >= asked,
-    "principals": lambda asked, request: _globs(asked, [request.principal.subject]),
-    "groups": lambda asked, request: bool(asked & request.principal.groups),
+    "principals": _principals,
+    "groups": _groups,
     "kinds": lambda asked, request: _globs(asked, [request.analysis.kind]),
     "functions": _functions,
     "bytes_over": _bytes_over,

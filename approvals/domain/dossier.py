@@ -35,6 +35,7 @@ def requester(review: Review) -> Principal:
         groups=frozenset(known.get("groups", ())),
         kind=known.get("kind", "agent"),
         auth_method=known.get("auth_method", ""),
+        either_groups=frozenset(known.get("either_groups", ())),
     )
 
 

@@ -29,6 +29,7 @@ def input_document(request: AccessRequest) -> Document:
             "kind": principal.kind,
             "actor": principal.actor,
             "owner": principal.owner,
+            **({"either_groups": sorted(principal.either_groups)} if principal.either_groups else {}),
         },
         "where": [resource.connection, resource.kind, resource.phi],
         "what": _analysis(request.analysis),
@@ -47,7 +48,13 @@ def request_of(document: Document, *, at: float) -> AccessRequest:
     who, touch = document["who"], document["touch"]
     connection, kind, phi = document["where"]
     return AccessRequest(
-        principal=Principal(**{**who, "groups": frozenset(who["groups"])}),
+        principal=Principal(
+            **{
+                **who,
+                "groups": frozenset(who["groups"]),
+                "either_groups": frozenset(who.get("either_groups", ())),
+            }
+        ),
         resource=Resource(connection=connection, kind=kind, phi=phi),
         analysis=_analysis_of(document["what"]),
         touch=ProtectedTouch(

@@ -40,6 +40,10 @@ class Principal:
     auth_method: str = ""  # oidc | ticket | client-certificate
     expires_at: float | None = None  # Unix seconds; the session ends then
     issued_at: float | None = None  # Unix seconds; tokens from before a revocation end
+    # Of a person an agent acts for: `groups` are those both are in, these those either is in. Rules that restrict
+    # either must not be escaped by being two.
+    either_groups: frozenset[str] = frozenset()
+    authenticated_at: float | None = None  # Unix seconds; when the person last proved who they are, where it is known
 
     @property
     def humans(self) -> frozenset[str]:

@@ -423,7 +423,8 @@ def _names(groups: Iterable[ReviewerGroup]) -> list[str]:
 
 
 def _kept_principal(principal: Principal) -> dict[str, Any]:
-    return {"kind": principal.kind, "groups": sorted(principal.groups), "auth_method": principal.auth_method}
+    kept = {"kind": principal.kind, "groups": sorted(principal.groups), "auth_method": principal.auth_method}
+    return {**kept, **({"either_groups": sorted(principal.either_groups)} if principal.either_groups else {})}
 
 
 def _checked_reason(reason: str) -> str:

@@ -17,6 +17,7 @@ KINDS: Mapping[str, str] = {
     "person.password_changed": "an account's password was changed in the console",
     "token.issued": "a token was issued: to an agent, in exchange for another, or to a person's script",
     "agent.secret_rotated": "an agent's client secret was replaced",
+    "agent.secret_ended": "an agent's older client secret was ended",
     "ticket.bought": "a one-time password for a driver was bought",
     "ticket.redeemed": "a one-time password was used",
     "policy.simulated": "somebody tried a draft policy over recorded statements",

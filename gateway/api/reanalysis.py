@@ -64,6 +64,7 @@ def described_principal(principal: Principal) -> dict[str, Any]:
         "actor": principal.actor,
         "owner": principal.owner,
         "auth_method": principal.auth_method,
+        "either_groups": sorted(principal.either_groups),
     }
 
 

@@ -68,10 +68,20 @@ class TokenVerifier:
 
     def verify_blocking(self, token: str, *, rules: IdentityRules) -> Principal:
         """The same for synchronous callers."""
+        return self.present_blocking(token, rules=rules)[0]
+
+    def present_blocking(self, token: str, *, rules: IdentityRules) -> tuple[Principal, dict[str, Any]]:
+        """The principal and its verified claims, for who must read more of them than a Principal holds."""
         due = self._fetch_due(token, rules)
         if due is not None:
             self._keys.fetch(due)
-        return verify_token(token, rules=rules, keys=self._keys)
+        return verify_claims(token, rules=rules, keys=self._keys)
+
+    def keys_at(self, spec: IssuerSpec, kid: str | None) -> KeySet:
+        """The keys published at a pinned address, by the same cache. Raises KeysUnavailable."""
+        if self._keys.needs_fetching(spec, kid):
+            self._keys.fetch(spec)
+        return self._keys.keys(spec)
 
     def _fetch_due(self, token: str, rules: IdentityRules) -> IssuerSpec | None:
         header, payload = unverified_parts(token)
@@ -116,15 +126,27 @@ def verify_token(
     audiences: frozenset[str] = EVERY_DOOR,
 ) -> Principal:
     """Verify signature and claims against the pinned issuer and return the Principal. No network."""
+    return verify_claims(token, rules=rules, keys=keys, now=now, audiences=audiences)[0]
+
+
+def verify_claims(
+    token: str,
+    *,
+    rules: IdentityRules,
+    keys: JwksCache,
+    now: float | None = None,
+    audiences: frozenset[str] = EVERY_DOOR,
+) -> tuple[Principal, dict[str, Any]]:
+    """As `verify_token`, with the verified claims."""
     moment = time.time() if now is None else now
     header, unverified = unverified_parts(token)
     issuer = unverified.get("iss")
     if issuer == tokens.issuer_url():
-        claims = _verified_claims(token, header, key_set=tokens.verification_keys(), algorithms=(tokens.ALGORITHM,))
+        claims = verified_claims(token, header, key_set=tokens.verification_keys(), algorithms=(tokens.ALGORITHM,))
         if header.get("typ") != tokens.TOKEN_TYPE:
             raise AuthenticationFailed("the token is not an access token")
         _check_claims(claims, issuer=tokens.issuer_url(), audiences=audiences, now=moment)
-        return revalidated(_own_principal(claims), rules=rules, now=moment)
+        return revalidated(_own_principal(claims), rules=rules, now=moment), claims
     spec = rules.issuers.get(issuer) if isinstance(issuer, str) else None
     if spec is None:
         raise AuthenticationFailed("the token's issuer is not trusted")
@@ -132,9 +154,9 @@ def verify_token(
         key_set = keys.keys(spec)
     except KeysUnavailable:
         raise AuthenticationFailed("the issuer's keys are not available") from None
-    claims = _verified_claims(token, header, key_set=key_set, algorithms=spec.algorithms)
+    claims = verified_claims(token, header, key_set=key_set, algorithms=spec.algorithms)
     _check_claims(claims, issuer=spec.issuer, audiences=frozenset({spec.audience}), now=moment)
-    return revalidated(_foreign_principal(claims, spec), rules=rules, now=moment)
+    return revalidated(_foreign_principal(claims, spec), rules=rules, now=moment), claims
 
 
 def revalidated(principal: Principal, *, rules: IdentityRules, now: float | None = None) -> Principal:
@@ -159,7 +181,8 @@ def revalidated(principal: Principal, *, rules: IdentityRules, now: float | None
     if actor is None:
         return replace(principal, groups=groups)
     # An agent acting for a person has neither's rights alone: inheriting a human's unmask right is an attack.
-    return replace(principal, groups=groups & actor.groups, owner=actor.owner)
+    either = principal.either_groups | groups | actor.groups
+    return replace(principal, groups=groups & actor.groups, either_groups=either, owner=actor.owner)
 
 
 def unverified_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -168,7 +191,10 @@ def unverified_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if len(parts) != 3 or not parts[2]:
         raise AuthenticationFailed("not a signed token")
     try:
-        header, payload = (json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in parts[:2])
+        header, payload = (
+            json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)), object_pairs_hook=_once)
+            for part in parts[:2]
+        )
     except (ValueError, binascii.Error, RecursionError):
         raise AuthenticationFailed("not a signed token") from None
     if not isinstance(header, dict) or not isinstance(payload, dict) or not isinstance(header.get("kid", ""), str):
@@ -176,9 +202,18 @@ def unverified_parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     return header, payload
 
 
-def _verified_claims(
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A claim given twice says one thing to one reader and another to the next (RFC 7519 §4): refused."""
+    made = dict(members)
+    if len(made) != len(members):
+        raise ValueError("a name is given twice")
+    return made
+
+
+def verified_claims(
     token: str, header: dict[str, Any], *, key_set: KeySet, algorithms: tuple[str, ...]
 ) -> dict[str, Any]:
+    """The claims once the signature is one of `key_set` by an allowed algorithm. Raises AuthenticationFailed."""
     allowed = [name for name in algorithms if name in ALLOWED_ALGORITHMS]
     if header.get("alg") not in allowed:
         raise AuthenticationFailed("the token's algorithm is not allowed for its issuer")
@@ -197,9 +232,9 @@ def _check_claims(claims: dict[str, Any], *, issuer: str, audiences: frozenset[s
     listed = named if isinstance(named, list) else [named]
     if not any(isinstance(name, str) and name in audiences for name in listed):
         raise AuthenticationFailed("the token is for another audience")
-    if now > _number(claims, "exp") + LEEWAY_S:
+    if now > number(claims, "exp") + LEEWAY_S:
         raise AuthenticationFailed("the token has expired")
-    if _number(claims, "iat") > now + LEEWAY_S or ("nbf" in claims and _number(claims, "nbf") > now + LEEWAY_S):
+    if number(claims, "iat") > now + LEEWAY_S or ("nbf" in claims and number(claims, "nbf") > now + LEEWAY_S):
         raise AuthenticationFailed("the token is not valid yet")
 
 
@@ -217,12 +252,14 @@ def _own_principal(claims: dict[str, Any]) -> Principal:
         actor=None if actor is None else _text(actor, "sub"),
         token_id=_text(claims, "jti"),
         auth_method="oidc",
-        expires_at=_number(claims, "exp"),
-        issued_at=_number(claims, "iat"),
+        expires_at=number(claims, "exp"),
+        issued_at=number(claims, "iat"),
     )
 
 
 def _foreign_principal(claims: dict[str, Any], spec: IssuerSpec) -> Principal:
+    if groups_left_out(claims, spec.groups_claim):
+        raise AuthenticationFailed("the token leaves its groups out because they are too many")
     named = _groups(claims.get(spec.groups_claim, []))
     groups = frozenset(spec.groups_map[name] for name in named if name in spec.groups_map) if spec.groups_map else named
     if "act" in claims:
@@ -235,9 +272,18 @@ def _foreign_principal(claims: dict[str, Any], spec: IssuerSpec) -> Principal:
         kind=spec.kind,
         token_id=str(claims.get("jti", "")),
         auth_method="oidc",
-        expires_at=_number(claims, "exp"),
-        issued_at=_number(claims, "iat"),
+        expires_at=number(claims, "exp"),
+        issued_at=number(claims, "iat"),
     )
+
+
+def groups_left_out(claims: Mapping[str, Any], claim: str) -> bool:
+    """Whether the issuer says there are groups it did not list: Entra's overage (`_claim_names`, `hasgroups`).
+
+    Who has no groups and whose groups are unknown are different people; the link is not followed.
+    """
+    names = claims.get("_claim_names")
+    return (isinstance(names, dict) and claim in names) or claims.get("hasgroups") in (True, "true")
 
 
 def _live_agent(name: str, rules: IdentityRules, issued_at: float | None, now: float) -> AgentSpec:
@@ -267,7 +313,8 @@ def _text(claims: Any, name: str) -> str:
     return value
 
 
-def _number(claims: dict[str, Any], name: str) -> float:
+def number(claims: Mapping[str, Any], name: str) -> float:
+    """A claim that is a time (RFC 7519 §2 NumericDate). Raises AuthenticationFailed."""
     value = claims.get(name)
     # bool is an int; NaN and infinity would make every comparison pass.
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:

@@ -7,8 +7,9 @@ past `MAX_AGE_S` (an issuer that cannot be asked cannot be believed for ever), a
 
 from __future__ import annotations
 
-import json
+import ipaddress
 import logging
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
@@ -16,7 +17,10 @@ from dataclasses import dataclass, field
 import httpx
 from joserfc.jwk import KeySet
 
+from gateway.domain.public_keys import KeysUnavailable, public_keys
 from gateway.domain.snapshot import IssuerSpec
+
+__all__ = ["JwksCache", "KeysUnavailable", "fetch_key_set", "public_keys"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,10 +29,6 @@ MAX_AGE_S = 900.0
 RETRY_S = 5.0
 TIMEOUT_S = 3.0
 MAX_BYTES = 256 * 1024  # real sets are below 20 KiB
-
-
-class KeysUnavailable(RuntimeError):
-    """The issuer's keys could not be fetched, or are not keys."""
 
 
 @dataclass(slots=True)
@@ -87,6 +87,7 @@ class JwksCache:
 
 def fetch_key_set(url: str) -> KeySet:
     """GET a JWK set: no redirects (the URL is pinned), bounded in time and size."""
+    _refuse_never_reached(url)
     try:
         with (
             httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
@@ -104,14 +105,18 @@ def fetch_key_set(url: str) -> KeySet:
     return public_keys(body)
 
 
-def public_keys(body: bytes) -> KeySet:
-    """The usable public signature keys of a JWK set; symmetric, private-use and unknown kinds are left out."""
+def _refuse_never_reached(url: str) -> None:
+    """No issuer lives where clouds keep a machine's own credentials (CWE-918); in plaintext, only on this machine.
+
+    Inner networks are let pass: a hospital's own identity provider is there, and an administrator pinned the address.
+    """
     try:
-        listed = json.loads(body)["keys"]
-        usable = [key for key in listed if key.get("kty") in {"RSA", "EC", "OKP"} and key.get("use", "sig") == "sig"]
-        keys = KeySet.import_key_set({"keys": usable})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KeysUnavailable("not a JWK set") from error
-    if not keys.keys:
-        raise KeysUnavailable("a JWK set without a usable key")
-    return keys
+        parts = httpx.URL(url)
+        found = socket.getaddrinfo(parts.host, parts.port or 443, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError, httpx.InvalidURL) as error:
+        raise KeysUnavailable(f"the name does not resolve ({type(error).__name__})") from None
+    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    if any(address.is_link_local or address.is_multicast or address.is_unspecified for address in addresses):
+        raise KeysUnavailable("the address is of a kind no issuer has")
+    if parts.scheme != "https" and not all(address.is_loopback for address in addresses):
+        raise KeysUnavailable("plain http leaves this machine, expected https")

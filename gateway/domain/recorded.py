@@ -25,7 +25,7 @@ SECRET_FIELDS = frozenset(
         "secret_digest",
     }
 )
-NOISE_FIELDS = frozenset({"created_at", "updated_at", "last_login", "changed_at"})
+NOISE_FIELDS = frozenset({"created_at", "updated_at", "last_token_at", "last_login", "changed_at"})
 # How far a delivery is and how it goes: state, not configuration.
 STATE_FIELDS = frozenset({"cursor", "delivered_at", "failures", "failing_since", "next_try_at", "problem", "batch"})
 

@@ -78,12 +78,20 @@ def forget_old_tickets() -> int:
 
 
 def principal_to_json(principal: Principal) -> dict[str, Any]:
-    return {**asdict(principal), "groups": sorted(principal.groups)}
+    return {
+        **asdict(principal),
+        "groups": sorted(principal.groups),
+        "either_groups": sorted(principal.either_groups),
+    }
 
 
 def principal_from_json(stored: dict[str, Any], *, ticket_id: str) -> Principal:
     """The buyer. Its token's id stays beside the ticket's, so that revoking the token ends the session too."""
-    kept = {**stored, "groups": frozenset(stored["groups"])}
+    kept = {
+        **stored,
+        "groups": frozenset(stored["groups"]),
+        "either_groups": frozenset(stored.get("either_groups", ())),
+    }
     return Principal(**{**kept, "auth_method": "ticket", "token_id": kept["token_id"] or f"ticket:{ticket_id}"})
 
 

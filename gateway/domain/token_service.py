@@ -1,6 +1,6 @@
 """The token endpoint's grants, free of HTTP frameworks: the control plane and the data plane both serve it.
 
-- `client_credentials` (RFC 6749 §4.4): a registered agent with its secret, by Basic or form.
+- `client_credentials` (RFC 6749 §4.4): a registered agent with its own key (RFC 7523) or a secret, by Basic or form.
 - `urn:ietf:params:oauth:grant-type:token-exchange` (RFC 8693): a trusted issuer's token for one of ours. A workload's
   token (federated to an agent) becomes the agent's; an agent's own token is renewed, never beyond its own end; a
   person's token, presented by an authenticated agent, becomes that person's with the agent as `act`.
@@ -10,28 +10,25 @@ Agents never get more than what they present: every token ends with the one it w
 
 from __future__ import annotations
 
-import base64
-import binascii
-import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote_plus
 
-from django.contrib.auth.hashers import check_password, make_password
-from django.db import transaction
 from django.utils import timezone
 
 from approvals.domain.request import Principal
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
 from gateway.domain import tokens
-from gateway.domain.connections import agent_spec, load_identity_rules
-from gateway.domain.identity import TokenVerifier
+from gateway.domain.clients import Client, OAuthError, authenticated_client, claimed_client, is_live
+from gateway.domain.connections import load_identity_rules
+from gateway.domain.federation import matches
+from gateway.domain.identity import ALLOWED_ALGORITHMS, TokenVerifier
 from gateway.domain.throttle import count_failure, wait_s
 from gateway.domain.tokens import IssuedToken, issuer_url, sign_agent_token, sign_delegated_token
 from gateway.models import Agent
 from gateway.session.services import AuthenticationFailed
+
+__all__ = ["TOKEN_EXCHANGE", "OAuthError", "metadata", "token_response"]
 
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105
 ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105
@@ -39,35 +36,13 @@ SUBJECT_TOKEN_TYPES = frozenset(
     {ACCESS_TOKEN_TYPE, "urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"}
 )
 TOKEN_TTL_S = 900
-# Checked when the client is unknown, so that its absence does not answer faster than a wrong secret.
-_NOBODY = make_password(secrets.token_urlsafe(16))
-
-
-@dataclass(frozen=True)
-class OAuthError(Exception):
-    """An answer of RFC 6749 §5.2. `description` says nothing a prober could use."""
-
-    code: str
-    description: str
-    status: int = 400
-    retry_after_s: int = 0
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What HTTP wants beside the body: RFC 6749 §5.2, RFC 6585 §4."""
-        if self.status == 401:
-            return {"WWW-Authenticate": 'Basic realm="hoopweb"'}
-        return {"Retry-After": str(self.retry_after_s)} if self.retry_after_s else {}
-
-    def as_json(self) -> dict[str, str]:
-        return {"error": self.code, "error_description": self.description}
 
 
 def token_response(
     form: Mapping[str, str], *, authorization: str, verifier: TokenVerifier, client_address: str = ""
 ) -> dict[str, Any]:
     """Answer one token request. Raises OAuthError; both outcomes are recorded."""
-    guess = {"door": "oauth", "name": _claimed_client(form, authorization), "address": client_address}
+    guess = {"door": "oauth", "name": claimed_client(form, authorization), "address": client_address}
     left = wait_s(**guess)
     if left:
         # Not recorded one by one: the failures that led here are, and a flood must not fill the log.
@@ -102,37 +77,39 @@ def metadata() -> dict[str, Any]:
         "token_endpoint": f"{issuer_url()}/oauth/token",
         "jwks_uri": f"{issuer_url()}/.well-known/jwks.json",
         "grant_types_supported": ["client_credentials", TOKEN_EXCHANGE],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+        "token_endpoint_auth_methods_supported": [
+            "private_key_jwt",
+            "client_secret_basic",
+            "client_secret_post",
+            "none",
+        ],
+        "token_endpoint_auth_signing_alg_values_supported": sorted(ALLOWED_ALGORITHMS),
         "response_types_supported": [],
         "access_token_signing_alg_values_supported": [tokens.ALGORITHM],
     }
 
 
-def set_client_secret(*, agent: Agent) -> str:
-    """Give the agent a new secret and return it: the only time anybody sees it. Only its hash is stored."""
-    secret = secrets.token_urlsafe(32)
-    with transaction.atomic():
-        agent.client_secret_hash = make_password(secret)
-        agent.save(update_fields=["client_secret_hash"])
-        _record("agent.secret_rotated", {"agent": agent.name})
-    return secret
-
-
 def _granted(
     form: Mapping[str, str], *, authorization: str, verifier: TokenVerifier
 ) -> tuple[IssuedToken, dict[str, Any]]:
-    client = _authenticated_client(form, authorization)
+    client = authenticated_client(form, authorization=authorization, verifier=verifier)
     audience = _audience_of(form)
     match form.get("grant_type"):
         case "client_credentials":
             if client is None:
                 raise OAuthError("invalid_client", "the client did not authenticate", 401)
-            issued = sign_agent_token(client, TOKEN_TTL_S, audience=audience)
-            return issued, {"grant": "client_credentials", "subject": client.name, "audience": audience}
+            issued = sign_agent_token(client.agent, TOKEN_TTL_S, audience=audience)
+            body = {"grant": "client_credentials", "subject": client.agent.name, "audience": audience}
+            return _used(client.agent, issued), {**body, **client.evidence}
         case grant if grant == TOKEN_EXCHANGE:
             issued, body = _exchanged(form, client=client, verifier=verifier, audience=audience)
-            return issued, {**body, "audience": audience}
+            return issued, {**body, "audience": audience, **(client.evidence if client else {})}
     raise OAuthError("unsupported_grant_type", "expected client_credentials or token exchange")
+
+
+def _used(agent: Agent, issued: IssuedToken) -> IssuedToken:
+    Agent.objects.filter(pk=agent.pk).update(last_token_at=timezone.now())
+    return issued
 
 
 def _audience_of(form: Mapping[str, str]) -> str:
@@ -145,81 +122,69 @@ def _audience_of(form: Mapping[str, str]) -> str:
     raise OAuthError("invalid_target", "expected the product's URL, or its MCP endpoint's")
 
 
-def _authenticated_client(form: Mapping[str, str], authorization: str) -> Agent | None:
-    """The agent whose secret was presented; None when none was. Raises OAuthError on a wrong one."""
-    client_id, secret = _presented_secret(form, authorization)
-    if not secret:
-        return None
-    agent = Agent.objects.select_related("owner").filter(client_id=client_id).first()
-    right = check_password(secret, agent.client_secret_hash if agent and agent.client_secret_hash else _NOBODY)
-    if agent is None or not right or not _is_live(agent):
-        raise OAuthError("invalid_client", "the client did not authenticate", 401)
-    return agent
-
-
-def _claimed_client(form: Mapping[str, str], authorization: str) -> str:
-    """Who somebody says to be, before anything is checked; a text nobody can read is nobody."""
-    try:
-        return _presented_secret(form, authorization)[0][:80]
-    except OAuthError:
-        return ""
-
-
-def _presented_secret(form: Mapping[str, str], authorization: str) -> tuple[str, str]:
-    scheme, _, encoded = authorization.partition(" ")
-    if scheme.lower() != "basic":
-        return form.get("client_id", ""), form.get("client_secret", "")
-    try:
-        client_id, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        raise OAuthError("invalid_client", "the client did not authenticate", 401) from None
-    return unquote_plus(client_id), unquote_plus(secret)  # RFC 6749 §2.3.1: form-encoded first
-
-
 def _exchanged(
-    form: Mapping[str, str], *, client: Agent | None, verifier: TokenVerifier, audience: str
+    form: Mapping[str, str], *, client: Client | None, verifier: TokenVerifier, audience: str
 ) -> tuple[IssuedToken, dict[str, Any]]:
     if form.get("subject_token_type") not in SUBJECT_TOKEN_TYPES or form.get("actor_token"):
         raise OAuthError("invalid_request", "expected a JWT subject token and no actor token")
     try:
-        subject = verifier.verify_blocking(form.get("subject_token", ""), rules=load_identity_rules())
+        subject, claims = verifier.present_blocking(form.get("subject_token", ""), rules=load_identity_rules())
     except AuthenticationFailed:
         raise OAuthError("invalid_grant", "the subject token is not accepted") from None
     body = {"grant": "token-exchange", "presented_issuer": subject.issuer, "presented_token": subject.token_id}
-    if subject.kind == "person":
-        if client is None or subject.actor is not None:
-            raise OAuthError("invalid_grant", "a person's token is exchanged by an authenticated agent, once")
-        issued = sign_delegated_token(
-            subject=subject.subject,
-            subject_issuer=subject.issuer,
-            groups=subject.groups,
-            agent=client,
-            ttl_s=TOKEN_TTL_S,
-            not_after=subject.expires_at,
-            audience=audience,
-        )
-        return issued, {**body, "subject": subject.subject, "actor": client.name}
-    agent = _agent_behind(subject)
-    if client is not None and client.pk != agent.pk:
+    if subject.kind == "person" and client is not None:
+        return _delegated(subject, client.agent, audience), {
+            **body,
+            "subject": subject.subject,
+            "actor": client.agent.name,
+        }
+    agent = _agent_behind(subject, claims, named=form.get("client_id", ""))
+    if client is not None and client.agent.pk != agent.pk:
         raise OAuthError("invalid_grant", "the subject token is another agent's")
     issued = sign_agent_token(agent, TOKEN_TTL_S, not_after=subject.expires_at, audience=audience)
-    return issued, {**body, "subject": agent.name, "presented_subject": subject.subject}
+    return _used(agent, issued), {**body, "subject": agent.name, "presented_subject": subject.subject}
 
 
-def _agent_behind(subject: Principal) -> Agent:
-    """The registered agent a workload's token stands for: its own, or one it is federated to."""
-    agents = Agent.objects.select_related("owner")
+def _delegated(subject: Principal, agent: Agent, audience: str) -> IssuedToken:
+    """A person's token with the agent as `act`, once: a chain would end with rights nobody gave."""
+    if subject.actor is not None:
+        raise OAuthError("invalid_grant", "a person's token is exchanged by an authenticated agent, once")
+    issued = sign_delegated_token(
+        subject=subject.subject,
+        subject_issuer=subject.issuer,
+        groups=subject.groups,
+        agent=agent,
+        ttl_s=TOKEN_TTL_S,
+        not_after=subject.expires_at,
+        audience=audience,
+    )
+    return _used(agent, issued)
+
+
+def _agent_behind(subject: Principal, claims: Mapping[str, Any], *, named: str) -> Agent:
+    """The registered agent a workload's token stands for: its own, or the one whose rules it meets.
+
+    `named` (the form's client id) chooses among several it meets; it proves nothing. Nobody's is nobody's: the answer
+    does not say which claim was in the way, the log of the issuer does.
+    """
+    if subject.actor is not None:
+        raise OAuthError("invalid_grant", "a delegated token is not exchanged again")
     if subject.issuer == issuer_url():
-        agent = agents.filter(name=subject.subject).first()
+        own = subject.subject if subject.kind == "agent" else ""
+        found = [agent for agent in Agent.objects.select_related("owner").filter(name=own) if is_live(agent)]
     else:
-        agent = agents.filter(federated_subjects__contains=[f"{subject.issuer}|{subject.subject}"]).first()
-    if agent is None or not _is_live(agent):
+        found = [agent for agent in Agent.objects.select_related("owner") if _is_federated(agent, subject, claims)]
+        if len(found) > 1:
+            found = [agent for agent in found if agent.client_id == named]
+    if len(found) != 1:
         raise OAuthError("invalid_grant", "the subject token stands for no agent")
-    return agent
+    return found[0]
 
 
-def _is_live(agent: Agent) -> bool:
-    return agent_spec(agent).enabled and (agent.expires_at is None or agent.expires_at > timezone.now())
+def _is_federated(agent: Agent, subject: Principal, claims: Mapping[str, Any]) -> bool:
+    # A person's issuer may vouch for workloads too (Entra ID): there only a rule over claims can tell them apart.
+    by_subject = subject.kind == "agent" and f"{subject.issuer}|{subject.subject}" in agent.federated_subjects
+    return is_live(agent) and (by_subject or matches(agent.federation, issuer=subject.issuer, claims=claims))
 
 
 def _record(kind: str, body: dict[str, Any]) -> None:

@@ -71,4 +71,5 @@ def principal_of(known: Mapping[str, Any]) -> Principal:
         actor=known["actor"],
         owner=known["owner"],
         auth_method=str(known["auth_method"]),
+        either_groups=frozenset(map(str, known.get("either_groups", ()))),
     )

@@ -7,6 +7,7 @@ from django.urls import path
 
 from hoopweb.console import connect
 from hoopweb.console.coverage import coverage, dismiss
+from hoopweb.console.proof import agent_proof
 from hoopweb.console.safe_harbor import safe_harbor
 from hoopweb.console.sight import agent_sight
 from hoopweb.console.why import why
@@ -20,6 +21,7 @@ urlpatterns = [
     path("coverage/<slug:name>/dismiss/", view(dismiss), name="coverage-dismiss"),
     path("safe-harbor/<slug:name>/", view(safe_harbor), name="safe-harbor"),
     path("agents/<slug:name>/sees/", view(agent_sight), name="sight"),
+    path("agents/<slug:name>/proof/", view(agent_proof), name="proof"),
     path("connect/", view(connect.start), name="connect"),
     path("connect/<slug:name>/test/", view(connect.test), name="connect-test"),
     path("connect/<slug:name>/classify/", view(connect.classify), name="connect-classify"),

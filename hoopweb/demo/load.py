@@ -16,12 +16,11 @@ from urllib.parse import urlsplit
 import psycopg
 import yaml
 from django.conf import settings
-from django.contrib.auth.hashers import check_password
 from django.contrib.auth.models import User
 from django.core.management import call_command
 
 from audit.domain.keys import audit_vkey
-from gateway.domain.token_service import set_client_secret
+from gateway.domain.clients import holds_secret, set_client_secret
 from gateway.domain.tokens import MAX_TTL_S, issue_person_token
 from gateway.models import Agent
 from hoopweb.demo.generate import generate, load
@@ -116,7 +115,7 @@ def _agent(home: Path) -> dict[str, str]:
     """The agent's client credentials; the secret is replaced only when the stored hash is not of the one kept here."""
     agent = Agent.objects.get(name=AGENT)
     kept = env_secret("DEMO_AGENT_SECRET", home=home)
-    if not kept or not check_password(kept, agent.client_secret_hash):
+    if not kept or not holds_secret(agent, kept):
         kept = set_client_secret(agent=agent)
         write_secret(home, "demo_agent_secret", kept)
     return {"client_id": agent.client_id, "client_secret": kept}

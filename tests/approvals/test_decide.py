@@ -389,3 +389,53 @@ def test_decision_is_the_same_for_the_same_question():
     policies = (policy(ASK, name="b"), policy(ASK, name="a", reviewers=(ReviewerGroup("x"),)))
 
     assert len({answer(request, *policies) for _ in range(5)}) == 1
+
+
+# --- A person an agent acts for --------------------------------------------------------------------------------------
+
+DELEGATED = replace(
+    AGENT,
+    subject="ada",
+    actor="demo-agent",
+    kind="person",
+    groups=frozenset({"ai-agents"}),
+    either_groups=frozenset({"ai-agents", "clinicians", "watched"}),
+)
+
+
+@pytest.mark.parametrize("action", [DENY, ASK])
+@pytest.mark.parametrize(
+    "when",
+    [
+        Condition(groups=frozenset({"watched"})),
+        Condition(principals=("demo-agent",)),
+        Condition(principals=("ada",)),
+        Condition(none_of=(Condition(groups=frozenset({"clinicians"})),)),
+    ],
+    ids=["group of one", "agent", "person", "all but a group of one"],
+)
+def test_two_together_escape_no_rule_that_restricts_one(action, when):
+    """The control: each rule lets a request pass that it does not mean."""
+    rule = policy(action, when=when, reviewers=(OFFICERS,))
+    nobody = replace(
+        DELEGATED, subject="eve", actor=None, groups=frozenset({"ai-agents", "clinicians"}), either_groups=frozenset()
+    )
+    assert isinstance(answer(replace(access_request(READ), principal=nobody), rule), Allow)
+
+    decision = answer(replace(access_request(READ), principal=DELEGATED), rule)
+
+    assert isinstance(decision, Deny if action is DENY else RequireApproval)
+
+
+def test_two_together_have_no_right_only_one_has():
+    rights = (access_rule(READ, groups=frozenset({"clinicians"})),)
+    alone = replace(DELEGATED, actor=None, groups=frozenset({"clinicians"}), either_groups=frozenset())
+    assert isinstance(answer(replace(access_request(READ), principal=alone), rules=rights), Allow)
+
+    assert isinstance(answer(replace(access_request(READ), principal=DELEGATED), rules=rights), Deny)
+
+
+def test_who_skips_a_policy_does_not_skip_it_for_an_agent():
+    rule = replace(policy(ASK), skip_groups=frozenset({"clinicians"}))
+
+    assert isinstance(answer(replace(access_request(READ), principal=DELEGATED), rule), RequireApproval)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from analysis.bodies import parse_classified
 from approvals.domain.events import EVENTS
 from approvals.models.emergency import MAX_EMERGENCY_S, MAX_REVIEW_S
+from gateway.domain.federation import PRESETS
 from gateway.models import NAME, TOKEN_ALGORITHMS
 
 API_VERSION = "hoopweb/v1"
@@ -198,6 +199,13 @@ class BreakGlass(Part):
     enabled: bool = True
 
 
+class FederationRule(Part):
+    """Which tokens of a trusted issuer stand for the agent: each claim, and what it must say."""
+
+    issuer: Text
+    claims: Annotated[dict[Text, Text], Field(min_length=1)]
+
+
 class Agent(Part):
     name: Name
     groups: list[Text] = []
@@ -207,7 +215,11 @@ class Agent(Part):
     expires_at: datetime | None = None
     client_id: str = ""
     client_secret: Secret | None = None
+    secret_overlap_s: Annotated[int, Field(ge=0, le=30 * 86400)] = 0  # the old one works on for so long
     federated_subjects: list[Text] = []
+    federation: list[FederationRule] = []
+    jwks: dict[str, Any] = {}
+    jwks_uri: str = ""
 
     @field_validator("expires_at")
     @classmethod
@@ -226,6 +238,8 @@ class Group(Part):
 
 
 class Issuer(Part):
+    """`preset` fills in what is public about a platform; `place` is the tenant or URL its preset asks for."""
+
     name: Name
     issuer: Text
     jwks_uri: Text
@@ -236,6 +250,21 @@ class Issuer(Part):
     groups_claim: Text = "groups"
     groups_map: dict[str, str] = {}
     enabled: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def filled_in(cls, given: Any) -> Any:
+        """A preset is a way to write; what is kept and exported are the fields it stands for."""
+        if not isinstance(given, dict) or "preset" not in given:
+            return given
+        rest = {key: value for key, value in given.items() if key not in ("preset", "place")}
+        preset = PRESETS.get(given["preset"]) if isinstance(given["preset"], str) else None
+        if preset is None:
+            raise ValueError(f"preset is not known, expected one of {', '.join(PRESETS)}")
+        place = given.get("place", "")
+        if not isinstance(place, str) or bool(preset.place) != bool(place):
+            raise ValueError(f"place: expected {preset.place or 'none for this preset'}")
+        return {**preset.at(place), **rest}
 
 
 class Delivery(Part):

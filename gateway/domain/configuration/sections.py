@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from django.contrib.auth.hashers import check_password, make_password
 from django.contrib.auth.models import Group, User
 from django.core.exceptions import ValidationError
 from django.db import models
@@ -22,6 +21,7 @@ from approvals.models import Channel, EmergencyRoster, Policy
 from audit.models import Anchor, Sink
 from audit.models_delivery import Delivery
 from audit.sinks.secret import store_secret
+from gateway.domain.clients import holds_secret, set_client_secret
 from gateway.domain.configuration import schema
 from gateway.domain.configuration.reading import DocumentProblem, resolve_cloud_credentials, resolve_secret
 from gateway.domain.credentials import store_credential
@@ -61,7 +61,7 @@ def comparable(item: schema.Part) -> Item:
     return values
 
 
-SECRETS = {"password", "credentials", "client_secret", "secret", "webhook_url", "signing_secret"}
+SECRETS = {"password", "credentials", "client_secret", "secret_overlap_s", "secret", "webhook_url", "signing_secret"}
 
 # Lists whose order means nothing: another order is no change.
 UNORDERED = frozenset(
@@ -207,7 +207,10 @@ def _remove_policy(name: str, actor: str) -> None:
 
 # --- agents ----------------------------------------------------------------------------------------------------------
 
-_AGENT = ("name", "groups", "purpose", "enabled", "expires_at", "client_id", "federated_subjects")
+_AGENT = (
+    *("name", "groups", "purpose", "enabled", "expires_at", "client_id", "federated_subjects"),
+    *("federation", "jwks", "jwks_uri"),
+)
 
 
 def _load_agents() -> dict[str, Item]:
@@ -238,9 +241,9 @@ def _agent_secret(name: str, item: Any, place: Place) -> str | None:
         return None
     secret = resolve_secret(item.client_secret, path=f"{place.path}.client_secret", base=place.base)
     row = Agent.objects.get(name=name)
-    if row.client_secret_hash and check_password(secret, row.client_secret_hash):
+    if holds_secret(row, secret):
         return None
-    Agent.objects.filter(pk=row.pk).update(client_secret_hash=make_password(secret))
+    set_client_secret(agent=row, secret=secret, overlap_s=item.secret_overlap_s)
     return "client_secret"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.core.management import CommandError, call_command
 from approvals.domain.channels import channel_secrets
 from approvals.models import Channel, Policy
 from audit.models import LogEntry
+from gateway.domain.clients import holds_secret
 from gateway.domain.credentials import open_credential
 from gateway.domain.version import current_version
 from gateway.models import AccessRule, Agent, Connection, Issuer
@@ -243,3 +245,47 @@ def test_secret_may_come_from_a_file_beside_the_document(tmp_path: Path) -> None
 
     sealed = bytes(Connection.objects.get(name="clinic").credential.sealed)
     assert open_credential(sealed) == {"password": "from-a-file"}
+
+
+def test_agents_credentials_come_from_the_document_and_go_back_into_it(tmp_path: Path) -> None:
+    rule = {"issuer": "https://login.example", "claims": {"repository": "example/a", "ref": "refs/heads/*"}}
+    agent = {"federation": [rule], "client_secret": {"value": "first"}}
+    document = changed("agents", 0, **agent)
+    apply(tmp_path, document)
+    kept = Agent.objects.get()
+    assert (kept.federation, holds_secret(kept, "first")) == ([rule], True)
+    assert "demo-agent" not in apply(tmp_path, document)
+
+    document["agents"][0] |= {"client_secret": {"value": "second"}, "secret_overlap_s": 60}
+    apply(tmp_path, document)
+
+    assert holds_secret(kept, "first")
+    assert holds_secret(kept, "second")
+
+
+def test_preset_is_what_it_stands_for(tmp_path: Path) -> None:
+    tenant = "11111111-2222-3333-4444-555555555555"
+    issuers = [{"name": "github", "preset": "github-actions"}, {"name": "ms", "preset": "entra", "place": tenant}]
+
+    apply(tmp_path, {**DOCUMENT, "issuers": issuers})
+
+    assert Issuer.objects.get(name="github").issuer == "https://token.actions.githubusercontent.com"
+    assert Issuer.objects.get(name="ms").jwks_uri == f"https://login.microsoftonline.com/{tenant}/discovery/v2.0/keys"
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "mistake"),
+    [
+        ("issuers", {"preset": "nobody"}, "issuers[0]: preset is not known"),
+        ("issuers", {"preset": "entra"}, "issuers[0]: place: expected tenant id"),
+        ("issuers", {"preset": "google", "place": "x"}, "issuers[0]: place: expected none"),
+        ("issuers", {"place": "x"}, "issuers[0].place: is not a known key"),
+        ("agents", {"federation": [{"issuer": "x", "claims": {"sub": "*"}}]}, "agents[0].federation: rule 0: expected"),
+        ("agents", {"federation": [{"issuer": "x"}]}, "agents[0].federation[0].claims: is missing"),
+        ("agents", {"jwks": {"keys": []}}, "agents[0].jwks: expected"),
+        ("agents", {"jwks_uri": "http://10.0.0.1/k"}, "agents[0].jwks_uri: keys over plain HTTP"),
+    ],
+)
+def test_mistakes_of_credentials_are_named(tmp_path: Path, section: str, changes: Any, mistake: str) -> None:
+    with pytest.raises(CommandError, match=re.escape(mistake)):
+        apply(tmp_path, changed(section, 0, **changes))

@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import ECKey, RSAKey
 
 from gateway.domain import tokens
 from gateway.domain.connections import IdentityRules
 from gateway.domain.identity import TokenVerifier, revalidated
-from gateway.domain.jwks import JwksCache
+from gateway.domain.jwks import JwksCache, KeysUnavailable, fetch_key_set
 from gateway.domain.snapshot import AgentSpec, PersonSpec
 from gateway.session.services import AuthenticationFailed
 from tests.gateway.domain.issuer import TestIssuer, running_issuer
@@ -302,3 +302,49 @@ async def test_verifying_in_the_event_loop_gives_the_same(issuer: TestIssuer) ->
     principal = await TokenVerifier().verify(issuer.token(), snapshot=rules_with(issuer))
 
     assert principal.subject == "workload-1"
+
+
+def test_claim_given_twice_is_refused() -> None:
+    """Two readers of such a token may read two different people; the signature is of both."""
+    payload = base64.urlsafe_b64decode(own_token().split(".")[1] + "==").decode()
+    twice = payload[:-1] + ',"sub":"demo"}'
+    key = tokens.verification_keys().keys[0]
+    header = {"alg": "ES256", "typ": "at+jwt", "kid": key.kid}
+    assert verify(jws.serialize_compact(header, payload, key), rules_with()).subject == "demo"  # the control
+
+    assert refusal(jws.serialize_compact(header, twice, key), rules_with()) == "not a signed token"
+
+
+def test_keys_nobody_here_knows_do_not_take_their_neighbours_away(issuer: TestIssuer) -> None:
+    known = json.loads(issuer.body())["keys"]
+    odd = [{"kty": "EC", "crv": "P-999", "x": "AA", "y": "AA"}, {"kty": "RSA"}, "x", {"kty": "oct", "k": "AA"}]
+    issuer.body = lambda: json.dumps({"keys": [*odd, *known]}).encode()  # type: ignore[method-assign]
+
+    assert verify(issuer.token(), rules_with(issuer)).subject == "workload-1"
+
+
+@pytest.mark.parametrize("keys", [[], [{"kty": "RSA"}], {}, "keys", [None]])
+def test_set_without_a_usable_key_is_no_keys(issuer: TestIssuer, keys: Any) -> None:
+    issuer.body = lambda: json.dumps({"keys": keys}).encode()  # type: ignore[method-assign]
+
+    assert refusal(issuer.token(), rules_with(issuer)) == "the issuer's keys are not available"
+
+
+@pytest.mark.parametrize("url", ["https://169.254.169.254/jwks", "https://[fe80::1]/jwks", "https://0.0.0.0/jwks"])
+def test_no_issuers_keys_are_fetched_where_clouds_keep_credentials(url: str) -> None:
+    with pytest.raises(KeysUnavailable, match="no issuer has"):
+        fetch_key_set(url)
+
+
+def test_keys_in_plaintext_are_fetched_from_this_machine_only() -> None:
+    with pytest.raises(KeysUnavailable, match="plain http"):
+        fetch_key_set("http://192.0.2.1/jwks")
+
+
+def test_person_an_agent_acts_for_is_restricted_as_either() -> None:
+    rules = rules_with(people={"alice": PersonSpec(username="alice", groups=frozenset({"clinicians", "ai-agents"}))})
+
+    principal = verify(own_token(sub="alice", kind="person", act={"sub": "demo"}), rules)
+
+    assert principal.groups == frozenset({"ai-agents"})
+    assert principal.either_groups == frozenset({"ai-agents", "clinicians"})

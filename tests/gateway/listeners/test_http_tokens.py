@@ -6,8 +6,9 @@ import httpx
 import pytest
 from django.contrib.auth.models import User
 
+from gateway.domain.clients import set_client_secret
 from gateway.domain.identity import TokenVerifier
-from gateway.domain.token_service import TOKEN_EXCHANGE, set_client_secret
+from gateway.domain.token_service import TOKEN_EXCHANGE
 from gateway.domain.tokens import issue_agent_token
 from gateway.listeners.http import build_app
 from gateway.listeners.http_tokens import TokenEndpoint
