@@ -142,6 +142,8 @@ class ReportRun(models.Model):
     report = models.CharField(max_length=64)
     since = models.DateTimeField()
     until = models.DateTimeField()
+    # About subjects (audit.reports.subjects): what was asked, with tokens, sealed; gone once the report is made.
+    question = models.TextField(blank=True, default="")
     requested_by = models.CharField(max_length=256)
     requested_at = models.DateTimeField(auto_now_add=True)
     state = models.CharField(max_length=16, choices=State.choices, default=State.WAITING)

@@ -25,7 +25,8 @@ from audit.domain.reports import REPORTS, Period, Report, ReportProblem, make_re
 from audit.models import ReportFile, ReportRun
 from audit.pages import ReadOnlyAdmin, context_of, found, require
 from audit.reports.files import read_file
-from audit.reports.making import PACK, PACK_TITLE, request_report
+from audit.reports.making import PACK, PACK_TITLE, report_title, request_report
+from audit.reports.subjects import SUBJECT_REPORTS
 from audit.sinks.schedule import QUEUE
 from audit.tasks import make_report_run
 
@@ -64,7 +65,7 @@ class ReportRunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="report")
     def report_title(self, run: ReportRun) -> str:
-        return _title(run.report)
+        return report_title(run.report)
 
     @admin.display(description="period (UTC)")
     def period(self, run: ReportRun) -> str:
@@ -89,8 +90,9 @@ class ReportRunAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         run = found(self, request, object_id)
+        _require_subjects(request, run.pk)
         context = context_of(self, request, run, title="Report") | {
-            "title": _title(run.report),
+            "title": report_title(run.report),
             "run": run,
             "files": run.files.all(),
         }
@@ -102,6 +104,7 @@ class ReportRunAdmin(ReadOnlyAdmin):
     def download_view(self, request: HttpRequest, object_id: UUID, file: int) -> HttpResponseBase:
         for permission in NEEDED:
             require(request, permission)
+        _require_subjects(request, object_id)
         row = ReportFile.objects.select_related("run").filter(pk=file, run_id=object_id).first()
         if request.method != "POST" or row is None:
             raise Http404("no such file")
@@ -110,9 +113,19 @@ class ReportRunAdmin(ReadOnlyAdmin):
 
 
 def _ask(name: str, *, period: Period, viewer: str) -> HttpResponse:
-    run = request_report(name, period=period, viewer=viewer)
+    return make_report_page(request_report(name, period=period, viewer=viewer))
+
+
+def make_report_page(run: ReportRun) -> HttpResponse:
+    """Have the report made, and go to where it can be watched."""
     transaction.on_commit(lambda: make_report_run.apply_async((str(run.pk),), queue=QUEUE))
     return HttpResponseRedirect(reverse("admin:audit_reportrun_change", args=[run.pk]))
+
+
+def _require_subjects(request: HttpRequest, run_id: UUID) -> None:
+    """A report about subjects is for whoever may ask after them."""
+    if ReportRun.objects.filter(pk=run_id, report__in=SUBJECT_REPORTS).exists():
+        require(request, "audit.read_subjectsighting")
 
 
 def _record_download(row: ReportFile, *, viewer: str) -> None:
@@ -147,10 +160,6 @@ def _attachment(content: Iterator[bytes], name: str) -> StreamingHttpResponse:
     return StreamingHttpResponse(content, content_type=kind, headers=headers)
 
 
-def _title(name: str) -> str:
-    return PACK_TITLE if name == PACK else REPORTS[name].title if name in REPORTS else name
-
-
 def _page(model_admin: ReadOnlyAdmin, request: HttpRequest, *, problem: str = "") -> HttpResponse:
     today = datetime.now(UTC).date()
     context: dict[str, Any] = context_of(model_admin, request, None, title="Reports") | {
@@ -162,6 +171,6 @@ def _page(model_admin: ReadOnlyAdmin, request: HttpRequest, *, problem: str = ""
         "until": request.POST.get("until") or today.isoformat(),
         "tomorrow": (today + timedelta(days=1)).isoformat(),
         "signed": sign_offs(),
-        "runs": [(run, _title(run.report)) for run in ReportRun.objects.all()[:10]],
+        "runs": [(run, report_title(run.report)) for run in ReportRun.objects.all()[:10]],
     }
     return TemplateResponse(request, "audit/reports.html", context, status=400 if problem else 200)

@@ -6,12 +6,9 @@ the tokens sealed under the evidence key; no page, URL, log line or row of the d
 
 from __future__ import annotations
 
-import base64
-import binascii
 import csv
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,48 +22,21 @@ from audit.domain.accounting import (
     BlastRadius,
     Window,
     account,
-    all_accesses,
-    all_seen,
     blast_radius,
     erased_keys,
-    gaps,
     match_numbers,
     record_look_up,
     tokens_for,
 )
-from audit.domain.box import SealProblem
 from audit.domain.csvcells import csv_cell
-from audit.domain.sealing import seal, unseal
 from audit.domain.subject_kinds import subject_kinds
+from audit.domain.subject_question import Question
 from audit.pages import ReadOnlyAdmin, context_of
+from audit.report_pages import make_report_page
+from audit.reports.making import request_subject_report
+from audit.reports.subjects import ACCOUNTING, BLAST_RADIUS, SEEN, access_rows, explained, gap_rows, seen_rows
 
-_CONTEXT = "subject look-up"
 _MAX_LIST_BYTES = 2_000_000  # what Django keeps in memory, and on no disk
-REASONS = {
-    "no-key": "the result did not carry the number",
-    "incomplete": "the statement could not be read to its end",
-    "type": "the number came in a form that is not read",
-    "write": "records were changed, and nothing came back that would name them",
-    "unfinished": "the process was killed before it could say",
-    "no-subject-key": "there was no key to make tokens with",
-    "row-without-number": "some rows had no number",
-    "not-said": "recorded before subjects were declared, or by an older version",
-    "running": "still running",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """An accounting under way: what its next page and its CSV need, and nothing that was typed."""
-
-    tokens: tuple[bytes, ...]
-    name: str
-    window: Window
-
-    def sealed(self, after: str = "") -> str:
-        state = {"tokens": [t.hex() for t in self.tokens], "name": self.name, "window": self.window.said()}
-        box = seal(json.dumps({**state, "after": after}).encode(), context=_CONTEXT)
-        return base64.urlsafe_b64encode(box).decode()
 
 
 def accounting_page(model_admin: ReadOnlyAdmin, request: HttpRequest) -> HttpResponseBase:
@@ -76,17 +46,20 @@ def accounting_page(model_admin: ReadOnlyAdmin, request: HttpRequest) -> HttpRes
     viewer = request.user.get_username()
     try:
         if request.POST.get("state"):
-            asked, after = _opened(request.POST["state"])
+            asked = Question.opened(request.POST["state"])
         else:
             window, name = _window(request), request.POST.get("name", "")
-            asked, after = _Asked(tuple(tokens_for(request.POST.get("number", ""), name=name)), name, window), ""
+            asked = Question(window, name, tuple(tokens_for(request.POST.get("number", ""), name=name)))
         if request.POST.get("csv"):
             _recorded(asked, viewer=viewer, what="accounting-csv", found=0)
-            return _csv("accounting.csv", _access_rows(asked))
-        found = account(tokens=asked.tokens, name=asked.name, window=asked.window, after=after)
+            return _csv("accounting.csv", access_rows(asked))
+        if request.POST.get("make"):
+            _recorded(asked, viewer=viewer, what="accounting-report", found=0)
+            return make_report_page(request_subject_report(ACCOUNTING, question=asked, viewer=viewer))
+        found = account(tokens=asked.tokens, name=asked.name, window=asked.window, after=asked.after)
     except AccountingProblem as problem:
         return _accounting(model_admin, request, problem=str(problem))
-    if not after:
+    if not asked.after:
         _recorded(asked, viewer=viewer, what="accounting", found=len(found.accesses))
     return _accounting(model_admin, request, asked=asked, found=found)
 
@@ -108,6 +81,9 @@ def seen_page(model_admin: ReadOnlyAdmin, request: HttpRequest) -> HttpResponseB
         if request.POST.get("csv"):
             _looked_up(viewer, "blast-radius-csv", name, window, found=0)
             return _csv("subjects-seen.csv", _seen_rows(window))
+        if request.POST.get("make"):
+            _looked_up(viewer, "blast-radius-report", name, window, found=0)
+            return make_report_page(request_subject_report(BLAST_RADIUS, question=Question(window), viewer=viewer))
         found = blast_radius(window=window)
     except AccountingProblem as problem:
         return _seen(model_admin, request, problem=str(problem))
@@ -119,7 +95,7 @@ def _looked_up(viewer: str, what: str, name: str, window: Window, *, found: int,
     record_look_up(viewer=viewer, what=what, name=name, window=window, found=found, given=given)
 
 
-def _recorded(asked: _Asked, *, viewer: str, what: str, found: int) -> None:
+def _recorded(asked: Question, *, viewer: str, what: str, found: int) -> None:
     record_look_up(viewer=viewer, what=what, name=asked.name, window=asked.window, found=found, tokens=asked.tokens)
 
 
@@ -127,7 +103,7 @@ def _accounting(
     model_admin: ReadOnlyAdmin,
     request: HttpRequest,
     *,
-    asked: _Asked | None = None,
+    asked: Question | None = None,
     found: Accounting | None = None,
     problem: str = "",
 ) -> HttpResponse:
@@ -135,7 +111,7 @@ def _accounting(
     if asked is not None and found is not None:
         context |= {
             "found": found,
-            "gaps": _explained(found.gaps),
+            "gaps": explained(found.gaps),
             "window": asked.window,
             "state": asked.sealed(),
             "next": asked.sealed(found.after) if found.after else "",
@@ -152,7 +128,7 @@ def _seen(
     problem: str = "",
 ) -> HttpResponse:
     context = _context(model_admin, request, title="Whose records did somebody see?", problem=problem)
-    context |= {"found": found, "window": window, "gaps": _explained(found.gaps) if found is not None else ()}
+    context |= {"found": found, "window": window, "gaps": explained(found.gaps) if found is not None else ()}
     return _page(request, "audit/subjects_seen.html", context, problem)
 
 
@@ -215,37 +191,10 @@ def _numbers(request: HttpRequest) -> list[str]:
     return [line.split(",")[0].strip().strip('"') for line in text.splitlines() if line.strip()]
 
 
-def _opened(state: str) -> tuple[_Asked, str]:
-    """Raises AccountingProblem: whoever alters a sealed question gets no answer."""
-    try:
-        content = json.loads(unseal(base64.urlsafe_b64decode(state.encode()), context=_CONTEXT))
-    except (SealProblem, binascii.Error, ValueError):
-        raise AccountingProblem("the question cannot be continued; ask it again") from None
-    tokens = tuple(bytes.fromhex(token) for token in content["tokens"])
-    return _Asked(tokens, content["name"], window_of(content["window"])), str(content["after"])
-
-
-def _explained(found: Iterable[Any]) -> list[dict[str, Any]]:
-    return [{"why": REASONS.get(gap.why, gap.why), "statements": gap.statements, "rows": gap.rows} for gap in found]
-
-
-def _access_rows(asked: _Asked) -> Iterator[Sequence[Any]]:
-    yield ("at", "subject", "actor", "owner", "connection", "session", "statement", "entry", "kind", "status", "rows",
-           "review", "clear columns", "masked columns")  # fmt: skip
-    for found in all_accesses(tokens=asked.tokens, window=asked.window):
-        facts = (found.at.isoformat(), found.subject, found.actor, found.owner, found.connection, found.session)
-        counted = (found.statement, found.entry, found.kind, found.status, found.rows, found.review)
-        yield (*facts, *counted, "; ".join(found.clear), "; ".join(found.masked))
-    for gap in gaps(name=asked.name, window=asked.window):
-        yield ("not known", REASONS.get(gap.why, gap.why), "", "", "", "", gap.statements, "", "", "", gap.rows)
-
-
 def _seen_rows(window: Window) -> Iterator[Sequence[Any]]:
-    yield ("token", "kind", "statements", "first", "last", "any column clear")
-    for seen in all_seen(window=window):
-        yield (seen.token, seen.name, seen.statements, seen.first.isoformat(), seen.last.isoformat(), seen.clear)
-    for gap in gaps(name="", window=window):
-        yield ("not known", REASONS.get(gap.why, gap.why), gap.statements, "", "", "")
+    yield SEEN
+    yield from seen_rows(window)
+    yield from (("not known", *row) for row in gap_rows(Question(window)))
 
 
 def _matched_rows(matched: Iterable[tuple[str, Any]]) -> Iterator[Sequence[Any]]:

@@ -42,19 +42,23 @@ MAX_ANCHORS = 200
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which part of the log: everything, one session, or what happened between two moments."""
+    """Which part of the log: everything, one session, what happened between two moments, or chosen entries."""
 
     session: str = ""
     since: datetime | None = None
     until: datetime | None = None
+    places: tuple[int, ...] | None = None
+    about: str = ""  # of chosen entries: what they were chosen for, in a word
 
     @property
     def whole(self) -> bool:
-        return not (self.session or self.since or self.until)
+        return not (self.session or self.since or self.until or self.places is not None)
 
     def as_json(self) -> dict[str, Json]:
         if self.session:
             return {"kind": "session", "session": self.session}
+        if self.places is not None:
+            return {"kind": "selection", "about": self.about, "entries": len(self.places)}
         if self.whole:
             return {"kind": "all"}
         return {"kind": "range", "from": _iso(self.since), "to": _iso(self.until)}
@@ -189,7 +193,7 @@ def _leaf_at(seq: int) -> bytes | None:
 
 def _seqs(scope: Scope, size: int) -> tuple[int, int] | None:
     """A period becomes an unbroken run of places: clocks of several writers may step over each other."""
-    if scope.whole or scope.session:
+    if scope.whole or scope.session or scope.places is not None:
         return None
     entries = LogEntry.objects.filter(seq__lte=size)
     if scope.since:
@@ -204,6 +208,8 @@ def _selected(scope: Scope, size: int, seqs: tuple[int, int] | None) -> Any:
     entries = LogEntry.objects.filter(seq__lte=size)
     if scope.session:
         return entries.filter(session_id=scope.session)
+    if scope.places is not None:
+        return entries.filter(seq__in=scope.places)
     return entries if seqs is None else entries.filter(seq__gte=seqs[0], seq__lte=seqs[1])
 
 

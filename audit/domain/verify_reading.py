@@ -162,7 +162,8 @@ def _entry_finding(walk: Walk, seq: int, place: Place | None, hashed: bytes, sto
         return finding
     if (walk.whole or (walk.unbroken and walk.last)) and place.prev != walk.prev:
         return Finding(max(1, seq - 1), "rewritten", f"entry {seq} was written after another entry than this one")
-    if not walk.unbroken and place.session != walk.header["scope"].get("session"):
+    scope = walk.header["scope"]
+    if scope.get("kind") == "session" and place.session != scope.get("session"):
         return Finding(seq, "inserted", "the entry belongs to another session")
     return None
 

@@ -89,7 +89,7 @@ class Walk:
     @property
     def unbroken(self) -> bool:
         """Whether the entries must follow one another without a hole."""
-        return bool(self.header["scope"].get("kind") != "session")
+        return self.header["scope"].get("kind") not in ("session", "selection")
 
     def bad(self, seq: int, kind: str, detail: str) -> None:
         if len(self.findings) < MAX_FINDINGS:

@@ -20,17 +20,20 @@ from django.db import transaction
 from django.db.models import Count, F
 from reportlab.platypus import Flowable, Spacer
 
+from audit.domain.accounting import Window
 from audit.domain.append import append_entries
 from audit.domain.bundle import Bundled, Scope, write_bundle
 from audit.domain.csvcells import csv_cell
-from audit.domain.entry import Entry
+from audit.domain.entry import Entry, Json
 from audit.domain.keys import audit_vkey, log_origin
 from audit.domain.reports import REPORTS, Kind, Period, ReportProblem, record_export
+from audit.domain.subject_question import Question
 from audit.models import AnchorProof, Checkpoint, LogEntry, ReportRun
 from audit.reports import pdf
 from audit.reports.extras import EXTRAS
 from audit.reports.files import store_file
 from audit.reports.sections import SECTIONS, Section
+from audit.reports.subjects import ACCOUNTING, SUBJECT_REPORTS, limits_of, subject_scope, subject_tables
 
 logger = logging.getLogger(__name__)
 
@@ -60,10 +63,40 @@ def request_report(name: str, *, period: Period, viewer: str) -> ReportRun:
         run = ReportRun.objects.create(
             report=name, since=period.since, until=period.until, requested_by=viewer, steps=steps
         )
-        body = {"subject": viewer, "report": name, "run": str(run.pk), "since": period.since.isoformat(),
-                "until": period.until.isoformat()}  # fmt: skip
-        append_entries([Entry(kind="report.requested", body=body)])
+        append_entries([Entry(kind="report.requested", body=_asked(run))])
     return run
+
+
+def request_subject_report(name: str, *, question: Question, viewer: str) -> ReportRun:
+    """Queue a report about subjects. What was asked waits for the worker sealed; that it was asked is an entry."""
+    first = LogEntry.objects.order_by("seq").values_list("at", flat=True).first()
+    question = question.bounded(beginning=first or datetime.now(UTC))
+    window = question.window
+    with transaction.atomic():
+        run = ReportRun.objects.create(
+            report=name,
+            since=window.since,
+            until=window.until,
+            requested_by=viewer,
+            steps=len(subject_tables(name, question)) + 3,
+            question=question.sealed(),
+        )
+        append_entries([Entry(kind="report.requested", body={**_asked(run), **_limits(window)})])
+    return run
+
+
+def _asked(run: ReportRun) -> dict[str, Json]:
+    return {
+        "subject": run.requested_by,
+        "report": run.report,
+        "run": str(run.pk),
+        "since": run.since.isoformat(),
+        "until": run.until.isoformat(),
+    }
+
+
+def _limits(window: Window) -> dict[str, Json]:
+    return {"window": window.said()}
 
 
 def make_run(run_id: str) -> None:
@@ -91,34 +124,48 @@ def forget_old_runs() -> int:
 def _make(run: ReportRun, directory: Path) -> None:
     period = Period(run.since, run.until)
     step = _progress(run)
-    names = list(REPORTS) if run.report == PACK else [run.report]
+    question = Question.opened(run.question) if run.question else None
+    kinds = _kinds(run.report, question)
     made = []
     record_export(run.report, period=period, viewer=run.requested_by, format="pdf")
-    for name in names:
-        step(f"rows: {REPORTS[name].title}")
-        made.append(_make_csv(name, period, directory, keep=PACK_ROWS if len(names) > 1 else None))
+    for name, kind in kinds.items():
+        step(f"rows: {kind.title}")
+        made.append(_make_csv(name, kind, period, directory, keep=PACK_ROWS if run.report == PACK else None))
     step("checking the log and writing the proof bundle")
     bundle = directory / "proof.bundle"
     with bundle.open("wb") as out:
-        scope = Scope(since=run.since, until=run.until)
+        scope = subject_scope(run.report, question) if question else Scope(since=run.since, until=run.until)
         bundled = write_bundle(out, scope=scope, with_text=False, requested_by=run.requested_by)
     step("laying out the PDF")
     document = directory / f"{run.report}.pdf"
-    cover, integrity = _cover(run), _integrity(bundled)
-    story = _pack_story if run.report == PACK else _report_story
-    pdf.write_pdf(document, cover, story(cover, integrity, made, period))
+    cover, integrity = _cover(run, limits_of(question) if question else ""), _integrity(bundled)
+    pdf.write_pdf(document, cover, _story(run.report)(cover, integrity, made, period))
     extra = [path for item in made for path in _extras(item.name, period, directory)]
     step("storing")
     whole = _zip(directory / f"{run.report}.zip", [document, bundle, *(item.csv for item in made), *extra])
-    for path in (document, whole, *([made[0].csv] if run.report != PACK else [])):
+    for path in (document, whole, *([made[0].csv] if len(made) == 1 else [])):
         store_file(run, path)
     run.size = bundled.size
+    ReportRun.objects.filter(pk=run.pk).update(question="")  # answered: nothing that finds anybody stays behind
     _finish(run, ReportRun.State.READY, problem="the stored log is damaged" if bundled.findings else "")
 
 
-def _make_csv(name: str, period: Period, directory: Path, *, keep: int | None) -> Made:
+def _kinds(report: str, question: Question | None) -> dict[str, Kind]:
+    """The tables a report has, by the name of their CSV."""
+    if question is not None:
+        return subject_tables(report, question)
+    return dict(REPORTS) if report == PACK else {report: REPORTS[report]}
+
+
+def report_title(name: str) -> str:
+    if name == PACK:
+        return PACK_TITLE
+    kind = REPORTS.get(name) or SUBJECT_REPORTS.get(name)
+    return kind.title if kind is not None else name
+
+
+def _make_csv(name: str, kind: Kind, period: Period, directory: Path, *, keep: int | None) -> Made:
     """Stream the rows into a CSV and keep the first for the PDF."""
-    kind = REPORTS[name]
     path, kept, total = directory / f"{name}.csv", [], 0
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -157,16 +204,16 @@ _VERIFY = """How to check this without trusting whoever made it
 3. audit_verify proof.bundle --key VKEY [--anchor NOTES] [--tsa ROOTS.pem] [--witness VKEY]
    NOTES: the checkpoints you hold yourself, such as the mails you got, one after the other in a file.
    0 intact, 1 tampered (the place is named), 2 intact but unanchored, 3 unusable.
-4. proof.bundle holds every entry of the period with its proof of inclusion. The tables count these entries: each row
-   that names an entry can be looked up by its number.
+4. proof.bundle holds every entry of the period with its proof of inclusion (of a report about persons: the entries
+   behind its lines). The tables count these entries: each row that names an entry can be looked up by its number.
 """
 
 
-def _cover(run: ReportRun) -> pdf.Cover:
-    title = PACK_TITLE if run.report == PACK else REPORTS[run.report].title
-    section = "164.308, 164.312, 164.316, 164.402-408, 164.502, 164.514, 164.528"
-    section = section if run.report == PACK else REPORTS[run.report].section
-    return pdf.Cover(title, section, run.since, run.until, run.requested_by, datetime.now(UTC), log_origin())
+def _cover(run: ReportRun, limits: str) -> pdf.Cover:
+    kind = REPORTS.get(run.report) or SUBJECT_REPORTS.get(run.report)
+    section = kind.section if kind is not None else "164.308, 164.312, 164.316, 164.402-408, 164.502, 164.514, 164.528"
+    now, title = datetime.now(UTC), report_title(run.report)
+    return pdf.Cover(title, section, run.since, run.until, run.requested_by, now, log_origin(), limits)
 
 
 def _integrity(bundled: Bundled) -> pdf.Integrity:
@@ -181,6 +228,23 @@ def _integrity(bundled: Bundled) -> pdf.Integrity:
         anchors=tuple(f"{row.anchor} ({row.kind}) at {row.size} entries, {row.at:%Y-%m-%d %H:%M} UTC"
                       for row in anchors.values()),
     )  # fmt: skip
+
+
+def _story(report: str) -> Callable[[pdf.Cover, pdf.Integrity, Sequence[Made], Period], list[Flowable]]:
+    if report == PACK:
+        return _pack_story
+    return _subject_story(report) if report in SUBJECT_REPORTS else _report_story
+
+
+def _subject_story(report: str) -> Callable[[pdf.Cover, pdf.Integrity, Sequence[Made], Period], list[Flowable]]:
+    def story(cover: pdf.Cover, integrity: pdf.Integrity, made: Sequence[Made], period: Period) -> list[Flowable]:
+        opening = pdf.opening(cover, integrity, SUBJECT_REPORTS[report].said)
+        written = [pdf.blank("Number of the person, written in by hand"), Spacer(1, 8)] if report == ACCOUNTING else []
+        tables = [flowable for item in made for flowable in (*pdf.heading(item.kind.title), *pdf.listing(item.listing))]
+        certify = "This is what the log of this installation says of these records."
+        return [*opening, *written, *tables, pdf.signature_lines(certify)]
+
+    return story
 
 
 def _report_story(cover: pdf.Cover, integrity: pdf.Integrity, made: Sequence[Made], period: Period) -> list[Flowable]:

@@ -69,6 +69,7 @@ class Cover:
     made_by: str
     made_at: datetime
     origin: str
+    limits: str = ""  # beside the period
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +165,7 @@ def opening(cover: Cover, integrity: Integrity, definition: str) -> list[Flowabl
     facts = [
         ("45 CFR", cover.section),
         ("Period", f"{cover.since:%Y-%m-%d %H:%M} up to, not including, {cover.until:%Y-%m-%d %H:%M} UTC"),
+        *([("Limited to", cover.limits)] if cover.limits else []),
         ("Made", f"{cover.made_at:%Y-%m-%d %H:%M:%S} UTC, asked for by {cover.made_by}"),
     ]
     return [
@@ -251,6 +253,13 @@ def signature_lines(words: str) -> Flowable:
     line.setStyle(TableStyle([("LINEBELOW", (0, 0), (0, 0), 0.7, INK), ("LINEBELOW", (1, 0), (1, 0), 0.7, INK),
                               ("LINEBELOW", (2, 0), (2, 0), 0.7, INK)]))  # fmt: skip
     return KeepTogether([Spacer(1, 14), text(words, BODY), line])
+
+
+def blank(label: str) -> Flowable:
+    """A line to write something on that no file may hold."""
+    line = Table([[text(label, BODY), ""]], colWidths=[3.2 * inch, 3.8 * inch], rowHeights=[20], hAlign="LEFT")
+    line.setStyle(TableStyle([("LINEBELOW", (1, 0), (1, 0), 0.7, INK), ("LEFTPADDING", (0, 0), (0, 0), 0)]))
+    return line
 
 
 def heading(title: str) -> list[Flowable]:

@@ -239,7 +239,7 @@ def test_memory_does_not_grow_with_the_rows(activity, tmp_path: Path, monkeypatc
     kind = REPORTS["activity"]
     monkeypatch.setitem(REPORTS, "activity", type(kind)(kind.title, kind.section, ("n", "text"), rows))
     tracemalloc.start()
-    made_report = making._make_csv("activity", TODAY, tmp_path, keep=10)
+    made_report = making._make_csv("activity", REPORTS["activity"], TODAY, tmp_path, keep=10)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
