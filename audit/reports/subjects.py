@@ -41,8 +41,8 @@ class SubjectReport:
 
 _PROVES = (
     "proof.bundle holds the entries behind every line, each with its proof of inclusion in the signed log. Whose "
-    "records an entry is about is sealed in it, as keyed tokens: the nightly check compares the index with them, and a bundle "
-    "with texts discloses them."
+    "records an entry is about is sealed in it, as keyed tokens: the nightly check compares the index with them, and a "
+    "bundle with texts discloses them."
 )
 SUBJECT_REPORTS: Mapping[str, SubjectReport] = {
     ACCOUNTING: SubjectReport(

@@ -79,13 +79,9 @@ def test_an_accounting_names_every_access_and_proves_its_entries_alone(auditor: 
     run = made(auditor, "admin:audit_subjects", number=NUMBER)
     directory = unpacked(run, tmp_path)
 
-    ((*_, at, who, through, answerable, on, clear, masked, rows, review, entry),) = table(directory / "accounting.csv")[
-        1:
-    ]
-    assert (who, through, answerable, on, clear, masked, rows, review, entry) == (
-        "demo-agent", "", "admin", "clinic", "id", "ssn (redact)", "2", "", "3",
-    )  # fmt: skip
+    ((at, *rest),) = table(directory / "accounting.csv")[1:]
     assert at.startswith("20")
+    assert rest == ["demo-agent", "", "admin", "clinic", "id", "ssn (redact)", "2", "", "3"]
     assert table(directory / "not-known.csv")[1:] == [["the result did not carry the number", "1", "2"]]
     assert proved(directory) == [2, 3]
     said = words(content(run, "accounting.pdf"))
