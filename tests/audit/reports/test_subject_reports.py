@@ -31,7 +31,7 @@ NUMBER = "mrn-4711"
 @pytest.fixture(autouse=True)
 def evidence(db) -> None:
     ensure_subject_key()
-    # Entry 1 opens; 2, 3 show two patients; 4, 5 do not say whom; 6, 7 are about nobody; 8, 9 show another one.
+    # 1 makes the key, 2 opens; 3, 4 show two patients; 5, 6 do not say whom; 7, 8 are about nobody; 9, 10 another.
     append_entries([opened(), met("a"), shown_to("a", NUMBER, "2"), met("b"), unknown("b", "no-key")])
     append_entries([authorised("c"), completed("c"), met("d", agent="another"), shown_to("d", "3")])
 
@@ -60,8 +60,8 @@ def made(client: Client, page: str, **fields: str) -> ReportRun:
 
 
 def unpacked(run: ReportRun, tmp_path: Path) -> Path:
-    zipfile.ZipFile(io.BytesIO(content(run, f"{run.report}.zip"))).extractall(tmp_path)
-    return tmp_path
+    zipfile.ZipFile(io.BytesIO(content(run, f"{run.report}.zip"))).extractall(tmp_path / "archive")
+    return tmp_path / "archive"
 
 
 def proved(directory: Path) -> list[int]:
@@ -81,9 +81,9 @@ def test_an_accounting_names_every_access_and_proves_its_entries_alone(auditor: 
 
     ((at, *rest),) = table(directory / "accounting.csv")[1:]
     assert at.startswith("20")
-    assert rest == ["demo-agent", "", "admin", "clinic", "id", "ssn (redact)", "2", "", "3"]
+    assert rest == ["demo-agent", "", "admin", "clinic", "id", "ssn (redact)", "2", "", "4"]
     assert table(directory / "not-known.csv")[1:] == [["the result did not carry the number", "1", "2"]]
-    assert proved(directory) == [2, 3]
+    assert proved(directory) == [3, 4]
     said = words(content(run, "accounting.pdf"))
     for expected in ("Accounting of disclosures", "164.528", "demo-agent", "ssn (redact)", "did not carry the number",
                      "Number of the person, written in by hand", "Signature"):  # fmt: skip
@@ -102,7 +102,7 @@ def test_whose_records_somebody_saw_is_a_report_too(auditor: Client, tmp_path: P
     ]
     assert {row[0] for row in table(directory / "columns.csv")[1:]} == {"public.patients.id", "public.patients.ssn"}
     assert len(table(directory / "subjects.csv")[1:]) == 2
-    assert proved(directory) == [2, 3, 4, 5]
+    assert proved(directory) == [3, 4, 5, 6]
     assert "by demo-agent" in words(content(run, "blast-radius.pdf"))
 
 
@@ -126,7 +126,7 @@ def made_tokens(number: str) -> list[bytes]:
 def test_asking_leaves_an_entry_of_the_look_up_and_of_the_report(auditor: Client):
     made(auditor, "admin:audit_subjects", number=NUMBER)
 
-    kinds = list(LogEntry.objects.filter(seq__gt=9).order_by("seq").values_list("kind", flat=True))
+    kinds = list(LogEntry.objects.filter(seq__gt=11).order_by("seq").values_list("kind", flat=True))
     assert kinds == ["subjects.looked_up"] * 2 + ["report.requested", "evidence.exported", "evidence.exported"]
 
 
@@ -137,7 +137,7 @@ def test_a_forged_line_of_a_selection_is_located(auditor: Client, tmp_path: Path
 
     report = verify_bundle(bundle, keys=[log_signer().verifier])
 
-    assert (report.verdict, report.findings[0].seq, report.findings[0].kind) == (Verdict.TAMPERED, 3, "edited")
+    assert (report.verdict, report.findings[0].seq, report.findings[0].kind) == (Verdict.TAMPERED, 4, "edited")
 
 
 def test_the_report_is_for_whoever_may_ask_after_subjects(auditor: Client, client: Client):
