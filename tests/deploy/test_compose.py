@@ -12,7 +12,7 @@ import yaml
 
 from hoopweb.embedded.deployment import create_deployment_secrets
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[2]
 OURS = ("migrate", "web", "gateway", "worker", "evidence", "beat")
 
 
@@ -41,6 +41,11 @@ def test_compose_only_the_gateway_can_open_credentials(compose: dict[str, Any]) 
     holders = [name for name in OURS if "credential_private_keys" in compose["services"][name].get("secrets", ())]
 
     assert holders == ["gateway"]
+
+
+def test_compose_whoever_signs_checkpoints_can_write_the_anchors(compose: dict[str, Any]) -> None:
+    for name in ("gateway", "web", "worker", "evidence"):
+        assert "state:/var/lib/hoopweb" in compose["services"][name]["volumes"], name
 
 
 def test_compose_passes_every_secret_as_a_file_that_is_mounted(compose: dict[str, Any]) -> None:
