@@ -157,6 +157,11 @@ class AuditWriter:
         return not self._failing and not self._closing and self._owed < MAX_QUEUED
 
     @property
+    def behind(self) -> int:
+        """Entries in the journal that the log is not known to have."""
+        return self._behind
+
+    @property
     def written(self) -> int:
         """The place of the newest entry this process wrote; checkpoints are due by it."""
         return self._written

@@ -22,6 +22,7 @@ from unfold.widgets import (
 from audit.domain.entry import Json
 from gateway.domain.clients import set_client_secret
 from gateway.domain.credentials import store_credential
+from gateway.domain.quotas import LIMITS
 from gateway.domain.recorded import record_change, state_of
 from gateway.domain.revocation import revoke_agent
 from gateway.models import (
@@ -29,6 +30,7 @@ from gateway.models import (
     Agent,
     Connection,
     Issuer,
+    Quota,
     RestStatement,
     RevokedToken,
     Ticket,
@@ -235,6 +237,17 @@ class AgentAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
         response = TemplateResponse(request, "gateway/agent_secret.html", context)
         response["Cache-Control"] = "no-store"
         return response
+
+
+@admin.register(Quota)
+class QuotaAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
+    list_display = ["name", "agents", "connections", *LIMITS, "enabled"]
+    list_filter = ["enabled"]
+    search_fields = ["name", "agents", "connections"]
+    fieldsets = [
+        (None, {"fields": ["name", "agents", "connections", "enabled"]}),
+        ("Each of them may have", {"fields": list(LIMITS)}),
+    ]
 
 
 @admin.register(Issuer)

@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from gateway.domain.federation import federation_problem
 from gateway.domain.public_keys import registered_keys_problem
+from gateway.domain.quotas import LIMITS
 
 # The name is the database name a client dials and part of URLs: no dots, slashes or upper case.
 NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
@@ -249,6 +250,38 @@ class UsedAssertion(models.Model):
 
     def __str__(self) -> str:
         return self.digest[:12]
+
+
+class Quota(models.Model):
+    """How much each principal of these names may ask for on these connections together. Empty: no limit."""
+
+    name = models.CharField(max_length=63, unique=True, validators=[validate_name])
+    agents = ArrayField(
+        models.CharField(max_length=255), help_text="globs over names; each agent has a count of its own"
+    )
+    connections = ArrayField(models.CharField(max_length=120), help_text="globs over connection names")
+    statements_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="also how many at once after a quiet minute"
+    )
+    statements_per_day = models.PositiveIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    rows_per_day = models.PositiveBigIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="the statement that passes it still ends"
+    )
+    bytes_per_day = models.PositiveBigIntegerField(null=True, blank=True, validators=[MinValueValidator(1)])
+    concurrent_statements = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="running ones; held ones do not count"
+    )
+    enabled = models.BooleanField(default=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        if all(getattr(self, limit) is None for limit in LIMITS):
+            raise ValidationError(f"expected at least one of {', '.join(LIMITS)}")
 
 
 class Issuer(models.Model):

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import ssl
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -32,15 +33,18 @@ from gateway.domain.threads import in_thread
 from gateway.domain.tokens import issuer_url
 from gateway.listeners.http import EmbeddedServer, build_app, http_server, reusable_socket
 from gateway.listeners.http_tokens import TokenEndpoint
+from gateway.listeners.metrics import Board, Gauges, MetricsEndpoint
 from gateway.listeners.postgres import PostgresListener
 from gateway.listeners.readiness import Readiness
 from gateway.listeners.relay import Relay
 from gateway.listeners.relay_endpoint import RelayEndpoint, relay_routes
+from gateway.quota_counts import RedisCounts
 from gateway.session.context import new_id
 from gateway.session.desk import DatabaseReviewDesk
 from gateway.session.draining import drained
+from gateway.session.quotas import Quotas, QuotasUnavailable
 from gateway.session.registry import SessionRegistry
-from gateway.session.services import Services
+from gateway.session.services import Services, StaleSnapshot
 from gateway.session.standing import may_go_on
 from gateway.store import SnapshotStore
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
@@ -69,6 +73,9 @@ class Runtime:
     data_apis: DataApiParts
     http: EmbeddedServer
     readiness: Readiness
+    quotas: Quotas
+    board: Board
+    tls: tuple[ssl.SSLContext, ...]  # of the listeners, so that new certificates can be given to them
     relay_http: EmbeddedServer | None  # where clients speak TLS, the control plane has a port of its own
 
     async def serve(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
@@ -88,6 +95,7 @@ class Runtime:
             "control": self._take_control_messages(),
             "heartbeat": self._beat(),
             "sweep": self._sweep(),
+            "quotas": self._tend_quotas(),
             "checkpoints": checkpoint_loop(),
         }
         tasks = {asyncio.create_task(part, name=name) for name, part in parts.items()}
@@ -138,6 +146,17 @@ class Runtime:
         await self.writer.close()
         await self.store.close()
 
+    def reload(self) -> None:
+        """Read certificates and rules again; listeners and sessions stay. What cannot be read leaves all as it was."""
+        try:
+            server_tls()  # a pair that does not fit raises here, before the listeners have half of it
+            for context in self.tls:
+                load_certificates(context)
+        except (OSError, ssl.SSLError) as error:
+            logger.error("certificates not reloaded, the old ones stay: error=%s", type(error).__name__)
+        self.store.changed()
+        logger.info("gateway reloaded: id=%s certificates=%d", self.gateway_id, len(self.tls))
+
     async def _take_control_messages(self) -> None:
         """Channel-layer messages hurry things along; everything they tell is also found by polling."""
         layer = get_channel_layer()
@@ -170,9 +189,16 @@ class Runtime:
             while True:
                 with contextlib.suppress(redis.exceptions.RedisError, OSError):
                     await client.set(f"hoopweb:gateway:{self.gateway_id}", int(time.time()), ex=HEARTBEAT_TTL_S)
+                    await self.board.put()
                 await asyncio.sleep(HEARTBEAT_S)
         finally:
             await client.aclose()
+
+    async def _tend_quotas(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            with contextlib.suppress(QuotasUnavailable):  # told with the next second; meanwhile nothing is let in
+                await self.quotas.tend()
 
     async def _sweep(self) -> None:
         """End sessions whose principal, token or connection is no longer good, within a second of the change."""
@@ -199,7 +225,10 @@ def build_runtime() -> Runtime:
     writer = AuditWriter(gateway_id=gateway_id, journal_root=settings.HOOPWEB_JOURNAL_DIR)
     desk = DatabaseReviewDesk()
     analyst = PostgresAnalyst(dsn_for=conninfo)
-    services = Services(snapshots=store, analysts={"postgres": analyst}, reviews=desk, record=LiveRecord(writer))
+    quotas = Quotas(RedisCounts(settings.HOOPWEB_REDIS_URL), holder=gateway_id)
+    services = Services(
+        snapshots=store, analysts={"postgres": analyst}, reviews=desk, record=LiveRecord(writer), quotas=quotas
+    )
     registry = SessionRegistry()
     verifier = TokenVerifier()
     recordings = RecordingSink()
@@ -212,6 +241,7 @@ def build_runtime() -> Runtime:
         plaintext_on_loopback=settings.HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK,
     )
     opener = PostgresOpener(upstream_credential, recordings)
+    native_tls, http_tls = server_tls(), server_tls()
     listener = PostgresListener(
         services=services,
         authenticator=GatewayAuthenticator(store, verifier),
@@ -220,7 +250,7 @@ def build_runtime() -> Runtime:
         recordings=recordings,
         host=settings.HOOPWEB_LISTEN,
         port=settings.HOOPWEB_POSTGRES_PORT,
-        ssl_context=server_tls(),
+        ssl_context=native_tls,
         allow_plaintext_loopback=settings.HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK,
         cancel_elsewhere=cancel_elsewhere,
         reuse_port=True,
@@ -238,6 +268,18 @@ def build_runtime() -> Runtime:
     inner = relay_routes(endpoint)
     apart = bool(settings.HOOPWEB_RELAY_PORT)
     readiness = Readiness({"rules": lambda: store.current() is not None, "log": lambda: writer.healthy})
+
+    def gauges() -> Gauges:
+        return gauges_of(registry, store, behind=writer.behind, services=services, draining=readiness.draining)
+
+    board = Board(
+        url=settings.HOOPWEB_REDIS_URL,
+        port=settings.HOOPWEB_HTTP_PORT,
+        process=gateway_id,
+        meter=services.meter,
+        gauges=gauges,
+    )
+    figures = MetricsEndpoint(board, settings.HOOPWEB_METRICS_TOKEN).routes()
     return Runtime(
         gateway_id=gateway_id,
         store=store,
@@ -250,12 +292,33 @@ def build_runtime() -> Runtime:
         relay=relay,
         data_apis=data_apis,
         readiness=readiness,
+        quotas=quotas,
+        board=board,
+        tls=tuple(context for context in (native_tls, http_tls) if context is not None),
         http=http_server(
-            build_app([*([] if apart else inner), *tokens.routes(), *data_apis.router.routes()], readiness),
-            server_tls(),
+            build_app([*figures, *([] if apart else inner), *tokens.routes(), *data_apis.router.routes()], readiness),
+            http_tls,
         ),
         relay_http=http_server(build_app(inner, readiness)) if apart else None,
     )
+
+
+def gauges_of(
+    registry: SessionRegistry, store: SnapshotStore, *, behind: int, services: Services, draining: bool
+) -> Gauges:
+    """What this process is busy with now."""
+    live = [session.context for session in registry.live()]
+    with contextlib.suppress(StaleSnapshot):
+        loaded_at = store.current().loaded_at
+        return {
+            "sessions": Counter(context.protocol for context in live),
+            "upstreams": Counter(context.connection.name for context in live),
+            "holding": {"": services.meter.holding},
+            "journal": {"": behind},
+            "rules_age": {"": time.monotonic() - loaded_at},
+            "draining": {"": int(draining)},
+        }
+    return {"rules_age": {"": float(settings.HOOPWEB_SNAPSHOT_MAX_AGE_S)}}
 
 
 async def gateway_is_alive(gateway_id: str) -> bool:
@@ -300,8 +363,14 @@ def server_tls() -> ssl.SSLContext | None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(settings.HOOPWEB_TLS_CERT_FILE, settings.HOOPWEB_TLS_KEY_FILE or None)
     if settings.HOOPWEB_TLS_CLIENT_CA_FILE:
         context.verify_mode = ssl.CERT_REQUIRED  # a second factor: see listeners.postgres_startup.is_certified
-        context.load_verify_locations(settings.HOOPWEB_TLS_CLIENT_CA_FILE)
+    load_certificates(context)
     return context
+
+
+def load_certificates(context: ssl.SSLContext) -> None:
+    """Handshakes from now on show and trust what the files hold now."""
+    context.load_cert_chain(settings.HOOPWEB_TLS_CERT_FILE, settings.HOOPWEB_TLS_KEY_FILE or None)
+    if settings.HOOPWEB_TLS_CLIENT_CA_FILE:
+        context.load_verify_locations(settings.HOOPWEB_TLS_CLIENT_CA_FILE)

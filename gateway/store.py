@@ -29,6 +29,7 @@ from gateway.domain.connections import (
     load_connections,
     load_issuers,
     load_people,
+    load_quotas,
     load_revoked_tokens,
     load_version,
 )
@@ -120,6 +121,7 @@ def load_snapshot() -> Snapshot:
             revoked_tokens=load_revoked_tokens(),
             subject_key=newest_subject_key(),
             emergencies=load_emergencies(),
+            quotas=load_quotas(),
         )
     return replace(snapshot, connections=_with_digests(snapshot))
 

@@ -122,7 +122,7 @@ NAVIGATION = (
         ),
     ),
     ("Masking", "masking", ("maskingrule", "columntag", "dataclass")),
-    ("Data path", "gateway", ("connection", "agent", "accessrule", "issuer")),
+    ("Data path", "gateway", ("connection", "agent", "accessrule", "quota", "issuer")),
     ("People", "auth", ("user", "group")),
 )
 
@@ -200,6 +200,7 @@ ICONS = {
     "review": "how_to_reg",
     "policy": "gavel",
     "grant": "key",
+    "quota": "speed",
     "channel": "campaign",
     "emergencyroster": "crisis_alert",
     "delivery": "outgoing_mail",

@@ -16,7 +16,21 @@ logger = logging.getLogger(__name__)
 
 PROBLEM_TYPE = "application/problem+json"
 # Members of a Denial a client needs; wire details (position, SQLSTATE) included, because they are not values.
-DENIAL_MEMBERS = ("reason", "rule", "permitted_alternative", "review_url", "session_id", "statement_id", "sqlstate")
+DENIAL_MEMBERS = (
+    "reason",
+    "rule",
+    "permitted_alternative",
+    "review_url",
+    "session_id",
+    "statement_id",
+    "sqlstate",
+    "retry_after_s",
+)
+_STATUS = {
+    "rejected-by-database": HTTPStatus.BAD_REQUEST,
+    "quota-exceeded": HTTPStatus.TOO_MANY_REQUESTS,
+    "quota-unavailable": HTTPStatus.SERVICE_UNAVAILABLE,
+}
 
 
 class ProblemRenderer(JSONRenderer):
@@ -26,6 +40,7 @@ class ProblemRenderer(JSONRenderer):
 class Problem(APIException):
     """An error with its own status and code; `members` are added to the document as they are."""
 
+    wait: int
     nothing_done = False  # set where the request certainly had no effect, so that its idempotency key is free again
 
     def __init__(self, *, status: int, code: str, detail: str, **members: Any) -> None:
@@ -36,16 +51,23 @@ class Problem(APIException):
 
 
 def denial_problem(denial: dict[str, Any]) -> Problem:
-    """The 403 of a statement that did not run. A text the database itself refused is the caller's mistake: 400."""
+    """The 403 of a statement that did not run. A text the database itself refused is the caller's mistake: 400.
+
+    A used-up quota is 429 with `Retry-After`.
+    """
     members = {name: denial[name] for name in DENIAL_MEMBERS if denial.get(name)}
     code = str(denial.get("code", "denied"))
-    status = HTTPStatus.BAD_REQUEST if code == "rejected-by-database" else HTTPStatus.FORBIDDEN
+    status = _STATUS.get(code, HTTPStatus.FORBIDDEN)
     members.setdefault("reason", code)
     for required in ("rule", "permitted_alternative"):
         members.setdefault(required, "")
     if denial.get("position"):
         members["position"] = denial["position"]
-    return Problem(status=status, code=code, detail=str(members["reason"]), **members)
+    problem = Problem(status=status, code=code, detail=str(members["reason"]), **members)
+    if denial.get("retry_after_s"):
+        problem.wait = denial["retry_after_s"]  # becomes Retry-After
+        problem.nothing_done = True
+    return problem
 
 
 def without_effect(problem: Problem) -> Problem:

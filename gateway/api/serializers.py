@@ -54,6 +54,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False)
     rule = serializers.CharField(required=False)
     permitted_alternative = serializers.CharField(required=False)
+    retry_after_s = serializers.IntegerField(required=False)
 
 
 class TicketRequestSerializer(serializers.Serializer[Any]):

@@ -47,6 +47,7 @@ class StatementsView(APIView):
             404: ProblemSerializer,
             409: ProblemSerializer,
             422: ProblemSerializer,
+            429: ProblemSerializer,
             502: ProblemSerializer,
             503: ProblemSerializer,
         },

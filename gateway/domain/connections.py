@@ -17,6 +17,7 @@ from django.utils import timezone
 from analysis.statement import Operation
 from approvals.domain.decide import AccessRule
 from gateway import models
+from gateway.domain.quotas import LIMITS, QuotaRule
 from gateway.domain.snapshot import AgentSpec, ConnectionSpec, IssuerSpec, PersonSpec
 from gateway.domain.version import current_version
 from masking.domain.subjects import SubjectColumns
@@ -69,6 +70,18 @@ def load_access_rules() -> tuple[AccessRule, ...]:
             operations=frozenset(Operation(name) for name in row.operations),
         )
         for row in models.AccessRule.objects.all()
+    )
+
+
+def load_quotas() -> tuple[QuotaRule, ...]:
+    return tuple(
+        QuotaRule(
+            name=row.name,
+            agents=tuple(row.agents),
+            connections=tuple(row.connections),
+            **{limit: getattr(row, limit) for limit in LIMITS},
+        )
+        for row in models.Quota.objects.filter(enabled=True)
     )
 
 

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from approvals.domain.decide import AccessRule, PolicyRule
 from approvals.domain.request import Emergency
 from audit.domain.subjects import SubjectKey
+from gateway.domain.quotas import QuotaRule
 from masking.domain.rules import MaskingRule
 from masking.domain.subjects import SubjectColumns
 
@@ -85,3 +86,4 @@ class Snapshot:
     revoked_tokens: frozenset[str] = frozenset()  # jti
     subject_key: SubjectKey | None = None  # of the tokens by which a patient's accounting is found
     emergencies: tuple[Emergency, ...] = ()  # those in force when it was loaded
+    quotas: tuple[QuotaRule, ...] = ()

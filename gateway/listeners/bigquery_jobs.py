@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 KEEP_S = 3600.0
 MAX_JOBS_EACH = 500  # of one principal on one connection, finished ones included
+MINUTE_S = 60  # a client may wait this long for a quota; stock clients do so by themselves
 REQUEST_ID_S = 900.0  # QueryRequest.requestId: repeated within fifteen minutes it is the same request
 
 Key = tuple[str, str, str, str, str | None]
@@ -320,9 +321,11 @@ def denied(denial: Denial) -> BigQueryError:
     if denial.code == "review-withdrawn":
         return BigQueryError("stopped", "the job was cancelled")
     rule = f" (rule {denial.rule})" if denial.rule else ""
+    again = denial.retry_after_s
     instead = f" Instead: {denial.permitted_alternative}." if denial.permitted_alternative else ""
     where = f" Session {denial.session_id}, statement {denial.statement_id}."
-    return BigQueryError("accessDenied", f"{denial.reason}{rule} [{denial.code}].{instead}{where}")
+    reason = "accessDenied" if not again else "rateLimitExceeded" if again <= MINUTE_S else "quotaExceeded"
+    return BigQueryError(reason, f"{denial.reason}{rule} [{denial.code}].{instead}{where}")
 
 
 def _key(principal: Principal, spec: ConnectionSpec) -> Key:

@@ -38,6 +38,7 @@ class Problem(BaseModel):
     session_id: str = ""
     sqlstate: str = ""
     position: int = 0
+    retry_after_s: int = 0
 
 
 class StatementAnswer(BaseModel):

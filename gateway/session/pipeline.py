@@ -32,8 +32,10 @@ from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.cursors import covering
 from gateway.session.emergency import claim_emergency, emergency_of, without_masks
 from gateway.session.known import KnownStatement, KnownStatements
+from gateway.session.meter import Stages, now
 from gateway.session.openness import read
 from gateway.session.permit import ExecutionPermit, Outcome, SubjectWatch, mint_permit
+from gateway.session.quotas import FREE, Admission, QuotaExceeded, QuotasUnavailable
 from gateway.session.services import Masks, ReviewRefused, Services, StaleSnapshot, UpstreamRejected
 from gateway.session.transport import Denial, Resumption, Transport
 from masking.domain.field import MaskingPlan, ResultColumn
@@ -64,6 +66,7 @@ class Denied(Exception):
         permitted_alternative: str = "",
         sqlstate: str = "42501",
         position: int = 0,
+        retry_after_s: int = 0,
         assessment: Assessment | None = None,
     ) -> None:
         super().__init__(reason)
@@ -73,6 +76,7 @@ class Denied(Exception):
         self.permitted_alternative = permitted_alternative
         self.sqlstate = sqlstate
         self.position = position
+        self.retry_after_s = retry_after_s
         self.assessment = assessment  # what was known when it was decided; for the record, never for the client
 
 
@@ -174,17 +178,38 @@ def authorise_again(
     def whole() -> Entry:
         return entries.authorised_again(session, request, known)
 
+    began = now()
+    admission = _admit_now(services, session, known)
+    if admission is None:
+        return None
     template = known.authorised = known.authorised or entries.authorised_template(session, known)
     try:
         receipt = services.record.append_like(template, entries.authorised_filling(request), whole)
         receipt = receipt or services.record.append_now(whole())
     except Exception:  # fail closed: the long way tries again, and refuses with the reason
+        receipt = None
+    if receipt is None:
+        admission.finish()
         return None
-    return (
-        None
-        if receipt is None
-        else _mint(services, session, request, assessment=known.assessment, claim=None, planner=known)
+    services.meter.remembered += 1
+    return _mint(
+        services,
+        session,
+        request,
+        assessment=known.assessment,
+        claim=None,
+        planner=known,
+        admission=admission,
+        began=began,
     )
+
+
+def _admit_now(services: Services, session: SessionContext, known: KnownStatement) -> Admission | None:
+    """What `admit` would answer, where it need not wait to say so."""
+    rules = known.assessment.snapshot.quotas
+    if not rules:
+        return FREE
+    return None if services.quotas is None else services.quotas.admit_now(session, rules)
 
 
 def remember(services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment) -> None:
@@ -212,7 +237,63 @@ async def authorise(
     services: Services, session: SessionContext, request: StatementRequest, transport: Transport
 ) -> ExecutionPermit | None:
     """Return a permit, or None when the answer is "pending" and the request does not wait. Raises Denied."""
+    stages = Stages()
+    admission = await admit(services, session)
+    permit = None
+    try:
+        permit = await _authorise(services, session, request, transport, Passage(admission, stages))
+    finally:
+        if permit is None:
+            admission.finish()
+        stages.close()
+        services.meter.took(session, stages)
+    return permit
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One statement on its way to a permit: how it was let in, and how long each stage takes."""
+
+    admission: Admission
+    stages: Stages
+
+
+async def admit(services: Services, session: SessionContext) -> Admission:
+    """Let a statement in, as the quotas of its principal stand. Raises Denied."""
+    try:
+        rules = services.snapshots.current().quotas
+    except StaleSnapshot:
+        return FREE  # `assess` refuses
+    if not rules:
+        return FREE
+    try:
+        if services.quotas is None:
+            raise QuotasUnavailable
+        return await services.quotas.admit(session, rules)
+    except QuotaExceeded as exceeded:
+        raise Denied(
+            code="quota-exceeded",
+            rule=exceeded.rule.name,
+            reason=exceeded.reason,
+            permitted_alternative=f"send it again in {exceeded.retry_after_s} s",
+            sqlstate="53400",
+            retry_after_s=exceeded.retry_after_s,
+        ) from None
+    except QuotasUnavailable:  # fail closed: what cannot be counted does not run
+        raise Denied(
+            code="quota-unavailable",
+            reason="your quotas cannot be counted now; nothing was run",
+            sqlstate="53400",
+            retry_after_s=1,
+        ) from None
+
+
+async def _authorise(
+    services: Services, session: SessionContext, request: StatementRequest, transport: Transport, passage: Passage
+) -> ExecutionPermit | None:
+    passage.stages.enter("analyse")
     assessment = await assess(services, session, request)
+    services.meter.assessed += 1
     if assessment.analysis.inner is not None:
         # "EXECUTE p" says nothing by itself: record and approve it together with what p stands for now.
         request = replace(request, governed_as=assessment.analysis.inner.statement.text)
@@ -221,14 +302,15 @@ async def authorise(
     emergency = await claim_emergency(services, session, request, assessment)
     if emergency is not None:
         await spend(services, request, emergency)
-        return await record_and_mint(services, session, request, assessment, emergency)
+        return await record_and_mint(services, session, request, assessment, emergency, passage=passage)
     if not isinstance(assessment.decision, RequireApproval):
         remember(services, session, request, assessment)
-        return await record_and_mint(services, session, request, assessment, None)
+        return await record_and_mint(services, session, request, assessment, None, passage=passage)
     cursor = covering(session.approved_cursors, assessment.analysis, snapshot_version=assessment.snapshot.version)
     if cursor is not None and _covers(cursor.decision, assessment.decision):
-        return await record_and_mint(services, session, request, assessment, cursor.claim)
-    claim = await approve(services, session, request, transport, assessment)
+        return await record_and_mint(services, session, request, assessment, cursor.claim, passage=passage)
+    passage.stages.enter("approve")
+    claim = await approve(services, session, request, transport, assessment, passage=passage)
     if claim is None:
         return None
     try:
@@ -239,7 +321,7 @@ async def authorise(
         await services.reviews.release(claim, request.statement_id)
         raise
     await spend(services, approved, claim)
-    return await record_and_mint(services, session, approved, reassessed, claim)
+    return await record_and_mint(services, session, approved, reassessed, claim, passage=passage)
 
 
 async def assess(services: Services, session: SessionContext, request: StatementRequest) -> Assessment:
@@ -305,6 +387,8 @@ async def approve(
     request: StatementRequest,
     transport: Transport,
     assessment: Assessment,
+    *,
+    passage: Passage,
 ) -> GrantClaim | None:
     """Consume a grant, or open a review and hold until it leaves one."""
     decision = assessment.decision
@@ -326,13 +410,19 @@ async def approve(
     except ReviewRefused as refused:
         raise Denied(code=refused.code, reason=refused.reason, rule=decision.rule) from None
     await services.record.append(entries.held(session, request, assessment, review))
+    services.meter.held(session)
     await transport.send_pending(review)
     if not request.wait_for_review:
         return None
+    passage.admission.pause()
+    services.meter.holding += 1
     try:
         await services.reviews.wait(review, transport.gone)
     except ReviewRefused as refused:
         raise Denied(code=refused.code, reason=refused.reason, rule=refused.rule or decision.rule) from None
+    finally:
+        services.meter.holding -= 1
+    passage.admission.go_on()
     claim = await find_grant(services, session, request, assessment, binding)
     if claim is None:
         # Approved, but another execution of the same request was quicker, or the rules moved on.
@@ -413,14 +503,27 @@ async def record_and_mint(
     request: StatementRequest,
     assessment: Assessment,
     claim: GrantClaim | None,
+    *,
+    passage: Passage,
 ) -> ExecutionPermit:
     """The last step before execution: the entry is durable or there is no permit."""
+    passage.stages.enter("record")
     try:
         await services.record.append(entries.authorised(session, request, assessment, claim))
     except Exception as error:  # fail closed: no record, no query
         logger.error("record unavailable: session=%s error=%s", session.session_id, type(error).__name__)
         raise Denied(code="record-unavailable", reason="the audit log cannot be written; nothing was run") from None
-    return _mint(services, session, request, assessment=assessment, claim=claim, planner=assessment)
+    passage.stages.close()
+    return _mint(
+        services,
+        session,
+        request,
+        assessment=assessment,
+        claim=claim,
+        planner=assessment,
+        admission=passage.admission,
+        began=now(),
+    )
 
 
 def _mint(
@@ -431,10 +534,14 @@ def _mint(
     assessment: Assessment,
     claim: GrantClaim | None,
     planner: Assessment | KnownStatement,
+    admission: Admission,
+    began: float,
 ) -> ExecutionPermit:
     """Called right after the authorised entry became durable, and nowhere else."""
 
     def on_complete(permit: ExecutionPermit, outcome: Outcome) -> None:
+        admission.finish(outcome.rows, outcome.bytes)
+        services.meter.completed(session, outcome, now() - began, remembered=planner is not assessment)
         if not isinstance(planner, KnownStatement) or not _completed_again(services, planner, permit, outcome):
             services.record.append_later(entries.completed(permit, outcome))
         if claim is not None:
@@ -492,7 +599,9 @@ async def refuse(
         statement_id=request.statement_id,
         sqlstate=denied.sqlstate,
         position=denied.position,
+        retry_after_s=denied.retry_after_s,
     )
+    services.meter.denied(session, denied.code)
     try:
         await services.record.append(entries.denied(session, request, denial, denied.assessment))
     except Exception as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from analysis.statement import Analysis, Statement
@@ -16,6 +16,8 @@ from audit.domain.entry import Entry, Receipt
 from audit.domain.template import Filling, Template, Whole
 from gateway.domain.snapshot import Snapshot
 from gateway.session.context import SessionContext
+from gateway.session.meter import Meter
+from gateway.session.quotas import Quotas
 from gateway.session.transport import PendingReview
 
 Masks = tuple[tuple[str, str, str], ...]  # (column, technique, rule) of a result
@@ -152,3 +154,5 @@ class Services:
     analysts: dict[str, Analyst]  # by connection kind
     reviews: ReviewDesk
     record: Record
+    quotas: Quotas | None = None  # without one, whoever a quota names is refused
+    meter: Meter = field(default_factory=Meter)

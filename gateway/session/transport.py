@@ -22,6 +22,7 @@ class Denial:
     review_url: str = ""
     sqlstate: str = "42501"  # for SQL wires; a statement the database itself refused keeps its own
     position: int = 0  # 1-based character in the statement, 0 unknown
+    retry_after_s: int = 0  # when the same statement may be sent again; 0: not a matter of time
 
     def as_problem(self) -> dict[str, str | int]:
         """The members of an RFC 9457 problem document beyond type, title and status."""

@@ -248,7 +248,7 @@ def test_schema_is_served(stack: Stack):
 
 
 def test_statement_sent_again_with_its_key_runs_once(stack: Stack):
-    key = {"Idempotency-Key": f"run-{PHONE}"}
+    key = {"Idempotency-Key": f"run-{time.time_ns()}"}
     count = {"statement": "select id, ssn from patients where id = $1", "parameters": [7]}
     first = stack.rest("POST", STATEMENTS, json=count, headers=key)
 

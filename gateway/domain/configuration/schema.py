@@ -16,6 +16,7 @@ from analysis.bodies import parse_classified
 from approvals.domain.events import EVENTS
 from approvals.models.emergency import MAX_EMERGENCY_S, MAX_REVIEW_S
 from gateway.domain.federation import PRESETS
+from gateway.domain.quotas import LIMITS
 from gateway.models import NAME, TOKEN_ALGORITHMS
 
 API_VERSION = "hoopweb/v1"
@@ -232,6 +233,26 @@ class Agent(Part):
         return self
 
 
+class Quota(Part):
+    """Limits of each agent whose name matches, on the connections that match, together."""
+
+    name: Name
+    agents: Texts
+    connections: Texts = ["*"]
+    statements_per_minute: Annotated[int, Field(ge=1)] | None = None
+    statements_per_day: Annotated[int, Field(ge=1)] | None = None
+    rows_per_day: Annotated[int, Field(ge=1)] | None = None
+    bytes_per_day: Annotated[int, Field(ge=1)] | None = None
+    concurrent_statements: Annotated[int, Field(ge=1)] | None = None
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def limits_something(self) -> Quota:
+        if all(getattr(self, limit) is None for limit in LIMITS):
+            raise ValueError(f"expected at least one of {', '.join(LIMITS)}")
+        return self
+
+
 class Group(Part):
     name: Annotated[str, StringConstraints(min_length=1, max_length=150)]
     members: list[Text] = []
@@ -295,6 +316,7 @@ class Document(Part):
     masking: list[Masking] | None = None
     policies: list[Policy] | None = None
     agents: list[Agent] | None = None
+    quotas: list[Quota] | None = None
     groups: list[Group] | None = None
     issuers: list[Issuer] | None = None
     sinks: list[Sink] | None = None

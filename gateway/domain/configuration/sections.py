@@ -25,7 +25,8 @@ from gateway.domain.clients import holds_secret, set_client_secret
 from gateway.domain.configuration import schema
 from gateway.domain.configuration.reading import DocumentProblem, resolve_cloud_credentials, resolve_secret
 from gateway.domain.credentials import store_credential
-from gateway.models import AccessRule, Agent, Connection, Issuer
+from gateway.domain.quotas import LIMITS
+from gateway.models import AccessRule, Agent, Connection, Issuer, Quota
 from masking.models import MaskingRule
 
 Item = dict[str, Any]
@@ -338,6 +339,7 @@ SECTIONS: tuple[Section, ...] = (
     Section("policies", "policy", _load_policies, _save_policy, _remove_policy),
     _row_section("access", "access rule", AccessRule, ("name", "groups", "connections", "operations")),
     Section("agents", "agent", _load_agents, _save_agent, _remove_agent, _agent_secret),
+    _row_section("quotas", "quota", Quota, ("name", "agents", "connections", *LIMITS, "enabled")),
     _delivery_section("sinks", "sink", Sink, ("format", "ca", "kinds", "history")),
     _row_section(
         "break_glass",

@@ -53,7 +53,9 @@ async def serve() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, hear, number)
-    await build_runtime().serve(stop, hurry)
+    runtime = build_runtime()
+    loop.add_signal_handler(signal.SIGHUP, runtime.reload)
+    await runtime.serve(stop, hurry)
 
 
 def supervise(workers: int) -> None:
@@ -68,7 +70,13 @@ def supervise(workers: int) -> None:
             with contextlib.suppress(ProcessLookupError):
                 child.send_signal(signal.SIGTERM)
 
+    def reload(_number: int, _frame: object) -> None:
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                child.send_signal(signal.SIGHUP)
+
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGHUP, reload)
     signal.signal(signal.SIGINT, stop)
     command = [sys.executable, sys.argv[0], "rungateway"]
     children.extend(subprocess.Popen(command, env=os.environ) for _ in range(workers))  # noqa: S603  our own command

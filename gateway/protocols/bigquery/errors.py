@@ -20,6 +20,7 @@ STATUS = {
     "jobInternalError": 400,
     "notFound": 404,
     "quotaExceeded": 403,
+    "rateLimitExceeded": 403,
     "required": 401,
     "resourceInUse": 400,
     "resourcesExceeded": 400,
