@@ -58,14 +58,10 @@ def ports(stack: Stack, authority: trustme.CA, tmp_path: Path) -> Iterator[dict[
         picked.append(free_port(excluding=frozenset(picked)))
     ports = dict(zip(_PORTS, picked, strict=True))
     files = {"HOOPWEB_TLS_CERT_FILE": str(tmp_path / "cert.pem"), "HOOPWEB_TLS_KEY_FILE": str(tmp_path / "key.pem")}
+    settings = {"DJANGO_SETTINGS_MODULE": "hoopweb.settings", **{name: str(port) for name, port in ports.items()}}
     process = subprocess.Popen(
         [sys.executable, str(PROJECT / "manage.py"), "rungateway", "--workers", "2"],
-        env={
-            **stack.env,
-            "DJANGO_SETTINGS_MODULE": "hoopweb.settings",
-            **{n: str(p) for n, p in ports.items()},
-            **files,
-        },
+        env={**stack.env, **settings, **files},
         cwd=PROJECT,
     )
     try:
