@@ -4,7 +4,7 @@ Placing, hashing and storing entries costs about as much as serving the statemen
 interpreter the two would take turns. The data plane only says how far the journal reaches, and hears how far the log
 does.
 
-    data plane → {"to": place, "at_least": size of the log}      one line of JSON a batch, over a pipe
+    data plane → {"to": place, "at_least": size of the log, "transaction": entries}      one line of JSON, over a pipe
     sequencer  → {"size": size of the log} or {"error": kind}
 
 It starts with the first batch and ends with its data plane (end of the pipe), in the middle of nothing but one
@@ -42,13 +42,17 @@ class Sequencer:
         self._directory = directory
         self._process: Process | None = None
 
-    async def take_in(self, place: int, *, at_least: int) -> int:
-        """Return the size of the log once it holds the journal up to `place`. Raises SequencerFailed."""
+    async def take_in(self, place: int, *, at_least: int, transaction: int) -> int:
+        """Return the size of the log once it holds the journal up to `place`, so many entries a transaction.
+
+        Raises SequencerFailed.
+        """
         try:
             process = self._process = self._process or await self._start()
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(json.dumps({"to": place, "at_least": at_least}).encode() + b"\n")
+            request = {"to": place, "at_least": at_least, "transaction": transaction}
+            process.stdin.write(json.dumps(request).encode() + b"\n")
             await process.stdin.drain()
             answer = json.loads(await process.stdout.readline() or b'{"error": "ended"}')
         except (OSError, ValueError) as error:

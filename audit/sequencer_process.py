@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_BATCH = 2_000  # entries a transaction: some two megabytes
+MAX_BATCH = 2_000  # entries a transaction at most: some two megabytes
 
 
 def main() -> None:
@@ -60,7 +60,8 @@ def serve(directory: Path, requests: IO[bytes], answers: IO[bytes]) -> None:
     for line in requests:
         request = json.loads(line)
         try:
-            answer: dict[str, object] = {"size": intake.take_in(request["to"], at_least=request["at_least"])}
+            size = intake.take_in(request["to"], at_least=request["at_least"], transaction=request["transaction"])
+            answer: dict[str, object] = {"size": size}
         except Exception as error:  # said to the data plane, which asks again and stops serving when it must
             logger.error("journal not taken in: error=%s", type(error).__name__)
             intake = Intake(directory)
@@ -78,7 +79,7 @@ class Intake:
         self._follower: Follower | None = None
         self._size = 0
 
-    def take_in(self, place: int, *, at_least: int) -> int:
+    def take_in(self, place: int, *, at_least: int, transaction: int = MAX_BATCH) -> int:
         """Return the size of the log when it holds the journal up to `place`."""
         from audit.domain.append import append_prepared  # noqa: PLC0415
         from audit.domain.journaled import span_of, unpack  # noqa: PLC0415
@@ -86,7 +87,7 @@ class Intake:
         if self._follower is None:
             self._follower = self._begin()
         records = self._follower.records(place)
-        for batch in _batches(records):
+        for batch in _batches(records, transaction):
             receipts = append_prepared(
                 [unpack(record.payload) for record in batch],
                 at_least=max(at_least, self._size),
@@ -107,8 +108,8 @@ class Intake:
         return Follower(self._directory, place=integrated(self._directory.name), key_for=journal_key)
 
 
-def _batches(records: Iterator[Any]) -> Iterator[list[Any]]:
-    while batch := list(itertools.islice(records, MAX_BATCH)):
+def _batches(records: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    while batch := list(itertools.islice(records, size)):
         yield batch
 
 

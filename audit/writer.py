@@ -4,10 +4,10 @@ Everything that queued while a batch was committing goes in the next one, so the
 whoever waits for it. Batches run one after the other in one thread with a database connection of its own.
 
 Entries of durability `os` and `disk` go to this process's journal first and are durable there (`append_now`, or
-`append` with one `fdatasync` for all who wait). A process of its own (`audit.sequencer`) takes them into the log,
-usually within a second; batches alternate, so that the log has everything in the order it happened, but for entries
-somebody waits for while the log is behind: those go first. When it falls far behind, or without a journal, all wait for
-the log.
+`append` and `append_soon` with one `fdatasync` for all who wait). A process of its own (`audit.sequencer`) takes them
+into the log, usually within a second. Both wait for what was there before them, so that the log has everything in the
+order it happened; but when the log is behind, entries of durability `database` that somebody waits for are committed
+beside the taking-in. When it falls far behind, or without a journal, all wait for the log.
 
 `append` is for what must be durable before something else happens: its waiter gets a receipt or an exception.
 `append_later` is for what has happened already: it is kept and written again until it is durable, and as long as it is
@@ -39,8 +39,9 @@ from audit.domain.journal import Journal, JournalFull
 from audit.domain.journaled import PURPOSE, pack
 from audit.domain.liveness import liveness_key
 from audit.domain.sealing import evidence_sealer
-from audit.domain.template import Filling, Template
+from audit.domain.template import Filling, Template, Whole
 from audit.sequencer import Sequencer, SequencerFailed
+from audit.shared_sync import SharedSync
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -52,10 +53,13 @@ MAX_BEHIND = 200_000
 # most a quarter of the time, so that a burst is served first and taken into the log right after it.
 SMOOTH_BEHIND = 100_000
 SMOOTH_PAUSE = 3.0  # times what the last batch took
-# Past it, entries that somebody waits for go into the log ahead of journaled ones.
-OVERTAKE_BEHIND = 4_000
+# Past it, entries that somebody waits for do not wait for journaled ones: a few hundredths of a second's work.
+OVERTAKE_BEHIND = 500
 # Journaled entries the sequencer is asked to take in at once: whoever queues behind waits for so many.
 MAX_RUN = 2_000
+# Entries it takes in with one transaction, which holds the log's lock; the smaller ones while others commit as well.
+RUN_TRANSACTION, SHORT_TRANSACTION = 2_000, 250
+SHORT_AFTER_S = 1.0
 # A batch nobody waits for may grow this long: entries in the journal are safe, and commits are not cheap.
 GATHER_S = 0.1
 GATHER_OWED_S = 0.01  # with entries in it that are nowhere else yet
@@ -74,7 +78,11 @@ class RecordUnavailable(RuntimeError):
     """The entry is not durable and its cause must not happen."""
 
 
-_IN_JOURNAL = Receipt(seq=None, durability="os")
+_IN_JOURNAL, _ON_DISK = Receipt(seq=None, durability="os"), Receipt(seq=None, durability="disk")
+_NOT_SYNCED = RecordUnavailable("the journal cannot be synced")
+
+
+Answer = Callable[[Receipt | Exception], None]
 
 
 @dataclass(slots=True)
@@ -82,7 +90,9 @@ class _Queued:
     """An entry on its way into the log."""
 
     entry: Entry
-    receipt: asyncio.Future[Receipt] | None  # None: append_later
+    answer: Answer | None  # None: append_later
+    number: int  # of all that queued
+    after: int  # the place in the journal when it queued
     prepared: Prepared | None = None
     attempt: Leaf | None = None  # the place it had in a commit that was tried
 
@@ -92,40 +102,8 @@ class _Run:
     """Journaled entries, one behind the other, on their way into the log."""
 
     end: int  # the place in the journal after the last one
+    after: int  # how many entries had queued for the log when it began
     entries: int = 1
-
-
-class SharedSync:
-    """One `fdatasync` for all who wait: whoever comes while one is under way shares the next."""
-
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit-journal")
-        self._waiters: list[asyncio.Future[None]] = []
-        self._task: asyncio.Task[None] | None = None
-
-    async def reached(self) -> None:
-        """Return when everything journaled so far is on the disk; raises RecordUnavailable when it is not."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="audit-journal")
-        await waiter
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._waiters:
-            waiters, self._waiters = self._waiters, []
-            try:
-                await loop.run_in_executor(self._thread, self._journal.sync)
-            except Exception as error:  # fail closed: what may not be on the disk is not acknowledged
-                logger.error("journal not synced: error=%s", type(error).__name__)
-                problem: Exception | None = RecordUnavailable("the journal cannot be synced")
-            else:
-                problem = None
-            for waiter in waiters:
-                if not waiter.done():
-                    waiter.set_result(None) if problem is None else waiter.set_exception(problem)
 
 
 class AuditWriter:
@@ -138,23 +116,29 @@ class AuditWriter:
         self._journal: Journal | None = None
         self._syncing: SharedSync | None = None
         self._sequencer: Sequencer | None = None
+        self._making_spare: asyncio.Future[None] | None = None
         self._taken_in = 0  # the place in the journal up to which the log has it
         self._behind = 0  # journaled entries the log is not known to have
         self._owed = 0  # queued entries that are nowhere but in this process's memory
         self._waiting = 0  # queued entries somebody waits for
+        self._numbered = 0  # entries that ever queued for the log
+        self._direct_at = -SHORT_AFTER_S  # when the last one did
+        self._committing: Sequence[_Queued] = ()
+        self._queue: deque[_Queued] = deque()
+        self._runs: deque[_Run] = deque()
         self._urgent = asyncio.Event()
-        self._queue: deque[_Queued | _Run] = deque()
-        self._work = asyncio.Event()
+        self._moved = (asyncio.Event(), asyncio.Event())  # something to look at: for the commits, for the taking-in
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit-writer")
-        self._task: asyncio.Task[None] | None = None
-        self._failing = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failing = self._run_failing = False
         self._closing = False
         self._written = 0  # the log is known to hold this many entries
 
     @property
     def healthy(self) -> bool:
         """Whether the last batch was written and there is room for more."""
-        return not self._failing and not self._closing and self._owed < MAX_QUEUED
+        failing = self._failing or self._run_failing
+        return not failing and not self._closing and self._owed < MAX_QUEUED
 
     @property
     def behind(self) -> int:
@@ -173,26 +157,50 @@ class AuditWriter:
             self._journal = await self._in_thread(open_journal, self._journal_root)
             self._syncing = SharedSync(self._journal)
             self._sequencer = Sequencer(self._journal.directory)
-        self._task = asyncio.create_task(self._run(), name="audit-writer")
+        self._begin()
 
     async def append(self, entry: Entry) -> Receipt:
         """Return when `entry` is durable. Raises RecordUnavailable or EntryRefused: no receipt, no execution."""
-        self._begin()
-        if stops_serving():
-            raise RecordUnavailable("the stored log is damaged, and HOOPWEB_ON_LOG_DAMAGE is stop")
-        if entry.durability != DURABILITY and self._journaled(entry) and self._syncing is not None:
-            if entry.durability == "disk":
-                await self._syncing.reached()
-            return Receipt(seq=None, durability=entry.durability)
-        if self._closing or self._owed >= MAX_QUEUED or (self._failing and self._owes()):
-            raise RecordUnavailable("the audit log cannot be written now")
         receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._enqueue(_Queued(entry, receipt))
+        self._accept(entry, lambda answer: _resolve(receipt, answer))
         try:
             return await asyncio.wait_for(receipt, APPEND_WITHIN_S)
         except TimeoutError:
             # It may still be written when the database answers; what it would have allowed does not run.
             raise RecordUnavailable("the audit log did not answer in time") from None
+
+    def append_soon(self, template: Template, filling: Filling, whole: Whole, answer: Answer) -> None:
+        """`append` of an entry of this template (`whole` spells it the ordinary way), answered by a call.
+
+        For what has to wait (`disk`, `database`): `answer` is called once, in a later turn of the event loop, with a
+        receipt, or with why there is none and nothing may run. Raises RecordUnavailable or EntryRefused when it will
+        not be called.
+        """
+        self._begin()
+        if template.durability == "disk" and not stops_serving() and self._journal_can_take():
+            self._journal_payload(template.payload(filling, gateway=self._gateway, sealer=evidence_sealer()))
+            self._when_on_disk(answer)
+            return
+        self._accept(whole(), _Within(answer).tell)
+
+    def _accept(self, entry: Entry, answer: Answer) -> None:
+        """Have `answer` called when `entry` is durable. Raises RecordUnavailable."""
+        self._begin()
+        if stops_serving():
+            raise RecordUnavailable("the stored log is damaged, and HOOPWEB_ON_LOG_DAMAGE is stop")
+        if entry.durability != DURABILITY and self._journaled(entry):
+            if entry.durability == "disk":
+                self._when_on_disk(answer)
+            else:
+                answer(_IN_JOURNAL)
+            return
+        if self._closing or self._owed >= MAX_QUEUED or (self._failing and self._owes()):
+            raise RecordUnavailable("the audit log cannot be written now")
+        self._enqueue(entry, answer)
+
+    def _when_on_disk(self, answer: Answer) -> None:
+        assert self._syncing is not None
+        self._syncing.when_reached(lambda reached: answer(_ON_DISK if reached else _NOT_SYNCED))
 
     def append_now(self, entry: Entry) -> Receipt | None:
         """Put an `os` entry into the journal and return; None when that is not possible (then `append` waits for it).
@@ -213,33 +221,52 @@ class AuditWriter:
         self._journal_payload(template.payload(filling, gateway=self._gateway, sealer=evidence_sealer()))
         return _IN_JOURNAL
 
+    def append_like_later(self, template: Template, filling: Filling) -> bool:
+        """`append_later` of an entry of this template where a journal has it at once; False: it is not kept."""
+        if template.durability == DURABILITY or not self._journal_can_take():
+            return False
+        self._begin()
+        self._journal_payload(template.payload(filling, gateway=self._gateway, sealer=evidence_sealer()))
+        return True
+
     def append_later(self, entry: Entry) -> None:
         """Write `entry` with the next batch, in order, and again until it is written."""
         self._begin()
         # Not refused when the queue is full: it happened. `append` refuses first, so what can still end is bounded
         # by what is running.
         if entry.durability == DURABILITY or not self._journaled(entry):
-            self._enqueue(_Queued(entry, None))
+            self._enqueue(entry, None)
 
     async def close(self) -> None:
         """Write what is queued, then stop. What cannot be written within a few tries is counted in the log file."""
         self._closing = True
-        self._work.set()
+        self._stir()
         self._urgent.set()
-        if self._task is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._task, timeout=10)
-            self._task = None
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=10)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._tasks = []
         self._fail_waiters("the gateway is closing")
         if self._owed:
             logger.error("audit entries lost at close: entries=%s", self._owed)
         if self._sequencer is not None:
             await self._sequencer.close()
-        if self._journal is not None:  # what the log has not taken in stays for the next process to recover
-            self._journal.close(taken_in=self._taken_in == self._journal.end)
-            self._journal = None
+        await self._close_journal()
         await self._in_thread(_disconnect)
         self._thread.shutdown(wait=True)
+
+    async def _close_journal(self) -> None:
+        """What the log has not taken in stays for the next process to recover."""
+        if self._journal is None:
+            return
+        if self._making_spare is not None:
+            await asyncio.wait({self._making_spare})
+        if self._syncing is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self._syncing.close)
+        self._journal.close(taken_in=self._taken_in == self._journal.end)
+        self._journal = None
 
     # --- the journal ---
 
@@ -265,107 +292,163 @@ class AuditWriter:
     def _journal_payload(self, payload: bytes) -> None:
         journal = self._journal
         assert journal is not None
+        segment = journal.newest
         try:
             end = journal.append(payload)
         except JournalFull as full:
             raise RecordUnavailable("the journal is full until the log takes it in") from full
         self._behind += 1
-        last = self._queue[-1] if self._queue else None
-        if type(last) is _Run and last.entries < MAX_RUN:
+        if journal.newest != segment and self._syncing is not None:
+            self._syncing.when_reached(_told_nobody)  # a machine that stops leaves at most the newest one in pieces
+        if journal.wants_spare and self._making_spare is None:
+            self._making_spare = asyncio.get_running_loop().run_in_executor(None, journal.make_spare)
+            self._making_spare.add_done_callback(self._spare_made)
+        last = self._runs[-1] if self._runs else None
+        if last is not None and last.entries < MAX_RUN and last.after == self._numbered:
             last.end = end
             last.entries += 1
             return
-        self._queue.append(_Run(end))
-        self._work.set()
+        self._runs.append(_Run(end, self._numbered))
+        self._moved[1].set()
 
-    def _enqueue(self, queued: _Queued) -> None:
-        self._queue.append(queued)
+    def _spare_made(self, made: asyncio.Future[None]) -> None:
+        self._making_spare = None
+        if not made.cancelled() and (error := made.exception()) is not None:  # the journal makes it when it needs it
+            logger.error("the journal's next segment was not made: error=%s", type(error).__name__)
+
+    def _enqueue(self, entry: Entry, answer: Answer | None) -> None:
+        self._numbered += 1
+        self._direct_at = time.monotonic()
+        self._queue.append(_Queued(entry, answer, self._numbered, 0 if self._journal is None else self._journal.end))
         self._owed += 1
-        if queued.receipt is not None:
+        if answer is not None:
             self._waiting += 1
         if self._waiting or self._owed >= MAX_BATCH:
             self._urgent.set()
-        self._work.set()
+        self._moved[0].set()
 
     def _begin(self) -> None:
-        if self._task is None and not self._closing:
-            self._task = asyncio.create_task(self._run(), name="audit-writer")
+        if not self._tasks and not self._closing:
+            self._tasks = [asyncio.create_task(self._commits(), name="audit-writer")]
+            if self._sequencer is not None:
+                self._tasks.append(asyncio.create_task(self._takes_in(), name="audit-intake"))
 
-    async def _run(self) -> None:
+    def _stir(self) -> None:
+        for moved in self._moved:
+            moved.set()
+
+    @property
+    def _is_behind(self) -> bool:
+        return self._behind > OVERTAKE_BEHIND
+
+    # --- commits ---
+
+    async def _commits(self) -> None:
         delay = RETRY_FIRST_S
         while self._queue or not self._closing:
-            if not self._queue:
-                self._work.clear()
-                await self._work.wait()
+            if not any(map(self._may_commit, self._queue)):
+                await _next(self._moved[0])
                 continue
             await self._gather()
-            run = self._run_ahead()
-            batch = self._direct() if run is None else []
+            batch = self._committing = self._direct()
             try:
-                await (self._write(batch) if run is None else self._take_in(run))
+                await self._write(batch)
                 delay = RETRY_FIRST_S
                 self._failing = False
             except Exception as error:  # fail closed: every waiter of the batch hears it
-                if run is not None:
-                    self._queue.appendleft(run)
+                self._failing = True
                 self._failed(batch, error)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, RETRY_MOST_S)
+            finally:
+                self._committing = ()
+                self._stir()
+
+    def _may_commit(self, queued: _Queued) -> bool:
+        """Entries wait for those that were journaled before.
+
+        Those of durability `database` do not while somebody waits and the log is behind: nothing they follow is in a
+        journal. What a journal could not have (too long, a full disk) always waits: what it follows may be there.
+        """
+        if queued.after <= self._taken_in or self._journal is None:
+            return True
+        return self._is_behind and self._waiting > 0 and queued.entry.durability == DURABILITY
 
     async def _gather(self) -> None:
         """Let a batch grow that nobody waits for, until somebody does."""
-        if self._waiting or self._closing or self._owed >= MAX_BATCH or len(self._queue) > 1:
+        if self._waiting or self._closing or self._owed >= MAX_BATCH or self._runs:
             return
-        first = self._queue[0]
-        if isinstance(first, _Run) and first.entries >= MAX_RUN:
-            return
+        await self._unless_urgent(GATHER_OWED_S)
+
+    async def _unless_urgent(self, seconds: float) -> None:
         self._urgent.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._urgent.wait(), GATHER_OWED_S if self._owed else GATHER_S)
-
-    def _run_ahead(self) -> _Run | None:
-        first = self._queue[0]
-        if not isinstance(first, _Run) or (self._waiting and self._behind > OVERTAKE_BEHIND):
-            return None
-        self._queue.popleft()
-        return first
+            await asyncio.wait_for(self._urgent.wait(), seconds)
 
     def _direct(self) -> list[_Queued]:
-        """The next batch of entries that are not journaled; they may overtake journaled ones while somebody waits."""
         batch: list[_Queued] = []
-        passed: list[_Run] = []
+        left: list[_Queued] = []
         while self._queue and len(batch) < MAX_BATCH:
             queued = self._queue.popleft()
-            if isinstance(queued, _Queued):
-                batch.append(queued)
-                continue
-            passed.append(queued)
-            if not (self._waiting and self._behind > OVERTAKE_BEHIND):
-                break
-        self._queue.extendleft(reversed(passed))
+            (batch if self._may_commit(queued) else left).append(queued)
+        self._queue.extendleft(reversed(left))
         self._owed -= len(batch)
-        self._waiting -= sum(queued.receipt is not None for queued in batch)
+        self._waiting -= sum(queued.answer is not None for queued in batch)
         return batch
+
+    # --- the journal's way into the log ---
+
+    async def _takes_in(self) -> None:
+        delay = RETRY_FIRST_S
+        while self._runs or not self._closing:
+            if not self._runs or not self._may_take_in(self._runs[0]):
+                await _next(self._moved[1])
+                continue
+            await self._gather_run(self._runs[0])
+            run = self._runs.popleft()
+            try:
+                await self._take_in(run)
+                delay = RETRY_FIRST_S
+                self._run_failing = False
+            except Exception as error:  # fail closed: whoever waits for what stands behind it hears it
+                self._runs.appendleft(run)
+                self._run_failing = True
+                self._failed([], error)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, RETRY_MOST_S)
+            finally:
+                self._stir()
+
+    def _may_take_in(self, run: _Run) -> bool:
+        """Journaled entries wait for those that queued for the log before them, unless the log is behind."""
+        oldest = next(iter(self._committing or self._queue), None)
+        return oldest is None or oldest.number > run.after or self._is_behind
+
+    async def _gather_run(self, run: _Run) -> None:
+        if run.entries < MAX_RUN and not self._queue and not self._closing:
+            await self._unless_urgent(GATHER_S)
 
     async def _take_in(self, run: _Run) -> None:
         """Have the sequencer take a run of the journal into the log."""
         assert self._sequencer is not None
         assert self._journal is not None
         began = time.monotonic()
-        size = await self._sequencer.take_in(run.end, at_least=self._written)
+        short = began - self._direct_at < SHORT_AFTER_S
+        size = await self._sequencer.take_in(
+            run.end, at_least=self._written, transaction=SHORT_TRANSACTION if short else RUN_TRANSACTION
+        )
         self._written = max(self._written, size)
         self._behind -= run.entries
         self._taken_in = run.end
+        self._moved[0].set()
         self._journal.release(run.end)
         await self._pause(SMOOTH_PAUSE * (time.monotonic() - began))
 
     async def _pause(self, seconds: float) -> None:
         """Leave the machine to the sessions for a while, unless somebody waits or the log is far behind."""
-        if self._waiting or self._owed or self._closing or self._behind >= SMOOTH_BEHIND:
+        if self._owed or self._closing or self._behind >= SMOOTH_BEHIND:
             return
-        self._urgent.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._urgent.wait(), seconds)
+        await self._unless_urgent(seconds)
 
     async def _write(self, batch: Sequence[_Queued]) -> None:
         results = await self._in_thread(self._commit, batch)
@@ -375,21 +458,19 @@ class AuditWriter:
             _answer(queued, result)
 
     def _failed(self, batch: Sequence[_Queued], error: Exception) -> None:
-        self._failing = True
         logger.error("audit log not written: entries=%s error=%s", len(batch), _problem(error))
         for queued in batch:
             _answer(queued, RecordUnavailable("the audit log could not be written"))
         # What already happened is owed, in its order, before anything newer.
-        owed = [queued for queued in batch if queued.receipt is None]
+        owed = [queued for queued in batch if queued.answer is None]
         self._owed += len(owed)
         self._queue.extendleft(reversed(owed))
         # Whoever queued behind a failed batch would be told seconds later; nothing they ask for may start anyway.
         self._fail_waiters("the audit log could not be written")
 
     def _fail_waiters(self, reason: str) -> None:
-        waiting = [queued for queued in self._queue if isinstance(queued, _Queued) and queued.receipt is not None]
-        gone = set(map(id, waiting))
-        self._queue = deque(queued for queued in self._queue if id(queued) not in gone)
+        waiting = [queued for queued in self._queue if queued.answer is not None]
+        self._queue = deque(queued for queued in self._queue if queued.answer is None)
         self._owed -= len(waiting)
         self._waiting = 0
         for queued in waiting:
@@ -472,14 +553,44 @@ def _disconnect() -> None:
     connection.close()  # looked up in the calling thread: each has its own
 
 
-def _answer(queued: _Queued, answer: Receipt | Exception) -> None:
-    if queued.receipt is None:
-        if isinstance(answer, EntryRefused):
-            logger.error("audit entry refused: kind=%s error=%s", queued.entry.kind, answer)
-        return
-    if queued.receipt.done():  # its waiter was cancelled
+def _told_nobody(_: bool) -> None:
+    """Of a sync nobody waits for."""
+
+
+async def _next(moved: asyncio.Event) -> None:
+    moved.clear()
+    await moved.wait()
+
+
+class _Within:
+    """Passes one answer on: the first, or that there was none in time."""
+
+    def __init__(self, answer: Answer) -> None:
+        self._answer: Answer | None = answer
+        self._timer = asyncio.get_running_loop().call_later(APPEND_WITHIN_S, self.tell, _LATE)
+
+    def tell(self, answer: Receipt | Exception) -> None:
+        told, self._answer = self._answer, None
+        self._timer.cancel()
+        if told is not None:
+            told(answer)
+
+
+# The entry may still be written when the database answers; what it would have allowed does not run.
+_LATE = RecordUnavailable("the audit log did not answer in time")
+
+
+def _resolve(receipt: asyncio.Future[Receipt], answer: Receipt | Exception) -> None:
+    if receipt.done():  # its waiter was cancelled
         return
     if isinstance(answer, Receipt):
-        queued.receipt.set_result(answer)
+        receipt.set_result(answer)
     else:
-        queued.receipt.set_exception(answer)
+        receipt.set_exception(answer)
+
+
+def _answer(queued: _Queued, answer: Receipt | Exception) -> None:
+    if queued.answer is not None:
+        queued.answer(answer)
+    elif isinstance(answer, EntryRefused):
+        logger.error("audit entry refused: kind=%s error=%s", queued.entry.kind, answer)

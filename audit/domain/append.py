@@ -16,13 +16,16 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
+from audit.domain import copy_rows
 from audit.domain.box import box_key_id
+from audit.domain.canonical import CanonicalBody
 from audit.domain.chain import Head, Leaf, Prepared, link, prepare
+from audit.domain.columns import text_column
 from audit.domain.entry import Entry, Receipt
 from audit.domain.merkle import GENESIS, Frontier
-from audit.domain.projection import project, text_column
+from audit.domain.projection import project
 from audit.domain.sealing import evidence_sealer
-from audit.domain.sending import send
+from audit.domain.sending import BULK, copy, send
 from audit.domain.subject_index import index_subjects
 from audit.models import LogEntry, LogState
 
@@ -75,8 +78,7 @@ def append_prepared(
             return []
         leaves, head = link(head, prepared)
         attempted(leaves)
-        _insert_leaves(leaves, prepared)
-        _insert_boxes(leaves, prepared)
+        _store(leaves, prepared)
         project(cursor, leaves, prepared)
         index_subjects(leaves, prepared)
         cursor.execute(
@@ -141,6 +143,60 @@ def _state(cursor: CursorWrapper, lock: str) -> tuple[int, bytes, bytes] | None:
     cursor.execute(f"SELECT size, head, frontier FROM audit_logstate WHERE id = 1 {lock}")  # noqa: S608
     row: tuple[int, bytes, bytes] | None = cursor.fetchone()
     return row
+
+
+def _store(leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:
+    """The leaves and what is sealed beside them."""
+    if len(leaves) < BULK:
+        _insert_leaves(leaves, prepared)
+        _insert_boxes(leaves, prepared)
+        return
+    pairs = list(zip(leaves, prepared, strict=True))
+    copy("audit_logentry", _LEAF_COLUMNS, [_leaf_row(leaf, item) for leaf, item in pairs])
+    boxes = [
+        _BOX_HEAD + copy_rows.int8(leaf.seq) + copy_rows.text(box_key_id(item.box)) + copy_rows.raw(item.box)
+        for leaf, item in pairs
+        if item.box
+    ]
+    if boxes:
+        copy("audit_sealedtext", "seq, key_id, box", boxes)
+
+
+_LEAF_COLUMNS = "seq, at, leaf, prev, canonical, session_id, statement_id, kind, subject, connection"
+_LEAF_HEAD, _BOX_HEAD = copy_rows.row_head(10), copy_rows.row_head(3)
+
+
+def _leaf_row(leaf: Leaf, item: Prepared) -> bytes:
+    entry = item.entry
+    return b"".join(
+        (
+            _LEAF_HEAD,
+            copy_rows.int8(leaf.seq),
+            copy_rows.moment(entry.at_us),
+            copy_rows.raw(leaf.hash),
+            copy_rows.raw(leaf.prev),
+            copy_rows.raw(leaf.canonical),
+            copy_rows.text(text_column(entry.session_id, 64)),
+            copy_rows.text(text_column(entry.statement_id, 64)),
+            _shared_cells(entry),
+        )
+    )
+
+
+def _shared_cells(entry: Entry) -> bytes:
+    """The columns that entries with the same body have in common."""
+    body = entry.body
+    memo = body.memo if isinstance(body, CanonicalBody) else {}
+    cells = memo.get(("leaf", entry.kind))
+    if cells is None:
+        cells = memo["leaf", entry.kind] = b"".join(
+            (
+                copy_rows.text(entry.kind[:64]),
+                copy_rows.text(text_column(body.get("subject"), 256)),
+                copy_rows.text(text_column(body.get("connection"), 128)),
+            )
+        )
+    return bytes(cells)
 
 
 def _insert_leaves(leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:

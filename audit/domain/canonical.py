@@ -38,11 +38,18 @@ class Draft:
 
 
 class CanonicalBody(dict[str, Json]):
-    """The body of many entries that say the same: put into canonical form once. Never changed once it is made."""
+    """The body of many entries that say the same: put into canonical form once. Never changed once it is made.
+
+    `memo` keeps what else is worked out from it alone, by who did.
+    """
 
     @cached_property
     def canonical(self) -> bytes:
         return canonical(self)
+
+    @cached_property
+    def memo(self) -> dict[Any, Any]:
+        return {}
 
 
 def draft(entry: Entry, *, gateway: str, commitment: bytes = b"") -> Draft:

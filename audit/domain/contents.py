@@ -11,9 +11,9 @@ from typing import Any
 from audit.domain.box import SealProblem
 from audit.domain.certificates import RECORDINGS, certified_entry
 from audit.domain.chain import open_box
+from audit.domain.columns import text_column
 from audit.domain.entry import now_us
 from audit.domain.findings import Finding, Place, read_place
-from audit.domain.projection import text_column
 from audit.domain.purges import certificates
 from audit.domain.recordings import check_recording
 from audit.domain.sealing import evidence_sealer

@@ -3,9 +3,11 @@
     segment  = header record*        header = magic(16) ‖ journal id(36) ‖ key id(8) ‖ start(8) ‖ chain(16)
     record   = length(4) ‖ chain(16) ‖ payload        chain = BLAKE2b(previous chain ‖ payload, keyed), 16 bytes
 
-Segments are preallocated and mapped, so that an append is one copy into the page cache: it survives the process
-(`os`); `sync` makes it survive the machine (`disk`). A record's length is written last; zero marks the end. The chain
-is keyed with a key derived from the evidence key: who can write the file but has no key cannot add or change a record.
+An append is one write into the page cache: it survives the process (`os`); `sync` makes it survive the machine
+(`disk`). Segments are written full of zeros before they are used, so that a sync writes data and no metadata (no block
+is allocated, no extent converted); the next one is made ahead, beside the data path (`make_spare`). A length of zero
+marks the end. The chain is keyed with a key derived from the evidence key: who can write the file but has no key cannot
+add or change a record.
 
 A place in a journal is an offset into the whole stream of its records. The log remembers per journal up to which place
 it has taken entries in (`audit.models.JournalPosition`), in the transaction that takes them in: none twice.
@@ -16,8 +18,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import mmap
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -48,17 +50,13 @@ class JournalCorrupt(RuntimeError):
 class _Segment:
     path: Path
     file: int
-    view: mmap.mmap
     start: int  # place of its first record
     end: int  # place after its last record
-
-    def close(self) -> None:
-        self.view.close()
-        os.close(self.file)
+    named: bool = False  # its name is known to be on the disk
 
 
 class Journal:
-    """Written by one thread; `sync` may be called from another. Holds a lock on its directory while it lives."""
+    """Written by one thread; `sync` and `make_spare` may be called from others. Locks its directory while it lives."""
 
     def __init__(
         self, root: Path, *, journal_id: str, key: bytes, key_id: bytes, segment_bytes: int = SEGMENT_BYTES
@@ -74,11 +72,21 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._chain = bytes(16)
         self._segments: deque[_Segment] = deque()
+        self._unsynced: deque[_Segment] = deque()  # the oldest may hold what is not on the disk, the newest is written
+        self._syncing = threading.Lock()
+        self._broken = False
+        self._spare: int | None = None  # a file of zeros
+        self._making = threading.Lock()
         self._begin_segment(0)
 
     @property
     def end(self) -> int:
         return self._segments[-1].end
+
+    @property
+    def newest(self) -> int:
+        """The place where the newest segment begins."""
+        return self._segments[-1].start
 
     def append(self, payload: bytes) -> int:
         """Write one record; returns the place after it. It survives this process. Raises JournalFull or OSError."""
@@ -89,9 +97,7 @@ class Journal:
             segment = self._next_segment(size)
             at = HEADER.size
         chain = hashlib.blake2b(self._chain + payload, key=self._key, digest_size=16).digest()
-        view = segment.view
-        view[at + 4 : at + size] = chain + payload
-        view[at : at + 4] = LENGTH.pack(len(payload))  # last: a record without a length is not there
+        _write_whole(segment.file, LENGTH.pack(len(payload)) + chain + payload, at)
         self._chain = chain
         segment.end += size
         return segment.end
@@ -100,25 +106,67 @@ class Journal:
         """The payload of the record between two places, while its segment has not been released."""
         for segment in tuple(self._segments):  # a copy: the writing thread may begin another meanwhile
             if segment.start <= start < segment.end:
-                at = HEADER.size + start - segment.start
-                return segment.view[at + RECORD : at + end - start]
+                return os.pread(segment.file, end - start - RECORD, HEADER.size + start - segment.start + RECORD)
         raise JournalCorrupt(f"no record at {start}")
 
     def sync(self) -> None:
-        """Return when everything appended before the call is on the disk."""
-        os.fdatasync(self._segments[-1].file)
+        """Return when everything appended before the call is on the disk.
+
+        Raises OSError, and again for ever after: what a failed sync has lost, a later one does not report (the kernel
+        takes the pages for written).
+        """
+        with self._syncing:
+            if self._broken:
+                raise OSError("an earlier sync of this journal failed")
+            newest = self._unsynced[-1]
+            try:
+                while self._sync_oldest() is not newest:
+                    self._unsynced.popleft()
+            except OSError:
+                self._broken = True
+                raise
+
+    def _sync_oldest(self) -> _Segment:
+        segment = self._unsynced[0]
+        os.fdatasync(segment.file)
+        if not segment.named:
+            _sync_directory(self.directory)
+            segment.named = True
+        return segment
 
     def release(self, place: int) -> None:
         """The log has everything before `place`: segments wholly before it are not needed any more."""
-        while len(self._segments) > 1 and self._segments[0].end <= place:
-            segment = self._segments.popleft()
-            segment.close()
-            segment.path.unlink()
+        if len(self._segments) == 1 or self._segments[0].end > place or not self._syncing.acquire(blocking=False):
+            return  # one that is being synced goes with the next release
+        try:
+            while len(self._segments) > 1 and self._segments[0].end <= place:
+                segment = self._segments.popleft()
+                if self._unsynced[0] is segment:
+                    self._unsynced.popleft()
+                os.close(segment.file)
+                segment.path.unlink()
+        finally:
+            self._syncing.release()
+
+    @property
+    def wants_spare(self) -> bool:
+        """Whether the newest segment is half full and there is none to follow it."""
+        newest = self._segments[-1]
+        return self._spare is None and 2 * (newest.end - newest.start) > self._segment_bytes
+
+    def make_spare(self) -> None:
+        """Make the next segment's file. Takes some hundredths of a second: for another thread. Raises OSError."""
+        with self._making:
+            if self._spare is None:
+                self._spare = self._zeros()
 
     def close(self, *, taken_in: bool) -> None:
         """Let go; with `taken_in` everything is in the log and the files go too."""
-        for segment in self._segments:
-            segment.close()
+        with self._making:
+            for file in (*(segment.file for segment in self._segments), self._spare):
+                if file is not None:
+                    os.close(file)
+            (self.directory / _SPARE).unlink(missing_ok=True)
         if taken_in:
             remove_journal(self.directory)
         if self._lock is not None:
@@ -129,25 +177,46 @@ class Journal:
             raise JournalFull("the journal is full until the log takes it in")
         if needed > min(MAX_RECORD_BYTES, self._segment_bytes - HEADER.size - LENGTH.size):
             raise JournalFull(f"an entry of {needed} bytes, expected no more than {MAX_RECORD_BYTES}")
-        self.sync()  # a later sync only reaches the newest segment
         return self._begin_segment(self.end)
 
     def _begin_segment(self, start: int) -> _Segment:
         path = self.directory / f"{start:016x}.journal"
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        with self._making:  # one that is being made right now is waited for
+            file, self._spare = self._zeros() if self._spare is None else self._spare, None
+            try:
+                header = HEADER.pack(MAGIC, self.journal_id.encode(), self._key_id, start, self._chain)
+                _write_whole(file, header, 0)
+                (self.directory / _SPARE).rename(path)
+            except BaseException:
+                os.close(file)
+                raise
+        segment = _Segment(path, file, start, start)
+        self._segments.append(segment)
+        self._unsynced.append(segment)
+        return segment
+
+    def _zeros(self) -> int:
+        """A file of zeros, written: a full disk is noticed here."""
+        file = os.open(self.directory / _SPARE, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.posix_fallocate(file, 0, self._segment_bytes)  # a full disk is noticed here, not as a bus error later
-            view = mmap.mmap(file, self._segment_bytes)
+            os.posix_fallocate(file, 0, self._segment_bytes)
+            for at in range(0, self._segment_bytes, _PORTION):
+                _write_whole(file, bytes(min(_PORTION, self._segment_bytes - at)), at)
+            os.fsync(file)
         except BaseException:
             os.close(file)
-            path.unlink()
             raise
-        view[: HEADER.size] = HEADER.pack(MAGIC, self.journal_id.encode(), self._key_id, start, self._chain)
-        os.fsync(file)
-        _sync_directory(self.directory)
-        segment = _Segment(path, file, view, start, start)
-        self._segments.append(segment)
-        return segment
+        return file
+
+
+_SPARE = "spare"
+_PORTION = 1 << 18
+
+
+def _write_whole(file: int, data: bytes, at: int) -> None:
+    written = os.pwrite(file, data, at)
+    if written != len(data):
+        raise OSError(f"{written} of {len(data)} bytes were written")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +288,7 @@ def lock_intake(directory: Path) -> int:
 def remove_journal(directory: Path) -> None:
     for path in directory.glob("*.journal"):
         path.unlink()
-    for name in ("lock", "intake"):
+    for name in ("lock", "intake", _SPARE):
         (directory / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         directory.rmdir()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from struct import Struct
+from typing import Any
 
 from django.db import connection
 
 from audit.domain.append import JournalSpan, append_entries, append_prepared
-from audit.domain.canonical import Draft
+from audit.domain.canonical import CanonicalBody, Draft
 from audit.domain.chain import Prepared
 from audit.domain.entry import Entry, Json
 from audit.domain.journal import JournalCorrupt, Record, Tail, lock_intake, lock_journal, read_records, remove_journal
@@ -35,18 +36,72 @@ def pack(prepared: Prepared) -> bytes:
 def unpack(payload: bytes) -> Prepared:
     """What `pack` packed. The entry's sensitive text stays sealed."""
     head_size, tail_size = LENGTHS.unpack_from(payload)
-    at = LENGTHS.size
-    head, tail = payload[at : at + head_size], payload[at + head_size : at + head_size + tail_size]
-    draft = Draft(head=head, tail=tail)
-    said = json.loads(draft.at(seq=0, prev=b""))
-    entry = Entry(
-        kind=said["kind"],
-        body=said["body"],
-        session_id=said["session"],
-        statement_id=said["statement"],
-        at_us=said["at_us"],
-    )
-    return Prepared(entry, said["gateway"], draft, payload[at + head_size + tail_size :])
+    middle = LENGTHS.size + head_size
+    end = middle + tail_size
+    draft = Draft(head=payload[LENGTHS.size : middle], tail=payload[middle:end])
+    entry, gateway = _READ.entry(draft)
+    return Prepared(entry, gateway, draft, payload[end:])
+
+
+class _Read:
+    """Reads drafts. Most bodies, and most of what is around them, come over and over: each is read once and kept.
+
+    A draft is canonical (`canonical.draft`): no string holds a quote that is not escaped, so the last occurrence of a
+    top-level member's name with its quotes is that member.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, Any] = {}
+
+    def entry(self, draft: Draft) -> tuple[Entry, str]:
+        head, tail = draft.head, draft.tail
+        start, stop = head.index(_BODY), head.rindex(_COMMITMENT)
+        rest = head.index(b'"', stop + len(_COMMITMENT))  # behind the commitment, which is hexadecimal
+        named = tail.rindex(_STATEMENT)
+        around = self._known(head[rest + 2 :], _kind_and_gateway)
+        entry = Entry(
+            kind=around["kind"],
+            body=self._known(head[start + len(_BODY) : stop], _body),
+            session_id=self._known(tail[: named + 1], _session),
+            statement_id=_string(tail[named + len(_STATEMENT) : tail.rindex(_VERSION)]),
+            at_us=int(head[len(_MOMENT) : start]),
+        )
+        return entry, around["gateway"]
+
+    def _known(self, text: bytes, read: Callable[[bytes], Any]) -> Any:
+        found = self._kept.get(text)
+        if found is None:
+            found = read(text)
+            if len(text) > _LONG:
+                return found
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            self._kept[text] = found
+        return found
+
+
+_MOMENT, _BODY, _COMMITMENT = b'{"at_us":', b',"body":', b',"commitment":"'
+_STATEMENT, _VERSION = b',"statement":', b',"v":'
+_LONG, _MOST_KEPT = 4_096, 4_096
+
+
+def _body(text: bytes) -> CanonicalBody:
+    return CanonicalBody(json.loads(text))
+
+
+def _kind_and_gateway(text: bytes) -> dict[str, str]:
+    return dict(json.loads(b"{" + text.removesuffix(b',"prev":') + b"}"))
+
+
+def _string(text: bytes) -> str:
+    return str(json.loads(text)) if b"\\" in text else text[1:-1].decode()
+
+
+def _session(text: bytes) -> str:
+    return str(json.loads(b"{" + text[:-1] + b"}")["session"])
+
+
+_READ = _Read()
 
 
 def recover_journals(root: Path) -> int:

@@ -18,7 +18,9 @@ from audit.domain.integrity import check_chain
 from audit.domain.journal import lock_intake
 from audit.domain.journaled import recover_journals
 from audit.domain.keys import log_keys
+from audit.domain.template import Filling, Template
 from audit.models import JournalPosition, LogEntry, SealedText
+from audit.sequencer import SequencerFailed
 from audit.writer import AuditWriter, RecordUnavailable
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -297,3 +299,87 @@ async def test_name_too_long_for_an_index_stops_no_journal(tmp_path):
     await writer.close()
 
     assert await in_thread(statements) == ["long", "a1"]
+
+
+async def test_backlog_of_a_journal_keeps_no_commit_waiting(tmp_path, monkeypatch):
+    """The sequencer may be in the middle of thousands of entries: a statement of the database goes beside it."""
+    monkeypatch.setattr("audit.writer.OVERTAKE_BEHIND", 5)
+    writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
+    await writer.start()
+    answered = asyncio.Event()
+
+    async def never(*_: object, **__: object) -> int:
+        await answered.wait()
+        raise SequencerFailed("ended")
+
+    real, writer._sequencer.take_in = writer._sequencer.take_in, never  # type: ignore[union-attr,method-assign]
+    for number in range(20):
+        writer.append_now(entry(number))
+    await asyncio.sleep(0.2)  # the sequencer has them
+
+    receipts = [await asyncio.wait_for(writer.append(entry(number, durability="database")), 5) for number in (20, 21)]
+    writer._sequencer.take_in = real  # type: ignore[union-attr,method-assign]
+    answered.set()
+    await writer.close()
+
+    assert [receipt.seq for receipt in receipts] == [1, 2]
+    assert await in_thread(statements) == ["a20", "a21", *(f"a{number}" for number in range(20))]
+    assert await in_thread(lambda: check_chain(log_keys())) == []
+
+
+async def test_what_a_journal_could_not_have_overtakes_nothing(tmp_path, monkeypatch):
+    """Its statement's first entry may be in the journal: what ended must not stand before what began."""
+    monkeypatch.setattr("audit.writer.OVERTAKE_BEHIND", 5)
+    monkeypatch.setattr("audit.writer.MAX_BEHIND", 20)
+    writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
+    await writer.start()
+    for number in range(20):
+        assert writer.append_now(entry(number)) is not None
+
+    writer.append_later(entry(20))  # no room: the log must have it
+    receipt = await writer.append(entry(21, durability="database"))
+    await writer.close()
+
+    found = await in_thread(statements)
+    assert receipt.seq == 1
+    assert found == ["a21", *(f"a{number}" for number in range(21))]
+
+
+async def test_entries_of_a_template_are_answered_when_they_are_durable(tmp_path):
+    writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
+    await writer.start()
+    answers: list[object] = []
+
+    for number, durability in enumerate(["disk", "database", "disk"]):
+        whole = entry(number, durability=durability)
+        filling = Filling(whole.statement_id, sensitive=whole.sensitive)
+        writer.append_soon(Template(whole), filling, lambda whole=whole: whole, answers.append)
+    told_at_once = list(answers)
+    while len(answers) < 3:
+        await asyncio.sleep(0.01)
+    await writer.close()
+
+    assert told_at_once == []
+    assert sorted(answer.durability for answer in answers) == ["database", "disk", "disk"]
+    assert await in_thread(statements) == ["a0", "a1", "a2"]
+
+
+async def test_disk_that_fails_answers_that_nothing_may_run(tmp_path, monkeypatch):
+    writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
+    await writer.start()
+
+    def fails(_: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fdatasync", fails)
+    whole = entry(1, durability="disk")
+    answers: list[object] = []
+    writer.append_soon(Template(whole), Filling("a1", sensitive=whole.sensitive), lambda: whole, answers.append)
+    with pytest.raises(RecordUnavailable):
+        await writer.append(entry(2, durability="disk"))
+    monkeypatch.undo()
+    with pytest.raises(RecordUnavailable):  # what was lost may have been before it
+        await writer.append(entry(3, durability="disk"))
+    await writer.close()
+
+    assert [type(answer) for answer in answers] == [RecordUnavailable]

@@ -1,7 +1,7 @@
 """kill -9 of any process at any moment, under load: nothing ran without its entry, no gap, no duplicate, no loose end.
 
 Every statement of the load is one of its own (a label of its own), so that what the database holds can be compared with
-what the log says, statement by statement. `make soak` does a hundred rounds, over both ways an entry becomes durable.
+what the log says, statement by statement. `make soak` does a hundred rounds, over all ways an entry becomes durable.
 """
 
 from __future__ import annotations
@@ -33,30 +33,32 @@ apiVersion: hoopweb/v1
 connections:
   - {{name: far-quick, kind: postgres, host: 127.0.0.1, port: {port}, database: far, username: far_app,
       password: {{value: {password}}}, tls: disable, phi: true, durability: os}}
+  - {{name: far-disk, kind: postgres, host: 127.0.0.1, port: {port}, database: far, username: far_app,
+      password: {{value: {password}}}, tls: disable, phi: true, durability: disk}}
 access:
-  - {{groups: [far-agents], connections: [far-quick], operations: [read, write]}}
+  - {{groups: [far-agents], connections: [far-quick, far-disk], operations: [read, write]}}
 """
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(7200 if SOAKING else 600)]
 
 
 @pytest.fixture
-def quick(fragile: Stack, upstream: Upstream, far: Target) -> Target:
-    """The same database through a connection whose entries become durable in the process's journal."""
+def journaled(fragile: Stack, upstream: Upstream, far: Target) -> list[Target]:
+    """The same database through connections whose entries become durable in the process's journal."""
     document = fragile.home / "far-quick.yaml"
     document.write_text(_QUICK.format(port=upstream.server.port, password=APP_PASSWORD), encoding="utf-8")
     done = fragile.manage("apply", "-f", str(document))
     assert done.returncode == 0, done.stderr
-    target = replace(far, database="far-quick")
-    wait_until(lambda: answers(target), within_s=60, what="the connection with a journal")
-    return target
+    targets = [replace(far, database=name) for name in ("far-quick", "far-disk")]
+    wait_until(lambda: all(map(answers, targets)), within_s=60, what="the connections with a journal")
+    return targets
 
 
 def test_whatever_is_killed_the_log_says_what_ran(
-    fragile: Stack, upstream: Upstream, far: Target, quick: Target, tmp_path: Path
+    fragile: Stack, upstream: Upstream, far: Target, journaled: list[Target], tmp_path: Path
 ) -> None:
     chance = random.Random(SEED)
-    load = Load([far, quick])
+    load = Load([far, *journaled])
     killed: Counter[str] = Counter()
     with under_load(load):
         for number in range(ROUNDS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,53 @@ def test_living_process_keeps_its_journal_to_itself(tmp_path: Path) -> None:
 def _fill(written: Journal) -> None:
     for _ in range(1000):
         written.append(b"x" * 2000)
+
+
+def test_spare_made_ahead_is_the_next_segment_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    written = journal(tmp_path)
+    while not written.wants_spare:
+        written.append(b"x" * 900)
+    written.make_spare()
+    before = os.stat(written.directory / "spare").st_ino
+    for _ in range(4):
+        written.append(b"y" * 900)
+
+    newest = max(written.directory.glob("*.journal"))
+    assert newest.stat().st_ino == before
+    assert len(contents(tmp_path)) == 3 + 4
+    written.close(taken_in=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_a_sync_that_failed_none_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel takes pages it could not write for written: the next sync would succeed and mean nothing."""
+    written = journal(tmp_path)
+    written.append(b"first")
+    written.sync()
+
+    def fails(_: int) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", fails)
+        with pytest.raises(OSError, match="no space"):
+            written.sync()
+
+    with pytest.raises(OSError, match="earlier sync"):
+        written.sync()
+
+
+def test_sync_reaches_every_segment_that_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = journal(tmp_path)
+    real, synced = os.fdatasync, []
+    monkeypatch.setattr(os, "fdatasync", lambda file: (synced.append(os.fstat(file).st_ino), real(file))[1])
+    for _ in range(10):
+        written.append(b"z" * 900)
+    written.sync()
+
+    files = {path.stat().st_ino for path in written.directory.glob("*.journal")}
+    assert len(files) > 2
+    assert set(synced) == files
+    synced.clear()
+    written.sync()
+    assert len(synced) == 1
