@@ -12,7 +12,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hoopweb.cli import credentials, drivers, records, statements
+from hoopweb.cli import credentials, drivers, forward, records, statements
 from hoopweb.cli.arguments import build_parser
 from hoopweb.cli.credentials import Login
 from hoopweb.cli.failures import CommandFailed, Exit
@@ -111,6 +111,18 @@ def _explain(asked: Namespace) -> None:
 
 
 def _connect(asked: Namespace) -> None:
+    if asked.listen is not None:
+        if asked.arguments:
+            raise CommandFailed("--listen starts no program", status=Exit.USAGE)
+        forward.forward(
+            _server(asked),
+            connection=asked.connection,
+            host=asked.host,
+            port=asked.port,
+            listen=asked.listen,
+            out=sys.stdout,
+        )
+        return
     arguments = asked.arguments[1:] if asked.arguments[:1] == ["--"] else asked.arguments
     drivers.connect(
         _server(asked),

@@ -79,11 +79,17 @@ def _add_statements(commands: _Commands) -> None:
 
 
 def _add_connect(commands: _Commands, environment: Mapping[str, str]) -> None:
-    connect = commands.add_parser("connect", help="psql with a one-time ticket")
+    connect = commands.add_parser("connect", help="psql with a one-time ticket, or a local port")
     connect.add_argument("connection")
     connect.add_argument("--program", default="psql", help="another program of libpq (default: psql)")
     connect.add_argument("--host", default="", help="the gateway's (default: the server's)")
     connect.add_argument("--port", default=environment.get("HOOPWEB_POSTGRES_PORT") or DEFAULT_PORT)
+    connect.add_argument(
+        "--listen",
+        metavar="PORT",
+        type=_port,
+        help="open this port on loopback instead (0: a free one); each connection gets a ticket of its own",
+    )
     connect.add_argument("arguments", nargs=REMAINDER, metavar="...", help="what follows is the program's")
 
 
@@ -128,6 +134,12 @@ def _add_format(parser: ArgumentParser, choices: tuple[str, ...] = FORMATS) -> N
 
 def _add_limit(parser: ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, default=50, help="the newest so many (at most 200)")
+
+
+def _port(text: str) -> str:
+    if not text.isdigit() or int(text) > 65_535:
+        raise ArgumentTypeError("expected a port, 0 to 65535")
+    return text
 
 
 def _seconds(text: str) -> float:

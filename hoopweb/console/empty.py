@@ -48,7 +48,7 @@ WHEN_EMPTY = {
     ),
     "audit.reportrun": (
         "Reports are made in the background and wait here for their download: activity, accounting, minimum "
-        "necessary, the evidence pack. Ask for one under Reports."
+        "necessary, the evidence pack. Ask for one with the link above."
     ),
     "audit.sessionrecord": (
         "A session begins when an agent or a person connects through the gateway. Connect one, and it is here while "
@@ -75,6 +75,10 @@ WHEN_EMPTY = {
     "gateway.issuer": (
         "An issuer is an identity provider whose tokens are accepted for people or agents: your own, a CI system's, a "
         "cluster's."
+    ),
+    "gateway.quota": (
+        "A quota says how much each agent may ask for: statements a minute and a day, rows and bytes a day, statements at "
+        "a time. Without one an agent may ask as fast as its connections allow."
     ),
     "gateway.reststatement": "Statements asked over REST are kept here with their results until they expire.",
     "gateway.revokedtoken": "A token that was revoked before its time is refused everywhere. None is.",
