@@ -77,8 +77,8 @@ WHEN_EMPTY = {
         "cluster's."
     ),
     "gateway.quota": (
-        "A quota says how much each agent may ask for: statements a minute and a day, rows and bytes a day, statements at "
-        "a time. Without one an agent may ask as fast as its connections allow."
+        "A quota says how much each agent may ask for: statements a minute and a day, rows and bytes a day, and how "
+        "many at a time. Without one an agent may ask as fast as its connections allow."
     ),
     "gateway.reststatement": "Statements asked over REST are kept here with their results until they expire.",
     "gateway.revokedtoken": "A token that was revoked before its time is refused everywhere. None is.",
