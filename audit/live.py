@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from channels.layers import get_channel_layer
 
-from audit.domain.entry import Entry, Json, Receipt
+from audit.domain.entry import Answer, Entry, Json, Receipt
 from audit.domain.template import Filling, Template, Whole
 
 logger = logging.getLogger(__name__)
@@ -64,15 +64,38 @@ class LiveRecord:
         like: Callable[[Template, Filling], Receipt | None] | None = getattr(self._record, "append_like", None)
         receipt = like(template, filling) if like is not None else None
         if receipt is not None:
-            if len(self._waiting) >= MAX_WAITING:
-                self._dropped += 1
-            else:
-                self._tell(whole())
+            self._tell_like(whole)
         return receipt
+
+    def append_soon(self, template: Template, filling: Filling, whole: Whole, answer: Answer) -> None:
+        """`append` of an entry that is one of many alike, answered by a call. Raises where there is no such door."""
+        soon: Callable[[Template, Filling, Whole, Answer], None] | None = getattr(self._record, "append_soon", None)
+        if soon is None:
+            raise NotImplementedError("this record answers those who wait")
+
+        def told(answered: Receipt | Exception) -> None:
+            if isinstance(answered, Receipt):
+                self._tell_like(whole)
+            answer(answered)
+
+        soon(template, filling, whole, told)
+
+    def append_like_later(self, template: Template, filling: Filling, whole: Whole) -> bool:
+        later: Callable[[Template, Filling], bool] | None = getattr(self._record, "append_like_later", None)
+        kept = later is not None and later(template, filling)
+        if kept:
+            self._tell_like(whole)
+        return kept
 
     def append_later(self, entry: Entry) -> None:
         self._record.append_later(entry)
         self._tell(entry)
+
+    def _tell_like(self, whole: Whole) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            self._dropped += 1
+        else:
+            self._tell(whole())
 
     def _tell(self, entry: Entry) -> None:
         if len(self._waiting) >= MAX_WAITING:

@@ -34,7 +34,7 @@ from audit.domain.append import DURABILITY, append_prepared, lock_head, was_appe
 from audit.domain.canonical import EntryRefused, canonical_text
 from audit.domain.chain import Leaf, Prepared, prepare
 from audit.domain.damage import stops_serving
-from audit.domain.entry import Entry, Receipt
+from audit.domain.entry import Answer, Entry, Receipt
 from audit.domain.journal import Journal, JournalFull
 from audit.domain.journaled import PURPOSE, pack
 from audit.domain.liveness import liveness_key
@@ -80,9 +80,6 @@ class RecordUnavailable(RuntimeError):
 
 _IN_JOURNAL, _ON_DISK = Receipt(seq=None, durability="os"), Receipt(seq=None, durability="disk")
 _NOT_SYNCED = RecordUnavailable("the journal cannot be synced")
-
-
-Answer = Callable[[Receipt | Exception], None]
 
 
 @dataclass(slots=True)

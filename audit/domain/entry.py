@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 # Canonical JSON (RFC 8785) of the log: no floats, so that every verifier serialises alike.
@@ -38,3 +38,7 @@ class Receipt:
 
     seq: int | None  # None while a journal has it and the log has not integrated it yet
     durability: str
+
+
+# How one who waits is told: the receipt, or why there is none.
+Answer = Callable[[Receipt | Exception], None]

@@ -186,6 +186,12 @@ class ClientConnection(asyncio.Protocol):
             self._check()
             await self.wait()
 
+    def take_back(self, data: bytes) -> None:
+        """Queue whole frames that were taken by the express lane and not served, ahead of what came after them."""
+        self._frames.extendleft(reversed(split_frames(data)))
+        self._queued += len(data)
+        self.wake()
+
     @property
     def has_frames(self) -> bool:
         return bool(self._frames)

@@ -9,8 +9,9 @@ expectations the ordinary way would have pushed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_extended import bind_expectation, confirm_portal, parse_expectation
 from gateway.listeners.postgres_names import Portal, Prepared
 from gateway.listeners.postgres_session import ClientSession
@@ -23,7 +24,7 @@ from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.session.context import StatementRequest
 from gateway.session.known import KnownStatement
 from gateway.session.permit import ExecutionPermit
-from gateway.session.pipeline import authorise_again, recall
+from gateway.session.pipeline import authorise_again, authorise_soon, recall
 from gateway.upstreams.postgres_execution import BoundShape, Execution
 from gateway.upstreams.postgres_expectations import Description, Expectation, Ready, Result
 from gateway.upstreams.postgres_relay import Relay
@@ -54,15 +55,24 @@ class ExpressLane:
         part = whole_statement(text) if text is not None else None
         if text is None or part is None:
             return False
-        session = self._session
-        permit, known = self._permit(StatementRequest(text=part))
-        if permit is None or known is None:
+        request = StatementRequest(text=part)
+        known = self._known(request)
+        if known is None:
             return False
+        if known.waits:
+            return self._defer(request, known, data, lambda permit: self._send_simple(known, permit, text))
+        permit = authorise_again(self._session.services, self._session.context, request, known)
+        if permit is None:
+            return False
+        self._send_simple(known, permit, text)
+        return True
+
+    def _send_simple(self, known: KnownStatement, permit: ExecutionPermit, text: str) -> None:
+        session = self._session
         session.statements.forget("")  # a simple Query destroys the unnamed statement and portal
         session.portals.forget("")
         exchange = SimpleExchange(session, known, session.start_known(permit))
         self._send(exchange, encode_parse(Parse("", text, ())) + SIMPLE_TAIL)
-        return True
 
     def _extended(self, data: bytes) -> bool:
         asked = read_extended(data)
@@ -77,11 +87,20 @@ class ExpressLane:
             parameter_types=statement.types,
             parameter_formats=asked[3],
         )
-        permit, known = self._permit(request)
-        if permit is None or known is None:
+        known = self._known(request)
+        if known is None:
             return False
-        execution = self._session.start_known(permit)
-        self._send(ExtendedExchange(self._session, known, execution, asked, statement), data)
+
+        def send(permit: ExecutionPermit) -> None:
+            execution = self._session.start_known(permit)
+            self._send(ExtendedExchange(self._session, known, execution, asked, statement), data)
+
+        if known.waits:
+            return self._defer(request, known, data, send)
+        permit = authorise_again(self._session.services, self._session.context, request, known)
+        if permit is None:
+            return False
+        send(permit)
         return True
 
     def _statement(self, asked: ExtendedRequest) -> Prepared | None:
@@ -98,12 +117,21 @@ class ExpressLane:
             return None
         return Prepared("", decoded, asked[2], None, fixed=True)
 
-    def _permit(self, request: StatementRequest) -> tuple[ExecutionPermit | None, KnownStatement | None]:
+    def _known(self, request: StatementRequest) -> KnownStatement | None:
         session = self._session
         known = recall(session.services, session.context, request.text, request.parameter_types)
-        if known is None or not session.meaning.is_quiet(known):
-            return None, None
-        return authorise_again(session.services, session.context, request, known), known
+        return known if known is not None and session.meaning.is_quiet(known) else None
+
+    def _defer(
+        self, request: StatementRequest, known: KnownStatement, data: bytes, send: Callable[[ExecutionPermit], None]
+    ) -> bool:
+        """Serve it when its entry is durable: until then the session is not at rest."""
+        session = self._session
+        session.deferred = deferred = Deferred(session, known, data, send)
+        if authorise_soon(session.services, session.context, request, known, deferred.told):
+            return True
+        session.deferred = None
+        return False
 
     def _send(self, exchange: SimpleExchange | ExtendedExchange, data: bytes) -> None:
         session = self._session

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from gateway.listeners.postgres_client import ClientConnection, ClientGone
+from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_meaning import SessionMeaning
 from gateway.listeners.postgres_memory import Memory
 from gateway.listeners.postgres_text import first_word
@@ -82,6 +83,8 @@ class ClientSession:
         self.reason = ""  # why the session ends, once it does
         self.holding: asyncio.Event | None = None  # set it to withdraw the statement that waits for a review
         self.withdrawn = False
+        self.deferred: Deferred | None = None  # a request of the express lane that waits for its entry
+        self._answered: asyncio.Future[None] | None = None  # resolved when it does no longer
         self.relay = Relay(write=self._write_client, phi=context.connection.phi, woken=self._progress)
         self.relay.reported(upstream.parameters)
         self.meaning = SessionMeaning(self)
@@ -190,11 +193,14 @@ class ClientSession:
             and self.at_boundary
             and not self._outgoing
             and self.holding is None
+            and self.deferred is None
         )
 
     async def cancel(self) -> None:
         """A CancelRequest with this session's key: withdraw what waits, or cancel what runs, and nothing else."""
-        if self.holding is not None:
+        if self.deferred is not None:
+            self.deferred.withdrawn = True
+        elif self.holding is not None:
             self.withdrawn = True
             self._withdraw()
         elif self.relay.running is not None:
@@ -215,9 +221,21 @@ class ClientSession:
             await self._cancelling
         self.upstream.close()
         self.client.close()
+        await self._deferred_ended()
         if self._sealing:
             await asyncio.wait(self._sealing, timeout=SEALING_TIMEOUT_S)
         self.services.record.append_later(entries.session_closed(self.context, self.reason or "client"))
+
+    async def _deferred_ended(self) -> None:
+        """What was recorded and will not run has its end in the log before the session has."""
+        if self.deferred is not None:
+            self._answered = asyncio.get_running_loop().create_future()
+            await asyncio.wait({self._answered}, timeout=SEALING_TIMEOUT_S)
+
+    def no_longer_deferred(self) -> None:
+        self.deferred = None
+        if self._answered is not None and not self._answered.done():
+            self._answered.set_result(None)
 
     def _say_farewell(self) -> None:
         if self.client.closed or self.relay.fatal_sent or self.reason not in _FAREWELLS:
@@ -235,7 +253,7 @@ class ClientSession:
 
     def _check_idle(self) -> None:
         """One timer a session, re-armed lazily: activity costs a clock reading, not a timer."""
-        busy = not self.relay.idle or self.holding is not None
+        busy = not self.relay.idle or self.holding is not None or self.deferred is not None
         quiet_s = 0.0 if busy else time.monotonic() - self._last_activity
         if quiet_s >= self._limits.idle_timeout_s:
             self.end("idle")
@@ -368,6 +386,7 @@ class ClientSession:
             and not self._retiring
             and self._cancelling is None
             and self.holding is None
+            and self.deferred is None
             and self._upstream_writable.is_set()
         )
 
@@ -390,10 +409,10 @@ class ClientSession:
     async def next_frame(self, until: Callable[[], bool]) -> tuple[int, bytes] | None:
         """Return the client's next frame, or None as soon as `until` holds. Raises when the client is gone or wrong."""
         while not until():
-            frame = self.client.pop()
+            frame = self.client.pop() if self.deferred is None else None
             if frame is not None:
                 return frame
-            if self.client.violation is not None:
+            if self.client.violation is not None and self.deferred is None:
                 raise self.client.violation
             if self.client.closed:
                 raise ClientGone("the client closed the connection")

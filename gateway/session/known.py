@@ -42,6 +42,11 @@ class KnownStatement:
     _columns: Sequence[ResultColumn] | None = None
     _plan: MaskingPlan | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether its entries take a while to become durable: a sync or a commit, shared with others."""
+        return self.assessment.connection.durability != "os"
+
     def analysis_of(self, text: str, parameter_types: tuple[int, ...]) -> Analysis:
         """The analysis as one of `text`: what is remembered may be about another text of the same template.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.statement import Analysis, Statement
@@ -24,7 +24,7 @@ from approvals.domain.request import (
     RequireApproval,
     Resource,
 )
-from audit.domain.entry import Entry
+from audit.domain.entry import Entry, Receipt
 from audit.domain.subjects import SubjectsSeen
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.session import entries
@@ -202,6 +202,55 @@ def authorise_again(
         admission=admission,
         began=began,
     )
+
+
+def authorise_soon(
+    services: Services,
+    session: SessionContext,
+    request: StatementRequest,
+    known: KnownStatement,
+    told: Callable[[ExecutionPermit | None], None],
+) -> bool:
+    """`authorise_again` where the entry has to be waited for: `told` is called with the permit once it is durable.
+
+    It is called in a later turn of the event loop, once, with None when the entry is not durable. False: it will not be
+    called, and the ordinary way has to be gone.
+    """
+
+    def whole() -> Entry:
+        return entries.authorised_again(session, request, known)
+
+    began = now()
+    admission = _admit_now(services, session, known)
+    if admission is None:
+        return False
+
+    def answered(answer: Receipt | Exception) -> None:
+        if isinstance(answer, Exception):
+            admission.finish()
+            told(None)
+            return
+        services.meter.remembered += 1
+        told(
+            _mint(
+                services,
+                session,
+                request,
+                assessment=known.assessment,
+                claim=None,
+                planner=known,
+                admission=admission,
+                began=began,
+            )
+        )
+
+    template = known.authorised = known.authorised or entries.authorised_template(session, known)
+    try:
+        services.record.append_soon(template, entries.authorised_filling(request), whole, answered)
+    except Exception:  # fail closed: the long way tries again, and refuses with the reason
+        admission.finish()
+        return False
+    return True
 
 
 def _admit_now(services: Services, session: SessionContext, known: KnownStatement) -> Admission | None:
@@ -567,8 +616,8 @@ def _completed_again(services: Services, known: KnownStatement, permit: Executio
         return False
     template = known.completed = known.completed or entries.completed_template(permit)
     try:
-        return template is not None and bool(
-            services.record.append_like(template, filling, lambda: entries.completed(permit, outcome))
+        return template is not None and services.record.append_like_later(
+            template, filling, lambda: entries.completed(permit, outcome)
         )
     except Exception:  # it happened: the ordinary way keeps it until it is written
         return False

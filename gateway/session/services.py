@@ -12,7 +12,7 @@ from typing import Protocol
 
 from analysis.statement import Analysis, Statement
 from approvals.domain.request import AccessRequest, Binding, Decision, GrantClaim, Principal, RequireApproval
-from audit.domain.entry import Entry, Receipt
+from audit.domain.entry import Answer, Entry, Receipt
 from audit.domain.template import Filling, Template, Whole
 from gateway.domain.snapshot import Snapshot
 from gateway.session.context import SessionContext
@@ -143,6 +143,12 @@ class Record(Protocol):
 
     def append_like(self, template: Template, filling: Filling, whole: Whole) -> Receipt | None:
         """`append_now` of the entry that `whole` would spell, one of many alike."""
+
+    def append_soon(self, template: Template, filling: Filling, whole: Whole, answer: Answer) -> None:
+        """`append` of an entry that is one of many alike, answered by a call in a later turn of the event loop."""
+
+    def append_like_later(self, template: Template, filling: Filling, whole: Whole) -> bool:
+        """`append_later` of an entry that is one of many alike, where it is kept at once; False: it is not kept."""
 
     def append_later(self, entry: Entry) -> None:
         """Ride on the next batch; a failure stops new statements."""

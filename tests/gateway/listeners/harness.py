@@ -11,6 +11,7 @@ import os
 import re
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -30,7 +31,7 @@ from analysis.statement import (
 )
 from approvals.domain.decide import AccessRule, Action, Condition, PolicyRule
 from approvals.domain.request import AccessRequest, Binding, GrantClaim, Principal, ReviewerGroup
-from audit.domain.entry import Entry, Receipt
+from audit.domain.entry import Answer, Entry, Receipt
 from audit.domain.template import Filling, Template, Whole
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.listeners.postgres import Limits, PostgresListener
@@ -158,6 +159,7 @@ class TableAnalyst:
 class MemoryRecord:
     entries: list[Entry] = field(default_factory=list)
     broken: bool = False
+    holding: list[Callable[[], None]] | None = None  # then `append_soon` is answered when a test calls these
 
     async def append(self, entry: Entry) -> Receipt:
         if self.broken:
@@ -174,6 +176,24 @@ class MemoryRecord:
 
     def append_like(self, template: Template, filling: Filling, whole: Whole) -> Receipt | None:
         return None  # every entry is kept whole here
+
+    def append_soon(self, template: Template, filling: Filling, whole: Whole, answer: Answer) -> None:
+        entry = whole()
+
+        def answered() -> None:
+            if self.broken:
+                answer(OSError("no disk"))
+                return
+            self.entries.append(entry)
+            answer(Receipt(len(self.entries), entry.durability))
+
+        if self.holding is None:
+            asyncio.get_running_loop().call_soon(answered)
+        else:
+            self.holding.append(answered)
+
+    def append_like_later(self, template: Template, filling: Filling, whole: Whole) -> bool:
+        return False
 
     def append_later(self, entry: Entry) -> None:
         self.entries.append(entry)

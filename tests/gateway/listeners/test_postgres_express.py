@@ -11,6 +11,7 @@ import pytest
 from gateway.listeners.postgres_express import ExpressLane
 from gateway.protocols.postgres import client
 from gateway.protocols.postgres.client import Bind
+from gateway.session.known import KnownStatement
 from tests.gateway.listeners.harness import Gateway
 from tests.gateway.listeners.raw import (
     SYNC,
@@ -101,10 +102,12 @@ async def played(gateway: Gateway, requests: list[bytes]) -> tuple[list[Any], li
     return heard, [entry for entry in recorded if entry[0].startswith("statement.")]
 
 
+@pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("name", TRANSCRIPTS)
 async def test_transcript_is_the_same_with_the_lane_shut_and_open(
-    gateway: Gateway, served: list[bool], monkeypatch: pytest.MonkeyPatch, name: str
+    gateway: Gateway, served: list[bool], monkeypatch: pytest.MonkeyPatch, name: str, waits: bool
 ) -> None:
+    monkeypatch.setattr(KnownStatement, "waits", waits)
     requests, at_least = TRANSCRIPTS[name]
     with monkeypatch.context() as shut:
         shut.setattr(ExpressLane, "serve", lambda lane, data: False)
@@ -137,7 +140,11 @@ async def test_no_value_passes_the_lane_unmasked(gateway: Gateway, served: list[
     ]
 
 
-async def test_nothing_runs_in_the_lane_without_a_record(gateway: Gateway, served: list[bool]) -> None:
+@pytest.mark.parametrize("waits", [False, True])
+async def test_nothing_runs_in_the_lane_without_a_record(
+    gateway: Gateway, served: list[bool], monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    monkeypatch.setattr(KnownStatement, "waits", waits)
     raw = await RawClient.connect(gateway)
     await raw.ask(query(SSN))
     await raw.ask(query(SSN))
@@ -146,7 +153,7 @@ async def test_nothing_runs_in_the_lane_without_a_record(gateway: Gateway, serve
     gateway.record.broken = True
     heard = await raw.ask(query(SSN))
 
-    assert not served[-1]
+    assert served[-1] is waits  # one that waits is given back when it hears that there is no record
     assert kinds(heard) == "EZ"
     assert "record" in errors(heard)[0]["M"] or "audit" in errors(heard)[0]["M"]
 

@@ -1,0 +1,57 @@
+"""A request of the express lane whose entry must be waited for (durability `disk` and `database`).
+
+It was decided and its entry is on its way; nothing was sent and nothing of the session has changed. Until it is
+answered the session is not at rest: frames queue behind it. Whoever ends or cancels meanwhile is heard: then it is
+never sent, and the log says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gateway.protocols.postgres import server
+from gateway.session.known import KnownStatement
+from gateway.session.permit import ExecutionPermit
+
+if TYPE_CHECKING:
+    from gateway.listeners.postgres_session import ClientSession
+
+_CANCELLED = server.error(sqlstate="57014", message="canceling statement due to user request")
+
+
+class Deferred:
+    """One request between its entry and its execution. `send` is called with the permit, or never."""
+
+    def __init__(
+        self, session: ClientSession, known: KnownStatement, data: bytes, send: Callable[[ExecutionPermit], None]
+    ) -> None:
+        self.withdrawn = False
+        self._session = session
+        self._known = known
+        self._data = data
+        self._send = send
+
+    def told(self, permit: ExecutionPermit | None) -> None:
+        """The entry is durable and this is its permit; None: it is not, and the ordinary way says so to the client."""
+        session = self._session
+        session.no_longer_deferred()
+        if session.reason or session.relay.broken or session.client.closed:
+            self._give_up(permit, "cancelled")
+        elif permit is None:
+            session.client.take_back(self._data)
+        elif self.withdrawn:
+            self._give_up(permit, "cancelled")
+            session.refuse(_CANCELLED)
+            session.sync()
+        elif not session.at_rest or not session.meaning.is_quiet(self._known):
+            # What it meant when it was recalled, it may not mean now: it is asked for, and recorded, anew.
+            self._give_up(permit, "skipped")
+            session.client.take_back(self._data)
+        else:
+            self._send(permit)
+            session.client.wake()  # for what came meanwhile
+
+    def _give_up(self, permit: ExecutionPermit | None, status: str) -> None:
+        if permit is not None:
+            self._session.start_known(permit).finish(status)
