@@ -22,6 +22,7 @@ from unfold.widgets import (
 from audit.domain.entry import Json
 from gateway.domain.clients import set_client_secret
 from gateway.domain.credentials import store_credential
+from gateway.domain.provisioning import new_scim_token
 from gateway.domain.quotas import LIMITS
 from gateway.domain.recorded import record_change, state_of
 from gateway.domain.revocation import revoke_agent
@@ -33,6 +34,7 @@ from gateway.models import (
     Quota,
     RestStatement,
     RevokedToken,
+    ScimToken,
     Ticket,
     subjects_problem,
 )
@@ -256,6 +258,28 @@ class IssuerAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
     list_filter = ["kind", "enabled"]
     search_fields = ["name", "issuer"]
     formfield_overrides = {URLField: {"assume_scheme": "https"}}
+
+
+@admin.register(ScimToken)
+class ScimTokenAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
+    """The identity provider's tokens. Two at once are how one replaces the other."""
+
+    list_display = ["name", "enabled", "created_at", "last_used_at", "expires_at"]
+    list_filter = ["enabled"]
+    readonly_fields = ["created_at", "last_used_at"]
+
+    def save_model(self, request: HttpRequest, obj: Model, form: Any, change: bool) -> None:
+        if not change and isinstance(obj, ScimToken):
+            request._new_token, obj.digest = new_scim_token()  # type: ignore[attr-defined]
+        super().save_model(request, obj, form, change)
+
+    def response_add(self, request: HttpRequest, obj: ScimToken, post_url_continue: str | None = None) -> HttpResponse:
+        # Shown on this page alone: a message would travel in a cookie.
+        token = request._new_token  # type: ignore[attr-defined]
+        context = {**self.admin_site.each_context(request), "title": "New provisioning token", "row": obj}
+        response = TemplateResponse(request, "gateway/scim_token.html", {**context, "token": token})
+        response["Cache-Control"] = "no-store"
+        return response
 
 
 @admin.register(RevokedToken)

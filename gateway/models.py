@@ -366,9 +366,29 @@ class PersonStatus(models.Model):
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="hoopweb_status")
     revoked_before = models.DateTimeField(null=True, blank=True)
     oidc_subject = models.CharField(max_length=800, null=True, blank=True, unique=True, help_text="'<issuer>|<sub>'")
+    managed = models.BooleanField(default=False, help_text="the identity provider made the account and may change it")
+    external_id = models.CharField(max_length=255, null=True, blank=True, unique=True, help_text="SCIM externalId")
 
     def __str__(self) -> str:
         return str(self.user)
+
+
+class ScimToken(models.Model):
+    """A bearer token of the identity provider's, with which it keeps people and groups (SCIM). Stored hashed."""
+
+    name = models.CharField(max_length=63, unique=True, validators=[validate_name])
+    digest = models.CharField(max_length=64, editable=False, db_index=True)  # 256 random bits need no slow hash
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        verbose_name = "provisioning token"
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class RestStatement(models.Model):

@@ -32,6 +32,7 @@ from gateway.domain.connections import (
     load_quotas,
     load_revoked_tokens,
     load_version,
+    vouched_people,
 )
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.domain.threads import in_thread
@@ -107,6 +108,7 @@ def load_snapshot() -> Snapshot:
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         connections = load_connections()
+        people = load_people()
         scanning = sorted(name for name, spec in connections.items() if spec.phi and spec.scan_text)
         snapshot = Snapshot(
             version=load_version(),
@@ -116,7 +118,8 @@ def load_snapshot() -> Snapshot:
             policies=load_policies(),
             masking_rules=with_free_text(load_masking_rules(), scanning),
             agents=MappingProxyType(dict(load_agents())),
-            people=MappingProxyType(dict(load_people())),
+            people=MappingProxyType(people),
+            vouched=MappingProxyType(vouched_people(people)),
             issuers=MappingProxyType(dict(load_issuers())),
             revoked_tokens=load_revoked_tokens(),
             subject_key=newest_subject_key(),

@@ -122,7 +122,7 @@ NAVIGATION = (
         ),
     ),
     ("Masking", "masking", ("maskingrule", "columntag", "dataclass")),
-    ("Data path", "gateway", ("connection", "agent", "accessrule", "quota", "issuer")),
+    ("Data path", "gateway", ("connection", "agent", "accessrule", "quota", "issuer", "scimtoken")),
     ("People", "auth", ("user", "group")),
 )
 
@@ -211,6 +211,7 @@ ICONS = {
     "accessrule": "door_open",
     "agent": "smart_toy",
     "issuer": "verified_user",
+    "scimtoken": "sync_lock",
     "ticket": "confirmation_number",
     "reststatement": "http",
     "revokedtoken": "block",

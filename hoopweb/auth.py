@@ -17,11 +17,13 @@ from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
+from gateway.domain.identity import groups_left_out
+from gateway.domain.recorded import record_change, state_of
 from gateway.domain.roles import ADMINISTRATORS, AUDITORS, POLICY_AUTHORS
 from gateway.domain.throttle import count_failure
 from gateway.domain.version import bump_version
 from gateway.models import PersonStatus
-from hoopweb.signing_in import DOOR
+from hoopweb.signing_in import DOOR, SignInRefused
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,7 @@ class PeopleBackend(OIDCAuthenticationBackend):  # type: ignore[misc]
         payload: dict[str, Any] = super().verify_token(token, **kwargs)
         audience = payload.get("aud")
         listed = audience if isinstance(audience, list) else [audience]
+        _must_list_groups(payload)
         if payload.get("iss") != settings.OIDC_OP_ISSUER or settings.OIDC_RP_CLIENT_ID not in listed:
             raise SuspiciousOperation("the ID token is of another issuer or for another client")
         if len(listed) > 1 and payload.get("azp") != settings.OIDC_RP_CLIENT_ID:
@@ -62,16 +65,27 @@ class PeopleBackend(OIDCAuthenticationBackend):  # type: ignore[misc]
     def filter_users_by_claims(self, claims: dict[str, Any]) -> QuerySet[User] | list[User]:
         if settings.HOOPWEB_OIDC_EMBEDDED:
             return User.objects.filter(username=claims["sub"], is_active=True)
+        _link_provisioned(claims)
         return User.objects.filter(hoopweb_status__oidc_subject=oidc_subject(claims), is_active=True)
+
+    def get_user(self, user_id: int) -> User | None:
+        """The package's own would keep somebody signed in who was switched off meanwhile."""
+        user: User | None = User.objects.filter(pk=user_id, is_active=True).first()
+        return user
 
     def create_user(self, claims: dict[str, Any]) -> User | None:
         """A first sign-in. Never takes an existing account over, whatever name the provider claims."""
         username = str(claims.get("preferred_username") or claims["sub"])[:150]
-        if settings.HOOPWEB_OIDC_EMBEDDED or User.objects.filter(username=username).exists():
-            raise SuspiciousOperation("the account does not exist, or exists and belongs to somebody else")
+        if PersonStatus.objects.filter(oidc_subject=oidc_subject(claims)).exists():
+            raise SignInRefused("Your account here is switched off. Ask an administrator.")
+        if settings.HOOPWEB_OIDC_EMBEDDED or User.objects.filter(username__iexact=username).exists():
+            raise SignInRefused(
+                "There is an account of your name that is not linked to this sign-in. An administrator can link it: "
+                "with provisioning (SCIM) by sending the id of the sign-in as externalId."
+            )
         with transaction.atomic():
-            user = User.objects.create_user(username, email=str(claims.get("email", "")))
-            PersonStatus.objects.create(user=user, oidc_subject=oidc_subject(claims))
+            user = User.objects.create_user(username, email=str(claims.get("email", ""))[:254])
+            PersonStatus.objects.create(user=user, oidc_subject=oidc_subject(claims), managed=True)
             self._take_groups(user, claims)
             bump_version()
         return user
@@ -82,13 +96,43 @@ class PeopleBackend(OIDCAuthenticationBackend):  # type: ignore[misc]
         return user
 
     def _take_groups(self, user: User, claims: dict[str, Any]) -> None:
-        """Membership follows the provider's claim, among the groups that exist here."""
-        named = claims.get(settings.HOOPWEB_OIDC_GROUPS_CLAIM, [])
-        groups = set(Group.objects.filter(name__in=named if isinstance(named, list) else []))
-        if groups != set(user.groups.all()):
-            with transaction.atomic():
-                user.groups.set(groups)
-                bump_version()
+        """Membership follows the provider's claim, among the groups that exist here; without a claim, it is kept.
+
+        Whoever is in a group, or answers for agents, finds something in the console and may enter it.
+        """
+        claim = settings.HOOPWEB_OIDC_GROUPS_CLAIM
+        named = claims.get(claim, []) if claim else list(user.groups.values_list("name", flat=True))
+        listed = [named] if isinstance(named, str) else named if isinstance(named, list) else []
+        groups = set(Group.objects.filter(name__in=[name for name in listed if isinstance(name, str)]))
+        enters = user.is_superuser or bool(groups) or user.agents.exists()
+        if groups == set(user.groups.all()) and enters == user.is_staff:
+            return
+        with transaction.atomic():
+            before = state_of(user)
+            user.groups.set(groups)
+            user.is_staff = enters
+            user.save(update_fields=["is_staff"])
+            record_change(row=user, before=before, after=state_of(user), subject=user.get_username())
+
+
+def _must_list_groups(payload: dict[str, Any]) -> None:
+    """Entra ID leaves groups out of a token when they are too many, and names an address instead."""
+    claim = settings.HOOPWEB_OIDC_GROUPS_CLAIM
+    if claim and groups_left_out(payload, claim):
+        raise SignInRefused(
+            "Your provider left your groups out of the sign-in because they are too many, so nobody here knows what "
+            "you may do. Ask an administrator to have it send only the groups assigned to this application."
+        )
+
+
+def _link_provisioned(claims: dict[str, Any]) -> None:
+    """The first sign-in of somebody whom provisioning made: found by the id both ends of the provider know them by."""
+    external = claims.get(settings.HOOPWEB_OIDC_EXTERNAL_ID_CLAIM)
+    if not isinstance(external, str) or not external:
+        return
+    unlinked = PersonStatus.objects.filter(managed=True, oidc_subject=None, user__is_active=True)
+    if unlinked.filter(external_id=external).update(oidc_subject=oidc_subject(claims)):
+        bump_version()
 
 
 def sign_in_context(request: Any) -> dict[str, bool]:

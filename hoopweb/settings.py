@@ -153,7 +153,9 @@ OIDC_USE_PKCE = True
 OIDC_PKCE_CODE_CHALLENGE_METHOD = "S256"
 OIDC_CREATE_USER = True  # hoopweb.auth decides; the embedded provider never creates one
 OIDC_TIMEOUT = 5
-HOOPWEB_OIDC_GROUPS_CLAIM = env_str("OIDC_GROUPS_CLAIM", "groups")
+HOOPWEB_OIDC_GROUPS_CLAIM = env_str("OIDC_GROUPS_CLAIM", "groups")  # empty: groups come from here or by SCIM
+HOOPWEB_OIDC_EXTERNAL_ID_CLAIM = env_str("OIDC_EXTERNAL_ID_CLAIM", "sub")  # what SCIM calls externalId
+OIDC_CALLBACK_CLASS = "hoopweb.signing_in.Callback"
 # The embedded provider's own settings (django-oidc-provider); see docs/decisions/0002.
 SITE_URL = HOOPWEB_WEB_URL
 OIDC_CODE_EXPIRE = 60

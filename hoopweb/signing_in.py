@@ -5,14 +5,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 from django.conf import settings
 from django.contrib.auth import logout
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.shortcuts import render
+from jwt import PyJWTError
+from mozilla_django_oidc.views import OIDCAuthenticationCallbackView
 
+from audit.domain.append import append_entries
+from audit.domain.entry import Entry, Json
 from gateway.domain.throttle import wait_s
+
+logger = logging.getLogger(__name__)
 
 LOGIN_PATH = "/admin/login/"
 DOOR = "sign-in"
@@ -66,6 +75,42 @@ class AutomaticLogOff:
         if not by_itself and (now - seen_at > _NOTED_EVERY_S or _SEEN_AT not in session):
             session[_SEEN_AT] = now
         return ""
+
+
+class SignInRefused(Exception):
+    """A sign-in that the provider let pass and we do not; the sentence is shown to the person.
+
+    No SuspiciousOperation: the package turns those into a silent return to the sign-in page.
+    """
+
+
+class Callback(OIDCAuthenticationCallbackView):  # type: ignore[misc]
+    """Back from the provider. Who is refused is told why, in a sentence; so is the log."""
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        try:
+            answer: HttpResponseBase = super().get(request)
+        except (SignInRefused, SuspiciousOperation, PyJWTError) as refused:
+            reason = str(refused) if isinstance(refused, SignInRefused) else ""
+            record_refused_sign_in(request, reason or "the answer of the provider was not accepted")
+            shown = reason or "The answer of your provider was not accepted. Begin again."
+            response = render(request, "hoopweb/sign_in_refused.html", {"reason": shown}, status=403)
+            response["Cache-Control"] = "no-store"
+            return response
+        return answer
+
+
+def record_refused_sign_in(request: HttpRequest, reason: str) -> None:
+    body: dict[str, Json] = {
+        "protocol": "web",
+        "claimed_subject": "",
+        "client_address": request.META.get("REMOTE_ADDR", ""),
+        "reason": reason,
+    }
+    try:
+        append_entries([Entry(kind="authentication.failed", body=body)])
+    except Exception as error:  # the sign-in is refused either way
+        logger.error("refused sign-in not recorded: error=%s", type(error).__name__)
 
 
 def claimed_name(request: HttpRequest) -> str:

@@ -25,6 +25,7 @@ urlpatterns = [
     path("reviews/", include("approvals.urls")),
     path("api/v1/", include("approvals.api_urls")),
     path("api/v1/", include("gateway.api.urls")),
+    path("scim/v2/", include("gateway.api.scim_urls")),
     path("oauth/token", oauth.token),
     path("oauth/authorize", oauth.authorize),
     path(".well-known/jwks.json", oauth.jwks),

@@ -6,6 +6,7 @@ Every function is one query. Nothing is cached here; `gateway.store` decides how
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -106,16 +107,24 @@ def load_people() -> dict[str, PersonSpec]:
     groups: dict[str, set[str]] = defaultdict(set)
     for username, group in Group.objects.filter(user__isnull=False).values_list("user__username", "name"):
         groups[username].add(group)
-    rows = User.objects.values_list("username", "is_active", "hoopweb_status__revoked_before")
+    rows = User.objects.values_list(
+        "username", "is_active", "hoopweb_status__revoked_before", "hoopweb_status__oidc_subject"
+    )
     return {
         username: PersonSpec(
             username=username,
             groups=frozenset(groups[username]),
             enabled=is_active,
             revoked_before=_seconds(revoked_before) or 0.0,
+            oidc_subject=oidc_subject or "",
         )
-        for username, is_active, revoked_before in rows
+        for username, is_active, revoked_before, oidc_subject in rows
     }
+
+
+def vouched_people(people: Mapping[str, PersonSpec]) -> dict[str, PersonSpec]:
+    """Accounts by the subject another issuer knows them by: its own tokens end with the account."""
+    return {person.oidc_subject: person for person in people.values() if person.oidc_subject}
 
 
 def load_issuers() -> dict[str, IssuerSpec]:
@@ -148,11 +157,17 @@ class IdentityRules:
     people: dict[str, PersonSpec] = field(default_factory=dict)
     issuers: dict[str, IssuerSpec] = field(default_factory=dict)
     revoked_tokens: frozenset[str] = frozenset()
+    vouched: dict[str, PersonSpec] = field(default_factory=dict)
 
 
 def load_identity_rules() -> IdentityRules:
+    people = load_people()
     return IdentityRules(
-        agents=load_agents(), people=load_people(), issuers=load_issuers(), revoked_tokens=load_revoked_tokens()
+        agents=load_agents(),
+        people=people,
+        issuers=load_issuers(),
+        revoked_tokens=load_revoked_tokens(),
+        vouched=vouched_people(people),
     )
 
 

@@ -48,6 +48,8 @@ class IdentityRules(Protocol):
     def issuers(self) -> Mapping[str, IssuerSpec]: ...
     @property
     def revoked_tokens(self) -> frozenset[str]: ...
+    @property
+    def vouched(self) -> Mapping[str, PersonSpec]: ...
 
 
 class TokenVerifier:
@@ -178,6 +180,9 @@ def revalidated(principal: Principal, *, rules: IdentityRules, now: float | None
     groups = principal.groups
     if principal.kind == "person" and principal.issuer == tokens.issuer_url():
         groups = _live_person(principal.subject, rules, issued_at).groups
+    elif known := rules.vouched.get(f"{principal.issuer}|{principal.subject}"):
+        # Their provider still signs for them, and may not know yet that they were switched off here.
+        _must_be_live(known, issued_at)
     if actor is None:
         return replace(principal, groups=groups)
     # An agent acting for a person has neither's rights alone: inheriting a human's unmask right is an attack.
@@ -299,11 +304,17 @@ def _live_agent(name: str, rules: IdentityRules, issued_at: float | None, now: f
 
 def _live_person(username: str, rules: IdentityRules, issued_at: float | None) -> PersonSpec:
     person = rules.people.get(username)
-    if person is None or not person.enabled:
+    if person is None:
+        raise AuthenticationFailed("the account does not exist or is switched off")
+    _must_be_live(person, issued_at)
+    return person
+
+
+def _must_be_live(person: PersonSpec, issued_at: float | None) -> None:
+    if not person.enabled:
         raise AuthenticationFailed("the account does not exist or is switched off")
     if issued_at is not None and issued_at < person.revoked_before:
         raise AuthenticationFailed("the person's tokens were revoked")
-    return person
 
 
 def _text(claims: Any, name: str) -> str:

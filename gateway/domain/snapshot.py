@@ -70,6 +70,7 @@ class PersonSpec:
     groups: frozenset[str]
     enabled: bool = True
     revoked_before: float = 0.0
+    oidc_subject: str = ""  # "<issuer>|<sub>" where another issuer vouches for the account
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ class Snapshot:
     people: Mapping[str, PersonSpec]
     issuers: Mapping[str, IssuerSpec] = field(default_factory=lambda: MappingProxyType({}))  # by `iss`, enabled ones
     revoked_tokens: frozenset[str] = frozenset()  # jti
+    vouched: Mapping[str, PersonSpec] = field(default_factory=lambda: MappingProxyType({}))  # by "<issuer>|<sub>"
     subject_key: SubjectKey | None = None  # of the tokens by which a patient's accounting is found
     emergencies: tuple[Emergency, ...] = ()  # those in force when it was loaded
     quotas: tuple[QuotaRule, ...] = ()

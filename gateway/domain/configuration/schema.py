@@ -288,6 +288,20 @@ class Issuer(Part):
         return {**preset.at(place), **rest}
 
 
+class ScimToken(Part):
+    """The identity provider's token. Its secret is random, at least 32 characters, and stored as a digest."""
+
+    name: Name
+    token: Secret | None = None
+    enabled: bool = True
+    expires_at: datetime | None = None
+
+    @field_validator("expires_at")
+    @classmethod
+    def in_utc(cls, moment: datetime | None) -> datetime | None:
+        return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
+
+
 class Delivery(Part):
     name: Name
     enabled: bool = True
@@ -319,6 +333,7 @@ class Document(Part):
     quotas: list[Quota] | None = None
     groups: list[Group] | None = None
     issuers: list[Issuer] | None = None
+    scim_tokens: list[ScimToken] | None = None
     sinks: list[Sink] | None = None
     channels: list[Channel] | None = None
     break_glass: list[BreakGlass] | None = None

@@ -25,8 +25,9 @@ from gateway.domain.clients import holds_secret, set_client_secret
 from gateway.domain.configuration import schema
 from gateway.domain.configuration.reading import DocumentProblem, resolve_cloud_credentials, resolve_secret
 from gateway.domain.credentials import store_credential
+from gateway.domain.provisioning import MIN_TOKEN_CHARS, PREFIX, scim_digest
 from gateway.domain.quotas import LIMITS
-from gateway.models import AccessRule, Agent, Connection, Issuer, Quota
+from gateway.models import AccessRule, Agent, Connection, Issuer, Quota, ScimToken
 from masking.models import MaskingRule
 
 Item = dict[str, Any]
@@ -62,7 +63,9 @@ def comparable(item: schema.Part) -> Item:
     return values
 
 
-SECRETS = {"password", "credentials", "client_secret", "secret_overlap_s", "secret", "webhook_url", "signing_secret"}
+SECRETS = {"password", "credentials", "client_secret", "secret_overlap_s"} | {
+    *("secret", "webhook_url", "signing_secret", "token"),
+}
 
 # Lists whose order means nothing: another order is no change.
 UNORDERED = frozenset(
@@ -248,6 +251,17 @@ def _agent_secret(name: str, item: Any, place: Place) -> str | None:
     return "client_secret"
 
 
+def _scim_secret(name: str, item: Any, place: Place) -> str | None:
+    if item.token is None:
+        return None
+    text = resolve_secret(item.token, path=f"{place.path}.token", base=place.base)
+    if not text.startswith(PREFIX) or len(text) < MIN_TOKEN_CHARS:
+        problem = f"expected {PREFIX} and random characters, {MIN_TOKEN_CHARS} together"
+        raise DocumentProblem([(f"{place.path}.token", problem)])
+    changed = ScimToken.objects.filter(name=name).exclude(digest=scim_digest(text)).update(digest=scim_digest(text))
+    return "token" if changed else None
+
+
 # --- channels --------------------------------------------------------------------------------------------------------
 
 
@@ -318,6 +332,10 @@ SECTIONS: tuple[Section, ...] = (
             "groups_map",
             "enabled",
         ),
+    ),
+    replace(
+        _row_section("scim_tokens", "provisioning token", ScimToken, ("name", "enabled", "expires_at")),
+        secret=_scim_secret,
     ),
     Section("connections", "connection", _load_connections, _save_connection, _remove_connection, _connection_secret),
     _row_section(
