@@ -97,6 +97,21 @@ class Predicate:
 
 
 @dataclass(frozen=True, slots=True)
+class Destination:
+    """BigQuery: where a job writes to besides what its text says, `project.dataset.table`.
+
+    `columns` is None where the text's own result is written. Otherwise the rows come with the call, into these columns
+    (`*`: into columns nobody can name), or from `outside`: files the service fetches by itself.
+    """
+
+    table: str
+    disposition: str = "WRITE_EMPTY"
+    columns: tuple[str, ...] | None = None
+    outside: bool = False
+    changes_schema: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Statement:
     """The exact text, its dialect (`postgres`, `bigquery`, `mysql`, `snowflake`) and declared parameter types."""
 
@@ -104,7 +119,7 @@ class Statement:
     dialect: str = "postgres"
     parameter_types: tuple[int, ...] = ()  # PostgreSQL type OIDs, 0 = let the server infer
     declared_parameters: str = ""  # BigQuery: names and types of the parameters, no values, as canonical JSON
-    destination: str = ""  # BigQuery: `project.dataset.table` the job writes its result to
+    destination: Destination | None = None
     # Where the database's reading depends on the values (bytes that pruning leaves over): one canonical JSON document.
     parameter_values: bytes = field(default=b"", repr=False)
 

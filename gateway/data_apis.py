@@ -13,8 +13,10 @@ from gateway.domain.identity import TokenVerifier
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.listeners.bigquery import BigQuerySurface
 from gateway.listeners.bigquery_jobs import BigQueryJobs
+from gateway.listeners.bigquery_rows import RowWrites
 from gateway.listeners.bigquery_tabledata import TableReads
 from gateway.listeners.data_api import DataApis, Front
+from gateway.listeners.peers import Peers
 from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services, StaleSnapshot
 from gateway.upstreams.bigquery import BigQueryUpstream
@@ -34,9 +36,18 @@ class DataApiParts:
     openers: Mapping[str, OpenUpstream]
     jobs: BigQueryJobs
     api: BigQueryApi
+    bigquery: BigQuerySurface
+    peers: Peers | None = None
+
+    async def answer_peers(self) -> None:
+        """Serve what other processes send on, until cancelled."""
+        if self.peers is not None:
+            await self.peers.serve(self.bigquery.answer_peer)
 
     async def close(self) -> None:
         await self.jobs.close()
+        if self.peers is not None:
+            await self.peers.close()
         await self.api.close()
 
 
@@ -48,6 +59,7 @@ def build_data_apis(
     recordings: RecordingSink,
     upstream_credential: UpstreamCredential,
     plaintext_on_loopback: bool,
+    peers: Peers | None = None,
 ) -> DataApiParts:
     """Build every surface, and add the analysts of its kinds to `services`."""
     front = Front(services=services, verifier=verifier, plaintext_on_loopback=plaintext_on_loopback)
@@ -56,7 +68,8 @@ def build_data_apis(
     services.analysts["bigquery"] = BigQueryAnalyst(reader)
     jobs = BigQueryJobs(services=services, registry=registry, api=api, recordings=recordings)
     tables = TableReads(services=services, api=api, reader=reader, recordings=recordings)
-    surface = BigQuerySurface(front=front, jobs=jobs, reader=reader, tables=tables)
+    rows = RowWrites(services=services, api=api)
+    surface = BigQuerySurface(front=front, jobs=jobs, reader=reader, tables=tables, rows=rows, peers=peers)
 
     def connections() -> Mapping[str, ConnectionSpec]:
         try:
@@ -69,4 +82,6 @@ def build_data_apis(
         openers={"bigquery": BigQueryOpener(api, upstream_credential, recordings)},
         jobs=jobs,
         api=api,
+        bigquery=surface,
+        peers=peers,
     )

@@ -34,6 +34,7 @@ from gateway.domain.tokens import issuer_url
 from gateway.listeners.http import EmbeddedServer, build_app, http_server, reusable_socket
 from gateway.listeners.http_tokens import TokenEndpoint
 from gateway.listeners.metrics import Board, Gauges, MetricsEndpoint
+from gateway.listeners.peers import Peers
 from gateway.listeners.postgres import PostgresListener
 from gateway.listeners.readiness import Readiness
 from gateway.listeners.relay import Relay
@@ -92,6 +93,7 @@ class Runtime:
         parts: dict[str, Coroutine[Any, Any, None]] = {
             "http": self.http.serve(sockets=sockets),
             **self._relay_part(),
+            "peers": self.data_apis.answer_peers(),
             "control": self._take_control_messages(),
             "heartbeat": self._beat(),
             "sweep": self._sweep(),
@@ -239,6 +241,7 @@ def build_runtime() -> Runtime:
         recordings=recordings,
         upstream_credential=upstream_credential,
         plaintext_on_loopback=settings.HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK,
+        peers=Peers(gateway_id=gateway_id, redis_url=settings.HOOPWEB_REDIS_URL, secret=settings.HOOPWEB_RELAY_KEY),
     )
     opener = PostgresOpener(upstream_credential, recordings)
     native_tls, http_tls = server_tls(), server_tls()

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from analysis.agree import distrusted
+from analysis.bigquery.destinations import written_to
 from analysis.bigquery.dryrun import DryRun, FieldSchema, TablePath
 from analysis.bigquery.lexer import tokenize
-from analysis.bigquery.names import Defaults, Definitions, NameProblem, is_information_schema, is_wildcard, path_of
+from analysis.bigquery.names import Definitions, is_information_schema, is_wildcard
 from analysis.bigquery.read import PartReading, TextReading, result_rows
 from analysis.bigquery.reading import Rows
 from analysis.fingerprint import exact_shape, shape_of
 from analysis.lexer import LexError
 from analysis.risk import assess_risk
 from analysis.scope import Value
-from analysis.statement import Analysis, ColumnRef, Facts, Operation, Output, Statement, TableRef
+from analysis.statement import Analysis, Facts, Operation, Output, Statement, TableRef
 
 _DISAGREE = "BigQuery's dry run disagrees"
 # What a statement needs that only the service understood; anything else is administration.
@@ -45,7 +46,7 @@ def agree(*, statement: Statement, text: TextReading, runs: Mapping[str, DryRun]
     if analysis.kind == "UNKNOWN":
         analysis = _as_described(analysis, text, runs, definitions)
     if statement.destination:
-        analysis = _written_to(analysis, statement.destination, definitions)
+        analysis = written_to(analysis, statement.destination, definitions)
     if not analysis.complete:
         analysis = replace(distrusted(analysis, ""), problems=analysis.problems)
     return replace(analysis, risk=assess_risk(analysis))
@@ -224,23 +225,3 @@ def _as_described(
         tables_written=analysis.tables_written | (refs if Operation.WRITE in operations else frozenset()),
         outputs=tuple(Output(item.name, resolved=False) for item in run.schema or ()),
     )
-
-
-def _written_to(analysis: Analysis, destination: str, definitions: Definitions) -> Analysis:
-    """A query job with a destination table: what CREATE TABLE AS does, unmasked, without saying so in its text."""
-    try:
-        target = definitions.table_ref(path_of(destination, _home(definitions)))
-    except NameProblem:
-        return distrusted(analysis, "a destination that could not be resolved")
-    columns = frozenset(ColumnRef(target.schema, target.table, output.name or "*") for output in analysis.outputs or ())
-    return replace(
-        analysis,
-        operations=analysis.operations | {Operation.WRITE},
-        tables_written=analysis.tables_written | {target},
-        writes=analysis.writes | columns,
-        facts=replace(analysis.facts, export=True),
-    )
-
-
-def _home(definitions: Definitions) -> Defaults:
-    return Defaults(definitions.home)

@@ -325,7 +325,8 @@ def _drop(reading: Reading, tree: exp.Expr) -> Act:
 def _alter(reading: Reading, tree: exp.Expr) -> Act:
     kind = str(tree.args.get("kind") or "").upper()
     if isinstance(tree.this, exp.Table) and kind in ("TABLE", "VIEW"):
-        _target(reading, tree.this)
+        path, _row = _target(reading, tree.this)
+        _write(reading, path, None)  # a column, or a table, under another name is one no rule knows
     return Act(f"ALTER_{kind}", frozenset({f"ALTER_{kind}"}), frozenset({_DDL}))
 
 

@@ -8,14 +8,13 @@ from typing import Any
 from analysis.bigquery.dryrun import FieldSchema
 from approvals.domain.request import Deny, RequireApproval
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.listeners.bigquery_jobs import denied
+from gateway.listeners.bigquery_jobs import denied, statement_of
 from gateway.listeners.data_api import Caller
 from gateway.protocols.bigquery import resources
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.requests import QueryRequest
 from gateway.protocols.bigquery.resources import JobFacts, JobStatistics
 from gateway.session import entries
-from gateway.session.context import StatementRequest
 from gateway.session.pipeline import Denied, assess, denied_by
 from gateway.session.services import Services
 from gateway.session.transport import Denial
@@ -26,8 +25,8 @@ async def dry_run(
     services: Services, reader: BigQueryUpstream, caller: Caller, spec: ConnectionSpec, request: QueryRequest
 ) -> JobFacts:
     """The job as the service would describe it. Raises BigQueryError with the denial where it would be denied."""
-    session = caller.session(spec, search_path=request.default_dataset)
-    statement = StatementRequest(request.text, parameters=request.bound, declared_parameters=request.declared)
+    session = caller.session(spec, search_path=request.default_dataset, settings=request.settings)
+    statement = statement_of(request)
     refusal: Denied | None = None
     decision = "deny"
     try:

@@ -14,7 +14,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from approvals.domain.request import Principal
@@ -37,6 +37,7 @@ from gateway.upstreams.bigquery import project_of
 from gateway.upstreams.bigquery_api import BigQueryApi
 from gateway.upstreams.bigquery_execution import BigQueryExecution, Page
 from gateway.upstreams.bigquery_sources import JobOptions, QueryJob
+from gateway.upstreams.bigquery_work import NativeJob
 from gateway.upstreams.recording import RecordingSink
 from gateway.upstreams.registry import UpstreamFailed
 
@@ -72,6 +73,7 @@ class Job:
     done: asyncio.Event = field(default_factory=asyncio.Event)
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
+    follower: asyncio.Task[None] | None = None
 
     @property
     def has_result(self) -> bool:
@@ -83,6 +85,15 @@ class Job:
             return
         self.state, self.error, self.ended_ms = "DONE", error, _now_ms()
         self.done.set()
+
+    def when_done(self, then: Callable[[], Awaitable[None]]) -> None:
+        """Call `then` once it is over."""
+
+        async def follow() -> None:
+            await self.done.wait()
+            await then()
+
+        self.follower = asyncio.create_task(follow())
 
     async def cancel(self) -> None:
         """The owner, or whoever kills the session, wants no more of it: not even a finished job's rows."""
@@ -140,7 +151,7 @@ class JobTransport:
         return self._job.gone
 
     def may_run_modified(self, permit_text: str) -> bool:
-        return True
+        return self._job.request.work is None  # the text of other jobs is made of their configuration
 
     async def send_denied(self, denial: Denial) -> None:
         self._job.end(denied(denial))
@@ -190,7 +201,7 @@ class BigQueryJobs:
 
     def start(self, caller: Caller, spec: ConnectionSpec, request: QueryRequest) -> Job:
         """Begin to govern and run a query; returns at once. Raises BigQueryError for an id that is taken."""
-        key = _key(caller.principal, spec)
+        key = key_of(caller.principal, spec)
         again = self._repeated(key, request)
         if again is not None:
             return again
@@ -203,8 +214,8 @@ class BigQueryJobs:
             raise BigQueryError(
                 "quotaExceeded", f"you have {MAX_JOBS_EACH} jobs here; old ones are forgotten in an hour"
             )
-        session = caller.session(spec, search_path=request.default_dataset)
-        statement = StatementRequest(request.text, parameters=request.bound, declared_parameters=request.declared)
+        session = caller.session(spec, search_path=request.default_dataset, settings=request.settings)
+        statement = statement_of(request)
         job = own[job_id] = Job(
             caller=caller, spec=spec, job_id=job_id, request=request, session=session, statement=statement
         )
@@ -215,7 +226,7 @@ class BigQueryJobs:
 
     def find(self, caller: Caller, spec: ConnectionSpec, job_id: str) -> Job:
         """The caller's own job. Raises BigQueryError notFound for everything else."""
-        job = self._jobs.get(_key(caller.principal, spec), {}).get(job_id)
+        job = self._jobs.get(key_of(caller.principal, spec), {}).get(job_id)
         # Whoever lost a group since must not get what that group was shown.
         if job is None or not job.session.principal.groups <= caller.principal.groups:
             raise BigQueryError("notFound", f"Not found: Job {project_of(spec)}:{job_id[:200]}")
@@ -223,9 +234,13 @@ class BigQueryJobs:
             job.session.principal = caller.principal  # the newest token keeps a held job's session alive
         return job
 
+    def holds(self, caller: Caller, spec: ConnectionSpec, job_id: str) -> bool:
+        """Whether it is here; whether the caller may have it is for `find` to say."""
+        return job_id in self._jobs.get(key_of(caller.principal, spec), {})
+
     def own(self, caller: Caller, spec: ConnectionSpec) -> list[Job]:
         """Newest first."""
-        jobs = self._jobs.get(_key(caller.principal, spec), {}).values()
+        jobs = self._jobs.get(key_of(caller.principal, spec), {}).values()
         return sorted(jobs, key=lambda job: job.created_ms, reverse=True)
 
     async def page(self, job: Job, *, offset: int, max_results: int | None, int64_timestamps: bool) -> Page:
@@ -256,14 +271,16 @@ class BigQueryJobs:
             location=request.location,
             parameter_mode=request.parameter_mode,
         )
-        source = QueryJob(self._api, permit.session.connection, options)
+        spec, work = permit.session.connection, request.work
+        source = QueryJob(self._api, spec, options) if work is None else NativeJob(self._api, spec, work, options)
         return BigQueryExecution(source, permit, recordings=self._recordings, read_again=self._record_again)
 
     async def close(self) -> None:
         """End what runs and complete what is being read."""
         jobs = [job for own in self._jobs.values() for job in own.values()]
         await asyncio.gather(*(job.cancel() for job in jobs), return_exceptions=True)
-        tasks = [job.task for job in jobs if job.task is not None and not job.task.done()]
+        begun = [task for job in jobs for task in (job.task, job.follower) if task is not None]
+        tasks = [task for task in begun if not task.done()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -313,6 +330,16 @@ class BigQueryJobs:
             del own[job_id]
 
 
+def statement_of(request: QueryRequest) -> StatementRequest:
+    return StatementRequest(
+        request.text,
+        parameters=request.bound,
+        declared_parameters=request.declared,
+        destination=request.target,
+        upload=request.work.found if request.work is not None else "",
+    )
+
+
 def denied(denial: Denial) -> BigQueryError:
     """A denial in BigQuery's words: the rule, what would be allowed, where it is recorded."""
     if denial.code == "rejected-by-database":
@@ -328,7 +355,7 @@ def denied(denial: Denial) -> BigQueryError:
     return BigQueryError(reason, f"{denial.reason}{rule} [{denial.code}].{instead}{where}")
 
 
-def _key(principal: Principal, spec: ConnectionSpec) -> Key:
+def key_of(principal: Principal, spec: ConnectionSpec) -> Key:
     """Not by name alone: an agent acting for a person is neither of the two."""
     return (spec.name, principal.kind, principal.issuer, principal.subject, principal.actor)
 

@@ -77,7 +77,7 @@ class TableReads:
         return {"kind": "bigquery#tableDataList", "totalRows": str(transport.total_rows), "rows": page.rows, **more}
 
     def execution(self, source: StoredTable, permit: ExecutionPermit, begin: int) -> BigQueryExecution:
-        return BigQueryExecution(source, permit, recordings=self._recordings, read_again=_never, begin=begin)
+        return BigQueryExecution(source, permit, recordings=self._recordings, read_again=one_page, begin=begin)
 
 
 class _Transport:
@@ -158,5 +158,6 @@ def chosen(fields: Sequence[dict[str, Any]], selected: str) -> list[dict[str, An
     return found
 
 
-async def _never(permit: ExecutionPermit, outcome: Outcome) -> None:
+async def one_page(permit: ExecutionPermit, outcome: Outcome) -> None:
+    """Nothing of these is kept to be read again."""
     raise BigQueryError("accessDenied", "a page is read once; ask for it again")

@@ -131,20 +131,21 @@ class DataApis:
         return [Route("/{path:path}", self.route, methods=METHODS)]
 
     async def route(self, request: Request) -> Response:
-        target = self._target(request)
+        target = target_of(request, self._connections())
         for surface in self._surfaces:
             if surface.owns(target.path):
                 return await answered(surface.handle(request, target))
         return JSONResponse({"error": {"code": 404, "message": "nothing is served here"}}, status_code=404)
 
-    def _target(self, request: Request) -> Target:
-        # Decoded once, and of the request line alone: `request.url` is made of the Host header too, and quoted anew.
-        path = str(request.scope["path"])
-        if path.startswith(_CONNECTION_PREFIX):
-            name, slash, rest = path.removeprefix(_CONNECTION_PREFIX).partition("/")
-            return Target(path=slash + rest, connection=name)
-        label = request.headers.get("host", "").partition(":")[0].partition(".")[0].lower()
-        return Target(path=path, connection=label if label in self._connections() else "")
+
+def target_of(request: Request, connections: Mapping[str, ConnectionSpec]) -> Target:
+    # Decoded once, and of the request line alone: `request.url` is made of the Host header too, and quoted anew.
+    path = str(request.scope["path"])
+    if path.startswith(_CONNECTION_PREFIX):
+        name, slash, rest = path.removeprefix(_CONNECTION_PREFIX).partition("/")
+        return Target(path=slash + rest, connection=name)
+    label = request.headers.get("host", "").partition(":")[0].partition(".")[0].lower()
+    return Target(path=path, connection=label if label in connections else "")
 
 
 def is_safe_wire(request: Request, *, plaintext_on_loopback: bool) -> bool:

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from analysis.statement import Analysis
+from analysis.statement import Analysis, Destination
 from approvals.domain.request import Principal
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.cursors import ApprovedCursor
@@ -62,7 +62,8 @@ class StatementRequest:
     parameter_types: tuple[int, ...] = ()
     parameter_formats: tuple[int, ...] = ()
     declared_parameters: str = ""  # BigQuery: names and types as canonical JSON; `parameters` then is one JSON document
-    destination: str = ""  # BigQuery: `project.dataset.table` a query job writes its result to
+    destination: Destination | None = None  # BigQuery: where a job writes to besides what its text says
+    upload: str = ""  # what was found in rows that come beside it: "" nothing, "masked" values, or "unreadable"
     # Set by the pipeline: what the names in `text` stand for (FETCH c, EXECUTE p, DECLARE, PREPARE).
     governed_as: str | None = None
     wait_for_review: bool = True  # False: answer "pending" at once (REST with wait_s 0)

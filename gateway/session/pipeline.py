@@ -52,6 +52,12 @@ _MASKED_VALUE_WRITE = Deny(
     reason="the statement writes a masked value into a protected column, where it would replace the real one",
     permitted_alternative="leave columns whose values came masked out of the statement",
 )
+_UNREADABLE_WRITE = Deny(
+    code="unreadable-write",
+    rule="masked-value-write",
+    reason="the file goes into protected columns and cannot be looked through for values that came masked",
+    permitted_alternative="upload it as CSV or newline-delimited JSON, not compressed",
+)
 
 
 class Denied(Exception):
@@ -420,6 +426,8 @@ async def assess(services: Services, session: SessionContext, request: Statement
     decision = decide(access, access_rules=snapshot.access_rules, policies=snapshot.policies)
     if access.touch.columns_written and writes_masked_value(request, analysis):
         decision = _MASKED_VALUE_WRITE
+    elif access.touch.columns_written and request.upload == "unreadable":
+        decision = _UNREADABLE_WRITE
     inputs = services.reviews.keep_inputs(access, snapshot.version)
     return Assessment(snapshot=snapshot, connection=connection, access=access, decision=decision, inputs=inputs)
 
@@ -427,7 +435,7 @@ async def assess(services: Services, session: SessionContext, request: Statement
 def writes_masked_value(request: StatementRequest, analysis: Analysis) -> bool:
     """Whether the statement holds what a mask left of a value: writing that back would destroy the original."""
     inner = analysis.inner.statement.text if analysis.inner is not None else ""
-    return carries_mask(request.text, request.parameters) or carries_mask(inner)
+    return request.upload == "masked" or carries_mask(request.text, request.parameters) or carries_mask(inner)
 
 
 async def approve(

@@ -8,6 +8,7 @@ literals, so no analysis is shared between texts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -17,8 +18,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 from analysis.bigquery.agree import agree
+from analysis.bigquery.destinations import destination_path, load_analysis
 from analysis.bigquery.dryrun import BigQueryReader, DryRun, DryRunError, FieldSchema, Routine, TablePath, TableSchema
-from analysis.bigquery.names import MAX_SHARDS, Defaults, Definitions, is_information_schema, is_wildcard
+from analysis.bigquery.names import (
+    MAX_SHARDS,
+    Defaults,
+    Definitions,
+    NameProblem,
+    is_information_schema,
+    is_wildcard,
+)
 from analysis.bigquery.read import Needed, TextReading, needed, read_text
 from analysis.statement import Analysis, Statement
 from gateway.domain.snapshot import ConnectionSpec
@@ -63,8 +72,12 @@ class BigQueryAnalyst:
         """Return what `statement` does. Raises UpstreamRejected for what the service refuses to run."""
         spec = session.connection
         defaults = _defaults(session)
+        if statement.destination is not None and statement.destination.columns is not None:
+            return load_analysis(statement, await self._definitions(spec, _destination(statement, defaults), defaults))
         whole = await self._whole_run(spec, statement, session.search_path)
-        definitions = await self._definitions(spec, statement.text, defaults)
+        pending = needed(statement.text, defaults)
+        pending.tables |= _destination(statement, defaults).tables
+        definitions = await self._definitions(spec, pending, defaults)
         text = await _in_time(statement.text, lambda: read_text(statement.text, definitions, defaults))
         runs = await self._runs(spec, statement, session.search_path, text, whole)
         return await _in_time(
@@ -136,10 +149,9 @@ class BigQueryAnalyst:
 
     # --- definitions ---
 
-    async def _definitions(self, spec: ConnectionSpec, text: str, defaults: Defaults) -> Definitions:
-        """Everything the text names, and what the views and functions it names are made of."""
+    async def _definitions(self, spec: ConnectionSpec, pending: Needed, defaults: Defaults) -> Definitions:
+        """Everything a text names, and what the views and functions it names are made of."""
         found = _Found()
-        pending = needed(text, defaults)
         for _ in range(MAX_ROUNDS):
             tables, routines = pending.tables - found.asked, pending.routines - found.asked
             if (not tables and not routines) or len(found.asked) > MAX_TABLES:
@@ -206,6 +218,15 @@ class BigQueryAnalyst:
         shards = tuple(name for name in names or () if name.startswith(path.table[:-1]))
         if names is not None and len(shards) <= MAX_SHARDS:
             found.shards[path] = shards
+
+
+def _destination(statement: Statement, defaults: Defaults) -> Needed:
+    """Where the job writes to, as something to be described."""
+    found = Needed()
+    if statement.destination is not None:
+        with contextlib.suppress(NameProblem):  # the analysis says so
+            found.tables.add(destination_path(statement.destination, defaults.project))
+    return found
 
 
 def _add(beneath: Needed, text: str, defaults: Defaults) -> None:

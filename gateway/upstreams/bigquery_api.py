@@ -25,6 +25,7 @@ from masking.bigquery import without_values
 logger = logging.getLogger(__name__)
 
 SERVICE = "https://bigquery.googleapis.com"
+API_PATH = "/bigquery/v2"
 # The service's pages are 10 MB "serialized"; as JSON with short rows they get several times that.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 # Longer than the longest wait asked for in one call (POLL_MS below).
@@ -64,6 +65,41 @@ class BigQueryApi:
         """For requests that may be repeated: a query under an id of ours, a dry run, a cancellation."""
         return await self._call(spec, "POST", path, query=query, statement=statement, body=body)
 
+    async def post_once(self, spec: ConnectionSpec, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """For a request that must not be repeated, whatever became of it."""
+        content = json.dumps(body, ensure_ascii=False).encode()
+        try:
+            status, answer, _ = await self._once(spec, "POST", endpoint_of(spec) + path, {}, content)
+        except httpx.TransportError as error:
+            raise _unreachable(error) from None
+        if status >= 300:
+            raise error_of(status, answer, "")
+        return answer
+
+    async def upload(self, spec: ConnectionSpec, path: str, body: Mapping[str, Any], content: bytes) -> dict[str, Any]:
+        """A job with its data, as a resumable upload of one piece; never repeated.
+
+        Source: "Upload data" of the BigQuery documentation, and RFC 9110 §14.4 for the range.
+        """
+        base = endpoint_of(spec)
+        begin = f"{base.removesuffix(API_PATH)}/upload{API_PATH}{path}"
+        try:
+            head = json.dumps(body, ensure_ascii=False).encode()
+            status, answer, location = await self._once(spec, "POST", begin, {"uploadType": "resumable"}, head)
+            if status >= 300:
+                raise error_of(status, answer, "")
+            if not _is_there(location, base):
+                raise UpstreamFailed("the upstream sends the upload elsewhere")
+            last = f"{len(content) - 1}" if content else ""
+            span = f"bytes 0-{last}/{len(content)}" if content else "bytes */0"
+            more = {"Content-Type": "application/octet-stream", "Content-Range": span}
+            status, answer, _ = await self._once(spec, "PUT", location, {}, content, more)
+        except httpx.TransportError as error:
+            raise _unreachable(error) from None
+        if status >= 300:
+            raise error_of(status, answer, "")
+        return answer
+
     async def _call(
         self,
         spec: ConnectionSpec,
@@ -79,7 +115,7 @@ class BigQueryApi:
         for attempt in range(1, ATTEMPTS + 1):
             last = attempt == ATTEMPTS
             try:
-                status, answer = await self._once(spec, method, url, query, content)
+                status, answer, _ = await self._once(spec, method, url, query, content)
             except (httpx.TransportError, UpstreamFailed) as error:
                 if last or isinstance(error, UpstreamFailed):
                     logger.warning("upstream unavailable: connection=%s error=%s", spec.name, type(error).__name__)
@@ -94,11 +130,19 @@ class BigQueryApi:
             await asyncio.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _once(
-        self, spec: ConnectionSpec, method: str, url: str, query: Mapping[str, Any], content: bytes | None
-    ) -> tuple[int, dict[str, Any]]:
-        headers = {"Content-Type": "application/json", **await self._credentials.authorization(spec)}
-        params = {name: value for name, value in query.items() if value is not None}
+    async def _once(  # noqa: PLR0917  an HTTP request has so many parts
+        self,
+        spec: ConnectionSpec,
+        method: str,
+        url: str,
+        query: Mapping[str, Any],
+        content: bytes | None,
+        more: Mapping[str, str] | None = None,
+    ) -> tuple[int, dict[str, Any], str]:
+        """Status, body, and where an upload goes on."""
+        own = {"Content-Type": "application/json", **(more or {})}
+        headers = {**own, **await self._credentials.authorization(spec)}
+        params = {name: value for name, value in query.items() if value is not None} or None
         async with self._client.stream(method, url, params=params, content=content, headers=headers) as response:
             chunks, size = [], 0
             async for chunk in response.aiter_bytes():
@@ -114,7 +158,7 @@ class BigQueryApi:
             if response.status_code < 300:
                 raise UpstreamFailed("the upstream's answer is not a JSON object")
             answer = {}
-        return response.status_code, answer
+        return response.status_code, answer, response.headers.get("location", "")
 
 
 def endpoint_of(spec: ConnectionSpec) -> str:
@@ -126,7 +170,13 @@ def endpoint_of(spec: ConnectionSpec) -> str:
         raise UpstreamFailed("the API endpoint is not https://, which is for an emulator on loopback alone")
     if spec.settings.get("credentials") == "anonymous" and not on_loopback:
         raise UpstreamFailed("anonymous access is for an emulator on loopback alone")
-    return f"{endpoint}/bigquery/v2"
+    return f"{endpoint}{API_PATH}"
+
+
+def _is_there(location: str, base: str) -> bool:
+    """Whether an upload goes on at the service it began at: the credential goes with it."""
+    theirs, ours = urlsplit(location), urlsplit(base)
+    return (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc)
 
 
 def path_of(*segments: str) -> str:

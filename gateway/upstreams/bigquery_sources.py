@@ -144,6 +144,8 @@ class QueryJob:
         limit = self._bytes_limit()
         if limit is not None:
             query["maximumBytesBilled"] = str(limit)
+        if request.destination is not None:
+            query |= json.loads(session.settings)  # as it was approved
         # Ours last: they are what finds a line of the bill in the log.
         ours = {"hoopweb_statement": request.statement_id, "hoopweb_session": session.session_id}
         configuration: dict[str, Any] = {"query": query, "labels": {**dict(options.labels), **ours}}
@@ -240,16 +242,16 @@ def _statistics(job: Mapping[str, Any], answer: Mapping[str, Any]) -> JobStatist
     dml = query.get("dmlStats") or {}
     return JobStatistics(
         statement_type=str(query.get("statementType", "")),
-        bytes_processed=_count(query.get("totalBytesProcessed", statistics.get("totalBytesProcessed"))),
-        bytes_billed=_count(query.get("totalBytesBilled")),
+        bytes_processed=count(query.get("totalBytesProcessed", statistics.get("totalBytesProcessed"))),
+        bytes_billed=count(query.get("totalBytesBilled")),
         cache_hit=bool(query.get("cacheHit", answer.get("cacheHit", False))),
-        affected_rows=None if affected is None else _count(affected),
+        affected_rows=None if affected is None else count(affected),
         ddl_operation=str(query.get("ddlOperationPerformed", "")),
-        dml={name: str(_count(value)) for name, value in dml.items() if name.endswith("RowCount")},
+        dml={name: str(count(value)) for name, value in dml.items() if name.endswith("RowCount")},
     )
 
 
-def _count(value: Any) -> int:
+def count(value: Any) -> int:
     try:
         return max(0, int(value))
     except (TypeError, ValueError):

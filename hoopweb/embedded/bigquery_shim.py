@@ -2,7 +2,8 @@
 
 - Credentials are checked: a service account proves itself at `/token` (RFC 7523), every other call needs its token.
 - A dry run names `referencedTables` and the bytes it would process (so much per table), which limits then hold.
-- A job id can be used once. Legacy SQL, the default of the real API, is refused.
+- A job id can be used once, an upload's as well. Legacy SQL, the default of the real API, is refused.
+- A query's destination table is written.
 - A query may take its time (`delay_s`): it is RUNNING meanwhile, and can be cancelled.
 
 Every request is kept as it came, for tests that ask what exactly the gateway sent.
@@ -19,6 +20,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import sqlglot
@@ -37,6 +39,7 @@ BYTES_PER_TABLE = 10 * 1024 * 1024  # the least the real service bills for a tab
 MAX_KEPT_REQUESTS = 2_000
 TIMEOUT_S = 120.0
 _JSON = {"Content-Type": "application/json"}
+_PASSED_ON = ("content-type", "content-range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Shim:
     lose_answers: int = 0  # so many inserted jobs are answered 503 although they ran
     _tokens: dict[str, float] = field(default_factory=dict, repr=False)
     _job_ids: set[str] = field(default_factory=set, repr=False)
+    _begun: dict[str, str] = field(default_factory=dict, repr=False)  # upload → the job it is for
+    _jobs: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)  # that were uploaded
     _waiting: dict[str, _Waiting] = field(default_factory=dict, repr=False)
     _client: httpx.AsyncClient = field(
         default_factory=lambda: httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False), repr=False
@@ -115,15 +120,43 @@ class Shim:
         if not self._knows(request.headers.get("authorization", "")):
             return _error(401, "authError", "Invalid Credentials")
         raw = await request.body()
+        if request.url.path.startswith("/upload/"):
+            return await self._upload(request, raw)
         body = json.loads(raw) if raw else {}
         seen = SeenRequest(request.method, request.url.path, dict(request.query_params), body)
         self.requests.append(seen)
         if request.method == "POST" and request.url.path.endswith("/jobs"):
             return await self._job(request, body)
+        uploaded = self._jobs.get(request.url.path.rpartition("/")[2])
+        if uploaded is not None:
+            return JSONResponse(uploaded)
         waiting = self._waiting.get(request.url.path.removesuffix("/cancel").rpartition("/")[2])
         if waiting is not None:
             return await self._while_waiting(request, waiting)
         return await self._pass_on(request, raw)
+
+    async def _upload(self, request: Request, raw: bytes) -> Response:
+        """A resumable upload goes on here, not at the emulator: the address it is told is ours."""
+        body = json.loads(raw) if request.method == "POST" else {"bytes": len(raw)}
+        self.requests.append(SeenRequest(request.method, request.url.path, dict(request.query_params), body))
+        job_id = body.get("jobReference", {}).get("jobId", "")
+        if job_id in self._job_ids:
+            return _error(409, "duplicate", f"Already Exists: Job {job_id}")
+        answer = await self._send(request, raw)
+        response = _response(answer)
+        place = urlsplit(answer.headers.get("location", ""))
+        if place.path:
+            response.headers["Location"] = f"{str(request.base_url).rstrip('/')}{place.path}?{place.query}"
+            self._begun[str(httpx.QueryParams(place.query)["upload_id"])] = job_id
+        elif answer.status_code == 200:
+            return self._loaded(self._begun.pop(request.query_params["upload_id"]), answer.json())
+        return response
+
+    def _loaded(self, job_id: str, job: dict[str, Any]) -> Response:
+        """The emulator calls the job something else."""
+        self._job_ids.add(job_id)
+        self._jobs[job_id] = job | {"jobReference": job["jobReference"] | {"jobId": job_id}}
+        return JSONResponse(self._jobs[job_id])
 
     async def _while_waiting(self, request: Request, waiting: _Waiting) -> Response:
         if request.url.path.endswith("/cancel"):
@@ -187,10 +220,25 @@ class Shim:
             self._waiting[job_id] = _Waiting(body, request.url.path, time.monotonic() + self.delay_s)
             return JSONResponse(self._waiting[job_id].resource())
         answer = await self._send(request, json.dumps(body).encode())
+        if "destinationTable" in body["configuration"]["query"]:
+            await self._write(request.url.path, body["configuration"]["query"])
         if self.lose_answers:
             self.lose_answers -= 1
             return _error(503, "backendError", "try again")
         return _response(answer)
+
+    async def _write(self, path: str, query: dict[str, Any]) -> None:
+        """The result into its destination table; the emulator forgets to."""
+        table = query["destinationTable"]
+        name = f"{table['datasetId']}.{table['tableId']}"
+        place = f"{path.removesuffix('/jobs')}/datasets/{table['datasetId']}/tables/{table['tableId']}"
+        exists = (await self._client.get(f"{self.emulator}{place}")).status_code == 200
+        adds = exists and query.get("writeDisposition") != "WRITE_TRUNCATE"
+        verb = f"INSERT INTO {name}" if adds else f"CREATE OR REPLACE TABLE {name} AS"
+        kept = {key: query[key] for key in ("queryParameters", "parameterMode", "defaultDataset") if key in query}
+        plain = kept | {"query": f"{verb} {query['query']}", "useLegacySql": False}
+        body = {"configuration": {"query": plain}}
+        await self._client.post(f"{self.emulator}{path}", content=json.dumps(body).encode(), headers=_JSON)
 
     async def _pass_on(self, request: Request, raw: bytes) -> Response:
         return _response(await self._send(request, raw))
@@ -202,7 +250,7 @@ class Shim:
             url,
             params=request.query_params,
             content=raw,
-            headers={"Content-Type": request.headers.get("content-type", "application/json")},
+            headers={name: request.headers[name] for name in _PASSED_ON if name in request.headers},
         )
 
 

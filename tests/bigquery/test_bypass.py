@@ -139,6 +139,9 @@ ctas | CREATE TABLE vault.copied_@ AS SELECT ssn AS z FROM vault.patients; SELEC
 create-view | CREATE VIEW vault.seen_@ AS SELECT ssn AS z FROM vault.patients; SELECT z FROM vault.seen_@
 insert-select | INSERT INTO vault.d (z) SELECT ssn FROM vault.patients; SELECT z FROM vault.d
 merge | MERGE vault.d USING vault.patients ON FALSE WHEN NOT MATCHED THEN INSERT (z) VALUES (ssn); SELECT * FROM vault.d
+rename-column | ALTER TABLE vault.shard_b RENAME COLUMN ssn TO harmless; SELECT harmless FROM vault.shard_b
+rename-table | ALTER TABLE vault.shard_@ RENAME TO innocent_@; SELECT ssn AS x FROM vault.innocent_@
+clone | CREATE TABLE vault.clone_@ CLONE vault.patients; SELECT ssn AS z FROM vault.clone_@
 json-column | SELECT doc FROM vault.patients
 json-value | SELECT JSON_VALUE(doc, '$.ssn') AS x FROM vault.patients
 json-path | SELECT doc.ssn AS x FROM vault.patients

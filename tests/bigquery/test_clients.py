@@ -177,10 +177,6 @@ def test_job_id_is_the_clients_own_and_once(client: bigquery.Client) -> None:
 @pytest.mark.parametrize(
     ("name", "call"),
     [
-        ("load", lambda client: client.load_table_from_json([{"id": 1}], TABLE).result()),
-        ("copy", lambda client: client.copy_table(f"{PROJECT}.{TABLE}", f"{PROJECT}.{DATASET}.copy").result()),
-        ("extract", lambda client: client.extract_table(f"{PROJECT}.{TABLE}", "gs://b/o").result()),
-        ("insertAll", lambda client: client.insert_rows_json(f"{PROJECT}.{TABLE}", [{"id": 1}])),
         ("delete", lambda client: client.delete_table(f"{PROJECT}.{TABLE}")),
         ("create", lambda client: client.create_dataset("other")),
     ],
@@ -188,13 +184,6 @@ def test_job_id_is_the_clients_own_and_once(client: bigquery.Client) -> None:
 def test_what_is_not_served_says_what_to_do_instead(client: bigquery.Client, name: str, call) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(Forbidden, match="not served"):
         call(client)
-
-
-def test_destination_table_is_refused(client: bigquery.Client) -> None:
-    config = bigquery.QueryJobConfig(destination=f"{PROJECT}.{DATASET}.mine")
-
-    with pytest.raises(Forbidden, match="CREATE TABLE"):
-        client.query(f"SELECT ssn FROM {TABLE}", job_config=config).result()
 
 
 def test_anonymous_tables_cannot_be_read(client: bigquery.Client, service: Service) -> None:

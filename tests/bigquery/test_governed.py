@@ -53,9 +53,9 @@ def decide(stack: Stack, job: bigquery.QueryJob, decision: str, **more: str) -> 
     assert answer.status_code == 200, answer.text
 
 
-def held(client: bigquery.Client, text: str) -> bigquery.QueryJob:
+def held(client: bigquery.Client, text: str, config: bigquery.QueryJobConfig | None = None) -> bigquery.QueryJob:
     """A job that waits for a reviewer."""
-    job = client.query(text)
+    job = client.query(text, job_config=config)
     until(lambda: "hoopweb_review" in client.get_job(job.job_id).labels)
     job = client.get_job(job.job_id)
     assert job.state == "PENDING"
@@ -135,6 +135,25 @@ def test_modified_query_runs_under_the_same_job_and_says_so(
     assert again.query == modified
     assert again.labels["hoopweb_modified"] == "true"
     assert (ward_of(service, 92), ward_of(service, 93)) == (92, untouched)
+
+
+def test_query_with_parameters_is_modified(stack: Stack, client: bigquery.Client, service: Service) -> None:
+    untouched = ward_of(service, 96)
+    config = bigquery.QueryJobConfig(
+        query_parameters=[
+            bigquery.ArrayQueryParameter("ids", "INT64", [95, 96]),
+            bigquery.ScalarQueryParameter("mark", "STRING", f"new-{MARK}"),
+        ]
+    )
+    text = f"UPDATE {TABLE} SET ssn = @mark, ward = 94 WHERE id IN UNNEST(@ids)"
+    job = held(client, text, config)
+    modified = f"{text} AND id = 95"
+
+    decide(stack, job, "modify", statement=modified)
+    job.result(timeout=60)
+
+    assert client.get_job(job.job_id).query == modified
+    assert (ward_of(service, 95), ward_of(service, 96)) == (94, untouched)
 
 
 def test_cancelled_query_withdraws_its_review(stack: Stack, client: bigquery.Client) -> None:
@@ -324,6 +343,16 @@ def test_everything_about_a_query_is_on_the_record(client: bigquery.Client, entr
     (again,) = until(lambda: entries("statement.read_again"))
     assert again["rows"] == 250
     assert again["recording"]
+
+
+def test_whose_records_a_result_showed_is_accounted_for(client: bigquery.Client, entries: Callable[..., Any]) -> None:
+    client.query_and_wait(f"SELECT id, ssn FROM {TABLE} ORDER BY id LIMIT 41")
+    client.query_and_wait(f"SELECT ssn FROM {TABLE} ORDER BY id LIMIT 42")
+
+    (named,) = until(lambda: entries("statement.completed", rows=41))
+    (unnamed,) = until(lambda: entries("statement.completed", rows=42))
+    assert named["subjects"] == [{"name": "patient", "known": True, "count": 41, "without": 0}]
+    assert [(kind["name"], kind["known"]) for kind in unnamed["subjects"]] == [("patient", False)]
 
 
 def test_refused_calls_are_on_the_record(client: bigquery.Client, entries: Callable[..., Any]) -> None:

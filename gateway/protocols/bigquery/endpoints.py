@@ -7,15 +7,14 @@ endpoints of the service exist here when somebody has said what they do. Refusal
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 PREFIX = "/bigquery/v2"
-# Where uploads are sent; nothing below them is served.
+# Where data is sent along with a load job ("Upload data").
 UPLOAD_PREFIXES = ("/upload/bigquery/v2", "/resumable/upload/bigquery/v2")
 
 _USE_DDL = "use a DDL statement in a query, such as CREATE TABLE … AS SELECT"
-_USE_SQL = "write rows with an INSERT or MERGE statement in a query"
 _RIGHTS = "rights on tables are the administrator's; ask for a rule of the gateway instead"
 
 
@@ -53,6 +52,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("tables.list", "GET", f"{_D}/tables"),
     Endpoint("tables.get", "GET", _T),
     Endpoint("tabledata.list", "GET", f"{_T}/data"),
+    Endpoint("tabledata.insertAll", "POST", f"{_T}/insertAll"),
     # Refused.
     Endpoint("jobs.delete", "DELETE", f"{_P}/jobs/{{job}}/delete", "jobs are evidence and are forgotten by themselves"),
     Endpoint("projects.getServiceAccount", "GET", f"{_P}/serviceAccount", "the gateway's own account is not shown"),
@@ -68,7 +68,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("tables.getIamPolicy", "POST", f"{_T}:getIamPolicy", _RIGHTS),
     Endpoint("tables.setIamPolicy", "POST", f"{_T}:setIamPolicy", _RIGHTS),
     Endpoint("tables.testIamPermissions", "POST", f"{_T}:testIamPermissions", _RIGHTS),
-    Endpoint("tabledata.insertAll", "POST", f"{_T}/insertAll", _USE_SQL),
     Endpoint("rowAccessPolicies.list", "GET", f"{_T}/rowAccessPolicies", _RIGHTS),
     Endpoint("rowAccessPolicies.insert", "POST", f"{_T}/rowAccessPolicies", _RIGHTS),
     Endpoint("rowAccessPolicies.batchDelete", "POST", f"{_T}/rowAccessPolicies:batchDelete", _RIGHTS),
@@ -86,7 +85,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("models.delete", "DELETE", f"{_D}/models/{{model}}", _USE_DDL),
 )
 
-UPLOAD = Endpoint("uploads", "POST", "/upload/…", _USE_SQL)
+UPLOADS: tuple[Endpoint, ...] = (
+    Endpoint("jobs.upload", "POST", f"{_P}/jobs"),
+    Endpoint("jobs.uploadPart", "PUT", f"{_P}/jobs"),
+    Endpoint("jobs.uploadCancel", "DELETE", f"{_P}/jobs"),
+)
 
 # Names of projects, datasets, tables and jobs; ids are longer in no case ("Naming", BigQuery documentation).
 _SEGMENT = r"([^/:]{1,1024})"
@@ -100,8 +103,16 @@ def _parts(path: str) -> list[str]:
     return [part for part in re.split(r"(\{\w+\})", path) if part]
 
 
-_TABLE = tuple(
-    (endpoint, _pattern(endpoint.path), tuple(re.findall(r"\{(\w+)\}", endpoint.path))) for endpoint in ENDPOINTS
+Row = tuple[Endpoint, re.Pattern[str], tuple[str, ...]]
+
+
+def _rows(endpoints: Iterable[Endpoint]) -> tuple[Row, ...]:
+    return tuple((each, _pattern(each.path), tuple(re.findall(r"\{(\w+)\}", each.path))) for each in endpoints)
+
+
+_TABLES: tuple[tuple[str, tuple[Row, ...]], ...] = (
+    (PREFIX, _rows(ENDPOINTS)),
+    *((prefix, _rows(UPLOADS)) for prefix in UPLOAD_PREFIXES),
 )
 
 
@@ -112,11 +123,9 @@ def owns(path: str) -> bool:
 
 def find_endpoint(method: str, path: str) -> Match | None:
     """The row of the table for a decoded path; None when there is none."""
-    if not path.startswith(PREFIX):
-        return Match(UPLOAD, {}) if owns(path) else None
-    rest = path.removeprefix(PREFIX)
-    for endpoint, pattern, names in _TABLE:
-        found = pattern.fullmatch(rest) if endpoint.method == method else None
-        if found is not None:
-            return Match(endpoint, dict(zip(names, found.groups(), strict=True)))
+    for prefix, table in _TABLES:
+        for endpoint, pattern, names in table if path.startswith(prefix) else ():
+            found = pattern.fullmatch(path.removeprefix(prefix)) if endpoint.method == method else None
+            if found is not None:
+                return Match(endpoint, dict(zip(names, found.groups(), strict=True)))
     return None

@@ -33,7 +33,7 @@ _WORDS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENI
 _MORE_WORDS = {409: "ALREADY_EXISTS", 500: "INTERNAL", 503: "UNAVAILABLE"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: an exception is given its traceback on the way
 class BigQueryError(Exception):
     """`message` holds no value of any row. `status` is HTTP's."""
 
@@ -43,7 +43,7 @@ class BigQueryError(Exception):
 
     def __post_init__(self) -> None:
         if not self.status:
-            object.__setattr__(self, "status", STATUS.get(self.reason, 400))
+            self.status = STATUS.get(self.reason, 400)
 
     def as_proto(self) -> dict[str, str]:
         """ErrorProto, as in `status.errorResult` of a job."""

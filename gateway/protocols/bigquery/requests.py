@@ -6,13 +6,16 @@ that is not named here is refused: what nobody has read may change what a query 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from analysis.statement import Destination
 from gateway.protocols.bigquery.errors import BigQueryError
-from gateway.protocols.bigquery.parameters import bound, declared
+from gateway.protocols.bigquery.parameters import bound, canonical, declared
+from gateway.protocols.bigquery.work import QUERY_WRITTEN, Work, read_destination, read_work
 
 MAX_TEXT_CHARS = 1_000_000  # "Maximum unresolved standard SQL query length", BigQuery quotas
 MAX_PARAMETERS = 10_000  # "Maximum number of standard SQL query parameters"
@@ -37,7 +40,8 @@ _SHARED = frozenset(
     }
 )
 _CONFIGURATION = frozenset({"query", "dryRun", "labels", "jobTimeoutMs", "jobType"})
-_CONFIGURATION_QUERY = _SHARED | {"priority"}
+_CONFIGURATION_QUERY = _SHARED | {"priority", "destinationTable"}
+_CONFIGURATION_WORK = frozenset({"load", "copy", "extract", "labels", "jobTimeoutMs", "jobType", "dryRun"})
 _QUERY = _SHARED | {
     "kind",
     "maxResults",
@@ -53,15 +57,10 @@ _QUERY = _SHARED | {
 }
 # Understood as "not asked for": refused with any other value.
 _EMPTY_ONLY: Mapping[str, str] = {
-    "destinationTable": "write results with CREATE TABLE … AS SELECT or INSERT … SELECT",
     "tableDefinitions": "create an external table first, where a rule allows it",
     "createSession": "run the statements as one script",
     "connectionProperties": "leave out connection properties; sessions and time zones are not passed on",
     "userDefinedFunctionResources": "define functions in the query itself",
-    "schemaUpdateOptions": "use ALTER TABLE",
-    "timePartitioning": "use CREATE TABLE … PARTITION BY",
-    "rangePartitioning": "use CREATE TABLE … PARTITION BY",
-    "clustering": "use CREATE TABLE … CLUSTER BY",
     "destinationEncryptionConfiguration": "use the options of CREATE TABLE",
     "scriptOptions": "leave out script options",
     "systemVariables": "set variables in the script itself",
@@ -69,15 +68,10 @@ _EMPTY_ONLY: Mapping[str, str] = {
     "writeIncrementalResults": "run an ordinary query",
     "reservation": "leave out the reservation; the connection has its own",
 }
-# Without a destination table these mean nothing, and clients send them out of habit.
+# Without a destination table these mean nothing, and clients send them out of habit; with one they are read there.
 _MEANINGLESS = frozenset(
-    {"createDisposition", "writeDisposition", "allowLargeResults", "flattenResults", "maximumBillingTier", "maxSlots"}
+    QUERY_WRITTEN - {"destinationTable"} | {"allowLargeResults", "flattenResults", "maximumBillingTier", "maxSlots"}
 )
-_OTHER_JOBS: Mapping[str, str] = {
-    "load": "load jobs are not served: write rows with an INSERT or MERGE statement in a query",
-    "extract": "extract jobs are not served: use EXPORT DATA in a query, which a rule may allow",
-    "copy": "copy jobs are not served: use CREATE TABLE … AS SELECT or CREATE TABLE … CLONE in a query",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +94,20 @@ class QueryRequest:
     max_results: int | None = None
     wait_s: float = DEFAULT_WAIT_S
     int64_timestamps: bool = False
+    destination: Destination | None = None  # of the result
+    written: Mapping[str, Any] = field(default_factory=dict)  # what the client said of the destination
+    work: Work | None = None  # a job that is no query; `text` then says what it means
+
+    @property
+    def settings(self) -> str:
+        """What an approval is bound to besides the text and its parameters."""
+        if self.work is not None:
+            return self.work.settings
+        return canonical(self.written).decode() if self.destination is not None else ""
+
+    @property
+    def target(self) -> Destination | None:
+        return self.destination if self.work is None else self.work.destination
 
     @property
     def bound(self) -> tuple[bytes, ...]:
@@ -110,29 +118,43 @@ class QueryRequest:
         return declared(self.parameters)
 
 
-def read_job(body: Mapping[str, Any], *, project: str) -> QueryRequest:
-    """The body of jobs.insert. Raises BigQueryError."""
+def read_job(body: Mapping[str, Any], *, project: str, content: bytes | None = None) -> QueryRequest:
+    """The body of jobs.insert, and what was uploaded with it. Raises BigQueryError."""
     configuration = _object(body, "configuration")
-    for kind, sentence in _OTHER_JOBS.items():
-        if configuration.get(kind):
-            raise BigQueryError("accessDenied", sentence)
+    reference = _object(body, "jobReference")
+    work = read_work(configuration, project=project, content=content)
+    about: dict[str, Any] = {
+        "labels": _labels(configuration),
+        "job_timeout_ms": _integer(configuration, "jobTimeoutMs"),
+        "location": _text(reference, "location"),
+        "job_id": _job_id(reference),
+    }
+    if work is not None:
+        _refuse_unknown(configuration, _CONFIGURATION_WORK, "configuration")
+        return QueryRequest(text=work.text, work=work, **about)
+    if content is not None:
+        raise BigQueryError("invalid", "an upload is a load job")
     query = _object(configuration, "query")
     _refuse_unknown(configuration, _CONFIGURATION, "configuration")
     _refuse_unknown(query, _CONFIGURATION_QUERY, "configuration.query")
-    reference = _object(body, "jobReference")
-    job_id = _text(reference, "jobId")
-    if job_id and not JOB_ID.fullmatch(job_id):
-        raise BigQueryError("invalid", "the job id holds other characters than letters, digits, '-' and '_'")
+    written = {name: query[name] for name in sorted(QUERY_WRITTEN) if query.get(name)}
+    into = written if written.get("destinationTable") else {}
     return _request(
         query,
         project=project,
         dry_run=configuration.get("dryRun") is True,
-        labels=_labels(configuration),
-        job_timeout_ms=_integer(configuration, "jobTimeoutMs"),
         priority="BATCH" if query.get("priority") == "BATCH" else "INTERACTIVE",
-        location=_text(reference, "location"),
-        job_id=job_id,
+        destination=read_destination(into, project, columns=None) if into else None,
+        written=into,
+        **about,
     )
+
+
+def _job_id(reference: Mapping[str, Any]) -> str:
+    job_id = _text(reference, "jobId")
+    if job_id and not JOB_ID.fullmatch(job_id):
+        raise BigQueryError("invalid", "the job id holds other characters than letters, digits, '-' and '_'")
+    return job_id
 
 
 def read_query(body: Mapping[str, Any], *, project: str) -> QueryRequest:
@@ -151,6 +173,18 @@ def read_query(body: Mapping[str, Any], *, project: str) -> QueryRequest:
         wait_s=DEFAULT_WAIT_S if wait_ms is None else min(wait_ms / 1000, MAX_WAIT_S),
         int64_timestamps=wants_int64_timestamps(_object(body, "formatOptions")),
     )
+
+
+def read_held(parameters: str, settings: str) -> tuple[list[dict[str, Any]], Mapping[str, Any]]:
+    """What an approval kept of a query besides its text: its parameters, and where it writes.
+
+    Raises BigQueryError for what is no query: the text of a load or of streamed rows only says what they mean.
+    """
+    given = json.loads(parameters) if parameters else []
+    written = json.loads(settings) if settings else {}
+    if any("parameterType" not in each for each in given) or (written and "destinationTable" not in written):
+        raise BigQueryError("invalid", "what is written comes with the call: approve it or deny it as it is")
+    return given, written
 
 
 def wants_int64_timestamps(options: Mapping[str, Any]) -> bool:

@@ -32,6 +32,7 @@ class JobStatistics:
     affected_rows: int | None = None
     ddl_operation: str = ""
     dml: Mapping[str, str] = field(default_factory=dict)
+    work: Mapping[str, str] = field(default_factory=dict)  # counts of a load, copy or extract
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,10 @@ def _field(item: Mapping[str, Any], above: str, masked: Mapping[str, str]) -> di
 
 def _configuration(job: JobFacts) -> dict[str, Any]:
     request = job.request
+    labels = {**dict(request.labels), **job.labels}
+    if request.work is not None:
+        kind = request.work.kind
+        return {"jobType": kind.upper(), kind: dict(request.work.configuration), "labels": labels}
     query: dict[str, Any] = {
         "query": job.text,
         "useLegacySql": False,
@@ -192,7 +197,7 @@ def _configuration(job: JobFacts) -> dict[str, Any]:
     configuration: dict[str, Any] = {
         "jobType": "QUERY",
         "query": query,
-        "labels": {**dict(request.labels), **job.labels},
+        "labels": labels,
     }
     if request.dry_run:
         configuration["dryRun"] = True
@@ -200,6 +205,10 @@ def _configuration(job: JobFacts) -> dict[str, Any]:
 
 
 def _statistics(job: JobFacts) -> dict[str, Any]:
+    times = {"creationTime": job.created_ms, "startTime": job.started_ms, "endTime": job.ended_ms}
+    told: dict[str, Any] = {name: str(moment) for name, moment in times.items() if moment}
+    if job.request.work is not None:
+        return {**told, job.request.work.kind: dict(job.statistics.work)}
     query: dict[str, Any] = {
         "totalBytesProcessed": str(job.statistics.bytes_processed),
         "cacheHit": job.statistics.cache_hit,
@@ -215,6 +224,4 @@ def _statistics(job: JobFacts) -> dict[str, Any]:
         query["ddlOperationPerformed"] = job.statistics.ddl_operation
     if job.schema is not None:
         query["schema"] = {"fields": list(job.schema)}
-    times = {"creationTime": job.created_ms, "startTime": job.started_ms, "endTime": job.ended_ms}
-    told = {name: str(moment) for name, moment in times.items() if moment}
     return {**told, "totalBytesProcessed": str(job.statistics.bytes_processed), "query": query}

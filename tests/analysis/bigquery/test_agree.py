@@ -9,7 +9,7 @@ import pytest
 from analysis.bigquery.agree import agree
 from analysis.bigquery.dryrun import DryRun, DryRunError, FieldSchema, TableSchema
 from analysis.bigquery.names import Definitions
-from analysis.statement import Operation, Statement
+from analysis.statement import Destination, Operation, Statement
 from tests.analysis.bigquery.warehouse import DEFINITIONS, PATIENTS, PROJECT, analyse, honest, path, read, summary
 
 QUERY = "SELECT id, ssn FROM patients"
@@ -108,7 +108,7 @@ def test_what_only_the_service_understood_is_named_by_it_and_never_complete() ->
 
 
 def test_a_destination_table_is_a_write() -> None:
-    analysis = analyse(QUERY, destination=f"{PROJECT}.scratch.copy")
+    analysis = analyse(QUERY, destination=Destination(f"{PROJECT}.scratch.copy"))
 
     assert Operation.WRITE in analysis.operations
     assert {str(table) for table in analysis.tables_written} == {"scratch.copy"}

@@ -9,7 +9,7 @@ from analysis.bigquery.agree import agree
 from analysis.bigquery.dryrun import DryRun, FieldSchema, Routine, TablePath, TableSchema
 from analysis.bigquery.names import Defaults, Definitions
 from analysis.bigquery.read import TextReading, read_text
-from analysis.statement import Analysis, Output, Statement
+from analysis.statement import Analysis, Destination, Output, Statement
 
 PROJECT = "demo-project"
 DEFAULTS = Defaults(PROJECT, "clinic", PROJECT)
@@ -95,7 +95,9 @@ def _described(name: str, value: object) -> FieldSchema:
     return FieldSchema(name or "f0_", known[0] if known else "STRING")
 
 
-def analyse(text: str, *, definitions: Definitions = DEFINITIONS, destination: str = "", **changes: Any) -> Analysis:
+def analyse(
+    text: str, *, definitions: Definitions = DEFINITIONS, destination: Destination | None = None, **changes: Any
+) -> Analysis:
     """The analysis under an honest dry run, `changes` apart."""
     found = read(text, definitions)
     runs = {probe: replace(run, **changes) for probe, run in honest(found).items()}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
 
+from analysis.statement import Destination
 from gateway.protocols.bigquery import resources
 from gateway.protocols.bigquery.endpoints import ENDPOINTS, find_endpoint, owns
 from gateway.protocols.bigquery.errors import BigQueryError
@@ -45,11 +47,14 @@ def test_what_is_not_on_the_table_is_not_found(method: str, path: str) -> None:
     assert find_endpoint(method, path) is None
 
 
-def test_uploads_are_refused_as_such() -> None:
+def test_uploads_are_for_load_jobs_alone() -> None:
     found = find_endpoint("POST", "/upload/bigquery/v2/projects/p/jobs")
 
     assert found is not None
-    assert found.endpoint.refusal
+    assert found.endpoint.name == "jobs.upload"
+    assert find_endpoint("GET", "/upload/bigquery/v2/projects/p/jobs") is None
+    assert find_endpoint("POST", "/upload/bigquery/v2/projects/p/queries") is None
+    assert find_endpoint("POST", "/upload/bigquery/v2/projects/p/datasets/d/tables/t/insertAll") is None
     assert owns("/resumable/upload/bigquery/v2/projects/p/jobs")
     assert not owns("/bigquery/v20/projects")
 
@@ -109,12 +114,71 @@ def test_what_is_not_understood_is_refused(body: dict[str, Any], reason: str) ->
     assert caught.value.reason == reason
 
 
-@pytest.mark.parametrize("kind", ["load", "copy", "extract"])
-def test_other_jobs_are_refused(kind: str) -> None:
-    with pytest.raises(BigQueryError, match="not served") as caught:
-        read_job({"configuration": {kind: {"sourceUris": ["gs://b/o"]}}}, project="p")
+TABLE = {"projectId": "p", "datasetId": "d", "tableId": "t"}
 
-    assert caught.value.status == 403
+
+@pytest.mark.parametrize(
+    ("configuration", "says"),
+    [
+        ({"load": {"sourceUris": ["gs://b/o"]}}, "reference is malformed"),
+        ({"load": {"destinationTable": TABLE, "sourceUris": ["s3://b/o"]}}, "Cloud Storage"),
+        ({"load": {"destinationTable": TABLE, "sourceUris": ["gs://b/'], x = ['"]}}, "Cloud Storage"),
+        (
+            {
+                "load": {
+                    "destinationTable": TABLE,
+                    "sourceUris": ["gs://b/o"],
+                    "hivePartitioningOptions": {"mode": "AUTO"},
+                }
+            },
+            "not served",
+        ),
+        ({"load": {"destinationTable": {**TABLE, "tableId": "t$20260101"}, "sourceUris": ["gs://b/o"]}}, "decorators"),
+        ({"load": {"destinationTable": {**TABLE, "tableId": "t` x"}, "sourceUris": ["gs://b/o"]}}, "malformed"),
+        ({"copy": {"destinationTable": TABLE, "sourceTables": []}}, "malformed|source"),
+        ({"copy": {"destinationTable": TABLE, "sourceTable": TABLE, "operationType": "RESTORE"}}, "not served"),
+        (
+            {"copy": {"destinationTable": TABLE, "sourceTable": TABLE, "writeDisposition": "WRITE_ELSEWHERE"}},
+            "disposition",
+        ),
+        ({"extract": {"sourceModel": {"modelId": "m"}, "destinationUris": ["gs://b/o"]}}, "not served"),
+        ({"extract": {"sourceTable": TABLE, "destinationUris": ["gs://b/o"]}, "dryRun": True}, "dry run"),
+        ({"copy": {"sourceTable": TABLE}, "load": {"destinationTable": TABLE}}, "more than one kind"),
+        ({"copy": {"sourceTable": TABLE}, "query": {"query": "SELECT 1"}}, "more than one kind"),
+    ],
+)
+def test_what_is_not_understood_of_other_jobs_is_refused(configuration: dict[str, Any], says: str) -> None:
+    with pytest.raises(BigQueryError, match=says):
+        read_job({"configuration": configuration}, project="p")
+
+
+def test_other_jobs_are_the_statement_they_mean() -> None:
+    load = {"destinationTable": TABLE, "schema": {"fields": [{"name": "a", "type": "STRING"}]}, "sourceFormat": "CSV"}
+    copy = {"destinationTable": {**TABLE, "tableId": "u"}, "sourceTables": [TABLE, {**TABLE, "datasetId": "e"}]}
+    extract = {"sourceTable": TABLE, "destinationUris": ["gs://b/o-*"], "destinationFormat": "AVRO"}
+
+    texts = [
+        read_job({"configuration": {"load": load}}, project="p", content=b"x").text,
+        read_job({"configuration": {"copy": copy}}, project="p").text,
+        read_job({"configuration": {"extract": extract}}, project="p").text,
+    ]
+
+    digest = hashlib.sha256(b"x").hexdigest()
+    assert texts == [
+        f"LOAD DATA INTO `p.d.t` (`a`) FROM FILES (format = 'CSV', uris = ['upload:sha256:{digest}'])",
+        "SELECT * FROM `p.d.t`\nUNION ALL SELECT * FROM `p.e.t`",
+        "EXPORT DATA OPTIONS (uri = 'gs://b/o-*', format = 'AVRO') AS SELECT * FROM `p.d.t`",
+    ]
+
+
+def test_an_approval_is_bound_to_all_of_a_job() -> None:
+    plain = {"destinationTable": TABLE, "sourceTable": {**TABLE, "tableId": "s"}}
+    settings = {
+        read_job({"configuration": {"copy": {**plain, **more}}}, project="p").settings
+        for more in ({}, {"writeDisposition": "WRITE_TRUNCATE"}, {"createDisposition": "CREATE_NEVER"})
+    }
+
+    assert len(settings) == 3
 
 
 @pytest.mark.parametrize("job_id", ["a/b", "a b", "ü", "x" * 1025])
@@ -123,10 +187,14 @@ def test_job_ids_of_another_form_are_refused(job_id: str) -> None:
         read_job({"jobReference": {"jobId": job_id}, "configuration": {"query": query()}}, project="p")
 
 
-def test_destination_tables_are_refused_and_never_told() -> None:
-    with pytest.raises(BigQueryError, match="CREATE TABLE"):
-        read_job({"configuration": {"query": query(destinationTable={"tableId": "t"})}}, project="p")
-    job = JobFacts("p", "j", "US", "agent", QueryRequest("SELECT 1"), "DONE", "SELECT 1")
+def test_a_querys_destination_is_understood_and_never_told() -> None:
+    request = read_job(
+        {"configuration": {"query": query(destinationTable=TABLE, writeDisposition="WRITE_APPEND")}}, project="p"
+    )
+    job = JobFacts("p", "j", "US", "agent", request, "DONE", "SELECT 1")
+
+    assert request.target == Destination("p.d.t", "WRITE_APPEND")
+    assert "WRITE_APPEND" in request.settings
 
     assert "destinationTable" not in str(job_resource(job))
 
