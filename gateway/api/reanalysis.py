@@ -48,10 +48,19 @@ def _question(binding: Binding, principal: Principal) -> dict[str, Any]:
         "connection": binding.connection,
         "statement": binding.statement,
         "parameter_types": list(binding.parameter_types),
+        "parameters": _document(binding),
+        "settings": binding.settings,
         "role": binding.role,
         "search_path": binding.search_path,
         "principal": described_principal(principal),
     }
+
+
+def _document(binding: Binding) -> str:
+    """Parameters that are one document, as BigQuery's are; PostgreSQL's have types, and are not needed."""
+    if len(binding.parameters) != 1 or binding.parameter_types:
+        return ""
+    return (binding.parameters[0] or b"").decode("utf-8", "replace")
 
 
 def described_principal(principal: Principal) -> dict[str, Any]:

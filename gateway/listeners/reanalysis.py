@@ -13,7 +13,12 @@ from analysis.split import split_statements
 from approvals.domain.facts import review_facts
 from approvals.domain.request import Principal
 from gateway.domain.identity import revalidated
+from gateway.domain.snapshot import ConnectionSpec
 from gateway.listeners.explain import described_decision, described_masks
+from gateway.protocols.bigquery.errors import BigQueryError
+from gateway.protocols.bigquery.parameters import bound, declared
+from gateway.protocols.bigquery.requests import read_held
+from gateway.protocols.bigquery.work import read_destination
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.pipeline import Assessment, Denied, assess
 from gateway.session.services import AuthenticationFailed, Services, StaleSnapshot
@@ -43,11 +48,24 @@ async def reanalyse_statement(services: Services, body: Mapping[str, Any]) -> An
         role=str(body["role"]),
         search_path=str(body["search_path"]),
     )
-    request = StatementRequest(text, parameter_types=tuple(int(oid) for oid in body["parameter_types"]))
     try:
-        return _described(await assess(services, session, request))
+        return _described(await assess(services, session, _request(spec, text, body)))
     except Denied as denied:
         return {"problem": denied.reason}
+
+
+def _request(spec: ConnectionSpec, text: str, body: Mapping[str, Any]) -> StatementRequest:
+    """The text with what it was asked with: types, or BigQuery's parameters and destination."""
+    if spec.kind != "bigquery":
+        return StatementRequest(text, parameter_types=tuple(int(oid) for oid in body["parameter_types"]))
+    try:
+        parameters, written = read_held(str(body.get("parameters", "")), str(body.get("settings", "")))
+        destination = read_destination(written, spec.settings.get("project", ""), columns=None) if written else None
+    except BigQueryError as refused:
+        raise Denied(code="no-query", reason=refused.message) from None
+    return StatementRequest(
+        text, parameters=bound(parameters), declared_parameters=declared(parameters), destination=destination
+    )
 
 
 def _described(assessment: Assessment) -> Answer:
