@@ -137,7 +137,7 @@ class Shim:
 
     async def _upload(self, request: Request, raw: bytes) -> Response:
         """A resumable upload goes on here, not at the emulator: the address it is told is ours."""
-        body = json.loads(raw) if request.method == "POST" else {"bytes": len(raw)}
+        body: dict[str, Any] = json.loads(raw) if request.method == "POST" else {"bytes": len(raw)}
         self.requests.append(SeenRequest(request.method, request.url.path, dict(request.query_params), body))
         job_id = body.get("jobReference", {}).get("jobId", "")
         if job_id in self._job_ids:
