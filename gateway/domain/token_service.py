@@ -128,7 +128,7 @@ def _exchanged(
     if form.get("subject_token_type") not in SUBJECT_TOKEN_TYPES or form.get("actor_token"):
         raise OAuthError("invalid_request", "expected a JWT subject token and no actor token")
     try:
-        subject, claims = verifier.present_blocking(form.get("subject_token", ""), rules=load_identity_rules())
+        subject, claims = verifier.present_blocking(form.get("subject_token", "").strip(), rules=load_identity_rules())
     except AuthenticationFailed:
         raise OAuthError("invalid_grant", "the subject token is not accepted") from None
     body = {"grant": "token-exchange", "presented_issuer": subject.issuer, "presented_token": subject.token_id}

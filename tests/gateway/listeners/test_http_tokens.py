@@ -51,6 +51,16 @@ async def test_exchange_gives_a_token_of_ten_minutes(agent: Agent, settings: obj
     assert answer.headers["cache-control"] == "no-store"
 
 
+async def test_a_token_of_a_file_keeps_its_last_newline(agent: Agent) -> None:
+    """Whoever writes a token with `>` writes a newline, and google-auth sends the file as it is."""
+    token = await in_thread(issue_agent_token, agent)
+
+    async with client() as http:
+        answer = await http.post("/v1/token", data=exchange(f"{token}\n", audience="http://127.0.0.1:8010"))
+
+    assert answer.status_code == 200
+
+
 async def test_client_secret_by_basic(agent: Agent) -> None:
     secret = await in_thread(lambda: set_client_secret(agent=agent))
 
