@@ -67,7 +67,10 @@ MAX_QUEUED = 20_000  # entries; some 40 MB of statement text at the usual length
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 2.0
 # A batch that takes longer than this has lost its database: give its waiters their error.
-LIMITS = "SET lock_timeout = '5s'; SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '15s'"
+LIMITS = "SET lock_timeout = '5s'; SET statement_timeout = '10s'; SET idle_in_transaction_session_timeout = '15s';" + (
+    # Its few statements look rows up by their keys: a plan made while the tables were small must not read them whole.
+    "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+)
 
 
 # A frozen database answers nobody and breaks no connection: a client hears of it after this long.

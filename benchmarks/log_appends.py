@@ -1,21 +1,59 @@
-"""Run by `benchmarks.parts` in the stack's environment: prints {"1": entries/s, "64": entries/s}."""
+"""Run by `benchmarks.parts` in the stack's environment: prints {"1 waiting": entries/s, …}."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import django
 
-from audit.domain.entry import Entry
+from audit.domain.entry import Entry, Json
 
 
 def main() -> None:
     django.setup()
     seconds = float(sys.argv[1])
-    print(json.dumps({str(waiters): asyncio.run(rate(waiters, seconds)) for waiters in (1, 64)}))
+    rates = {f"{waiters} waiting": asyncio.run(rate(waiters, seconds)) for waiters in (1, 64)}
+    print(json.dumps(rates | {"taken in from a journal": taken_in()}))
+
+
+def taken_in(statements: int = 10_000) -> float:
+    """How fast the sequencer follows: a journal of so many statements, two entries each, into the log."""
+    from audit.domain.chain import prepare  # noqa: PLC0415 - as above
+    from audit.domain.journaled import pack  # noqa: PLC0415
+    from audit.domain.sealing import evidence_sealer  # noqa: PLC0415
+    from audit.sequencer_process import Intake  # noqa: PLC0415
+    from audit.writer import open_journal  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as root:
+        journal, sealer = open_journal(Path(root)), evidence_sealer()
+        for entry in _statements(statements):
+            journal.append(pack(prepare(entry, gateway="bench", sealer=sealer)))
+        started = time.perf_counter()
+        Intake(journal.directory).take_in(journal.end, at_least=0)
+        elapsed = time.perf_counter() - started
+        journal.close(taken_in=True)
+    return 2 * statements / elapsed
+
+
+def _statements(count: int) -> Iterator[Entry]:
+    """As the gateway spells them: the same shapes over and over, the text sealed."""
+    columns, classes = ["public.wide.id", "public.wide.ssn"], ["ssn"]
+    who: dict[str, Json] = {"subject": "bench", "connection": "bench", "protocol": "postgres", "kind": "select"}
+    may: dict[str, Json] = {"tables_read": ["public.wide"], "columns_read": columns, "classes": classes}
+    may |= {"complete": True, "decision": "allow", "rule": "bench", "snapshot": 1, "durability": "os"}
+    did: dict[str, Json] = {"status": "completed", "rows": 1, "bytes": 40, "command_tag": "SELECT 1", "masked": []}
+    run = f"{time.time_ns():x}"
+    for number in range(count):
+        session, statement = f"{run}-{number % 16}", f"{run}-{number}"
+        text = {"statement": f"SELECT ssn FROM wide WHERE id = {number}"}
+        yield Entry("statement.authorised", {**who, **may}, session, statement, sensitive=text)
+        yield Entry("statement.completed", {**who, **did}, session, statement)
 
 
 async def rate(waiters: int, seconds: float) -> float:

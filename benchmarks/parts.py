@@ -84,7 +84,7 @@ def _per_second(work: Callable[[], object], seconds: float) -> float:
 
 
 def log_appends(world: World, seconds: float) -> list[Part]:
-    """In a process of its own, with the stack's settings: entries made durable by 1 and by 64 waiters at a time."""
+    """In a process of its own, with the stack's settings: entries made durable by 1 and 64 waiters, and taken in."""
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.log_appends", str(seconds)],
         cwd=PROJECT,
@@ -96,4 +96,4 @@ def log_appends(world: World, seconds: float) -> list[Part]:
     if done.returncode != 0:
         raise SystemExit(f"the log could not be measured: {done.stderr.strip()[-300:]}")
     rates: dict[str, float] = json.loads(done.stdout)
-    return [Part(f"log appends, {waiters} waiting", rate, "entries/s") for waiters, rate in rates.items()]
+    return [Part(f"log appends, {how}", rate, "entries/s") for how, rate in rates.items()]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from django.db import connection, transaction
@@ -25,7 +26,7 @@ from audit.domain.entry import Entry, Receipt
 from audit.domain.merkle import GENESIS, Frontier
 from audit.domain.projection import project
 from audit.domain.sealing import evidence_sealer
-from audit.domain.sending import BULK, copy, send
+from audit.domain.sending import BULK, copy, one_round_trip, send
 from audit.domain.subject_index import index_subjects
 from audit.models import LogEntry, LogState
 
@@ -78,13 +79,14 @@ def append_prepared(
             return []
         leaves, head = link(head, prepared)
         attempted(leaves)
-        _store(leaves, prepared)
-        project(cursor, leaves, prepared)
-        index_subjects(leaves, prepared)
-        cursor.execute(
-            "UPDATE audit_logstate SET size = %s, head = %s, frontier = %s WHERE id = 1",
-            [head.size, head.leaf, head.frontier.to_bytes()],
-        )
+        with one_round_trip() if len(prepared) < BULK else nullcontext():
+            _store(leaves, prepared)
+            project(leaves, prepared)
+            index_subjects(leaves, prepared)
+            send(
+                "UPDATE audit_logstate SET size = %s, head = %b, frontier = %b WHERE id = 1",
+                [head.size, head.leaf, head.frontier.to_bytes()],
+            )
     return [Receipt(seq=leaf.seq, durability=DURABILITY) for leaf in leaves]
 
 

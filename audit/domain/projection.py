@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from django.db.backends.utils import CursorWrapper
-
 from audit.domain.chain import Leaf, Prepared
 from audit.domain.columns import json_column, text_column
 from audit.domain.entry import Entry
-from audit.domain.sending import BULK, copy, known_ids
+from audit.domain.sending import BULK, copy, known_ids, send
 from audit.domain.statement_rows import (
     COLUMNS,
     GREATEST,
@@ -39,8 +37,11 @@ _COLUMNS = ", ".join(f'"{name}"' for name in COLUMNS)
 _TYPES = {"integer": ("risk", "statements", "denied"), "bigint": ("snapshot", "rows", "bytes", "first_seq", "last_seq")}
 
 
-def project(cursor: CursorWrapper, leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:
-    """Bring the records up to date with these entries."""
+def project(leaves: Sequence[Leaf], prepared: Sequence[Prepared], *, shadowed: bool = False) -> None:
+    """Bring the records up to date with these entries.
+
+    `shadowed`: other tables of these names are to be found instead, which a plan made before would pass over.
+    """
     statements: dict[str, list[Said]] = {}
     outcomes: dict[str, list[Said]] = {}
     sessions, closings, counts = _Fold(_blank_session), _Fold(dict), _Fold(_no_counts)
@@ -57,21 +58,23 @@ def project(cursor: CursorWrapper, leaves: Sequence[Leaf], prepared: Sequence[Pr
             closings.merge(entry.session_id, _closed(entry))
         if entry.session_id:
             _count(counts.row(entry.session_id), entry, leaf.seq)
-    _upsert(cursor, "audit_sessionrecord", sessions.rows)
-    _keep(cursor, statements)
-    _update(cursor, "audit_statementrecord", {key: folded(entries, blank=False) for key, entries in outcomes.items()})
-    _update(cursor, "audit_sessionrecord", closings.rows)
-    _add(cursor, counts.rows)
+    ended = {key: folded(entries, blank=False) for key, entries in outcomes.items()}
+    prepare = not shadowed
+    _upsert("audit_sessionrecord", sessions.rows, prepare=prepare)
+    _keep(statements, prepare=prepare)
+    _update("audit_statementrecord", ended, prepare=prepare)
+    _update("audit_sessionrecord", closings.rows, prepare=prepare)
+    _add(counts.rows, prepare=prepare)
 
 
-def _keep(cursor: CursorWrapper, statements: Mapping[str, Sequence[Said]]) -> None:
+def _keep(statements: Mapping[str, Sequence[Said]], *, prepare: bool) -> None:
     """Statements that began, with all this batch says of them: many by COPY, but for those that have a record."""
     table = "audit_statementrecord"
     if len(statements) < BULK:
-        _upsert(cursor, table, {key: folded(entries) for key, entries in statements.items()})
+        _upsert(table, {key: folded(entries) for key, entries in statements.items()}, prepare=prepare)
         return
     known = known_ids(table, list(statements))
-    _upsert(cursor, table, {key: folded(statements[key]) for key in statements if key in known})
+    _upsert(table, {key: folded(statements[key]) for key in statements if key in known}, prepare=prepare)
     copy(table, _COLUMNS, (copied(key, entries) for key, entries in statements.items() if key not in known))
 
 
@@ -124,17 +127,18 @@ def _count(counts: Row, entry: Entry, seq: int) -> None:
         counts["rows"] += rows
 
 
-def _upsert(cursor: CursorWrapper, table: str, rows: Mapping[str, Row]) -> None:
+def _upsert(table: str, rows: Mapping[str, Row], *, prepare: bool) -> None:
     """Insert, or let the newer entry speak where the record exists: what it does not say stays."""
     if not rows:
         return
     names = list(next(iter(rows.values())))
     columns = ", ".join(f'"{name}"' for name in names)
     changes = ", ".join(f'"{name}" = {_newer(table, name)}' for name in names if name not in KEPT)
-    cursor.execute(
+    send(
         f"INSERT INTO {table} (id, {columns}) SELECT id, {columns} FROM jsonb_to_recordset(%s::jsonb)"  # noqa: S608
         f" AS r({_definition(['id', *names])}) ON CONFLICT (id) DO UPDATE SET {changes}",
         [_document(rows)],
+        prepare=prepare,
     )
 
 
@@ -154,25 +158,27 @@ def _newer(table: str, name: str) -> str:
     return f'excluded."{name}"'
 
 
-def _update(cursor: CursorWrapper, table: str, rows: Mapping[str, Row]) -> None:
+def _update(table: str, rows: Mapping[str, Row], *, prepare: bool) -> None:
     if not rows:
         return
     names = list(next(iter(rows.values())))
     changes = ", ".join(f'"{name}" = r."{name}"' for name in names)
-    cursor.execute(
+    send(
         f"UPDATE {table} AS t SET {changes} FROM jsonb_to_recordset(%s::jsonb)"  # noqa: S608
         f" AS r({_definition(['id', *names])}) WHERE t.id = r.id",
         [_document(rows)],
+        prepare=prepare,
     )
 
 
-def _add(cursor: CursorWrapper, rows: Mapping[str, Row]) -> None:
+def _add(rows: Mapping[str, Row], *, prepare: bool) -> None:
     if rows:
-        cursor.execute(
+        send(
             "UPDATE audit_sessionrecord AS t SET statements = t.statements + r.statements, denied = t.denied +"
             " r.denied, rows = t.rows + r.rows, last_seq = r.last_seq FROM jsonb_to_recordset(%s::jsonb)"
             " AS r(id text, statements int, denied int, rows bigint, last_seq bigint) WHERE t.id = r.id",
             [_document(rows)],
+            prepare=prepare,
         )
 
 

@@ -44,7 +44,7 @@ def check_records(*, newest: int | None = None) -> list[Finding]:
         schema = _shadow(cursor)
         try:
             for leaves, prepared in _batches(start, end):
-                project(cursor, leaves, prepared)
+                project(leaves, prepared, shadowed=True)
             return _differences(cursor, schema, start)[:_MOST]
         finally:
             for table in RECORDS:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import psycopg
 from django.db import connection
@@ -13,14 +14,21 @@ from audit.domain.copy_rows import document
 BULK = 64
 
 
-def send(query: str, columns: Sequence[object]) -> None:
+def send(query: str, columns: Sequence[object], *, prepare: bool = True) -> None:
     """Run `query` in the transaction under way, its values sent apart from it and bytes as they are.
 
     Django's own cursors write values into the text of a query: every byte of an entry would be spelled in hexadecimal,
     and the query planned anew every time.
     """
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(query, columns, prepare=True)
+        cursor.execute(query, columns, prepare=prepare)
+
+
+@contextmanager
+def one_round_trip() -> Iterator[None]:
+    """What is sent within is answered at the end, where its errors are raised. Not for COPY."""
+    with connection.wrap_database_errors, connection.connection.pipeline():
+        yield
 
 
 def copy(table: str, columns: str, rows: Iterable[bytes]) -> None:
@@ -33,5 +41,5 @@ def copy(table: str, columns: str, rows: Iterable[bytes]) -> None:
 def known_ids(table: str, ids: Sequence[str]) -> frozenset[str]:
     """Which of these ids `table` has."""
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(f"SELECT id FROM {table} WHERE id = ANY(%s)", [list(ids)], prepare=True)  # noqa: S608
+        cursor.execute(f"SELECT id FROM {table} WHERE id = ANY(%s)", [list(ids)])  # noqa: S608
         return frozenset(row[0] for row in cursor.fetchall())

@@ -45,7 +45,7 @@ COLUMNS = (*_OWN, *_FIRST, *_OUTCOME)
 _HEAD = copy_rows.row_head(len(COLUMNS))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Change:
     """What a body says about its statement."""
 
@@ -53,8 +53,15 @@ class Change:
     ends: bool  # the entry's moment is when the statement ended
     completes: bool
     plain: bool  # says nothing an outcome would have to be merged with
-    first: bytes  # the columns of `_FIRST` and `_OUTCOME` where nothing is known before
-    outcome: bytes
+    _spelled: tuple[bytes, bytes] | None = None
+
+    def spelled(self) -> tuple[bytes, bytes]:
+        """The columns of `_FIRST` and `_OUTCOME` where nothing is known before."""
+        if self._spelled is None:
+            row = _blank()
+            merge(row, self.says)
+            self._spelled = (_cells(row, _FIRST), _cells(row, _OUTCOME))
+        return self._spelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +101,7 @@ def copied(key: str, entries: Sequence[Said]) -> bytes:
     first, last = entries[0], entries[-1]
     if len(entries) == 1 or (len(entries) == 2 and first.change.plain and last.change.completes):
         session, gateway = first.item.entry.session_id, first.item.gateway
-        rest = first.change.first + last.change.outcome
+        rest = first.change.spelled()[0] + last.change.spelled()[1]
     else:
         row = folded(entries)
         session, gateway = row["session_id"], row["gateway"]
@@ -159,15 +166,11 @@ def _row(entry: Said) -> Row:
 
 def _worked_out(kind: str, body: Mapping[str, Json]) -> Change:
     says = _CHANGES[kind](body)
-    row = _blank()
-    merge(row, says)
     return Change(
         says=says,
         ends=kind in ("statement.denied", "statement.completed"),
         completes=kind == "statement.completed",
         plain=says.keys() & set(_OUTCOME) == {"status"},
-        first=_cells(row, _FIRST),
-        outcome=_cells(row, _OUTCOME),
     )
 
 
