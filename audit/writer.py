@@ -126,7 +126,7 @@ class AuditWriter:
         self._committing: Sequence[_Queued] = ()
         self._queue: deque[_Queued] = deque()
         self._runs: deque[_Run] = deque()
-        self._urgent = asyncio.Event()
+        self._urgent, self._closed = asyncio.Event(), asyncio.Event()
         self._moved = (asyncio.Event(), asyncio.Event())  # something to look at: for the commits, for the taking-in
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit-writer")
         self._tasks: list[asyncio.Task[None]] = []
@@ -240,6 +240,7 @@ class AuditWriter:
     async def close(self) -> None:
         """Write what is queued, then stop. What cannot be written within a few tries is counted in the log file."""
         self._closing = True
+        self._closed.set()
         self._stir()
         self._urgent.set()
         if self._tasks:
@@ -445,10 +446,14 @@ class AuditWriter:
         await self._pause(SMOOTH_PAUSE * (time.monotonic() - began))
 
     async def _pause(self, seconds: float) -> None:
-        """Leave the machine to the sessions for a while, unless somebody waits or the log is far behind."""
-        if self._owed or self._closing or self._behind >= SMOOTH_BEHIND:
+        """Leave the machine to the sessions for a while, unless somebody waits for this or the log is far behind."""
+        if self._closing or self._behind >= SMOOTH_BEHIND:
             return
-        await self._unless_urgent(seconds)
+        if self._is_behind:  # then nobody does: commits go beside it, and do not share the machine with it
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), seconds)
+        elif not self._owed:
+            await self._unless_urgent(seconds)
 
     async def _write(self, batch: Sequence[_Queued]) -> None:
         results = await self._in_thread(self._commit, batch)
