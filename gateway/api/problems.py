@@ -20,6 +20,7 @@ DENIAL_MEMBERS = (
     "reason",
     "rule",
     "permitted_alternative",
+    "permitted_statement",
     "review_url",
     "session_id",
     "statement_id",

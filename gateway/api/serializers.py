@@ -36,6 +36,7 @@ class StatementAnswerSerializer(serializers.Serializer[Any]):
     statement = serializers.CharField(required=False, help_text="the text that ran, or waits")
     modified_from = serializers.CharField(required=False, allow_null=True, help_text="the asked text after a modify")
     review = ReviewReferenceSerializer(required=False)
+    permitted_statement = serializers.CharField(required=False, help_text="of a held one: allowed without anybody")
     columns = ResultColumnSerializer(many=True, required=False)
     rows = serializers.ListField(child=serializers.ListField(child=serializers.JSONField()), required=False)
     row_count = serializers.IntegerField(required=False)
@@ -54,6 +55,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     reason = serializers.CharField(required=False)
     rule = serializers.CharField(required=False)
     permitted_alternative = serializers.CharField(required=False)
+    permitted_statement = serializers.CharField(required=False, help_text="a text that would be allowed now")
     retry_after_s = serializers.IntegerField(required=False)
 
 

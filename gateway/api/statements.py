@@ -123,13 +123,14 @@ def answer(frames: Iterator[Frame], began: Callable[[str], None] = lambda _: Non
                     began(str(frame["id"]))
                 case "pending":
                     head["review"] = frame["review"]
+                    head |= {name: frame[name] for name in ("permitted_statement",) if frame.get(name)}
                 case "resumed":
                     head |= {"statement": frame.get("statement"), "modified_from": frame.get("modified_from")}
                 case "columns":
-                    head.pop("review", None)
+                    _decided(head)
                     return streamed({**head, "columns": frame["columns"]}, frames)
                 case "completed":
-                    head.pop("review", None)
+                    _decided(head)
                     done = {"status": "completed", "columns": [], "rows": []}
                     return Response({**head, **done, **_ending(frame)})
                 case "explained":
@@ -146,6 +147,12 @@ def answer(frames: Iterator[Frame], began: Callable[[str], None] = lambda _: Non
     if "review" not in head:
         raise Problem(status=502, code="gateway-broke-off", detail="the gateway ended without an answer")
     return Response(readable({**head, "status": "pending"}), status=HTTPStatus.ACCEPTED)
+
+
+def _decided(head: Frame) -> None:
+    """It does not wait any more."""
+    for name in ("review", "permitted_statement"):
+        head.pop(name, None)
 
 
 def streamed(head: Frame, frames: Iterator[Frame]) -> StreamingHttpResponse:

@@ -132,6 +132,8 @@ class Job:
     def _notes(self) -> Iterator[str]:
         if self.review is not None and self.resumption is None and self.state != "DONE":
             yield f"this query waits for approval (rule {self.review.rule}): {self.review.url}"
+            if self.review.permitted_statement:
+                yield f"allowed now: {self.review.permitted_statement}"
         if self.resumption is not None:
             reason = f": {self.resumption.reason}" if self.resumption.reason else ""
             yield f"approved by {', '.join(self.resumption.approvers)}{reason}"
@@ -350,6 +352,7 @@ def denied(denial: Denial) -> BigQueryError:
     rule = f" (rule {denial.rule})" if denial.rule else ""
     again = denial.retry_after_s
     instead = f" Instead: {denial.permitted_alternative}." if denial.permitted_alternative else ""
+    instead += f" Allowed now: {denial.permitted_statement}." if denial.permitted_statement else ""
     where = f" Session {denial.session_id}, statement {denial.statement_id}."
     reason = "accessDenied" if not again else "rateLimitExceeded" if again <= MINUTE_S else "quotaExceeded"
     return BigQueryError(reason, f"{denial.reason}{rule} [{denial.code}].{instead}{where}")

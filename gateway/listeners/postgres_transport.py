@@ -48,7 +48,7 @@ class StatementTransport:
             server.notice(
                 message=f"this statement waits for approval (rule {review.rule}): {review.url}",
                 detail=f"session {session.context.session_id}, statement {review.statement_id}, decided by {until}",
-                hint="It runs as soon as it is approved. Cancel it to withdraw the request.",
+                hint=_joined("It runs as soon as it is approved. Cancel it to withdraw the request.", review),
             )
         )
 
@@ -83,6 +83,11 @@ class StatementTransport:
             sqlstate=denial.sqlstate,
             message=f"{denial.reason}{rule}",
             detail=f"session {denial.session_id}, statement {denial.statement_id}, {denial.code}",
-            hint=denial.permitted_alternative,
+            hint=_joined(denial.permitted_alternative, denial),
             position=position,
         )
+
+
+def _joined(advice: str, told: Denial | PendingReview) -> str:
+    """The advice, and a statement that would be allowed now, on a line of its own."""
+    return f"{advice}\nallowed now: {told.permitted_statement}" if told.permitted_statement else advice

@@ -120,7 +120,7 @@ class RelayTransport:
         if self.request.detach:
             await in_thread(kept.mark_pending, statement_id=review.statement_id, review=frame)
         self._waiting = True
-        await self.emit({"type": "pending", "review": frame})
+        await self.emit({"type": "pending", "review": frame, "permitted_statement": review.permitted_statement})
 
     async def send_resumed(self, resumption: Resumption) -> None:
         self._waiting = False
@@ -223,7 +223,8 @@ class KeptResult:
             case "denied" | "failed":
                 code = frame["problem"]["code"]
                 self.status = "expired" if code == "review-expired" else frame["type"]
-                self.problem = frame["problem"]
+                # What is kept stands in clear: the alternative has the statement's own literals.
+                self.problem = {name: told for name, told in frame["problem"].items() if name != "permitted_statement"}
 
     def as_result(self) -> Frame | None:
         if self.status != "completed":

@@ -34,6 +34,7 @@ class Problem(BaseModel):
     reason: str
     rule: str = ""
     permitted_alternative: str = ""
+    permitted_statement: str = ""
     review_url: str = ""
     session_id: str = ""
     sqlstate: str = ""
@@ -54,6 +55,7 @@ class StatementAnswer(BaseModel):
     command_tag: str = ""
     modified_to: str | None = None
     review: ReviewReference | None = None
+    permitted_statement: str = ""
     problem: Problem | None = None
     next_step: str = ""
 
@@ -117,6 +119,7 @@ async def answer_of(frames: AsyncIterator[Frame], *, max_rows: int) -> Statement
                 answer |= {"statement_id": frame["id"], "session_id": frame["session_id"]}
             case "pending":
                 answer |= {"status": "pending", "review": frame["review"], "problem": None, "next_step": WAIT}
+                answer["permitted_statement"] = frame.get("permitted_statement") or ""
             case "resumed":
                 changed = frame.get("modified_from") is not None
                 answer |= {"next_step": "", "modified_to": frame.get("statement") if changed else None}

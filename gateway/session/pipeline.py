@@ -28,6 +28,7 @@ from audit.domain.entry import Entry, Receipt
 from audit.domain.subjects import SubjectsSeen
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.session import entries
+from gateway.session.alternative import permitted_statement
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.cursors import covering
 from gateway.session.emergency import claim_emergency, emergency_of, without_masks
@@ -468,7 +469,9 @@ async def approve(
         raise Denied(code=refused.code, reason=refused.reason, rule=decision.rule) from None
     await services.record.append(entries.held(session, request, assessment, review))
     services.meter.held(session)
-    await transport.send_pending(review)
+    await transport.send_pending(
+        replace(review, permitted_statement=await _instead(services, session, request, assessment))
+    )
     if not request.wait_for_review:
         return None
     passage.admission.pause()
@@ -657,6 +660,7 @@ async def refuse(
         sqlstate=denied.sqlstate,
         position=denied.position,
         retry_after_s=denied.retry_after_s,
+        permitted_statement=await _instead(services, session, request, denied.assessment),
     )
     services.meter.denied(session, denied.code)
     try:
@@ -664,6 +668,15 @@ async def refuse(
     except Exception as error:
         logger.error("denial not recorded: session=%s error=%s", session.session_id, type(error).__name__)
     await transport.send_denied(denial)
+
+
+async def _instead(
+    services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment | None
+) -> str:
+    """A statement that would be allowed in place of this one, where rules (not the database) stand against it."""
+    if assessment is None or isinstance(assessment.decision, Allow):
+        return ""
+    return await permitted_statement(session, request, assessment, lambda other: assess(services, session, other))
 
 
 def bind(session: SessionContext, request: StatementRequest, connection: ConnectionSpec) -> Binding:

@@ -22,6 +22,7 @@ class Denial:
     review_url: str = ""
     sqlstate: str = "42501"  # for SQL wires; a statement the database itself refused keeps its own
     position: int = 0  # 1-based character in the statement, 0 unknown
+    permitted_statement: str = ""  # a text that would be allowed now; the client's own literals: never recorded
     retry_after_s: int = 0  # when the same statement may be sent again; 0: not a matter of time
 
     def as_problem(self) -> dict[str, str | int]:
@@ -39,6 +40,7 @@ class PendingReview:
     rule: str
     reason: str
     statement_id: str
+    permitted_statement: str = ""  # what would be allowed without anybody; for the client alone
 
 
 @dataclass(frozen=True, slots=True)
