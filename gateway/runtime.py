@@ -48,6 +48,7 @@ from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services, StaleSnapshot
 from gateway.session.standing import may_go_on
 from gateway.store import SnapshotStore
+from gateway.traces import Tracer
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from gateway.upstreams.postgres_session import PostgresOpener
 
@@ -76,6 +77,7 @@ class Runtime:
     readiness: Readiness
     quotas: Quotas
     board: Board
+    tracer: Tracer | None
     tls: tuple[ssl.SSLContext, ...]  # of the listeners, so that new certificates can be given to them
     relay_http: EmbeddedServer | None  # where clients speak TLS, the control plane has a port of its own
 
@@ -146,6 +148,8 @@ class Runtime:
         await self.recordings.close()
         self.writer.append_later(gateway_stopped())
         await self.writer.close()
+        if self.tracer is not None:
+            await asyncio.to_thread(self.tracer.close)
         await self.store.close()
 
     def reload(self) -> None:
@@ -231,6 +235,9 @@ def build_runtime() -> Runtime:
     services = Services(
         snapshots=store, analysts={"postgres": analyst}, reviews=desk, record=LiveRecord(writer), quotas=quotas
     )
+    tracer = statement_tracer()
+    if tracer is not None:
+        services.meter.trace = tracer.statement
     registry = SessionRegistry()
     verifier = TokenVerifier()
     recordings = RecordingSink()
@@ -297,6 +304,7 @@ def build_runtime() -> Runtime:
         readiness=readiness,
         quotas=quotas,
         board=board,
+        tracer=tracer,
         tls=tuple(context for context in (native_tls, http_tls) if context is not None),
         http=http_server(
             build_app([*figures, *([] if apart else inner), *tokens.routes(), *data_apis.router.routes()], readiness),
@@ -304,6 +312,12 @@ def build_runtime() -> Runtime:
         ),
         relay_http=http_server(build_app(inner, readiness)) if apart else None,
     )
+
+
+def statement_tracer() -> Tracer | None:
+    """None unless somebody set where traces go."""
+    endpoint = settings.HOOPWEB_OTLP_ENDPOINT
+    return Tracer(endpoint, percent=settings.HOOPWEB_TRACE_PERCENT) if endpoint else None
 
 
 def gauges_of(

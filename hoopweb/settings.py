@@ -285,6 +285,9 @@ SPECTACULAR_SETTINGS = {
 
 # --- Operations ------------------------------------------------------------------------------------------------------
 HOOPWEB_METRICS_TOKEN = env_secret("METRICS_TOKEN")  # without one there is no /metrics
+# Where gateways send traces of statements (OTLP over HTTP); empty: nowhere. Needs requirements-traces.txt.
+HOOPWEB_OTLP_ENDPOINT = env_str("OTLP_ENDPOINT")
+HOOPWEB_TRACE_PERCENT = env_int("TRACE_PERCENT", 100, low=0, high=100)  # of statements no client's trace is about
 
 # --- Logging: ids, counts and durations; never statements, parameters, rows or tokens ---------------------------------
 LOGGING = {

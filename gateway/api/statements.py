@@ -57,6 +57,8 @@ class StatementsView(APIView):
         asked = StatementRequestSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         body = {"connection": name, "protocol": "rest", "client_address": client_address(request)}
+        if traceparent := request.headers.get("traceparent"):
+            body["traceparent"] = traceparent
         frames = dataplane.iter_frames(
             token=token_for_relay(request),
             body={**body, **asked.validated_data},

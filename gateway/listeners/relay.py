@@ -62,7 +62,11 @@ class Relay:
     async def run(self, principal: Principal, spec: ConnectionSpec, request: RelayRequest) -> AsyncGenerator[Frame]:
         """Yield the frames of one statement; leaves early with `pending` when it is held longer than `wait_s`."""
         session = SessionContext(
-            principal=principal, connection=spec, protocol=request.protocol, client_address=request.client_address
+            principal=principal,
+            connection=spec,
+            protocol=request.protocol,
+            client_address=request.client_address,
+            traceparent=request.traceparent,
         )
         transport = RelayTransport(self.open_upstream, session, request)
         try:

@@ -38,6 +38,7 @@ class RelayRequest:
     detach: bool = True
     protocol: str = "rest"
     client_address: str = ""
+    traceparent: str = ""
     statement_id: str | None = None
 
     @classmethod
@@ -50,6 +51,7 @@ class RelayRequest:
             detach=bool(body.get("detach", True)),
             protocol=str(body.get("protocol", "rest")),
             client_address=str(body.get("client_address", "")),
+            traceparent=str(body.get("traceparent", ""))[:64],
         )
 
     def as_kept(self) -> dict[str, Any]:

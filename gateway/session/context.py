@@ -35,6 +35,7 @@ class SessionContext:
     client_tls: str = ""  # protocol version and cipher of the client leg, empty on plaintext loopback
     upstream_tls: str = ""
     application: str = ""
+    traceparent: str = ""  # the client's own trace, where it names one (W3C Trace Context)
     session_id: str = field(default_factory=new_id)
     opened_at: float = field(default_factory=time.time)
     role: str = ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -65,6 +65,8 @@ class Meter:
     remembered: int = 0  # statements that were decided from memory
     assessed: int = 0  # statements that were analysed and decided
     holding: int = 0  # statements that wait for people now
+    # Told of every statement that ended: session, statement, stages, outcome. None: nobody traces.
+    trace: Callable[[SessionContext, str, Sequence[tuple[str, float, float]], str], None] | None = None
 
     def completed(self, session: SessionContext, outcome: Outcome, seconds: float, *, remembered: bool) -> None:
         """A statement that was let through has ended."""

@@ -84,6 +84,7 @@ class Denied(Exception):
         self.sqlstate = sqlstate
         self.position = position
         self.retry_after_s = retry_after_s
+        self.stages: Stages | None = None  # how far it came, for traces
         self.assessment = assessment  # what was known when it was decided; for the record, never for the client
 
 
@@ -298,6 +299,9 @@ async def authorise(
     permit = None
     try:
         permit = await _authorise(services, session, request, transport, Passage(admission, stages))
+    except Denied as denied:
+        denied.stages = stages
+        raise
     finally:
         if permit is None:
             admission.finish()
@@ -583,6 +587,7 @@ async def record_and_mint(
         planner=assessment,
         admission=passage.admission,
         began=now(),
+        stages=passage.stages,
     )
 
 
@@ -596,12 +601,17 @@ def _mint(
     planner: Assessment | KnownStatement,
     admission: Admission,
     began: float,
+    stages: Stages | None = None,
 ) -> ExecutionPermit:
     """Called right after the authorised entry became durable, and nowhere else."""
 
     def on_complete(permit: ExecutionPermit, outcome: Outcome) -> None:
         admission.finish(outcome.rows, outcome.bytes)
-        services.meter.completed(session, outcome, now() - began, remembered=planner is not assessment)
+        ended = now()
+        services.meter.completed(session, outcome, ended - began, remembered=planner is not assessment)
+        if services.meter.trace is not None:
+            before = () if stages is None else stages.spans
+            services.meter.trace(session, request.statement_id, [*before, ("execute", began, ended)], outcome.status)
         if not isinstance(planner, KnownStatement) or not _completed_again(services, planner, permit, outcome):
             services.record.append_later(entries.completed(permit, outcome))
         if claim is not None:
@@ -663,6 +673,8 @@ async def refuse(
         permitted_statement=await _instead(services, session, request, denied.assessment),
     )
     services.meter.denied(session, denied.code)
+    if services.meter.trace is not None and denied.stages is not None:
+        services.meter.trace(session, request.statement_id, denied.stages.spans, "denied")
     try:
         await services.record.append(entries.denied(session, request, denial, denied.assessment))
     except Exception as error:

@@ -201,3 +201,12 @@ def test_kept_statement_is_gone_with_the_access_to_its_connection(cast: Cast, da
     AccessRule.objects.all().delete()
 
     assert cast.client("agent").get(f"/api/v1/statements/{statement_id}").status_code == 404
+
+
+def test_clients_trace_is_handed_on(cast: Cast, data_plane: DataPlane) -> None:
+    data_plane.frames = [ACCEPTED, {**COMPLETED, "row_count": 0}]
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+    cast.client("agent").post(STATEMENTS, {"statement": "select 1"}, format="json", headers={"traceparent": parent})
+
+    assert data_plane.requests[0][2]["traceparent"] == parent
