@@ -30,6 +30,7 @@ from approvals.domain.refusal import Refusal
 from approvals.domain.review import decide_review
 from approvals.domain.reviewers import may_read, readable_reviews
 from approvals.domain.scope import WORDS, Scope
+from approvals.domain.step_up import SESSION_KEY
 from approvals.idempotent import IDEMPOTENCY_KEY, idempotent
 from approvals.models import Grant, PolicyVersion, Review, Vote
 
@@ -161,6 +162,14 @@ class ForPeople(GenericAPIView[Any]):
             raise Refusal(refusal.AGENT_REVIEWER, "reviews are for people; agents neither read nor decide them")
         return user
 
+    def authenticated_at(self) -> float | None:
+        """When the person last proved who they are: by their token, or by their browser's session."""
+        if self.request.auth is not None:
+            at: float | None = getattr(self.request.auth, "authenticated_at", None)
+            return at
+        session = getattr(self.request._request, "session", None)
+        return session.get(SESSION_KEY) if session is not None else None
+
     def review(self, review_id: UUID) -> Review:
         review = Review.objects.filter(pk=review_id).first()
         if review is None or not may_read(review, self.person()):
@@ -231,6 +240,7 @@ class DecisionView(ForPeople):
             reach=Reach(
                 scope=Scope(given.validated_data.get("scope", Scope.ONCE)), for_s=given.validated_data.get("for_s", 0)
             ),
+            authenticated_at=self.authenticated_at(),
         )
         return Response(ReviewSerializer(decided).data)
 
@@ -335,5 +345,7 @@ def problem(refused: Refusal) -> Response:
         "reason": refused.reason,
     }
     response = Response(document, status=status)
+    if refused.code == refusal.STEP_UP:  # RFC 9470 §3
+        response["WWW-Authenticate"] = 'Bearer error="insufficient_user_authentication"'
     response.is_problem = True  # type: ignore[attr-defined]
     return response

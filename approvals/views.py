@@ -24,6 +24,7 @@ from approvals.domain.record import record_view
 from approvals.domain.refusal import Refusal
 from approvals.domain.review import decide_review, reanalyse
 from approvals.domain.reviewers import eligible_groups, groups_of, may_read, readable_reviews
+from approvals.domain.step_up import SESSION_KEY
 from approvals.forms import PREVIEW, DecisionForm, InboxForm, line_feeds
 from approvals.models import Review
 from approvals.page import page, signed_in
@@ -140,7 +141,8 @@ def _answer(request: HttpRequest, found: Review, token: str = "") -> HttpRespons
         error = "you changed the text, so which one do you approve? Analyse the change, or undo it"
         return _show(request, found, error=error, reason=given["reason"], status=400)
     try:
-        decided = _decide(found, signed_in(request), given, form.reach(), token)
+        at = request.session.get(SESSION_KEY)
+        decided = _decide(found, signed_in(request), given, form.reach(), token=token, authenticated_at=at)
     except Refusal as refused:
         found.refresh_from_db()
         return _show(request, found, error=refused.reason, reason=given["reason"], status=403)
@@ -148,7 +150,15 @@ def _answer(request: HttpRequest, found: Review, token: str = "") -> HttpRespons
     return _see_other(decided)
 
 
-def _decide(found: Review, user: AbstractUser, given: dict[str, Any], reach: Reach, token: str) -> Review:
+def _decide(
+    found: Review,
+    user: AbstractUser,
+    given: dict[str, Any],
+    reach: Reach,
+    *,
+    token: str,
+    authenticated_at: float | None,
+) -> Review:
     """Decide, and spend the link that led here with it: both or neither."""
     with transaction.atomic():
         decided = decide_review(
@@ -159,6 +169,7 @@ def _decide(found: Review, user: AbstractUser, given: dict[str, Any], reach: Rea
             statement=given["statement"] or None,
             seen_round=given["round"],
             reach=reach,
+            authenticated_at=authenticated_at,
         )
         if token:
             spend_link(token=token, user=user, review=decided)

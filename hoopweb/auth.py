@@ -90,6 +90,12 @@ class PeopleBackend(OIDCAuthenticationBackend):  # type: ignore[misc]
             bump_version()
         return user
 
+    def get_or_create_user(self, access_token: str, id_token: str, payload: dict[str, Any]) -> User | None:
+        user: User | None = super().get_or_create_user(access_token, id_token, payload)
+        if user is not None:
+            user.hoopweb_auth_time = payload.get("auth_time")  # type: ignore[attr-defined]  # hoopweb.step_up reads it
+        return user
+
     def update_user(self, user: User, claims: dict[str, Any]) -> User:
         if not settings.HOOPWEB_OIDC_EMBEDDED:
             self._take_groups(user, claims)

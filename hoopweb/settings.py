@@ -119,6 +119,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "hoopweb.auth.sign_in_context",
+                "hoopweb.step_up.step_up_context",
             ],
         },
     },
@@ -154,7 +155,10 @@ OIDC_PKCE_CODE_CHALLENGE_METHOD = "S256"
 OIDC_CREATE_USER = True  # hoopweb.auth decides; the embedded provider never creates one
 OIDC_TIMEOUT = 5
 HOOPWEB_OIDC_GROUPS_CLAIM = env_str("OIDC_GROUPS_CLAIM", "groups")  # empty: groups come from here or by SCIM
+# A decision needs somebody who proved themselves so many seconds ago at most; 0: whoever is signed in.
+HOOPWEB_STEP_UP_S = env_int("STEP_UP_S", 0 if HOOPWEB_OIDC_EMBEDDED else 900, low=0)
 HOOPWEB_OIDC_EXTERNAL_ID_CLAIM = env_str("OIDC_EXTERNAL_ID_CLAIM", "sub")  # what SCIM calls externalId
+OIDC_AUTHENTICATE_CLASS = "hoopweb.step_up.RequestView"
 OIDC_CALLBACK_CLASS = "hoopweb.signing_in.Callback"
 # The embedded provider's own settings (django-oidc-provider); see docs/decisions/0002.
 SITE_URL = HOOPWEB_WEB_URL

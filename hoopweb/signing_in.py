@@ -20,6 +20,7 @@ from mozilla_django_oidc.views import OIDCAuthenticationCallbackView
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json
 from gateway.domain.throttle import wait_s
+from hoopweb.step_up import auth_time_of, note_authentication
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,12 @@ class SignInRefused(Exception):
 
 class Callback(OIDCAuthenticationCallbackView):  # type: ignore[misc]
     """Back from the provider. Who is refused is told why, in a sentence; so is the log."""
+
+    def login_success(self) -> HttpResponse:
+        """The package does not sign in again whoever is signed in; that they proved themselves anew must be noted."""
+        answer: HttpResponse = super().login_success()
+        note_authentication(self.request, auth_time_of(self.user))
+        return answer
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         try:

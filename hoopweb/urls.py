@@ -10,6 +10,7 @@ from gateway.api import oauth
 from hoopweb import identity_provider
 from hoopweb.health import healthz, readyz
 from hoopweb.metrics import metrics
+from hoopweb.step_up import step_up
 
 # Below /api/ an address that does not exist, and a fault of ours, are problem documents too.
 handler404 = "hoopweb.openapi.not_found"
@@ -30,6 +31,7 @@ urlpatterns = [
     path("oauth/authorize", oauth.authorize),
     path(".well-known/jwks.json", oauth.jwks),
     path(".well-known/oauth-authorization-server", oauth.metadata),
+    path("step-up/", step_up),
     path("oidc/", include("mozilla_django_oidc.urls")),
     path("openid/", include((identity_provider.urlpatterns, "oidc_provider"))),
 ]

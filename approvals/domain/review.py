@@ -52,6 +52,7 @@ from approvals.domain.request import (
     ReviewerGroup,
 )
 from approvals.domain.reviewers import eligible_groups
+from approvals.domain.step_up import must_be_fresh
 from approvals.models import Review, Vote
 from audit.domain.entry import Json
 
@@ -123,14 +124,17 @@ def decide_review(
     seen_round: int | None = None,
     reach: Reach = ONLY_ONCE,
     through: str = "",
+    authenticated_at: float | None = None,
 ) -> Review:
     """Cast one person's vote and return the review as it then is. Raises Refusal, and then nothing changed.
 
     `decision` is approve, deny or modify; modify needs `statement`, which is analysed before anything is stored.
     `seen_round` says which text the person looked at; without it only an unmodified review can be approved.
     `reach` is how far this person lets the approval go; the narrowest of all votes counts. `through` names whoever
-    vouched for the person, where that was not a sign-in here: the record says so.
+    vouched for the person, where that was not a sign-in here: the record says so. `authenticated_at` is when the person
+    last proved who they are, Unix seconds; while step-up is on, a decision without a recent one is refused.
     """
+    must_be_fresh(authenticated_at)
     reason = _checked_reason(reason)
     eligible_groups(review, reviewer)
     must_permit(review, reach)

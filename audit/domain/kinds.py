@@ -14,6 +14,7 @@ KINDS: Mapping[str, str] = {
     "authentication.failed": "a client or a person was refused before any session began",
     "person.signed_in": "a person signed in to the console",
     "person.signed_out": "a person signed out of the console",
+    "person.stepped_up": "a person confirmed, for a decision, that it is them",
     "person.deprovisioned": "the identity provider switched somebody off; what they held ended with it",
     "person.password_changed": "an account's password was changed in the console",
     "token.issued": "a token was issued: to an agent, in exchange for another, or to a person's script",

@@ -10,6 +10,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from approvals.domain.request import Principal
+from approvals.domain.step_up import SESSION_KEY
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
 from gateway.api.authentication import client_address, principal_of
@@ -74,7 +75,8 @@ class TokensView(APIView):
             # A bearer token that could buy its successor would never expire.
             raise PermissionDenied("tokens are given to people signed in with a browser")
         with transaction.atomic():
-            token = issue_person_token(request.user, ttl_s=DEFAULT_TTL_S)
+            at = request.session.get(SESSION_KEY)
+            token = issue_person_token(request.user, ttl_s=DEFAULT_TTL_S, authenticated_at=at)
             body = {
                 "grant": "session",
                 "subject": request.user.get_username(),

@@ -259,6 +259,7 @@ def _own_principal(claims: dict[str, Any]) -> Principal:
         auth_method="oidc",
         expires_at=number(claims, "exp"),
         issued_at=number(claims, "iat"),
+        authenticated_at=number(claims, "auth_time") if "auth_time" in claims else None,
     )
 
 

@@ -55,11 +55,17 @@ def mcp_resource() -> str:
     return f"{issuer_url()}{MCP_PATH}"
 
 
-def issue_person_token(user: AbstractBaseUser | AnonymousUser, ttl_s: int = DEFAULT_TTL_S) -> str:
-    """Sign a REST token for a local account. Raises ValueError for nobody's."""
+def issue_person_token(
+    user: AbstractBaseUser | AnonymousUser, ttl_s: int = DEFAULT_TTL_S, *, authenticated_at: float | None = None
+) -> str:
+    """Sign a REST token for a local account. Raises ValueError for nobody's.
+
+    `authenticated_at` is when the person last proved who they are; decisions with the token may depend on it.
+    """
     if not user.is_authenticated:
         raise ValueError("a token was asked for nobody, expected an account")
-    return _sign({"sub": user.get_username(), "kind": "person"}, ttl_s=ttl_s).text
+    proof = {} if authenticated_at is None else {"auth_time": int(authenticated_at)}
+    return _sign({"sub": user.get_username(), "kind": "person", **proof}, ttl_s=ttl_s).text
 
 
 def sign_agent_token(
