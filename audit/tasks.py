@@ -11,6 +11,7 @@ from celery import shared_task
 
 from audit.anchors.delivery import anchor_newest, due_anchors
 from audit.domain.check import check_evidence
+from audit.domain.partitions import extend_partitions
 from audit.domain.retention import PurgeRefused, purge
 from audit.reports.making import forget_old_runs, make_run
 from audit.sinks.delivery import deliver, due_sinks
@@ -41,6 +42,7 @@ def deliver_sink(sink_id: int) -> None:
 @shared_task(name="audit.check")  # type: ignore[untyped-decorator]
 def check(incremental: bool) -> None:
     """Findings become damage, which the console shows and the log says; the task itself succeeds."""
+    extend_partitions()
     check_evidence(checked_by="schedule", incremental=incremental)
 
 

@@ -7,9 +7,10 @@ order they were written, by ranges of their keys, so that a portion touches few 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -26,6 +27,7 @@ from audit.domain.checkpoints import LogDamaged, sign_checkpoint
 from audit.domain.chunk_store import outside_store
 from audit.domain.entry import Entry, Json
 from audit.domain.holds import holds_in_force
+from audit.domain.partitions import SEALED, SIGHTINGS, TABLES, drop_empty, empty_partition, partitions, purge_place
 from audit.domain.purges import not_held, purging
 from audit.models_retention import SIX_YEARS_DAYS, LegalHold, RetentionPolicy
 
@@ -61,8 +63,14 @@ class _Part:
         """Count or erase what is in these places, older than `until` and held by nothing. Returns how many."""
         free, values = not_held(holds, at=self.at, session=self.session)
         with connection.cursor() as cursor:
-            cursor.execute(query.format(free=free), [*places, until, *values])
+            cursor.execute(_over(query, places, free), [until, *values])
             return int(cursor.fetchone()[0]) if query is self.count else int(cursor.rowcount)
+
+
+def _over(query: str, places: tuple[int, int], free: str) -> str:
+    """Places stand in the text as numbers, so that the planner looks into no partition beside them."""
+    low, high = places
+    return query.format(low=low, high=high, free=free)
 
 
 def days_of(record_class: str) -> int:
@@ -78,29 +86,71 @@ def what_is_due(*, now: datetime | None = None) -> list[Due]:
 
 def purge(*, by: str, now: datetime | None = None) -> list[Due]:
     """Certify and destroy what is due. Raises PurgeRefused; what was certified by then is finished by the next one."""
-    done = []
+    done: list[Due] = []
     with purging():
+        holds = holds_in_force()
         for name in CLASSES:
-            holds = holds_in_force()
             due = _due(name, now or datetime.now(UTC), holds)
             if due.count:
                 _certify(due, holds, by=by)
-                _erase_all(due, holds)
                 done.append(due)
+        _empty_partitions(done, holds)
+        for due in done:
+            _erase_all(due, holds)
+        for table in TABLES:
+            drop_empty(table)
     return done
+
+
+def _empty_partitions(dues: Sequence[Due], certified: Sequence[Hold]) -> None:
+    """Whole partitions of which nothing stays: what is held, or of a class that is kept longer, keeps its partition."""
+    by_class = {due.record_class: due for due in dues}
+    furthest = max((due.up_to for name, due in by_class.items() if name in _GOES[SEALED]), default=0)
+    for table in TABLES:
+        for part in partitions(table):
+            if part.high - 1 <= furthest:
+                with transaction.atomic():
+                    _no_hold_is_placed()
+                    goes, values = _goes(by_class, _GOES[table], [*certified, *holds_in_force()])
+                    empty_partition(part, stays=_STAYS.format(goes=goes), values=values)
+
+
+def _goes(dues: Mapping[str, Due], classes: Mapping[str, str], holds: Sequence[Hold]) -> tuple[str, list[Any]]:
+    """SQL that is true of an entry `e` whose row goes, and its values."""
+    free, held = not_held(holds)
+    parts, values = ["false"], []
+    for name, kinds in classes.items():
+        if name in dues:
+            parts.append(f"({kinds} AND e.seq <= %s AND e.at < %s AND {free})")
+            values += [dues[name].up_to, dues[name].until, *held]
+    return " OR ".join(parts), values
 
 
 def _erase_all(due: Due, certified: Sequence[Hold]) -> None:
     # Records have no index by place, and are few and small: they go at once.
     portion = due.up_to if due.record_class == PROJECTIONS else PORTION
-    for low in range(0, due.up_to, portion):
+    for low in range(_first_place(due), due.up_to, portion):
         # A hold that is placed meanwhile saves what is left.
         _erase(due, (low, min(low + portion, due.up_to)), certified)
+
+
+def _first_place(due: Due) -> int:
+    """Where the first row is that could go: an old log is not looked through from its beginning every night."""
+    tables = _FIRST.get(due.record_class, ())
+    with connection.cursor() as cursor:
+        firsts = []
+        for table in tables:
+            cursor.execute(f"SELECT min(seq) FROM {table}")  # noqa: S608
+            firsts.append(cursor.fetchone()[0])
+    found = [first for first in firsts if first is not None]
+    return min(found) - 1 if found else 0
 
 
 def _due(record_class: str, now: datetime, holds: Sequence[Hold]) -> Due:
     until = now - timedelta(days=days_of(record_class))
     up_to = _place_before(until)
+    if up_to and record_class in _FIRST:
+        up_to = purge_place(up_to, until=until)
     if not up_to:
         return Due(record_class, until, 0, 0, 0)
     parts = [part for part in _PARTS[record_class] if part.count]
@@ -139,9 +189,8 @@ def _certify(due: Due, holds: Sequence[Hold], *, by: str) -> None:
 
 
 def _erase(due: Due, places: tuple[int, int], certified: Sequence[Hold]) -> None:
-    with transaction.atomic(), connection.cursor() as cursor:
-        # Whoever places a hold now waits for this portion: none is in force, and recorded so, over what is just going.
-        cursor.execute(f"LOCK TABLE {LegalHold._meta.db_table} IN SHARE MODE")
+    with transaction.atomic():
+        _no_hold_is_placed()
         holds = [*certified, *holds_in_force()]
         if due.record_class == RECORDINGS:
             _erase_objects(due, places, holds)
@@ -149,11 +198,17 @@ def _erase(due: Due, places: tuple[int, int], certified: Sequence[Hold]) -> None
             part.run(part.erase, places, due.until, holds)
 
 
+def _no_hold_is_placed() -> None:
+    """Whoever places a hold now waits for this portion: none is in force, and recorded so, over what is just going."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"LOCK TABLE {LegalHold._meta.db_table} IN SHARE MODE")
+
+
 def _erase_objects(due: Due, places: tuple[int, int], holds: Sequence[Hold]) -> None:
     """What lies outside goes before the rows that name it: cut short, the next purge finds it by them."""
     free, values = not_held(holds)
     with connection.cursor() as cursor:
-        cursor.execute(_OUTSIDE.format(free=free), [*places, due.until, *values])
+        cursor.execute(_over(_OUTSIDE, places, free), [due.until, *values])
         addresses = [address for (address,) in cursor.fetchall()]
     outside = outside_store()
     if addresses and outside is None:
@@ -163,13 +218,14 @@ def _erase_objects(due: Due, places: tuple[int, int], holds: Sequence[Hold]) -> 
 
 
 _CARRIERS = ", ".join(f"'{kind}'" for kind in sorted(SUBJECT_KINDS))
-_RANGE = "e.seq > %s AND e.seq <= %s AND e.at < %s AND {free}"
+_RANGE = "e.seq > {low} AND e.seq <= {high} AND e.at < %s AND {free}"
+_OWN = "t.seq > {low} AND t.seq <= {high}"
 _NAMED = (  # recordings by the entries that name them
     "FROM audit_recording AS r JOIN audit_logentry AS e ON e.session_id = r.session_id"
     " AND e.statement_id = r.statement_id AND e.kind = 'statement.completed' WHERE " + _RANGE
 )
 _OUTSIDE = f"SELECT address FROM audit_recordingchunk WHERE data IS NULL AND recording_id IN (SELECT r.id {_NAMED})"  # noqa: S608
-_OVER = "e.last_seq > %s AND e.last_seq <= %s AND e.{at} < %s AND {free}"
+_OVER = "e.last_seq > {low} AND e.last_seq <= {high} AND e.{at} < %s AND {free}"
 _STATEMENTS = (
     f"FROM audit_statementrecord AS e WHERE e.status NOT IN ('held', 'running') AND {_OVER.replace('{at}', 'at')}"
 )
@@ -177,18 +233,25 @@ _SESSIONS = f"FROM audit_sessionrecord AS e WHERE e.closed_at IS NOT NULL AND {_
 
 
 def _sealed(kinds: str) -> _Part:
-    where = f"WHERE e.seq = t.seq AND {kinds} AND {_RANGE}"
+    where = f"WHERE e.seq = t.seq AND {kinds} AND {_OWN} AND {_RANGE}"
     return _Part(
         erase=f"DELETE FROM audit_sealedtext AS t USING audit_logentry AS e {where}",  # noqa: S608
         count=f"SELECT count(*) FROM audit_sealedtext AS t, audit_logentry AS e {where}",  # noqa: S608
     )
 
 
+_STAYS = "NOT EXISTS (SELECT 1 FROM audit_logentry AS e WHERE e.seq = t.seq AND ({goes}))"
+# Which classes' rows lie in a partitioned table, and the entries they belong to.
+_GOES: dict[str, dict[str, str]] = {
+    SEALED: {TEXTS: f"e.kind NOT IN ({_CARRIERS})", SUBJECTS: f"e.kind IN ({_CARRIERS})"},
+    SIGHTINGS: {SUBJECTS: "true"},
+}
+_FIRST = {TEXTS: (SEALED,), SUBJECTS: (SEALED, SIGHTINGS)}
 # All text here is ours; every value is a parameter.
 _PARTS: dict[str, tuple[_Part, ...]] = {
     TEXTS: (_sealed(f"e.kind NOT IN ({_CARRIERS})"),),
     SUBJECTS: (
-        _Part(f"DELETE FROM audit_subjectsighting AS g USING audit_logentry AS e WHERE e.seq = g.seq AND {_RANGE}"),  # noqa: S608
+        _Part(f"DELETE FROM {SIGHTINGS} AS t USING audit_logentry AS e WHERE e.seq = t.seq AND {_OWN} AND {_RANGE}"),  # noqa: S608
         _sealed(f"e.kind IN ({_CARRIERS})"),
     ),
     RECORDINGS: (

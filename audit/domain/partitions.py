@@ -1,0 +1,137 @@
+"""Sealed texts and the index of subjects lie in partitions by place in the log, so that a purge empties whole ones.
+
+Deleting millions of rows writes each of them once more, and leaves their pages to a vacuum; emptying a partition
+unlinks a file. What is in a partition that is over (the log has gone past it) therefore waits for the last of it to be
+due, but no longer than `WAIT`. Partitions hold about a month of entries and are made ahead; what finds none goes into a
+default partition, so that no append ever fails for want of one. Names in the SQL below are our tables' own.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.db import OperationalError, connection, transaction
+from django.db.models import Min
+
+from audit.domain.append import stated_size
+from audit.models import LogEntry
+
+logger = logging.getLogger(__name__)
+
+SEALED, SIGHTINGS = "audit_sealedtext", "audit_subjectsighting"
+TABLES = (SEALED, SIGHTINGS)
+WAIT = timedelta(days=31)
+SPAN = timedelta(days=30)  # of entries in one partition, by how many there were lately
+LEAST, MOST, STEP = 100_000, 20_000_000, 10_000
+_BOUND = re.compile(r"FROM \((?:MINVALUE|'?(\d+)'?)\) TO \('?(\d+)'?\)")
+_PATIENCE = "SET LOCAL lock_timeout = '2s'"  # nobody who appends may wait behind us
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """The rows of entries `low` up to, not including, `high`."""
+
+    table: str
+    low: int
+    high: int
+
+
+def partitions(parent: str) -> list[Partition]:
+    """Those of a table that have bounds, oldest first."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits"
+            " JOIN pg_class AS c ON c.oid = inhrelid WHERE inhparent = %s::regclass",
+            [parent],
+        )
+        found = [(name, _BOUND.search(bound)) for name, bound in cursor.fetchall()]
+    parts = [Partition(name, int(bound[1] or 0), int(bound[2])) for name, bound in found if bound is not None]
+    return sorted(parts, key=lambda part: part.low)
+
+
+def extend_partitions() -> int:
+    """Make what the next weeks need. Returns how many were made; one that cannot be made now is made the next time."""
+    return sum(_extend(table) for table in TABLES)
+
+
+def _extend(parent: str) -> int:
+    size, width = stated_size(), _width()
+    high = max((part.high for part in partitions(parent)), default=0)
+    if high > size + width:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT coalesce(max(seq), 0) FROM {parent}_rest")  # noqa: S608
+        (strayed,) = cursor.fetchone()
+    # Where rows had to go into the default partition, the next one begins well behind them.
+    low = high if strayed < high else size + width
+    return int(_attach(parent, Partition(f"{parent}_p{low}", low, low + 2 * width)))
+
+
+def _attach(parent: str, part: Partition) -> bool:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_PATIENCE)
+            cursor.execute(f"CREATE TABLE {part.table} (LIKE {parent} INCLUDING ALL)")
+            bounds = f"FROM ({part.low}) TO ({part.high})"
+            cursor.execute(f"ALTER TABLE {parent} ATTACH PARTITION {part.table} FOR VALUES {bounds}")
+    except OperationalError:
+        logger.warning("partition not made now: table=%s", part.table)
+        return False
+    return True
+
+
+def _width() -> int:
+    """How many entries a span of time had lately, within bounds."""
+    first = LogEntry.objects.filter(at__gte=datetime.now(UTC) - SPAN).aggregate(first=Min("seq"))["first"]
+    entries = stated_size() - first if first is not None else 0
+    return min(MOST, max(LEAST, -(-entries // STEP) * STEP))
+
+
+def purge_place(up_to: int, *, until: datetime) -> int:
+    """How far a purge goes that could go to `up_to`: not into a partition that is soon due as a whole."""
+    size = stated_size()
+    for part in partitions(SEALED):
+        if part.low <= up_to < part.high - 1 and part.high <= size:
+            first = LogEntry.objects.filter(seq__gte=part.low).order_by("seq").values_list("at", flat=True).first()
+            if first is not None and first >= until - WAIT:
+                return max(0, part.low - 1)
+    return up_to
+
+
+def empty_partition(part: Partition, *, stays: str, values: Sequence[Any]) -> bool:
+    """Empty it unless one of its rows (`t`) `stays`. Says whether it did; a reader who is slow makes it a no."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_PATIENCE)
+            cursor.execute(f"SELECT EXISTS (SELECT 1 FROM {part.table} AS t WHERE {stays})", values)  # noqa: S608
+            if cursor.fetchone()[0]:
+                return False
+            cursor.execute(f"TRUNCATE TABLE ONLY {part.table}")
+    except OperationalError:
+        logger.warning("partition not emptied now: table=%s", part.table)
+        return False
+    return True
+
+
+def drop_empty(parent: str) -> None:
+    """Drop partitions the log has left behind that hold nothing. One that is in use is dropped another time."""
+    size = stated_size()
+    for part in partitions(parent):
+        if part.high <= size and not _holds_rows(part):
+            try:
+                with transaction.atomic(), connection.cursor() as cursor:
+                    cursor.execute(_PATIENCE)
+                    cursor.execute(f"DROP TABLE {part.table}")
+            except OperationalError:
+                logger.warning("partition not dropped now: table=%s", part.table)
+
+
+def _holds_rows(part: Partition) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT EXISTS (SELECT 1 FROM {part.table})")  # noqa: S608
+        return bool(cursor.fetchone()[0])
