@@ -41,8 +41,8 @@ class Side:
     name: str
     client: httpx.Client
 
-    def query(self, text: str, *, max_results: int | None = None) -> dict[str, object]:
-        body = {"query": text, "useLegacySql": False, "timeoutMs": 60_000, "maxResults": max_results}
+    def query(self, text: str) -> dict[str, object]:
+        body = {"query": text, "useLegacySql": False, "timeoutMs": 60_000}
         answer = self.client.post("/queries", json=body)
         content: dict[str, object] = answer.raise_for_status().json()
         assert content.get("jobComplete"), content

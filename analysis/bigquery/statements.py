@@ -201,8 +201,11 @@ def _merge(reading: Reading, tree: exp.Expr) -> Act:
     enter(reading, scope, tree.args["using"], [])
     condition(reading, scope, tree.args.get("on"))
     for when in tree.args["whens"].expressions:
-        condition(reading, scope, when.args.get("condition"))
-        _write(reading, path, _merged(reading, scope, row, when.args.get("then")))
+        then = when.args.get("then")
+        # Where nothing matched there is no row of the target, and its columns cannot be named ("MERGE statement").
+        seen = Scope(ranges=scope.ranges[1:]) if isinstance(then, exp.Insert) else scope
+        condition(reading, seen, when.args.get("condition"))
+        _write(reading, path, _merged(reading, seen, row, then))
     _no_local(reading, path)
     facts = Facts(no_where=not restricts(tree.args.get("on")), row_bound=0)
     return Act("MERGE", frozenset({"MERGE"}), frozenset({_WRITE}) | _reads(reading), facts=facts)
@@ -217,7 +220,7 @@ def _merged(reading: Reading, scope: Scope, row: Range, then: exp.Expr | None) -
             value(reading, scope, cell)
         return [part.name for part in then.this.expressions]
     if isinstance(then, exp.Insert):  # INSERT ROW: every column of the source's row
-        for variable in scope.ranges[1:]:
+        for variable in scope.ranges:
             reading.read(variable.whole)
     return None
 

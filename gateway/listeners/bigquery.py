@@ -40,6 +40,7 @@ from gateway.protocols.bigquery.requests import (
     read_query,
     wants_int64_timestamps,
 )
+from gateway.protocols.bigquery.work import table_of
 from gateway.session import entries
 from gateway.session.services import StaleSnapshot
 from gateway.upstreams.bigquery import BigQueryUpstream, project_of
@@ -56,6 +57,7 @@ FIRST_PAGE = str(0)
 RESUME_INCOMPLETE = 308  # what goes on with an upload is told by its Range
 CLIENT_CLOSED = 499
 OK = 200
+NO_CONTENT = 204
 LIST_WITHIN_S = 5.0
 MAX_LISTED_ELSEWHERE = 1_000
 
@@ -110,6 +112,7 @@ class BigQuerySurface:
             "datasets.get": self._dataset,
             "tables.list": self._list_tables,
             "tables.get": self._table,
+            "tables.delete": self._drop_table,
             "tabledata.list": self._rows,
             "tabledata.insertAll": self._insert_all,
             "jobs.upload": self._upload,
@@ -431,6 +434,23 @@ class BigQuerySurface:
         await self._look(call, f"{dataset}.{table}")
         rules = self._front.snapshot().masking_rules
         return await metadata.table(self._reader, call.spec, dataset, table, rules=rules, caller=call.caller)
+
+    async def _drop_table(self, call: Call) -> Response:
+        """DROP TABLE or DROP VIEW, decided and run as that statement."""
+        self._must_read(call)
+        dataset, table = call.parameters["dataset"], call.parameters["table"]
+        async with self._recorded(call):
+            name = table_of({"datasetId": dataset, "tableId": table}, project_of(call.spec))
+        found = await metadata.find_table(self._reader, call.spec, dataset, table)
+        kind = "VIEW" if found.get("type") == "VIEW" else "TABLE"
+        job = await self._start(call, QueryRequest(f"DROP {kind} `{name}`"))
+        await wait_for(job, MAX_WAIT_S)
+        if job.state != "DONE":
+            where = f": {job.review.url}" if job.review is not None else ""
+            raise BigQueryError("accessDenied", f"job {job.job_id} waits for approval{where}")
+        if job.error is not None:
+            raise job.error
+        return Response(status_code=NO_CONTENT)
 
     async def _rows(self, call: Call) -> dict[str, Any]:
         self._must_read(call)

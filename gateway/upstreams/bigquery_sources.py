@@ -15,7 +15,7 @@ from gateway.domain.snapshot import ConnectionSpec
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.resources import JobStatistics
 from gateway.session.context import SessionContext, StatementRequest
-from gateway.upstreams.bigquery import project_of, query_configuration
+from gateway.upstreams.bigquery import is_hidden, project_of, query_configuration
 from gateway.upstreams.bigquery_api import BigQueryApi, error_from, path_of
 from gateway.upstreams.registry import UpstreamFailed
 
@@ -235,6 +235,18 @@ class StoredTable:
         """One page is read at a time; there is nothing to stop."""
 
 
+def _made(job: Mapping[str, Any], query: Mapping[str, Any]) -> dict[str, str]:
+    """The table a CREATE TABLE AS made; dbt asks for its size by it."""
+    if query.get("statementType") != "CREATE_TABLE_AS_SELECT":
+        return {}
+    asked = (job.get("configuration") or {}).get("query") or {}
+    table = query.get("ddlTargetTable") or asked.get("destinationTable") or {}
+    names = [table.get(part) for part in ("projectId", "datasetId", "tableId")]
+    if not all(isinstance(name, str) and name for name in names) or is_hidden(str(names[1])):
+        return {}
+    return dict(zip(("projectId", "datasetId", "tableId"), map(str, names), strict=True))
+
+
 def _statistics(job: Mapping[str, Any], answer: Mapping[str, Any]) -> JobStatistics:
     statistics = job.get("statistics") or {}
     query = statistics.get("query") or {}
@@ -247,6 +259,7 @@ def _statistics(job: Mapping[str, Any], answer: Mapping[str, Any]) -> JobStatist
         cache_hit=bool(query.get("cacheHit", answer.get("cacheHit", False))),
         affected_rows=None if affected is None else count(affected),
         ddl_operation=str(query.get("ddlOperationPerformed", "")),
+        made=_made(job, query),
         dml={name: str(count(value)) for name, value in dml.items() if name.endswith("RowCount")},
     )
 

@@ -177,7 +177,7 @@ def test_job_id_is_the_clients_own_and_once(client: bigquery.Client) -> None:
 @pytest.mark.parametrize(
     ("name", "call"),
     [
-        ("delete", lambda client: client.delete_table(f"{PROJECT}.{TABLE}")),
+        ("update", lambda client: client.update_table(bigquery.Table(f"{PROJECT}.{TABLE}"), ["description"])),
         ("create", lambda client: client.create_dataset("other")),
     ],
 )

@@ -357,12 +357,12 @@ def test_whose_records_a_result_showed_is_accounted_for(client: bigquery.Client,
 
 def test_refused_calls_are_on_the_record(client: bigquery.Client, entries: Callable[..., Any]) -> None:
     with pytest.raises(Forbidden):
-        client.delete_table(f"{PROJECT}.{TABLE}")
+        client.create_dataset("other")
     with pytest.raises(Forbidden):
         client.query("SELECT 1", job_config=bigquery.QueryJobConfig(create_session=True)).result()
 
     refused = until(lambda: entries("request.refused"))
-    assert [body["endpoint"] for body in refused] == ["tables.delete", "jobs.insert"]
+    assert [body["endpoint"] for body in refused] == ["datasets.insert", "jobs.insert"]
 
 
 # --- other ways to ask -----------------------------------------------------------------------------------------------

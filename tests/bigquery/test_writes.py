@@ -123,6 +123,7 @@ def test_pandas_writes_a_frame(client: bigquery.Client, count: Callable[..., int
     ("call", "says"),
     [
         (lambda c: c.load_table_from_json([{"a": 1}], f"{DATASET}.made"), "ddl"),
+        (lambda c: c.delete_table(PHI), "ddl"),
         (lambda c: c.load_table_from_uri("gs://bucket/x.csv", PLAIN, job_config=JSON_LINES), "admin"),
         (lambda c: c.load_table_from_uri("https://example.org/x", PLAIN, job_config=JSON_LINES), "Cloud Storage"),
         (lambda c: c.extract_table(PHI, "gs://bucket/out.csv"), "admin|Query error|withheld"),

@@ -51,6 +51,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("datasets.get", "GET", _D),
     Endpoint("tables.list", "GET", f"{_D}/tables"),
     Endpoint("tables.get", "GET", _T),
+    Endpoint("tables.delete", "DELETE", _T),
     Endpoint("tabledata.list", "GET", f"{_T}/data"),
     Endpoint("tabledata.insertAll", "POST", f"{_T}/insertAll"),
     # Refused.
@@ -64,7 +65,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("tables.insert", "POST", f"{_D}/tables", _USE_DDL),
     Endpoint("tables.update", "PUT", _T, _USE_DDL),
     Endpoint("tables.patch", "PATCH", _T, _USE_DDL),
-    Endpoint("tables.delete", "DELETE", _T, _USE_DDL),
     Endpoint("tables.getIamPolicy", "POST", f"{_T}:getIamPolicy", _RIGHTS),
     Endpoint("tables.setIamPolicy", "POST", f"{_T}:setIamPolicy", _RIGHTS),
     Endpoint("tables.testIamPermissions", "POST", f"{_T}:testIamPermissions", _RIGHTS),

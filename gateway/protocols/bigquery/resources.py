@@ -1,8 +1,8 @@
 """Answers in BigQuery's words: jobs, query results, datasets, tables. Pure; what is not named here is not passed on.
 
 Sources: `Job`, `QueryResponse`, `GetQueryResultsResponse`, `Table`, `Dataset` of the BigQuery API v2 reference.
-A destination table is never named: a client that knows one fetches rows from the Storage API by itself, past the
-gateway (docs/decisions/0013-bigquery-results-stay-on-rest.md).
+The destination of a result is never named: a client that knows one fetches rows from the Storage API by itself, past
+the gateway (docs/decisions/0013-bigquery-results-stay-on-rest.md).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class JobStatistics:
     ddl_operation: str = ""
     dml: Mapping[str, str] = field(default_factory=dict)
     work: Mapping[str, str] = field(default_factory=dict)  # counts of a load, copy or extract
+    made: Mapping[str, str] = field(default_factory=dict)  # the table CREATE TABLE AS made, as a reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,8 @@ def _configuration(job: JobFacts) -> dict[str, Any]:
         query["defaultDataset"] = {"projectId": project, "datasetId": dataset}
     if request.maximum_bytes_billed is not None:
         query["maximumBytesBilled"] = str(request.maximum_bytes_billed)
+    if job.statistics.made:
+        query["destinationTable"] = dict(job.statistics.made)  # no result of a query: the statement returned no rows
     configuration: dict[str, Any] = {
         "jobType": "QUERY",
         "query": query,
@@ -214,7 +217,8 @@ def _statistics(job: JobFacts) -> dict[str, Any]:
         "cacheHit": job.statistics.cache_hit,
     }
     query["totalBytesBilled"] = str(job.statistics.bytes_billed)
-    if job.statistics.statement_type:
+    # dbt looks for the destination of whatever is called SELECT; of these nobody is told one.
+    if job.statistics.statement_type and (job.statistics.statement_type != "SELECT" or job.request.dry_run):
         query["statementType"] = job.statistics.statement_type
     if job.statistics.affected_rows is not None:
         query["numDmlAffectedRows"] = str(job.statistics.affected_rows)

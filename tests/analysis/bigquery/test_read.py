@@ -333,3 +333,15 @@ def test_the_last_of_several_queries_that_may_run_is_not_believed() -> None:
 
     assert not analysis.complete
     assert [output.resolved for output in analysis.outputs or ()] == [False]
+
+
+def test_a_merge_that_inserts_names_its_source_alone() -> None:
+    """What dbt's incremental models send: the same names on both sides."""
+    source = "(SELECT id AS patient_id, ssn FROM clinic.patients)"
+    using = f"MERGE clinic.claims t USING {source} s ON t.patient_id = s.patient_id"
+    inserting = analyse(f"{using} WHEN NOT MATCHED THEN INSERT (patient_id) VALUES (patient_id)")
+    updating = analyse(f"{using} WHEN MATCHED THEN UPDATE SET patient_id = patient_id")
+
+    assert inserting.complete, inserting.problems
+    assert "clinic.patients.id" in {str(column) for column in inserting.reads}
+    assert not updating.complete  # here both could be meant

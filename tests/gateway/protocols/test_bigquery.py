@@ -13,7 +13,7 @@ from gateway.protocols.bigquery.endpoints import ENDPOINTS, find_endpoint, owns
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.parameters import positional
 from gateway.protocols.bigquery.requests import QueryRequest, read_job, read_query
-from gateway.protocols.bigquery.resources import JobFacts, job_resource, table_resource
+from gateway.protocols.bigquery.resources import JobFacts, JobStatistics, job_resource, table_resource
 from gateway.protocols.bigquery.values import plain_row
 
 PREFIX = "/bigquery/v2"
@@ -197,6 +197,21 @@ def test_a_querys_destination_is_understood_and_never_told() -> None:
     assert "WRITE_APPEND" in request.settings
 
     assert "destinationTable" not in str(job_resource(job))
+
+
+def test_only_a_table_that_was_made_is_named() -> None:
+    request = QueryRequest("CREATE TABLE d.t AS SELECT 1 AS a")
+    made = JobStatistics(statement_type="CREATE_TABLE_AS_SELECT", made=TABLE)
+    select = JobStatistics(statement_type="SELECT")
+
+    told = job_resource(JobFacts("p", "j", "US", "a", request, "DONE", request.text, statistics=made))
+    untold = job_resource(
+        JobFacts("p", "j", "US", "a", QueryRequest("SELECT 1"), "DONE", "SELECT 1", statistics=select)
+    )
+
+    assert told["configuration"]["query"]["destinationTable"] == TABLE
+    assert told["statistics"]["query"]["statementType"] == "CREATE_TABLE_AS_SELECT"
+    assert "statementType" not in untold["statistics"]["query"]
 
 
 def test_labels_of_ours_win() -> None:
