@@ -28,6 +28,7 @@ from audit.writer import AuditWriter
 from gateway.data_apis import DataApiParts, build_data_apis
 from gateway.domain.credentials import open_credential
 from gateway.domain.identity import GatewayAuthenticator, TokenVerifier
+from gateway.domain.secret_uris import SecretCache, SecretUnavailable
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.domain.threads import in_thread
 from gateway.domain.tokens import issuer_url
@@ -51,6 +52,7 @@ from gateway.store import SnapshotStore
 from gateway.traces import Tracer
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from gateway.upstreams.postgres_session import PostgresOpener
+from gateway.upstreams.registry import UpstreamFailed
 
 logger = logging.getLogger(__name__)
 
@@ -357,7 +359,17 @@ async def cancel_elsewhere(process_id: int, secret: bytes) -> None:
 
 async def upstream_credential(spec: ConnectionSpec) -> dict[str, str]:
     """The upstream's secret, opened for one use; it is never kept beside the session."""
-    return open_credential(spec.sealed_credential) if spec.sealed_credential else {}
+    opened = open_credential(spec.sealed_credential) if spec.sealed_credential else {}
+    uri = opened.pop("password_uri", "")
+    if not uri:
+        return opened
+    try:
+        return {**opened, "password": await in_thread(_secrets.read, uri)}
+    except SecretUnavailable as problem:
+        raise UpstreamFailed(f"the upstream's password could not be read: {problem}") from None
+
+
+_secrets = SecretCache()
 
 
 async def conninfo(spec: ConnectionSpec) -> dict[str, str]:

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from gateway.domain.configuration.schema import CloudCredentials, Document, Secret
+from gateway.domain.secret_uris import SecretUnavailable, read_secret
 
 MAX_CHARS = 10_000_000
 
@@ -67,6 +68,11 @@ def resolve_secret(secret: Secret, *, path: str, base: Path) -> str:
     """The secret's text: from the environment of this command, a file beside the document, or the document itself."""
     if secret.value is not None:
         return secret.value
+    if secret.uri is not None:
+        try:
+            return read_secret(secret.uri)
+        except SecretUnavailable as problem:
+            raise DocumentProblem([(f"{path}.uri", str(problem))]) from None
     return _from_env_or_file(secret.env, secret.file, path=path, base=base)
 
 

@@ -17,6 +17,7 @@ from approvals.domain.events import EVENTS
 from approvals.models.emergency import MAX_EMERGENCY_S, MAX_REVIEW_S
 from gateway.domain.federation import PRESETS
 from gateway.domain.quotas import LIMITS
+from gateway.domain.secret_uris import uri_problem
 from gateway.models import NAME, TOKEN_ALGORITHMS
 
 API_VERSION = "hoopweb/v1"
@@ -31,16 +32,24 @@ class Part(BaseModel):
 
 
 class Secret(Part):
-    """Where a secret comes from; exactly one of the three. It is never exported."""
+    """Where a secret comes from; exactly one of the four. It is never exported."""
 
     env: str | None = None
     file: str | None = None
     value: str | None = Field(default=None, repr=False)
+    uri: str | None = None
+
+    @field_validator("uri")
+    @classmethod
+    def well_formed(cls, uri: str | None) -> str | None:
+        if uri is not None and (problem := uri_problem(uri)):
+            raise ValueError(problem)
+        return uri
 
     @model_validator(mode="after")
     def exactly_one(self) -> Secret:
-        if sum(part is not None for part in (self.env, self.file, self.value)) != 1:
-            raise ValueError("expected exactly one of env, file, value")
+        if sum(part is not None for part in (self.env, self.file, self.value, self.uri)) != 1:
+            raise ValueError("expected exactly one of env, file, value, uri")
         return self
 
 

@@ -169,10 +169,12 @@ def _connection_secret(name: str, item: Any, place: Place) -> str | None:
     if isinstance(item, schema.SqlConnection):
         if item.password is None:
             return None
-        field, values = (
-            "password",
-            {"password": resolve_secret(item.password, path=f"{place.path}.password", base=place.base)},
-        )
+        field = "password"
+        if item.password.uri is not None:
+            # The data plane reads it where it is, again and again: it may be rotated there.
+            values = {"password_uri": item.password.uri}
+        else:
+            values = {"password": resolve_secret(item.password, path=f"{place.path}.password", base=place.base)}
     else:
         path = f"{place.path}.credentials"
         key = item.credentials and resolve_cloud_credentials(item.credentials, path=path, base=place.base)

@@ -289,3 +289,29 @@ def test_preset_is_what_it_stands_for(tmp_path: Path) -> None:
 def test_mistakes_of_credentials_are_named(tmp_path: Path, section: str, changes: Any, mistake: str) -> None:
     with pytest.raises(CommandError, match=re.escape(mistake)):
         apply(tmp_path, changed(section, 0, **changes))
+
+
+def test_password_by_uri_is_kept_as_its_address_and_other_secrets_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENT_SECRET", "from-the-environment")
+    document = changed("connections", 0, password={"uri": "vault://secret/clinic#password"})
+    document["agents"] = [{**DOCUMENT["agents"][0], "client_secret": {"uri": "env:AGENT_SECRET"}}]
+
+    apply(tmp_path, document)
+
+    sealed = bytes(Connection.objects.get(name="clinic").credential.sealed)
+    assert open_credential(sealed) == {"password_uri": "vault://secret/clinic#password"}
+    assert holds_secret(Agent.objects.get(), "from-the-environment")
+
+
+@pytest.mark.parametrize(
+    ("uri", "mistake"),
+    [
+        ("http://x/y", "connections[0].password.uri: expected a URI of env:, file:, vault:, aws-secret:"),
+        ("vault://secret", "connections[0].password.uri: vault: expected vault://MOUNT/PATH#FIELD"),
+    ],
+)
+def test_mistakes_of_uris_are_named(tmp_path: Path, uri: str, mistake: str) -> None:
+    with pytest.raises(CommandError, match=re.escape(mistake)):
+        apply(tmp_path, changed("connections", 0, password={"uri": uri}))
