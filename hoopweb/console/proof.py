@@ -96,7 +96,7 @@ def _page(request: HttpRequest, agent: Agent, more: dict[str, Any]) -> HttpRespo
         "platform": platform,
         "may_change": request.user.has_perm("gateway.change_agent"),
         "secret_form": SecretForm(),
-        "keys_form": KeysForm(initial={"jwks": agent.jwks or None, "jwks_uri": agent.jwks_uri}),
+        "keys_form": KeysForm(initial={"jwks_uri": agent.jwks_uri} | ({"jwks": agent.jwks} if agent.jwks else {})),
         "platform_form": PlatformForm(preset=PRESETS[platform]) if platform in PRESETS else None,
     }
     response = TemplateResponse(request, "console/proof.html", context | more)
