@@ -6,17 +6,14 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.forms import ModelForm
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 
-from approvals import channel_admin  # noqa: F401  registers the channels' pages
+from approvals import channel_admin, policy_admin  # noqa: F401  register their pages
 from approvals.domain.grant import revoke_grant
-from approvals.domain.hooks import rules_changed
-from approvals.domain.policies import delete_policy, save_policy
-from approvals.models import EmergencyRoster, Grant, GrantUse, Policy, PolicyVersion, Review, Vote
+from approvals.models import EmergencyRoster, Grant, GrantUse, PolicyVersion, Review, Vote
 
 
 class ReadOnly:
@@ -30,29 +27,6 @@ class ReadOnly:
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-@admin.register(Policy)
-class PolicyAdmin(ModelAdmin):  # type: ignore[misc]
-    list_display = ["name", "action", "connections", "reviewers", "enabled", "try_it"]
-    list_filter = ["action", "enabled"]
-    search_fields = ["name", "description"]
-    readonly_fields = ["created_at", "updated_at"]
-    list_display_links = ["name"]
-    # One at a time: a bulk delete would bypass delete_model and leave the data planes with the old rules.
-    actions = None
-
-    @admin.display(description="simulator")
-    def try_it(self, policy: Policy) -> str:
-        return format_html('<a href="{}?policy={}">Try a change</a>', reverse("approvals:simulator"), policy.name)
-
-    def save_model(self, request: HttpRequest, obj: Policy, form: ModelForm[Policy], change: bool) -> None:
-        save_policy(policy=obj, author=request.user.get_username())
-        rules_changed()
-
-    def delete_model(self, request: HttpRequest, obj: Policy) -> None:
-        delete_policy(policy=obj, author=request.user.get_username())
-        rules_changed()
 
 
 @admin.register(PolicyVersion)

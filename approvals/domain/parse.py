@@ -37,10 +37,10 @@ def parse_condition(document: object, *, path: str = "when", depth: int = 0) -> 
         raise ConditionProblem(path, f"is nested too deep, expected at most {MAX_DEPTH} levels")
     parts: dict[str, Any] = {}
     for key, value in document.items():
-        parse = _PARTS.get(str(key))
+        parse = PARTS.get(str(key))
         name = _FIELDS.get(str(key), str(key))
         if parse is None:
-            raise ConditionProblem(f"{path}.{key}", f"is unknown, expected one of {', '.join(_PARTS)}")
+            raise ConditionProblem(f"{path}.{key}", f"is unknown, expected one of {', '.join(PARTS)}")
         if name in parts:
             raise ConditionProblem(f"{path}.{key}", "is given twice")
         parts[name] = parse(value, f"{path}.{key}", depth)
@@ -176,7 +176,7 @@ def _negated(value: object, path: str, depth: int) -> tuple[Condition, ...]:
 
 # The document's words; `all`, `any` and `not` are keywords of ours and of Python, hence the other field names.
 _FIELDS = {"all": "all_of", "any": "any_of", "not": "none_of"}
-_PARTS: dict[str, Callable[[object, str, int], Any]] = {
+PARTS: dict[str, Callable[[object, str, int], Any]] = {
     "operation": _operations,
     "touches_phi": _flag,
     "tables": _texts,

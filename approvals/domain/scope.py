@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from analysis.statement import Operation
+from analysis.statement import Analysis, Operation
 from approvals.domain.conditions import is_doubtful
 from approvals.domain.request import AccessRequest, RequireApproval, ReviewerGroup
 
@@ -51,7 +51,6 @@ class Asked:
     @classmethod
     def by(cls, request: AccessRequest, decision: RequireApproval) -> Asked:
         analysis = request.analysis
-        facts = analysis.facts
         return cls(
             fingerprint=analysis.fingerprint,
             readable=not is_doubtful(request) and analysis.inner is None,
@@ -60,8 +59,15 @@ class Asked:
             tables_written=frozenset(map(str, analysis.tables_written)),
             rules=rules_of(decision.rule),
             reviewers=decision.reviewers,
-            rows=facts.row_bound if facts.row_bound is not None else facts.estimated_rows,
+            rows=_rows_expected(analysis),
         )
+
+
+def _rows_expected(analysis: Analysis) -> int | None:
+    """Rows returned, as far as they are known. How many rows a writing statement changes nobody knows before."""
+    if Operation.WRITE in analysis.operations:
+        return None
+    return analysis.facts.row_bound if analysis.facts.row_bound is not None else analysis.facts.estimated_rows
 
 
 def narrowest(scopes: Iterable[str]) -> Scope:

@@ -7,6 +7,7 @@ else, so a wire cannot forget to mask.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -47,6 +48,16 @@ class Outcome:
     command_tag: str = ""
     subjects: SubjectsSeen | None = None  # whose records it showed; None when it was about nobody
     bytes_processed: int | None = None  # what the service read for it, where it says so: the cost
+
+    @property
+    def rows_moved(self) -> int:
+        """Rows returned or, by the command tag, changed, whichever are more: what an approval's cap counts."""
+        changed = _CHANGED.fullmatch(self.command_tag)
+        return max(self.rows, int(changed[1])) if changed else self.rows
+
+
+# The tags of commands that change rows (PostgreSQL protocol, CommandComplete); only INSERT's has an OID before them.
+_CHANGED = re.compile(r"(?:INSERT \d+|UPDATE|DELETE|MERGE|COPY) (\d{1,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -615,7 +615,7 @@ def _mint(
         if not isinstance(planner, KnownStatement) or not _completed_again(services, planner, permit, outcome):
             services.record.append_later(entries.completed(permit, outcome))
         if claim is not None:
-            services.reviews.used(claim, request.statement_id, outcome.rows)
+            services.reviews.used(claim, request.statement_id, outcome.rows_moved)
 
     return mint_permit(
         session=session,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import unescape
+
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
@@ -92,6 +94,70 @@ def test_policy_saved_in_the_console_raises_the_version(client, monkeypatch):
     answer = client.post("/admin/approvals/policy/add/", form | {"grant_for_s": 60, "max_uses": 1})
 
     assert (answer.status_code, raised, Policy.objects.count()) == (302, [1], 1)
+
+
+def policy_form(**changes):
+    form = {"name": "p", "connections": "clinic", "when": "", "action": "deny", "reviewers": "", "quorum": 1}
+    form |= {"decide_within_s": 60, "execute_within_s": 60, "reviewers_needed": "all", "grants": "once", "grace_s": 0}
+    return form | {"escalate_before_s": 0, "grant_for_s": 60, "max_uses": 1, "enabled": "on"} | changes
+
+
+NESTED = """
+any:
+  - all: [{operation: [write]}, {columns: ["public.*.ssn"]}]
+  - not: {hours: {from: "08:00", to: "18:00", zone: Europe/Zurich, days: [mon, fri]}}
+"""
+
+
+def test_nested_conditions_are_written_in_the_console_and_said_back_in_words(client):
+    client.force_login(person("root", is_superuser=True, is_staff=True))
+    form = policy_form(when=NESTED, action="require_approval", reviewers="[{group: privacy-officers, quorum: 2}]")
+
+    assert client.post("/admin/approvals/policy/add/", form).status_code == 302
+    stored_policy = Policy.objects.get()
+    shown = client.get(f"/admin/approvals/policy/{stored_policy.pk}/change/").text
+    listed = client.get("/admin/approvals/policy/").text
+
+    assert stored_policy.when["any"][1]["not"]["hours"]["zone"] == "Europe/Zurich"
+    assert stored_policy.reviewers == [{"group": "privacy-officers", "quorum": 2}]
+    for text in (shown, listed):
+        assert "any of (all of (write statements" in text
+    assert "p@1, by root" in shown
+    assert "zone: Europe/Zurich" in shown  # as it was written, not in one line of JSON
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ("any: [{rows_over: many}]", "when.any[0].rows_over: expected a whole number, zero or more"),
+        ("tabels: [public.x]", "when.tabels: is unknown, expected one of operation"),
+        ("hours: {from: noon, to: '18:00'}", "when.hours.from: expected a time such as 18:00"),
+        ("all: [", "is not YAML (line 1)"),
+        ("a: &x [1]\nb: *x", "holds an alias"),
+        ("[" * 3000, "is not YAML"),
+        ("just words", "when: is a str, expected a mapping"),
+    ],
+)
+def test_condition_nobody_can_read_is_refused_with_its_place(when, said, client):
+    client.force_login(person("root", is_superuser=True, is_staff=True))
+
+    answer = client.post("/admin/approvals/policy/add/", policy_form(when=when))
+
+    assert answer.status_code == 200
+    assert said in unescape(answer.text)
+    assert not Policy.objects.exists()
+
+
+def test_policy_saved_unchanged_in_the_console_stays_the_version_it_is(client):
+    client.force_login(person("root", is_superuser=True, is_staff=True))
+    client.post("/admin/approvals/policy/add/", policy_form(when=NESTED))
+    policy = Policy.objects.get()
+    shown = client.get(f"/admin/approvals/policy/{policy.pk}/change/").context["adminform"].form
+
+    again = policy_form(when=shown["when"].value(), reviewers=shown["reviewers"].value())
+    assert client.post(f"/admin/approvals/policy/{policy.pk}/change/", again).status_code == 302
+
+    assert PolicyVersion.objects.count() == 1
 
 
 def test_console_shows_reviews_without_what_was_sealed(client, reviewer):

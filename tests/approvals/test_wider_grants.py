@@ -155,23 +155,27 @@ def test_uses_are_counted_and_end(reviewer):
     assert [found is not None for found in claims] == [True, True, True, False, False]
 
 
+def expects(rows: int | None) -> Asked:
+    return replace(asks(), rows=rows)
+
+
 def test_rows_are_counted_and_end(reviewer):
     approve(held(replace(EVERY, max_rows=100)), reviewer, Scope.SHAPE)
-    first = claim(asks(facts=Facts(row_bound=50)), statement_id="s1")
+    first = claim(expects(50), statement_id="s1")
     confirm_grant(claim=first, statement_id="s1")
 
     end_use(claim=first, statement_id="s1", rows=60)
     end_use(claim=first, statement_id="s1", rows=60)  # told twice, counted once
 
     assert Grant.objects.get().rows_used == 60
-    assert claim(asks(facts=Facts(row_bound=50)), statement_id="s2") is None  # there is room for 40
-    assert claim(asks(facts=Facts(row_bound=40)), statement_id="s3") is not None
+    assert claim(expects(50), statement_id="s2") is None  # there is room for 40
+    assert claim(expects(40), statement_id="s3") is not None
 
 
 def test_rows_of_running_executions_are_reserved(reviewer):
     """Ten at once may not each believe that all the rows are theirs."""
     approve(held(replace(EVERY, max_rows=100, max_uses=50)), reviewer, Scope.SHAPE)
-    asked = asks(facts=Facts(row_bound=30))
+    asked = expects(30)
 
     with ThreadPoolExecutor(10) as pool:
         claims = list(pool.map(lambda n: in_own_connection(lambda: claim(asked, statement_id=f"s{n}")), range(10)))
@@ -186,6 +190,25 @@ def test_rows_of_running_executions_are_reserved(reviewer):
     grant = Grant.objects.get()
     assert (grant.rows_used, grant.rows_reserved) == (10, 30)
     assert claim(asked, statement_id="later") is not None
+
+
+def test_nobody_knows_before_how_many_rows_a_write_changes():
+    """It returns none, which says nothing: counted as none it would fit under every cap."""
+    bounded = {"facts": Facts(row_bound=0)}
+
+    assert asks(operations=frozenset({Operation.READ}), **bounded).rows == 0  # control: a read is what it says
+    assert asks(operations=frozenset({Operation.READ, Operation.WRITE}), **bounded).rows is None
+
+
+def test_write_that_fills_the_cap_is_the_last_one(reviewer):
+    approve(held(replace(EVERY, max_rows=100)), reviewer, Scope.SHAPE)
+    first = claim(statement_id="s1")
+    confirm_grant(claim=first, statement_id="s1")
+    assert claim(statement_id="s2") is None  # not beside the first: it may take all that is left
+
+    end_use(claim=first, statement_id="s1", rows=5_000)
+
+    assert claim(statement_id="s3") is None
 
 
 def test_rows_nobody_can_tell_take_all_that_is_left(reviewer):

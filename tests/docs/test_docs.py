@@ -12,7 +12,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from approvals.domain.parse import _PARTS
+from approvals.domain.parse import PARTS
 from gateway.domain.configuration import schema
 from masking.domain.rules import Technique
 from tests.stack import PROJECT
@@ -73,7 +73,7 @@ def test_every_key_of_the_document_is_explained(part: type[BaseModel]) -> None:
 
 
 def test_every_condition_is_explained() -> None:
-    assert [key for key in _PARTS if f"`{key}`" not in CONFIGURATION] == []
+    assert [key for key in PARTS if f"`{key}`" not in CONFIGURATION] == []
 
 
 def test_every_technique_is_explained() -> None:
