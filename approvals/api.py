@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,7 +9,6 @@ from uuid import UUID
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
 from django.http import Http404
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.generics import GenericAPIView
@@ -22,17 +20,18 @@ from rest_framework.response import Response
 
 from approvals.domain import refusal
 from approvals.domain.dossier import asked_binding, current_statement, vote_reason
-from approvals.domain.drafts import BAD_DRAFT, draft_rules, try_drafts
+from approvals.domain.drafts import BAD_DRAFT
 from approvals.domain.grants import readable_grants, revoke_as, usable_grants
 from approvals.domain.reach import Reach
 from approvals.domain.record import record_view
 from approvals.domain.refusal import Refusal
-from approvals.domain.review import decide_review
-from approvals.domain.reviewers import may_read, readable_reviews
+from approvals.domain.request import RequireApproval
+from approvals.domain.review import MAX_STATEMENT_CHARS, MODIFIER_APPROVES_BELOW, decide_review, reanalyse
+from approvals.domain.reviewers import eligible_groups, may_read, readable_reviews
 from approvals.domain.scope import WORDS, Scope
 from approvals.domain.step_up import SESSION_KEY
 from approvals.idempotent import IDEMPOTENCY_KEY, idempotent
-from approvals.models import Grant, PolicyVersion, Review, Vote
+from approvals.models import Grant, Review, Vote
 
 # Whoever asked for something impossible is told 400; whoever may not, or came too late, 403.
 _BAD_REQUESTS = frozenset(
@@ -130,6 +129,10 @@ class DecisionSerializer(serializers.Serializer[Any]):
     for_s = serializers.IntegerField(required=False, min_value=1, help_text="life of an approval wider than once")
 
 
+class ChangedTextSerializer(serializers.Serializer[Any]):
+    statement = serializers.CharField(trim_whitespace=False, max_length=MAX_STATEMENT_CHARS)
+
+
 class GrantSerializer(serializers.ModelSerializer[Grant]):
     """An approval in force. `reach` names what a wider one covers; it holds no literal."""
 
@@ -143,12 +146,6 @@ class GrantSerializer(serializers.ModelSerializer[Grant]):
             "id", "review", "connection", "subject", "scope", "reach", "uses_left", "rows_used", "max_rows",
             "created_at", "expires_at", "revoked",
         ]  # fmt: skip
-
-
-class PolicyVersionSerializer(serializers.ModelSerializer[PolicyVersion]):
-    class Meta:
-        model = PolicyVersion
-        fields: ClassVar[list[str]] = ["policy", "number", "author", "at", "document"]
 
 
 class ForPeople(GenericAPIView[Any]):
@@ -248,6 +245,38 @@ class DecisionView(ForPeople):
         self.review(review_id)
 
 
+class AnalysisSerializer(serializers.Serializer[Any]):
+    """What a changed text would do. `decision`: allow or require_approval; a text that may not run is a problem."""
+
+    facts = serializers.DictField()
+    risk = serializers.IntegerField()
+    decision = serializers.CharField()
+    rule = serializers.CharField()
+    confirmed_by_another = serializers.BooleanField(help_text="too risky for whoever changes it to approve it alone")
+
+
+class ReviewAnalysisView(ForPeople):
+    serializer_class = AnalysisSerializer
+
+    @extend_schema(operation_id="reviews_analyse", request=ChangedTextSerializer, responses={200: AnalysisSerializer})
+    def post(self, request: Request, review_id: UUID) -> Response:
+        """Analyse a text in the place of the held one, as *modify* will. Stores nothing; for its reviewers only."""
+        found, person = self.review(review_id), self.person()
+        given = ChangedTextSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        eligible_groups(found, person)
+        analysed = reanalyse(review=found, statement=given.validated_data["statement"])
+        asks = isinstance(analysed.decision, RequireApproval)
+        answer = {
+            "facts": analysed.facts,
+            "risk": analysed.risk,
+            "decision": "require_approval" if asks else "allow",
+            "rule": getattr(analysed.decision, "rule", ""),
+            "confirmed_by_another": analysed.risk >= MODIFIER_APPROVES_BELOW,
+        }
+        return Response(AnalysisSerializer(answer).data)
+
+
 class GrantsView(ForPeople):
     serializer_class = GrantSerializer
     pagination_class = LimitOffsetPagination
@@ -290,47 +319,6 @@ class RevokeView(ForPeople):
         if grant is None:
             raise Http404
         return grant
-
-
-class SimulationSerializer(serializers.Serializer[Any]):
-    policies = serializers.ListField(child=serializers.DictField(), required=False, default=list)
-    without = serializers.ListField(child=serializers.CharField(), required=False, default=list)
-    days = serializers.IntegerField(required=False, default=7, min_value=1, max_value=366)
-    connection = serializers.CharField(required=False, default="", allow_blank=True)
-
-
-class SimulationView(ForPeople):
-    serializer_class = SimulationSerializer
-
-    @extend_schema(operation_id="policies_simulate", responses={200: OpenApiTypes.OBJECT})
-    def post(self, request: Request) -> Response:
-        """Which recorded decisions of the last days would have been others under draft policies. Changes nothing."""
-        person = self.person()
-        if not person.has_perm("approvals.view_policy"):
-            raise Http404
-        given = SimulationSerializer(data=request.data)
-        given.is_valid(raise_exception=True)
-        asked = given.validated_data
-        result = try_drafts(
-            drafts=draft_rules(asked["policies"]),
-            without=asked["without"],
-            days=asked["days"],
-            on_connection=asked["connection"],
-            by=person.get_username(),
-        )
-        return Response(asdict(result))
-
-
-class PolicyVersionsView(ForPeople):
-    serializer_class = PolicyVersionSerializer
-
-    @extend_schema(operation_id="policies_versions", responses={200: PolicyVersionSerializer(many=True)})
-    def get(self, request: Request, name: str) -> Response:
-        """Every version of a policy, newest first, for its authors and auditors; `document` null: it was removed."""
-        if not self.person().has_perm("approvals.view_policyversion"):
-            raise Http404
-        rows = PolicyVersion.objects.filter(policy=name)
-        return Response(PolicyVersionSerializer(rows, many=True).data)
 
 
 def problem(refused: Refusal) -> Response:

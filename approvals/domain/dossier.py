@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from approvals.domain.binding import open_binding, open_text
 from approvals.domain.quorum import missing_approvals
 from approvals.domain.request import Binding, GrantTerms, Principal, ReviewerGroup
-from approvals.domain.reviewers import active_groups
+from approvals.domain.reviewers import active_groups, people_behind
 from approvals.models import Review, Vote
 
 NOT_AN_AUTHOR = "the reviewers who did not write the policy"
@@ -62,6 +63,12 @@ def grant_terms(review: Review) -> GrantTerms:
     return GrantTerms(scopes=tuple(known.pop("scopes", ("once",))), **known)
 
 
+def _wrote_it_all(approvers: Iterable[str], review: Review) -> bool:
+    """Whether everybody who approved is an author, under whichever of their names."""
+    authors = people_behind(review.authors)
+    return all(people_behind([name]) & authors for name in approvers)
+
+
 def wanted_groups(review: Review) -> tuple[ReviewerGroup, ...]:
     """Whose approval it takes. Others stand in for them only once the request escalated."""
     groups = tuple(map(ReviewerGroup.of, review.reviewers))
@@ -78,6 +85,6 @@ def still_missing(review: Review) -> tuple[ReviewerGroup, ...]:
         return (ReviewerGroup("nobody", 1),)
     approvers = active_groups(counted_approvers(review))
     missing = missing_approvals(wanted, approvers)
-    if not missing and set(approvers) <= set(review.authors):
+    if not missing and review.authors and _wrote_it_all(approvers, review):
         return (ReviewerGroup(NOT_AN_AUTHOR, 1),)
     return missing

@@ -21,7 +21,7 @@ from approvals.domain import hooks, refusal
 from approvals.domain.announce import announce_emergency, announce_kill
 from approvals.domain.events import Event
 from approvals.domain.refusal import Refusal
-from approvals.domain.reviewers import AUDITORS, fresh_user, groups_of, is_disabled, names_of
+from approvals.domain.reviewers import AUDITORS, fresh_user, groups_of, is_disabled, names_of, people_behind
 from approvals.models import EmergencyAccess, EmergencyRoster, EmergencyUse
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json
@@ -161,7 +161,7 @@ def must_review(access: EmergencyAccess, user: AbstractUser) -> None:
     fresh = fresh_user(user)
     if fresh is None:
         raise Refusal(refusal.REVIEWER_DISABLED, "this account is disabled, expected an active reviewer")
-    if names_of(fresh) & {access.person.casefold(), access.agent.casefold()}:
+    if names_of(fresh) & people_behind([access.person, access.agent]):
         raise Refusal(refusal.SELF_APPROVAL, "whoever broke the glass never reviews it")
     if not groups_of(fresh) & frozenset(access.reviewer_groups):
         wanted = ", ".join(access.reviewer_groups)

@@ -51,7 +51,7 @@ from approvals.domain.request import (
     RequireApproval,
     ReviewerGroup,
 )
-from approvals.domain.reviewers import eligible_groups
+from approvals.domain.reviewers import accounts_of, eligible_groups
 from approvals.domain.step_up import must_be_fresh
 from approvals.models import Review, Vote
 from audit.domain.entry import Json
@@ -270,7 +270,7 @@ def _must_be_first_word(review: Review, ballot: Ballot) -> None:
     """The person saw the text that is now at stake, and has not voted on it."""
     if ballot.seen_round != review.round:
         raise Refusal(refusal.TEXT_CHANGED, "another reviewer changed the statement; look at it again")
-    if review.votes.filter(round=review.round, reviewer=ballot.reviewer.username).exists():
+    if review.votes.filter(round=review.round, reviewer__in=accounts_of(ballot.reviewer)).exists():
         raise Refusal(refusal.ALREADY_VOTED, "you have decided on this text already; another reviewer must too")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
 from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Lower
 from django.utils import timezone
 
 from approvals.domain import refusal
@@ -81,6 +82,20 @@ def names_of(user: AbstractUser) -> frozenset[str]:
     return frozenset(name.casefold() for name in (user.username, user.email, str(user.pk)) if name)
 
 
+def people_behind(names: Iterable[str | None]) -> frozenset[str]:
+    """These names and all others of the people who bear them: a second account with one's address is oneself."""
+    known = {name.casefold() for name in names if name}
+    named = _users().annotate(called=Lower("username"), mailed=Lower("email"))
+    accounts = named.filter(Q(called__in=known) | Q(mailed__in=known))
+    return frozenset(known).union(*map(names_of, accounts))
+
+
+def accounts_of(user: AbstractUser) -> list[str]:
+    """The user names of this person: of all accounts with their address."""
+    same = Q(email__iexact=user.email) if user.email else Q(pk=user.pk)
+    return list(_users().filter(same | Q(pk=user.pk)).values_list("username", flat=True))
+
+
 def is_disabled(names: Iterable[str | None]) -> bool:
     """Whether any of the names is the account of a person who was disabled."""
     known = [name for name in names if name]
@@ -88,7 +103,7 @@ def is_disabled(names: Iterable[str | None]) -> bool:
 
 
 def _is_requester(review: Review, user: AbstractUser) -> bool:
-    return bool(names_of(user) & {name.casefold() for name in review.humans})
+    return bool(names_of(user) & people_behind(review.humans))
 
 
 def _sees_all(user: AbstractUser) -> bool:
