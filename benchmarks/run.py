@@ -6,6 +6,7 @@ A full run takes about eight minutes on two cores; `--quick` about one, to see t
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round of everything")
     parser.add_argument("--output", type=Path, default=LATEST, help="where the JSON goes (default %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="gateway processes (default: one a core, %(default)s)"
+    )
     options = parser.parse_args(arguments)
     report = Report(
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -43,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
         peer=bouncer.version(),
     )
     print("starting a stack of its own", flush=True)
-    with running_world() as world:
+    with running_world(workers=options.workers) as world:
         measure(world, report, QUICK if options.quick else FULL)
     report.write(options.output)
     print(report.table())

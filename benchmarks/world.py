@@ -96,7 +96,7 @@ class World:
 
 
 @contextmanager
-def running_world() -> Iterator[World]:
+def running_world(*, workers: int) -> Iterator[World]:
     """Start a stack in a home of its own, wait until it is ready, stop it at the end."""
     home = Path(tempfile.mkdtemp(prefix="hoopweb-bench-"))
     home.chmod(0o755)  # the embedded servers' account walks through it
@@ -104,6 +104,7 @@ def running_world() -> Iterator[World]:
     names = ("HOOPWEB_WEB_PORT", "HOOPWEB_POSTGRES_PORT", "HOOPWEB_MYSQL_PORT", "HOOPWEB_HTTP_PORT")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HOOPWEB_", "DJANGO_"))}
     env = {**inherited, **dict(zip(names, ports, strict=True)), "HOOPWEB_HOME": str(home)}
+    env["HOOPWEB_GATEWAY_WORKERS"] = str(workers)
     log = (home / "stack.log").open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "hoopweb.embedded", "--with-parent"],

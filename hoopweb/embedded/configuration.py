@@ -33,6 +33,7 @@ class Configuration:
     database_url: str  # empty: the embedded PostgreSQL also holds the control database
     redis_url: str  # empty: the embedded Redis
     bigquery: bool = False  # a BigQuery emulator beside the clinic (make run-bigquery)
+    gateway_workers: int = 1
 
     @property
     def web_url(self) -> str:
@@ -49,6 +50,7 @@ def read_configuration() -> Configuration:
         database_url=env_secret("DATABASE_URL"),
         redis_url=env_secret("REDIS_URL"),
         bigquery=env_bool("DEMO_BIGQUERY", default=False),
+        gateway_workers=env_int("GATEWAY_WORKERS", 1, low=1, high=64),
     )
 
 

@@ -27,7 +27,12 @@ def service_commands(configuration: Configuration) -> list[Command]:
                 *("--lifespan", "on", "--no-access-log", "--timeout-graceful-shutdown", "5"),
             ],
         ),
-        _program(configuration, "gateway", [*_manage("rungateway")], stop_timeout_s=30.0),
+        _program(
+            configuration,
+            "gateway",
+            _manage("rungateway", "--workers", str(configuration.gateway_workers)),
+            stop_timeout_s=30.0,
+        ),
         # SIGTERM to the worker's main process is a warm stop; to its whole group it would wedge the pool.
         _program(
             configuration,
