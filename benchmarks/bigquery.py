@@ -64,7 +64,7 @@ class Side:
 
 
 def main(rows: int) -> None:
-    with running_world() as world, running_service() as service:
+    with running_world(workers=1) as world, running_service() as service:
         service.make_dataset("bench")
         service.sql(_TABLE.format(rows=rows))
         _connect(world, service)
