@@ -15,7 +15,7 @@ from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.requests import QueryRequest
 from gateway.protocols.bigquery.resources import JobFacts, JobStatistics
 from gateway.session import entries
-from gateway.session.pipeline import Denied, assess, denied_by
+from gateway.session.assessment import Denied, assess, denied_by
 from gateway.session.services import Services
 from gateway.session.transport import Denial
 from gateway.upstreams.bigquery import BigQueryUpstream, project_of

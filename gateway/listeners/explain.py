@@ -16,8 +16,8 @@ from approvals.domain.request import Allow, Decision, Deny, Principal, Protected
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.listeners.relay_transport import Frame, RelayRequest, statement_of
 from gateway.session import entries
+from gateway.session.assessment import Assessment, Denied, assess
 from gateway.session.context import SessionContext, StatementRequest
-from gateway.session.pipeline import Assessment, Denied, assess
 from gateway.session.services import Services
 from masking.domain.field import ResultColumn
 

@@ -21,21 +21,12 @@ from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
 from gateway.listeners.postgres_transport import StatementTransport
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
+from gateway.session.assessment import Assessment, Denied, assess, denied_by
 from gateway.session.context import StatementRequest
 from gateway.session.emergency import is_outlived
 from gateway.session.known import KnownStatement
 from gateway.session.permit import ExecutionPermit
-from gateway.session.pipeline import (
-    Assessment,
-    Denied,
-    assess,
-    authorise_known,
-    denied_by,
-    recall,
-    refuse,
-    remember,
-    run_statement,
-)
+from gateway.session.pipeline import authorise_known, recall, refuse, remember, run_statement
 from gateway.upstreams.postgres_execution import BoundShape, Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Expectation, Result
 

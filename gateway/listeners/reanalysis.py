@@ -19,8 +19,8 @@ from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.parameters import bound, declared
 from gateway.protocols.bigquery.requests import read_held
 from gateway.protocols.bigquery.work import read_destination
+from gateway.session.assessment import Assessment, Denied, assess
 from gateway.session.context import SessionContext, StatementRequest
-from gateway.session.pipeline import Assessment, Denied, assess
 from gateway.session.services import AuthenticationFailed, Services, StaleSnapshot
 
 Answer = dict[str, Any]

@@ -14,8 +14,8 @@ from approvals.domain.request import Principal
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.listeners.explain import described_decision, described_masks
 from gateway.session import entries
+from gateway.session.assessment import Assessment, Denied, assess
 from gateway.session.context import SessionContext, StatementRequest
-from gateway.session.pipeline import Assessment, Denied, assess
 from gateway.session.services import Services, TableDescription, UpstreamRejected
 
 MAX_TABLES = 100  # of one answer; each costs an analysis

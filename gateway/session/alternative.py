@@ -13,7 +13,7 @@ from approvals.domain.request import Allow
 from gateway.session.context import SessionContext, StatementRequest, new_id
 
 if TYPE_CHECKING:
-    from gateway.session.pipeline import Assessment
+    from gateway.session.assessment import Assessment
 
 MAX_TRIED = 4
 _DIALECTS = {"postgres": "postgres", "bigquery": "bigquery", "mysql": "mysql"}

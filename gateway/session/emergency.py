@@ -21,7 +21,7 @@ from masking.domain.field import FieldMask, MaskingPlan
 from masking.domain.subjects import CLEAR
 
 if TYPE_CHECKING:
-    from gateway.session.pipeline import Assessment
+    from gateway.session.assessment import Assessment
 
 
 async def claim_emergency(

@@ -16,8 +16,8 @@ from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.transport import Denial, PendingReview
 
 if TYPE_CHECKING:
+    from gateway.session.assessment import Assessment
     from gateway.session.known import KnownStatement
-    from gateway.session.pipeline import Assessment
 
 
 def session_opened(session: SessionContext) -> Entry:

@@ -19,7 +19,7 @@ from audit.domain.template import Template
 from masking.domain.field import MaskingPlan, ResultColumn
 
 if TYPE_CHECKING:
-    from gateway.session.pipeline import Assessment
+    from gateway.session.assessment import Assessment
 
 # Masks may depend on the year, principals expire: nothing is believed for longer than this.
 MAX_AGE_S = 60.0

@@ -234,7 +234,7 @@ async def test_result_that_cannot_be_planned_is_withheld(raw: RawClient, gateway
     def fail(*_: object, **__: object) -> None:
         raise ValueError("no plan")
 
-    monkeypatch.setattr("gateway.session.pipeline.build_plan", fail)
+    monkeypatch.setattr("gateway.session.assessment.build_plan", fail)
     raw.writer.write(query("select name from people"))
     got = await raw.until("E")
 
