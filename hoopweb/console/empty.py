@@ -82,6 +82,10 @@ WHEN_EMPTY = {
     ),
     "gateway.reststatement": "Statements asked over REST are kept here with their results until they expire.",
     "gateway.revokedtoken": "A token that was revoked before its time is refused everywhere. None is.",
+    "gateway.scimtoken": (
+        "A provisioning token lets your identity provider keep people and groups up to date by SCIM: who is "
+        "deactivated there loses roles, grants and live sessions here."
+    ),
     "gateway.ticket": (
         "A ticket is a one-time password for drivers that cannot carry a token. It is bought over REST and gone "
         "within minutes."

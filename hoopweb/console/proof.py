@@ -30,10 +30,17 @@ class SecretForm(forms.Form):
     )
 
 
+class BlankJSONField(forms.JSONField):
+    """Nothing is shown as nothing; Django's own field shows `null`."""
+
+    def prepare_value(self, value: Any) -> Any:
+        return "" if value is None else super().prepare_value(value)
+
+
 class KeysForm(forms.Form):
     """Registered keys, or where they are published."""
 
-    jwks = forms.JSONField(
+    jwks = BlankJSONField(
         label="Public keys",
         required=False,
         widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "false"}),

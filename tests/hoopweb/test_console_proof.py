@@ -14,6 +14,7 @@ from joserfc.jwk import ECKey
 from audit.models import LogEntry
 from gateway.domain.clients import holds_secret
 from gateway.models import Agent, Issuer
+from hoopweb.console.proof import KeysForm
 
 KEY = ECKey.generate_key("P-256", parameters={"kid": "k1"})
 
@@ -136,3 +137,9 @@ def test_who_may_only_look_changes_nothing(group: str, do: str, agent: Agent) ->
 def test_platform_nobody_knows_is_not_there(administrator: Client, agent: Agent) -> None:
     assert post(administrator, agent, "federate", "nobody").status_code == 404
     assert administrator.get(reverse("console:proof", args=["nobody"])).status_code == 404
+
+
+def test_keys_that_are_not_there_are_shown_as_nothing():
+    assert 'name="jwks"' in str(KeysForm(initial={})["jwks"])
+    assert "null" not in str(KeysForm(initial={})["jwks"])
+    assert "&quot;keys&quot;" in str(KeysForm(initial={"jwks": {"keys": []}})["jwks"])
