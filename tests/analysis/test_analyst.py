@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import replace
 
 import psycopg
@@ -183,23 +182,21 @@ async def test_statements_of_too_many_parts_have_no_second_reading(analyse: Anal
 
 
 async def test_long_statements_are_read_while_other_sessions_go_on(analyse: Analyse) -> None:
-    gaps = [0.0]
+    turns = 0
 
     async def others() -> None:
+        nonlocal turns
         while True:
-            began = time.perf_counter()
             await asyncio.sleep(0.001)
-            gaps.append(time.perf_counter() - began)
+            turns += 1
 
     text = "SELECT id FROM encounters WHERE " + " AND ".join(f"id <> {n}" for n in range(4000))
     elsewhere = asyncio.create_task(others())
-    began = time.perf_counter()
     analysis = await analyse(text)
-    took = time.perf_counter() - began
     elsewhere.cancel()
 
     assert analysis.complete
-    assert max(gaps) < took / 2
+    assert turns > 20, turns  # read on the event loop, it would leave others a turn or two
 
 
 # --- the cache -------------------------------------------------------------------------------------------------------
