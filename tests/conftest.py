@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import psycopg
@@ -75,12 +75,41 @@ def stack() -> Iterator[Stack]:
     shutil.rmtree(home, ignore_errors=True)
 
 
+# Folders whose few tests take minutes begin first, so that no worker of the gate is left with one at the end.
+LONG_FIRST = ("chaos", "newcomer", "hoopweb/browser", "approvals", "bigquery", "readme")
+
+
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever drives the running product is marked e2e, so that the gate can run it by itself (tests/gate.py)."""
+    """Mark whatever drives the running product e2e, a folder a group: one worker runs it, in order (tests/gate.py)."""
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.e2e)
+        if item.get_closest_marker("e2e"):
+            item.add_marker(pytest.mark.xdist_group(_folder(item)))
+    items.sort(key=lambda item: _place(item))  # stable: within a folder they stay as they are
+
+
+def _folder(item: pytest.Item) -> str:
+    return item.path.parent.relative_to(Path(__file__).parent).as_posix()
+
+
+def _place(item: pytest.Item) -> int:
+    if not item.get_closest_marker("e2e"):
+        return -1
+    folder = _folder(item)
+    return LONG_FIRST.index(folder) if folder in LONG_FIRST else len(LONG_FIRST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failure on the running product shows what the product said last."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Stack):
+                report.sections.append((f"log of {name}", value.log_tail()))
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

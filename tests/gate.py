@@ -57,8 +57,11 @@ def main() -> int:
     if "test" in options.parts:
         bounded = not options.no_bound
         steps.append(("tests", _pytest("not e2e", jobs=options.jobs, bound_s=_PARTS_S if bounded else 0)))
-        # Serially: two copies of the whole product would only fight for the cores and for the clock of every timeout.
-        steps.append(("the running product", _pytest("e2e", jobs=1, bound_s=_PRODUCT_S if bounded else 0)))
+        # A copy of the product for each worker, which runs whole folders: much of their time is waiting.
+        by_folder = ("--dist", "loadgroup", "--no-loadscope-reorder") if options.jobs > 1 else ()
+        steps.append(
+            ("the running product", _pytest("e2e", *by_folder, jobs=options.jobs, bound_s=_PRODUCT_S if bounded else 0))
+        )
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hoopweb-gate-") as scratch:
         tallies = {name: Path(scratch) / f"{number}.json" for number, (name, _) in enumerate(steps)}
@@ -73,10 +76,10 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _pytest(marked: str, *, jobs: int, bound_s: int) -> tuple[str, ...]:
+def _pytest(marked: str, *options: str, jobs: int, bound_s: int) -> tuple[str, ...]:
     parallel = ("-n", str(jobs)) if jobs > 1 else ()
     bound = ("--session-timeout", str(bound_s)) if bound_s else ("--timeout", "0")
-    return (sys.executable, "-m", "pytest", "-q", "--durations", "10", "-m", marked, *parallel, *bound)
+    return (sys.executable, "-m", "pytest", "-q", "--durations", "10", "-m", marked, *parallel, *options, *bound)
 
 
 def _passes(name: str, argv: Sequence[str], tally: Path) -> bool:

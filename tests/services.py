@@ -28,6 +28,7 @@ from hoopweb.embedded.postgres import (
 )
 from hoopweb.embedded.redis import answers, prepare_redis
 from hoopweb.embedded.secrets import ensure_secrets
+from tests.prepared_home import PREPARED
 
 SUPERUSER_DSN = "HOOPWEB_TEST_SUPERUSER_DSN"
 CLINIC_OWNER_DSN = "HOOPWEB_TEST_CLINIC_OWNER_DSN"
@@ -43,6 +44,7 @@ def ensure_services() -> None:
     home = Path(tempfile.mkdtemp(prefix="hoopweb-test-"))
     home.chmod(0o755)  # the servers' account walks through it; what is secret inside has modes of its own
     os.environ["HOOPWEB_HOME"] = str(home)
+    os.environ[PREPARED] = str(home / "prepared")
     ensure_secrets(home)
     started: list[tuple[Command, subprocess.Popen[bytes]]] = []
     atexit.register(_stop, os.getpid(), home, started)
@@ -101,4 +103,5 @@ def _stop(owner: int, home: Path, started: list[tuple[Command, subprocess.Popen[
             process.kill()
     for name in ("postgres", "redis"):
         remove_server_directory(home, name)
+        remove_server_directory(home / "prepared", name)
     shutil.rmtree(home, ignore_errors=True)

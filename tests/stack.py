@@ -20,6 +20,7 @@ import psycopg
 from hoopweb.embedded.account import remove_server_directory
 from hoopweb.embedded.ports import free_port
 from hoopweb.embedded.postgres import postgres_binaries
+from tests.prepared_home import copy_prepared
 
 PROJECT = Path(__file__).resolve().parent.parent
 AGENT = "demo-agent"
@@ -181,10 +182,15 @@ def stack_environment(home: Path, **env: str) -> dict[str, str]:
     }
 
 
-def start_stack(home: Path, **env: str) -> Stack:
-    """Start a copy and return once demo.json is there. The caller stops it."""
-    home.mkdir(parents=True, exist_ok=True)
+def start_stack(home: Path, *, prepared: bool = False, **env: str) -> Stack:
+    """Start a copy and return once demo.json is there. The caller stops it.
+
+    `prepared`: fill the empty home from the run's prepared one, with its keys, instead of starting from nothing.
+    """
     environment = stack_environment(home, **env)
+    if prepared:
+        copy_prepared(home, environment)
+    home.mkdir(parents=True, exist_ok=True)
     log_path = home / "stack.log"
     with log_path.open("ab") as log:
         process = subprocess.Popen(
@@ -219,7 +225,7 @@ def running_stack(home: Path) -> Stack:
 @contextlib.contextmanager
 def stack_in(home: Path, **env: str) -> Iterator[Stack]:
     """A copy for one test: started, handed over, stopped, removed."""
-    stack = start_stack(home, **env)
+    stack = start_stack(home, prepared=True, **env)
     try:
         yield stack
     finally:

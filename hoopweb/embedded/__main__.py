@@ -12,7 +12,7 @@ from hoopweb.embedded.command import die_with_parent
 from hoopweb.embedded.configuration import AlreadyRunning, exclusive, read_configuration
 from hoopweb.embedded.output import Output
 from hoopweb.embedded.problem import StackProblem
-from hoopweb.embedded.stack import run_stack
+from hoopweb.embedded.stack import prepare_home, run_stack
 from hoopweb.env import EnvironmentProblem
 
 
@@ -20,14 +20,16 @@ def main() -> int:
     """0 after an ordinary stop or when this home is running already, 1 with one sentence when it cannot run."""
     parser = ArgumentParser(prog="python -m hoopweb.embedded", description=__doc__)
     parser.add_argument("--with-parent", action="store_true", help="stop when the program that started this one ends")
-    if parser.parse_args().with_parent:
+    parser.add_argument("--prepare", action="store_true", help="make the home ready for a start, and stop")
+    options = parser.parse_args()
+    if options.with_parent:
         die_with_parent(signal.SIGTERM)
     os.umask(0o022)  # the servers' account must be able to walk into the home; every secret has a mode of its own
     output = Output()
     try:
         configuration = read_configuration()
         with exclusive(configuration.home):
-            asyncio.run(run_stack(configuration, output))
+            asyncio.run((prepare_home if options.prepare else run_stack)(configuration, output))
     except AlreadyRunning as running:
         print(f"hoopweb: {running}", file=sys.stderr)
         return 0

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 
 import httpx
@@ -24,6 +24,8 @@ from hoopweb.embedded.processes import Supervisor
 from hoopweb.embedded.programs import SERVICES, demo_command, manage_command, migrate_command, service_commands
 from hoopweb.embedded.secrets import ensure_secrets
 
+Work = Callable[[Configuration, Supervisor, Output], Coroutine[None, None, None]]
+
 _READY_WITHIN_S = 120.0
 _CRASHES_BEFORE_READY = 4
 _REFRESH_S = 6 * 3600  # the demo's tokens live twelve hours; demo.json is written anew well before
@@ -32,10 +34,19 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 async def run_stack(configuration: Configuration, output: Output) -> None:
     """Start everything, stay until told to stop, stop everything. Raises StackProblem when it cannot start."""
+    await _supervised(_run, configuration, output)
+
+
+async def prepare_home(configuration: Configuration, output: Output) -> None:
+    """Do all that a first start does before its programs, then stop: the next start, or a copy's, takes seconds."""
+    await _supervised(_prepare, configuration, output)
+
+
+async def _supervised(work: Work, configuration: Configuration, output: Output) -> None:
     _forget_demo(configuration)
     require_room(configuration)
     supervisor = Supervisor(output=output, pids=configuration.home / "pids.json")
-    running = asyncio.create_task(_run(configuration, supervisor, output))
+    running = asyncio.create_task(work(configuration, supervisor, output))
     stop = _stop_on_signals(supervisor)
     waiting = asyncio.create_task(stop.wait())
     try:
@@ -52,9 +63,8 @@ async def run_stack(configuration: Configuration, output: Output) -> None:
         output.line("hoopweb", "everything is stopped")
 
 
-async def _run(configuration: Configuration, supervisor: Supervisor, output: Output) -> None:
+async def _prepare(configuration: Configuration, supervisor: Supervisor, output: Output) -> None:
     say = partial(output.line, "hoopweb")
-    started = time.monotonic()
     ensure_secrets(configuration.home)
     await _start_postgres(configuration, supervisor, say)
     await _start_redis(configuration, supervisor, say)
@@ -62,6 +72,12 @@ async def _run(configuration: Configuration, supervisor: Supervisor, output: Out
     await _must_succeed(supervisor, migrate_command(configuration), "the control database could not be migrated")
     say("loading the demo")
     await _must_succeed(supervisor, demo_command(configuration), "the demo could not be loaded")
+
+
+async def _run(configuration: Configuration, supervisor: Supervisor, output: Output) -> None:
+    say = partial(output.line, "hoopweb")
+    started = time.monotonic()
+    await _prepare(configuration, supervisor, output)
     for command in service_commands(configuration):
         say(f"starting {command.name}")
         supervisor.start(command)

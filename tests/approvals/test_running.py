@@ -208,6 +208,7 @@ def test_fifty_executions_race_for_one_grant_and_one_runs(product: Stack) -> Non
         answer = product.rest(
             "POST", "/api/v1/connections/clinic/statements", token=token, json={"statement": text, "wait_s": 0}
         )
+        assert answer.headers["Content-Type"].endswith("json"), (answer.status_code, answer.text)
         return str(answer.json().get("status", answer.json().get("code")))
 
     with ThreadPoolExecutor(50) as pool:
@@ -240,6 +241,15 @@ def restart_gateway(product: Stack) -> None:
     os.kill(before, signal.SIGKILL)
     until(lambda: product.pids()["gateway"] != before, within_s=60)
     product.wait_healthy(within_s=60)
+    until(lambda: runs_statements(product), within_s=60)  # healthy is what each part says of itself
+
+
+def runs_statements(product: Stack) -> bool:
+    try:
+        with product.connect() as client:
+            return client.execute("SELECT 1").fetchone() == (1,)
+    except psycopg.OperationalError:
+        return False
 
 
 def test_gateway_killed_between_claim_and_execution_neither_loses_nor_repeats(product: Stack) -> None:
