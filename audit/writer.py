@@ -218,7 +218,7 @@ class AuditWriter:
         if template.durability != "os" or stops_serving() or not self._journal_can_take():
             return None
         self._begin()
-        self._journal_payload(template.payload(filling, gateway=self._gateway, sealer=evidence_sealer()))
+        self._journal_payload(template.payload(filling, gateway=self._gateway, sealer=evidence_sealer()), mapped=True)
         return _IN_JOURNAL
 
     def append_like_later(self, template: Template, filling: Filling) -> bool:
@@ -226,7 +226,8 @@ class AuditWriter:
         if template.durability == DURABILITY or not self._journal_can_take():
             return False
         self._begin()
-        self._journal_payload(template.payload(filling, gateway=self._gateway, sealer=evidence_sealer()))
+        payload = template.payload(filling, gateway=self._gateway, sealer=evidence_sealer())
+        self._journal_payload(payload, mapped=template.durability == "os")
         return True
 
     def append_later(self, entry: Entry) -> None:
@@ -290,12 +291,12 @@ class AuditWriter:
     def _journal_entry(self, entry: Entry) -> None:
         self._journal_payload(pack(self._prepare(entry)))
 
-    def _journal_payload(self, payload: bytes) -> None:
+    def _journal_payload(self, payload: bytes, *, mapped: bool = False) -> None:
         journal = self._journal
         assert journal is not None
         segment = journal.newest
         try:
-            end = journal.append(payload)
+            end = journal.append(payload, mapped=mapped)
         except JournalFull as full:
             raise RecordUnavailable("the journal is full until the log takes it in") from full
         self._behind += 1

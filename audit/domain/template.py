@@ -5,7 +5,6 @@ What comes out is, byte for byte, what `chain.prepare` and `journaled.pack` make
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from audit.domain.box import Sealer
 from audit.domain.canonical import FORMAT_VERSION, canonical, canonical_text
 from audit.domain.chain import bound_to, encode_sensitive
-from audit.domain.commitment import SALT_BYTES
+from audit.domain.commitment import SALT_BYTES, commitment_to
 from audit.domain.entry import Entry, Json, now_us
 from audit.domain.journaled import LENGTHS
 
@@ -21,14 +20,18 @@ from audit.domain.journaled import LENGTHS
 _BLANK = os.urandom(16).hex()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Filling:
-    """One entry of a template. `values` are canonical, in the order of the blanks' names."""
+    """One entry of a template. `values` are canonical, in the order of the blanks' names.
+
+    `spelled` is `sensitive` as `encode_sensitive` has it, from whoever need not build it first.
+    """
 
     statement_id: str
     values: tuple[bytes, ...] = ()
     sensitive: Mapping[str, Json] | None = None
     at_us: int = 0
+    spelled: bytes | None = None
 
     @property
     def moment_us(self) -> int:
@@ -51,9 +54,12 @@ class Template:
     def payload(self, filling: Filling, *, gateway: bytes, sealer: Sealer) -> bytes:
         """The journal's record of the entry; `gateway` is canonical."""
         commitment = box = b""
-        if filling.sensitive is not None:
-            plaintext, salt = encode_sensitive(filling.sensitive), os.urandom(SALT_BYTES)
-            commitment = hmac.digest(salt, plaintext, "sha256")
+        plaintext = filling.spelled
+        if plaintext is None and filling.sensitive is not None:
+            plaintext = encode_sensitive(filling.sensitive)
+        if plaintext is not None:
+            salt = os.urandom(SALT_BYTES)
+            commitment = commitment_to(plaintext, salt)
             box = sealer.seal(salt + plaintext, bound_to=bound_to(commitment))
         head = b'{"at_us":%d,"body":%b,"commitment":"%b","gateway":%b%b' % (
             filling.moment_us,

@@ -25,17 +25,17 @@ def contents(root: Path, tail: Tail | None = None) -> list[bytes]:
 
 
 @settings(max_examples=25, deadline=None)
-@given(payloads=st.lists(st.binary(min_size=1, max_size=900), max_size=30))
+@given(payloads=st.lists(st.binary(min_size=1, max_size=900), max_size=30), ways=st.lists(st.booleans(), min_size=30))
 def test_journal_gives_back_what_was_appended_over_any_number_of_segments(
-    tmp_path_factory: pytest.TempPathFactory, payloads: list[bytes]
+    tmp_path_factory: pytest.TempPathFactory, payloads: list[bytes], ways: list[bool]
 ) -> None:
     root = tmp_path_factory.mktemp("journal")
     written = journal(root)
 
     spans = []
-    for payload in payloads:
+    for payload, mapped in zip(payloads, ways, strict=False):
         start = written.end
-        spans.append((start, written.append(payload)))
+        spans.append((start, written.append(payload, mapped=mapped)))
 
     assert [written.read(*span) for span in spans] == payloads
     assert contents(root) == payloads

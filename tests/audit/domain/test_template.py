@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import os
 from dataclasses import replace
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 
 from audit.domain.box import EvidenceKey, Sealer
 from audit.domain.canonical import canonical, canonical_text
-from audit.domain.chain import open_box, prepare
+from audit.domain.chain import encode_sensitive, open_box, prepare
+from audit.domain.commitment import commitment_to
 from audit.domain.entry import Entry
 from audit.domain.journaled import unpack
 from audit.domain.template import Filling, Template
@@ -29,13 +31,15 @@ def entries(draw: st.DrawFn) -> Entry:
     return Entry(draw(TEXT), body, draw(TEXT), draw(TEXT), sensitive, at_us=draw(st.integers(1, 2**50)))
 
 
-@given(entry=entries(), gateway=TEXT)
-def test_template_spells_what_prepare_spells(entry, gateway):
+@given(entry=entries(), gateway=TEXT, spelled=st.booleans())
+def test_template_spells_what_prepare_spells(entry, gateway, spelled):
     example = replace(entry, body={**entry.body, "rows": 0, "tag": ""}, statement_id="", sensitive=None, at_us=1)
 
     template = Template(example, blanks=("rows", "tag"))
     values = (canonical(entry.body["rows"]), canonical(entry.body["tag"]))
     filling = Filling(entry.statement_id, values, entry.sensitive, at_us=entry.at_us)
+    if spelled and entry.sensitive is not None:
+        filling.sensitive, filling.spelled = None, encode_sensitive(entry.sensitive)
     found = unpack(template.payload(filling, gateway=canonical_text(gateway), sealer=SEALER))
 
     expected = prepare(entry, gateway=gateway, sealer=SEALER)
@@ -62,3 +66,13 @@ def test_template_refuses_values_it_has_no_place_for():
 
     with pytest.raises(ValueError, match="argument"):
         template.payload(Filling("s", (b"1", b"2")), gateway=b'""', sealer=SEALER)
+
+
+@given(plaintext=st.binary(max_size=300), salt=st.binary(max_size=64))
+def test_commitment_is_an_hmac(plaintext, salt):
+    assert commitment_to(plaintext, salt) == hmac.digest(salt, plaintext, "sha256")
+
+
+def test_commitment_refuses_a_salt_that_would_have_to_be_hashed():
+    with pytest.raises(ValueError, match="no more than 64"):
+        commitment_to(b"text", bytes(65))
