@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from approvals.domain import refusal
-from approvals.domain.dossier import asked_binding, current_statement, vote_reason
+from approvals.domain.dossier import asked_binding, current_statement, facts_for, vote_reason
 from approvals.domain.drafts import BAD_DRAFT
 from approvals.domain.grants import readable_grants, revoke_as, usable_grants
 from approvals.domain.reach import Reach
@@ -84,6 +84,7 @@ class ReviewSummarySerializer(serializers.ModelSerializer[Review]):
 class ReviewSerializer(ReviewSummarySerializer):
     """One review with the statement, for those who may read it: `statement` is what an approval would run."""
 
+    facts = serializers.SerializerMethodField()
     statement = serializers.SerializerMethodField()
     modified_from = serializers.SerializerMethodField()
     parameters = serializers.SerializerMethodField()
@@ -101,6 +102,10 @@ class ReviewSerializer(ReviewSummarySerializer):
             "parameters",
             "votes",
         ]
+
+    def get_facts(self, review: Review) -> dict[str, Any]:
+        """Names and counts; `estimated_rows` (returned) and `estimated_changes` are the planner's, null: not known."""
+        return facts_for(review, self.context.get("reader"))
 
     def get_statement(self, review: Review) -> str:
         return current_statement(review)
@@ -213,7 +218,7 @@ class ReviewView(ForPeople):
         """One review with its statement and votes. 404 for everyone who may not read it."""
         found = self.review(review_id)
         record_view(found, viewer=self.person().get_username(), through="rest")
-        return Response(ReviewSerializer(found).data)
+        return Response(ReviewSerializer(found, context={"reader": self.person()}).data)
 
 
 class DecisionView(ForPeople):
@@ -239,7 +244,7 @@ class DecisionView(ForPeople):
             ),
             authenticated_at=self.authenticated_at(),
         )
-        return Response(ReviewSerializer(decided).data)
+        return Response(ReviewSerializer(decided, context={"reader": person}).data)
 
     def check_replay(self, _request: Request, review_id: UUID) -> None:
         self.review(review_id)

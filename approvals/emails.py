@@ -13,6 +13,7 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from approvals.domain.events import EVENTS, Event
+from approvals.domain.facts import size_words, without_sizes
 from approvals.domain.links import issue_link, was_sent_link
 from approvals.domain.mail_budget import hold_again, take_digest, take_mail
 from approvals.domain.notices import emergency_notice, review_notice
@@ -118,7 +119,8 @@ def mail_people(people: Iterable[AbstractUser], *, subject: str, template: str, 
 
 def mail_context(review: Review, link: str) -> dict[str, Any]:
     """Everything a mail may say: what channels are told, and where to look."""
-    return review_notice(review) | {"decide_by": review.decide_by, "link": link}
+    rows = size_words(without_sizes(review.facts))
+    return review_notice(review) | {"rows": rows, "decide_by": review.decide_by, "link": link}
 
 
 def inbox_url() -> str:

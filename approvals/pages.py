@@ -12,7 +12,14 @@ from django.db.models import Count
 from django.utils import timezone
 
 from approvals.domain import hooks
-from approvals.domain.dossier import asked_binding, current_statement, grant_terms, still_missing, vote_reason
+from approvals.domain.dossier import (
+    asked_binding,
+    current_statement,
+    facts_for,
+    grant_terms,
+    still_missing,
+    vote_reason,
+)
 from approvals.domain.hooks import Reanalysis
 from approvals.domain.refusal import Refusal
 from approvals.domain.request import Allow, RequireApproval
@@ -95,7 +102,7 @@ def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
     return {
         "review": review,
         "status": Review.Status.EXPIRED.value if review.is_overdue else review.status,
-        "facts": review.facts,
+        "facts": facts_for(review, user),
         "statement": shown_text(text),
         "governed_as": shown_text(binding.governed_as) if binding.governed_as else None,
         "diff": shown_diff(binding.statement, text) if review.sealed_modified is not None else (),

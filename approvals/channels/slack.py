@@ -91,6 +91,8 @@ _LINES = (
     ("Connection", "connection"),
     ("Tables", "tables"),
     ("Protected", "classes"),
+    ("Rows changed, about", "rows_changed"),
+    ("Rows returned, about", "rows_returned"),
     ("Rule", "rule"),
     ("Risk", "risk"),
     ("Decide by", "decide_by"),

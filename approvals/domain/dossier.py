@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
+
+from django.contrib.auth.models import AbstractUser
 
 from approvals.domain.binding import open_binding, open_text
+from approvals.domain.facts import without_sizes
 from approvals.domain.quorum import missing_approvals
 from approvals.domain.request import Binding, GrantTerms, Principal, ReviewerGroup
-from approvals.domain.reviewers import active_groups, people_behind
+from approvals.domain.reviewers import active_groups, asked_for, people_behind
 from approvals.models import Review, Vote
 
 NOT_AN_AUTHOR = "the reviewers who did not write the policy"
@@ -23,6 +27,11 @@ def current_statement(review: Review) -> str:
     if review.sealed_modified is not None:
         return open_text(review.sealed_modified, review_id=review.pk, part=f"modified:{review.round}")
     return asked_binding(review).statement
+
+
+def facts_for(review: Review, reader: AbstractUser | None) -> dict[str, Any]:
+    """The facts, without the planner's numbers where whoever asked would learn from them about protected values."""
+    return without_sizes(review.facts) if reader is None or asked_for(review, reader) else dict(review.facts)
 
 
 def requester(review: Review) -> Principal:

@@ -8,12 +8,13 @@ from django.conf import settings
 
 from approvals.domain.deliveries import tell
 from approvals.domain.display import visible
+from approvals.domain.facts import sizes, without_sizes
 from approvals.models import EmergencyAccess, Review
 
 
 def review_notice(review: Review) -> dict[str, Any]:
     """JSON for channels, and the words of mails. Everything in it is a name, a count, a time or a link."""
-    facts = review.facts
+    facts = without_sizes(review.facts)
     told = {
         "review": str(review.pk),
         "url": review.absolute_url,
@@ -27,6 +28,7 @@ def review_notice(review: Review) -> dict[str, Any]:
         "kind": facts["kind"],
         "tables": sorted({*facts["tables_read"], *facts["tables_written"]}),
         "classes": facts["classes"],
+        **sizes(facts),
         "rule": review.rule,
         "risk": review.risk,
         "reviewers": review.reviewer_groups,

@@ -23,6 +23,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from analysis.estimate import UNKNOWN, RowsExpected
 from approvals.domain import hooks, refusal
 from approvals.domain.announce import announce_change, announce_outcome, announce_review
 from approvals.domain.binding import binding_digest, seal_binding, seal_text, with_statement
@@ -88,6 +89,7 @@ def open_review(
     statement_id: str,
     masks: Masks = (),
     snapshot_version: int = 0,
+    expected: RowsExpected = UNKNOWN,
 ) -> Review:
     """Return a pending review of exactly this binding: the one that waits already, or a new one.
 
@@ -106,7 +108,7 @@ def open_review(
                 binding_digest=digest,
                 session_id=session_id,
                 statement_id=statement_id,
-                facts=review_facts(request, masks),
+                facts=review_facts(request, masks, expected),
                 snapshot_version=snapshot_version,
             )
             if not _opened(review):

@@ -22,7 +22,7 @@ def eligible_groups(review: Review, user: AbstractUser) -> frozenset[str]:
     fresh = fresh_user(user)
     if fresh is None:
         raise Refusal(refusal.REVIEWER_DISABLED, "this account is disabled, expected an active reviewer")
-    if _is_requester(review, fresh):
+    if asked_for(review, fresh):
         reason = "the requester, and the human behind an agent, never decide on their own request"
         raise Refusal(refusal.SELF_APPROVAL, reason)
     groups = groups_of(fresh) & review.deciding_groups
@@ -30,6 +30,11 @@ def eligible_groups(review: Review, user: AbstractUser) -> frozenset[str]:
         wanted = ", ".join(sorted(review.deciding_groups))
         raise Refusal(refusal.NOT_REVIEWER, f"you are not a reviewer of this request, expected a member of {wanted}")
     return groups
+
+
+def asked_for(review: Review, user: AbstractUser) -> bool:
+    """Whether the request is this person's, under whichever of their names: their own, or an agent's of theirs."""
+    return bool(names_of(user) & people_behind(review.humans))
 
 
 def may_read(review: Review, user: AbstractUser) -> bool:
@@ -100,10 +105,6 @@ def is_disabled(names: Iterable[str | None]) -> bool:
     """Whether any of the names is the account of a person who was disabled."""
     known = [name for name in names if name]
     return _users().filter(Q(username__in=known) | Q(email__in=known), is_active=False).exists()
-
-
-def _is_requester(review: Review, user: AbstractUser) -> bool:
-    return bool(names_of(user) & people_behind(review.humans))
 
 
 def _sees_all(user: AbstractUser) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from django import template
 from django.utils import timezone
@@ -10,6 +11,7 @@ from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from approvals.domain.display import PLAIN, name_pieces
+from approvals.domain.facts import size_words
 
 register = template.Library()
 
@@ -25,6 +27,12 @@ def shown(name: object) -> SafeString:
         for piece in pieces
     )
     return mark_safe("".join(html))  # noqa: S308  every piece is escaped above
+
+
+@register.filter
+def size(facts: dict[str, Any]) -> str:
+    """How many rows: `changes about 1,204 rows`."""
+    return size_words(facts)
 
 
 @register.filter

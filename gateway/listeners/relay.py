@@ -25,8 +25,9 @@ from gateway.domain.snapshot import ConnectionSpec
 from gateway.domain.threads import in_thread
 from gateway.listeners.relay_transport import Frame, KeptResult, RelayRequest, RelayTransport, frames_of, statement_of
 from gateway.session import entries
+from gateway.session.approval import bind
 from gateway.session.context import SessionContext, StatementRequest
-from gateway.session.pipeline import bind, run_statement
+from gateway.session.pipeline import run_statement
 from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services
 from gateway.upstreams.registry import OpenUpstream, UpstreamFailed, UpstreamSession

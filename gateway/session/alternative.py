@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from analysis.alternative import alternatives
 from approvals.domain.conditions import Condition
 from approvals.domain.decide import covers
 from approvals.domain.request import Allow
+from gateway.session.assessment import Assessment, assess
 from gateway.session.context import SessionContext, StatementRequest, new_id
-
-if TYPE_CHECKING:
-    from gateway.session.assessment import Assessment
+from gateway.session.services import Services
 
 MAX_TRIED = 4
 _DIALECTS = {"postgres": "postgres", "bigquery": "bigquery", "mysql": "mysql"}
@@ -62,3 +60,12 @@ def _rows_over(when: Condition) -> Iterator[int]:
         yield when.rows_over
     for child in (when.all_of or ()) + (when.any_of or ()):
         yield from _rows_over(child)
+
+
+async def instead(
+    services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment | None
+) -> str:
+    """A statement that would be allowed in place of this one, where rules (not the database) stand against it."""
+    if assessment is None or isinstance(assessment.decision, Allow):
+        return ""
+    return await permitted_statement(session, request, assessment, lambda other: assess(services, session, other))

@@ -12,6 +12,7 @@ import logging
 import time
 from collections import defaultdict
 
+from analysis.estimate import UNKNOWN, RowsExpected
 from approvals.domain.emergency_use import (
     claim_emergency,
     confirm_emergency,
@@ -112,6 +113,7 @@ class DatabaseReviewDesk:
         statement_id: str,
         masks: Masks = (),
         snapshot_version: int = 0,
+        expected: RowsExpected = UNKNOWN,
     ) -> PendingReview:
         try:
             review = await in_thread(
@@ -123,6 +125,7 @@ class DatabaseReviewDesk:
                 statement_id=statement_id,
                 masks=masks,
                 snapshot_version=snapshot_version,
+                expected=expected,
             )
         except Refusal as refused:
             raise ReviewRefused(code=refused.code, reason=refused.reason, rule=decision.rule) from None

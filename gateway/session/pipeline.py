@@ -14,17 +14,15 @@ from dataclasses import dataclass, replace
 from approvals.domain.decide import covers
 from approvals.domain.request import (
     Allow,
-    Binding,
-    Decision,
     Deny,
     GrantClaim,
     RequireApproval,
 )
 from audit.domain.entry import Entry, Receipt
 from audit.domain.subjects import SubjectsSeen
-from gateway.domain.snapshot import ConnectionSpec
 from gateway.session import entries
-from gateway.session.alternative import permitted_statement
+from gateway.session.alternative import instead
+from gateway.session.approval import adopt, approve, reassess, spend, suffices
 from gateway.session.assessment import Assessment, Denied, assess, denied_by
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.cursors import covering
@@ -33,8 +31,8 @@ from gateway.session.known import KnownStatement, KnownStatements
 from gateway.session.meter import Stages, now
 from gateway.session.permit import ExecutionPermit, Outcome, SubjectWatch, mint_permit
 from gateway.session.quotas import FREE, Admission, QuotaExceeded, QuotasUnavailable
-from gateway.session.services import ReviewRefused, Services, StaleSnapshot
-from gateway.session.transport import Denial, Resumption, Transport
+from gateway.session.services import Services, StaleSnapshot
+from gateway.session.transport import Denial, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -266,10 +264,10 @@ async def _authorise(
         remember(services, session, request, assessment)
         return await record_and_mint(services, session, request, assessment, None, passage=passage)
     cursor = covering(session.approved_cursors, assessment.analysis, snapshot_version=assessment.snapshot.version)
-    if cursor is not None and _covers(cursor.decision, assessment.decision):
+    if cursor is not None and suffices(cursor.decision, assessment.decision):
         return await record_and_mint(services, session, request, assessment, cursor.claim, passage=passage)
     passage.stages.enter("approve")
-    claim = await approve(services, session, request, transport, assessment, passage=passage)
+    claim = await approve(services, session, request, transport, assessment, admission=passage.admission)
     if claim is None:
         return None
     try:
@@ -281,124 +279,6 @@ async def _authorise(
         raise
     await spend(services, approved, claim)
     return await record_and_mint(services, session, approved, reassessed, claim, passage=passage)
-
-
-async def approve(
-    services: Services,
-    session: SessionContext,
-    request: StatementRequest,
-    transport: Transport,
-    assessment: Assessment,
-    *,
-    passage: Passage,
-) -> GrantClaim | None:
-    """Consume a grant, or open a review and hold until it leaves one."""
-    decision = assessment.decision
-    assert isinstance(decision, RequireApproval)
-    binding = bind(session, request, assessment.connection)
-    claim = await find_grant(services, session, request, assessment, binding)
-    if claim is not None:
-        return claim
-    try:
-        review = await services.reviews.open(
-            request=assessment.access,
-            binding=binding,
-            decision=decision,
-            session=session,
-            statement_id=request.statement_id,
-            masks=assessment.expected_masks(),
-            snapshot_version=assessment.snapshot.version,
-        )
-    except ReviewRefused as refused:
-        raise Denied(code=refused.code, reason=refused.reason, rule=decision.rule) from None
-    await services.record.append(entries.held(session, request, assessment, review))
-    services.meter.held(session)
-    await transport.send_pending(
-        replace(review, permitted_statement=await _instead(services, session, request, assessment))
-    )
-    if not request.wait_for_review:
-        return None
-    passage.admission.pause()
-    services.meter.holding += 1
-    try:
-        await services.reviews.wait(review, transport.gone)
-    except ReviewRefused as refused:
-        raise Denied(code=refused.code, reason=refused.reason, rule=refused.rule or decision.rule) from None
-    finally:
-        services.meter.holding -= 1
-    passage.admission.go_on()
-    claim = await find_grant(services, session, request, assessment, binding)
-    if claim is None:
-        # Approved, but another execution of the same request was quicker, or the rules moved on.
-        raise Denied(code="grant-used", reason="the approval was already used or is void", rule=decision.rule)
-    await transport.send_resumed(
-        Resumption(
-            review_id=claim.review_id,
-            approvers=claim.approvers,
-            reason=claim.reason,
-            statement=claim.statement,
-            modified_from=claim.modified_from,
-        )
-    )
-    return claim
-
-
-async def find_grant(
-    services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment, binding: Binding
-) -> GrantClaim | None:
-    """Claim one use of a grant that is good for this request as it is decided now."""
-    assert isinstance(assessment.decision, RequireApproval)
-    return await services.reviews.claim(
-        binding,
-        request.statement_id,
-        session_id=session.session_id,
-        request=assessment.access,
-        decision=assessment.decision,
-    )
-
-
-async def spend(services: Services, request: StatementRequest, claim: GrantClaim) -> None:
-    """From here on the use is gone, whatever happens; a claim that was revoked or given back meanwhile runs nothing."""
-    if not await services.reviews.confirm(claim, request.statement_id):
-        raise Denied(code="grant-used", reason="the approval was revoked or given back meanwhile; ask again")
-
-
-def adopt(request: StatementRequest, transport: Transport, claim: GrantClaim) -> StatementRequest:
-    """Return the request that was approved: the asked one, or the reviewer's text in its place."""
-    if claim.statement == request.text:
-        return request
-    if request.governed_as is not None or not transport.may_run_modified(claim.statement):
-        raise Denied(
-            code="modified-needs-resubmission",
-            reason="the reviewer approved a modified statement, which a prepared statement cannot take on",
-            permitted_alternative="send the modified statement shown in the review; it is approved for you",
-        )
-    return replace(request, text=claim.statement)
-
-
-async def reassess(
-    services: Services, session: SessionContext, request: StatementRequest, held: Assessment
-) -> Assessment:
-    """Analyse and decide again after a hold: text, rules, rights and schema may all have moved meanwhile."""
-    assessment = await assess(services, session, request)
-    if isinstance(assessment.decision, Deny):
-        raise denied_by(assessment.decision, assessment)
-    if assessment.connection.rules_digest != held.connection.rules_digest:
-        raise Denied(code="rules-changed", reason="the rules changed after the approval; ask again")
-    if isinstance(assessment.decision, RequireApproval) and not _covers(held.decision, assessment.decision):
-        raise Denied(
-            code="other-reviewers-needed",
-            rule=assessment.decision.rule,
-            reason="what was approved needs reviewers of another group as well",
-        )
-    return assessment
-
-
-def _covers(given: Decision, needed: RequireApproval) -> bool:
-    """Whether the approval that was given is by every group the decision now names, in sufficient number."""
-    assert isinstance(given, RequireApproval)
-    quorums = {(group.group, group.choice): group.quorum for group in given.reviewers}
-    return all(quorums.get((group.group, group.choice), 0) >= group.quorum for group in needed.reviewers)
 
 
 async def record_and_mint(
@@ -510,7 +390,7 @@ async def refuse(
         sqlstate=denied.sqlstate,
         position=denied.position,
         retry_after_s=denied.retry_after_s,
-        permitted_statement=await _instead(services, session, request, denied.assessment),
+        permitted_statement=await instead(services, session, request, denied.assessment),
     )
     services.meter.denied(session, denied.code)
     if services.meter.trace is not None and denied.stages is not None:
@@ -520,31 +400,3 @@ async def refuse(
     except Exception as error:
         logger.error("denial not recorded: session=%s error=%s", session.session_id, type(error).__name__)
     await transport.send_denied(denial)
-
-
-async def _instead(
-    services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment | None
-) -> str:
-    """A statement that would be allowed in place of this one, where rules (not the database) stand against it."""
-    if assessment is None or isinstance(assessment.decision, Allow):
-        return ""
-    return await permitted_statement(session, request, assessment, lambda other: assess(services, session, other))
-
-
-def bind(session: SessionContext, request: StatementRequest, connection: ConnectionSpec) -> Binding:
-    """Everything an approval of this request would be good for."""
-    return Binding(
-        principal_subject=session.principal.subject,
-        principal_issuer=session.principal.issuer,
-        principal_actor=session.principal.actor,
-        connection=connection.name,
-        statement=request.text,
-        governed_as=request.governed_as or "",
-        parameters=request.parameters,
-        parameter_types=request.parameter_types,
-        parameter_formats=request.parameter_formats,
-        role=session.role,
-        search_path=session.search_path,
-        settings=session.settings,
-        rules=connection.rules_digest,
-    )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from analysis.estimate import UNKNOWN, RowsExpected
 from analysis.statement import Analysis, Statement
 from approvals.domain.request import AccessRequest, Binding, Decision, GrantClaim, Principal, RequireApproval
 from audit.domain.entry import Answer, Entry, Receipt
@@ -90,6 +91,9 @@ class Analyst(Protocol):
     def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
         """What `analyse` would answer from memory now: the same object while it holds, None when it must look."""
 
+    async def expect(self, session: SessionContext, analysis: Analysis) -> RowsExpected:
+        """How many rows the database expects a held statement to return and change; counts only, and nothing runs."""
+
     async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
         """Every table and view of users, sorted by name. Raises UpstreamRejected when the database does not say."""
 
@@ -127,6 +131,7 @@ class ReviewDesk(Protocol):
         statement_id: str,
         masks: Masks = (),
         snapshot_version: int = 0,
+        expected: RowsExpected = UNKNOWN,
     ) -> PendingReview:
         """Create the review (or return the pending one of the same binding) and notify its reviewers."""
 

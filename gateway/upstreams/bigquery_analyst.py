@@ -29,6 +29,7 @@ from analysis.bigquery.names import (
     is_wildcard,
 )
 from analysis.bigquery.read import Needed, TextReading, needed, read_text
+from analysis.estimate import UNKNOWN, RowsExpected
 from analysis.statement import Analysis, Statement
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
@@ -87,6 +88,10 @@ class BigQueryAnalyst:
     def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
         """Nothing is remembered: see above."""
         return None
+
+    async def expect(self, session: SessionContext, analysis: Analysis) -> RowsExpected:
+        """A dry run tells bytes (`Facts.estimated_bytes`), never rows."""
+        return UNKNOWN
 
     async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
         """The tables and views of the connection's project, as many as are described at all; nested fields by path."""

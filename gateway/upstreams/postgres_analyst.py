@@ -19,7 +19,7 @@ from dataclasses import replace
 import psycopg
 
 from analysis.agree import agree, distrusted, incomplete, taken_over
-from analysis.estimate import wants_estimate
+from analysis.estimate import UNKNOWN, RowsExpected, estimated_rows, may_be_sized, rows_expected, wants_estimate
 from analysis.fingerprint import Shape, exact_shape, shape_of, skeleton, skeleton_of
 from analysis.lexer import LexError, Token, TokenKind, tokenize
 from analysis.parse import MAX_DEPTH, depth_of, read_client
@@ -44,6 +44,7 @@ SHORT_TOKENS = 500  # some milliseconds: not worth a thread
 _PARTS = frozenset({"SELECT", "VALUES", "TABLE", "JOIN"})
 RETRIES = 3
 _ENDS_PREPARED = frozenset({"COMMIT_PREPARED", "ROLLBACK_PREPARED"})
+_STAND_FOR_A_QUERY = frozenset({"EXECUTE", "DECLARE_CURSOR"})
 _BEHIND = "does not know yet"  # how analysis says that the schema moved on
 
 
@@ -93,6 +94,16 @@ class PostgresAnalyst:
             return known.analysis if known is not None and known.is_fresh else None
         return found
 
+    async def expect(self, session: SessionContext, analysis: Analysis) -> RowsExpected:
+        """Plan what is held, or what it stands for, on a side connection. Nothing runs; only counts come back."""
+        stands_for = analysis.inner if analysis.kind in _STAND_FOR_A_QUERY else None
+        asked = stands_for or analysis
+        probe = read_utility(asked.statement.text).probe if may_be_sized(asked) else None
+        if probe is None:
+            return UNKNOWN
+        question = _query_of(replace(asked.statement, text=probe), session)
+        return rows_expected(await self._side(session.connection).plan(question), asked)
+
     async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
         """The catalogue's relations that are no part of PostgreSQL itself."""
         side = self._side(session.connection)
@@ -125,7 +136,8 @@ class PostgresAnalyst:
         known = side.estimates.find(exact)
         if known is None or not known.is_fresh:
             catalogue = side.catalogue
-            rows = await side.estimate(_query_of(found.statement, session), collects=found.facts.collects)
+            plan = await side.plan(_query_of(found.statement, session))
+            rows = estimated_rows(plan, collects=found.facts.collects)
             if side.catalogue is not catalogue:  # what was found is about the schema before: it must not be kept
                 return distrusted(found, "the schema changed while its rows were estimated")
             # Literals that cannot change what a statement does still change how much it returns.

@@ -26,7 +26,7 @@ from analysis.witness import Witness
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_catalogue import read_version
-from gateway.upstreams.postgres_witness import NoWitness, Question, ask, ask_estimate, load_catalogue
+from gateway.upstreams.postgres_witness import NoWitness, Question, ask, ask_plan, load_catalogue
 
 logger = logging.getLogger(__name__)
 
@@ -144,10 +144,10 @@ class PostgresSide:
             raise NoWitness("the database could not be asked")
         return await self._asked(lambda connection: ask(connection, question, catalogue))
 
-    async def estimate(self, question: Question, *, collects: bool) -> int | None:
-        """Return the planner's estimate, None where it gives none: then nothing is known to be small."""
+    async def plan(self, question: Question) -> object:
+        """Return the planner's plan (see `ask_plan`), None where it gives none: then nothing is known to be small."""
         try:
-            return await self._asked(lambda connection: ask_estimate(connection, question, collects=collects))
+            return await self._asked(lambda connection: ask_plan(connection, question))
         except (psycopg.Error, NoWitness, UpstreamRejected) as error:
             logger.warning("estimate failed: connection=%s error=%s", self._spec.name, type(error).__name__)
             return None

@@ -18,7 +18,6 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from analysis.catalogue import Catalogue
-from analysis.estimate import estimated_rows
 from analysis.witness import Witness
 from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_catalogue import read_catalogue, read_version
@@ -71,10 +70,11 @@ async def ask(connection: AsyncConnection[Any], question: Question, catalogue: C
         await _rolled_back(connection)
 
 
-async def ask_estimate(connection: AsyncConnection[Any], question: Question, *, collects: bool) -> int | None:
-    """Return how many rows the planner expects, for every value of the parameters. Plans, never runs.
+async def ask_plan(connection: AsyncConnection[Any], question: Question) -> object:
+    """Return the plan, as `EXPLAIN (FORMAT JSON)` spells it, for every value of the parameters; None without one.
 
-    Ask only for what was completely analysed: planning evaluates functions of constants.
+    It quotes the statement's values: counts are read off it (`analysis.estimate`), and it goes nowhere. Plans, never
+    runs. Ask only for what was completely analysed: planning evaluates functions of constants.
     """
     name = f"probe_{secrets.token_hex(8)}"
     try:
@@ -98,7 +98,7 @@ async def ask_estimate(connection: AsyncConnection[Any], question: Question, *, 
         await _rolled_back(connection)
         if question.parameter_count and not connection.closed:
             await connection.execute("DEALLOCATE ALL")  # prepared statements outlive the transaction
-    return estimated_rows(row[0], collects=collects) if row else None
+    return row[0] if row else None
 
 
 async def load_catalogue(connection: AsyncConnection[Any]) -> Catalogue:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.contrib.auth.models import Group, User
 
+from analysis.estimate import UNKNOWN
 from analysis.statement import Analysis, ColumnRef, Facts, Operation, RiskAddend, Statement, TableRef
 from analysis.touch import ProtectedTouch
 from approvals.domain.conditions import Condition
@@ -116,8 +117,14 @@ def held(*, groups: tuple[ReviewerGroup, ...] = (OFFICERS,), **changes: Any) -> 
         execute_within_s=changes.pop("execute_within_s", 600),
     )
     request = changes.pop("request", None) or write_request(text=changes.get("statement", UPDATE))
+    expected = changes.pop("expected", UNKNOWN)
     return open_review(
-        request=request, binding=binding(**changes), decision=decision, session_id="session-1", statement_id="stmt-1"
+        request=request,
+        binding=binding(**changes),
+        decision=decision,
+        session_id="session-1",
+        statement_id="stmt-1",
+        expected=expected,
     )
 
 

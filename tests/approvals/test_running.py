@@ -185,12 +185,14 @@ def test_modified_text_is_granted_to_a_prepared_statement_that_cannot_take_it(pr
         waiting = threading.Thread(target=ask, args=(client,))
         waiting.start()
         review = until(lambda: pending(product))[0]
+        asked_for = product.rest("GET", f"/api/v1/reviews/{review['id']}", user="reviewer").json()
         modified = decide(product, review["id"], decision="modify", statement=better)
         waiting.join(20)
         assert modified.status_code == 200, modified.text
         hint = problems[0].diag.message_hint
         done = client.execute("UPDATE patients SET phone = %s WHERE id = %s", ["555-0177", 61])
 
+    assert asked_for["facts"]["estimated_changes"] == 1
     assert hint == "send the modified statement shown in the review; it is approved for you"
     assert done.rowcount == 1
     assert pending(product) == []

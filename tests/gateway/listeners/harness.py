@@ -19,6 +19,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from analysis.estimate import UNKNOWN, RowsExpected
 from analysis.statement import (
     Analysis,
     ColumnRef,
@@ -108,6 +109,9 @@ class TableAnalyst:
             key = (statement.text, statement.parameter_types, session.role, session.search_path)
             return self._remembered.setdefault(key, found)
         return found
+
+    async def expect(self, session: SessionContext, analysis: Analysis) -> RowsExpected:
+        return UNKNOWN
 
     def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
         return self._remembered.get((text, parameter_types, session.role, session.search_path))

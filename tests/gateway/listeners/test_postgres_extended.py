@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from approvals.domain.binding import binding_digest
+from gateway.session.approval import bind as bound
 from gateway.session.context import StatementRequest
-from gateway.session.pipeline import bind as bound
 from tests.gateway.listeners.harness import Gateway
 from tests.gateway.listeners.raw import (
     FLUSH,

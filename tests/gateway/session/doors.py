@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from analysis.estimate import UNKNOWN, RowsExpected
 from analysis.statement import Analysis, ColumnRef, Operation, Origin, Output, Statement, TableRef, Transform
 from approvals.domain.decide import AccessRule, PolicyRule
 from approvals.domain.request import AccessRequest, Binding, GrantClaim, Principal, RequireApproval
@@ -89,6 +90,14 @@ class Analyst:
             self.remembered[statement.text] = found
         return found
 
+    expected: RowsExpected = UNKNOWN
+    planned: asyncio.Event | None = None  # the planner answers once it is set
+
+    async def expect(self, session: SessionContext, analysis: Analysis) -> RowsExpected:
+        if self.planned is not None:
+            await self.planned.wait()
+        return self.expected
+
     def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
         return self.remembered.get(text)
 
@@ -106,6 +115,7 @@ class Desk:
     released: list[GrantClaim] = field(default_factory=list)
     counted: list[tuple[str, int]] = field(default_factory=list)
     masks: tuple[tuple[str, str, str], ...] = ()
+    expected: RowsExpected | None = None  # what came with the last review
 
     async def claim(self, binding: Binding, statement_id: str, **_: object) -> GrantClaim | None:
         return self.grants.pop(binding.statement, None)
@@ -137,11 +147,13 @@ class Desk:
         statement_id: str,
         masks: tuple[tuple[str, str, str], ...] = (),
         snapshot_version: int = 0,
+        expected: RowsExpected = UNKNOWN,
     ) -> PendingReview:
         if self.full:
             raise ReviewRefused(code="too-many-pending", reason="others wait")
         self.opened.append(binding)
         self.masks = masks
+        self.expected = expected
         return PendingReview(
             "r1", "http://web/reviews/r1/", time.time() + 60, decision.rule, decision.reason, statement_id
         )

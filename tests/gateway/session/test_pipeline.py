@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from analysis.estimate import UNKNOWN, RowsExpected
 from analysis.statement import Operation
 from approvals.domain.conditions import Hours
 from approvals.domain.decide import Action, Condition, PolicyRule
 from approvals.domain.request import ReviewerGroup
+from gateway.session import expected
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.permit import ExecutionPermit, Outcome, PermitError
 from gateway.session.pipeline import authorise_known, run_statement
@@ -119,6 +122,28 @@ async def test_held_statement_runs_once_approved():
     assert [review.review_id for review in world.client.pending] == ["r1"]
     assert world.client.resumed[0].approvers == ("reviewer",)
     assert world.log.kinds == ["statement.held", "statement.authorised", "statement.completed"]
+
+
+async def test_held_statement_tells_its_reviewers_how_large_it_is():
+    world = held_world()
+    world.analyst.expected = RowsExpected(changed=4)
+    world.desk.decided = lambda desk, binding: desk.grants.update({binding.statement: granted(UPDATE)})
+
+    await run(world, UPDATE)
+
+    assert world.desk.expected == RowsExpected(changed=4)
+
+
+async def test_planner_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(expected, "WITHIN_S", 0.05)
+    world = held_world()
+    world.analyst.planned = asyncio.Event()  # never set
+    world.desk.decided = lambda desk, binding: desk.grants.update({binding.statement: granted(UPDATE)})
+
+    permit = await run(world, UPDATE)
+
+    assert permit is not None
+    assert world.desk.expected == UNKNOWN
 
 
 async def test_held_statement_that_is_refused_does_not_run():
