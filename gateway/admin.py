@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import Model, QuerySet, URLField
+from django.db.models import Model, OuterRef, QuerySet, Subquery, URLField
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.widgets import (
@@ -20,12 +22,13 @@ from unfold.widgets import (
 )
 
 from audit.domain.entry import Json
+from audit.models import StatementRecord
+from gateway.domain.agents import revoke_agents_tokens
 from gateway.domain.clients import set_client_secret
 from gateway.domain.credentials import store_credential
 from gateway.domain.provisioning import new_scim_token
 from gateway.domain.quotas import LIMITS
 from gateway.domain.recorded import record_change, state_of
-from gateway.domain.revocation import revoke_agent
 from gateway.models import (
     AccessRule,
     Agent,
@@ -39,6 +42,7 @@ from gateway.models import (
     subjects_problem,
 )
 
+UNUSED_AFTER = timedelta(days=90)
 OPERATIONS_SAY = {
     "read": "SELECT and what reads like it",
     "write": "INSERT, UPDATE, DELETE, MERGE, COPY FROM",
@@ -192,13 +196,13 @@ class AccessRuleAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
 
 @admin.register(Agent)
 class AgentAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
-    list_display = ["name", "owner", "groups", "purpose", "enabled", "expires_at", "sees", "proves"]
+    list_display = ["name", "owner", "groups", "purpose", "enabled", "expires_at", "last_used", "sees", "proves"]
     list_filter = ["enabled"]
     list_select_related = ["owner"]
     exclude = ["federation", "jwks", "jwks_uri"]  # asked on a page of their own, field by field
     search_fields = ["name", "purpose", "owner__username"]
     autocomplete_fields = ["owner"]
-    readonly_fields = ["sees", "proves", "revoked_before", "last_token_at", "created_at"]
+    readonly_fields = ["sees", "proves", "uses", "revoked_before", "last_token_at", "created_at"]
     actions = ["revoke_tokens", "new_client_secret"]
 
     @admin.display(description="what it can see")
@@ -213,14 +217,32 @@ class AgentAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
             return "asked once the agent is there"
         return format_html('<a href="{}">platform, keys, secrets</a>', reverse("console:proof", args=[agent.name]))
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
+        newest = StatementRecord.objects.filter(subject=OuterRef("name")).order_by("-at", "-id").values("at")[:1]
+        rows: QuerySet[Agent] = super().get_queryset(request)
+        return rows.annotate(statement_at=Subquery(newest))
+
+    @admin.display(description="last statement", ordering="statement_at")
+    def last_used(self, agent: Agent) -> str:
+        """When it last asked for something; marked where that is long ago."""
+        at = getattr(agent, "statement_at", None)
+        said = "never" if at is None else f"{at:%Y-%m-%d %H:%M}"
+        if not agent.enabled or max(at or agent.created_at, agent.created_at) > timezone.now() - UNUSED_AFTER:
+            return said
+        place = f"{reverse('console:rights')}?agent={agent.name}"
+        return format_html('{} <a class="text-red-700 dark:text-red-400" href="{}">unused</a>', said, place)
+
+    @admin.display(description="what it does not use")
+    def uses(self, agent: Agent) -> str:
+        if agent.pk is None:
+            return "shown once the agent is there"
+        return format_html('<a href="{}?agent={}">rights and their use</a>', reverse("console:rights"), agent.name)
+
     @admin.action(description="Revoke every token issued until now", permissions=["change"])
     def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
         with transaction.atomic():
             for agent in queryset:
-                before = state_of(agent)
-                revoke_agent(agent=agent)
-                agent.refresh_from_db()
-                record_change(row=agent, before=before, after=state_of(agent), subject=_subject(request))
+                revoke_agents_tokens(agent=agent, by=_subject(request))
         messages.success(request, "The tokens are revoked; live sessions end within seconds.")
 
     @admin.action(description="Make a new client secret (one agent)", permissions=["change"])

@@ -29,11 +29,13 @@ import approvals
 import audit
 import masking
 from approvals.domain.reviewers import readable_reviews
+from approvals.domain.role_conflicts import RoleConflict, must_be_separate
 from approvals.models import Channel, EmergencyRoster, Policy, Review
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
 from audit.models import Anchor, RetentionPolicy, Sink
 from gateway.admin import RecordedChanges
+from gateway.domain.agents import owned_agents
 from gateway.models import AccessRule, Agent, Connection
 from hoopweb.console.consequences import SaysWhatItComesTo
 from hoopweb.console.empty import teach
@@ -47,9 +49,24 @@ admin.site.unregister(User)
 admin.site.unregister(Group)
 
 
+class AccountForm(UserChangeForm):  # type: ignore[misc]  # the theme's packages carry no types
+    """Refuses two roles that nobody has together before anything is written."""
+
+    def clean(self) -> dict[str, Any]:
+        answers = super().clean() or {}
+        if {"groups", "is_active"} <= set(answers) and answers["is_active"]:
+            names = {group.name for group in answers["groups"]}
+            is_superuser = answers.get("is_superuser", self.instance.is_superuser)
+            try:
+                must_be_separate(self.instance.get_username(), names, is_superuser=is_superuser)
+            except RoleConflict as conflict:
+                self.add_error("groups", conflict.messages[0])
+        return answers
+
+
 @admin.register(User)
 class UserAdmin(RecordedChanges, DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
-    form = UserChangeForm
+    form = AccountForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_display = ["username", "email", "is_active", "is_staff", "is_superuser", "last_login"]
@@ -154,11 +171,24 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
         )
     if request.user.has_perm("approvals.view_policy"):
         overview.append({"title": "Policy simulator", "icon": "science", "link": reverse("approvals:simulator")})
+    overview += _about_agents(request)
     if request.user.has_perm("gateway.add_connection"):
         overview.append({"title": "Connect a database", "icon": "add_link", "link": reverse("console:connect")})
     groups = [(title, _links(request, app, first)) for title, app, first in NAVIGATION]
     shown = [{"title": title, "separator": True, "items": links} for title, links in groups if links]
     return [{"items": overview}, *shown]
+
+
+def _about_agents(request: HttpRequest) -> list[dict[str, Any]]:
+    """One's own agents for who answers for some; rights and roles for who reads the configuration."""
+    found = []
+    if owned_agents(request.user).exists():
+        found.append({"title": "My agents", "icon": "smart_toy", "link": reverse("console:owned")})
+    if request.user.has_perm("gateway.view_agent"):
+        found.append({"title": "Unused rights", "icon": "content_cut", "link": reverse("console:rights")})
+    if request.user.has_perm("auth.view_user"):
+        found.append({"title": "Who has which role?", "icon": "diversity_3", "link": reverse("console:roles")})
+    return found
 
 
 def _waiting(request: HttpRequest) -> dict[str, Any]:

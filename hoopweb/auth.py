@@ -12,14 +12,16 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out, user_lo
 from django.core.exceptions import SuspiciousOperation
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.signals import m2m_changed
 from django.dispatch import receiver
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 
+from approvals.domain.role_conflicts import RoleConflict, watch_memberships
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
 from gateway.domain.identity import groups_left_out
 from gateway.domain.recorded import record_change, state_of
-from gateway.domain.roles import ADMINISTRATORS, AUDITORS, POLICY_AUTHORS
+from gateway.domain.roles import ADMINISTRATORS, AGENT_OWNERS, AUDITORS, POLICY_AUTHORS
 from gateway.domain.throttle import count_failure
 from gateway.domain.version import bump_version
 from gateway.models import PersonStatus
@@ -91,7 +93,11 @@ class PeopleBackend(OIDCAuthenticationBackend):  # type: ignore[misc]
         return user
 
     def get_or_create_user(self, access_token: str, id_token: str, payload: dict[str, Any]) -> User | None:
-        user: User | None = super().get_or_create_user(access_token, id_token, payload)
+        try:
+            user: User | None = super().get_or_create_user(access_token, id_token, payload)
+        except RoleConflict as conflict:
+            # Which of the two to give would be a guess: the provider's groups have to say.
+            raise SignInRefused(f"{conflict.messages[0]}. Ask whoever keeps the groups at your provider.") from None
         if user is not None:
             user.hoopweb_auth_time = payload.get("auth_time")  # type: ignore[attr-defined]  # hoopweb.step_up reads it
         return user
@@ -162,9 +168,14 @@ def sync_role_permissions(**_: Any) -> None:
         (AUDITORS, readable | accounts.filter(codename__startswith="view_")),
         (POLICY_AUTHORS, readable | authored),
         (ADMINISTRATORS, everything | accounts),
+        # What one's own agents are is no permission over a model (gateway.domain.agents).
+        (AGENT_OWNERS, Permission.objects.none()),
     ):
         group = Group.objects.get_or_create(name=name)[0]
         group.permissions.set(permissions)
+
+
+m2m_changed.connect(watch_memberships, sender=User.groups.through, dispatch_uid="hoopweb.role_conflicts")
 
 
 @receiver(user_logged_in)

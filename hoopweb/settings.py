@@ -10,6 +10,7 @@ import hmac
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from approvals.domain.role_names import SEPARATE, parse_role_conflicts
 from hoopweb.env import EnvironmentProblem, env_bool, env_int, env_list, env_path, env_secret, env_str
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -158,6 +159,12 @@ HOOPWEB_OIDC_GROUPS_CLAIM = env_str("OIDC_GROUPS_CLAIM", "groups")  # empty: gro
 # A decision needs somebody who proved themselves so many seconds ago at most; 0: whoever is signed in.
 HOOPWEB_STEP_UP_S = env_int("STEP_UP_S", 0 if HOOPWEB_OIDC_EMBEDDED else 900, low=0)
 HOOPWEB_OIDC_EXTERNAL_ID_CLAIM = env_str("OIDC_EXTERNAL_ID_CLAIM", "sub")  # what SCIM calls externalId
+# Roles nobody has together (approvals.domain.role_conflicts), and whether that is enforced or only shown.
+try:
+    HOOPWEB_ROLE_CONFLICTS = parse_role_conflicts(env_list("ROLE_CONFLICTS", SEPARATE))
+except ValueError as problem:
+    raise EnvironmentProblem(f"HOOPWEB_ROLE_CONFLICTS: {problem}") from None
+HOOPWEB_ROLE_CONFLICTS_ENFORCED = env_bool("ROLE_CONFLICTS_ENFORCED", default=True)
 OIDC_AUTHENTICATE_CLASS = "hoopweb.step_up.RequestView"
 OIDC_CALLBACK_CLASS = "hoopweb.signing_in.Callback"
 # The embedded provider's own settings (django-oidc-provider); see docs/decisions/0002.

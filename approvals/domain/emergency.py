@@ -21,7 +21,8 @@ from approvals.domain import hooks, refusal
 from approvals.domain.announce import announce_emergency, announce_kill
 from approvals.domain.events import Event
 from approvals.domain.refusal import Refusal
-from approvals.domain.reviewers import AUDITORS, fresh_user, groups_of, is_disabled, names_of, people_behind
+from approvals.domain.reviewers import fresh_user, groups_of, is_disabled, names_of, people_behind
+from approvals.domain.role_names import AUDITORS
 from approvals.models import EmergencyAccess, EmergencyRoster, EmergencyUse
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json

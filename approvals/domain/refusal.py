@@ -20,6 +20,7 @@ LINK_SPENT = "link-spent"
 TOO_MANY_PENDING = "too-many-pending"
 HIDDEN_CHARACTERS = "hidden-characters"
 NOT_ON_ROSTER = "not-on-roster"
+ROLE_CONFLICT = "role-conflict"
 STEP_UP = "step-up-required"
 EMERGENCY_OPEN = "emergency-in-force"
 

@@ -12,9 +12,9 @@ from django.utils import timezone
 
 from approvals.domain import refusal
 from approvals.domain.refusal import Refusal
+from approvals.domain.role_conflicts import RoleConflict, must_not_conflict
+from approvals.domain.role_names import AUDITORS
 from approvals.models import Review
-
-AUDITORS = "auditors"
 
 
 def eligible_groups(review: Review, user: AbstractUser) -> frozenset[str]:
@@ -26,6 +26,7 @@ def eligible_groups(review: Review, user: AbstractUser) -> frozenset[str]:
         reason = "the requester, and the human behind an agent, never decide on their own request"
         raise Refusal(refusal.SELF_APPROVAL, reason)
     groups = groups_of(fresh) & review.deciding_groups
+    _must_not_be_two(fresh)
     if not groups:
         wanted = ", ".join(sorted(review.deciding_groups))
         raise Refusal(refusal.NOT_REVIEWER, f"you are not a reviewer of this request, expected a member of {wanted}")
@@ -105,6 +106,15 @@ def is_disabled(names: Iterable[str | None]) -> bool:
     """Whether any of the names is the account of a person who was disabled."""
     known = [name for name in names if name]
     return _users().filter(Q(username__in=known) | Q(email__in=known), is_active=False).exists()
+
+
+def _must_not_be_two(user: AbstractUser) -> None:
+    """No door puts a person into roles that exclude each other, but a policy may come to name a group they are in."""
+    try:
+        must_not_conflict(user)
+    except RoleConflict as conflict:
+        reason = f"{conflict.messages[0]}; an administrator can take one of them away"
+        raise Refusal(refusal.ROLE_CONFLICT, reason) from None
 
 
 def _sees_all(user: AbstractUser) -> bool:

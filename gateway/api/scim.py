@@ -19,6 +19,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 
+from approvals.domain.role_conflicts import RoleConflict
 from gateway.domain import scim
 from gateway.domain.people import deactivate_person, managed_people, save_person, set_members
 from gateway.domain.provisioning import live_scim_token
@@ -50,6 +51,8 @@ def scim_view(**methods: View) -> Callable[..., HttpResponse]:
             found = method(request, by=by, **path)
         except ScimError as error:
             return _json(error.as_json(), error.status)
+        except RoleConflict as conflict:  # the provider tries again, and by then may have taken the other role away
+            return _json(ScimError(409, conflict.messages[0], "mutability").as_json(), 409)
         return found if isinstance(found, HttpResponse) else _json(found)
 
     return answer

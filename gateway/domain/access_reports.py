@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from fnmatch import fnmatchcase
+from datetime import datetime
 from typing import Any
 
 import yaml
-from django.contrib.auth.models import User
 from django.db import connection, transaction
 from django.db.models import Count, Max, Q
 
 from audit.domain.reports import Kind, Period, register
 from audit.models import StatementRecord
 from audit.reports.extras import register_extra
-from gateway.models import AccessRule, Agent, Connection
+from gateway.domain.rights import current_rights, matches
+from gateway.models import AccessRule, Connection
 from masking.models import ColumnTag, MaskingRule
 
 Row = Sequence[Any]
 _GLOB = frozenset("*?[")
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """Somebody or something that may hold rights by its groups."""
-
-    name: str
-    kind: str  # agent or person
-    owner: str
-    groups: frozenset[str]
-    ended: str = ""  # why its rights are no use now
-
-
-@dataclass(frozen=True, slots=True)
-class Right:
-    holder: Holder
-    connection: str
-    rule: AccessRule
 
 
 def register_reports() -> None:
@@ -81,7 +61,7 @@ def register_reports() -> None:
 
 def recertification(period: Period) -> Iterator[Row]:
     since = _known_since()
-    for right in _rights():
+    for right in current_rights():
         used = StatementRecord.objects.filter(
             Q(subject=right.holder.name) | Q(actor=right.holder.name), connection=right.connection
         ).exclude(status="denied")
@@ -103,7 +83,7 @@ def recertification(period: Period) -> Iterator[Row]:
 
 def minimum_necessary(period: Period) -> Iterator[Row]:
     known, classes, rules = known_columns(), _classes(), list(MaskingRule.objects.order_by("priority", "name"))
-    for holder, name in dict.fromkeys((right.holder, right.connection) for right in _rights()):
+    for holder, name in dict.fromkeys((right.holder, right.connection) for right in current_rights()):
         used = _columns_read(holder.name, name, period)
         for column in sorted({*known.get(name, ()), *used}):
             count, last = used.get(column, (0, None))
@@ -129,31 +109,6 @@ def proposal(period: Period) -> str:
     said = yaml.safe_dump({k: v for k, v in document.items() if v}, sort_keys=False, allow_unicode=True, width=120)
     window = f"{period.since:%Y-%m-%d} and {period.until:%Y-%m-%d}"
     return f"# Proposed from what was used between {window}. Read it, then apply --dry-run.\n{said}"
-
-
-def _rights() -> list[Right]:
-    names = list(Connection.objects.order_by("name").values_list("name", flat=True))
-    rules = list(AccessRule.objects.order_by("name"))
-    return [
-        Right(holder, name, rule)
-        for holder in _holders()
-        for name in names
-        for rule in rules
-        if _matches(rule.connections, name) and holder.groups & set(rule.groups)
-    ]
-
-
-def _holders() -> list[Holder]:
-    now = datetime.now(UTC)
-    found = []
-    for agent in Agent.objects.select_related("owner").order_by("name"):
-        expired = agent.expires_at is not None and agent.expires_at <= now
-        ended = "" if agent.enabled and not expired else "expired" if expired else "disabled"
-        found.append(Holder(agent.name, "agent", agent.owner.get_username(), frozenset(agent.groups), ended))
-    for user in User.objects.prefetch_related("groups").order_by("username"):
-        groups = frozenset(group.name for group in user.groups.all())
-        found.append(Holder(user.username, "person", user.username, groups, "" if user.is_active else "disabled"))
-    return found
 
 
 def _known_since() -> dict[str, datetime]:
@@ -191,7 +146,7 @@ def known_columns() -> dict[str, set[str]]:
     for rule in MaskingRule.objects.all():
         plain = {column for column in rule.columns if not set(column) & _GLOB}
         for name in names:
-            if _matches(rule.connections, name):
+            if matches(rule.connections, name):
                 found.setdefault(name, set()).update(plain)
     return found
 
@@ -205,7 +160,7 @@ def _classes() -> Mapping[tuple[str, str], str]:
 
 def _masked_by(rules: Sequence[MaskingRule], name: str, column: str) -> str:
     for rule in rules:
-        if _matches(rule.connections, name) and _matches(rule.columns, column):
+        if matches(rule.connections, name) and matches(rule.columns, column):
             return f"{rule.name} ({rule.technique})"
     return ""
 
@@ -220,7 +175,7 @@ def _tightened(rule: AccessRule, period: Period) -> dict[str, Any] | None:
 
 
 def _operations_used(rule: AccessRule, period: Period) -> set[str]:
-    holders = {right.holder.name for right in _rights() if right.rule.pk == rule.pk}
+    holders = {right.holder.name for right in current_rights() if right.rule.pk == rule.pk}
     records = StatementRecord.objects.filter(at__gte=period.since, at__lt=period.until).exclude(status="denied")
     found = records.filter(Q(subject__in=holders) | Q(actor__in=holders)).values("operations").annotate(n=Count("id"))
     return {str(operation) for row in found for operation in row["operations"]}
@@ -230,14 +185,10 @@ def _never_asked(period: Period) -> dict[str, list[str]]:
     found = {}
     for name, columns in known_columns().items():
         used: set[str] = set()
-        for holder in {right.holder.name for right in _rights() if right.connection == name}:
+        for holder in {right.holder.name for right in current_rights() if right.connection == name}:
             used |= set(_columns_read(holder, name, period))
         never = sorted(columns - used)
         # Nothing used at all says that nobody worked, not that nobody needs it.
         if never and used:
             found[name] = never
     return found
-
-
-def _matches(globs: Sequence[str], name: str) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from approvals.domain.request import Principal
+from approvals.domain.role_names import ADMINISTRATORS, AGENT_OWNERS, AUDITORS, POLICY_AUTHORS, ROLE_GROUPS
 
-ADMINISTRATORS = "administrators"
-POLICY_AUTHORS = "policy-authors"
-AUDITORS = "auditors"
-ROLE_GROUPS = (ADMINISTRATORS, POLICY_AUTHORS, AUDITORS)
+__all__ = [
+    "ADMINISTRATORS",
+    "AGENT_OWNERS",
+    "AUDITORS",
+    "POLICY_AUTHORS",
+    "ROLE_GROUPS",
+    "is_administrator",
+    "may_read_everything",
+]
 
 
 def is_administrator(user: Any, principal: Principal) -> bool:

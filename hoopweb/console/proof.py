@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
+from gateway.domain.agents import may_renew, readable_agents
 from gateway.domain.clients import end_older_secrets, live_secrets, set_client_secret
 from gateway.domain.federation import PRESETS, Preset
 from gateway.domain.recorded import record_change, state_of
@@ -79,17 +80,24 @@ class PlatformForm(forms.Form):
 
 
 def agent_proof(request: HttpRequest, name: str) -> HttpResponse:
-    if not request.user.has_perm("gateway.view_agent"):
+    agents = readable_agents(request.user)
+    if not (request.user.has_perm("gateway.view_agent") or agents.exists()):
         raise PermissionDenied
-    agent = Agent.objects.select_related("owner").filter(name=name).first()
+    agent = agents.select_related("owner").filter(name=name).first()
     if agent is None:
         raise Http404("no such agent")
     if request.method == "POST":
-        action = ACTIONS.get(request.POST.get("do", ""))
-        if action is None or not request.user.has_perm("gateway.change_agent"):
+        asked = request.POST.get("do", "")
+        action = ACTIONS.get(asked)
+        if action is None or not _may(request, agent, asked):
             raise PermissionDenied
         return action(request, agent)
     return _page(request, agent, {})
+
+
+def _may(request: HttpRequest, agent: Agent, asked: str) -> bool:
+    """An owner renews; another platform that may pass for the agent is an administrator's to allow."""
+    return may_renew(request.user, agent) if asked in RENEWALS else request.user.has_perm("gateway.change_agent")
 
 
 def _page(request: HttpRequest, agent: Agent, more: dict[str, Any]) -> HttpResponse:
@@ -102,6 +110,7 @@ def _page(request: HttpRequest, agent: Agent, more: dict[str, Any]) -> HttpRespo
         "platforms": [(key, preset.title) for key, preset in PRESETS.items()],
         "platform": platform,
         "may_change": request.user.has_perm("gateway.change_agent"),
+        "may_renew": may_renew(request.user, agent),
         "secret_form": SecretForm(),
         "keys_form": KeysForm(initial={"jwks_uri": agent.jwks_uri} | ({"jwks": agent.jwks} if agent.jwks else {})),
         "platform_form": PlatformForm(preset=PRESETS[platform]) if platform in PRESETS else None,
@@ -205,3 +214,4 @@ ACTIONS: dict[str, Callable[[HttpRequest, Agent], HttpResponse]] = {
     "federate": _federate,
     "unfederate": _unfederate,
 }
+RENEWALS = frozenset({"secret", "end-secrets", "keys", "unfederate"})

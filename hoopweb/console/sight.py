@@ -12,6 +12,7 @@ from django.template.response import TemplateResponse
 from approvals.domain.request import Principal
 from gateway.api import dataplane
 from gateway.api.reanalysis import described_principal
+from gateway.domain.agents import readable_agents
 from gateway.domain.connections import agent_spec, usable_connections
 from gateway.domain.tokens import issuer_url
 from gateway.models import Agent
@@ -22,9 +23,10 @@ NO_GATEWAY = "No gateway answers. Start one with rungateway, then look again."
 
 def agent_sight(request: HttpRequest, name: str) -> HttpResponse:
     """The tables of one connection with what reading each is answered with, or one table column by column."""
-    if not request.user.has_perm("gateway.view_agent"):
+    agents = readable_agents(request.user)
+    if not (request.user.has_perm("gateway.view_agent") or agents.exists()):
         raise PermissionDenied
-    agent = Agent.objects.select_related("owner").filter(name=name).first()
+    agent = agents.select_related("owner").filter(name=name).first()
     if agent is None:
         raise Http404("no such agent")
     spec = agent_spec(agent)

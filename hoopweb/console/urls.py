@@ -7,7 +7,10 @@ from django.urls import path
 
 from hoopweb.console import connect
 from hoopweb.console.coverage import coverage, dismiss
+from hoopweb.console.owned import owned, owned_agent
 from hoopweb.console.proof import agent_proof
+from hoopweb.console.rights import rights
+from hoopweb.console.roles import role_holders_page
 from hoopweb.console.safe_harbor import safe_harbor
 from hoopweb.console.sight import agent_sight
 from hoopweb.console.why import why
@@ -20,6 +23,10 @@ urlpatterns = [
     path("coverage/", view(coverage), name="coverage"),
     path("coverage/<slug:name>/dismiss/", view(dismiss), name="coverage-dismiss"),
     path("safe-harbor/<slug:name>/", view(safe_harbor), name="safe-harbor"),
+    path("rights/", view(rights), name="rights"),
+    path("roles/", view(role_holders_page), name="roles"),
+    path("agents/", view(owned), name="owned"),
+    path("agents/<slug:name>/", view(owned_agent), name="owned-agent"),
     path("agents/<slug:name>/sees/", view(agent_sight), name="sight"),
     path("agents/<slug:name>/proof/", view(agent_proof), name="proof"),
     path("connect/", view(connect.start), name="connect"),

@@ -21,9 +21,10 @@ from gateway.models import AccessRule, Agent, Connection
 from masking.models import MaskingRule
 from tests.stack import PROJECT
 
-ROLES = ("anonymous", "agent", "person", "reviewer", "author", "auditor", "administrator")
+ROLES = ("anonymous", "agent", "person", "owner", "reviewer", "author", "auditor", "administrator")
 GROUPS = {
     "person": [],
+    "owner": ["agent-owners"],
     "reviewer": ["privacy-officers"],
     "author": ["policy-authors"],
     "auditor": ["auditors"],
@@ -81,6 +82,8 @@ def client_of(role: str) -> Client:
         return Client(headers={"Authorization": f"Bearer {issue_agent_token(agent)}"})
     user = User.objects.create_user(role, is_staff=True)
     user.groups.set([Group.objects.get_or_create(name=name)[0] for name in GROUPS[role]])
+    if role == "owner":
+        Agent.objects.create(name="reader", groups=["ai-agents"], owner=user, client_id="reader")
     client = Client()
     client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
     return client
@@ -120,8 +123,8 @@ def configuration() -> list[Any]:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("role", ["auditor", "reviewer", "person"])
-def test_whatever_an_auditor_or_a_reviewer_posts_no_configuration_changes(role: str):
+@pytest.mark.parametrize("role", ["auditor", "reviewer", "person", "owner"])
+def test_whatever_who_configures_nothing_posts_no_configuration_changes(role: str):
     client = client_of(role)
     Policy.objects.create(name="holds", connections=["*"], when={"export": True}, action="deny")
     client.raise_request_exception = False

@@ -12,8 +12,10 @@ from typing import Any
 import yaml
 from django.db import transaction
 
+from approvals.domain.role_conflicts import RoleConflict, judged_together
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json
+from gateway.domain.configuration.reading import DocumentProblem
 from gateway.domain.configuration.schema import API_VERSION, Document
 from gateway.domain.configuration.sections import SECTIONS, Item, Place, Section, comparable, ordered
 from gateway.domain.version import bump_version
@@ -73,11 +75,12 @@ def apply_document(
             # One writer at a time: two documents would otherwise be compared with the same past.
             ConfigVersion.objects.get_or_create(pk=1)
             ConfigVersion.objects.select_for_update().get(pk=1)
-            for section in SECTIONS:
-                changes += _write_section(section, document, base, actor)
-            if prune:
-                for section in reversed(SECTIONS):
-                    changes += _prune_section(section, document, actor)
+            with judged_together():
+                for section in SECTIONS:
+                    changes += _write_section(section, document, base, actor)
+                if prune:
+                    for section in reversed(SECTIONS):
+                        changes += _prune_section(section, document, actor)
             for change in changes:
                 show(change)
             if dry_run:
@@ -87,6 +90,8 @@ def apply_document(
                 append_entries([config_changed(changes, actor=actor, version=version)])
     except _Rehearsed:
         pass
+    except RoleConflict as conflict:
+        raise DocumentProblem([("groups", conflict.messages[0])]) from None
     return changes
 
 
