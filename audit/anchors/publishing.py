@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -88,7 +89,9 @@ other into a file and give it to the verifier:
 def _directory(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
     """One file a checkpoint, never written twice: for storage that keeps what it has (object lock, WORM)."""
     directory = settings.HOOPWEB_ANCHOR_DIR / parse_target(anchor.url).path
-    name = f"{checkpoint.size:012d}-{checkpoint.pk}.note"
+    # Named by its bytes too: a log restored from a backup counts sizes and rows anew, and must not pass over old files.
+    digest = hashlib.sha256(checkpoint.note.encode()).hexdigest()
+    name = f"{checkpoint.size:012d}-{checkpoint.pk}-{digest[:16]}.note"
     try:
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         descriptor = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o440)

@@ -28,12 +28,15 @@ from audit.domain.contents import check_recordings
 from audit.domain.entry import Entry, Json, now_us
 from audit.domain.findings import Finding, read_place
 from audit.domain.integrity import StoredEntry, check_chain, stored_entries
+from audit.domain.keyring import KeyRing
 from audit.domain.keys import log_keys, log_rotations, log_signer
 from audit.domain.merkle import Tree
-from audit.domain.note import Signer
+from audit.domain.note import NoteProblem, Signer, open_note
 from audit.domain.purges import nothing_purged
 from audit.domain.recordings import check_recording, read_recording, recording_salt
+from audit.domain.restoration import KIND as RESTORED
 from audit.domain.sealing import evidence_sealer
+from audit.domain.stored_restorations import disowned, stated_by, stored_restorations
 from audit.models import AnchorProof, Checkpoint, Export, LogEntry, LogState, Recording, SealedText
 
 MAX_PROVEN_CHECKPOINTS = 1_000  # in a bundle of a part, each carries a proof
@@ -149,6 +152,7 @@ def _records(
     provable = not scope.whole and not findings
     tree = Tree(entry.leaf for entry in stored_entries() if entry.seq <= size) if provable else None
     yield from ({"type": "rotation", "note": rotation.note} for rotation in log_rotations() if rotation.seq <= size)
+    yield from _restorations(tree=tree, size=size)
     yield from _checkpoints(signer, tree=tree, size=size if not findings else None)
     yield from _anchors(tree=tree, size=size if not findings else None)
     yield from _certificates(tree=tree, size=size)
@@ -230,6 +234,11 @@ def _checkpoints(signer: Signer, *, tree: Tree | None, size: int | None) -> Iter
     keys = log_keys()
     stored = list(Checkpoint.objects.order_by("id").values_list("note", flat=True))
     sources = {**dict.fromkeys(anchored(signer.name), "anchor"), **dict.fromkeys(stored, "log")}
+    given_up = disowned(stored_restorations(keys)[0])
+    for note in [note for note in sources if given_up and stated_by(note) in given_up]:
+        del sources[note]
+        if _signed_by(note, keys):
+            yield {"type": "checkpoint", "source": "disowned", "note": note}
     if size is not None:
         sources = {note: source for note, source in sources.items() if keys.checkpoint(note).size <= size}
     if tree is None or size is None:
@@ -242,6 +251,25 @@ def _checkpoints(signer: Signer, *, tree: Tree | None, size: int | None) -> Iter
         note, source = by_size[at]
         proof = tree.consistency_proof(at, size) if 0 < at < size else []
         yield {"type": "checkpoint", "source": source, "note": note, "proof": [node.hex() for node in proof]}
+
+
+def _signed_by(note: str, keys: KeyRing) -> bool:
+    """Whether one of the log's keys signed it, at whatever size: a hand-over may be among what a restore lost."""
+    try:
+        open_note(note, keys.keys)
+    except NoteProblem:
+        return False
+    return True
+
+
+def _restorations(*, tree: Tree | None, size: int) -> Iterator[dict[str, Any]]:
+    """Restorations come before the checkpoints: they say which of them are not of this log any more."""
+    rows = LogEntry.objects.filter(kind=RESTORED, seq__lte=size).order_by("seq").values_list("seq", "canonical")
+    for seq, canonical in rows.iterator():
+        record: dict[str, Any] = {"type": "restoration", "entry": bytes(canonical).decode("utf-8", "replace")}
+        if tree is not None:
+            record["proof"] = [node.hex() for node in tree.inclusion_proof(seq - 1, size)]
+        yield record
 
 
 def _anchors(*, tree: Tree | None, size: int | None) -> Iterator[dict[str, Any]]:

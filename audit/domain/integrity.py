@@ -6,8 +6,8 @@ beginning) and compares hashes, places, links and the tree with the log's state,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, replace
 
 from django.db.models import Max
 
@@ -20,6 +20,7 @@ from audit.domain.keyring import KeyRing
 from audit.domain.merkle import GENESIS, Frontier, leaf_hash
 from audit.domain.note import Checkpoint as SignedCheckpoint
 from audit.domain.note import NoteProblem
+from audit.domain.stored_restorations import disowned, stated_by, stored_restorations
 from audit.models import Checkpoint, LogEntry, StatementRecord
 
 _PAGE = 2_000
@@ -73,8 +74,11 @@ def check_tail(keys: KeyRing) -> tuple[list[Finding], Head]:
     return findings, stated
 
 
-def check_chain(keys: KeyRing, *, start: Head | None = None) -> list[Finding]:
-    """Check entries, their columns, checkpoints, anchors and sealed texts; of the entries, those after `start`."""
+def check_chain(keys: KeyRing, *, start: Head | None = None, anchors: bool = True) -> list[Finding]:
+    """Check entries, their columns, checkpoints, anchors and sealed texts; of the entries, those after `start`.
+
+    `anchors`: also against the checkpoints that were published (a restored log is first looked at without them).
+    """
     begin = start or Head(Frontier(), GENESIS)
     claims = _claims(keys)
     try:
@@ -85,7 +89,7 @@ def check_chain(keys: KeyRing, *, start: Head | None = None) -> list[Finding]:
     findings, found = _walk(begin, stated.size, roots)
     findings += _against_state(found, stated)
     findings += signed_checkpoints(keys)[1]
-    findings += _against_claims(claims, stated.size, keys)
+    findings += _against_claims(claims if anchors else replace(claims, anchors=()), stated.size, keys)
     findings += check_texts_and_columns(stated.size, after=begin.size)
     return sorted(findings, key=lambda finding: finding.seq)
 
@@ -101,6 +105,20 @@ def checked_head(keys: KeyRing, *, size: int) -> Head | None:
     except (NoteProblem, ValueError):
         return None
     return head if (signed.size, signed.root) == (head.size, head.frontier.root) else None
+
+
+def roots_at(sizes: Collection[int]) -> dict[int, bytes]:
+    """The tree's root over each of `sizes` first entries, as far as the log goes, from the stored leaves."""
+    found: dict[int, bytes] = {}
+    frontier, leaves, last = Frontier(), [], max(sizes, default=0)
+    for entry in stored_entries():
+        if entry.seq > last:
+            break
+        leaves.append(entry.leaf)
+        if entry.seq in sizes:
+            frontier, leaves = frontier.extend(leaves), []
+            found[entry.seq] = frontier.root
+    return found
 
 
 def signed_checkpoints(keys: KeyRing) -> tuple[list[tuple[SignedCheckpoint, str]], list[Finding]]:
@@ -182,14 +200,22 @@ def _against_state(found: Head, stated: Head) -> list[Finding]:
 
 
 def _against_claims(claims: _Claims, size: int, keys: KeyRing) -> list[Finding]:
-    """The log may not be shorter than its newest anchor or record says, nor the database lack that anchor."""
+    """The log may not be shorter than its newest anchor or record says, nor the database lack that anchor.
+
+    Exactly those anchors are passed over that a restoration in the log disowns (docs/decisions/0050).
+    """
+    restorations, forged = stored_restorations(keys)
     if claims.newest_recorded > size:
         detail = f"a statement's record names entry {claims.newest_recorded}, the log has {size}"
-        return [Finding(size + 1, "truncated", detail)]
-    if not claims.anchors:
-        return []
+        return [*forged, Finding(size + 1, "truncated", detail)]
+    given_up = disowned(restorations)
+    note = next((note for note in reversed(claims.anchors) if stated_by(note) not in given_up), None)
+    return [*forged, *(_against_anchor(note, size, keys) if note is not None else [])]
+
+
+def _against_anchor(note: str, size: int, keys: KeyRing) -> list[Finding]:
     try:
-        anchor = keys.checkpoint(claims.anchors[-1])
+        anchor = keys.checkpoint(note)
     except NoteProblem as error:
         return [Finding(0, "anchor-forged", str(error))]
     if anchor.size > size:

@@ -54,6 +54,7 @@ KINDS: Mapping[str, str] = {
     "key.created": "a key pair was made",
     "key.rotated": "secrets were sealed again under a new key",
     "log.key_rotated": "the log's signing key handed over to another; both signed it",
+    "log.restored": "the log goes on after a restore from a backup, and disowns what was anchored since the backup",
     "gateway.started": "a data-plane process began to serve",
     "gateway.stopped": "a data-plane process ended in order",
     "evidence.viewed": "somebody read a recorded text or result",

@@ -1,13 +1,13 @@
 """The offline verifier: a bundle and a public key, neither Django nor a database: `python -m audit.domain.verify`.
 
-A bundle is JSON lines: a header, the checkpoints, what the exporter itself found wrong, the entries in order, disclosed
-recordings, and an end line with the digest of everything before it, signed (docs/evidence-bundle.md). The verifier
-believes none of it: it hashes every entry, follows the chain, rebuilds the tree (or checks inclusion proofs, in a
-bundle of a part), and compares the roots with checkpoints signed by the given key.
+A bundle is JSON lines: a header, rotations of the key and restorations, the checkpoints, what the exporter itself found
+wrong, the entries in order, disclosed recordings, and an end line with the digest of everything before it, signed
+(docs/evidence-bundle.md). The verifier believes none of it: it hashes every entry, follows the chain, rebuilds the tree
+(or checks inclusion proofs, in a bundle of a part), and compares the roots with checkpoints signed by the given key.
 
-Exit codes: 0 intact · 1 tampered (the first bad place and its kind are printed) · 2 intact as far as it goes, but
-no checkpoint covers the newest entries or the bundle is not sealed, so that a cut tail would not show · 3 unusable
-(not a bundle, a bad key).
+Exit codes: 0 intact · 1 tampered (the first bad place and its kind are printed), or restored from a backup and that not
+accepted (`RESTORED: …`, `--accept-restoration`) · 2 intact as far as it goes, but no checkpoint covers the newest
+entries or the bundle is not sealed, so that a cut tail would not show · 3 unusable (not a bundle, a bad key).
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ import hashlib
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from audit.anchors.cosignature import Witness
 from audit.domain.keyring import KeyRing
 from audit.domain.note import NoteProblem, Verifier
+from audit.domain.restoration import parse_acceptance
 from audit.domain.verify_conclude import conclude
 from audit.domain.verify_reading import begin, read_end, read_header, read_record, read_rotation
+from audit.domain.verify_restorations import read_declared
 from audit.domain.verify_walk import Report, Trusted, Unusable, Verdict, Walk
 
 __all__ = ["Report", "Unusable", "Verdict", "main", "verify_bundle"]
@@ -46,12 +48,13 @@ def verify_bundle(
     with _opened(path) as lines:
         for number, line in enumerate(lines, 1):
             record = _record(line, number)
-            if number > 1 and not walk.began and (record is None or record.get("type") != "rotation"):
+            prelude = _PRELUDE.get(str(record.get("type"))) if record is not None else None
+            if number > 1 and not walk.began and prelude is None:
                 begin(walk, anchor)
             if number == 1:
                 read_header(walk, record)
-            elif record is not None and record.get("type") == "rotation" and not walk.began:
-                read_rotation(walk, record)
+            elif record is not None and prelude is not None and not walk.began:
+                prelude(walk, record)
             elif walk.ended:
                 walk.bad(0, "bundle-edited", f"line {number} stands after the bundle's end")
             elif record is None:
@@ -64,6 +67,13 @@ def verify_bundle(
     if not walk.header:
         raise Unusable("the file is empty, expected a bundle")
     return conclude(walk)
+
+
+# What decides which checkpoints count comes before the first of them.
+_PRELUDE: Mapping[str, Callable[[Walk, Mapping[str, Any]], None]] = {
+    "rotation": read_rotation,
+    "restoration": read_declared,
+}
 
 
 class _opened:
@@ -101,18 +111,25 @@ def _record(line: bytes, number: int) -> Mapping[str, Any] | None:
 
 def describe(report: Report) -> list[str]:
     """The report in lines a person reads."""
+    if report.verdict is Verdict.TAMPERED and not report.findings:
+        return [f"RESTORED: {line}" for line in report.restored]
     if report.verdict is Verdict.TAMPERED:
         first, *others = report.findings
         lines = [f"TAMPERED: {first}"]
-        return [*lines, *(f"also: {finding}" for finding in others[:20])]
+        lines += [f"also: {finding}" for finding in others[:20]]
+        return [*lines, *(f"also RESTORED: {line}" for line in report.restored)]
     counted = f"{report.entries} entries, {report.checkpoints} checkpoints"
     if report.verdict is Verdict.UNANCHORED:
         why = "" if report.sealed else ", and the bundle is not sealed"
         said = f"intact but unanchored: {counted}; tail not provable: signed up to entry {report.covered}{why}"
-        return [said, *(f"anchor {line}" for line in report.anchors)]
+        return [said, *_accepted(report), *(f"anchor {line}" for line in report.anchors)]
     when = f" at Unix time {report.signed_at_s}" if report.signed_at_s else ""
     lines = [f"intact: {counted}; signed up to entry {report.covered}{when}"]
-    return [*lines, *_recordings(report), *(f"anchor {line}" for line in report.anchors)]
+    return [*lines, *_accepted(report), *_recordings(report), *(f"anchor {line}" for line in report.anchors)]
+
+
+def _accepted(report: Report) -> list[str]:
+    return [f"restoration accepted: {line}" for line in report.accepted]
 
 
 def _recordings(report: Report) -> list[str]:
@@ -133,13 +150,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--anchor", type=Path, help="a file of checkpoints you hold yourself")
     parser.add_argument("--tsa", type=Path, help="root certificates (PEM) of the time-stamping authority you trust")
     parser.add_argument("--witness", action="append", default=[], help="verifier key of a witness you trust")
+    parser.add_argument(
+        "--accept-restoration",
+        action="append",
+        default=[],
+        metavar="ENTRY:HASH",
+        help="a restoration from a backup you know of, as the verifier names it",
+    )
     try:
         options = parser.parse_args(arguments)
     except SystemExit as stop:
         return int(Verdict.UNUSABLE) if stop.code else 0
     try:
         keys = [Verifier.parse(key) for key in options.key]
-        trusted = Trusted(_text(options.tsa), tuple(options.witness))
+        restorations = frozenset(parse_acceptance(text) for text in options.accept_restoration)
+        trusted = Trusted(_text(options.tsa), tuple(options.witness), restorations)
         for witness in trusted.witnesses:
             Witness.parse(witness)
         report = verify_bundle(options.bundle, keys=keys, anchor=options.anchor, trusted=trusted)

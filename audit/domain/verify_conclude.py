@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from audit.domain.findings import Finding
 from audit.domain.merkle import verify_consistency
+from audit.domain.restoration import Restoration
+from audit.domain.verify_restorations import conclude_restorations, told
 from audit.domain.verify_walk import Report, Verdict, Walk
 
 
@@ -11,6 +13,7 @@ def conclude(walk: Walk) -> Report:
     _check_ending(walk)
     _check_consistency(walk)
     _check_rotations(walk)
+    conclude_restorations(walk)
     for seq in walk.claimed if not walk.displaced else ():
         walk.bad(seq, "certificate-forged", "the certificate of a purge is not the entry at its place")
     for digest, stream in walk.streams.items():
@@ -19,7 +22,8 @@ def conclude(walk: Walk) -> Report:
     findings = _ordered(walk)
     covered = max((size for size in walk.checkpoints if walk.whole or size == walk.header["size"]), default=0)
     newest = walk.checkpoints.get(covered)
-    if findings:
+    restored, accepted = _restorations(walk)
+    if findings or restored:
         verdict = Verdict.TAMPERED
     elif covered < walk.last or not walk.checkpoints or not walk.sealed:
         verdict = Verdict.UNANCHORED
@@ -36,7 +40,32 @@ def conclude(walk: Walk) -> Report:
         anchors=tuple(walk.anchors),
         recordings=walk.counted,
         sealed=walk.sealed,
+        restored=restored,
+        accepted=accepted,
     )
+
+
+def _restorations(walk: Walk) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is said of restorations: of those nobody accepted, and of the accepted ones."""
+    restored, accepted = [], []
+    for restoration in walk.restorations:
+        line = _told(walk, restoration)
+        if (restoration.seq, restoration.leaf) in walk.trusted.restorations:
+            accepted.append(line)
+        else:
+            restored.append(f"{line}. If you know of this loss: --accept-restoration {restoration.acceptance}")
+    return tuple(restored), tuple(accepted)
+
+
+def _told(walk: Walk, restoration: Restoration) -> str:
+    held = sum(found is restoration for found in walk.held.values())
+    # Own checkpoints that contradict the log are findings; of a part, only those count that a proof reaches.
+    agreeing = (
+        size
+        for (size, _), found in walk.held.items()
+        if found is None and size <= restoration.base and (walk.whole or size in walk.proofs)
+    )
+    return told(restoration, held=held, proven=max(agreeing, default=0))
 
 
 def _check_ending(walk: Walk) -> None:

@@ -14,8 +14,10 @@ from audit.domain.commitment import Disclosure, StreamDigest
 from audit.domain.findings import Finding, Place, read_place
 from audit.domain.keyring import chain_problem, open_rotation
 from audit.domain.merkle import leaf_hash, verify_inclusion
-from audit.domain.note import Checkpoint, NoteProblem, UnknownKey, split_notes
+from audit.domain.note import Checkpoint, NoteProblem, UnknownKey, parse_checkpoint, split_note, split_notes
+from audit.domain.restoration import KIND as RESTORED
 from audit.domain.verify_anchors import judge_anchor
+from audit.domain.verify_restorations import disowning, note_restored, trust_restorations
 from audit.domain.verify_walk import MAX_FINDINGS, Unusable, Walk
 
 
@@ -38,7 +40,7 @@ def read_rotation(walk: Walk, record: Mapping[str, Any]) -> None:
 
 
 def begin(walk: Walk, anchor: Path | None) -> None:
-    """Once every rotation is read: which keys count, and what the anchors say."""
+    """Once rotations and restorations are read: which keys count, which checkpoints do, and what the anchors say."""
     walk.began = True
     problem = chain_problem(walk.rotations)
     if problem:
@@ -48,6 +50,7 @@ def begin(walk: Walk, anchor: Path | None) -> None:
         for rotation in walk.rotations:
             if rotation.old not in walk.keys.keys:
                 walk.bad(rotation.seq, "key-swapped", "the keys of a rotation are not linked to a given key")
+    trust_restorations(walk)
     _read_anchor(walk, anchor)
 
 
@@ -62,8 +65,7 @@ def _read_anchor(walk: Walk, anchor: Path | None) -> None:
     known = 0
     for note in notes:
         try:
-            _add_checkpoint(walk, walk.keys.checkpoint(note))
-            known += 1
+            known += _add_held(walk, note)
         except UnknownKey:
             continue  # of another log, or from before a key rotation; give that key too
         except NoteProblem as error:
@@ -71,6 +73,15 @@ def _read_anchor(walk: Walk, anchor: Path | None) -> None:
             walk.bad(0, "anchor-forged", str(error))
     if not known:
         raise Unusable("the anchor file holds no checkpoint of the given key")
+
+
+def _add_held(walk: Walk, note: str) -> int:
+    restoration = disowning(walk, note)
+    checkpoint = parse_checkpoint(split_note(note)[0]) if restoration else walk.keys.checkpoint(note)
+    walk.held[checkpoint.size, checkpoint.root] = restoration
+    if restoration is None:
+        _add_checkpoint(walk, checkpoint)
+    return 1
 
 
 def read_record(walk: Walk, record: Mapping[str, Any]) -> None:
@@ -86,6 +97,8 @@ def read_record(walk: Walk, record: Mapping[str, Any]) -> None:
 
 
 def _read_checkpoint(walk: Walk, record: Mapping[str, Any]) -> None:
+    if disowning(walk, record["note"]):
+        return
     try:
         checkpoint = walk.keys.checkpoint(record["note"])
     except UnknownKey as error:
@@ -100,6 +113,8 @@ def _read_checkpoint(walk: Walk, record: Mapping[str, Any]) -> None:
 
 
 def _read_anchored(walk: Walk, record: Mapping[str, Any]) -> None:
+    if disowning(walk, str(record["note"])):
+        return
     try:
         checkpoint = walk.keys.checkpoint(str(record["note"]))
     except NoteProblem as error:
@@ -149,6 +164,8 @@ def _read_entry(walk: Walk, record: Mapping[str, Any]) -> None:
     _read_text(walk, record, seq, place, canonical)
     if place.kind == "log.key_rotated":
         walk.rotated_at[seq] = str(json.loads(canonical)["body"].get("note"))
+    if place.kind == RESTORED:
+        note_restored(walk, seq, canonical)
     if place.recording:
         walk.recordings.add(place.recording)
         if place.names_recording:

@@ -13,6 +13,7 @@ from audit.domain.findings import Finding
 from audit.domain.keyring import KeyRing, Rotation
 from audit.domain.merkle import GENESIS, Frontier
 from audit.domain.note import Checkpoint, Verifier
+from audit.domain.restoration import Restoration
 
 MAX_FINDINGS = 1_000  # kept: a file of garbage would otherwise be remembered line by line
 
@@ -40,14 +41,20 @@ class Report:
     sealed: bool = False
     anchors: tuple[str, ...] = ()  # what others' proofs say, in lines
     recordings: Mapping[str, int] | None = None  # what the exporter found of them: named, intact, lost, settling
+    restored: tuple[str, ...] = ()  # restorations nobody accepted, in lines; with any, the verdict is TAMPERED
+    accepted: tuple[str, ...] = ()  # restorations the auditor accepted
 
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """Whom the one who verifies believes beside the log's key: PEM roots of time stamps, witnesses' keys."""
+    """Whom and what the one who verifies believes beside the log's key.
+
+    PEM roots of time stamps, witnesses' keys, and restorations accepted by place and hash of their entry.
+    """
 
     tsa_roots: str = ""
     witnesses: tuple[str, ...] = ()
+    restorations: frozenset[tuple[int, bytes]] = frozenset()
 
 
 @dataclass(slots=True)
@@ -79,6 +86,11 @@ class Walk:
     certificates: list[Certificate] = field(default_factory=list)  # of purges, as far as they are proved below
     claimed: dict[int, bytes] = field(default_factory=dict)  # certificates the entries must still show: place → leaf
     purged: int = 0  # recordings that certificates account for, by the entries that name them
+    declared: list[tuple[bytes, list[bytes]]] = field(default_factory=list)  # restorations' entries and proofs
+    restorations: list[Restoration] = field(default_factory=list)  # those with a note of the log's keys
+    restoration_proofs: dict[int, list[bytes]] = field(default_factory=dict)
+    restored_at: dict[int, bytes] = field(default_factory=dict)  # entries of the log that are restorations → leaf
+    held: dict[tuple[int, bytes], Restoration | None] = field(default_factory=dict)  # the auditor's; who disowns it
     ended: bool = False
     sealed: bool = False
 

@@ -93,7 +93,7 @@ SECTIONS: tuple[Section, ...] = (
         "A hash chain and a Merkle tree, signed checkpoints, anchors held by others. The proof bundle of this pack "
         "verifies without this product's database or its operator.",
         ("integrity",),
-        ("evidence.checked", "log.damage_found"),
+        ("evidence.checked", "log.damage_found", "log.restored"),
     ),
     Section(
         "164.316(b)(2)(i)",

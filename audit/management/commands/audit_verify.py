@@ -12,7 +12,7 @@ from audit.domain.verify import main
 
 
 class Command(BaseCommand):
-    help = "Verify an evidence bundle. Exit 0 intact, 1 tampered, 2 intact but unanchored, 3 unusable."
+    help = "Verify an evidence bundle. Exit 0 intact, 1 tampered or restored, 2 intact but unanchored, 3 unusable."
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -21,6 +21,9 @@ class Command(BaseCommand):
         parser.add_argument("--anchor", help="a file of checkpoints you hold yourself")
         parser.add_argument("--tsa", help="root certificates (PEM) of the time-stamping authority you trust")
         parser.add_argument("--witness", action="append", default=[], help="verifier key of a witness you trust")
+        parser.add_argument(
+            "--accept-restoration", action="append", default=[], help="a restoration you know of, as it names it"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         arguments = [options["bundle"], *(f"--key={key}" for key in options["key"])]
@@ -28,5 +31,6 @@ class Command(BaseCommand):
             arguments.append(f"--anchor={options['anchor']}")
         if options["tsa"]:
             arguments.append(f"--tsa={options['tsa']}")
+        arguments += [f"--accept-restoration={named}" for named in options["accept_restoration"]]
         arguments += [f"--witness={key}" for key in options["witness"]]
         sys.exit(main(arguments))

@@ -11,16 +11,18 @@ import pytest
 from django.core import mail
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
+from django.db import connection, transaction
 
 from audit.anchors.delivery import anchor_newest, due_anchors
 from audit.anchors.timestamp import TimestampProblem, read_roots, timestamp_query, verify_timestamp
+from audit.domain.anchor import anchor_file
 from audit.domain.append import append_entries
 from audit.domain.bundle import Scope, write_bundle
 from audit.domain.checkpoints import sign_checkpoint
 from audit.domain.keys import audit_vkey, log_signer
 from audit.domain.note import open_checkpoint
 from audit.domain.verify import Report, Trusted, Verdict, verify_bundle
-from audit.models import Anchor, AnchorProof
+from audit.models import Anchor, AnchorProof, Checkpoint
 from tests.audit.anchors.authorities import LocalWitness, TimestampAuthority
 from tests.audit.factories import denied, opened
 from tests.audit.sinks.receivers import HttpReceiver, running
@@ -219,6 +221,24 @@ def test_a_directory_gets_one_file_a_checkpoint_and_none_is_written_twice(settin
     assert anchor_newest(row.pk)
     assert path.read_text() == before
     assert verify_bundle(exported(tmp_path), keys=[log_signer().verifier], anchor=path).verdict is Verdict.INTACT
+
+
+def test_a_directory_keeps_the_notes_from_before_and_after_a_restore(settings):
+    """A restored log counts sizes and rows anew: the same numbers, another note."""
+    grow()
+    row = anchor("directory", url="file:///worm")
+    backup = transaction.savepoint()
+    for _ in range(2):
+        grow()
+        assert anchor_newest(row.pk)
+        lost = Checkpoint.objects.order_by("-id").values("pk", "size")[0]
+        anchor_file(log_signer().name).unlink()
+        transaction.savepoint_rollback(backup)
+        with connection.cursor() as cursor:  # sequences do not roll back, a dump's are restored
+            cursor.execute("SELECT setval(pg_get_serial_sequence('audit_checkpoint', 'id'), %s)", [lost["pk"] - 1])
+
+    notes = [path.name.split("-")[:2] for path in (settings.HOOPWEB_ANCHOR_DIR / "worm").iterdir()]
+    assert notes == [notes[0], notes[0]]
 
 
 @pytest.mark.parametrize(
