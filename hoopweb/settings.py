@@ -77,7 +77,8 @@ SECURE_REFERRER_POLICY = "same-origin"
 # --- Applications ----------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
+    # The console's modules are loaded with the URLs (hoopweb/urls.py): gateways, workers and commands do without.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

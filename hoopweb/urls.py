@@ -16,6 +16,8 @@ from hoopweb.step_up import step_up
 handler404 = "hoopweb.openapi.not_found"
 handler500 = "hoopweb.openapi.server_fault"
 
+admin.autodiscover()
+
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/"), name="landing"),
     path("healthz", healthz),

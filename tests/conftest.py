@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -19,6 +20,10 @@ from hoopweb.demo.generate import generate, load
 from tests.gate import OUTCOMES, TALLY
 from tests.services import SUPERUSER_DSN
 from tests.stack import Stack, running_stack, stack_in
+
+# How long an example takes says nothing on a busy machine.
+hypothesis_settings.register_profile("untimed", deadline=None)
+hypothesis_settings.load_profile("untimed")
 
 SMALL_CLINIC = 300  # patients: enough for joins and small groups, loaded in a blink
 

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from urllib.parse import unquote_plus
 
 from django.contrib.auth.hashers import check_password, make_password
@@ -28,8 +29,12 @@ from gateway.models import Agent, ClientSecret
 from gateway.session.services import AuthenticationFailed
 
 MAX_SECRETS = 2
-# Checked when the client is unknown, so that its absence does not answer faster than a wrong secret.
-_NOBODY = make_password(secrets.token_urlsafe(16))
+
+
+@cache
+def _nobody() -> str:
+    """Checked when the client is unknown, so that its absence does not answer faster than a wrong secret."""
+    return make_password(secrets.token_urlsafe(16))
 
 
 @dataclass(frozen=True)
@@ -156,7 +161,7 @@ def _by_secret(client_id: str, secret: str) -> Client:
     live = list(live_secrets(agent)) if agent is not None else []
     right = [row for row in live if check_password(secret, row.digest)]
     for _ in range(MAX_SECRETS - len(live)):
-        check_password(secret, _NOBODY)  # how many secrets there are is nobody's to measure
+        check_password(secret, _nobody())  # how many secrets there are is nobody's to measure
     if agent is None or not right or not is_live(agent):
         raise OAuthError("invalid_client", "the client did not authenticate", 401)
     ClientSecret.objects.filter(pk=right[0].pk).update(last_used_at=timezone.now())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Model
 
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json
-from gateway.domain.configuration.change import plain
 from gateway.domain.version import bump_version
 
 # Hashes and sealed boxes say nothing to an auditor, and do not belong into a log that is kept for years.
@@ -55,3 +55,17 @@ def record_change(*, row: Model, before: dict[str, Json] | None, after: dict[str
 def _value(row: Model, field: Any) -> Any:
     value = getattr(row, field.name)
     return str(value) if isinstance(value, Model) else value
+
+
+def plain(value: Any) -> Any:
+    """Values as the log's canonical JSON holds them: text for what JSON has no type for, and for fractions."""
+    match value:
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [plain(item) for item in value]
+        case None | bool() | int() | str():
+            return value
+        case datetime():
+            return value.isoformat()
+    return str(value)

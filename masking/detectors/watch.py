@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from typing import TypeVar
 
 import re2
@@ -34,13 +34,20 @@ _watched: list[Watched] = []
 
 
 class Watched:
-    """A compiled pattern and its place in the set."""
+    """A pattern, compiled when it is first needed, and its place in the set."""
 
-    def __init__(self, pattern: re.Pattern[str], relaxed: str) -> None:
-        self.pattern = pattern
-        self.relaxed = relaxed
+    def __init__(self, text: str, flags: int, trigger: str) -> None:
+        self._text, self._flags, self._trigger = text, flags, trigger
         self.index = len(_watched)
         _watched.append(self)
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(self._text, self._flags)
+
+    @cached_property
+    def relaxed(self) -> str:
+        return self._trigger or relaxed(self._text, ignore_case=bool(self._flags & re.IGNORECASE))
 
     def hit(self, hits: Hits) -> bool:
         return self.index in hits
@@ -50,12 +57,11 @@ class Watched:
 
 
 def watch(pattern: str, flags: int = 0, *, trigger: str = "") -> Watched:
-    """Compile a pattern. `trigger` (RE2 syntax) stands for the relaxed form where more is known than the pattern says.
+    """Name a pattern. `trigger` (RE2 syntax) stands for the relaxed form where more is known than the pattern says.
 
-    Only at import: the set is built when the first text is read.
+    Only at import: the set is built when the first text is read. Compiling waits too, for a process that reads none.
     """
-    compiled = re.compile(pattern, flags)
-    return Watched(compiled, trigger or relaxed(pattern, ignore_case=bool(flags & re.IGNORECASE)))
+    return Watched(pattern, flags, trigger)
 
 
 def any_of(phrases: Iterable[str]) -> str:

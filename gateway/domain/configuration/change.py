@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from audit.domain.entry import Entry, Json
 from gateway.domain.configuration.reading import DocumentProblem
 from gateway.domain.configuration.schema import API_VERSION, Document
 from gateway.domain.configuration.sections import SECTIONS, Item, Place, Section, comparable, ordered
+from gateway.domain.recorded import plain
 from gateway.domain.version import bump_version
 from gateway.models import ConfigVersion
 
@@ -126,20 +126,6 @@ def config_changed(changes: list[Change], *, actor: str, version: int) -> Entry:
         ],
     }
     return Entry(kind="config.changed", body=body)
-
-
-def plain(value: Any) -> Any:
-    """Values as the log's canonical JSON holds them: text for what JSON has no type for, and for fractions."""
-    match value:
-        case dict():
-            return {str(key): plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [plain(item) for item in value]
-        case None | bool() | int() | str():
-            return value
-        case datetime():
-            return value.isoformat()
-    return str(value)
 
 
 def shown(value: Any) -> str:
