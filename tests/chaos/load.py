@@ -18,6 +18,7 @@ from tests.chaos.servers import wait_until
 from tests.stack import Stack
 
 LOADERS = 3
+PACE_S = 0.02  # between a loader's statements: a hundred rounds shall leave a log that is read in minutes, not in hours
 
 
 @dataclass
@@ -44,6 +45,7 @@ class Load:
                         self.acknowledged.append(label)
                     if answer.lost or not answer.tags:
                         break
+                    self.over.wait(PACE_S)
             self.over.wait(0.2)
 
 
