@@ -319,6 +319,7 @@ def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: W
             facts,
             no_where=facts.no_where or utility.no_where,
             export=utility.export,
+            uncounted=_changes_beneath(lineage),
         ),
     )
     return _reshaped(whole, base, utility, lineage, witness)
@@ -330,6 +331,12 @@ def _operations(lineage: Lineage) -> set[Operation]:
     if lineage.query.number("commandType") == 1 or lineage.reading.reads:
         operations.add(Operation.READ)
     return operations
+
+
+def _changes_beneath(lineage: Lineage) -> bool:
+    """Whether WITH holds a statement that changes rows: the command tag counts those of the outermost one alone."""
+    inner = (node for node in walk(lineage.query) if node.tag == "QUERY" and node is not lineage.query)
+    return any(node.number("commandType") != 1 for node in inner)
 
 
 def _read_tables(lineage: Lineage, catalogue: Catalogue) -> frozenset[TableRef]:
@@ -359,7 +366,7 @@ def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineag
             base,
             tables_written=whole.tables_read,
             writes=_whole_tables(lineage, witness.catalogue) if utility.writes_whole else whole.reads,
-            facts=replace(base.facts, row_bound=0),
+            facts=replace(base.facts, row_bound=0, uncounted=utility.kind == "TRUNCATE"),
         )
     if utility.derived_output:
         return _explained(whole, utility)
@@ -385,5 +392,6 @@ def _explained(whole: Analysis, utility: Utility) -> Analysis:
         operations=operations,
         tables_written=whole.tables_written if utility.kind == "EXPLAIN_ANALYZE" else frozenset(),
         outputs=(Output(utility.derived_output, origins, resolved=whole.complete),),
-        facts=replace(whole.facts, row_bound=0),  # the lines of a plan are no rows of any table
+        # The lines of a plan are no rows of any table, and its tag counts nothing.
+        facts=replace(whole.facts, row_bound=0, uncounted=Operation.WRITE in operations),
     )

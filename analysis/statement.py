@@ -136,6 +136,7 @@ class Facts:
     estimated_bytes: int | None = None  # bytes processed, where the database says so before running
     aggregated: bool = False  # every output is an aggregate or one of at most two non-unique group keys: not bulk
     statement_count: int = 1
+    uncounted: bool = False  # changes rows, or carries them off, in a number that its answer does not tell
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
 def permitted_scopes(review: Review) -> list[tuple[str, str]]:
     """What a reviewer may choose from, as (value, words); nothing to choose is no list."""
     terms = grant_terms(review)
-    if len(terms.scopes) < 2 or not may_be_wide(review.facts):
+    if len(terms.scopes) < 2 or not may_be_wide(review.facts, max_rows=terms.max_rows):
         return []
     return [(scope, WORDS[Scope(scope)]) for scope in terms.scopes]
 

@@ -162,7 +162,7 @@ def _assemble(
         predicates=frozenset(reading.predicates),
         functions=frozenset(reading.functions | reading.dangerous),
         opaque_functions=frozenset(reading.opaque),
-        facts=_facts(text, rows, runs),
+        facts=replace(_facts(text, rows, runs), uncounted=_is_uncounted(statement, text)),
     )
 
 
@@ -199,6 +199,24 @@ def _facts(text: TextReading, rows: Rows | None, runs: Mapping[str, DryRun]) -> 
         estimated_bytes=_bytes(text, runs),
         statement_count=len(acts),
     )
+
+
+def _is_uncounted(statement: Statement, text: TextReading) -> bool:
+    """`numDmlAffectedRows` is of one INSERT, UPDATE, DELETE or MERGE; a script's job has none of its own."""
+    if any(part.act.kind == "TRUNCATE" or part.act.facts.export for part in text.parts):
+        return True
+    alone = len(text.parts) == 1 and _first_word(statement.text) in _COUNTED
+    return not alone and any(Operation.WRITE in part.act.operations for part in text.parts)
+
+
+def _first_word(text: str) -> str:
+    try:
+        return next((token.word for token in tokenize(text)), "")
+    except LexError:
+        return ""
+
+
+_COUNTED = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
 
 
 def _bytes(text: TextReading, runs: Mapping[str, DryRun]) -> int | None:

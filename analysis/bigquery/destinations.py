@@ -32,7 +32,7 @@ def written_to(analysis: Analysis, destination: Destination, definitions: Defini
     """A query whose result is written: what CREATE TABLE AS does, unmasked, without saying so in its text."""
     columns = [output.name or "*" for output in analysis.outputs or ()]
     written = _written(analysis, destination, definitions, columns)
-    return replace(written, facts=replace(written.facts, export=True))
+    return replace(written, facts=replace(written.facts, export=True, uncounted=True))
 
 
 def load_analysis(statement: Statement, definitions: Definitions) -> Analysis:

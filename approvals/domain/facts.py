@@ -39,6 +39,7 @@ def review_facts(
         "row_bound": analysis.facts.row_bound,
         "estimated_rows": expected.returned if returned is None else returned,
         "estimated_changes": expected.changed,
+        "uncounted": analysis.facts.uncounted,
         "estimated_bytes": analysis.facts.estimated_bytes,
         "risk": [{"reason": addend.reason, "points": addend.points} for addend in analysis.risk],
         "phi": request.resource.phi,

@@ -47,11 +47,11 @@ _LEFT = "max_rows - rows_used - rows_reserved"
 _USABLE = (
     f"uses_left > 0 AND NOT revoked AND expires_at > clock_timestamp() AND (max_rows IS NULL OR {_LEFT} > 0)"
     # An exact approval is for its rows, however many; a wider one must have room for what is expected.
-    f" AND (max_rows IS NULL OR id IS DISTINCT FROM %(wider)s::uuid OR coalesce(%(rows)s::bigint, 0) <= {_LEFT})"
+    f" AND (max_rows IS NULL OR id IS DISTINCT FROM %(wider)s::uuid OR %(room)s::bigint <= {_LEFT})"
 )
 # The inner row lock makes concurrent claims queue; each then reads the row anew, so the last use, and the last rows, go
 # to one of them. Rows that are expected are reserved until the execution ends; of a wider grant all that are left,
-# where nobody knows how many it will be.
+# where nobody knows how many it will be, and of any grant where nobody will know afterwards either.
 # The first execution starts the grace period: until then the grant lives as long as the policy gives to execute.
 _TAKE = f"""
     UPDATE approvals_grant AS taken
@@ -61,6 +61,7 @@ _TAKE = f"""
                              THEN clock_timestamp() + make_interval(secs => grace_s) ELSE expires_at END
       FROM (SELECT id AS picked_id,
                    CASE WHEN max_rows IS NULL THEN 0
+                        WHEN %(uncounted)s THEN {_LEFT}
                         ELSE least(coalesce(%(rows)s::bigint, CASE scope WHEN 'once' THEN 0 ELSE {_LEFT} END), {_LEFT})
                    END AS reserve
               FROM approvals_grant
@@ -99,11 +100,12 @@ def confirm_grant(*, claim: GrantClaim, statement_id: str) -> bool:
     return mine.filter(grant__revoked=False).update(state=GrantUse.State.CONFIRMED) == 1
 
 
-def end_use(*, claim: GrantClaim, statement_id: str, rows: int) -> None:
-    """The execution under a confirmed use is over: count its rows."""
+def end_use(*, claim: GrantClaim, statement_id: str, rows: int | None) -> None:
+    """The execution under a confirmed use is over: count its rows. None: nobody can; then all that were reserved."""
     with transaction.atomic():
         running = GrantUse.objects.filter(grant__id=claim.grant_id, statement_id=statement_id, ended_at=None)
         reserved = running.values_list("reserved", flat=True).first() or 0
+        rows = reserved if rows is None else rows
         if running.update(ended_at=Now(), rows=rows) == 1:
             counted = {"rows_used": F("rows_used") + rows, "rows_reserved": F("rows_reserved") - reserved}
             Grant.objects.filter(pk=claim.grant_id).update(**counted)
@@ -154,7 +156,7 @@ def _give_back(use: GrantUse, why: str) -> bool:
 
 def _claim(binding: Binding, statement_id: str, session_id: str, asked: Asked | None) -> GrantClaim | None:
     wider = None if asked is None else _wider_grant(binding, asked)
-    taken = _take(binding_digest(binding), statement_id, wider, None if asked is None else asked.rows)
+    taken = _take(binding_digest(binding), statement_id, wider, asked)
     if taken is None:
         return None
     grant_id, review_id, uses_left, reserved = taken
@@ -206,15 +208,22 @@ def _wider_grant(binding: Binding, asked: Asked) -> UUID | None:
         assert grant.sealed_reach is not None
         reach = open_reach(grant.sealed_reach, grant_id=grant.pk, requester=requester)
         left = None if grant.max_rows is None else grant.max_rows - grant.rows_used - grant.rows_reserved
-        room = left is None or (left > 0 and (asked.rows or 0) <= left)
+        room = left is None or (left > 0 and asked.room <= left and not asked.uncounted)
         if room and covers(reach, asked):
             return grant.pk
     return None
 
 
-def _take(digest: str, statement_id: str, wider: UUID | None, rows: int | None) -> tuple[UUID, UUID, int, int] | None:
+def _take(
+    digest: str, statement_id: str, wider: UUID | None, asked: Asked | None
+) -> tuple[UUID, UUID, int, int] | None:
     """(grant, review, uses left, rows reserved)"""
+    of_request = {
+        "rows": None if asked is None else asked.rows,
+        "room": 0 if asked is None else asked.room,
+        "uncounted": asked is not None and asked.uncounted,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE, {"digest": digest, "statement_id": statement_id, "wider": wider, "rows": rows})
+        cursor.execute(_TAKE, {"digest": digest, "statement_id": statement_id, "wider": wider, **of_request})
         row = cursor.fetchone()
     return None if row is None else (row[0], row[1], row[2], row[3])

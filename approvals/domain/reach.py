@@ -34,7 +34,10 @@ def must_permit(review: Review, reach: Reach) -> None:
         raise Refusal(refusal.REACH_TOO_WIDE, f"the policy does not permit that reach, expected one of {permitted}")
     if reach.for_s > terms.for_s:
         raise Refusal(refusal.REACH_TOO_WIDE, f"the policy permits at most {terms.for_s} s")
-    if reach.scope is not Scope.ONCE and not may_be_wide(review.facts):
+    if reach.scope is not Scope.ONCE and not may_be_wide(review.facts, max_rows=terms.max_rows):
+        if may_be_wide(review.facts):
+            reason = "the policy caps rows and nobody can count those this statement changes, so it can only run once"
+            raise Refusal(refusal.REACH_TOO_WIDE, reason)
         raise Refusal(refusal.REACH_TOO_WIDE, "what this statement does is not fully known, so it can only run once")
 
 
@@ -65,6 +68,6 @@ def leave_grant(review: Review) -> None:
 def _agreed_reach(review: Review) -> tuple[Scope, int]:
     votes = list(review.votes.filter(round=review.round).exclude(decision=Vote.Decision.DENY))
     scope = narrowest(vote.scope for vote in votes)
-    longest = grant_terms(review).for_s
-    wide = scope if scope.value in grant_terms(review).scopes and may_be_wide(review.facts) else Scope.ONCE
-    return wide, min((vote.for_s or longest for vote in votes), default=longest)
+    terms = grant_terms(review)
+    permitted = scope.value in terms.scopes and may_be_wide(review.facts, max_rows=terms.max_rows)
+    return scope if permitted else Scope.ONCE, min((vote.for_s or terms.for_s for vote in votes), default=terms.for_s)

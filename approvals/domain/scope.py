@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from analysis.estimate import UNKNOWN, RowsExpected
 from analysis.statement import Analysis, Operation
 from approvals.domain.conditions import is_doubtful
 from approvals.domain.request import AccessRequest, RequireApproval, ReviewerGroup
@@ -47,9 +48,11 @@ class Asked:
     rules: frozenset[str]  # what it is held for
     reviewers: tuple[ReviewerGroup, ...]
     rows: int | None  # bound or estimate, None when not known
+    changes: int = 0  # the planner expects to change so many
+    uncounted: bool = False  # its rows cannot be counted afterwards
 
     @classmethod
-    def by(cls, request: AccessRequest, decision: RequireApproval) -> Asked:
+    def by(cls, request: AccessRequest, decision: RequireApproval, expected: RowsExpected = UNKNOWN) -> Asked:
         analysis = request.analysis
         return cls(
             fingerprint=analysis.fingerprint,
@@ -60,7 +63,14 @@ class Asked:
             rules=rules_of(decision.rule),
             reviewers=decision.reviewers,
             rows=_rows_expected(analysis),
+            changes=expected.changed or 0,
+            uncounted=analysis.facts.uncounted or is_doubtful(request),
         )
+
+    @property
+    def room(self) -> int:
+        """Rows a wider grant must have left to be good for this, as far as anybody knows before."""
+        return max(self.rows or 0, self.changes)
 
 
 def _rows_expected(analysis: Analysis) -> int | None:
@@ -94,10 +104,11 @@ def reach_of(scope: Scope, *, facts: dict[str, Any], rule: str, reviewers: Itera
     }
 
 
-def may_be_wide(facts: dict[str, Any]) -> bool:
-    """Whether anything wider than once may be given over a statement with these facts."""
+def may_be_wide(facts: dict[str, Any], *, max_rows: int | None = None) -> bool:
+    """Whether anything wider than once may be given over a statement with these facts, under a cap on rows or none."""
     readable = facts["complete"] and not facts["opaque_functions"] and bool(facts["operations"])
-    return readable and set(facts["operations"]) <= _REACHABLE
+    countable = max_rows is None or not facts.get("uncounted")
+    return readable and countable and set(facts["operations"]) <= _REACHABLE
 
 
 def covers(reach: dict[str, Any], asked: Asked) -> bool:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from analysis.estimate import UNKNOWN, RowsExpected
+from analysis.statement import Operation
 from approvals.domain.request import Binding, Decision, Deny, GrantClaim, RequireApproval
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session import entries
@@ -32,9 +34,12 @@ async def approve(
     decision = assessment.decision
     assert isinstance(decision, RequireApproval)
     binding = bind(session, request, assessment.connection)
-    claim = await find_grant(services, session, request, assessment, binding)
+    expected = await rows_expected(services, session, assessment.analysis) if _is_capped(assessment) else None
+    claim = await find_grant(services, session, request, assessment, binding, expected=expected or UNKNOWN)
     if claim is not None:
         return claim
+    if expected is None:
+        expected = await rows_expected(services, session, assessment.analysis)
     try:
         review = await services.reviews.open(
             request=assessment.access,
@@ -44,7 +49,7 @@ async def approve(
             statement_id=request.statement_id,
             masks=assessment.expected_masks(),
             snapshot_version=assessment.snapshot.version,
-            expected=await rows_expected(services, session, assessment.analysis),
+            expected=expected,
         )
     except ReviewRefused as refused:
         raise Denied(code=refused.code, reason=refused.reason, rule=decision.rule) from None
@@ -64,7 +69,7 @@ async def approve(
     finally:
         services.meter.holding -= 1
     admission.go_on()
-    claim = await find_grant(services, session, request, assessment, binding)
+    claim = await find_grant(services, session, request, assessment, binding, expected=expected)
     if claim is None:
         # Approved, but another execution of the same request was quicker, or the rules moved on.
         raise Denied(code="grant-used", reason="the approval was already used or is void", rule=decision.rule)
@@ -80,8 +85,21 @@ async def approve(
     return claim
 
 
+def _is_capped(assessment: Assessment) -> bool:
+    """Whether an approval may have too few rows left for what the statement is going to change."""
+    decision = assessment.decision
+    assert isinstance(decision, RequireApproval)
+    return decision.terms.max_rows is not None and Operation.WRITE in assessment.analysis.operations
+
+
 async def find_grant(
-    services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment, binding: Binding
+    services: Services,
+    session: SessionContext,
+    request: StatementRequest,
+    assessment: Assessment,
+    binding: Binding,
+    *,
+    expected: RowsExpected,
 ) -> GrantClaim | None:
     """Claim one use of a grant that is good for this request as it is decided now."""
     assert isinstance(assessment.decision, RequireApproval)
@@ -91,6 +109,7 @@ async def find_grant(
         session_id=session.session_id,
         request=assessment.access,
         decision=assessment.decision,
+        expected=expected,
     )
 
 

@@ -48,14 +48,21 @@ class DatabaseReviewDesk:
         self._inputs = InputMemory()
 
     async def claim(
-        self, binding: Binding, statement_id: str, *, session_id: str, request: AccessRequest, decision: RequireApproval
+        self,
+        binding: Binding,
+        statement_id: str,
+        *,
+        session_id: str,
+        request: AccessRequest,
+        decision: RequireApproval,
+        expected: RowsExpected = UNKNOWN,
     ) -> GrantClaim | None:
         return await in_thread(
             claim_grant,
             binding=binding,
             statement_id=statement_id,
             session_id=session_id,
-            asked=Asked.by(request, decision),
+            asked=Asked.by(request, decision, expected),
         )
 
     async def claim_emergency(
@@ -92,9 +99,12 @@ class DatabaseReviewDesk:
             self._inputs.forget(digest)
             logger.warning("inputs of a decision not kept: digest=%s", digest)
 
-    def used(self, claim: GrantClaim, statement_id: str, rows: int) -> None:
-        end = end_emergency_use if claim.emergency else end_use
-        task = asyncio.ensure_future(in_thread(end, claim=claim, statement_id=statement_id, rows=rows))
+    def used(self, claim: GrantClaim, statement_id: str, rows: int | None) -> None:
+        if claim.emergency:
+            ended = in_thread(end_emergency_use, claim=claim, statement_id=statement_id, rows=rows or 0)
+        else:
+            ended = in_thread(end_use, claim=claim, statement_id=statement_id, rows=rows)
+        task = asyncio.ensure_future(ended)
         self._counting.add(task)
         task.add_done_callback(self._counted)
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from analysis.statement import Analysis
+from analysis.statement import Analysis, Operation
 from approvals.domain.request import Allow, Decision, GrantClaim
 from audit.domain.subjects import SubjectKey, SubjectsSeen
 from gateway.session.context import SessionContext, StatementRequest
@@ -48,6 +48,7 @@ class Outcome:
     command_tag: str = ""
     subjects: SubjectsSeen | None = None  # whose records it showed; None when it was about nobody
     bytes_processed: int | None = None  # what the service read for it, where it says so: the cost
+    untold: bool = False  # the service did not say how many rows it changed
 
     @property
     def rows_moved(self) -> int:
@@ -58,6 +59,14 @@ class Outcome:
 
 # The tags of commands that change rows (PostgreSQL protocol, CommandComplete); only INSERT's has an OID before them.
 _CHANGED = re.compile(r"(?:INSERT \d+|UPDATE|DELETE|MERGE|COPY) (\d{1,18})", re.ASCII)
+
+
+def rows_counted(analysis: Analysis, outcome: Outcome) -> int | None:
+    """Rows an execution returned or changed, as far as an approval's cap is concerned; None where nobody can tell."""
+    changes = not analysis.operations <= {Operation.READ, Operation.SESSION}
+    lost = changes and (outcome.status == "unfinished" or outcome.untold)
+    doubtful = not analysis.complete or bool(analysis.opaque_functions)
+    return None if analysis.facts.uncounted or doubtful or lost else outcome.rows_moved
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from gateway.session.cursors import covering
 from gateway.session.emergency import claim_emergency, emergency_of
 from gateway.session.known import KnownStatement, KnownStatements
 from gateway.session.meter import Stages, now
-from gateway.session.permit import ExecutionPermit, Outcome, SubjectWatch, mint_permit
+from gateway.session.permit import ExecutionPermit, Outcome, SubjectWatch, mint_permit, rows_counted
 from gateway.session.quotas import FREE, Admission, QuotaExceeded, QuotasUnavailable
 from gateway.session.services import Services, StaleSnapshot
 from gateway.session.transport import Denial, Transport
@@ -335,7 +335,7 @@ def _mint(
         if not isinstance(planner, KnownStatement) or not _completed_again(services, planner, permit, outcome):
             services.record.append_later(entries.completed(permit, outcome))
         if claim is not None:
-            services.reviews.used(claim, request.statement_id, outcome.rows_moved)
+            services.reviews.used(claim, request.statement_id, rows_counted(assessment.analysis, outcome))
 
     return mint_permit(
         session=session,

@@ -100,7 +100,14 @@ class Analyst(Protocol):
 
 class ReviewDesk(Protocol):
     async def claim(
-        self, binding: Binding, statement_id: str, *, session_id: str, request: AccessRequest, decision: RequireApproval
+        self,
+        binding: Binding,
+        statement_id: str,
+        *,
+        session_id: str,
+        request: AccessRequest,
+        decision: RequireApproval,
+        expected: RowsExpected = UNKNOWN,
     ) -> GrantClaim | None:
         """Consume a grant for exactly this binding, or a wider one that covers the request; None without one."""
 
@@ -118,8 +125,8 @@ class ReviewDesk(Protocol):
     def keep_inputs(self, request: AccessRequest, snapshot_version: int) -> str:
         """Return the digest that names what a decision is made of, and have it kept. Returns at once."""
 
-    def used(self, claim: GrantClaim, statement_id: str, rows: int) -> None:
-        """The execution ended: count its rows. Returns at once."""
+    def used(self, claim: GrantClaim, statement_id: str, rows: int | None) -> None:
+        """The execution ended: count its rows, None where nobody can tell how many. Returns at once."""
 
     async def open(
         self,

@@ -255,6 +255,7 @@ class BigQueryExecution:
             error=error,
             command_tag=f"{self.statistics.statement_type} {told}".strip() if completed else "",
             bytes_processed=self.statistics.bytes_processed if completed else None,
+            untold=affected is None,
             subjects=self._subjects.finish(rows=self._delivered) if self._subjects is not None else None,
         )
         if self._recording is not None:

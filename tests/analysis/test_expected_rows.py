@@ -166,3 +166,27 @@ async def test_old_plans_have_one_child_a_partition(analyse: Analyse) -> None:
 
     assert rows_expected(plan, found) == RowsExpected(changed=7)
     assert rows_expected(plan, replace(found, operations=frozenset({Operation.READ}))) == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("text", "uncounted"),
+    [
+        ("DELETE FROM ward", False),
+        ("UPDATE ward SET visits = 0 RETURNING ssn", False),
+        ("INSERT INTO ward_archive SELECT * FROM ward", False),
+        ("WITH few AS (SELECT * FROM ward LIMIT 3) DELETE FROM ward_archive a USING few f WHERE a.id = f.id", False),
+        ("SELECT ssn FROM ward", False),
+        ("COPY ward TO STDOUT", False),
+        ("EXPLAIN ANALYZE SELECT ssn FROM ward", False),
+        ("WITH gone AS (DELETE FROM ward RETURNING id) SELECT count(*) FROM gone", True),
+        ("WITH gone AS (DELETE FROM ward RETURNING *) INSERT INTO ward_archive SELECT * FROM gone LIMIT 1", True),
+        ("WITH a AS (WITH b AS (SELECT 1) UPDATE ward SET visits = 0 RETURNING 1) SELECT 1", True),
+        ("EXPLAIN ANALYZE DELETE FROM ward", True),
+        ("TRUNCATE ward", True),
+    ],
+)
+async def test_changes_no_command_tag_counts_are_told(analyse: Analyse, text: str, uncounted: bool) -> None:
+    found = await analyse(text)
+
+    assert found.complete, found.problems
+    assert found.facts.uncounted is uncounted

@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from analysis.estimate import RowsExpected
 from analysis.statement import Analysis, ColumnRef, Facts, Operation, TableRef
 from approvals.domain.grant import (
     claim_grant,
@@ -221,6 +222,66 @@ def test_rows_nobody_can_tell_take_all_that_is_left(reviewer):
 
     assert (first is not None, second) == (True, None)
     assert claim(unknown, statement_id="s3") is not None
+
+
+HIDDEN_WRITE = {"facts": Facts(row_bound=1, uncounted=True)}
+
+
+def test_rows_nobody_can_count_are_not_for_a_capped_grant(reviewer):
+    """`WITH gone AS (DELETE …) SELECT 1` says "SELECT 1": the cap would never fill."""
+    approve(held(replace(EVERY, max_rows=100)), reviewer, Scope.TABLES)
+
+    assert claim(asks(**HIDDEN_WRITE), statement_id="s1") is None
+    assert claim(asks(), statement_id="s2") is not None  # control: its tag counts
+
+
+def test_rows_nobody_can_count_are_for_a_grant_without_a_cap(reviewer):
+    approve(held(), reviewer, Scope.TABLES)
+
+    assert claim(asks(**HIDDEN_WRITE)) is not None
+
+
+@pytest.mark.parametrize(("changes", "covered"), [(101, False), (100, True)])
+def test_write_that_is_expected_to_change_more_than_is_left_asks_again(reviewer, changes, covered):
+    approve(held(replace(EVERY, max_rows=100)), reviewer, Scope.SHAPE)
+    request = write_request()
+
+    asked = Asked.by(request, require(), RowsExpected(changed=changes))
+
+    assert (claim(asked) is not None) == covered
+    assert Grant.objects.get().rows_reserved == (100 if covered else 0)  # an estimate: what it really takes may be all
+
+
+def test_capped_approval_of_what_nobody_can_count_is_for_once(reviewer):
+    capped = replace(EVERY, max_rows=100)
+    request = write_request(facts=Facts(row_bound=1, uncounted=True))
+
+    with pytest.raises(Refusal, match="nobody can count"):
+        approve(held(capped, request), reviewer, Scope.SHAPE)
+    approve(held(EVERY, request, statement="other"), reviewer, Scope.SHAPE)  # control: without a cap
+
+
+def test_grace_ends_with_the_first_execution_nobody_can_count(reviewer):
+    approve(held(replace(EVERY, max_rows=100, grace_s=600)), reviewer)
+    known = {"statement": UPDATE}
+    first = claim(asks(**HIDDEN_WRITE), statement_id="s1", **known)
+    confirm_grant(claim=first, statement_id="s1")
+
+    end_use(claim=first, statement_id="s1", rows=None)
+
+    assert Grant.objects.get().rows_used == 100
+    assert claim(asks(**HIDDEN_WRITE), statement_id="s2", **known) is None
+
+
+def test_grace_goes_on_where_rows_are_counted(reviewer):
+    """Control of the one before."""
+    approve(held(replace(EVERY, max_rows=100, grace_s=600)), reviewer)
+    first = claim(statement_id="s1", statement=UPDATE)
+    confirm_grant(claim=first, statement_id="s1")
+
+    end_use(claim=first, statement_id="s1", rows=1)
+
+    assert claim(statement_id="s2", statement=UPDATE) is not None
 
 
 def in_own_connection(call):

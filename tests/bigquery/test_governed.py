@@ -109,6 +109,14 @@ def test_held_query_waits_in_the_stock_client_and_runs_once_approved(
     assert answers
     assert job.num_dml_affected_rows == 1
     assert ward_of(service, 90) == 90
+    until(lambda: rows_used(stack, job) == 1)  # what a cap of the approval counts
+
+
+def rows_used(stack: Stack, job: bigquery.QueryJob) -> int:
+    """Rows counted under the approval of a job that was held."""
+    review = job.labels["hoopweb_review"].rstrip("/").rsplit("/", 1)[-1]
+    grants = stack.rest("GET", "/api/v1/grants", user="reviewer").json()["results"]
+    return next(int(grant["rows_used"]) for grant in grants if grant["review"] == review)
 
 
 def test_denied_review_is_access_denied(stack: Stack, client: bigquery.Client, service: Service) -> None:

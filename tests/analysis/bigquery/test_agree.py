@@ -134,3 +134,23 @@ def test_a_column_that_stands_in_the_text_must_stand_in_the_tree() -> None:
     assert not found.reading.problems  # met as the window's name
     assert not analyse("SELECT JSON_VALUE(doc, '$.x') FROM patients").problems
     assert analyse("SELECT JSON_VALUE(doc, '$.x', ssn) FROM patients").problems
+
+
+@pytest.mark.parametrize(
+    ("text", "uncounted"),
+    [
+        ("DELETE FROM patients WHERE id = 1", False),
+        ("SELECT id FROM patients; SELECT id FROM patients", False),
+        ("DELETE FROM patients WHERE id = 1; SELECT id FROM patients", True),
+        ("BEGIN DELETE FROM patients WHERE id = 1; END", True),
+        ("TRUNCATE TABLE patients", True),
+        ("EXPORT DATA OPTIONS (uri = 'gs://b/*', format = 'CSV') AS SELECT id FROM patients", True),
+    ],
+)
+def test_changes_no_job_statistics_count_are_told(text: str, uncounted: bool) -> None:
+    assert analyse(text).facts.uncounted is uncounted
+
+
+def test_rows_written_to_a_destination_are_not_counted() -> None:
+    assert analyse(QUERY, destination=Destination(f"{PROJECT}.scratch.copy")).facts.uncounted
+    assert not analyse(QUERY).facts.uncounted  # control

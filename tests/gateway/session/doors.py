@@ -113,7 +113,7 @@ class Desk:
 
     confirms: bool = True
     released: list[GrantClaim] = field(default_factory=list)
-    counted: list[tuple[str, int]] = field(default_factory=list)
+    counted: list[tuple[str, int | None]] = field(default_factory=list)
     masks: tuple[tuple[str, str, str], ...] = ()
     expected: RowsExpected | None = None  # what came with the last review
 
@@ -134,7 +134,7 @@ class Desk:
     async def release(self, claim: GrantClaim, statement_id: str) -> None:
         self.released.append(claim)
 
-    def used(self, claim: GrantClaim, statement_id: str, rows: int) -> None:
+    def used(self, claim: GrantClaim, statement_id: str, rows: int | None) -> None:
         self.counted.append((claim.grant_id, rows))
 
     async def open(
