@@ -7,6 +7,7 @@ import random
 import socket
 from pathlib import Path
 
+from hoopweb.embedded.files import write_whole
 from hoopweb.embedded.problem import StackProblem
 
 
@@ -23,7 +24,7 @@ def remembered_port(home: Path, name: str) -> int:
     port = known.get(name)
     if port is None or not is_free(port):
         port = free_port(excluding=frozenset(known.values()))
-        path.write_text(json.dumps(known | {name: port}), encoding="utf-8")
+        write_whole(path, json.dumps(known | {name: port}))
     return port
 
 

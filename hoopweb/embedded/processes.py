@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hoopweb.embedded.command import Command
+from hoopweb.embedded.files import write_whole
 from hoopweb.embedded.output import Output
 from hoopweb.embedded.problem import StackProblem
 
@@ -144,7 +145,7 @@ class Supervisor:
 
     def _write_pids(self) -> None:
         pids = {service.command.name: service.process.pid for service in self._services if service.process}
-        self._pids_file.write_text(json.dumps(pids), encoding="utf-8")
+        write_whole(self._pids_file, json.dumps(pids))
 
 
 class _Service:
