@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from audit.domain.activity_review import due_weeks
 from audit.domain.append import append_entries
 from audit.domain.csvcells import csv_cell
 from audit.domain.entry import Entry, Json
@@ -161,16 +162,26 @@ def _attachment(content: Iterator[bytes], name: str) -> StreamingHttpResponse:
 
 
 def _page(model_admin: ReadOnlyAdmin, request: HttpRequest, *, problem: str = "") -> HttpResponse:
-    today = datetime.now(UTC).date()
+    now = datetime.now(UTC)
+    today = now.date()
+    asked = request.POST if request.method == "POST" else request.GET  # a week of the queue is a link
     context: dict[str, Any] = context_of(model_admin, request, None, title="Reports") | {
         "reports": REPORTS.items(),
         "pack": PACK,
         "pack_title": PACK_TITLE,
         "problem": problem,
-        "since": request.POST.get("since") or (today - timedelta(days=30)).isoformat(),
-        "until": request.POST.get("until") or today.isoformat(),
+        "since": _day(asked.get("since")) or (today - timedelta(days=30)).isoformat(),
+        "until": _day(asked.get("until")) or today.isoformat(),
+        "due": due_weeks(now=now),
         "tomorrow": (today + timedelta(days=1)).isoformat(),
         "signed": sign_offs(),
         "runs": [(run, report_title(run.report)) for run in ReportRun.objects.all()[:10]],
     }
     return TemplateResponse(request, "audit/reports.html", context, status=400 if problem else 200)
+
+
+def _day(text: str | None) -> str:
+    try:
+        return date.fromisoformat(text or "").isoformat()
+    except ValueError:
+        return ""

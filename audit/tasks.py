@@ -11,6 +11,7 @@ from celery import shared_task
 
 from audit.anchors.delivery import anchor_newest, due_anchors
 from audit.domain.check import check_evidence
+from audit.domain.chunk_store import StoreUnavailable
 from audit.domain.partitions import extend_partitions
 from audit.domain.retention import PurgeRefused, purge
 from audit.reports.making import forget_old_runs, make_run
@@ -43,15 +44,18 @@ def deliver_sink(sink_id: int) -> None:
 def check(incremental: bool) -> None:
     """Findings become damage, which the console shows and the log says; the task itself succeeds."""
     extend_partitions()
-    check_evidence(checked_by="schedule", incremental=incremental)
+    try:
+        check_evidence(checked_by="schedule", incremental=incremental)
+    except StoreUnavailable as away:  # no damage, and no check either: the next one looks again
+        logger.error("evidence not checked: %s", away)
 
 
 @shared_task(name="audit.purge")  # type: ignore[untyped-decorator]
 def purge_evidence() -> None:
     try:
         purge(by="schedule")
-    except PurgeRefused as refused:
-        logger.error("evidence not purged: %s", refused)
+    except (PurgeRefused, StoreUnavailable) as refused:
+        logger.error("evidence not purged, or not all of it: %s", refused)
 
 
 @shared_task(name="audit.make_report")  # type: ignore[untyped-decorator]

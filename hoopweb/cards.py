@@ -12,6 +12,7 @@ from django.utils.timesince import timesince
 
 from approvals.domain.channels import FAILING, WAITING, channel_health
 from approvals.models import EmergencyAccess, Review
+from audit.domain.activity_review import is_overdue, waiting_weeks
 from audit.models import AnchorProof, Checkpoint, LogDamage, LogEntry, SessionRecord, StatementRecord
 from audit.sinks.lag import Lag, lags
 from hoopweb.console.coverage import coverage_since
@@ -83,6 +84,17 @@ def accounting_card() -> Card:
         "who, when, which columns, clear or masked",
         reverse("admin:audit_subjects"),
     )
+
+
+def activity_review_card(now: datetime) -> Iterator[Card]:
+    """Weeks nobody has looked at, 45 CFR 164.308(a)(1)(ii)(D); nothing while there are none."""
+    waiting = waiting_weeks(now=now)
+    if waiting:
+        detail = f"the oldest began on {waiting[0]:%Y-%m-%d}"
+        link = f"{reverse('admin:audit_reports')}#activity-review"
+        yield Card(
+            "Weeks to review", str(len(waiting)), detail, link, "warn" if is_overdue(waiting[0], now=now) else ""
+        )
 
 
 def sign_in_card(now: datetime) -> Card:

@@ -20,6 +20,7 @@ from hoopweb.cards import (
     WINDOW,
     Card,
     accounting_card,
+    activity_review_card,
     channels_card,
     coverage_card,
     emergency_card,
@@ -58,6 +59,8 @@ def _cards(now: datetime, allowed: Callable[[str], bool]) -> Iterator[Card]:
         yield statements_card(now)
     if allowed("audit.read_subjectsighting"):
         yield accounting_card()
+    if allowed("audit.view_logentry") and allowed("audit.view_statementrecord"):
+        yield from activity_review_card(now)
     if allowed("audit.view_logentry"):
         yield sign_in_card(now)
     if allowed("masking.view_maskingrule") and allowed("audit.view_statementrecord"):

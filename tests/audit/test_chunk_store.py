@@ -14,7 +14,7 @@ from pathlib import Path
 import boto3
 import pytest
 from botocore.exceptions import BotoCoreError
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 
 from audit.domain.append import append_entries
@@ -26,6 +26,7 @@ from audit.domain.recordings import check_recording, read_recording
 from audit.domain.retention import purge
 from audit.models import Recording, RecordingChunk
 from audit.recording import RecordingSink
+from audit.tasks import check, purge_evidence
 from audit.writer import RecordUnavailable
 from hoopweb.checks import recordings_check
 from hoopweb.embedded.ports import free_port
@@ -187,10 +188,6 @@ def test_a_store_that_is_away_is_not_called_damage_and_takes_no_statement(place,
     append_entries([opened(), authorised("a1"), completed("a1", recording=stored.digest)])
     store = outside_store()
 
-    class Away:
-        def __getattr__(self, name: str) -> object:
-            raise OSError("away")
-
     monkeypatch.setattr(store, "_store", Away())
 
     with pytest.raises(StoreUnavailable):
@@ -210,6 +207,41 @@ def test_a_store_that_is_away_is_not_called_damage_and_takes_no_statement(place,
 
     asyncio.run(main())
     assert b"".join(read_recording(Recording.objects.get(statement_id="a2"))) == b"kept"
+
+
+def test_commands_say_in_words_that_the_store_is_away(place, monkeypatch, tmp_path, capsys, caplog):
+    old = datetime.now(UTC) - timedelta(days=3_000)
+    stored = record()
+    append_entries([opened(), replace(completed("a1", recording=stored.digest), at_us=int(old.timestamp() * 1e6))])
+    monkeypatch.setattr(outside_store(), "_store", Away())
+
+    with pytest.raises(CommandError, match=r"recordings cannot be opened.*did not do what it was asked"):
+        call_command("audit_bundle", output=tmp_path / "b.jsonl")
+    for command in ("audit_check", "audit_purge"):
+        with pytest.raises(SystemExit) as stop:
+            call_command(command)
+        assert stop.value.code == 2
+        assert "did not do what it was asked" in capsys.readouterr().err
+    check(incremental=False)
+    purge_evidence()
+
+    assert [line.split(":")[0] for line in caplog.messages if "evidence not" in line] == [
+        "evidence not checked",
+        "evidence not purged, or not all of it",
+    ]
+    assert list(tmp_path.glob("*.jsonl")) == []
+    assert Recording.objects.count() == 1
+    monkeypatch.undo()
+    call_command("audit_purge")
+    assert (Recording.objects.count(), place.names()) == (0, [])
+    assert check_evidence(checked_by="test").findings == ()
+
+
+class Away:
+    """A store that does not answer."""
+
+    def __getattr__(self, name: str) -> object:
+        raise OSError("away")
 
 
 def test_a_purge_takes_the_objects_with_the_rows(place):

@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from audit.domain.box import KeyProblem
 from audit.domain.bundle import Bundled, Scope, write_bundle
+from audit.domain.chunk_store import StoreProblem, StoreUnavailable
 from audit.domain.keys import SigningKeyProblem
 
 
@@ -33,8 +34,11 @@ class Command(BaseCommand):
         scope = Scope(session=options["session"], since=options["since"], until=options["until"])
         try:
             bundled = _write(options["output"], scope=scope, with_text=options["with_text"])
-        except (KeyProblem, SigningKeyProblem) as problem:
+        except (KeyProblem, SigningKeyProblem, StoreProblem) as problem:
             raise CommandError(str(problem)) from None
+        except StoreUnavailable as away:
+            # Whether recordings are intact cannot be told, so nothing is signed that would say so.
+            raise CommandError(f"recordings cannot be opened, no bundle was written: {away}") from None
         except OSError as problem:
             raise CommandError(f"the bundle cannot be written: {problem.strerror}") from None
         for finding in bundled.findings:
