@@ -1,8 +1,9 @@
 """The data plane's HTTP listener (`HOOPWEB_HTTP_PORT`): the token endpoint, the data APIs, the statement relay.
 
 Routing is a table: an endpoint that is not on it does not exist. uvicorn serves (HTTP/1.1, keep-alive, back-pressure
-both ways), so this file holds no protocol code; it sets the limits. Where a certificate is configured the listener
-speaks TLS, and the relay moves to a port of its own (`HOOPWEB_RELAY_PORT`), which clients need not reach.
+both ways) behind `http11`, which refuses what two servers could read differently; this file sets the limits. Where a
+certificate is configured the listener speaks TLS, and the relay moves to a port of its own (`HOOPWEB_RELAY_PORT`) that
+clients need not reach.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.listeners.http11 import MAX_HEAD_BYTES, StrictHttp11
 from gateway.listeners.readiness import Doorkeeper, Readiness
 
 GRACE_S = 5
@@ -26,8 +28,6 @@ GRACE_S = 5
 KEEP_ALIVE_S = 75
 # Connections and requests at once, per process; more are answered 503 rather than remembered.
 MAX_CONCURRENCY = 2_000
-# Request line and headers together; tokens of some issuers are 8 KiB.
-MAX_HEAD_BYTES = 64 * 1024
 
 
 async def alive(_: Request) -> Response:
@@ -53,7 +53,8 @@ class EmbeddedServer(uvicorn.Server):
 def http_server(app: Starlette, tls: ssl.SSLContext | None = None) -> EmbeddedServer:
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=StrictHttp11,
+        ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,
