@@ -18,7 +18,7 @@ import httpx
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.models import is_loopback
 from gateway.protocols.bigquery.errors import BigQueryError
-from gateway.upstreams.google_credentials import GoogleCredentials, UpstreamCredential
+from gateway.upstreams.google_credentials import METADATA_URL, GoogleCredentials, UpstreamCredential
 from gateway.upstreams.registry import UpstreamFailed
 from masking.bigquery import without_values
 
@@ -33,6 +33,7 @@ TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=30.0, pool=30.0)
 MAX_CONNECTIONS = 100
 ATTEMPTS = 4
 FIRST_PAUSE_S = 0.25
+UNAUTHORIZED = 401
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 
 
@@ -45,9 +46,15 @@ def new_client() -> httpx.AsyncClient:
 class BigQueryApi:
     """One per process, for every BigQuery connection."""
 
-    def __init__(self, upstream_credential: UpstreamCredential, client: httpx.AsyncClient | None = None) -> None:
+    def __init__(
+        self,
+        upstream_credential: UpstreamCredential,
+        client: httpx.AsyncClient | None = None,
+        *,
+        metadata_url: str = METADATA_URL,
+    ) -> None:
         self._client = client or new_client()
-        self._credentials = GoogleCredentials(upstream_credential, self._client)
+        self._credentials = GoogleCredentials(upstream_credential, self._client, metadata_url=metadata_url)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -123,9 +130,7 @@ class BigQueryApi:
             else:
                 if status < 300:
                     return answer
-                if status == 401 and attempt == 1:
-                    self._credentials.forget(spec)
-                elif last or status not in _AGAIN:
+                if last or status not in _AGAIN:
                     raise error_of(status, answer, statement)
             await asyncio.sleep(FIRST_PAUSE_S * 2 ** (attempt - 1))
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -139,9 +144,20 @@ class BigQueryApi:
         content: bytes | None,
         more: Mapping[str, str] | None = None,
     ) -> tuple[int, dict[str, Any], str]:
-        """Status, body, and where an upload goes on."""
+        """Status, body, and where an upload goes on. A refused token ran nothing: once, another is tried."""
         own = {"Content-Type": "application/json", **(more or {})}
-        headers = {**own, **await self._credentials.authorization(spec)}
+        authorization = await self._credentials.authorization(spec)
+        found = await self._send(method, url, query, content, {**own, **authorization})
+        if found[0] == UNAUTHORIZED and authorization:
+            self._credentials.forget(spec, authorization)
+            found = await self._send(
+                method, url, query, content, {**own, **await self._credentials.authorization(spec)}
+            )
+        return found
+
+    async def _send(
+        self, method: str, url: str, query: Mapping[str, Any], content: bytes | None, headers: Mapping[str, str]
+    ) -> tuple[int, dict[str, Any], str]:
         params = {name: value for name, value in query.items() if value is not None} or None
         async with self._client.stream(method, url, params=params, content=content, headers=headers) as response:
             chunks, size = [], 0
@@ -195,7 +211,7 @@ def error_of(status: int, answer: Mapping[str, Any], statement: str) -> BigQuery
     error = error if isinstance(error, dict) else {}
     listed = error.get("errors")
     first = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}
-    if status == 401:
+    if status == UNAUTHORIZED:
         return BigQueryError("accessDenied", "the service refused the gateway's own credential")
     return error_from(first or error, statement, status=status)
 

@@ -5,18 +5,22 @@
 - `impersonate`: either of them exchanged at the IAM Credentials API for a token of another account.
 
 Tokens are kept until shortly before they end, never logged, never handed to a client, and sent over TLS or loopback
-only. Fetching one is serialised per connection.
+only. Fetching one is serialised per connection. What an issuer says of a token's life is believed where it is shorter
+than an hour, and a changed key or account ends the token of the one before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import httpx
 from joserfc import jwt
@@ -34,7 +38,11 @@ EARLY_S = 120  # fetched again this long before the end
 DEFAULT_LIFE_S = 3600
 METADATA_URL = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token"
 IAM_URL = "https://iamcredentials.googleapis.com"
+_FLAVOR = {"Metadata-Flavor": "Google"}  # asked with and answered with: nothing else on that address is taken for it
+_TOKEN = re.compile(r"[\x21-\x7e]{1,16384}")
 
+# What a token was made of: the sealed credential, its kind, the account it stands for.
+_Source = tuple[bytes, str, str]
 UpstreamCredential = Callable[[ConnectionSpec], Awaitable[Mapping[str, str]]]
 
 
@@ -47,27 +55,36 @@ class AccessToken:
 class GoogleCredentials:
     """Bearer tokens by connection. One per process."""
 
-    def __init__(self, upstream_credential: UpstreamCredential, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self,
+        upstream_credential: UpstreamCredential,
+        client: httpx.AsyncClient,
+        *,
+        metadata_url: str = METADATA_URL,
+    ) -> None:
         self._upstream_credential = upstream_credential
         self._client = client
-        self._tokens: dict[tuple[str, bytes, str], AccessToken] = {}
+        self._metadata_url = metadata_url
+        self._tokens: dict[str, tuple[_Source, AccessToken]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     async def authorization(self, spec: ConnectionSpec) -> dict[str, str]:
         """The header of an upstream request; empty for an emulator. Raises UpstreamFailed without any secret in it."""
         if spec.settings.get("credentials") == "anonymous":
             return {}
-        key = (spec.name, spec.sealed_credential, spec.settings.get("impersonate", ""))
+        source = (spec.sealed_credential, spec.settings.get("credentials", ""), spec.settings.get("impersonate", ""))
         async with self._locks.setdefault(spec.name, asyncio.Lock()):
-            token = self._tokens.get(key)
-            if token is None or token.until - EARLY_S < time.time():
-                token = self._tokens[key] = await self._fetch(spec)
+            kept, token = self._tokens.get(spec.name, (source, None))
+            if token is None or kept != source or token.until - EARLY_S < time.time():
+                token = await self._fetch(spec)
+                self._tokens[spec.name] = (source, token)
         return {"Authorization": f"Bearer {token.text}"}
 
-    def forget(self, spec: ConnectionSpec) -> None:
-        """The service refused the token: fetch another one before the next request."""
-        for key in [key for key in self._tokens if key[0] == spec.name]:
-            del self._tokens[key]
+    def forget(self, spec: ConnectionSpec, refused: Mapping[str, str]) -> None:
+        """The service refused this header's token: fetch another one, unless that has happened meanwhile."""
+        _, token = self._tokens.get(spec.name, (None, None))
+        if token is not None and refused.get("Authorization") == f"Bearer {token.text}":
+            del self._tokens[spec.name]
 
     async def _fetch(self, spec: ConnectionSpec) -> AccessToken:
         try:
@@ -81,7 +98,7 @@ class GoogleCredentials:
 
     async def _own_token(self, spec: ConnectionSpec) -> AccessToken:
         if spec.settings.get("credentials") == "metadata":
-            return await self._ask("GET", METADATA_URL, headers={"Metadata-Flavor": "Google"})
+            return await self._ask("GET", self._metadata_url, headers=_FLAVOR, answered_with=_FLAVOR)
         text = (await self._upstream_credential(spec)).get("service_account", "")
         if not text:
             raise UpstreamFailed("the connection has no credential", sqlstate="28000")
@@ -93,25 +110,36 @@ class GoogleCredentials:
         base = _secure(spec.settings.get("iam_endpoint", IAM_URL))
         answer = await self._json(
             "POST",
-            f"{base}/v1/projects/-/serviceAccounts/{account}:generateAccessToken",
+            f"{base}/v1/projects/-/serviceAccounts/{quote(account, safe='@')}:generateAccessToken",
             headers={"Authorization": f"Bearer {token.text}"},
-            json={"scope": [SCOPE]},
+            json={"scope": [SCOPE], "lifetime": f"{DEFAULT_LIFE_S}s"},
         )
-        # `expireTime` is RFC 3339; the life asked for is the default of an hour, so the clock here will do.
-        return AccessToken(str(answer["accessToken"]), time.time() + DEFAULT_LIFE_S)
+        ends = datetime.fromisoformat(str(answer["expireTime"]))
+        return _token(answer["accessToken"], ends.timestamp() - time.time())
 
     async def _ask(self, method: str, url: str, **options: Any) -> AccessToken:
         answer = await self._json(method, url, **options)
-        return AccessToken(str(answer["access_token"]), time.time() + float(answer.get("expires_in", DEFAULT_LIFE_S)))
+        return _token(answer["access_token"], float(answer.get("expires_in", DEFAULT_LIFE_S)))
 
-    async def _json(self, method: str, url: str, **options: Any) -> dict[str, Any]:
+    async def _json(
+        self, method: str, url: str, *, answered_with: Mapping[str, str] | None = None, **options: Any
+    ) -> dict[str, Any]:
         response = await self._client.request(method, url, **options)
         if response.status_code != httpx.codes.OK:
             raise UpstreamFailed(f"no access token for the upstream: status {response.status_code}", sqlstate="28000")
+        if any(response.headers.get(name) != value for name, value in (answered_with or {}).items()):
+            raise ValueError("not answered by whom it was asked of")
         answer = response.json()
         if not isinstance(answer, dict):
             raise ValueError("not an object")
         return answer
+
+
+def _token(text: Any, life_s: float) -> AccessToken:
+    """Raises ValueError for what is no token, or has no end."""
+    if not isinstance(text, str) or not _TOKEN.fullmatch(text) or not math.isfinite(life_s):
+        raise ValueError("not a token")
+    return AccessToken(text, time.time() + min(life_s, DEFAULT_LIFE_S))
 
 
 def signed_assertion(key: Mapping[str, Any]) -> str:

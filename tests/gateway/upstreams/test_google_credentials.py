@@ -67,7 +67,8 @@ async def test_impersonation_exchanges_the_token_for_another_accounts() -> None:
 async def test_machines_own_identity() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert request.headers["metadata-flavor"] == "Google"
-        return httpx.Response(200, json={"access_token": "m", "expires_in": 3600})
+        flavor = {"Metadata-Flavor": "Google"}
+        return httpx.Response(200, json={"access_token": "m", "expires_in": 3600}, headers=flavor)
 
     assert await credentials(answer).authorization(spec(credentials="metadata")) == {"Authorization": "Bearer m"}
 
