@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.listeners.http_bodies import MAX_UPLOAD_BYTES
 from gateway.protocols.bigquery.errors import BigQueryError
 
-MAX_UPLOAD_BYTES = 64 * 1024 * 1024
 MAX_BYTES_EACH = 128 * 1024 * 1024  # of one principal on one connection
 MAX_BYTES_ALL = 256 * 1024 * 1024
 MAX_UPLOADS_EACH = 20

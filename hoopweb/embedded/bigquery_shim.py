@@ -50,6 +50,7 @@ class SeenRequest:
     path: str
     query: dict[str, str]
     body: dict[str, Any]
+    header_names: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -123,7 +124,8 @@ class Shim:
         if request.url.path.startswith("/upload/"):
             return await self._upload(request, raw)
         body = json.loads(raw) if raw else {}
-        seen = SeenRequest(request.method, request.url.path, dict(request.query_params), body)
+        names = frozenset(request.headers)
+        seen = SeenRequest(request.method, request.url.path, dict(request.query_params), body, names)
         self.requests.append(seen)
         if request.method == "POST" and request.url.path.endswith("/jobs"):
             return await self._job(request, body)

@@ -23,6 +23,9 @@ MAX_LABELS = 64
 JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,1024}")
 _LEGACY = re.compile(r"^\s*#\s*legacysql\b", re.IGNORECASE | re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,1024}")
+_LOCATION = re.compile(r"[A-Za-z0-9-]{1,64}")
+_LABEL_KEY, _LABEL_VALUE = re.compile(r"[\w-]{1,63}"), re.compile(r"[\w-]{0,63}")  # "Requirements for labels"
+OWN_LABELS = "hoopweb_"
 
 DEFAULT_WAIT_S = 10.0  # QueryRequest.timeoutMs
 MAX_WAIT_S = 60.0
@@ -39,6 +42,7 @@ _SHARED = frozenset(
         "maximumBytesBilled",
     }
 )
+_REFERENCE = frozenset({"projectId", "jobId", "location"})
 _CONFIGURATION = frozenset({"query", "dryRun", "labels", "jobTimeoutMs", "jobType"})
 _CONFIGURATION_QUERY = _SHARED | {"priority", "destinationTable"}
 _CONFIGURATION_WORK = frozenset({"load", "copy", "extract", "labels", "jobTimeoutMs", "jobType", "dryRun"})
@@ -123,10 +127,14 @@ def read_job(body: Mapping[str, Any], *, project: str, content: bytes | None = N
     configuration = _object(body, "configuration")
     reference = _object(body, "jobReference")
     work = read_work(configuration, project=project, content=content)
+    _refuse_unknown(reference, _REFERENCE, "jobReference")
+    # The path says whose rules and whose bill: a body that names somebody else's project is not guessed at.
+    if (_text(reference, "projectId") or project) != project:
+        raise BigQueryError("invalid", "jobReference names another project than the path")
     about: dict[str, Any] = {
         "labels": _labels(configuration),
         "job_timeout_ms": _integer(configuration, "jobTimeoutMs"),
-        "location": _text(reference, "location"),
+        "location": _location(reference),
         "job_id": _job_id(reference),
     }
     if work is not None:
@@ -142,7 +150,7 @@ def read_job(body: Mapping[str, Any], *, project: str, content: bytes | None = N
     return _request(
         query,
         project=project,
-        dry_run=configuration.get("dryRun") is True,
+        dry_run=_flag(configuration, "dryRun"),
         priority="BATCH" if query.get("priority") == "BATCH" else "INTERACTIVE",
         destination=read_destination(into, project, columns=None) if into else None,
         written=into,
@@ -157,6 +165,21 @@ def _job_id(reference: Mapping[str, Any]) -> str:
     return job_id
 
 
+def _location(given: Mapping[str, Any]) -> str:
+    location = _text(given, "location")
+    if location and not _LOCATION.fullmatch(location):
+        raise BigQueryError("invalid", "the location is malformed")
+    return location
+
+
+def _flag(given: Mapping[str, Any], name: str) -> bool:
+    """A field that changes whether something runs: what is neither true nor false is not taken for either."""
+    value = given.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise BigQueryError("invalid", f"{name} is malformed, expected true or false")
+    return value is True
+
+
 def read_query(body: Mapping[str, Any], *, project: str) -> QueryRequest:
     """The body of jobs.query. Raises BigQueryError."""
     _refuse_unknown(body, _QUERY, "the request")
@@ -164,10 +187,10 @@ def read_query(body: Mapping[str, Any], *, project: str) -> QueryRequest:
     return _request(
         body,
         project=project,
-        dry_run=body.get("dryRun") is True,
+        dry_run=_flag(body, "dryRun"),
         labels=_labels(body),
         job_timeout_ms=_integer(body, "jobTimeoutMs"),
-        location=_text(body, "location"),
+        location=_location(body),
         request_id=_text(body, "requestId"),
         max_results=_integer(body, "maxResults"),
         wait_s=DEFAULT_WAIT_S if wait_ms is None else min(wait_ms / 1000, MAX_WAIT_S),
@@ -259,10 +282,12 @@ def _dataset(query: Mapping[str, Any], project: str) -> str:
 def _labels(given: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     labels = _object(given, "labels")
     if len(labels) > MAX_LABELS or not all(
-        isinstance(v, str) and len(k) <= 63 and len(v) <= 63 for k, v in labels.items()
+        isinstance(value, str) and _LABEL_KEY.fullmatch(key) and _LABEL_VALUE.fullmatch(value)
+        for key, value in labels.items()
     ):
         raise BigQueryError("invalid", f"the labels are malformed, expected at most {MAX_LABELS} of 63 characters")
-    return tuple(sorted(labels.items()))
+    # Ours come back when a client sends a job's configuration again; they are not a client's to say.
+    return tuple(sorted((key, value) for key, value in labels.items() if not key.startswith(OWN_LABELS)))
 
 
 def _object(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:

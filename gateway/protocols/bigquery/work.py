@@ -23,7 +23,7 @@ from gateway.protocols.bigquery.parameters import canonical
 JobJson = Mapping[str, Any]
 # What can stand between backticks; decorators ($20260101, @-3600) mean other rows and are refused.
 TABLE_NAME = re.compile(r"[\w -]{1,1024}")
-_DATASET = re.compile(r"\w{1,1024}")
+DATASET_NAME = re.compile(r"\w{1,1024}")
 _PROJECT = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 _URI = re.compile(r"gs://[^\s'\"\\`]{1,2000}")
 _WORD = re.compile(r"[A-Z_]{1,40}")
@@ -153,7 +153,7 @@ def table_of(reference: Any, project: str) -> str:
         raise BigQueryError("invalid", "a table's reference is malformed")
     owner = reference.get("projectId") or project
     dataset, table = reference.get("datasetId"), reference.get("tableId")
-    parts = ((owner, _PROJECT), (dataset, _DATASET), (table, TABLE_NAME))
+    parts = ((owner, _PROJECT), (dataset, DATASET_NAME), (table, TABLE_NAME))
     if not all(isinstance(part, str) and pattern.fullmatch(part) for part, pattern in parts):
         raise BigQueryError("invalid", "a table's reference is malformed; partition decorators are not served")
     return f"{owner}.{dataset}.{table}"
