@@ -17,6 +17,7 @@ from approvals.domain.dossier import (
     current_statement,
     facts_for,
     grant_terms,
+    is_nobody,
     still_missing,
     vote_reason,
 )
@@ -122,8 +123,8 @@ def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
         "terms": grant_terms(review),
         "history": history(review),
         "purpose": hooks.purpose_of(review.subject, review.issuer),
-        # `apply` is an author as well, but nobody who could vote.
-        "authors": [author for author in review.authors if not author.startswith("command:")],
+        "authors": [author for author in review.authors if not is_nobody(author)],
+        "binds_nobody": any(map(is_nobody, review.authors)),
     }
 
 

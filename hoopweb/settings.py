@@ -261,6 +261,10 @@ HOOPWEB_SNAPSHOT_MAX_AGE_S = env_int("SNAPSHOT_MAX_AGE_S", 30, low=1)
 HOOPWEB_DRAIN_S = env_int("DRAIN_S", 10, high=86_400)  # with what follows it fits a grace period of 30 seconds
 # Different held statements of one requester: each calls people and keeps a task that asks the database.
 HOOPWEB_MAX_PENDING_REVIEWS = env_int("MAX_PENDING_REVIEWS", 100, low=1)
+# Refuse to `apply` policies with separation of duties whose author is no person.
+HOOPWEB_APPLY_NEEDS_PERSON = env_bool("APPLY_NEEDS_PERSON", default=False)
+# Held clients are told of a decision at once; in case nobody could tell them, each asks the database as well.
+HOOPWEB_REVIEW_POLL_S = env_int("REVIEW_POLL_S", 2, low=1, high=3600)
 HOOPWEB_ALLOW_PLAINTEXT_LOOPBACK = env_bool("ALLOW_PLAINTEXT_LOOPBACK", default=True)
 
 # --- Evidence --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Where a held statement waits: the pipeline's ReviewDesk over approvals' domain functions and the channel layer.
 
 The decision is made in another process. It is told through the channel layer (`review_changed`), and asked for every
-`POLL_S` as well, because a lost message may delay a decision but never lose it.
+HOOPWEB_REVIEW_POLL_S as well, because a lost message may delay a decision but never lose it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import contextlib
 import logging
 import time
 from collections import defaultdict
+
+from django.conf import settings
 
 from analysis.estimate import UNKNOWN, RowsExpected
 from approvals.domain.emergency_use import (
@@ -31,8 +33,6 @@ from gateway.session.services import Masks, ReviewRefused
 from gateway.session.transport import PendingReview
 
 logger = logging.getLogger(__name__)
-
-POLL_S = 2.0
 
 _ENDINGS = {
     "denied": ("review-denied", "a reviewer denied this statement"),
@@ -174,13 +174,18 @@ class DatabaseReviewDesk:
                 await in_thread(withdraw_review, review_id=review.review_id)
                 raise ReviewRefused(code="review-withdrawn", reason="the client left or cancelled", rule=review.rule)
             changed.clear()
-            await first_of(changed, gone, timeout_s=min(POLL_S, max(0.05, review.expires_at - time.time())))
+            await first_of(changed, gone, timeout_s=_patience_s(review))
 
     def _forget(self, review_id: str, event: asyncio.Event) -> None:
         waiters = self._waiters[review_id]
         waiters.discard(event)
         if not waiters:
             del self._waiters[review_id]
+
+
+def _patience_s(review: PendingReview) -> float:
+    poll_s: int = settings.HOOPWEB_REVIEW_POLL_S
+    return min(poll_s, max(0.05, review.expires_at - time.time()))
 
 
 async def first_of(*events: asyncio.Event, timeout_s: float) -> None:

@@ -84,7 +84,7 @@ def apply_rules(home: Path, app_url: str) -> None:
     path = home / "demo.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
     # The document lies beside the data; what changed is between the two and needs no line in the log.
-    call_command("apply", file=str(path), stdout=StringIO())
+    call_command("apply", file=str(path), person="admin", stdout=StringIO())
 
 
 def describe(app_url: str, passwords: dict[str, str]) -> dict[str, Any]:

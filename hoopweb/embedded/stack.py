@@ -122,7 +122,7 @@ async def _start_warehouse(configuration: Configuration, supervisor: Supervisor,
     warehouse = await asyncio.to_thread(bigquery_demo.prepare_warehouse, configuration.home)
     supervisor.start(warehouse.command)
     await _until(lambda: bigquery_demo.answers(warehouse.url), supervisor, "bigquery")
-    apply = manage_command(configuration, "warehouse", "apply", "-f", str(warehouse.rules))
+    apply = manage_command(configuration, "warehouse", "apply", "-f", str(warehouse.rules), "--as", "admin")
     await _must_succeed(supervisor, apply, "the warehouse's rules could not be applied")
 
 

@@ -58,11 +58,15 @@ def apply_document(
     *,
     base: Path,
     actor: str,
+    author: str = "",
     prune: bool = False,
     dry_run: bool = False,
     show: Callable[[Change], None] = lambda change: None,
 ) -> list[Change]:
     """Write the document and return what changed. Raises DocumentProblem, and then nothing has changed.
+
+    `author` is the person whose work it is, where `actor` is a command line: policies name them, and separation of
+    duties binds them.
 
     `show` is called with every change before any of them is committed; what it raises stops them all.
 
@@ -77,17 +81,17 @@ def apply_document(
             ConfigVersion.objects.select_for_update().get(pk=1)
             with judged_together():
                 for section in SECTIONS:
-                    changes += _write_section(section, document, base, actor)
+                    changes += _write_section(section, document, base, actor=actor, author=author)
                 if prune:
                     for section in reversed(SECTIONS):
-                        changes += _prune_section(section, document, actor)
+                        changes += _prune_section(section, document, author or actor)
             for change in changes:
                 show(change)
             if dry_run:
                 raise _Rehearsed
             if changes:
                 version = bump_version()
-                append_entries([config_changed(changes, actor=actor, version=version)])
+                append_entries([config_changed(changes, actor=actor, author=author, version=version)])
     except _Rehearsed:
         pass
     except RoleConflict as conflict:
@@ -110,7 +114,7 @@ def export_document() -> str:
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
 
 
-def config_changed(changes: list[Change], *, actor: str, version: int) -> Entry:
+def config_changed(changes: list[Change], *, actor: str, version: int, author: str = "") -> Entry:
     body: dict[str, Json] = {
         "subject": actor,
         "version": version,
@@ -124,6 +128,7 @@ def config_changed(changes: list[Change], *, actor: str, version: int) -> Entry:
             }
             for change in changes
         ],
+        **({"author": author} if author else {}),
     }
     return Entry(kind="config.changed", body=body)
 
@@ -132,11 +137,11 @@ def shown(value: Any) -> str:
     return json.dumps(plain(value), ensure_ascii=False)
 
 
-def _write_section(section: Section, document: Document, base: Path, actor: str) -> list[Change]:
+def _write_section(section: Section, document: Document, base: Path, *, actor: str, author: str) -> list[Change]:
     changes = []
     existing = section.load()
     for index, part in enumerate(getattr(document, section.key) or ()):
-        place = Place(path=f"{section.key}[{index}]", base=base, actor=actor)
+        place = Place(path=f"{section.key}[{index}]", base=base, actor=actor, author=author)
         before, after = existing.get(part.name), comparable(part)
         differs = before != ordered(after)
         if differs:

@@ -41,6 +41,7 @@ class Place:
     path: str
     base: Path
     actor: str = ""
+    author: str = ""  # the person whose work it is; without one, `actor`
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,7 @@ def _save_policy(item: Item, place: Place) -> None:
     row = Policy.objects.filter(name=item["name"]).first() or Policy()
     for field in POLICY_FIELDS:
         setattr(row, field, item[field])
-    save_policy(policy=checked(row, place), author=place.actor)
+    save_policy(policy=checked(row, place), author=place.author or place.actor)
 
 
 def _remove_policy(name: str, actor: str) -> None:
