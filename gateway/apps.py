@@ -15,7 +15,12 @@ class GatewayConfig(AppConfig):
         from gateway.domain.access_reports import register_reports  # noqa: PLC0415
         from gateway.domain.connections import declared_subjects, load_access_rules  # noqa: PLC0415
         from gateway.domain.deidentification import register_report  # noqa: PLC0415
-        from gateway.domain.requesters import agents_of, purpose_of, requester_enabled  # noqa: PLC0415
+        from gateway.domain.requesters import (  # noqa: PLC0415
+            accounts_of,
+            agents_of,
+            purpose_of,
+            requester_enabled,
+        )
         from gateway.domain.version import bump_version  # noqa: PLC0415
         from masking.domain import hooks as masking_hooks  # noqa: PLC0415
 
@@ -30,4 +35,5 @@ class GatewayConfig(AppConfig):
             agents_of=agents_of,
             access_rules=load_access_rules,
             purpose_of=purpose_of,
+            accounts_of=accounts_of,
         )

@@ -162,7 +162,7 @@ def must_review(access: EmergencyAccess, user: AbstractUser) -> None:
     fresh = fresh_user(user)
     if fresh is None:
         raise Refusal(refusal.REVIEWER_DISABLED, "this account is disabled, expected an active reviewer")
-    if names_of(fresh) & people_behind([access.person, access.agent]):
+    if names_of(fresh) & people_behind({access.person, access.agent} | hooks.accounts_of(access.person, access.issuer)):
         raise Refusal(refusal.SELF_APPROVAL, "whoever broke the glass never reviews it")
     if not groups_of(fresh) & frozenset(access.reviewer_groups):
         wanted = ", ".join(access.reviewer_groups)

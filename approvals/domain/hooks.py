@@ -33,6 +33,7 @@ class _Registry:
     agents_of: Callable[[str], Iterable[str]] | None = None
     access_rules: Callable[[], tuple[AccessRule, ...]] | None = None
     purpose_of: Callable[[str, str], str] | None = None
+    accounts_of: Callable[[str, str], Iterable[str]] | None = None
 
 
 _registry = _Registry()
@@ -46,10 +47,13 @@ def register(
     agents_of: Callable[[str], Iterable[str]] | None = None,
     access_rules: Callable[[], tuple[AccessRule, ...]] | None = None,
     purpose_of: Callable[[str, str], str] | None = None,
+    accounts_of: Callable[[str, str], Iterable[str]] | None = None,
 ) -> None:
     """Add the data plane's answers. Requester checks add up; of the others the last one counts."""
     if agents_of is not None:
         _registry.agents_of = agents_of
+    if accounts_of is not None:
+        _registry.accounts_of = accounts_of
     if purpose_of is not None:
         _registry.purpose_of = purpose_of
     if access_rules is not None:
@@ -88,6 +92,11 @@ def agents_of(username: str) -> frozenset[str]:
 def purpose_of(subject: str, issuer: str) -> str:
     """What a requester is there for, as whoever registered it wrote down; empty where nobody did."""
     return _registry.purpose_of(subject, issuer) if _registry.purpose_of is not None else ""
+
+
+def accounts_of(subject: str, issuer: str) -> frozenset[str]:
+    """The user names under which a subject of an issuer is known here; none where nobody can say."""
+    return frozenset(_registry.accounts_of(subject, issuer)) if _registry.accounts_of is not None else frozenset()
 
 
 def access_rules() -> tuple[AccessRule, ...]:

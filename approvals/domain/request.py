@@ -44,11 +44,13 @@ class Principal:
     # either must not be escaped by being two.
     either_groups: frozenset[str] = frozenset()
     authenticated_at: float | None = None  # Unix seconds; when the person last proved who they are, where it is known
+    # Whatever else the issuer calls this person (mail address, login): an account of any such name is theirs.
+    known_as: frozenset[str] = frozenset()
 
     @property
     def humans(self) -> frozenset[str]:
         """Every account that must not decide on this principal's requests."""
-        return frozenset(name for name in (self.subject, self.actor, self.owner) if name)
+        return self.known_as | {name for name in (self.subject, self.actor, self.owner) if name}
 
 
 @dataclass(frozen=True, slots=True)

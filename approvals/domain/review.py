@@ -430,7 +430,8 @@ def _names(groups: Iterable[ReviewerGroup]) -> list[str]:
 
 def _kept_principal(principal: Principal) -> dict[str, Any]:
     kept = {"kind": principal.kind, "groups": sorted(principal.groups), "auth_method": principal.auth_method}
-    return {**kept, **({"either_groups": sorted(principal.either_groups)} if principal.either_groups else {})}
+    rest = {"either_groups": sorted(principal.either_groups), "known_as": sorted(principal.known_as)}
+    return kept | {name: listed for name, listed in rest.items() if listed}
 
 
 def _checked_reason(reason: str) -> str:

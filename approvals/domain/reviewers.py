@@ -10,7 +10,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from approvals.domain import refusal
+from approvals.domain import hooks, refusal
 from approvals.domain.refusal import Refusal
 from approvals.domain.role_conflicts import RoleConflict, must_not_conflict
 from approvals.domain.role_names import AUDITORS
@@ -35,7 +35,8 @@ def eligible_groups(review: Review, user: AbstractUser) -> frozenset[str]:
 
 def asked_for(review: Review, user: AbstractUser) -> bool:
     """Whether the request is this person's, under whichever of their names: their own, or an agent's of theirs."""
-    return bool(names_of(user) & people_behind(review.humans))
+    vouched = hooks.accounts_of(review.subject, review.issuer)
+    return bool(names_of(user) & people_behind(review.humans | vouched))
 
 
 def may_read(review: Review, user: AbstractUser) -> bool:

@@ -245,7 +245,8 @@ class Review(models.Model):
     @property
     def humans(self) -> frozenset[str]:
         """Every account that must not decide on this review."""
-        return frozenset(name for name in (self.subject, self.actor, self.owner) if name)
+        named = (self.subject, self.actor, self.owner, *self.principal.get("known_as", ()))
+        return frozenset(name for name in named if name)
 
     @property
     def is_overdue(self) -> bool:

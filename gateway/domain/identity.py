@@ -259,6 +259,7 @@ def _own_principal(claims: dict[str, Any]) -> Principal:
         auth_method="oidc",
         expires_at=number(claims, "exp"),
         issued_at=number(claims, "iat"),
+        known_as=_groups(claims.get("known_as", [])),
         authenticated_at=number(claims, "auth_time") if "auth_time" in claims else None,
     )
 
@@ -280,7 +281,18 @@ def _foreign_principal(claims: dict[str, Any], spec: IssuerSpec) -> Principal:
         auth_method="oidc",
         expires_at=number(claims, "exp"),
         issued_at=number(claims, "iat"),
+        known_as=_names(claims) if spec.kind == "person" else frozenset(),
     )
+
+
+# OpenID Connect Core §5.1, and what Entra ID adds. Nobody gains a right by these: they only keep a person from deciding
+# on their own request under an account that is called otherwise than the issuer's subject.
+_NAMES = ("sub", "email", "preferred_username", "upn", "unique_name", "oid")
+
+
+def _names(claims: Mapping[str, Any]) -> frozenset[str]:
+    named = (claims.get(name) for name in _NAMES)
+    return frozenset(name for name in named if isinstance(name, str) and 0 < len(name) <= 255)
 
 
 def groups_left_out(claims: Mapping[str, Any], claim: str) -> bool:

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from approvals.domain.request import Binding
 from gateway.domain import tokens
-from gateway.models import Agent, Issuer
+from gateway.models import Agent, Issuer, PersonStatus
 
 
 def requester_enabled(binding: Binding) -> bool:
@@ -26,6 +26,12 @@ def agents_of(username: str) -> list[str]:
     """The agents this person answers for, those that are switched on."""
     mine = Agent.objects.filter(enabled=True, owner__username=username, owner__is_active=True)
     return list(mine.values_list("name", flat=True))
+
+
+def accounts_of(subject: str, issuer: str) -> list[str]:
+    """The accounts an identity provider vouches for under this subject, however they are called here."""
+    vouched = PersonStatus.objects.filter(oidc_subject=f"{issuer}|{subject}")
+    return list(vouched.values_list("user__username", flat=True))
 
 
 def purpose_of(subject: str, issuer: str) -> str:

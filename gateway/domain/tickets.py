@@ -82,6 +82,7 @@ def principal_to_json(principal: Principal) -> dict[str, Any]:
         **asdict(principal),
         "groups": sorted(principal.groups),
         "either_groups": sorted(principal.either_groups),
+        "known_as": sorted(principal.known_as),
     }
 
 
@@ -91,6 +92,7 @@ def principal_from_json(stored: dict[str, Any], *, ticket_id: str) -> Principal:
         **stored,
         "groups": frozenset(stored["groups"]),
         "either_groups": frozenset(stored.get("either_groups", ())),
+        "known_as": frozenset(stored.get("known_as", ())),
     }
     return Principal(**{**kept, "auth_method": "ticket", "token_id": kept["token_id"] or f"ticket:{ticket_id}"})
 

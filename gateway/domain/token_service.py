@@ -157,6 +157,7 @@ def _delegated(subject: Principal, agent: Agent, audience: str) -> IssuedToken:
         ttl_s=TOKEN_TTL_S,
         not_after=subject.expires_at,
         audience=audience,
+        known_as=subject.known_as,
     )
     return _used(agent, issued)
 

@@ -85,6 +85,7 @@ def sign_delegated_token(
     ttl_s: int,
     not_after: float | None,
     audience: str = AUDIENCE,
+    known_as: frozenset[str] = frozenset(),
 ) -> IssuedToken:
     """Sign a token of a person for whom `agent` acts. `subject_issuer` is who vouched for the person."""
     claims = {
@@ -94,6 +95,7 @@ def sign_delegated_token(
         "groups": sorted(groups),
         "act": {"sub": agent.name},
         "client_id": agent.client_id,
+        **({"known_as": sorted(known_as)} if known_as else {}),
     }
     return _sign(claims, ttl_s=ttl_s, not_after=not_after, audience=audience)
 

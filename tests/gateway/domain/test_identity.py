@@ -227,6 +227,23 @@ def test_foreign_issuers_groups_are_mapped(issuer: TestIssuer) -> None:
     assert principal.issuer == issuer.url
 
 
+def test_foreign_persons_other_names_are_kept_and_give_no_right(issuer: TestIssuer) -> None:
+    spec = replace(issuer.spec, kind="person")
+    token = issuer.token(sub="00u1", email="ann@example.test", preferred_username="ann", upn=7, oid="x" * 300)
+
+    principal = verify(token, rules_with(issuers={issuer.url: spec}))
+
+    assert principal.known_as == {"00u1", "ann@example.test", "ann"}
+    assert principal.humans == {"00u1", "ann@example.test", "ann"}
+    assert principal.groups == verify(issuer.token(sub="00u1"), rules_with(issuers={issuer.url: spec})).groups
+
+
+def test_delegated_token_keeps_the_persons_other_names() -> None:
+    token = own_token(sub="alice", kind="person", act={"sub": "demo"}, known_as=["alice@example.test"])
+
+    assert verify(token, rules_with()).humans >= {"alice", "alice@example.test", "demo"}
+
+
 def test_foreign_issuer_cannot_speak_for_our_agents(issuer: TestIssuer) -> None:
     principal = verify(issuer.token(sub="demo", groups=["x"]), rules_with(issuer))
 
