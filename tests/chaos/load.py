@@ -20,6 +20,8 @@ from tests.stack import Stack
 LOADERS = 3
 PACE_S = 0.02  # between a loader's statements: a hundred rounds shall leave a log that is read in minutes, not in hours
 
+_READ_WITHIN_S = 1800
+
 
 @dataclass
 class Load:
@@ -73,9 +75,10 @@ class Told:
 
 def told(fragile: Stack, bundle: Path, run: str) -> dict[str, Told]:
     """Every label the log names, out of a bundle that verifies: no gap, no duplicate, nothing altered."""
-    exported = fragile.manage("audit_bundle", "-o", str(bundle), "--with-text")
+    exported = fragile.manage("audit_bundle", "-o", str(bundle), "--with-text", timeout_s=_READ_WITHIN_S)
     assert exported.returncode == 0, exported.stderr
-    verified = fragile.manage("audit_verify", str(bundle), "--key", str(fragile.demo["audit_vkey"]))
+    key = str(fragile.demo["audit_vkey"])
+    verified = fragile.manage("audit_verify", str(bundle), "--key", key, timeout_s=_READ_WITHIN_S)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     labels: dict[str, str] = {}
     found: dict[str, Told] = {}
