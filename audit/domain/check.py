@@ -16,6 +16,7 @@ from audit.domain.keys import log_keys
 from audit.domain.purges import nothing_purged
 from audit.domain.records_check import check_records
 from audit.domain.subject_index import check_subjects
+from audit.domain.subject_key_check import check_subject_keys
 from audit.models import LogEntry
 
 OVERLAP = 1_000  # entries an incremental check looks at once more
@@ -49,7 +50,7 @@ def _check(*, checked_by: str, incremental: bool) -> Checked:
     chain = check_chain(log_keys(), start=start)
     stored, counts = check_recordings(size, after=after)
     records = check_records(newest=size - after if after else None)
-    subjects = check_subjects(size, after=after)
+    subjects = [*check_subject_keys(), *check_subjects(size, after=after)]
     found = (*chain, *stored, *records, *subjects)
     # A part cannot say that what another check found elsewhere is gone.
     prefix = "recent-" if start is not None else ""

@@ -85,11 +85,12 @@ def check_chain(keys: KeyRing, *, start: Head | None = None, anchors: bool = Tru
         stated = read_head()
     except ValueError:
         return [*_walk(begin, _ENDLESS)[0], _NO_STATE]
-    roots = {signed.size: signed.root for signed, _ in signed_checkpoints(keys)[0]}
-    findings, found = _walk(begin, stated.size, roots)
+    signed, forged = signed_checkpoints(keys)
+    findings, found = _walk(begin, stated.size, {checkpoint.size: checkpoint.root for checkpoint, _ in signed})
     findings += _against_state(found, stated)
-    findings += signed_checkpoints(keys)[1]
-    findings += _against_claims(claims if anchors else replace(claims, anchors=()), stated.size, keys)
+    findings += forged
+    newest = _against_claims(claims if anchors else replace(claims, anchors=()), stated.size, keys)
+    findings += newest or (_removed(claims, {note for _, note in signed}, keys) if anchors else [])
     findings += check_texts_and_columns(stated.size, after=begin.size)
     return sorted(findings, key=lambda finding: finding.seq)
 
@@ -125,11 +126,15 @@ def signed_checkpoints(keys: KeyRing) -> tuple[list[tuple[SignedCheckpoint, str]
     """The stored checkpoints that verify, oldest first, and what is wrong with the others."""
     good: list[tuple[SignedCheckpoint, str]] = []
     findings: list[Finding] = []
-    for size, note in Checkpoint.objects.order_by("id").values_list("size", "note"):
+    for size, root, note in Checkpoint.objects.order_by("id").values_list("size", "root", "note"):
         try:
-            good.append((keys.checkpoint(note), note))
+            signed = keys.checkpoint(note)
         except NoteProblem as error:
             findings.append(Finding(size, "checkpoint-forged", str(error)))
+            continue
+        good.append((signed, note))
+        if (signed.size, signed.root) != (size, bytes(root)):
+            findings.append(Finding(signed.size, "checkpoint-forged", "its row differs from its note"))
     return good, findings
 
 
@@ -211,6 +216,16 @@ def _against_claims(claims: _Claims, size: int, keys: KeyRing) -> list[Finding]:
     given_up = disowned(restorations)
     note = next((note for note in reversed(claims.anchors) if stated_by(note) not in given_up), None)
     return [*forged, *(_against_anchor(note, size, keys) if note is not None else [])]
+
+
+def _removed(claims: _Claims, stored: Collection[str], keys: KeyRing) -> list[Finding]:
+    """The first anchored checkpoint that is not among the stored ones: all of them were stored before."""
+    given_up = disowned(stored_restorations(keys)[0])
+    for note in claims.anchors:
+        stated = None if note in stored else stated_by(note)
+        if stated is not None and stated not in given_up:
+            return [Finding(stated[0], "checkpoint-missing", "anchored, and not among the stored checkpoints")]
+    return []
 
 
 def _against_anchor(note: str, size: int, keys: KeyRing) -> list[Finding]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from django.db import connection, transaction
 
 from audit.domain.append import append_entries
+from audit.domain.box import SealProblem
 from audit.domain.entry import Entry
 from audit.domain.sealing import seal, unseal
 from audit.domain.subjects import KEY_BYTES, SubjectKey
@@ -35,6 +36,14 @@ def newest_subject_key() -> SubjectKey | None:
     """Raises SealProblem."""
     row = SubjectKeyRow.objects.filter(erased_at=None).order_by("-pk").first()
     return None if row is None else SubjectKey(row.pk, unseal(bytes(row.sealed), context=_context(row.pk)))
+
+
+def opens(row: SubjectKeyRow) -> bool:
+    """Whether the stored key is one of ours, in its own place."""
+    try:
+        return len(unseal(bytes(row.sealed), context=_context(row.pk))) == KEY_BYTES
+    except SealProblem:
+        return False
 
 
 def ensure_subject_key() -> None:

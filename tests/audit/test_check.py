@@ -19,6 +19,7 @@ from audit.domain.contents import check_recordings
 from audit.domain.entry import Entry
 from audit.domain.keys import log_signer
 from audit.domain.startup import finish_unfinished
+from audit.domain.subject_keys import erase_subject_key, rotate_subject_key
 from audit.domain.verify import Report, Verdict, verify_bundle
 from audit.models import LogDamage, LogEntry
 from audit.writer import AuditWriter, RecordUnavailable
@@ -82,6 +83,13 @@ def test_intact_evidence_has_no_finding_and_counts_its_recordings(recorded, tmp_
         ),
         ("DELETE FROM audit_recordingchunk; DELETE FROM audit_recording", "recording-missing"),
         ("UPDATE audit_recording SET digest = 'hmac-sha256:00'", "recording-missing"),
+        # Pages look a result up by its statement: elsewhere it would be hidden, a second one could stand in for it.
+        ("UPDATE audit_recording SET statement_id = 'other'", "recording-edited"),
+        (
+            "INSERT INTO audit_recording SELECT 'zz', session_id, statement_id, format, digest, salt_box, plain_bytes,"
+            " stored_bytes, chunks, created_at, closed_at FROM audit_recording",
+            "recording-edited",
+        ),
     ],
 )
 def test_changed_recording_is_found_by_a_default_bundle(recorded, at_once, tmp_path, statement, kind):
@@ -244,3 +252,35 @@ def test_an_incremental_check_after_a_bad_one_begins_before_it(db, monkeypatch):
         assert check_evidence(checked_by="test", incremental=True).findings != ()
 
     assert damage.current_damage().exists()
+
+
+@pytest.mark.parametrize(
+    ("statement", "kind"),
+    [
+        ("DELETE FROM audit_subjectkeyrow WHERE id = (SELECT min(id) FROM audit_subjectkeyrow)", "subject-key-missing"),
+        ("UPDATE audit_subjectkeyrow SET erased_at = now(), sealed = ''", "subject-key-missing"),
+        (
+            "UPDATE audit_subjectkeyrow SET sealed = (SELECT sealed FROM audit_subjectkeyrow ORDER BY id LIMIT 1)"
+            " WHERE id = (SELECT max(id) FROM audit_subjectkeyrow)",
+            "subject-key-edited",
+        ),
+    ],
+)
+def test_a_key_of_subjects_tokens_that_is_gone_is_found(db, statement, kind):
+    """Without it every question about its tokens would be answered with "nobody"."""
+    for _ in range(2):
+        rotate_subject_key(by="admin")
+    assert check_evidence(checked_by="auditor").findings == ()
+
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+
+    assert kind in {finding.kind for finding in check_evidence(checked_by="auditor").findings}
+
+
+def test_a_key_that_was_erased_with_an_entry_is_no_finding(db):
+    first, _ = rotate_subject_key(by="admin"), rotate_subject_key(by="admin")
+
+    erase_subject_key(key_id=first, by="admin")
+
+    assert check_evidence(checked_by="auditor").findings == ()

@@ -267,13 +267,23 @@ def test_the_key_of_another_log_does_not_verify_this_one(log, tmp_path):
     assert report.findings[0].kind == "key-swapped"
 
 
-def test_removed_checkpoint_is_missed_by_its_anchor(log, tmp_path):
-    superuser(f"DELETE FROM audit_checkpoint WHERE size = {SIZE - 500}")
+@pytest.mark.parametrize("size", [500, SIZE - 500], ids=["oldest", "newest"])
+def test_removed_checkpoint_is_missed_by_its_anchor(log, tmp_path, size):
+    superuser(f"DELETE FROM audit_checkpoint WHERE size = {size}")
 
     report = checked(exported(tmp_path))
 
     assert report.verdict is Verdict.TAMPERED
-    assert (report.findings[0].seq, report.findings[0].kind) == (SIZE - 500, "checkpoint-missing")
+    assert (report.findings[0].seq, report.findings[0].kind) == (size, "checkpoint-missing")
+
+
+def test_a_checkpoints_row_that_says_something_else_than_its_note_is_named(log, tmp_path):
+    superuser(f"UPDATE audit_checkpoint SET root = '\\x{bytes(32).hex()}' WHERE size = 500")
+
+    report = checked(exported(tmp_path))
+
+    assert report.verdict is Verdict.TAMPERED
+    assert (report.findings[0].seq, report.findings[0].kind) == (500, "checkpoint-forged")
 
 
 @pytest.mark.parametrize(
