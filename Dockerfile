@@ -12,8 +12,9 @@ WORKDIR /app
 COPY requirements.txt constraints.txt ./
 RUN pip install --no-cache-dir --constraint constraints.txt cython
 COPY gateway/protocols/postgres gateway/protocols/postgres
+COPY audit/domain audit/domain
 RUN python -m gateway.protocols.postgres.compile \
- && test -n "$(find gateway/protocols/postgres -name '_fast.*.so')"
+ && test "$(find . -name '_fast.*.so' | wc -l)" = 2
 
 FROM python:3.11-slim-bookworm
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DJANGO_SETTINGS_MODULE=hoopweb.settings \
@@ -34,6 +35,7 @@ COPY gateway gateway
 COPY hoopweb hoopweb
 COPY templates templates
 COPY --from=compiled /app/gateway/protocols/postgres gateway/protocols/postgres
+COPY --from=compiled /app/audit/domain audit/domain
 # The build needs a settings module that loads, not secrets: this key signs nothing and is not in the image.
 RUN python -m compileall -q . \
  && HOOPWEB_SECRET_KEY=build python manage.py collectstatic --noinput --verbosity 0

@@ -9,7 +9,8 @@ PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 LINK_PSQL = ln -sf "$$($(BIN)/python -c 'from hoopweb.embedded.postgres import postgres_binaries as b; print(b())')/psql" $(BIN)/psql
 
 .DEFAULT_GOAL := help
-.PHONY: help run run-bigquery test soak bench docs verifier lint format system-packages clean
+COMPILE = $(BIN)/python -m gateway.protocols.postgres.compile
+.PHONY: help compiled run run-bigquery test soak bench docs verifier lint format system-packages clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,15 +29,15 @@ lint: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.gate lint
 
 ## make test    lint and the whole suite, with real servers and clients (under 15 minutes on two cores)
-test: $(VENV)/dev.stamp system-packages
+test: $(VENV)/dev.stamp compiled system-packages
 	@$(BIN)/python -m tests.gate lint test --jobs $(JOBS)
 
 ## make soak    the long suites without their time bound
-soak: $(VENV)/dev.stamp system-packages
+soak: $(VENV)/dev.stamp compiled system-packages
 	@HOOPWEB_SOAK=1 $(BIN)/python -m tests.gate test --jobs $(JOBS) --no-bound
 
 ## make bench   figures relative to a direct connection; writes benchmarks/results/latest.json
-bench: $(VENV)/dev.stamp system-packages
+bench: $(VENV)/dev.stamp compiled system-packages
 	@$(BIN)/python -m benchmarks
 
 ## make docs    build the documentation site into site/
@@ -55,6 +56,10 @@ format: $(VENV)/dev.stamp
 clean:
 	@rm -rf dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis build site staticfiles
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# The compiled twins of the inner loops, where their sources are newer.
+compiled: $(VENV)/dev.stamp
+	@$(COMPILE)
 
 # What the tests need from Debian (tests/system_packages.txt): installed by root, named with the one command otherwise.
 system-packages: $(VENV)/dev.stamp
@@ -75,14 +80,14 @@ $(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python $(BIN)/
 	@echo "installing the pinned requirements"
 	@$(PIP) -r requirements.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
 	@$(LINK_PSQL)
-	@$(BIN)/python -m gateway.protocols.postgres.compile || echo "going on with the slower Python loops" >&2
+	@$(COMPILE) || echo "going on with the slower Python loops" >&2
 	@touch $@
 
 $(VENV)/dev.stamp: requirements.txt requirements-dev.txt requirements-docs.txt constraints.txt | $(VENV)/bin/python $(BIN)/hoopweb
 	@echo "installing the pinned development requirements"
 	@$(PIP) -r requirements-dev.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
 	@$(LINK_PSQL)
-	@$(BIN)/python -m gateway.protocols.postgres.compile
+	@$(COMPILE)
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/docs.stamp: requirements-docs.txt constraints.txt | $(VENV)/bin/python

@@ -31,6 +31,7 @@ from typing import TypeVar
 from django.db import connection, transaction
 
 from audit.domain.append import DURABILITY, append_prepared, lock_head, was_appended
+from audit.domain.box import Sealer
 from audit.domain.canonical import EntryRefused, canonical_text
 from audit.domain.chain import Leaf, Prepared, prepare
 from audit.domain.damage import stops_serving
@@ -113,6 +114,7 @@ class AuditWriter:
         self.gateway_id = gateway_id or str(uuid.uuid4())
         self._gateway = canonical_text(self.gateway_id)
         self._journal_root = journal_root
+        self._sealer: Sealer | None = None  # under the keys this process began with, like its journal
         self._journal: Journal | None = None
         self._syncing: SharedSync | None = None
         self._sequencer: Sequencer | None = None
@@ -178,7 +180,7 @@ class AuditWriter:
         """
         self._begin()
         if template.durability == "disk" and not stops_serving() and self._journal_can_take():
-            self._journal_payload(template.payload(filling, gateway=self._gateway, sealer=evidence_sealer()))
+            self._journal_payload(self._spelled(template, filling))
             self._when_on_disk(answer)
             return
         self._accept(whole(), _Within(answer).tell)
@@ -218,7 +220,7 @@ class AuditWriter:
         if template.durability != "os" or stops_serving() or not self._journal_can_take():
             return None
         self._begin()
-        self._journal_payload(template.payload(filling, gateway=self._gateway, sealer=evidence_sealer()), mapped=True)
+        self._journal_payload(self._spelled(template, filling), mapped=True)
         return _IN_JOURNAL
 
     def append_like_later(self, template: Template, filling: Filling) -> bool:
@@ -226,8 +228,7 @@ class AuditWriter:
         if template.durability == DURABILITY or not self._journal_can_take():
             return False
         self._begin()
-        payload = template.payload(filling, gateway=self._gateway, sealer=evidence_sealer())
-        self._journal_payload(payload, mapped=template.durability == "os")
+        self._journal_payload(self._spelled(template, filling), mapped=template.durability == "os")
         return True
 
     def append_later(self, entry: Entry) -> None:
@@ -539,8 +540,15 @@ class AuditWriter:
         receipts = append_prepared(prepared, at_least=self._written, attempted=attempted)
         answers.update({at: receipt for (at, _), receipt in zip(left, receipts, strict=True)})
 
+    def _spelled(self, template: Template, filling: Filling) -> bytes:
+        return template.payload(filling, gateway=self._gateway, sealer=self._sealer or self._seals())
+
+    def _seals(self) -> Sealer:
+        self._sealer = evidence_sealer()
+        return self._sealer
+
     def _prepare(self, entry: Entry) -> Prepared:
-        return prepare(entry, gateway=self.gateway_id, sealer=evidence_sealer())
+        return prepare(entry, gateway=self.gateway_id, sealer=self._sealer or self._seals())
 
 
 def open_journal(root: Path) -> Journal:

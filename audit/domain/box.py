@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from audit.domain.randomness import random_bytes
+
 _VERSION = b"\x01"
 _HEADER = 1 + 8 + 16 + 12
 _BOXES_PER_SALT = 1 << 16
@@ -54,7 +56,7 @@ class Sealer:
 
     def seal(self, plaintext: bytes, *, bound_to: bytes) -> bytes:
         salt, cipher = self._cipher_for_next()
-        nonce = os.urandom(12)
+        nonce = random_bytes(12)
         return self._prefix + salt + nonce + cipher.encrypt(nonce, plaintext, _VERSION + bound_to)
 
     def subkey(self, purpose: bytes, key_id: bytes | None = None) -> bytes | None:

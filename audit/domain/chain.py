@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from audit.domain.canonical import Draft, draft
 from audit.domain.commitment import SALT_BYTES, Disclosure
 from audit.domain.entry import Entry, Json
 from audit.domain.merkle import Frontier, leaf_hash
+from audit.domain.randomness import random_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def prepare(entry: Entry, *, gateway: str, sealer: Sealer) -> Prepared:
     if entry.sensitive is None:
         return Prepared(entry, gateway, draft(entry, gateway=gateway), b"")
     plaintext = encode_sensitive(entry.sensitive)
-    disclosure = Disclosure(plaintext, os.urandom(SALT_BYTES))
+    disclosure = Disclosure(plaintext, random_bytes(SALT_BYTES))
     commitment = disclosure.commitment
     box = sealer.seal(disclosure.salt + plaintext, bound_to=bound_to(commitment))
     return Prepared(entry, gateway, draft(entry, gateway=gateway, commitment=commitment), box)
@@ -91,3 +91,4 @@ def encode_sensitive(sensitive: Mapping[str, Json]) -> bytes:
 
 # ASCII escapes keep what no canonical form has (lone surrogates): the text is evidence, byte for byte.
 _SENSITIVE = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=_plain).encode
+encode_text = json.encoder.encode_basestring_ascii  # one string of it, as text

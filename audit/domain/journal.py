@@ -106,11 +106,10 @@ class Journal:
         link = self._keyed.copy()
         link.update(self._chain + payload)
         chain = link.digest()
-        record = LENGTH.pack(len(payload)) + chain + payload
         if mapped:
-            segment.view[at : at + size] = record
+            put_record(segment.view, at, chain, payload)
         else:
-            _write_whole(segment.file, record, at)
+            _write_whole(segment.file, LENGTH.pack(len(payload)) + chain + payload, at)
         self._chain = chain
         segment.end += size
         return segment.end
@@ -225,6 +224,15 @@ class Journal:
             raise
         return file
 
+
+def put_record(view: mmap.mmap, place: int, chain: bytes, payload: bytes) -> None:
+    """Copy one record into a mapped segment."""
+    view[place : place + RECORD + len(payload)] = LENGTH.pack(len(payload)) + chain + payload
+
+
+put_record_python = put_record
+with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from audit.domain._fast import put_record
 
 _SPARE = "spare"
 _PORTION = 1 << 18

@@ -5,6 +5,7 @@ What comes out is, byte for byte, what `chain.prepare` and `journaled.pack` make
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from audit.domain.chain import bound_to, encode_sensitive
 from audit.domain.commitment import SALT_BYTES, commitment_to
 from audit.domain.entry import Entry, Json, now_us
 from audit.domain.journaled import LENGTHS
+from audit.domain.randomness import random_bytes
 
 # Stands for a value to be filled in; nobody can make an entry say it.
 _BLANK = os.urandom(16).hex()
@@ -30,12 +32,8 @@ class Filling:
     statement_id: str
     values: tuple[bytes, ...] = ()
     sensitive: Mapping[str, Json] | None = None
-    at_us: int = 0
+    at_us: int = 0  # 0: now
     spelled: bytes | None = None
-
-    @property
-    def moment_us(self) -> int:
-        return self.at_us or now_us()
 
 
 class Template:
@@ -50,6 +48,7 @@ class Template:
             raise ValueError(f"the entry has {len(self._body) - 1} of the blanks, expected {len(blanks)}")
         self._kind = b',"kind":%b,"prev":' % canonical_text(example.kind)
         self._session = b'"session":%b,"statement":' % canonical_text(example.session_id)
+        self._around = (b"", b"")  # (gateway, what follows the commitment there)
 
     def payload(self, filling: Filling, *, gateway: bytes, sealer: Sealer) -> bytes:
         """The journal's record of the entry; `gateway` is canonical."""
@@ -58,27 +57,57 @@ class Template:
         if plaintext is None and filling.sensitive is not None:
             plaintext = encode_sensitive(filling.sensitive)
         if plaintext is not None:
-            salt = os.urandom(SALT_BYTES)
+            salt = random_bytes(SALT_BYTES)
             commitment = commitment_to(plaintext, salt)
             box = sealer.seal(salt + plaintext, bound_to=bound_to(commitment))
-        head = b'{"at_us":%d,"body":%b,"commitment":"%b","gateway":%b%b' % (
-            filling.moment_us,
-            self._filled(filling.values),
-            commitment.hex().encode(),
-            gateway,
-            self._kind,
+        if self._around[0] is not gateway:
+            self._around = (gateway, b',"gateway":%b%b' % (gateway, self._kind))
+        return spell_entry(
+            self._body,
+            filling.values,
+            filling.at_us or now_us(),
+            commitment,
+            self._around[1],
+            self._session,
+            filling.statement_id,
+            _ENDING,
+            box,
         )
-        tail = b'%b%b,"v":%d}' % (self._session, canonical_text(filling.statement_id), FORMAT_VERSION)
-        return LENGTHS.pack(len(head), len(tail)) + head + tail + box
 
-    def _filled(self, values: tuple[bytes, ...]) -> bytes:
-        if not values:
-            return self._body[0]
-        parts = [self._body[0]]
-        for value, part in zip(values, self._body[1:], strict=True):
-            parts += (value, part)
-        return b"".join(parts)
+
+_ENDING = b',"v":%d}' % FORMAT_VERSION
+
+
+def spell_entry(  # noqa: PLR0917  in the order its compiled twin takes them
+    body: tuple[bytes, ...],
+    values: tuple[bytes, ...],
+    at_us: int,
+    commitment: bytes,
+    around: bytes,
+    session: bytes,
+    statement_id: str,
+    ending: bytes,
+    box: bytes,
+) -> bytes:
+    """The journal's record of an entry: `values` between the parts of `body`, the rest as `canonical.draft` has it."""
+    if len(body) != len(values) + 1:
+        raise ValueError(f"an entry of {len(body) - 1} blanks, {len(values)} values")
+    parts = [body[0]]
+    for value, part in zip(values, body[1:], strict=True):
+        parts += (value, part)
+    head = b'{"at_us":%d,"body":%b,"commitment":"%b"%b' % (
+        at_us,
+        b"".join(parts),
+        commitment.hex().encode(),
+        around,
+    )
+    tail = session + canonical_text(statement_id) + ending
+    return LENGTHS.pack(len(head), len(tail)) + head + tail + box
 
 
 # An entry spelled the ordinary way, for whoever has to look into it.
 Whole = Callable[[], Entry]
+
+spell_entry_python = spell_entry
+with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from audit.domain._fast import spell_entry

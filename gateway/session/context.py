@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from analysis.statement import Analysis, Destination
 from approvals.domain.request import Principal
+from audit.domain.randomness import time_ordered_id
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.cursors import ApprovedCursor
 
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 
 def new_id() -> str:
     """A time-ordered identifier (UUIDv7, RFC 9562 §5.7) as 36 characters."""
-    noise = os.urandom(10).hex()
-    millis = f"{time.time_ns() // 1_000_000:012x}"
-    variant = "89ab"[int(noise[0], 16) & 3]
-    return f"{millis[:8]}-{millis[8:]}-7{noise[1:4]}-{variant}{noise[5:8]}-{noise[8:]}"
+    return time_ordered_id(time.time_ns() // 1_000_000)
 
 
 @dataclass(slots=True)

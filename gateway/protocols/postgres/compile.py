@@ -1,6 +1,7 @@
-"""Builds the compiled twin of the inner loops in place: `python -m gateway.protocols.postgres.compile`.
+"""Builds the compiled twins of the inner loops in place: `python -m gateway.protocols.postgres.compile`.
 
-Where there is no compiler, or no Cython, it says so in one line and the pure Python loops serve: same bytes, slower.
+The wire's and the log's, each beside its Python. Where there is no compiler, or no Cython, it says so in one line and
+the pure Python loops serve: same bytes, slower.
 """
 
 from __future__ import annotations
@@ -13,18 +14,26 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("_fast.pyx")
+SOURCES = (Path(__file__).with_name("_fast.pyx"), Path(__file__).parents[3] / "audit" / "domain" / "_fast.pyx")
 
 
 def main() -> None:
-    target = SOURCE.with_name("_fast" + sysconfig.get_config_var("EXT_SUFFIX"))
-    if target.exists() and target.stat().st_mtime >= SOURCE.stat().st_mtime:
-        return
-    missing = _missing()
+    stale = [source for source in SOURCES if not _is_built(source)]
+    missing = _missing() if stale else ""
     if missing:
         print(f"not compiling the inner loops ({missing} is missing): results are masked by slower Python")
         return
-    _build(target)
+    for source in stale:
+        _build(source)
+
+
+def _target(source: Path) -> Path:
+    return source.with_name(source.stem + sysconfig.get_config_var("EXT_SUFFIX"))
+
+
+def _is_built(source: Path) -> bool:
+    target = _target(source)
+    return target.exists() and target.stat().st_mtime >= source.stat().st_mtime
 
 
 def _missing() -> str:
@@ -36,10 +45,11 @@ def _missing() -> str:
     return "" if find_spec("Cython") else "Cython"
 
 
-def _build(target: Path) -> None:
+def _build(source: Path) -> None:
+    target = _target(source)
     with tempfile.TemporaryDirectory() as directory:
         code, built = Path(directory) / "_fast.c", Path(directory) / target.name
-        _run(sys.executable, "-m", "cython", "-3", "-o", str(code), str(SOURCE))
+        _run(sys.executable, "-m", "cython", "-3", "-o", str(code), str(source))
         include = sysconfig.get_paths()["include"]
         _run("cc", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing", f"-I{include}", "-o", str(built), str(code))
         shutil.copy2(built, target.with_suffix(".new"))

@@ -1,0 +1,69 @@
+"""The compiled spelling of entries and the Python one: the same bytes, the same refusals."""
+
+from __future__ import annotations
+
+import mmap
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit.domain.commitment import commitment_to_python
+from audit.domain.journal import put_record_python
+from audit.domain.template import spell_entry_python
+
+fast = pytest.importorskip("audit.domain._fast", reason="no C compiler or no Cython on this machine")
+
+BYTES = st.binary(max_size=80)
+PARTS = st.lists(BYTES, min_size=1, max_size=5)
+
+
+@given(
+    body=PARTS,
+    values=PARTS,
+    at_us=st.integers(-(2**53), 2**53),
+    pieces=st.tuples(BYTES, BYTES, BYTES, st.text(max_size=20), BYTES, BYTES),
+)
+def test_entries_are_spelled_alike(body, values, at_us, pieces):
+    fitting = (values * len(body))[: len(body) - 1]
+    arguments = (tuple(body), tuple(fitting), at_us, *pieces)
+
+    assert fast.spell_entry(*arguments) == spell_entry_python(*arguments)
+
+
+@pytest.mark.parametrize("spell", [fast.spell_entry, spell_entry_python])
+@pytest.mark.parametrize("values", [(), (b"1", b"2")])
+def test_values_without_a_place_are_refused(spell, values):
+    with pytest.raises(ValueError, match="blanks"):
+        spell((b"a", b"b"), values, 1, b"", b"", b"", "s", b"", b"")
+
+
+@given(plaintext=st.binary(max_size=300), salt=st.binary(max_size=64))
+def test_commitments_are_alike(plaintext, salt):
+    assert fast.commitment_to(plaintext, salt) == commitment_to_python(plaintext, salt)
+
+
+def test_long_salt_is_refused():
+    with pytest.raises(ValueError, match="no more than 64"):
+        fast.commitment_to(b"text", bytes(65))
+
+
+@given(place=st.integers(0, 60), chain=st.binary(min_size=16, max_size=16), payload=st.binary(max_size=80))
+def test_records_are_put_alike_and_only_where_they_fit(place, chain, payload):
+    ours, theirs = mmap.mmap(-1, 128), mmap.mmap(-1, 128)
+    fits = place + 20 + len(payload) <= 128
+
+    for put, view in ((fast.put_record, ours), (put_record_python, theirs)):
+        if fits:
+            put(view, place, chain, payload)
+            continue
+        with pytest.raises((ValueError, IndexError)):
+            put(view, place, chain, payload)
+
+    assert ours[:] == theirs[:]
+    assert fits == (ours[:] != bytes(128)) or not any(payload + chain)
+
+
+def test_link_of_another_length_is_refused():
+    with pytest.raises(ValueError, match="16 bytes"):
+        fast.put_record(mmap.mmap(-1, 128), 0, b"short", b"payload")
