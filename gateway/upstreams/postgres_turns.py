@@ -30,47 +30,48 @@ class Turns:
         self._relay = relay
         self._handle = handle
         self._pause, self._resume = pause, resume
-        self._rest: deque[bytes] = deque()
+        self._rest: deque[tuple[bytes, int]] = deque()  # runs of frames, and from where on they were not handled
 
     def take(self, data: bytes) -> None:
         """Handle a run of whole frames, now or in turns."""
         if self._rest:
-            self._rest.append(data)
-        elif len(data) <= SCANNED_TURN_BYTES or not self._limit(data):
+            self._rest.append((data, 0))
+        elif len(data) <= SCANNED_TURN_BYTES or not self._limit(len(data)):
             self._handle(data)
         else:
-            self._rest.append(data)
+            self._rest.append((data, 0))
             self._pause()
             self._turn()
 
     def finish(self) -> None:
         """Handle what is left at once: nothing more will come."""
         while self._rest:
-            self._handle(self._rest.popleft())
+            data, at = self._rest.popleft()
+            self._handle(data[at:])
 
     def _turn(self) -> None:
         if not self._rest:  # finished meanwhile
             return
-        data = self._rest.popleft()
-        piece = data[: self._piece_end(data)]
-        if len(piece) < len(data):
-            self._rest.appendleft(data[len(piece) :])
-        self._handle(piece)
+        data, at = self._rest.popleft()
+        end = self._piece_end(data, at)
+        if end < len(data):
+            self._rest.appendleft((data, end))
+        self._handle(data[at:end])
         if self._rest:
             asyncio.get_running_loop().call_soon(self._turn)
         else:
             self._resume()
 
-    def _piece_end(self, data: bytes) -> int:
+    def _piece_end(self, data: bytes, at: int) -> int:
         """Where the frames that fit into a turn end: at least one frame, all of them when they cost nothing."""
-        limit = self._limit(data)
+        limit = self._limit(len(data) - at)
         if not limit:
             return len(data)
-        end, wanted = scan_frames(data[:limit], MAX_UPSTREAM_MESSAGE)
-        return end or min(wanted, len(data))
+        end, wanted = scan_frames(data, MAX_UPSTREAM_MESSAGE, at, at + limit)
+        return end if end > at else min(at + wanted, len(data))
 
-    def _limit(self, data: bytes) -> int:
-        """How many bytes the running execution may have in one turn, 0 for all."""
+    def _limit(self, size: int) -> int:
+        """How many of so many bytes the running execution may have in one turn, 0 for all."""
         running = self._relay.running
         limit = running.turn_bytes if running is not None else 0
-        return limit if len(data) > limit else 0
+        return limit if size > limit else 0

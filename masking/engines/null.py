@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from masking.engines.types import MaskOptions, MaskValue, Target
+from masking.engines.types import ConstantMask, MaskOptions, MaskValue, Target
 
 
 def compile_null(target: Target, options: MaskOptions) -> MaskValue:
     return to_null
 
 
-def to_null(value: bytes | None) -> bytes | None:
-    return None
+to_null = ConstantMask(None, keeps_null=True)

@@ -6,7 +6,7 @@ A number, a date or a Boolean has no value that says "hidden" (0 and 1900-01-01 
 from __future__ import annotations
 
 from masking.engines.null import to_null
-from masking.engines.types import REDACTED, Family, MaskOptions, MaskValue, Target
+from masking.engines.types import REDACTED, ConstantMask, Family, MaskOptions, MaskValue, Target
 
 _JSON_REDACTED = b'"' + REDACTED + b'"'
 
@@ -24,10 +24,4 @@ def constant_for(target: Target) -> bytes | None:
 
 def compile_redact(target: Target, options: MaskOptions) -> MaskValue:
     constant = constant_for(target)
-    if constant is None:
-        return to_null
-
-    def redact(value: bytes | None) -> bytes | None:
-        return None if value is None else constant
-
-    return redact
+    return to_null if constant is None else ConstantMask(constant, keeps_null=True)

@@ -18,6 +18,22 @@ MaskValue = Callable[[bytes | None], bytes | None]
 REDACTED = b"[REDACTED]"
 
 
+class ConstantMask:
+    """A `MaskValue` that puts one value in the place of every other.
+
+    Compiled loops read `constant`, (value, whether NULL stays NULL), and call nothing.
+    """
+
+    __slots__ = ("constant",)
+
+    def __init__(self, value: bytes | None, *, keeps_null: bool) -> None:
+        self.constant = (value, keeps_null)
+
+    def __call__(self, value: bytes | None) -> bytes | None:
+        constant, keeps_null = self.constant
+        return None if keeps_null and value is None else constant
+
+
 class Family(StrEnum):
     TEXT = "text"  # UTF-8 in both formats
     JSON = "json"  # UTF-8 text in both formats

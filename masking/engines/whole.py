@@ -7,13 +7,8 @@ must therefore call a mask for NULL values as well.
 from __future__ import annotations
 
 from masking.engines.redact import constant_for
-from masking.engines.types import MaskOptions, MaskValue, Target
+from masking.engines.types import ConstantMask, MaskOptions, MaskValue, Target
 
 
 def compile_whole(target: Target, options: MaskOptions) -> MaskValue:
-    constant = constant_for(target)
-
-    def whole(value: bytes | None) -> bytes | None:
-        return constant
-
-    return whole
+    return ConstantMask(constant_for(target), keeps_null=False)

@@ -26,10 +26,12 @@ cdef inline void _put_uint32(unsigned char *at, uint32_t value) noexcept nogil:
     at[3] = value & 0xFF
 
 
-def scan_frames(bytes data not None, limit):
+def scan_frames(bytes data not None, limit, Py_ssize_t at=0, stop=None):
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at = 0
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data) if stop is None else min(<Py_ssize_t>stop, PyBytes_GET_SIZE(data))
     cdef uint32_t length, most = limit
+    if at < 0:
+        raise ValueError("a place before the data")
     while size - at >= 5:
         length = _uint32(raw + at + 1)
         if length < 4:
@@ -91,17 +93,69 @@ cdef class _Out:
         self.size += size
         return 0
 
-    cdef int put_length(self, uint32_t value) except -1:
-        self.reserve(4)
+    cdef inline void copy(self, const unsigned char *raw, Py_ssize_t size) noexcept:
+        """`put` where there is room: reserved by the caller."""
+        memcpy(self.start + self.size, raw, size)
+        self.size += size
+
+    cdef inline void length(self, uint32_t value) noexcept:
+        """The length of a value; there is room."""
         _put_uint32(self.start + self.size, value)
         self.size += 4
-        return 0
+
+
+cdef struct _Column:
+    Py_ssize_t index
+    bint constant  # then `value` stands in every row: no function is called
+    bint keeps_null
+    bint is_null
+    bint only_changed
+    const unsigned char *value
+    Py_ssize_t size
+    Py_ssize_t counted
+
+
+cdef class _Columns:
+    """What is masked, in order, read once a run of rows."""
+
+    cdef _Column *all
+    cdef Py_ssize_t count, extra  # bytes all constants of one row take
+    cdef list functions, kept
+
+    def __cinit__(self, masks):
+        cdef tuple mask
+        cdef object constant
+        cdef _Column *column
+        cdef Py_ssize_t number
+        self.functions, self.kept, self.count, self.extra = [], [], len(masks), 0
+        self.all = <_Column *>malloc((self.count + 1) * sizeof(_Column))
+        if self.all is NULL:
+            raise MemoryError
+        for number, mask in enumerate(masks):
+            column = self.all + number
+            column.index, column.only_changed, column.counted = mask[0], mask[2], 0
+            self.functions.append(mask[1])
+            constant = None if column.only_changed else getattr(mask[1], "constant", None)
+            column.constant = constant is not None
+            column.size, column.is_null, column.keeps_null = 0, True, False
+            if constant is None:
+                continue
+            self.kept.append(constant)
+            column.keeps_null = constant[1]
+            if constant[0] is not None:
+                column.is_null = False
+                column.value = <const unsigned char *>PyBytes_AS_STRING(<bytes?>constant[0])
+                column.size = PyBytes_GET_SIZE(<bytes>constant[0])
+            self.extra += 4 + column.size
+
+    def __dealloc__(self):
+        free(self.all)
 
 
 def mask_rows(bytes data not None, Py_ssize_t at, Py_ssize_t end, *, int width, masks, list counts not None):
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
-    cdef Py_ssize_t rows = 0, stop
-    cdef tuple columns = tuple(masks)
+    cdef Py_ssize_t rows = 0, stop, number
+    cdef _Columns columns = _Columns(tuple(masks))
     cdef _Out out = _Out(end - at + (end - at) // 8)
     if at < 0 or end > PyBytes_GET_SIZE(data):
         raise ProtocolViolation("a run of rows outside its bytes")
@@ -112,19 +166,22 @@ def mask_rows(bytes data not None, Py_ssize_t at, Py_ssize_t end, *, int width, 
         _mask_row(out, raw, at, stop, width, columns, counts)
         at = stop
         rows += 1
+    for number in range(columns.count):
+        if columns.all[number].counted:
+            counts[columns.all[number].index] = counts[columns.all[number].index] + columns.all[number].counted
     return at, rows, PyBytes_FromStringAndSize(<char *>out.start, out.size)
 
 
 cdef int _mask_row(
-    _Out out, const unsigned char *raw, Py_ssize_t at, Py_ssize_t stop, int width, tuple columns, list counts
+    _Out out, const unsigned char *raw, Py_ssize_t at, Py_ssize_t stop, int width, _Columns columns, list counts
 ) except -1:
-    cdef Py_ssize_t kept = at + 7, cursor = at + 7, begin = out.size, after, number = 0, total = len(columns)
-    cdef Py_ssize_t wanted = columns[0][0] if total else -1
+    cdef Py_ssize_t kept = at, cursor = at + 7, begin = out.size, after, number = 0
+    cdef Py_ssize_t wanted = columns.all[0].index if columns.count else -1
     cdef int index
     cdef int32_t length
-    cdef tuple column
+    cdef _Column *column
     cdef object value, masked
-    out.put(raw + at, 7)
+    out.reserve(stop - at + columns.extra)  # for all that is copied; what functions return asks for its own
     for index in range(width):
         if cursor + 4 > stop:
             raise ProtocolViolation("the lengths of a row's values do not add up")
@@ -133,30 +190,42 @@ cdef int _mask_row(
             raise ProtocolViolation("the lengths of a row's values do not add up")
         after = cursor + 4 + (length if length > 0 else 0)
         if index == wanted:
-            column = columns[number]
-            out.put(raw + kept, cursor - kept)
-            value = None if length < 0 else PyBytes_FromStringAndSize(<const char *>raw + cursor + 4, length)
-            masked = column[1](value)
-            if (masked != value) if column[2] else value is not None:
-                counts[index] = counts[index] + 1
-            if masked is None:
-                out.put_length(0xFFFFFFFF)
+            column = columns.all + number
+            out.copy(raw + kept, cursor - kept)
+            if column.constant:
+                if length >= 0:
+                    column.counted += 1
+                if column.is_null or (length < 0 and column.keeps_null):
+                    out.length(0xFFFFFFFF)
+                else:
+                    out.length(<uint32_t>column.size)
+                    out.copy(column.value, column.size)
             else:
-                _put_value(out, masked)
+                value = None if length < 0 else PyBytes_FromStringAndSize(<const char *>raw + cursor + 4, length)
+                masked = columns.functions[number](value)
+                if (masked != value) if column.only_changed else value is not None:
+                    counts[index] = counts[index] + 1
+                if masked is None:
+                    out.length(0xFFFFFFFF)
+                else:
+                    _put_value(out, masked)
+                    out.reserve(stop - after + columns.extra)
             kept = after
             number += 1
-            wanted = columns[number][0] if number < total else -1
+            wanted = columns.all[number].index if number < columns.count else -1
         cursor = after
-    if cursor != stop or number != total:  # a mask that found no column must not be forgotten
+    if cursor != stop or number != columns.count:  # a mask that found no column must not be forgotten
         raise ProtocolViolation("the lengths of a row's values do not add up")
-    out.put(raw + kept, stop - kept)
+    out.copy(raw + kept, stop - kept)
     _put_uint32(out.start + begin + 1, <uint32_t>(out.size - begin - 1))
     return 0
 
 
 cdef int _put_value(_Out out, bytes masked) except -1:
-    out.put_length(<uint32_t>PyBytes_GET_SIZE(masked))
-    out.put(<const unsigned char *>PyBytes_AS_STRING(masked), PyBytes_GET_SIZE(masked))
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(masked)
+    out.reserve(size + 4)
+    out.length(<uint32_t>size)
+    out.copy(<const unsigned char *>PyBytes_AS_STRING(masked), size)
     return 0
 
 
@@ -193,6 +262,42 @@ def read_query(bytes data not None):
     if size < 6 or not _is(raw, 0x51, <uint32_t>(size - 1)) or _zero(raw, 5, size) != size - 1:
         return None
     return _cut(raw, 5, size - 1)
+
+
+cdef inline bint _digit(unsigned char value) noexcept nogil:
+    return 0x30 <= value <= 0x39
+
+
+cdef inline bint _before(unsigned char value) noexcept nogil:
+    return value == 0x3D or value == 0x3C or value == 0x3E or value == 0x20 or value == 0x28 or value == 0x2C
+
+
+cdef inline bint _behind(unsigned char value) noexcept nogil:
+    return value == 0x20 or value == 0x29 or value == 0x2C or value == 0x3B
+
+
+def blank_integers(bytes text not None):
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(text)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(text), at = 0, end
+    cdef _Out out = _Out(size)
+    cdef unsigned char blank = 0
+    while at < size:
+        end = at
+        if at > 0 and _digit(raw[at]) and _before(raw[at - 1]):
+            while end < size and _digit(raw[end]):
+                end += 1
+            # `$` also stands before a line feed that ends the text.
+            if end - at <= 9 and (
+                end == size or _behind(raw[end]) or (raw[end] == 0x0A and end + 1 == size)
+            ):
+                out.put(&blank, 1)
+                at = end
+                continue
+        if end == at:
+            end += 1
+        out.put(raw + at, end - at)
+        at = end
+    return PyBytes_FromStringAndSize(<char *>out.start, out.size)
 
 
 cdef tuple _codes(const unsigned char *raw, Py_ssize_t *at, Py_ssize_t stop):

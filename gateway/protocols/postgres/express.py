@@ -10,6 +10,7 @@ codes 0 and 1, no byte left over. Anything else, an error or a notice in between
 from __future__ import annotations
 
 import contextlib
+import re
 from struct import Struct, error
 
 _LENGTH = Struct("!I").unpack_from
@@ -31,6 +32,15 @@ def read_query(data: bytes) -> bytes | None:
     if len(data) < 6 or data[0] != 0x51 or _LENGTH(data, 1)[0] != len(data) - 1 or data.find(0, 5) != len(data) - 1:
         return None
     return data[5:-1]
+
+
+# What `analysis.fingerprint.skeleton` blanks, in the bytes of a text.
+_RUN = re.compile(rb"(?<=[=<> (,])[0-9]{1,9}(?=[ ),;]|$)")
+
+
+def blank_integers(text: bytes) -> bytes:
+    """`analysis.fingerprint.skeleton` of a text as it came."""
+    return _RUN.sub(b"\0", text)
 
 
 def read_extended(data: bytes) -> ExtendedRequest | None:
@@ -107,5 +117,6 @@ def read_answer(data: bytes, *, parsed: bool) -> Answer | None:
 
 
 read_query_python, read_extended_python, read_answer_python = read_query, read_extended, read_answer
+blank_integers_python = blank_integers
 with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
-    from gateway.protocols.postgres._fast import read_answer, read_extended, read_query
+    from gateway.protocols.postgres._fast import blank_integers, read_answer, read_extended, read_query

@@ -65,10 +65,10 @@ class FrameBuffer:
         if self.violation is not None:
             raise self.violation
         if self._rest:
-            self._rest += data
-            if len(self._rest) < self._wanted:
+            if len(self._rest) + len(data) < self._wanted:
+                self._rest += data
                 return b""
-            data = bytes(self._rest)
+            data = b"".join((self._rest, data))
         if type(data) is not bytes:
             data = bytes(data)
         try:
@@ -83,11 +83,16 @@ class FrameBuffer:
         return data if end == len(data) else data[:end]
 
 
-def scan_frames(data: bytes, limit: int) -> tuple[int, int]:
-    """Return where the last complete frame of `data` ends, and how many bytes the next one needs to be complete."""
-    at, size = 0, len(data)
+def scan_frames(data: bytes, limit: int, at: int = 0, stop: int | None = None) -> tuple[int, int]:
+    """Return where the last complete frame of `data[at:stop]` ends, and how many bytes the next needs to be complete.
+
+    The place is one in `data`.
+    """
+    if at < 0:
+        raise ValueError("a place before the data")
+    size = len(data) if stop is None else min(stop, len(data))
     while True:
-        end = frame_end(data, at, limit)
+        end = frame_end(data, at, limit) if size - at >= 5 else 0
         if end == 0:
             return at, 5
         if end > size:

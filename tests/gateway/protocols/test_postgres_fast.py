@@ -10,17 +10,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.fingerprint import skeleton
 from gateway.protocols.postgres import client
-from gateway.protocols.postgres.datarow import count_rows_python, mask_rows_python
-from gateway.protocols.postgres.express import read_answer_python, read_extended_python, read_query_python
+from gateway.protocols.postgres.datarow import ColumnMask, count_rows_python, mask_rows_python
+from gateway.protocols.postgres.express import (
+    blank_integers_python,
+    read_answer_python,
+    read_extended_python,
+    read_query_python,
+)
 from gateway.protocols.postgres.frames import ProtocolViolation, frame, scan_frames_python, split_frames
 from gateway.protocols.postgres.server import encode_data_row
+from masking.engines.types import ConstantMask
 
 fast = pytest.importorskip("gateway.protocols.postgres._fast", reason="no C compiler or no Cython on this machine")
 
 ROWS = st.lists(st.lists(st.none() | st.binary(max_size=60), min_size=4, max_size=4), max_size=15)
 CHANGES = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4)
 MASKS = [(0, lambda value: b"[REDACTED]", False), (3, lambda value: value and value[:2], True)]
+CONSTANTS = st.builds(ConstantMask, st.none() | st.binary(max_size=300), keeps_null=st.booleans())
+FUNCTIONS = CONSTANTS | st.sampled_from([mask for _, mask, _ in MASKS]) | st.just(lambda value: value and value * 9)
+
+
+@st.composite
+def some_masks(draw: st.DrawFn) -> list[ColumnMask]:
+    columns = sorted(draw(st.sets(st.integers(0, 3))))
+    return [(column, draw(FUNCTIONS), draw(st.booleans())) for column in columns]
 
 
 def outcome(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
@@ -39,26 +54,41 @@ def altered(data: bytes, changes: list[tuple[int, int]]) -> bytes:
 
 
 @settings(max_examples=400, deadline=None)
-@given(rows=ROWS, changes=CHANGES, cut=st.integers(0, 2000), tail=st.sampled_from([b"", frame(b"C", b"SELECT 1\0")]))
+@given(
+    rows=ROWS,
+    changes=CHANGES,
+    cut=st.integers(0, 2000),
+    tail=st.sampled_from([b"", frame(b"C", b"SELECT 1\0")]),
+    masks=some_masks(),
+)
 def test_rows_are_walked_and_masked_alike(
-    rows: list[list[bytes | None]], changes: list[tuple[int, int]], cut: int, tail: bytes
+    rows: list[list[bytes | None]], changes: list[tuple[int, int]], cut: int, tail: bytes, masks: list[ColumnMask]
 ) -> None:
     data = altered(b"".join(encode_data_row(row) for row in rows), changes) + tail
     end = min(cut, len(data)) if changes else len(data)
     ours, theirs = [0] * 4, [0] * 4
 
     assert outcome(fast.count_rows, data, 0, end) == outcome(count_rows_python, data, 0, end)
-    compiled = outcome(fast.mask_rows, data, 0, end, width=4, masks=MASKS, counts=ours)
-    assert compiled == outcome(mask_rows_python, data, 0, end, width=4, masks=MASKS, counts=theirs)
+    compiled = outcome(fast.mask_rows, data, 0, end, width=4, masks=masks, counts=ours)
+    assert compiled == outcome(mask_rows_python, data, 0, end, width=4, masks=masks, counts=theirs)
     assert compiled is ProtocolViolation or ours == theirs
 
 
 @settings(max_examples=400, deadline=None)
-@given(bodies=st.lists(st.binary(max_size=40), max_size=10), changes=CHANGES, limit=st.integers(4, 60))
-def test_frames_are_scanned_alike(bodies: list[bytes], changes: list[tuple[int, int]], limit: int) -> None:
+@given(
+    bodies=st.lists(st.binary(max_size=40), max_size=10),
+    changes=CHANGES,
+    limit=st.integers(4, 60),
+    at=st.integers(0, 90),
+    stop=st.none() | st.integers(0, 500),
+)
+def test_frames_are_scanned_alike(
+    bodies: list[bytes], changes: list[tuple[int, int]], limit: int, at: int, stop: int | None
+) -> None:
     data = altered(b"".join(frame(b"D", body) for body in bodies), changes)
 
     assert outcome(fast.scan_frames, data, limit) == outcome(scan_frames_python, data, limit)
+    assert outcome(fast.scan_frames, data, limit, at, stop) == outcome(scan_frames_python, data, limit, at, stop)
 
 
 @pytest.mark.parametrize("mask_rows", [fast.mask_rows, mask_rows_python])
@@ -151,6 +181,22 @@ def test_queries_are_read_alike_and_as_frame_by_frame(text: bytes, changes: list
     assert fast.read_query(data) == read
     if read is not None:
         assert split_frames(data) == [(client.QUERY, read + b"\0")]
+
+
+PIECES = st.sampled_from(
+    [*"=<> (,);\n.'x_é", "0", "12", "123456789", "1234567890", "\u0661", "\u00b2", " 7 ", "=42;", ",5)", " 9\n", "$1"]
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(pieces=st.lists(PIECES, max_size=12))
+def test_shapes_of_texts_are_alike_and_the_analysis_own(pieces: list[str]) -> None:
+    text = "".join(pieces)
+
+    shape = blank_integers_python(text.encode())
+
+    assert fast.blank_integers(text.encode()) == shape
+    assert shape == skeleton(text).encode()
 
 
 @st.composite
