@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.protocols.postgres import server
 from gateway.session.known import KnownStatement
-from gateway.session.permit import ExecutionPermit
+from gateway.session.recurring import Occurrence
 
 if TYPE_CHECKING:
     from gateway.listeners.postgres_session import ClientSession
@@ -21,37 +21,36 @@ _CANCELLED = server.error(sqlstate="57014", message="canceling statement due to 
 
 
 class Deferred:
-    """One request between its entry and its execution. `send` is called with the permit, or never."""
+    """One request between its entry and its execution. `send` is called once it is recorded, or never."""
 
-    def __init__(
-        self, session: ClientSession, known: KnownStatement, data: bytes, send: Callable[[ExecutionPermit], None]
-    ) -> None:
+    def __init__(self, session: ClientSession, known: KnownStatement, data: bytes, send: Callable[[], None]) -> None:
         self.withdrawn = False
         self._session = session
         self._known = known
         self._data = data
         self._send = send
 
-    def told(self, permit: ExecutionPermit | None) -> None:
-        """The entry is durable and this is its permit; None: it is not, and the ordinary way says so to the client."""
+    def told(self, occurrence: Occurrence | None) -> None:
+        """The occurrence's entry is durable; None: it is not, and the ordinary way says so to the client."""
         session = self._session
         session.no_longer_deferred()
         if session.reason or session.relay.broken or session.client.closed:
-            self._give_up(permit, "cancelled")
-        elif permit is None:
+            self._give_up(occurrence, "cancelled")
+        elif occurrence is None:
             session.client.take_back(self._data)
         elif self.withdrawn:
-            self._give_up(permit, "cancelled")
+            self._give_up(occurrence, "cancelled")
             session.refuse(_CANCELLED)
             session.sync()
         elif not session.at_rest or not session.meaning.is_quiet(self._known):
             # What it meant when it was recalled, it may not mean now: it is asked for, and recorded, anew.
-            self._give_up(permit, "skipped")
+            self._give_up(occurrence, "skipped")
             session.client.take_back(self._data)
         else:
-            self._send(permit)
+            session.sent_known()
+            self._send()
             session.client.wake()  # for what came meanwhile
 
-    def _give_up(self, permit: ExecutionPermit | None, status: str) -> None:
-        if permit is not None:
-            self._session.start_known(permit).finish(status)
+    def _give_up(self, occurrence: Occurrence | None, status: str) -> None:
+        if occurrence is not None:
+            self._session.start_known(occurrence.permit()).finish(status)

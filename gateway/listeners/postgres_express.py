@@ -2,7 +2,7 @@
 
 No task is woken and no frame is queued: read in one look, recalled, recorded, sent; its answer is taken in one look as
 well. The lane is open only while the session is at rest: nothing queued, nothing expected, nothing doubtful. It decides
-nothing by itself (`pipeline.recall` and `authorise_again` do, as everywhere) and whatever is not exactly as usual goes
+nothing by itself (`pipeline.recall` and what hangs on it do, as everywhere) and whatever is not exactly as usual goes
 the ordinary way: before anything was sent the frames are simply queued, afterwards the exchange unfolds into the
 expectations the ordinary way would have pushed.
 """
@@ -10,6 +10,7 @@ expectations the ordinary way would have pushed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_extended import bind_expectation, confirm_portal, parse_expectation
@@ -18,22 +19,33 @@ from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.postgres_simple import SIMPLE_TAIL, simple_expectations, whole_statement
 from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
 from gateway.protocols.postgres import server
-from gateway.protocols.postgres.client import Bind, Parse, encode_parse
-from gateway.protocols.postgres.express import Answer, ExtendedRequest, read_answer, read_extended, read_query
-from gateway.protocols.postgres.frames import ProtocolViolation
+from gateway.protocols.postgres.client import Bind
+from gateway.protocols.postgres.datarow import count_rows, mask_rows
+from gateway.protocols.postgres.express import (
+    Answer,
+    ExtendedRequest,
+    blank_integers,
+    read_answer,
+    read_extended,
+    read_query,
+)
+from gateway.protocols.postgres.frames import ProtocolViolation, frame
+from gateway.protocols.postgres.server import Field
 from gateway.session.context import StatementRequest
-from gateway.session.known import KnownStatement
-from gateway.session.permit import ExecutionPermit
-from gateway.session.pipeline import authorise_again, authorise_soon, recall
+from gateway.session.pipeline import recall, recurring
+from gateway.session.recurring import Occurrence, Recurring, View
 from gateway.upstreams.postgres_execution import BoundShape, Execution
 from gateway.upstreams.postgres_expectations import Description, Expectation, Ready, Result
 from gateway.upstreams.postgres_relay import Relay
 
 _QUERY = 0x51
 _BEGIN = len(server.PARSE_COMPLETE_FRAME + server.BIND_COMPLETE_FRAME)  # what a simple Query's client does not see
+_EXACTLY = b"\0"  # in front of a text that stands for no other; no text holds it
 _STATES = {ord("I"): "I", ord("T"): "T"}
 # Descriptions one remembered statement may have: one per set of result formats a client asks for.
 MAX_VIEWS = 8
+# Texts looked up by their bytes; a session that uses more begins anew.
+MAX_KEPT = 256
 
 
 class ExpressLane:
@@ -41,6 +53,8 @@ class ExpressLane:
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
+        self._queries: dict[bytes, Recurring] = {}  # by text, or by shape where that is enough
+        self._texts: dict[tuple[bytes, tuple[int, ...]], Recurring] = {}  # of statements made with their request
 
     def serve(self, data: bytes) -> bool:
         """Serve `data` if it is one whole remembered request; False: nothing was done with it."""
@@ -49,86 +63,96 @@ class ExpressLane:
             return False
         return self._simple(data) if data[0] == _QUERY else self._extended(data)
 
+    # --- simple ---
+
     def _simple(self, data: bytes) -> bool:
         raw = read_query(data)
+        if raw is None:
+            return False
+        shape = blank_integers(raw)
+        recurring = self._queries.get(shape) or self._queries.get(_EXACTLY + raw)
+        if recurring is None or not recurring.holds():
+            recurring = self._query(raw, shape)
+            if recurring is None:
+                return False
+        text = _decoded(raw.removesuffix(b";")) if recurring.shape else recurring.text
+        occurrence = None if text is None else recurring.occurs(text=text)
+        return occurrence is not None and self._run(occurrence, data, lambda: self._send_simple(occurrence, raw))
+
+    def _query(self, raw: bytes, shape: bytes) -> Recurring | None:
         text = _decoded(raw)
         part = whole_statement(text) if text is not None else None
-        if text is None or part is None:
-            return False
-        request = StatementRequest(text=part)
-        known = self._known(request)
-        if known is None:
-            return False
-        if known.waits:
-            return self._defer(request, known, data, lambda permit: self._send_simple(known, permit, text))
-        permit = authorise_again(self._session.services, self._session.context, request, known)
-        if permit is None:
-            return False
-        self._send_simple(known, permit, text)
-        return True
+        recurring = None if part is None else self._recall(part, (), by_shape=True)
+        if recurring is not None:
+            _keep(self._queries, shape if recurring.shape else _EXACTLY + raw, recurring)
+        return recurring
 
-    def _send_simple(self, known: KnownStatement, permit: ExecutionPermit, text: str) -> None:
+    def _send_simple(self, occurrence: Occurrence, raw: bytes) -> None:
         session = self._session
         session.statements.forget("")  # a simple Query destroys the unnamed statement and portal
         session.portals.forget("")
-        exchange = SimpleExchange(session, known, session.start_known(permit))
-        self._send(exchange, encode_parse(Parse("", text, ())) + SIMPLE_TAIL)
+        self._send(SimpleExchange(session, occurrence), frame(b"P", b"\0%b\0\0\0" % raw) + SIMPLE_TAIL)
+
+    # --- extended ---
 
     def _extended(self, data: bytes) -> bool:
         asked = read_extended(data)
         if asked is None:
             return False
-        statement = self._statement(asked)
-        if statement is None:
+        statement = self._prepared(asked[0]) if asked[1] is None else self._made(asked[1], asked[2])
+        if statement is None or statement.recurring is None:
             return False
-        request = StatementRequest(
-            text=statement.text,
-            parameters=asked[4],
-            parameter_types=statement.types,
-            parameter_formats=asked[3],
+        occurrence = statement.recurring.occurs(parameters=asked[4], formats=asked[3])
+        return occurrence is not None and self._run(
+            occurrence, data, lambda: self._send(ExtendedExchange(self._session, occurrence, asked, statement), data)
         )
-        known = self._known(request)
-        if known is None:
-            return False
 
-        def send(permit: ExecutionPermit) -> None:
-            execution = self._session.start_known(permit)
-            self._send(ExtendedExchange(self._session, known, execution, asked, statement), data)
+    def _prepared(self, name: bytes) -> Prepared | None:
+        """The statement the server has confirmed under the name, ready to run."""
+        decoded = _decoded(name)
+        found = None if decoded is None else self._session.statements.get(decoded)
+        if found is None or not found.fixed:
+            return None
+        if found.recurring is None or not found.recurring.holds():
+            found.recurring = self._recall(found.text, found.types)
+        return found
 
-        if known.waits:
-            return self._defer(request, known, data, send)
-        permit = authorise_again(self._session.services, self._session.context, request, known)
-        if permit is None:
-            return False
-        send(permit)
-        return True
-
-    def _statement(self, asked: ExtendedRequest) -> Prepared | None:
-        """What will be run: the statement made here, or one the server has confirmed under the name."""
-        text = asked[1]
-        if text is None:
-            name = _decoded(asked[0])
-            found = None if name is None else self._session.statements.get(name)
-            return found if found is not None and found.fixed else None
+    def _made(self, text: bytes, types: tuple[int, ...]) -> Prepared | None:
+        """The statement made here."""
         if self._session.statements.full:
             return None
-        decoded = _decoded(text)
-        if decoded is None or first_word(decoded) not in SELF_CONTAINED:
+        recurring = self._texts.get((text, types))
+        if recurring is None or not recurring.holds():
+            decoded = _decoded(text)
+            if decoded is None or first_word(decoded) not in SELF_CONTAINED:
+                return None
+            recurring = self._recall(decoded, types)
+            if recurring is None:
+                return None
+            _keep(self._texts, (text, types), recurring)
+        return Prepared("", recurring.text, types, None, fixed=True, recurring=recurring)
+
+    # --- both ---
+
+    def _recall(self, text: str, types: tuple[int, ...], *, by_shape: bool = False) -> Recurring | None:
+        session = self._session
+        known = recall(session.services, session.context, text, types)
+        if known is None or not session.meaning.is_quiet(known):
             return None
-        return Prepared("", decoded, asked[2], None, fixed=True)
+        request = StatementRequest(text=text, parameter_types=types)
+        return recurring(session.services, session.context, request, known, by_shape=by_shape)
 
-    def _known(self, request: StatementRequest) -> KnownStatement | None:
-        session = self._session
-        known = recall(session.services, session.context, request.text, request.parameter_types)
-        return known if known is not None and session.meaning.is_quiet(known) else None
-
-    def _defer(
-        self, request: StatementRequest, known: KnownStatement, data: bytes, send: Callable[[ExecutionPermit], None]
-    ) -> bool:
-        """Serve it when its entry is durable: until then the session is not at rest."""
-        session = self._session
+    def _run(self, occurrence: Occurrence, data: bytes, send: Callable[[], None]) -> bool:
+        """Send it once its entry is durable; where that takes a while, the session is not at rest until then."""
+        known, session = occurrence.recurring.known, self._session
+        if not known.waits:
+            if not occurrence.record():
+                return False
+            session.sent_known()
+            send()
+            return True
         session.deferred = deferred = Deferred(session, known, data, send)
-        if authorise_soon(session.services, session.context, request, known, deferred.told):
+        if occurrence.record_soon(deferred.told):
             return True
         session.deferred = None
         return False
@@ -140,22 +164,55 @@ class ExpressLane:
 
 
 class _Exchange:
-    """What both protocols share: the answer's rows, masked, counted and recorded by the execution like any others."""
+    """What both protocols share: the answer's rows, masked and counted at once, or by an ordinary execution."""
 
     parsed = True  # the answer begins with ParseComplete
 
-    def __init__(self, session: ClientSession, known: KnownStatement, execution: Execution) -> None:
-        self.execution = execution
+    def __init__(self, session: ClientSession, occurrence: Occurrence) -> None:
         self._session = session
-        self._known = known
+        self._occurrence = occurrence
+        self._known = occurrence.recurring.known
+        self._execution: Execution | None = None
         self._answer: Answer | None = None
+
+    @property
+    def execution(self) -> Execution:
+        """The ordinary execution of the same statement, begun when somebody asks for it."""
+        if self._execution is None:
+            self._execution = self._session.start_known(self._occurrence.permit())
+        return self._execution
 
     def recognises(self, data: bytes) -> bool:
         self._answer = read_answer(data, parsed=self.parsed)
         return self._answer is not None
 
     def _rows(self, data: bytes, answer: Answer) -> bytes | None:
-        """Let the execution have the rows; returns them for the client, None when they are as they came."""
+        """Account for the rows; returns them for the client, None when they are as they came."""
+        view = self._known.views.get(data[answer[0] : answer[1]])
+        if view is not None and view.width and self._execution is None and self._occurrence.ends_plainly:
+            return self._end_plainly(data, answer, view)
+        return self._end_ordinarily(data, answer)
+
+    def _end_plainly(self, data: bytes, answer: Answer, view: View) -> bytes | None:
+        _, start, stop, end, _ = answer
+        occurrence = self._occurrence
+        counts, shown = [0] * view.width, None
+        if view.masks:
+            at, rows, shown = mask_rows(data, start, stop, width=view.width, masks=view.masks, counts=counts)
+        else:
+            at, rows = count_rows(data, start, stop)
+        if at != stop:
+            raise ProtocolViolation("rows that do not end where they should")
+        cap = occurrence.recurring.row_cap
+        if cap is not None and rows > cap:
+            return self._end_ordinarily(data, answer)  # which says why it is withheld
+        size = stop - start if shown is None else len(shown)
+        tag = data[stop + 5 : end - 1].decode("utf-8", "replace")
+        occurrence.complete(view, rows=rows, size=size, tag=tag, counts=counts)
+        self._session.sent_known()
+        return shown
+
+    def _end_ordinarily(self, data: bytes, answer: Answer) -> bytes | None:
         description, rows, tag, end, _ = answer
         execution = self.execution
         self._adopt(data[description:rows])
@@ -168,19 +225,24 @@ class _Exchange:
         execution.finish("completed", command_tag=data[tag + 5 : end - 1].decode("utf-8", "replace"))
         return shown
 
+    def _fields(self, data: bytes, answer: Answer) -> tuple[Field, ...]:
+        """The columns of the answer that was just accounted for."""
+        if self._execution is not None:
+            return self._execution.fields
+        return self._known.views[data[answer[0] : answer[1]]].fields
+
     def _adopt(self, description: bytes) -> None:
         """Find the plan made for this very description, or make it."""
         views = self._known.views
         view = views.get(description)
-        if view is None:
-            self.execution.prepare(server.decode_row_description(description[5:]))
-            if len(views) >= MAX_VIEWS:
-                views.clear()
-            if self.execution.plan is not None:
-                views[description] = (self.execution.fields, self.execution.plan)
+        if view is not None:
+            self.execution.adopt(view.fields, view.plan)
             return
-        fields, plan = view
-        self.execution.adopt(fields, plan)
+        self.execution.prepare(server.decode_row_description(description[5:]))
+        if len(views) >= MAX_VIEWS:
+            views.clear()
+        if self.execution.plan is not None:
+            views[description] = View(self.execution.fields, self.execution.plan)
 
 
 class SimpleExchange(_Exchange):
@@ -201,19 +263,14 @@ class ExtendedExchange(_Exchange):
     """[Parse] Bind Describe Execute Sync. The names it makes are confirmed with its answer."""
 
     def __init__(
-        self,
-        session: ClientSession,
-        known: KnownStatement,
-        execution: Execution,
-        asked: ExtendedRequest,
-        statement: Prepared,
+        self, session: ClientSession, occurrence: Occurrence, asked: ExtendedRequest, statement: Prepared
     ) -> None:
-        super().__init__(session, known, execution)
+        super().__init__(session, occurrence)
         self.parsed = asked[1] is not None
         self._asked = asked
         self._statement = statement
         if self.parsed:
-            statement.analysis = known.analysis_of(statement.text, statement.types)
+            statement.analysis = self._known.analysis_of(statement.text, statement.types)
 
     def take(self, relay: Relay, data: bytes) -> None:
         answer = self._answer
@@ -224,7 +281,7 @@ class ExtendedExchange(_Exchange):
         status = _STATES[answer[4]]
         if status != "I":  # portals end with their transaction
             portal = self._portal()
-            portal.shape.own.requested, portal.shape.own.fields = True, self.execution.fields
+            portal.shape.own.requested, portal.shape.own.fields = True, self._fields(data, answer)
             confirm_portal(self._session, portal)
         relay.emit(data if shown is None else data[: answer[1]] + shown + data[answer[2] :])
         relay.ready(status)
@@ -240,6 +297,12 @@ class ExtendedExchange(_Exchange):
         _, _, _, formats, parameters, result_formats = self._asked
         bind = Bind("", self._statement.name, formats, parameters, result_formats)
         return Portal("", self._statement, bind, BoundShape(self._statement.shape, result_formats))
+
+
+def _keep(kept: dict[Any, Recurring], key: object, recurring: Recurring) -> None:
+    if len(kept) >= MAX_KEPT:
+        kept.clear()
+    kept[key] = recurring
 
 
 def _decoded(raw: bytes | None) -> str | None:

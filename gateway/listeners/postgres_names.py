@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from analysis.statement import Analysis
 from gateway.protocols.postgres.client import Bind
 from gateway.session.permit import ExecutionPermit, Outcome
+from gateway.session.recurring import Recurring
 from gateway.upstreams.postgres_execution import BoundShape, Shape
 
 # Drivers cache at most a few hundred; a client that keeps more is leaking or attacking.
@@ -31,6 +32,7 @@ class Prepared:
     analysis: Analysis | None
     fixed: bool
     shape: Shape = field(default_factory=Shape)
+    recurring: Recurring | None = None  # once it ran in the express lane
 
 
 @dataclass(slots=True)

@@ -393,8 +393,12 @@ class ClientSession:
     def start_known(self, permit: ExecutionPermit) -> Execution:
         """`start` for a quiet statement: there is nothing to note."""
         permit.consume()
-        self._last_activity = time.monotonic()
+        self.sent_known()
         return Execution(permit, recordings=self.recordings, ended=self._execution_ended)
+
+    def sent_known(self) -> None:
+        """A quiet statement was sent or has ended."""
+        self._last_activity = time.monotonic()
 
     def _execution_ended(self, execution: Execution) -> None:
         if execution.sealing is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from analysis.statement import Analysis
@@ -12,7 +12,7 @@ from audit.domain.entry import Entry, Json
 from audit.domain.subjects import SubjectsSeen, seen_body, seen_sensitive
 from audit.domain.template import Filling, Template
 from gateway.session.context import SessionContext, StatementRequest
-from gateway.session.permit import ExecutionPermit, Outcome
+from gateway.session.permit import ExecutionPermit, FieldCount, Outcome
 from gateway.session.transport import Denial, PendingReview
 
 if TYPE_CHECKING:
@@ -104,7 +104,15 @@ def completed_template(permit: ExecutionPermit) -> Template | None:
     """Of the entries of executions like this one that end well; None where they say more than `completed_filling`."""
     if permit.subjects is not None or permit.records_results:
         return None
-    return Template(completed(permit, Outcome(status="completed")), blanks=_OUTCOME_BLANKS)
+    return completed_again(permit.session, permit.analysis.kind)
+
+
+def completed_again(session: SessionContext, kind: str) -> Template:
+    """The same where it is known that they say no more."""
+    body = _completed(session, kind, Outcome(status="completed"))
+    durability = session.connection.durability
+    example = Entry(kind="statement.completed", session_id=session.session_id, body=body, durability=durability)
+    return Template(example, blanks=_OUTCOME_BLANKS)
 
 
 def completed_filling(permit: ExecutionPermit, outcome: Outcome) -> Filling | None:
@@ -113,13 +121,18 @@ def completed_filling(permit: ExecutionPermit, outcome: Outcome) -> Filling | No
         return None
     if outcome.subjects is not None:
         return None
-    masked = canonical(_masked(outcome)) if outcome.masked else b"[]"
+    masked = masked_canonical(outcome.masked) if outcome.masked else b"[]"
     values = (b"%d" % outcome.bytes, canonical_text(outcome.command_tag), masked, b"%d" % outcome.rows)
     return Filling(permit.request.statement_id, values)
 
 
-def _masked(outcome: Outcome) -> list[Json]:
-    return [{"column": m.column, "rule": m.rule, "technique": m.technique, "count": m.count} for m in outcome.masked]
+def masked_canonical(masked: Sequence[FieldCount]) -> bytes:
+    """What a completed entry says was masked, for `completed_filling` and whoever keeps it."""
+    return canonical(_masked(masked))
+
+
+def _masked(masked: Sequence[FieldCount]) -> list[Json]:
+    return [{"column": m.column, "rule": m.rule, "technique": m.technique, "count": m.count} for m in masked]
 
 
 def _authorised(session: SessionContext, assessment: Assessment) -> dict[str, Json]:
@@ -179,18 +192,22 @@ def described(session: SessionContext, what: str, *, viewer: str = "") -> Entry:
     return Entry(kind="tables.described", body={**_who(session), "described": what, "viewer": viewer})
 
 
-def completed(permit: ExecutionPermit, outcome: Outcome) -> Entry:
-    body: dict[str, Json] = {
-        **_who(permit.session),
-        "kind": permit.analysis.kind,
+def _completed(session: SessionContext, kind: str, outcome: Outcome) -> dict[str, Json]:
+    return {
+        **_who(session),
+        "kind": kind,
         "status": outcome.status,
         "rows": outcome.rows,
         "bytes": outcome.bytes,
         "error": outcome.error,
         "command_tag": outcome.command_tag,
         "recording": outcome.recording,
-        "masked": _masked(outcome),
+        "masked": _masked(outcome.masked),
     }
+
+
+def completed(permit: ExecutionPermit, outcome: Outcome) -> Entry:
+    body = _completed(permit.session, permit.analysis.kind, outcome)
     if outcome.bytes_processed is not None:
         body["bytes_processed"] = outcome.bytes_processed
     seen = outcome.subjects or _unseen(permit, outcome)
@@ -230,9 +247,7 @@ def read_again(permit: ExecutionPermit, outcome: Outcome) -> Entry:
         "rows": outcome.rows,
         "bytes": outcome.bytes,
         "recording": outcome.recording,
-        "masked": [
-            {"column": m.column, "rule": m.rule, "technique": m.technique, "count": m.count} for m in outcome.masked
-        ],
+        "masked": _masked(outcome.masked),
     }
     return Entry(
         kind="statement.read_again",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from analysis.statement import Analysis, Statement
 from audit.domain.canonical import CanonicalBody
@@ -20,6 +20,7 @@ from masking.domain.field import MaskingPlan, ResultColumn
 
 if TYPE_CHECKING:
     from gateway.session.assessment import Assessment
+    from gateway.session.recurring import Recurring, View
 
 # Masks may depend on the year, principals expire: nothing is believed for longer than this.
 MAX_AGE_S = 60.0
@@ -38,7 +39,8 @@ class KnownStatement:
     authorised: Template | None = None  # of its entries, once there is a second one
     completed: Template | None = None
     quiet: bool | None = None  # whether running it leaves the session as it is; the wire finds out
-    views: dict[bytes, tuple[Any, MaskingPlan]] = field(default_factory=dict)  # of the wire, by description
+    views: dict[bytes, View] = field(default_factory=dict)  # by description, as the wire has it
+    recurring: Recurring | None = None  # once it came again
     _columns: Sequence[ResultColumn] | None = None
     _plan: MaskingPlan | None = None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 
 from gateway.session.context import SessionContext
-from gateway.session.permit import Outcome
+from gateway.session.permit import FieldCount, Outcome
 
 # Seconds. The shortest stages take tens of microseconds, a held statement hours.
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
@@ -75,8 +75,19 @@ class Meter:
         self.stages[connection, "remembered" if remembered else "execute"].observe(seconds)
         self.rows[connection] += outcome.rows
         self.bytes[connection] += outcome.bytes
-        for count in outcome.masked:
-            self.masked[connection, count.technique] += count.count
+        self.masked_values(session, outcome.masked)
+
+    def completed_again(self, session: SessionContext, rows: int, size: int, seconds: float) -> None:
+        """`completed` of a remembered statement that ended well, but for its masked values."""
+        connection = session.connection.name
+        self.statements[connection, session.protocol, "completed"] += 1
+        self.stages[connection, "remembered"].observe(seconds)
+        self.rows[connection] += rows
+        self.bytes[connection] += size
+
+    def masked_values(self, session: SessionContext, masked: Sequence[FieldCount]) -> None:
+        for count in masked:
+            self.masked[session.connection.name, count.technique] += count.count
 
     def denied(self, session: SessionContext, code: str) -> None:
         outcome = "rejected" if code == "rejected-by-database" else "limited" if code in LIMITED else "denied"

@@ -8,7 +8,6 @@ error and no row.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from approvals.domain.decide import covers
@@ -18,7 +17,7 @@ from approvals.domain.request import (
     GrantClaim,
     RequireApproval,
 )
-from audit.domain.entry import Entry, Receipt
+from audit.domain.entry import Entry
 from audit.domain.subjects import SubjectsSeen
 from gateway.session import entries
 from gateway.session.alternative import instead
@@ -31,6 +30,7 @@ from gateway.session.known import KnownStatement, KnownStatements
 from gateway.session.meter import Stages, now
 from gateway.session.permit import ExecutionPermit, Outcome, SubjectWatch, mint_permit, rows_counted
 from gateway.session.quotas import FREE, Admission, QuotaExceeded, QuotasUnavailable
+from gateway.session.recurring import Occurrence, Recurring
 from gateway.session.services import Services, StaleSnapshot
 from gateway.session.transport import Denial, Transport
 
@@ -109,53 +109,55 @@ def authorise_again(
     )
 
 
-def authorise_soon(
+def recurring(
     services: Services,
     session: SessionContext,
     request: StatementRequest,
     known: KnownStatement,
-    told: Callable[[ExecutionPermit | None], None],
-) -> bool:
-    """`authorise_again` where the entry has to be waited for: `told` is called with the permit once it is durable.
+    *,
+    by_shape: bool = False,
+) -> Recurring | None:
+    """What authorises a statement that was recalled in this very moment, and later ones like it, with one look.
 
-    It is called in a later turn of the event loop, once, with None when the entry is not durable. False: it will not be
-    called, and the ordinary way has to be gone.
+    `by_shape`: it may be another text's of the same shape.
     """
+    found = known.recurring
+    if found is not None and found.covers(request, by_shape=by_shape):
+        return found
+    analyst = services.analysts[known.assessment.connection.kind]
+    recollection = analyst.recollect(session, request.text, request.parameter_types, known.remembered)
+    if recollection is None:
+        return None
+    assessment = known.assessment
+    says_more = session.connection.recording == "masked-results" or _watch(services, assessment) is not None
+    if not says_more and known.completed is None:
+        known.completed = entries.completed_again(session, assessment.analysis.kind)
+    known.recurring = Recurring(
+        services,
+        session,
+        request,
+        known,
+        recollection,
+        mint=_mint_occurrence,
+        admit=lambda: _admit_now(services, session, known),
+        completed=None if says_more else known.completed,
+    )
+    return known.recurring
 
-    def whole() -> Entry:
-        return entries.authorised_again(session, request, known)
 
-    began = now()
-    admission = _admit_now(services, session, known)
-    if admission is None:
-        return False
-
-    def answered(answer: Receipt | Exception) -> None:
-        if isinstance(answer, Exception):
-            admission.finish()
-            told(None)
-            return
-        services.meter.remembered += 1
-        told(
-            _mint(
-                services,
-                session,
-                request,
-                assessment=known.assessment,
-                claim=None,
-                planner=known,
-                admission=admission,
-                began=began,
-            )
-        )
-
-    template = known.authorised = known.authorised or entries.authorised_template(session, known)
-    try:
-        services.record.append_soon(template, entries.authorised_filling(request), whole, answered)
-    except Exception:  # fail closed: the long way tries again, and refuses with the reason
-        admission.finish()
-        return False
-    return True
+def _mint_occurrence(occurrence: Occurrence) -> ExecutionPermit:
+    """Called by an occurrence that was recorded, when its execution is not the usual one."""
+    known = occurrence.recurring.known
+    return _mint(
+        occurrence.recurring.services,
+        occurrence.recurring.session,
+        occurrence.request(),
+        assessment=known.assessment,
+        claim=None,
+        planner=known,
+        admission=occurrence.admission,
+        began=occurrence.began,
+    )
 
 
 def _admit_now(services: Services, session: SessionContext, known: KnownStatement) -> Admission | None:

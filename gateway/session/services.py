@@ -84,6 +84,16 @@ class TableDescription:
     columns: tuple[tuple[str, str], ...]
 
 
+class Recollection(Protocol):
+    """One remembered analysis, asked with one look whether `recall` would still return it."""
+
+    @property
+    def shape(self) -> str:
+        """It is about every text with this `skeleton`; "" when only about the very text."""
+
+    def holds(self) -> bool: ...
+
+
 class Analyst(Protocol):
     async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
         """Both readings, compared. Never raises on bad SQL but UpstreamRejected; cached per shape."""
@@ -93,6 +103,11 @@ class Analyst(Protocol):
 
     async def expect(self, session: SessionContext, analysis: Analysis) -> RowsExpected:
         """How many rows the database expects a held statement to return and change; counts only, and nothing runs."""
+
+    def recollect(
+        self, session: SessionContext, text: str, parameter_types: tuple[int, ...], found: Analysis
+    ) -> Recollection | None:
+        """What tells for as long as the session lives whether `recall` would return `found`, as it just did."""
 
     async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
         """Every table and view of users, sorted by name. Raises UpstreamRejected when the database does not say."""

@@ -33,7 +33,7 @@ from analysis.estimate import UNKNOWN, RowsExpected
 from analysis.statement import Analysis, Statement
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
-from gateway.session.services import TableDescription, UpstreamRejected
+from gateway.session.services import Recollection, TableDescription, UpstreamRejected
 from gateway.upstreams.registry import UpstreamFailed
 
 logger = logging.getLogger(__name__)
@@ -92,6 +92,11 @@ class BigQueryAnalyst:
     async def expect(self, session: SessionContext, analysis: Analysis) -> RowsExpected:
         """A dry run tells bytes (`Facts.estimated_bytes`), never rows."""
         return UNKNOWN
+
+    def recollect(
+        self, session: SessionContext, text: str, parameter_types: tuple[int, ...], found: Analysis
+    ) -> Recollection | None:
+        return None
 
     async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
         """The tables and views of the connection's project, as many as are described at all; nested fields by path."""

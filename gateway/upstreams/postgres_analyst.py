@@ -104,6 +104,21 @@ class PostgresAnalyst:
         question = _query_of(replace(asked.statement, text=probe), session)
         return rows_expected(await self._side(session.connection).plan(question), asked)
 
+    def recollect(
+        self, session: SessionContext, text: str, parameter_types: tuple[int, ...], found: Analysis
+    ) -> Recollected | None:
+        """Tell from now on with one look whether `recall` would return `found`, which it just did."""
+        side = self._sides.get(_place(session.connection))
+        if side is None:
+            return None
+        where = (parameter_types, session.role, session.search_path)
+        exact, shaped = ("=" + text, *where), ("~" + skeleton(text), *where)
+        if wants_estimate(found):
+            return Recollected(session, side, self._changing, found, exact, estimated=True)
+        if side.analyses.find(shaped) is found:
+            return Recollected(session, side, self._changing, found, shaped)
+        return Recollected(session, side, self._changing, found, exact)
+
     async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
         """The catalogue's relations that are no part of PostgreSQL itself."""
         side = self._side(session.connection)
@@ -278,6 +293,43 @@ class PostgresAnalyst:
         if side is None:
             side = self._sides[place] = PostgresSide(spec, self._dsn_for)
         return side
+
+
+class Recollected:
+    """Fulfils `Recollection`: everything `recall` looks at, with the keys made once."""
+
+    __slots__ = ("_changing", "_estimated", "_found", "_key", "_role", "_search_path", "_session", "_side", "shape")
+
+    def __init__(
+        self,
+        session: SessionContext,
+        side: PostgresSide,
+        changing: set[str],
+        found: Analysis,
+        key: Key,
+        *,
+        estimated: bool = False,
+    ) -> None:
+        self._session, self._side, self._changing = session, side, changing
+        self._found, self._key, self._estimated = found, key, estimated
+        self._role, self._search_path = session.role, session.search_path
+        self.shape = key[0][1:] if key[0].startswith("~") else ""
+
+    def holds(self) -> bool:
+        session, side = self._session, self._side
+        if (
+            not side.is_fresh()
+            or session.uncommitted_definitions
+            or session.temp_relations
+            or session.session_id in self._changing
+            or session.role != self._role
+            or session.search_path != self._search_path
+        ):
+            return False
+        if self._estimated:
+            estimate = side.estimates.find(self._key)
+            return estimate is not None and estimate.analysis is self._found and estimate.is_fresh
+        return side.analyses.find(self._key) is self._found
 
 
 _Place = tuple[str, str, int, str, str, str]

@@ -11,7 +11,7 @@ import pytest
 from analysis.statement import Operation, Statement
 from gateway.session.context import SessionContext
 from gateway.session.services import UpstreamRejected
-from gateway.upstreams.postgres_analyst import PostgresAnalyst
+from gateway.upstreams.postgres_analyst import PostgresAnalyst, Recollected
 from gateway.upstreams.postgres_side import PostgresSide
 from gateway.upstreams.postgres_witness import NoWitness, Question, ask, load_catalogue, scrubbed
 from tests.analysis.conftest import Analyse
@@ -451,3 +451,52 @@ async def test_two_phase_commit_is_a_write_that_only_its_own_session_may_end(
     assert (prepared.complete, prepared.operations) == (True, {Operation.WRITE})
     assert not strange.complete
     assert (own.complete, own.operations) == (True, {Operation.WRITE})
+
+
+async def _recalled(analyst: PostgresAnalyst, session: SessionContext, text: str) -> Recollected:
+    for _ in range(2):  # the first one reads the catalogue, the second watches it
+        await analyst.analyse(session, Statement(text))
+    found = analyst.recall(session, text, ())
+    assert found is not None
+    recollected = analyst.recollect(session, text, (), found)
+    assert recollected is not None
+    assert recollected.holds()
+    return recollected
+
+
+@pytest.mark.parametrize("change", ["role", "search_path", "temp", "uncommitted", "ddl", "schema", "stale"])
+async def test_recollection_ends_with_what_it_is_about(
+    analyst: PostgresAnalyst, session_context: SessionContext, change: str
+) -> None:
+    text = "SELECT count(*) FROM guesses"
+    recollected = await _recalled(analyst, session_context, text)
+    (side,) = analyst._sides.values()
+
+    match change:
+        case "role":
+            session_context.role = "somebody"
+        case "search_path":
+            session_context.search_path = "elsewhere"
+        case "temp":
+            session_context.temp_relations = True
+        case "uncommitted":
+            session_context.uncommitted_definitions = True
+        case "ddl":
+            await analyst.analyse(session_context, Statement("CREATE TABLE guesses_again (a int)"))
+        case "schema":
+            analyst.invalidate("clinic")
+        case "stale":
+            side._checked_at -= 10
+
+    assert not recollected.holds()
+    assert analyst.recall(session_context, text, ()) is None
+
+
+async def test_recollection_is_about_a_shape_only_where_literals_change_nothing(
+    analyst: PostgresAnalyst, session_context: SessionContext
+) -> None:
+    bounded = "SELECT id FROM other.patients WHERE id = 7 LIMIT 5"
+
+    assert (await _recalled(analyst, session_context, bounded)).shape == ""
+    counted = await _recalled(analyst, session_context, "SELECT count(*) FROM other.patients WHERE id = 7")
+    assert counted.shape == "SELECT count(*) FROM other.patients WHERE id = \0"

@@ -38,7 +38,7 @@ from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.listeners.postgres import Limits, PostgresListener
 from gateway.session.context import SessionContext
 from gateway.session.registry import SessionRegistry
-from gateway.session.services import Analyst, AuthenticationFailed, ReviewRefused, Services
+from gateway.session.services import Analyst, AuthenticationFailed, Recollection, ReviewRefused, Services
 from gateway.session.transport import PendingReview
 from masking.domain.rules import Inference, MaskingRule, Technique
 from tests.services import SUPERUSER_DSN
@@ -97,6 +97,14 @@ def _outputs(text: str) -> tuple[Output, ...] | None:
     return tuple(outputs)
 
 
+@dataclass
+class Recalled:
+    """Asks every time."""
+
+    holds: Callable[[], bool]
+    shape: str = ""
+
+
 class TableAnalyst:
     """Reads just enough of a text to know its kind and its protected columns."""
 
@@ -115,6 +123,11 @@ class TableAnalyst:
 
     def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
         return self._remembered.get((text, parameter_types, session.role, session.search_path))
+
+    def recollect(
+        self, session: SessionContext, text: str, parameter_types: tuple[int, ...], found: Analysis
+    ) -> Recollection | None:
+        return Recalled(lambda: self.recall(session, text, parameter_types) is found)
 
     def _read(self, session: SessionContext, statement: Statement) -> Analysis:
         text = statement.text.strip()

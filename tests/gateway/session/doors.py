@@ -17,7 +17,7 @@ from audit.domain.template import Filling, Template, Whole
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.session.context import SessionContext
 from gateway.session.permit import ExecutionPermit, Outcome
-from gateway.session.services import ReviewRefused, Services, StaleSnapshot, UpstreamRejected
+from gateway.session.services import Recollection, ReviewRefused, Services, StaleSnapshot, UpstreamRejected
 from gateway.session.transport import Denial, PendingReview, Resumption
 from masking.domain.rules import MaskingRule, Technique
 
@@ -76,6 +76,14 @@ class Rules:
 
 
 @dataclass
+class Recalled:
+    """Asks every time."""
+
+    holds: Callable[[], bool]
+    shape: str = ""
+
+
+@dataclass
 class Analyst:
     answer: Callable[[str], Analysis] = analysed
     error: Exception | None = None
@@ -100,6 +108,11 @@ class Analyst:
 
     def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
         return self.remembered.get(text)
+
+    def recollect(
+        self, session: SessionContext, text: str, parameter_types: tuple[int, ...], found: Analysis
+    ) -> Recollection | None:
+        return Recalled(lambda: self.recall(session, text, parameter_types) is found)
 
 
 @dataclass

@@ -1,0 +1,255 @@
+"""A remembered statement that comes over and over: authorised and ended again without spelling anything anew.
+
+`Recurring` hangs on one `KnownStatement` and knows with one look whether it still holds: the same rules, the same
+analysis, the same role and search path. Each `Occurrence` is one execution with entries of its own, durable before it
+is sent as its durability says. Whatever is not the usual course of things makes an ordinary permit of it
+(`Occurrence.permit`), and from there everything goes as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from json import dumps
+from time import monotonic
+from typing import Any
+
+from analysis.fingerprint import skeleton
+from audit.domain.canonical import canonical_text
+from audit.domain.chain import encode_sensitive, encode_text
+from audit.domain.entry import Entry, Receipt
+from audit.domain.template import Filling, Template
+from gateway.session import entries
+from gateway.session.context import SessionContext, StatementRequest, new_id
+from gateway.session.known import KnownStatement
+from gateway.session.meter import now
+from gateway.session.permit import ExecutionPermit, FieldCount, Outcome
+from gateway.session.quotas import FREE, Admission
+from gateway.session.services import Recollection, Services, StaleSnapshot
+from masking.domain.field import MaskingPlan
+
+Mint = Callable[["Occurrence"], ExecutionPermit]
+# Sets of counts a plan's masks may have had before they are spelled anew.
+MAX_SPELLED = 256
+
+
+class Recurring:
+    """Of one session and one known statement. Only the pipeline makes one (`recurring`), because it can mint."""
+
+    def __init__(
+        self,
+        services: Services,
+        session: SessionContext,
+        request: StatementRequest,
+        known: KnownStatement,
+        recollection: Recollection,
+        *,
+        mint: Mint,
+        admit: Callable[[], Admission | None],
+        completed: Template | None,
+    ) -> None:
+        """`completed` is None where the ends of executions say more than rows, bytes and masks."""
+        self.known = known
+        self.session, self.services = session, services
+        self.text, self.types = request.text, request.parameter_types
+        self.shape = recollection.shape
+        self.mint = mint
+        self.authorised = known.authorised = known.authorised or entries.authorised_template(session, known)
+        self.completed = completed
+        self.row_cap: int | None = getattr(known.assessment.decision, "row_cap", None)
+        self._snapshot = known.assessment.snapshot
+        self._recollection = recollection
+        self._admit = admit if self._snapshot.quotas else None
+        self._head = encode_sensitive({"statement": request.text}).decode()[:-1]
+        self._tails: dict[tuple[int, ...], str] = {}
+
+    def covers(self, request: StatementRequest, *, by_shape: bool) -> bool:
+        """Whether it is about this text as well: the very one, or with `by_shape` one of the same shape."""
+        if request.parameter_types != self.types:
+            return False
+        return request.text == self.text or (by_shape and self.shape != "" and skeleton(request.text) == self.shape)
+
+    def holds(self) -> bool:
+        """Whether assessing the statement now would end in the same plain Allow."""
+        try:
+            snapshot = self.services.snapshots.current()
+        except StaleSnapshot:
+            return False  # the ordinary way says so to the client
+        if snapshot is not self._snapshot:
+            connection = snapshot.connections.get(self.session.connection.name)
+            if snapshot.version != self._snapshot.version or connection is None or not connection.enabled:
+                return False
+            self._snapshot = snapshot
+        return monotonic() < self.known.until and self._recollection.holds()
+
+    def occurs(
+        self, *, parameters: tuple[bytes | None, ...] = (), formats: tuple[int, ...] = (), text: str = ""
+    ) -> Occurrence | None:
+        """One execution that is let in; not recorded yet. None: the ordinary way has to be gone.
+
+        `text`: another one of the same shape, which has no parameters.
+        """
+        admission = FREE if self._admit is None else self._admit()
+        return None if admission is None else Occurrence(self, parameters, formats, text, admission)
+
+    def spelled(self, occurrence: Occurrence) -> bytes:
+        """The sealed text of its entry, as `encode_sensitive` would spell it."""
+        if occurrence.text:
+            return f'{{"statement":{encode_text(occurrence.text)}}}'.encode()
+        parameters = occurrence.parameters
+        if not parameters:
+            return f"{self._head}}}".encode()
+        tail = self._tails.get(occurrence.formats)
+        if tail is None:
+            types, formats = (dumps(codes, separators=(",", ":")) for codes in (self.types, occurrence.formats))
+            tail = f'],"parameter_types":{types},"parameter_formats":{formats}}}'
+            if len(self._tails) < MAX_SPELLED:
+                self._tails[occurrence.formats] = tail
+        values = ",".join(["null" if value is None else f'"{value.hex()}"' for value in parameters])
+        return f'{self._head},"parameters":[{values}{tail}'.encode()
+
+
+class View:
+    """The result of a recurring statement as one description has it: its plan, and how counts of it are recorded."""
+
+    __slots__ = ("_spelled", "fields", "masks", "plan", "width")
+
+    def __init__(self, fields: tuple[Any, ...], plan: MaskingPlan) -> None:
+        """`fields` are the wire's own words for the columns."""
+        self.fields, self.plan, self.width = fields, plan, len(fields)
+        self.masks = tuple(
+            (index, entry.mask, entry.scans_text) for index, entry in enumerate(plan.fields) if entry.mask is not None
+        )
+        self._spelled: dict[tuple[int, ...], bytes] = {}
+
+    def counts(self, counts: Sequence[int]) -> tuple[FieldCount, ...]:
+        """What was masked, for the record."""
+        return tuple(
+            FieldCount(column=entry.column, rule=entry.rule, technique=entry.technique, count=count)
+            for entry, count in zip(self.plan.fields, counts, strict=True)
+            if entry.mask is not None
+        )
+
+    def spelled(self, counts: Sequence[int]) -> bytes:
+        """The same in canonical form."""
+        if not self.masks:
+            return b"[]"
+        key = tuple(counts)
+        found = self._spelled.get(key)
+        if found is None:
+            if len(self._spelled) >= MAX_SPELLED:
+                self._spelled.clear()
+            found = self._spelled[key] = entries.masked_canonical(self.counts(counts))
+        return found
+
+
+class Occurrence:
+    """One execution. `permit` makes it an ordinary one; `complete` ends it as most end. One of the two, once."""
+
+    __slots__ = (
+        "_permit", "admission", "began", "formats", "parameters", "recurring", "statement_id", "text",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        recurring: Recurring,
+        parameters: tuple[bytes | None, ...],
+        formats: tuple[int, ...],
+        text: str,
+        admission: Admission,
+    ) -> None:
+        self.recurring = recurring
+        self.parameters, self.formats, self.text = parameters, formats, text
+        self.admission = admission
+        self.began = now()
+        self.statement_id = new_id()
+        self._permit: ExecutionPermit | None = None
+
+    # --- its beginning ------------------------------------------------------------------------------------------------
+
+    def record(self) -> bool:
+        """Make its authorised entry durable now. False: it is not, and the ordinary way has to be gone."""
+        recurring, record = self.recurring, self.recurring.services.record
+        filling = Filling(self.statement_id, spelled=recurring.spelled(self))
+        try:
+            receipt = record.append_like(recurring.authorised, filling, self._authorised)
+            receipt = receipt or record.append_now(self._authorised())
+        except Exception:  # fail closed: the long way tries again, and refuses with the reason
+            receipt = None
+        if receipt is None:
+            self.admission.finish()
+            return False
+        recurring.services.meter.remembered += 1
+        return True
+
+    def record_soon(self, told: Callable[[Occurrence | None], None]) -> bool:
+        """`record` where the entry has to be waited for: `told` is called with this one once it is durable.
+
+        It is called in a later turn of the event loop, once, with None when the entry is not durable. False: it will
+        not be called, and the ordinary way has to be gone.
+        """
+        recurring = self.recurring
+
+        def answered(answer: Receipt | Exception) -> None:
+            if isinstance(answer, Exception):
+                self.admission.finish()
+                told(None)
+                return
+            recurring.services.meter.remembered += 1
+            told(self)
+
+        filling = Filling(self.statement_id, spelled=recurring.spelled(self))
+        try:
+            recurring.services.record.append_soon(recurring.authorised, filling, self._authorised, answered)
+        except Exception:  # fail closed: the long way tries again, and refuses with the reason
+            self.admission.finish()
+            return False
+        return True
+
+    def request(self) -> StatementRequest:
+        recurring = self.recurring
+        return StatementRequest(
+            text=self.text or recurring.text,
+            parameters=self.parameters,
+            parameter_types=recurring.types,
+            parameter_formats=self.formats,
+            statement_id=self.statement_id,
+        )
+
+    def _authorised(self) -> Entry:
+        return entries.authorised_again(self.recurring.session, self.request(), self.recurring.known)
+
+    # --- its end ------------------------------------------------------------------------------------------------------
+
+    @property
+    def ends_plainly(self) -> bool:
+        """Whether `complete` may be called: nobody else wants to know of its end."""
+        recurring = self.recurring
+        return recurring.completed is not None and self._permit is None and recurring.services.meter.trace is None
+
+    def permit(self) -> ExecutionPermit:
+        if self._permit is None:
+            self._permit = self.recurring.mint(self)
+        return self._permit
+
+    def complete(self, view: View, *, rows: int, size: int, tag: str, counts: Sequence[int]) -> None:
+        """It ended well, and `size` bytes of `rows` were masked as `counts` says."""
+        recurring = self.recurring
+        services, template = recurring.services, recurring.completed
+        assert template is not None
+        if self.admission is not FREE:
+            self.admission.finish(rows, size)
+        services.meter.completed_again(recurring.session, rows, size, now() - self.began)
+        if view.masks:
+            services.meter.masked_values(recurring.session, view.counts(counts))
+        filling = Filling(self.statement_id, (b"%d" % size, canonical_text(tag), view.spelled(counts), b"%d" % rows))
+
+        def whole() -> Entry:
+            outcome = Outcome("completed", rows=rows, bytes=size, masked=view.counts(counts), command_tag=tag)
+            return entries.completed(self.permit(), outcome)
+
+        try:
+            kept = services.record.append_like_later(template, filling, whole)
+        except Exception:  # it happened: the ordinary way keeps it until it is written
+            kept = False
+        if not kept:
+            services.record.append_later(whole())
