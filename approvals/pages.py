@@ -21,6 +21,7 @@ from approvals.domain.dossier import (
     still_missing,
     vote_reason,
 )
+from approvals.domain.facts import without_sizes
 from approvals.domain.hooks import Reanalysis
 from approvals.domain.refusal import Refusal
 from approvals.domain.request import Allow, RequireApproval
@@ -65,6 +66,11 @@ class InboxRow:
     mine: bool
     remaining_s: int
     urgent: bool
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """A list tells nobody how many rows answer a question about protected values; the page asks who looks."""
+        return without_sizes(self.review.facts)
 
     @property
     def tables(self) -> str:
@@ -115,6 +121,7 @@ def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
         "missing": still_missing(review) if review.status == Review.Status.PENDING else (),
         "may_decide": may_decide,
         "why_not": why_not,
+        "ended": _ENDED.get(review.status if not review.is_overdue else Review.Status.EXPIRED.value, ""),
         "may_modify": may_decide and not binding.governed_as,
         "remaining_s": max(0, int((review.decide_by - timezone.now()).total_seconds())),
         "grant": review.grants.first(),
@@ -126,6 +133,15 @@ def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
         "authors": [author for author in review.authors if not is_nobody(author)],
         "binds_nobody": any(map(is_nobody, review.authors)),
     }
+
+
+_ENDED = {
+    "approved": "Approved: it may run, and has not yet. There is nothing left to decide.",
+    "executed": "Approved, and it ran. There is nothing left to decide.",
+    "denied": "Denied: it did not run, and the requester was told why.",
+    "expired": "Nobody decided in time: it did not run. Whoever still needs it asks again, and you get a new request.",
+    "withdrawn": "Withdrawn: whoever asked stopped waiting before anybody decided. It did not run.",
+}
 
 
 def permitted_scopes(review: Review) -> list[tuple[str, str]]:
@@ -215,9 +231,12 @@ def _may_decide(review: Review, user: AbstractUser) -> tuple[bool, str]:
         eligible_groups(review, user)
     except Refusal as refused:
         return False, refused.reason
-    if review.votes.filter(round=review.round, reviewer=user.username).exists():
-        return False, "you have decided; another reviewer must too"
-    return True, ""
+    mine = review.votes.filter(round=review.round, reviewer=user.username).first()
+    if mine is None:
+        return True, ""
+    if not mine.counts:
+        return False, f"you changed the text; from a risk of {MODIFIER_APPROVES_BELOW} on somebody else confirms it"
+    return False, "you have decided; another reviewer must too"
 
 
 def _verdict(outcome: Reanalysis) -> str:

@@ -107,6 +107,18 @@ def test_words_for_sizes(operations, facts, expected, words):
     assert size_words(held(request=request, expected=expected).facts) == words
 
 
+def test_inbox_says_the_size_but_not_of_questions_about_protected_values(reviewer):
+    client = Client()
+    client.force_login(reviewer)
+    held(expected=MANY)
+    held(expected=RowsExpected(changed=777), request=asking(), statement="another")
+
+    listed = client.get("/reviews/").text
+
+    assert "changes about 41,204 rows" in listed
+    assert "777" not in listed
+
+
 def test_reviews_from_before_sizes_were_kept_still_show(reviewer):
     review = held()
     del review.facts["estimated_changes"]

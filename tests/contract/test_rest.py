@@ -223,6 +223,25 @@ def test_session_is_listed_and_killed(stack: Stack):
                 time.sleep(0.05)
 
 
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("DELETE FROM diagnoses", "require_approval"),
+        ("DELETE FROM diagnoses WHERE true", "require_approval"),
+        ("TRUNCATE diagnoses", "require_approval"),
+        ("WITH gone AS (DELETE FROM diagnoses RETURNING 1) SELECT 1", "require_approval"),
+        ("DELETE FROM diagnoses WHERE id = 1", "allow"),
+        ("INSERT INTO diagnoses (id) VALUES (-1)", "allow"),
+    ],
+)
+def test_demo_asks_about_writes_of_whole_tables(stack: Stack, text: str, action: str):
+    """Nothing of it is protected; nobody wants it to happen by mistake."""
+    answer = stack.rest("POST", STATEMENTS, json={"statement": text, "dry_run": True}).json()
+
+    assert answer["decision"]["action"] == action
+    assert (answer["decision"]["rule"] == "whole-table-writes") == (action != "allow")
+
+
 def test_websocket_streams_the_same_answer(stack: Stack):
     url = stack.demo["web_url"].replace("http", "ws") + "/ws/v1/connections/clinic/"
     headers = {"Authorization": f"Bearer {stack.agent_token()}"}
