@@ -75,6 +75,17 @@ class Output:
     fields: tuple[Output, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Carried:
+    """Values of a stored column a statement puts into another one, as they are or computed from.
+
+    `into` names a nested field where it is known, and `*` where nothing is.
+    """
+
+    origin: ColumnRef
+    into: ColumnRef
+
+
 class PredicateUse(StrEnum):
     """How a column steers which rows appear, in which order, or how often: the channels of inference."""
 
@@ -175,6 +186,7 @@ class Analysis:
     writes: frozenset[ColumnRef] = frozenset()
     outputs: tuple[Output, ...] | None = None  # None: the statement returns no rows
     predicates: frozenset[Predicate] = frozenset()
+    carries: frozenset[Carried] = frozenset()  # BigQuery; what it writes into places that outlive the statement
     functions: frozenset[str] = frozenset()
     opaque_functions: frozenset[str] = frozenset()  # user functions nobody has classified, hidden SQL
     facts: Facts = field(default_factory=Facts)

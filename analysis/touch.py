@@ -14,6 +14,7 @@ class ProtectedTouch:
     columns_read: frozenset[ColumnRef] = frozenset()
     columns_written: frozenset[ColumnRef] = frozenset()
     columns_returned: frozenset[ColumnRef] = frozenset()  # appear in outputs, masked or clear
+    columns_spread: frozenset[ColumnRef] = frozenset()  # protected, and put where no rule protects them as well
     classes: frozenset[str] = frozenset()  # data classes, e.g. {"ssn", "name"}
     inference_violations: tuple[str, ...] = ()  # "ssn: comparison with a constant (rule ssn, guarded)"
 

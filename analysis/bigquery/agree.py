@@ -160,6 +160,7 @@ def _assemble(
         writes=frozenset(reading.writes),
         outputs=None if rows is None else tuple(_output(name, value) for name, value in rows.columns),
         predicates=frozenset(reading.predicates),
+        carries=frozenset(reading.carries),
         functions=frozenset(reading.functions | reading.dangerous),
         opaque_functions=frozenset(reading.opaque),
         facts=replace(_facts(text, rows, runs), uncounted=_is_uncounted(statement, text)),

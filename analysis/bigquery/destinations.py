@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from analysis.agree import distrusted
+from analysis.bigquery.carried import carried_outputs
 from analysis.bigquery.dryrun import TablePath, TableSchema
 from analysis.bigquery.names import Defaults, Definitions, NameProblem, is_information_schema, is_wildcard, path_of
 from analysis.fingerprint import exact_shape
@@ -32,6 +33,12 @@ def written_to(analysis: Analysis, destination: Destination, definitions: Defini
     """A query whose result is written: what CREATE TABLE AS does, unmasked, without saying so in its text."""
     columns = [output.name or "*" for output in analysis.outputs or ()]
     written = _written(analysis, destination, definitions, columns)
+    carries = {
+        found
+        for table in written.tables_written - analysis.tables_written or written.tables_written
+        for found in carried_outputs(analysis.outputs or (), table)
+    }
+    written = replace(written, carries=written.carries | carries)
     return replace(written, facts=replace(written.facts, export=True, uncounted=True))
 
 

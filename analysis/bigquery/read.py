@@ -206,7 +206,7 @@ def _read_piece(reading: Reading, piece: Piece, tree: exp.Expr) -> Act:
     if isinstance(tree, exp.Declare):
         for item in tree.expressions:
             default = item.args.get("default")
-            found = value(reading, Scope(), default) if default is not None else NOTHING
+            found = value(reading, Scope(), default) if isinstance(default, exp.Expr) else NOTHING
             for name in item.this if isinstance(item.this, list) else [item.this]:
                 _assign(reading, name.name, found)
         return Act("DECLARE", operations=_evaluated(reading) or session)

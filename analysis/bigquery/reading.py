@@ -15,7 +15,7 @@ from sqlglot import exp
 from analysis.bigquery.dryrun import TablePath
 from analysis.bigquery.names import Defaults, Definitions
 from analysis.scope import NOTHING, Questions, Value, derived, merged, predicates_of
-from analysis.statement import ColumnRef, PredicateUse, TableRef
+from analysis.statement import Carried, ColumnRef, PredicateUse, TableRef
 
 MAX_DEPTH = 60  # of queries within queries, views and functions included
 
@@ -102,6 +102,7 @@ class Reading(Questions):
     call: Callable[[list[str], list[Value]], Value] = field(init=False)
     reads: set[ColumnRef] = field(default_factory=set)
     writes: set[ColumnRef] = field(default_factory=set)
+    carries: set[Carried] = field(default_factory=set)
     tables: set[TablePath] = field(default_factory=set)  # the statement itself names
     beneath: set[TablePath] = field(default_factory=set)  # reached through views as well
     written: set[TablePath] = field(default_factory=set)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
+from analysis.bigquery.carried import OUTSIDE, carried, carry, carry_renamed
 from analysis.bigquery.dryrun import TablePath
 from analysis.bigquery.expressions import condition, value
 from analysis.bigquery.facts import query_facts, restricts
@@ -60,6 +61,8 @@ def _query(reading: Reading, tree: exp.Expr) -> Act:
 def _export(reading: Reading, tree: exp.Expr) -> Act:
     """EXPORT DATA writes what it reads, unmasked, to a place outside the warehouse."""
     inner = _query(reading, tree.this)
+    for name, found in inner.rows.columns if inner.rows is not None else ():
+        reading.carries.update(carried(found, OUTSIDE, name))
     return Act(
         "EXPORT_DATA", frozenset({"EXPORT_DATA"}), frozenset({_READ, _ADMIN}),
         facts=replace(inner.facts, export=True),
@@ -123,6 +126,9 @@ def _insert(reading: Reading, tree: exp.Expr) -> Act:
         values.append(reading.rows_of(source, None).values)
     if path is None:
         _pour(reading, tree.this, row, listed, values)
+    names = listed if listed is not None else [name for name, _ in row.columns]
+    for cells in values:
+        carry(reading, path, names, cells)
     return Act("INSERT", frozenset({"INSERT"}), frozenset({_WRITE}) | _reads(reading), facts=Facts(row_bound=0))
 
 
@@ -147,7 +153,9 @@ def _reads(reading: Reading) -> frozenset[Operation]:
     return frozenset({_READ}) if reading.tables or reading.reads else frozenset()
 
 
-def _assigned(reading: Reading, scope: Scope, row: Range, items: Sequence[exp.Expr]) -> list[str]:
+def _assigned(
+    reading: Reading, scope: Scope, path: TablePath | None, row: Range, items: Sequence[exp.Expr]
+) -> list[str]:
     """The columns of SET, their values read; a table the script made may not be changed this way."""
     names: list[str] = []
     for item in items:
@@ -159,7 +167,7 @@ def _assigned(reading: Reading, scope: Scope, row: Range, items: Sequence[exp.Ex
         if len(parts) > 1 and parts[0].lower() == row.name:
             parts = parts[1:]
         names.append(".".join(parts))
-        value(reading, scope, item.expression)
+        carry(reading, path, names[-1:], [value(reading, scope, item.expression)])
     return names
 
 
@@ -171,7 +179,7 @@ def _update(reading: Reading, tree: exp.Expr) -> Act:
         enter(reading, scope, source.this, source.args.get("joins") or tree.args.get("joins") or [])
     where = tree.args.get("where")
     condition(reading, scope, where.this if where is not None else None)
-    _write(reading, path, _assigned(reading, scope, row, tree.expressions))
+    _write(reading, path, _assigned(reading, scope, path, row, tree.expressions))
     _no_local(reading, path)
     return _changed(reading, "UPDATE", where)
 
@@ -205,23 +213,26 @@ def _merge(reading: Reading, tree: exp.Expr) -> Act:
         # Where nothing matched there is no row of the target, and its columns cannot be named ("MERGE statement").
         seen = Scope(ranges=scope.ranges[1:]) if isinstance(then, exp.Insert) else scope
         condition(reading, seen, when.args.get("condition"))
-        _write(reading, path, _merged(reading, seen, row, then))
+        _write(reading, path, _merged(reading, seen, path, row, then))
     _no_local(reading, path)
     facts = Facts(no_where=not restricts(tree.args.get("on")), row_bound=0)
     return Act("MERGE", frozenset({"MERGE"}), frozenset({_WRITE}) | _reads(reading), facts=facts)
 
 
-def _merged(reading: Reading, scope: Scope, row: Range, then: exp.Expr | None) -> list[str] | None:
+def _merged(
+    reading: Reading, scope: Scope, path: TablePath | None, row: Range, then: exp.Expr | None
+) -> list[str] | None:
     if isinstance(then, exp.Update):
-        return _assigned(reading, scope, row, then.expressions)
+        return _assigned(reading, scope, path, row, then.expressions)
     if isinstance(then, exp.Insert) and isinstance(then.this, exp.Tuple):
         cells = then.expression.expressions if isinstance(then.expression, exp.Tuple) else []
-        for cell in cells:
-            value(reading, scope, cell)
-        return [part.name for part in then.this.expressions]
+        names = [part.name for part in then.this.expressions]
+        carry(reading, path, names, [value(reading, scope, cell) for cell in cells])
+        return names
     if isinstance(then, exp.Insert):  # INSERT ROW: every column of the source's row
         for variable in scope.ranges:
             reading.read(variable.whole)
+            carry(reading, path, [name for name, _ in row.columns], [found for _, found in variable.columns])
     return None
 
 
@@ -244,7 +255,7 @@ def _create(reading: Reading, tree: exp.Expr) -> Act:
     if kind not in ("TABLE", "VIEW", "SCHEMA", "MODEL"):
         reading.problem("a definition of a kind that is not known")
         return Act(f"CREATE_{kind or 'UNKNOWN'}", operations=frozenset({_DDL, _ADMIN}))
-    _created(reading, tree)
+    path = _created(reading, tree)
     if kind == "SCHEMA":
         return Act("CREATE_SCHEMA", frozenset({"CREATE_SCHEMA"}), frozenset({_DDL}))
     if kind == "MODEL":  # a model learns values, and tells them
@@ -255,6 +266,8 @@ def _create(reading: Reading, tree: exp.Expr) -> Act:
         return Act(f"CREATE_{kind}", frozenset({f"CREATE_{kind}"}), frozenset({_DDL}))
     if kind == "TABLE" and isinstance(tree.this, exp.Table):
         reading.local_tables[table_key(reading, tree.this)] = rows
+    if kind == "TABLE":
+        carry(reading, path, [name for name, _ in rows.columns], rows.values)
     facts = replace(query_facts(source, reading), export=kind == "TABLE", row_bound=0)
     return _as_select(kind, facts, materialized=materialized)
 
@@ -271,15 +284,19 @@ def _as_select(kind: str, facts: Facts, *, materialized: bool) -> Act:
     return Act(name, frozenset(expected), frozenset({_DDL, _READ}), facts=facts)
 
 
-def _created(reading: Reading, tree: exp.Expr) -> None:
+def _created(reading: Reading, tree: exp.Expr) -> TablePath | None:
+    """The table, view or model that stays."""
     target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
     if tree.find(exp.TemporaryProperty) is not None or not isinstance(target, exp.Table):
-        return
+        return None
     try:
         if isinstance(target.this, exp.Identifier):
-            reading.written.add(resolve(target, reading.defaults))
+            path = resolve(target, reading.defaults)
+            reading.written.add(path)
+            return path
     except NameProblem as problem:
         reading.problem(str(problem))
+    return None
 
 
 def _cloned(reading: Reading, tree: exp.Expr) -> Rows | None:
@@ -330,6 +347,7 @@ def _alter(reading: Reading, tree: exp.Expr) -> Act:
     if isinstance(tree.this, exp.Table) and kind in ("TABLE", "VIEW"):
         path, _row = _target(reading, tree.this)
         _write(reading, path, None)  # a column, or a table, under another name is one no rule knows
+        carry_renamed(reading, path, tree.args.get("actions") or ())
     return Act(f"ALTER_{kind}", frozenset({f"ALTER_{kind}"}), frozenset({_DDL}))
 
 

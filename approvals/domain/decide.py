@@ -29,6 +29,7 @@ from approvals.domain.wording import (
     alternative_to_policy,
     condition_words,
     listed,
+    spread_words,
 )
 
 __all__ = ["LAST_PART", "AccessRule", "Action", "Condition", "PolicyRule", "decide", "merge_reviewers", "stand_ins_of"]
@@ -93,6 +94,7 @@ def decide(request: AccessRequest, *, access_rules: Sequence[AccessRule], polici
         or _denied_by_policy(request, here)
         or _not_analysed(request, approvals)
         or _needs_approval(request, approvals)
+        or _spreads(request)
         or _infers(request, here)
         or _allowed(request, rights, here)
     )
@@ -227,6 +229,7 @@ def _needs_approval(request: AccessRequest, approvals: Sequence[PolicyRule]) -> 
     what = "; ".join(dict.fromkeys(condition_words(policy.when) for policy in approvals))
     inference = request.touch.inference_violations
     also = f"; it may infer protected values ({listed(inference)})" if inference else ""
+    also += f"; it puts {spread_words(request)}" if request.touch.columns_spread else ""
     rule = ", ".join(policy.name for policy in approvals)
     return _ask(
         request,
@@ -276,6 +279,18 @@ def _escalates_before_s(policies: Sequence[PolicyRule]) -> int:
     """The latest moment any of them names: before it, one of them does not let others decide yet."""
     escalating = [policy for policy in policies if policy.escalate_to]
     return min((policy.escalate_before_s or policy.decide_within_s // LAST_PART for policy in escalating), default=0)
+
+
+def _spreads(request: AccessRequest) -> Deny | None:
+    """Protected values would lie where no rule masks them, and no policy put that to a reviewer."""
+    if not request.touch.columns_spread:
+        return None
+    return Deny(
+        code="unprotected-copy",
+        rule="unprotected-copy",
+        reason=f"the statement puts {spread_words(request)}",
+        permitted_alternative="leave these columns out, use a view, or have an administrator mask the destination too",
+    )
 
 
 def _infers(request: AccessRequest, here: Sequence[PolicyRule]) -> RequireApproval | Deny | None:

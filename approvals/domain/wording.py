@@ -51,6 +51,10 @@ def alternative_to_inference(label: str) -> str:
     return f"drop the comparison on {label}, or have an administrator name reviewers who may approve it"
 
 
+def spread_words(request: AccessRequest) -> str:
+    return f"protected values where no masking rule covers them ({listed(request.touch.columns_spread)})"
+
+
 def _yes_no(positive: str, negative: str) -> Callable[[bool], str]:
     return lambda asked: positive if asked else negative
 

@@ -22,6 +22,8 @@ from gateway.upstreams.registry import UpstreamFailed
 POLL_MS = 20_000
 # A page never has more rows than this, whatever is asked for: it is masked in one go.
 MAX_PAGE_ROWS = 50_000
+# Pages whose token is remembered, the newest; older ones are read by their offset.
+MAX_TOKENS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class Paging:
             return RawPage(rows, None)
         if answer.get("pageToken"):
             self._tokens[after] = str(answer["pageToken"])
+            while len(self._tokens) > MAX_TOKENS:
+                del self._tokens[next(iter(self._tokens))]
         return RawPage(rows, after)
 
 

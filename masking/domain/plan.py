@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from analysis.statement import Analysis, ColumnRef, Origin, Output, Predicate, PredicateUse, Transform
+from analysis.statement import Analysis, Carried, ColumnRef, Origin, Output, Predicate, PredicateUse, Transform
 from analysis.touch import ProtectedTouch
 from masking.detectors.column_names import speaks_of_codes, speaks_of_people_or_places
 from masking.detectors.scan import Depth, compile_scan
@@ -28,6 +28,9 @@ _SYSTEM_SCHEMAS = frozenset({"pg_catalog", "information_schema"})
 # Stored whole: what is in them has no column of its own that could be named.
 _DOCUMENTS = frozenset({Family.JSON, Family.JSONB, Family.BYTES, Family.UNKNOWN})
 _ARRAYS_OF_TEXT = frozenset({1002, 1003, 1009, 1014, 1015})
+
+# What a value of another column becomes under these tells nothing of it.
+_NOTHING_LEFT = frozenset({Technique.REDACT, Technique.NULL})
 
 _HARMLESS: dict[Inference, frozenset[PredicateUse]] = {
     Inference.OPEN: frozenset(PredicateUse),
@@ -68,9 +71,20 @@ def touch(
         columns_read=read,
         columns_written=written,
         columns_returned=returned,
+        columns_spread=frozenset(each.origin for each in analysis.carries if _spreads(scope, each)),
         classes=frozenset(classes),
         inference_violations=_violations(analysis, scope, groups),
     )
+
+
+def _spreads(scope: ConnectionRules, carried: Carried) -> bool:
+    """Whether a protected value would lie where it is protected less: by no rule, or as something else in part."""
+    origin, into = scope.rule_for(carried.origin), scope.rule_for(carried.into)
+    if origin is None or into is origin:
+        return False
+    if into is None or into.exempt_groups - origin.exempt_groups:
+        return True
+    return into.technique not in _NOTHING_LEFT and (into.technique, into.keep) != (origin.technique, origin.keep)
 
 
 def build_plan(

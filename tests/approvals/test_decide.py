@@ -439,3 +439,27 @@ def test_who_skips_a_policy_does_not_skip_it_for_an_agent():
     rule = replace(policy(ASK), skip_groups=frozenset({"clinicians"}))
 
     assert isinstance(answer(replace(access_request(READ), principal=DELEGATED), rule), RequireApproval)
+
+
+# --- Copies ----------------------------------------------------------------------------------------------------------
+
+SPREADS = replace(PHI, columns_spread=frozenset({SSN}))
+
+
+def test_a_copy_no_rule_covers_is_denied_unless_a_reviewer_is_asked():
+    request = access_request(READ, WRITE, touch=SPREADS)
+    asks = policy(ASK, name="care", operation=frozenset({WRITE}))
+
+    alone, asked = answer(request), answer(request, asks)
+
+    assert (alone.code, alone.rule) == ("unprotected-copy", "unprotected-copy")
+    assert str(SSN) in alone.reason
+    assert "have an administrator mask the destination" in alone.permitted_alternative
+    assert isinstance(asked, RequireApproval)
+    assert "where no masking rule covers them" in asked.reason
+
+
+def test_an_allow_policy_does_not_permit_a_copy():
+    decision = answer(access_request(READ, WRITE, touch=SPREADS), policy(ALLOW, name="open"))
+
+    assert decision.code == "unprotected-copy"

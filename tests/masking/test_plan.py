@@ -1,8 +1,20 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from analysis.statement import Analysis, ColumnRef, Origin, Output, Predicate, PredicateUse, Statement, Transform
+from analysis.statement import (
+    Analysis,
+    Carried,
+    ColumnRef,
+    Origin,
+    Output,
+    Predicate,
+    PredicateUse,
+    Statement,
+    Transform,
+)
 from masking.domain.field import MaskingPlan, ResultColumn
 from masking.domain.plan import build_plan, touch
 from masking.domain.rules import Inference, MaskingRule, Technique
@@ -331,3 +343,32 @@ def test_join_of_an_open_rule_is_free_and_one_without_partners_is_not() -> None:
     assert touch(analysis=join, rules=RULES, connection="clinic", groups=AGENTS).inference_violations == (
         "ssn: matched with other columns (rule ssn, guarded)",
     )
+
+
+# --- Copies ----------------------------------------------------------------------------------------------------------
+
+COPIES = (
+    *RULES,
+    MaskingRule("copies", ("clinic",), ("scratch.*.ssn",), Technique.PARTIAL, data_class="ssn"),
+    MaskingRule("gone", ("clinic",), ("scratch.*.gone",), Technique.REDACT),
+    MaskingRule("year", ("clinic",), ("scratch.*.year",), Technique.YEAR),
+    MaskingRule("open", ("clinic",), ("scratch.*.open",), Technique.PARTIAL, exempt_groups=frozenset({"everybody"})),
+)
+
+
+@pytest.mark.parametrize(
+    ("column", "spreads"),
+    [("z", True), ("ssn", False), ("gone", False), ("year", True), ("open", True), ("*", True)],
+)
+def test_a_copy_spreads_what_its_place_protects_less(column: str, spreads: bool) -> None:
+    copy = replace(analysed(), carries=frozenset({Carried(SSN, ColumnRef("scratch", "t", column))}))
+
+    found = touch(analysis=copy, rules=COPIES, connection="clinic", groups=AGENTS)
+
+    assert found.columns_spread == (frozenset({SSN}) if spreads else frozenset())
+
+
+def test_a_copy_of_what_nobody_protects_spreads_nothing() -> None:
+    copy = replace(analysed(), carries=frozenset({Carried(CITY, ColumnRef("scratch", "t", "z"))}))
+
+    assert not touch(analysis=copy, rules=COPIES, connection="clinic", groups=AGENTS).columns_spread
