@@ -19,7 +19,8 @@ from gateway.session import entries
 from gateway.session.assessment import Assessment, Denied, assess
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.services import Services
-from masking.domain.field import ResultColumn
+from masking.domain.field import FieldMask
+from masking.domain.plan import columns_expected
 
 
 async def explain_statement(
@@ -124,20 +125,42 @@ def described_facts(analysis: Analysis, touch: ProtectedTouch) -> dict[str, Any]
 
 
 def described_masks(assessment: Assessment) -> list[dict[str, Any]]:
-    """One entry per output column. Types are not known before execution, so techniques are shown as for text."""
+    """One entry per output column, with `fields` by path for a record that is masked part by part.
+
+    Types are not known before execution, so techniques are shown as for text.
+    """
     outputs = assessment.analysis.outputs
     if not outputs:
         return []
-    plan = assessment.plan_for([ResultColumn(output.name) for output in outputs])
+    plan = assessment.plan_for(columns_expected(outputs))
     return [
         {
             "column": output.name,
             "origins": [f"{origin.column} ({origin.transform})" for origin in output.origins],
             "resolved": output.resolved,
-            "masked": field.mask is not None and not field.scans_text,
-            "rule": field.rule,
-            "technique": field.technique,
-            "scans_text": field.scans_text,
+            **_described_mask(field),
+            **(
+                {"fields": [{"column": path, **_described_mask(leaf)} for path, leaf in _parts(field)]}
+                if _parts(field)
+                else {}
+            ),
         }
         for output, field in zip(outputs, plan.fields, strict=True)
     ]
+
+
+def _parts(field: FieldMask) -> list[tuple[str, FieldMask]]:
+    return list(field.leaves()) if field.fields else []
+
+
+def _described_mask(field: FieldMask) -> dict[str, Any]:
+    """Of a record what holds for any of its parts."""
+    leaves = [leaf for _, leaf in field.leaves()]
+    masking = [leaf for leaf in leaves if leaf.mask is not None and not leaf.scans_text]
+    told = masking or [leaf for leaf in leaves if leaf.scans_text] or leaves
+    return {
+        "masked": bool(masking),
+        "rule": ",".join(sorted({leaf.rule for leaf in told} - {""})),
+        "technique": ",".join(sorted({leaf.technique for leaf in told} - {""})),
+        "scans_text": not masking and any(leaf.scans_text for leaf in leaves),
+    }

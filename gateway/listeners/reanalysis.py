@@ -74,9 +74,8 @@ def _request(spec: ConnectionSpec, text: str, body: Mapping[str, Any]) -> Statem
 
 def _described(assessment: Assessment, expected: RowsExpected) -> Answer:
     """No estimate where the reviewer's own text asks about protected values: it would answer, text after text."""
-    masks = [
-        (mask["column"], mask["technique"], mask["rule"]) for mask in described_masks(assessment) if mask["masked"]
-    ]
+    told = [part for mask in described_masks(assessment) for part in mask.get("fields") or (mask,)]
+    masks = [(mask["column"], mask["technique"], mask["rule"]) for mask in told if mask["masked"]]
     return {
         "facts": without_sizes(review_facts(assessment.access, masks, expected)),
         "risk": assessment.analysis.risk_score,

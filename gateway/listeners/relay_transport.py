@@ -190,8 +190,8 @@ def described(result: ResultStream) -> list[Frame]:
         {
             "name": column.name,
             "type": column.type_name or type_name(column.type_oid),
-            "masked": mask.mask is not None,
-            "rule": mask.rule or None,
+            "masked": not mask.masks_nothing,
+            "rule": ",".join(sorted({leaf.rule for _, leaf in mask.leaves()} - {""})) or None,
         }
         for column, mask in zip(result.columns, result.fields, strict=True)
     ]

@@ -75,7 +75,7 @@ async def _tables(services: Services, session: SessionContext) -> Sequence[Table
 
 
 async def _in_brief(services: Services, session: SessionContext, table: TableDescription) -> Answer:
-    names = [name for name, _ in table.columns]
+    names = _whole_columns(table)
     decision, _ = await _asked(services, session, _read(session, table, names))
     return {**_named(table), "columns": len(names), "read": decision}
 
@@ -85,16 +85,18 @@ def _names(table: TableDescription) -> Answer:
 
 
 async def _in_full(services: Services, session: SessionContext, table: TableDescription) -> Answer:
-    names = [name for name, _ in table.columns]
+    names = _whole_columns(table)
     read, masks = await _asked(services, session, _read(session, table, names))
     read_all, _ = await _asked(services, session, _read(session, table, names, limit=None))
     change, _ = await _asked(services, session, _change(session, table))
-    columns = []
+    columns: list[Answer] = []
+    decision_alone, alone = read, masks  # of the column a field is part of, which stands before it
     for name, type_name in table.columns:
-        decision, mask = read, masks.get(name, {})
+        decision, mask = read, _nearest(masks, name)
         if read["action"] != "allow":  # not the whole table: ask about this column alone
-            decision, alone = await _asked(services, session, _read(session, table, [name]))
-            mask = alone.get(name, {})
+            if name in names:
+                decision_alone, alone = await _asked(services, session, _read(session, table, [name]))
+            decision, mask = decision_alone, _nearest(alone, name)
         columns.append({"name": name, "type": type_name, **_outlook(decision, mask, type_name)})
     return {**_named(table), "columns": columns, "read": read, "read_all": read_all, "change": change}
 
@@ -126,7 +128,25 @@ async def _asked(services: Services, session: SessionContext, text: str) -> tupl
 
 
 def _masks(assessment: Assessment) -> dict[str, Answer]:
-    return {mask["column"]: mask for mask in described_masks(assessment)}
+    told = described_masks(assessment)
+    return {mask["column"]: mask for each in told for mask in (each, *each.get("fields", ()))}
+
+
+def _whole_columns(table: TableDescription) -> list[str]:
+    """Fields of records (`contact.email`) are read with their record: of a repeated one nothing else can be."""
+    return [name for name, _ in table.columns if not _is_field(table, name)]
+
+
+def _is_field(table: TableDescription, name: str) -> bool:
+    above = name.rpartition(".")[0]
+    return bool(above) and any(other == above for other, _ in table.columns)
+
+
+def _nearest(masks: Mapping[str, Answer], name: str) -> Answer:
+    """A field's own mask, or that of what it is part of."""
+    while name and name not in masks:
+        name = name.rpartition(".")[0]
+    return masks.get(name, {})
 
 
 def _read(session: SessionContext, table: TableDescription, names: Sequence[str], limit: int | None = FEW_ROWS) -> str:
