@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -183,6 +184,11 @@ def cases(table: str, step: int) -> list[Any]:
     return [pytest.param(text.strip(), id=name.strip()) for name, text in chosen]
 
 
+def more_attacks() -> str:
+    lines = Path(__file__).with_name("attacks.txt").read_text(encoding="utf-8").splitlines()
+    return "\n".join(line for line in lines if not line.startswith(("#", "!")))
+
+
 @pytest.fixture(scope="module")
 def vault(stack: Stack, service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """The canary planted, and the agent's way to it."""
@@ -237,7 +243,7 @@ def betrayed(text: str) -> list[str]:
     return [needle for needle in NEEDLES if needle in text]
 
 
-@pytest.mark.parametrize("text", cases(ATTACKS, 5))
+@pytest.mark.parametrize("text", [*cases(ATTACKS, 5), *cases(more_attacks(), 9)])
 def test_no_shape_betrays_a_canary(
     vault: httpx.Client, service: Service, request: pytest.FixtureRequest, text: str
 ) -> None:

@@ -70,7 +70,7 @@ def read(text: str, definitions: Definitions = DEFINITIONS) -> TextReading:
     return read_text(text, definitions, DEFAULTS)
 
 
-def honest(text: TextReading) -> dict[str, DryRun]:
+def honest(text: TextReading, definitions: Definitions = DEFINITIONS) -> dict[str, DryRun]:
     """What a service that understood every part as we did would answer."""
     runs: dict[str, DryRun] = {}
     for part in text.parts:
@@ -80,18 +80,21 @@ def honest(text: TextReading) -> dict[str, DryRun]:
         runs[part.probe] = DryRun(
             statement_type=min(part.act.expected, default=""),
             referenced_tables=frozenset(part.beneath | part.written),
-            schema=None if rows is None else tuple(_described(name, value) for name, value in rows.columns),
+            schema=None
+            if rows is None
+            else tuple(_described(definitions, name, value) for name, value in rows.columns),
             bytes_processed=1_000,
         )
     return runs
 
 
-def _described(name: str, value: object) -> FieldSchema:
+def _described(definitions: Definitions, name: str, value: object) -> FieldSchema:
     fields = getattr(value, "fields", None)
     if fields is not None:
-        return FieldSchema(name, "STRUCT", fields=tuple(map(_described, getattr(value, "names", ()), fields)))
+        parts = zip(getattr(value, "names", ()), fields, strict=False)
+        return FieldSchema(name, "STRUCT", fields=tuple(_described(definitions, *part) for part in parts))
     origins = sorted(getattr(value, "origins", ()))
-    known = [DEFINITIONS.types[origin.column] for origin in origins if origin.column in DEFINITIONS.types]
+    known = [definitions.types[origin.column] for origin in origins if origin.column in definitions.types]
     return FieldSchema(name or "f0_", known[0] if known else "STRING")
 
 
@@ -100,7 +103,7 @@ def analyse(
 ) -> Analysis:
     """The analysis under an honest dry run, `changes` apart."""
     found = read(text, definitions)
-    runs = {probe: replace(run, **changes) for probe, run in honest(found).items()}
+    runs = {probe: replace(run, **changes) for probe, run in honest(found, definitions).items()}
     statement = Statement(text, dialect="bigquery", destination=destination)
     return agree(statement=statement, text=found, runs=runs, definitions=definitions)
 
