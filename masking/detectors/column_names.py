@@ -4,42 +4,85 @@ from __future__ import annotations
 
 import re
 
+# How a number is called, and words that say whose it is. A blank of a pattern is one that names leave out
+# (`dateofbirth`); where it must stand, because `hotel` is no `tel` and `capacity` no `city`, it is written `\s`.
+_NO = r"(?: (?:number|no|num|nbr|nr|id|identifier))"
+_WHOSE = (
+    r"(?:(?:patients?|pt|pat|person|member|subscriber|insured|guarantor|contact|emergency contact|next of kin|nok)\s)?"
+)
+_ANY = r"(?:.*\s)?"
+_BIRTH = r"births?|birth ?day|b ?date|geburtsdatum|fecha(?: de)? nacimiento|date(?: de)? naissance"
+
 # (class, whole words of a column name split at "_" and capitals). The first match wins.
 _CLASSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (cls, re.compile(pattern))
+    (cls, re.compile(pattern.replace(" ", " ?")))
     for cls, pattern in (
-        ("ssn", r"ssn|social security(?: number)?|ss number|tax id|sin"),
-        ("mrn", r"mrn|medical record(?: number| no)?|pubpid|pid|chart (?:number|no)|patient (?:number|no|identifier)"),
-        ("health_plan", r"mbi|hicn?|(?:member|policy|subscriber|beneficiary|group|insurance|plan)(?: id| number| no)"),
-        ("email", r"(?:.* )?e ?mail(?: address)?"),
-        ("fax", r"(?:.* )?fax(?: number| no)?"),
-        ("phone", r"(?:.* )?(?:phone|telephone|mobile|cell|tel)(?: number| no)?|(?:home|work) ph"),
-        ("zip", r"(?:.* )?(?:zip|zip ?code|postal(?: code)?|postcode)"),
+        (
+            "ssn",
+            rf"{_WHOSE}(?:ssn(?: ?(?:\d|last ?\d|no|number))?|last ?\d ssn|soc(?:ial)? sec(?:urity)?{_NO}?"
+            rf"|ss(?: number| no)|tax(?:payer)?{_NO}|i?tin|fiscal code|national{_NO}(?: no)?|national insurance{_NO}"
+            rf"|nino|sin|bsn|cpf|curp|pesel|aadhaar{_NO}?|personnummer)",
+        ),
+        (
+            "mrn",
+            rf"{_ANY}mrn{_NO}?|med(?:ical)? rec(?:ord)?{_NO}|pubpid|pid|chart{_NO}|(?:patient|pat|pt)"
+            rf" (?:number|no|num|nbr|identifier)|nhs{_NO}|chi{_NO}|hospital{_NO}|e?mpi{_NO}?|unit (?:number|no)",
+        ),
+        (
+            "health_plan",
+            rf"{_ANY}(?:mbi|hicn?)|{_ANY}(?:member|policy|subscriber|beneficiary|insured|insurance|group|plan|medicare"
+            rf"|medicaid|health card|insurance policy){_NO}",
+        ),
+        ("email", rf"{_ANY}e ?mail(?: addr(?:ess)?)?(?: ?\d)?"),
+        ("fax", rf"{_ANY}fax{_NO}?(?: ?\d)?"),
+        (
+            "phone",
+            rf"{_ANY}(?:phone|telephone|mobile|cell|cell phone|mobile phone|home phone|work phone|tel|pager|msisdn)"
+            rf"(?: (?:number|no|num|nbr|nr))?(?: ?\d)?|(?:home|work) ph|contact (?:number|no)",
+        ),
+        ("zip", rf"{_ANY}(?:zip|zip code|postal(?: (?:code|cd))?|post code)(?: ?\d)?"),
+        ("ip", rf"{_ANY}ip(?: address| addr)?"),
+        ("mac", r"mac(?: (?:address|addr))?"),
         (
             "location",
-            r"(?:.* )?(?:address|street|addr|city|county|town|latitude|longitude|lat|lon|lng)(?: ?(?:line )?\d)?",
+            rf"{_ANY}(?:address|street|addr|city|county|town|latitude|longitude|lat|lon|lng)(?: ?(?:line )?\d)?"
+            r"|street name|(?:house|street) (?:number|no)|p ?o box|birth place|place of birth|residence",
         ),
         (
             "date",
-            r"dob|(?:date of )?birth(?: ?date)?|.* (?:dt|date|dttm)"
-            r"|(?:admit|admission|discharge|death|deceased)(?: date)?",
+            rf"{_WHOSE}(?:dob(?: (?:dt|date))?|date of death|(?:date of )?(?:{_BIRTH})(?: (?:dt|date))?|birth year"
+            r"|year of birth|yob)"
+            r"|(?:born|died|deceased|admitted|discharged)(?: (?:on|at|dt|date))?|.*\s(?:dt|date|dttm)"
+            r"|(?:admit|admission|discharge|death|deceased|birth)(?: (?:dt|date))?",
         ),
-        ("age", r"age(?: years| at .*)?"),
+        ("age", rf"{_WHOSE}age(?: years|\sat\s.*)?"),
         (
             "name",
-            r"(?:f|l|m|first|last|middle|full|given|family|sur|maiden|mother|father|patient|guarantor|provider|physician"
-            r"|spouse|contact|emergency contact|subscriber)s? ?names?|fname|lname|surname|provider|guarantor"
-            r"|mother(?: .*)?",
+            r"(?:f|l|m|first|last|middle|full|given|family|sur|maiden|preferred|nick|mother|father|patient|pat|pt"
+            r"|guarantor|provider|physician|spouse|contact|guardian|insured|next of kin|nok|emergency contact"
+            r"|subscriber)s? names?"
+            r"|(?:attending|referring|ordering|rendering|primary(?: care)?)\s(?:physician|provider|doctor)"
+            r"|.*\s(?:physician|provider|guardian|maiden) name|middle initial|alias|provider|guarantor|guardian"
+            r"|mother(?:\s.*)?|emergency contact|next of kin|nok",
         ),
-        ("account", r"(?:.* )?(?:account|acct|iban|card)(?: number| no| id)?|claim (?:number|no)"),
-        ("licence", r"npi|dea(?: number)?|(?:.* )?licen[cs]e(?: number| no)?|passport(?: number)?"),
-        ("vehicle", r"vin|(?:license )?plate(?: number)?"),
-        ("device", r"udi|imei|(?:device )?serial(?: number| no)?|device id"),
-        ("ip", r"(?:.* )?ip(?: address| addr)?"),
-        ("mac", r"mac(?: address)?"),
-        ("url", r"url|web ?site|home ?page"),
-        ("photo", r"photo(?:graph)?|picture|image|portrait|fingerprint|biometric"),
-        ("note", r"(?:.* )?(?:notes?|comments?|narrative|free text|remarks?|history|summary)"),
+        (
+            "account",
+            rf"{_ANY}(?:account|acct|iban|card|credit card|cc){_NO}|{_ANY}(?:account|acct|iban|card|bank account)"
+            r"|routing (?:number|no)|claim (?:number|no|num|nbr)",
+        ),
+        (
+            "licence",
+            rf"{_ANY}npi{_NO}?|dea{_NO}?|{_ANY}licen[cs]e{_NO}?|driver'?s? licen[cs]e{_NO}?|dl{_NO}"
+            rf"|{_ANY}passport{_NO}?|upin",
+        ),
+        ("vehicle", rf"vin|(?:licen[cs]e )?plate{_NO}?"),
+        ("device", rf"udi|imei|(?:.*\s)?serial{_NO}?|device serial{_NO}?|device id"),
+        ("url", r"url|web site|home page"),
+        (
+            "photo",
+            rf"{_ANY}(?:photo(?:graph)?|picture|portrait)(?:\surl)?|(?:face\s)?image|fingerprint|biometric|signature",
+        ),
+        ("note", r"(?:.*\s)?(?:notes?|comments?|narrative|free text|remarks?|history|summary)"),
     )
 )
 
