@@ -29,6 +29,7 @@ from gateway.domain.credentials import store_credential
 from gateway.domain.provisioning import new_scim_token
 from gateway.domain.quotas import LIMITS
 from gateway.domain.recorded import record_change, state_of
+from gateway.domain.secret_uris import uri_problem
 from gateway.models import (
     AccessRule,
     Agent,
@@ -98,6 +99,13 @@ class ConnectionForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's is 
         help_text="password, or a cloud service-account key; sealed for the data plane, empty leaves it as it is",
     )
 
+    secret_uri = forms.CharField(
+        required=False,
+        label="Or where the secret lies",
+        help_text="read there by the data plane: file:/path, vault://MOUNT/PATH#FIELD, aws-secret://NAME#FIELD, "
+        "gcp-secret://PROJECT/NAME; replaces a stored secret",
+    )
+
     subjects_text = forms.CharField(
         required=False,
         label="Subjects",
@@ -109,6 +117,20 @@ class ConnectionForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's is 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial.setdefault("subjects_text", _subject_lines(self.instance.subjects))
+
+    def clean_secret_uri(self) -> str:
+        uri = str(self.cleaned_data["secret_uri"]).strip()
+        if uri and (problem := uri_problem(uri)):
+            raise forms.ValidationError(problem)
+        return uri
+
+    def clean(self) -> dict[str, Any]:
+        answers = super().clean() or {}
+        if answers.get("secret") and answers.get("secret_uri"):
+            self.add_error("secret_uri", "a secret is given already, expected either that or where it lies")
+        if answers.get("secret_uri") and answers.get("kind") == Connection.Kind.BIGQUERY:
+            self.add_error("secret_uri", "BigQuery takes a key, or the machine's own account")
+        return answers
 
     def clean_subjects_text(self) -> str:
         subjects = _read_subject_lines(self.cleaned_data["subjects_text"])
@@ -164,12 +186,14 @@ class ConnectionAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
     search_fields = ["name", "host", "database"]
     fieldsets = [
         (None, {"fields": ["name", "kind", "enabled"]}),
-        ("Upstream", {"fields": ["host", "port", "database", "username", "secret", "tls", "settings"]}),
+        ("Upstream", {"fields": ["host", "port", "database", "username", "secret", "secret_uri", "tls", "settings"]}),
         ("Protection", {"fields": ["phi", "scan_text", "subjects_text", "recording", "durability"]}),
     ]
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         secret = form.cleaned_data.get("secret")
+        if uri := form.cleaned_data.get("secret_uri"):
+            store_credential(connection=form.instance, values={"password_uri": uri})
         if secret:
             field = "service_account" if form.instance.kind == Connection.Kind.BIGQUERY else "password"
             store_credential(connection=form.instance, values={field: secret})

@@ -1,10 +1,11 @@
 """Secrets that live elsewhere, by URI: read where they are used, kept for a short while, never logged.
 
 - `env:NAME` and `file:/path`, of the process that reads
-- `vault://MOUNT/PATH#FIELD`: HashiCorp Vault, key-value engine version 2 (its API documentation, "Read secret
-  version"), at VAULT_ADDR with VAULT_TOKEN or the file VAULT_TOKEN_FILE names, and VAULT_NAMESPACE
+- `vault://MOUNT/PATH#FIELD`: HashiCorp Vault (`gateway.domain.secret_vault`)
 - `aws-secret://NAME#FIELD`: AWS Secrets Manager by boto3 and its own way to credentials and region; without a field,
   the whole text
+- `gcp-secret://PROJECT/NAME[/VERSION][#FIELD]`: Google Secret Manager (`gateway.domain.secret_google`), `latest` where
+  no version is named
 
 A manager that does not answer gives no secret: what was read longer ago than `TTL_S` is not used.
 """
@@ -18,11 +19,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote
 
-import httpx
-
-from gateway.models import is_loopback
+from gateway.domain.secret_google import GoogleRefused, access_secret
+from gateway.domain.secret_vault import VaultRefused, read_field
 
 TTL_S = 60.0
 TIMEOUT_S = 5.0
@@ -75,6 +75,8 @@ def uri_problem(uri: str) -> str:
         return "file: expected an absolute path"
     if scheme == "vault" and (path.startswith("/") or "/" not in path or not name):
         return "vault: expected vault://MOUNT/PATH#FIELD"
+    if scheme == "gcp-secret" and (path.startswith("/") or path.count("/") not in {1, 2}):
+        return "gcp-secret: expected gcp-secret://PROJECT/NAME, a version after it if need be"
     return ""
 
 
@@ -95,26 +97,20 @@ def _file(path: str) -> str:
 def _vault(rest: str) -> str:
     path, _, name = rest.removeprefix("//").partition("#")
     mount, _, inner = path.partition("/")
-    address = _env("VAULT_ADDR").rstrip("/")
-    parts = urlsplit(address)
-    if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.hostname or "")):
-        raise SecretUnavailable("VAULT_ADDR is not https, which is for loopback hosts only")
-    token_file = os.environ.get("VAULT_TOKEN_FILE", "")
-    headers = {"X-Vault-Token": _file(token_file) if token_file else _env("VAULT_TOKEN"), "X-Vault-Request": "true"}
-    if namespace := os.environ.get("VAULT_NAMESPACE"):
-        headers["X-Vault-Namespace"] = namespace
-    url = f"{address}/v1/{quote(unquote(mount))}/data/{quote(unquote(inner))}"
     try:
-        with httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
-            answer = client.get(url, headers=headers)
-    except httpx.HTTPError as error:
-        raise SecretUnavailable(f"vault does not answer: {type(error).__name__}") from None
-    if answer.status_code != 200:
-        raise SecretUnavailable(f"vault answered {answer.status_code}, expected 200")
+        return read_field(mount=unquote(mount), path=unquote(inner), name=unquote(name), timeout_s=TIMEOUT_S)
+    except VaultRefused as refused:
+        raise SecretUnavailable(str(refused)) from None
+
+
+def _google(rest: str) -> str:
+    path, _, part = rest.removeprefix("//").partition("#")
+    project, name, version, *_ = [*map(unquote, path.split("/")), "latest"]
     try:
-        return str(_member(answer.json()["data"]["data"], unquote(name)))
-    except (ValueError, KeyError, TypeError):
-        raise SecretUnavailable("vault answered without such a field") from None
+        text = access_secret(project=project, name=name, version=version, timeout_s=TIMEOUT_S)
+    except GoogleRefused as refused:
+        raise SecretUnavailable(str(refused)) from None
+    return _part_of(text, part)
 
 
 def _aws(rest: str) -> str:
@@ -130,19 +126,26 @@ def _aws(rest: str) -> str:
         text = client.get_secret_value(SecretId=unquote(name)).get("SecretString", "")
     except (BotoCoreError, ClientError) as error:
         raise SecretUnavailable(f"aws secrets manager refused or does not answer: {type(error).__name__}") from None
+    return _part_of(str(text), part)
+
+
+def _part_of(text: str, part: str) -> str:
+    """The whole text, or one field of the JSON object it is."""
     if not part:
-        return str(text)
+        return text
     try:
-        return str(_member(json.loads(text), unquote(part)))
+        value = json.loads(text)[unquote(part)]
     except (ValueError, KeyError, TypeError):
-        raise SecretUnavailable("the secret holds no such field") from None
-
-
-def _member(values: dict[str, object], name: str) -> object:
-    value = values[name]
+        value = None
     if not isinstance(value, str):
-        raise TypeError
+        raise SecretUnavailable("the secret holds no such field")
     return value
 
 
-_READERS: dict[str, Callable[[str], str]] = {"env": _env, "file": _file, "vault": _vault, "aws-secret": _aws}
+_READERS: dict[str, Callable[[str], str]] = {
+    "env": _env,
+    "file": _file,
+    "vault": _vault,
+    "aws-secret": _aws,
+    "gcp-secret": _google,
+}

@@ -144,6 +144,7 @@ def test_vault_in_plaintext_is_for_loopback_alone(monkeypatch: pytest.MonkeyPatc
     "uri",
     [
         *("", "x", "http://h/p", "vault://secret", "vault://secret/p", "vault://secret/../sys#x", "vault:///p#x"),
+        *("gcp-secret://p", "gcp-secret:///p/n", "gcp-secret://p/n/1/x", "gcp-secret://p/../n"),
         *("file:rel", "env:", "aws-secret://", "vault://secret//p#x", "aws-secret://" + "x" * 1000),
     ],
 )
