@@ -47,7 +47,7 @@ from gateway.session.draining import drained
 from gateway.session.quotas import Quotas, QuotasUnavailable
 from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services, StaleSnapshot
-from gateway.session.standing import may_go_on
+from gateway.session.standing import why_not_on
 from gateway.store import SnapshotStore
 from gateway.traces import Tracer
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
@@ -140,7 +140,7 @@ class Runtime:
         for server in (self.http, self.relay_http):
             if server is not None:
                 server.should_exit = True
-        await self.registry.kill_where(lambda _: True)
+        await self.registry.kill_where(lambda _: "drained")
         await asyncio.sleep(0)
         for task in tasks:
             if task.get_name() not in {"http", "relay"}:
@@ -217,7 +217,7 @@ class Runtime:
                 snapshot = self.store.current()
                 if snapshot.version != version:
                     version = snapshot.version
-                    await self.registry.kill_where(lambda context: not may_go_on(context, self.store.current()))
+                    await self.registry.kill_where(lambda context: why_not_on(context, self.store.current()))
 
 
 def listening() -> dict[str, str]:

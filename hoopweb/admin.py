@@ -36,6 +36,7 @@ from audit.domain.entry import Entry
 from audit.models import Anchor, RetentionPolicy, Sink
 from gateway.admin import RecordedChanges
 from gateway.domain.agents import owned_agents
+from gateway.domain.people import end_all_of
 from gateway.models import AccessRule, Agent, Connection
 from hoopweb.console.consequences import SaysWhatItComesTo
 from hoopweb.console.empty import teach
@@ -83,6 +84,12 @@ class UserAdmin(RecordedChanges, DjangoUserAdmin, ModelAdmin):  # type: ignore[m
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         protected = obj is not None and obj.is_superuser and not request.user.is_superuser
         return not protected and bool(super().has_delete_permission(request, obj))
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Switching an account off ends what it holds, as it does when the identity provider says so."""
+        super().save_related(request, form, formsets, change)
+        if change and "is_active" in form.changed_data and not form.instance.is_active:
+            end_all_of(user=form.instance, by=request.user.get_username())
 
     def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> Any:
         """The package's own page, which saves past `save_model`."""

@@ -12,7 +12,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out, user_lo
 from django.core.exceptions import SuspiciousOperation
 from django.db import transaction
 from django.db.models import QuerySet
-from django.db.models.signals import m2m_changed
+from django.db.models.signals import m2m_changed, post_save
 from django.dispatch import receiver
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 
@@ -176,6 +176,22 @@ def sync_role_permissions(**_: Any) -> None:
 
 
 m2m_changed.connect(watch_memberships, sender=User.groups.through, dispatch_uid="hoopweb.role_conflicts")
+
+
+@receiver(post_save, sender=User)
+def end_what_is_live(instance: User, update_fields: Any = None, *, created: bool = False, **_: Any) -> None:
+    """Whoever switches an account off, with whatever code, ends its live sessions: data planes hear of the version.
+
+    QuerySet.update and plain SQL send no signal; they take effect with the next change of any rule.
+    """
+    if not instance.is_active and not created and (update_fields is None or "is_active" in update_fields):
+        bump_version()
+
+
+@receiver(m2m_changed, sender=User.groups.through)
+def end_what_a_group_opened(action: str, **_: Any) -> None:
+    if action in {"post_remove", "post_clear"}:
+        bump_version()
 
 
 @receiver(user_logged_in)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -21,6 +22,7 @@ from gateway.api.serializers import MAX_STATEMENT_CHARS
 from gateway.domain.connections import load_identity_rules
 from gateway.domain.roles import may_read_everything
 from gateway.domain.threads import in_thread
+from gateway.domain.version import current_version
 from gateway.session.services import AuthenticationFailed
 
 AUTH_TIMEOUT_S = 10
@@ -29,6 +31,8 @@ NOT_AUTHENTICATED = 4401
 FORBIDDEN = 4403
 EVENTS_GROUP = "events"
 RECHECK_S = 10.0
+WATCH_S = 2.0
+logger = logging.getLogger(__name__)
 
 
 class StatementsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
@@ -37,6 +41,7 @@ class StatementsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     token: str | None = None
     running: asyncio.Task[None] | None = None
     deadline: asyncio.TimerHandle | None = None
+    watching: asyncio.Task[None] | None = None
 
     async def connect(self) -> None:
         await self.accept()
@@ -63,6 +68,8 @@ class StatementsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
     async def disconnect(self, code: int) -> None:
         if self.deadline is not None:
             self.deadline.cancel()
+        if self.watching is not None:
+            self.watching.cancel()
         await self._cancel()
 
     @classmethod
@@ -85,7 +92,25 @@ class StatementsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
             await self.close(NOT_AUTHENTICATED)
             return
         self.token = token
+        self.watching = asyncio.create_task(self._watch())
         await self.send_json({"type": "ready"})
+
+    async def _watch(self) -> None:
+        """An idle socket ends with the rights of its token too; the rules are read again only once they changed."""
+        version = -1
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                now = await in_thread(current_version)
+                if now != version:
+                    version = now
+                    await verifier.verify(self.token or "", snapshot=await in_thread(load_identity_rules))
+            except AuthenticationFailed:
+                break
+            except Exception as error:  # the data plane refuses each statement by itself meanwhile
+                logger.warning("socket's token not asked again: error=%s", type(error).__name__)
+        await self._cancel()
+        await self.close(NOT_AUTHENTICATED)
 
     async def _start(self, message: dict[str, Any]) -> None:
         statement, parameters = message.get("statement"), message.get("parameters") or []

@@ -46,6 +46,13 @@ def deactivate_person(*, user: User, by: str) -> None:
     user.is_active = user.is_staff = False
     user.set_unusable_password()  # a new one each time: every session of the account is void by its hash
     user.save()
+    record_change(row=user, before=before, after=state_of(user), subject=by)
+    end_all_of(user=user, by=by)
+
+
+@transaction.atomic
+def end_all_of(*, user: User, by: str) -> None:
+    """End what somebody holds whose account was just switched off: tokens, sessions, approvals, requests that wait."""
     revoke_person(user=user)
     body: dict[str, Json] = {
         "subject": user.get_username(),
@@ -54,7 +61,6 @@ def deactivate_person(*, user: User, by: str) -> None:
         "reviews": _withdraw_reviews(user),
         "agents": sorted(user.agents.values_list("name", flat=True)),
     }
-    record_change(row=user, before=before, after=state_of(user), subject=by)
     append_entries([Entry(kind="person.deprovisioned", body=body)])
 
 

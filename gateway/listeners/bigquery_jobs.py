@@ -74,6 +74,7 @@ class Job:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
     follower: asyncio.Task[None] | None = None
+    ended_by: str = ""  # why somebody ended it
 
     @property
     def has_result(self) -> bool:
@@ -95,8 +96,9 @@ class Job:
 
         self.follower = asyncio.create_task(follow())
 
-    async def cancel(self) -> None:
+    async def cancel(self, reason: str = "cancelled") -> None:
         """The owner, or whoever kills the session, wants no more of it: not even a finished job's rows."""
+        self.ended_by = self.ended_by or reason
         self.gone.set()
         if self.execution is not None:
             await self.execution.cancel()
@@ -296,6 +298,7 @@ class BigQueryJobs:
             await run_statement(self._services, job.session, job.statement, JobTransport(job, self))
             if job.execution is not None:
                 await job.execution.ended.wait()
+            reason = job.ended_by or reason
         except asyncio.CancelledError:
             reason = "gateway-stopped"
             job.end(BigQueryError("stopped", "the gateway was stopped"))

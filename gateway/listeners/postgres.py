@@ -116,7 +116,9 @@ class PostgresListener:
         self.refuse_new()
         for connection in list(self._handshakes):
             connection.abort()
-        await asyncio.gather(*(session.kill() for session in list(self._keys.values())), return_exceptions=True)
+        await asyncio.gather(
+            *(session.kill("drained") for session in list(self._keys.values())), return_exceptions=True
+        )
 
     async def cancel(self, process_id: int, secret: bytes) -> bool:
         """Cancel for a key minted here; False when it is not of this process. Wrong secrets are ignored silently."""

@@ -81,6 +81,7 @@ class ClientSession:
         self.upstream = upstream
         self.recordings = recordings
         self.reason = ""  # why the session ends, once it does
+        self._killed = False
         self.holding: asyncio.Event | None = None  # set it to withdraw the statement that waits for a review
         self.withdrawn = False
         self.deferred: Deferred | None = None  # a request of the express lane that waits for its entry
@@ -170,8 +171,9 @@ class ClientSession:
         self._upstream_writable.set()
         self.client.wake()
 
-    async def kill(self) -> None:
-        self.end("killed")
+    async def kill(self, reason: str) -> None:
+        self._killed = True
+        self.end(reason)
         if self.client.task is not None and self.client.task is not asyncio.current_task():
             await asyncio.wait({self.client.task}, timeout=SEALING_TIMEOUT_S)
 
@@ -238,9 +240,12 @@ class ClientSession:
             self._answered.set_result(None)
 
     def _say_farewell(self) -> None:
-        if self.client.closed or self.relay.fatal_sent or self.reason not in _FAREWELLS:
+        farewell = _FAREWELLS.get(self.reason)
+        if farewell is None and self._killed:
+            farewell = ("57P01", f"terminating connection: {self.reason}")
+        if self.client.closed or self.relay.fatal_sent or farewell is None:
             return
-        sqlstate, message = _FAREWELLS[self.reason]
+        sqlstate, message = farewell
         self.client.write(server.error(sqlstate=sqlstate, message=message, severity="FATAL"))
 
     def _start_timers(self) -> None:

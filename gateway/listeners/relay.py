@@ -143,8 +143,9 @@ class Relay:
         reason = "finished"
         try:
             await run_statement(self._services, session, statement, transport)
+            reason = transport.ended_by or reason
         except asyncio.CancelledError:
-            reason = "client-gone"
+            reason = transport.ended_by or "client-gone"
             raise
         except Exception as error:  # fail closed: the caller gets an error and no row
             logger.error("relayed statement broke: session=%s error=%s", session.session_id, type(error).__name__)

@@ -74,6 +74,7 @@ class RelayTransport:
         self._gone = asyncio.Event()
         self.frames: asyncio.Queue[Frame | None] = asyncio.Queue(MAX_QUEUED_FRAMES)
         self.detached = False
+        self.ended_by = ""  # why somebody ended it from outside
         self.review: PendingReview | None = None
         self._waiting = False  # for its review, without anything running
         self.kept = KeptResult()
@@ -101,7 +102,8 @@ class RelayTransport:
             with contextlib.suppress(UpstreamFailed, OSError):
                 await upstream.close()
 
-    async def cancel(self) -> None:
+    async def cancel(self, reason: str = "client-gone") -> None:
+        self.ended_by = self.ended_by or reason
         self._gone.set()
         if self._upstream is not None:
             await self._upstream.cancel()

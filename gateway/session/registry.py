@@ -11,7 +11,8 @@ from gateway.session.context import SessionContext
 
 logger = logging.getLogger(__name__)
 
-Kill = Callable[[], Awaitable[None]]
+Kill = Callable[[str], Awaitable[None]]  # with why, for the record
+KILLED = "killed"  # by a person; what else ends a session says so in a sentence
 # Asked while the process drains, again and again: begin nothing more; whether something is under way worth waiting for.
 Retire = Callable[[], bool]
 
@@ -46,21 +47,23 @@ class SessionRegistry:
     def live(self) -> Iterable[LiveSession]:
         return tuple(self._sessions.values())
 
-    async def kill(self, session_id: str) -> bool:
+    async def kill(self, session_id: str, reason: str = KILLED) -> bool:
         """End one session: its upstream query is cancelled, its client disconnected. False when it is not here."""
         session = self._sessions.get(session_id)
         if session is None:
             return False
         logger.info("session killed: session=%s", session_id)
-        await session.kill()
+        await session.kill(reason)
         return True
 
     def retire(self) -> int:
         """Let every session end at its next boundary; returns how many are worth waiting for."""
         return sum(session.retire() for session in self.live())
 
-    async def kill_where(self, matches: Callable[[SessionContext], bool]) -> int:
-        """End every session that matches (revoked principals, stop); returns how many."""
-        chosen = [session for session in self.live() if matches(session.context)]
-        await asyncio.gather(*(session.kill() for session in chosen), return_exceptions=True)
+    async def kill_where(self, why: Callable[[SessionContext], str]) -> int:
+        """End every session there is a reason to end (revoked principals, stop); returns how many."""
+        chosen = [(session, reason) for session in self.live() if (reason := why(session.context))]
+        for session, reason in chosen:
+            logger.info("session ended: session=%s reason=%s", session.context.session_id, reason)
+        await asyncio.gather(*(session.kill(reason) for session, reason in chosen), return_exceptions=True)
         return len(chosen)

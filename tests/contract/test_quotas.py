@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 
 from tests.contract.test_rest import STATEMENTS
+from tests.contract.test_switched_off import socket
+from tests.gateway.mcp.client import call, connected
 from tests.stack import Stack
 
 QUOTA = """
@@ -40,6 +45,20 @@ def used_up(stack: Stack) -> psycopg.Error:
     raise AssertionError("thirty statements were answered, expected three")
 
 
+def asked_over_socket(stack: Stack) -> dict[str, Any]:
+    """The last frame of a statement's answer."""
+    with socket(stack, stack.agent_token()) as opened:
+        opened.send(json.dumps({"type": "statement", "id": 1, "statement": COUNT}))
+        while (frame := json.loads(opened.recv(60)))["type"] not in {"completed", "denied", "failed", "problem"}:
+            pass
+    return dict(frame)
+
+
+async def asked_over_mcp(stack: Stack) -> dict[str, Any]:
+    async with connected(stack) as client:
+        return await call(client, "query", connection="clinic", statement=COUNT)
+
+
 def test_every_door_refuses_and_says_when_to_come_again(stack: Stack, three_a_minute: None) -> None:
     refused = used_up(stack)
 
@@ -48,3 +67,9 @@ def test_every_door_refuses_and_says_when_to_come_again(stack: Stack, three_a_mi
     answer = stack.rest("POST", STATEMENTS, json={"statement": COUNT})
     assert (answer.status_code, answer.json()["code"]) == (429, "quota-exceeded")
     assert int(answer.headers["retry-after"]) == answer.json()["retry_after_s"] > 0
+    over_socket = asked_over_socket(stack)
+    assert (over_socket["type"], over_socket["problem"]["code"]) == ("denied", "quota-exceeded")
+    assert over_socket["problem"]["retry_after_s"] > 0
+    over_mcp = asyncio.run(asked_over_mcp(stack))
+    assert (over_mcp["status"], over_mcp["problem"]["code"]) == ("denied", "quota-exceeded")
+    assert over_mcp["problem"]["retry_after_s"] > 0
