@@ -312,7 +312,7 @@ class RevokeView(ForPeople):
     def post(self, request: Request, grant_id: UUID) -> Response:
         """Take an approval back; sessions that still run under it end within a second."""
         grant = self.grant(grant_id)
-        revoke_as(grant=grant, user=self.person())
+        revoke_as(grant=grant, user=self.person(), authenticated_at=self.authenticated_at())
         grant.refresh_from_db()
         return Response(GrantSerializer(grant).data)
 
@@ -340,5 +340,6 @@ def problem(refused: Refusal) -> Response:
     response = Response(document, status=status)
     if refused.code == refusal.STEP_UP:  # RFC 9470 §3
         response["WWW-Authenticate"] = 'Bearer error="insufficient_user_authentication"'
+        response.nothing_done = True  # type: ignore[attr-defined]  # the same request may succeed once they confirmed
     response.is_problem = True  # type: ignore[attr-defined]
     return response

@@ -132,6 +132,7 @@ class EmergenciesView(_Emergencies):
             lasts_s=asked.get("lasts_s"),
             agent=asked.get("agent", ""),
             issuer=getattr(request.auth, "issuer", ""),
+            authenticated_at=self.authenticated_at(),
         )
         return Response(EmergencySummarySerializer(access).data, status=HTTPStatus.CREATED)
 

@@ -19,6 +19,7 @@ from approvals.domain.emergency import (
     rosters_of,
 )
 from approvals.domain.refusal import Refusal
+from approvals.domain.step_up import SESSION_KEY
 from approvals.emergency_pages import emergency_page, emergency_rows
 from approvals.forms import EmergencyForm, FindingForm
 from approvals.models import EmergencyAccess
@@ -36,7 +37,7 @@ def emergencies(request: HttpRequest) -> HttpResponse:
     form = EmergencyForm(request.POST or None, rosters=rosters, agents=hooks.agents_of(user.get_username()))
     if request.method == "POST" and form.is_valid():
         try:
-            access = break_glass(person=user, **form.choice())
+            access = break_glass(person=user, authenticated_at=request.session.get(SESSION_KEY), **form.choice())
         except Refusal as refused:
             form.add_error(None, refused.reason)
         else:

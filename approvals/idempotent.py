@@ -118,7 +118,7 @@ def _answered(claim: Claim, work: Callable[[], HttpResponseBase], view: Any) -> 
         if getattr(error, "nothing_done", False):
             claim.release()
             return response
-    if response.status_code in _NOTHING_DONE:
+    if response.status_code in _NOTHING_DONE or getattr(response, "nothing_done", False):
         claim.release()
     elif isinstance(response, Response) and response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
         content_type = response.content_type or "application/json"

@@ -73,6 +73,7 @@ class PolicyForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's is not 
             "grace_s": "Seconds of grace",
             "escalate_before_s": "Seconds before the end",
             "grants": "Approvals may reach",
+            "step_up_s": "Seconds since they proved who they are",
         }
 
     def clean_when(self) -> Any:
@@ -95,7 +96,7 @@ class PolicyAdmin(ModelAdmin):  # type: ignore[misc]
     fieldsets = [
         (None, {"fields": ["name", "description", "enabled", "version"]}),
         ("What it is about", {"fields": ["connections", "when", "in_words", "skip_groups", "action"]}),
-        ("Who decides", {"fields": ["reviewers", "reviewers_needed", "quorum", "separation"]}),
+        ("Who decides", {"fields": ["reviewers", "reviewers_needed", "quorum", "separation", "step_up_s"]}),
         ("How long, and who then", {"fields": [
             "decide_within_s", "execute_within_s", "escalate_to", "escalate_before_s",
         ]}),

@@ -24,7 +24,7 @@ from approvals.domain.record import record_view
 from approvals.domain.refusal import Refusal
 from approvals.domain.review import decide_review, reanalyse
 from approvals.domain.reviewers import eligible_groups, groups_of, may_read, readable_reviews
-from approvals.domain.step_up import SESSION_KEY
+from approvals.domain.step_up import SESSION_KEY, is_fresh, limit_of
 from approvals.forms import PREVIEW, DecisionForm, InboxForm, line_feeds
 from approvals.models import Review
 from approvals.page import page, signed_in
@@ -106,7 +106,7 @@ def revoke(request: HttpRequest, grant_id: UUID) -> HttpResponse:
     if grant is None:
         raise Http404
     try:
-        revoke_as(grant=grant, user=user)
+        revoke_as(grant=grant, user=user, authenticated_at=request.session.get(SESSION_KEY))
     except Refusal as refused:
         messages.error(request, refused.reason.capitalize() + ".")
     else:
@@ -201,7 +201,8 @@ def _note_reading(request: HttpRequest, found: Review) -> None:
 
 def _show(request: HttpRequest, found: Review, *, status: int = 200, **more: Any) -> HttpResponse:
     _note_reading(request, found)
-    context = {**review_page(found, signed_in(request)), **more}
+    needs = not is_fresh(request.session.get(SESSION_KEY), limit_of(found))
+    context = {**review_page(found, signed_in(request)), "needs_step_up": needs, **more}
     return render(request, "approvals/review.html", context, status=status)
 
 

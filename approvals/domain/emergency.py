@@ -23,6 +23,7 @@ from approvals.domain.events import Event
 from approvals.domain.refusal import Refusal
 from approvals.domain.reviewers import fresh_user, groups_of, is_disabled, names_of, people_behind
 from approvals.domain.role_names import AUDITORS
+from approvals.domain.step_up import must_be_fresh
 from approvals.models import EmergencyAccess, EmergencyRoster, EmergencyUse
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json
@@ -47,12 +48,15 @@ def break_glass(
     lasts_s: int | None = None,
     agent: str = "",
     issuer: str = "",
+    authenticated_at: float | None = None,
 ) -> EmergencyAccess:
     """Open an emergency access, tell everyone, and let the data planes know. Raises Refusal.
 
     `agent` lets the person's own agent act instead of the person. `issuer` is who vouched for the person, when it was
-    not this product.
+    not this product. `authenticated_at` is when the person last proved who they are; while step-up is on, that is
+    a short while ago. Ending an access asks for nothing: going back to normal never waits.
     """
+    must_be_fresh(authenticated_at, what="emergency access")
     words = _checked_words(reason)
     _must_be_member(person, roster, connection, agent)
     now = timezone.now()

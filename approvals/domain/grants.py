@@ -10,6 +10,7 @@ from approvals.domain import refusal
 from approvals.domain.grant import revoke_grant
 from approvals.domain.refusal import Refusal
 from approvals.domain.reviewers import groups_of, readable_reviews
+from approvals.domain.step_up import limit_of, must_be_fresh
 from approvals.models import Grant
 
 
@@ -27,10 +28,14 @@ def usable_grants(user: AbstractUser) -> QuerySet[Grant]:
     return usable.filter(Q(uses_left__gt=0) | running).distinct()
 
 
-def revoke_as(*, grant: Grant, user: AbstractUser) -> bool:
-    """Revoke in the user's name: administrators and the grant's reviewers may. Raises Refusal for everyone else."""
+def revoke_as(*, grant: Grant, user: AbstractUser, authenticated_at: float | None = None) -> bool:
+    """Revoke in the user's name: administrators and the grant's reviewers may. Raises Refusal for everyone else.
+
+    As a decision is, it is for somebody who proved themselves a short while ago (Unix seconds), where step-up is on.
+    """
     mine = groups_of(user) & grant.review.deciding_groups
     if not user.is_active or not (mine or user.is_superuser):
         wanted = ", ".join(sorted(grant.review.deciding_groups))
         raise Refusal(refusal.NOT_REVIEWER, f"only a member of {wanted} or an administrator may revoke this")
+    must_be_fresh(authenticated_at, what="a revocation", limit_s=limit_of(grant.review))
     return revoke_grant(grant=grant, by=user.get_username())

@@ -15,7 +15,7 @@ from approvals.models import Policy, PolicyVersion
 FIELDS = (
     "name", "description", "connections", "when", "action", "reviewers", "reviewers_needed", "quorum", "separation",
     "skip_groups", "decide_within_s", "execute_within_s", "grants", "grant_for_s", "max_uses", "max_rows", "grace_s",
-    "escalate_to", "escalate_before_s", "enabled",
+    "escalate_to", "escalate_before_s", "step_up_s", "enabled",
 )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ from approvals.domain.request import (
     ReviewerGroup,
 )
 from approvals.domain.reviewers import accounts_of, eligible_groups
-from approvals.domain.step_up import must_be_fresh
+from approvals.domain.step_up import limit_of, must_be_fresh
 from approvals.models import Review, Vote
 from audit.domain.entry import Json
 
@@ -136,7 +136,7 @@ def decide_review(
     vouched for the person, where that was not a sign-in here: the record says so. `authenticated_at` is when the person
     last proved who they are, Unix seconds; while step-up is on, a decision without a recent one is refused.
     """
-    must_be_fresh(authenticated_at)
+    must_be_fresh(authenticated_at, what="a decision", limit_s=limit_of(review))
     reason = _checked_reason(reason)
     eligible_groups(review, reviewer)
     must_permit(review, reach)

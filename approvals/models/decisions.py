@@ -62,6 +62,13 @@ class Policy(models.Model):
     separation = models.BooleanField(
         default=True, help_text="separation of duties: who wrote this version cannot approve under it alone"
     )
+    step_up_s = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="who decides proved who they are so many seconds ago at most; empty: as the installation asks, and "
+        "never longer ago than that",
+    )
     skip_groups = ArrayField(
         models.CharField(max_length=150), default=list, blank=True, help_text="requesters this policy does not hold"
     )

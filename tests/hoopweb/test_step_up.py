@@ -12,12 +12,14 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from rest_framework.test import APIClient
 
+from approvals.domain.policies import save_policy
 from approvals.domain.refusal import Refusal
 from approvals.domain.review import decide_review
-from approvals.domain.step_up import SESSION_KEY, is_fresh
-from approvals.models import Review
+from approvals.domain.step_up import SESSION_KEY, is_fresh, limit_of
+from approvals.models import EmergencyRoster, Grant, Policy, Review
 from audit.models import LogEntry
 from gateway.domain.tokens import issue_person_token
+from gateway.models import Connection
 from tests.approvals.factories import held
 from tests.hoopweb.provider import Provider, running_provider
 
@@ -158,6 +160,93 @@ def test_switched_off_it_asks_nobody(reviewer: User, settings: Any) -> None:
     review = held()
 
     assert over_rest(bearer(issue_person_token(reviewer)), review).status_code == 200
+
+
+def test_refusal_is_not_the_keys_answer_once_they_confirmed(browser: Client) -> None:
+    """The same request with the same Idempotency-Key is done then, and answered again after that."""
+    review = held()
+    key = {"HTTP_IDEMPOTENCY_KEY": "k-1"}
+    answer = {"decision": "approve", "reason": "looked at it"}
+    place = f"/api/v1/reviews/{review.pk}/decision"
+    age(browser, LIMIT_S + 1)
+    refused = browser.post(place, answer, content_type="application/json", **key)
+    assert (refused.status_code, refused.json()["code"]) == (403, "step-up-required")
+
+    browser.post("/step-up/", {"password": PASSWORD})
+    done = browser.post(place, answer, content_type="application/json", **key)
+    again = browser.post(place, answer, content_type="application/json", **key)
+
+    assert (done.status_code, status_of(review)) == (200, "approved")
+    assert (again.status_code, again["Idempotency-Replayed"]) == (200, "true")  # the control: others are replayed
+
+
+def policy_asking(step_up_s: int | None) -> str:
+    policy = Policy(name="phi-writes", connections=["*"], action="require_approval", reviewers=["privacy-officers"])
+    policy.step_up_s = step_up_s
+    version = save_policy(policy=policy, author="ann")
+    assert version is not None
+    return f"phi-writes@{version.number}"
+
+
+@pytest.mark.parametrize(
+    ("installation_s", "policy_s", "limit_s"),
+    [(900, 60, 60), (0, 60, 60), (900, None, 900), (60, 900, 60), (0, None, 0)],
+)
+def test_policy_asks_for_more_and_never_for_less(
+    db: None, settings: Any, installation_s: int, policy_s: int | None, limit_s: int
+) -> None:
+    settings.HOOPWEB_STEP_UP_S = installation_s
+    review = held()
+    review.policies = [policy_asking(policy_s)]
+
+    assert limit_of(review) == limit_s
+
+
+def test_decision_under_a_policy_that_asks_for_more(browser: Client, settings: Any) -> None:
+    settings.HOOPWEB_STEP_UP_S = 0
+    review, other = held(), held(statement="UPDATE patients SET phone = NULL WHERE id = 8")
+    Review.objects.filter(pk=review.pk).update(policies=[policy_asking(60)])
+    age(browser, 61)
+
+    assert (decide(browser, review).status_code, decide(browser, other).status_code) == (403, 303)
+    assert b"confirm that it is you" in browser.get(f"/reviews/{review.pk}/").content
+    browser.post("/step-up/", {"password": PASSWORD})
+    assert decide(browser, review).status_code == 303
+
+
+def test_revocation_needs_it_as_the_decision_did(browser: Client) -> None:
+    decide(browser, held())
+    grant = Grant.objects.get()
+    age(browser, LIMIT_S + 1)
+
+    browser.post(f"/reviews/grants/{grant.pk}/revoke/")
+    over_api = browser.post(f"/api/v1/grants/{grant.pk}/revoke", content_type="application/json")
+    grant.refresh_from_db()
+    assert (grant.revoked, over_api.status_code) == (False, 403)
+    assert b"confirm that it is you" in browser.get("/reviews/grants/").content
+
+    browser.post("/step-up/", {"password": PASSWORD})
+    browser.post(f"/reviews/grants/{grant.pk}/revoke/")
+    grant.refresh_from_db()
+    assert grant.revoked
+
+
+def test_breaking_the_glass_needs_it_and_going_back_to_normal_does_not(browser: Client) -> None:
+    Connection.objects.create(name="clinic", kind="postgres", host="127.0.0.1", port=1, database="c", username="u")
+    EmergencyRoster.objects.create(name="icu", connections=["clinic"], members=["reviewer"], reviewers=["auditors"])
+    asked = {"connection": "clinic", "reason": "patient in shock, record needed"}
+    age(browser, LIMIT_S + 1)
+
+    refused = browser.post("/api/v1/emergencies", asked, content_type="application/json")
+    assert (refused.status_code, refused.json()["code"]) == (403, "step-up-required")
+    assert b"confirm that it is you" in browser.get("/reviews/emergencies/").content
+
+    browser.post("/step-up/", {"password": PASSWORD})
+    opened = browser.post("/api/v1/emergencies", asked, content_type="application/json")
+    assert opened.status_code == 201, opened.content
+    age(browser, LIMIT_S + 1)
+    ended = browser.post(f"/api/v1/emergencies/{opened.json()['id']}/end", content_type="application/json")
+    assert ended.status_code == 200
 
 
 # --- A provider's people ---------------------------------------------------------------------------------------------

@@ -167,6 +167,7 @@ class Policy(Part):
     execute_within_s: Annotated[int, Field(ge=1)] = 600
     escalate_to: list[Text] = []
     escalate_before_s: Annotated[int, Field(ge=0)] = 0
+    step_up_s: Annotated[int, Field(ge=1)] | None = None
     enabled: bool = True
 
 
