@@ -11,7 +11,7 @@ class HoopwebConfig(AppConfig):
 
     def ready(self) -> None:
         # Importing celery makes our application the current one, so that a task sent from any process finds the broker.
-        from hoopweb import auth, celery, checks  # noqa: F401, PLC0415  models exist from here on
+        from hoopweb import advice, auth, celery, checks  # noqa: F401, PLC0415  models exist from here on
 
         # Permissions are created app by app; audit is the last whose permissions the roles name.
         last = apps.get_app_config("audit")
