@@ -233,13 +233,17 @@ class AgentAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
     def sees(self, agent: Agent) -> str:
         if agent.pk is None:
             return "shown once the agent is there"
-        return format_html('<a href="{}">tables and columns</a>', reverse("console:sight", args=[agent.name]))
+        return format_html(
+            '<a class="inner" href="{}">tables and columns</a>', reverse("console:sight", args=[agent.name])
+        )
 
     @admin.display(description="how it proves itself")
     def proves(self, agent: Agent) -> str:
         if agent.pk is None:
             return "asked once the agent is there"
-        return format_html('<a href="{}">platform, keys, secrets</a>', reverse("console:proof", args=[agent.name]))
+        return format_html(
+            '<a class="inner" href="{}">platform, keys, secrets</a>', reverse("console:proof", args=[agent.name])
+        )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
         newest = StatementRecord.objects.filter(subject=OuterRef("name")).order_by("-at", "-id").values("at")[:1]
@@ -254,13 +258,15 @@ class AgentAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
         if not agent.enabled or max(at or agent.created_at, agent.created_at) > timezone.now() - UNUSED_AFTER:
             return said
         place = f"{reverse('console:rights')}?agent={agent.name}"
-        return format_html('{} <a class="text-red-700 dark:text-red-400" href="{}">unused</a>', said, place)
+        return format_html('{} <a class="inner text-red-700 dark:text-red-400" href="{}">unused</a>', said, place)
 
     @admin.display(description="what it does not use")
     def uses(self, agent: Agent) -> str:
         if agent.pk is None:
             return "shown once the agent is there"
-        return format_html('<a href="{}?agent={}">rights and their use</a>', reverse("console:rights"), agent.name)
+        return format_html(
+            '<a class="inner" href="{}?agent={}">rights and their use</a>', reverse("console:rights"), agent.name
+        )
 
     @admin.action(description="Revoke every token issued until now", permissions=["change"])
     def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
@@ -289,13 +295,19 @@ class AgentAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
 
 @admin.register(Quota)
 class QuotaAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
-    list_display = ["name", "agents", "connections", *LIMITS, "enabled"]
+    list_display = ["name", "agents", "connections", "limits", "enabled"]
     list_filter = ["enabled"]
     search_fields = ["name", "agents", "connections"]
     fieldsets = [
         (None, {"fields": ["name", "agents", "connections", "enabled"]}),
         ("Each of them may have", {"fields": list(LIMITS)}),
     ]
+
+    @admin.display(description="each of them may have")
+    def limits(self, quota: Quota) -> str:
+        """The limits that are set, in words: five columns of mostly nothing would not fit beside the names."""
+        set_ones = ((name.replace("_per_", " a ").replace("_", " "), getattr(quota, name)) for name in LIMITS)
+        return ", ".join(f"{value:,} {words}" for words, value in set_ones if value is not None)
 
 
 @admin.register(Issuer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db.models import QuerySet
 from django.urls import reverse
@@ -15,6 +16,8 @@ from approvals.models import EmergencyAccess, Review
 from audit.domain.activity_review import is_overdue, waiting_weeks
 from audit.models import AnchorProof, Checkpoint, LogDamage, LogEntry, SessionRecord, StatementRecord
 from audit.sinks.lag import Lag, lags
+from gateway.domain.agents import owned_agents
+from gateway.domain.clients import is_live
 from hoopweb.console.coverage import coverage_since
 from hoopweb.health import failing_parts
 
@@ -43,6 +46,14 @@ def emergency_card(unreviewed: QuerySet[EmergencyAccess], now: datetime) -> Iter
     overdue = sum(now >= access.review_by for access in accesses)
     detail = f"{in_force} in force, {overdue} overdue for review"
     yield Card("Emergency access", str(len(accesses)), detail, reverse("approvals:emergencies"), "bad")
+
+
+def owned_card(user: Any) -> Iterator[Card]:
+    """The agents a person answers for; nothing for who answers for none."""
+    agents = list(owned_agents(user).select_related("owner"))
+    if agents:
+        live = sum(map(is_live, agents))
+        yield Card("My agents", str(len(agents)), f"{live} switched on", reverse("console:owned"))
 
 
 def channels_card() -> Iterator[Card]:

@@ -27,6 +27,7 @@ from hoopweb.cards import (
     health_card,
     held_card,
     log_card,
+    owned_card,
     sessions_card,
     sign_in_card,
     sinks_card,
@@ -45,6 +46,8 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     held = readable_reviews(cast(AbstractUser, request.user)).filter(status=Review.Status.PENDING, decide_by__gt=now)
     emergencies = readable_emergencies(cast(AbstractUser, request.user)).filter(reviewed_at=None)
     context["cards"] = [held_card(held, now), *emergency_card(emergencies, now), *_cards(now, allowed)]
+    if not allowed("gateway.view_agent"):
+        context["cards"] += owned_card(request.user)
     context["title"] = "Overview"
     context["live"] = allowed("audit.view_logentry")  # who may listen to ws/v1/events/; others look again now and then
     context["held"] = list(held.order_by("decide_by")[:MAX_HELD])

@@ -73,7 +73,7 @@ def _must_be_owner(request: HttpRequest) -> None:
 
 
 def _page(request: HttpRequest, agent: Agent, more: dict[str, Any]) -> HttpResponse:
-    context = context_of(request, title=agent.name) | {
+    context = context_of(request, title=f"Agent {agent.name}") | {
         "agent": agent,
         "live": is_live(agent),
         "secrets": list(live_secrets(agent)),
