@@ -19,7 +19,18 @@ from analysis.nodes import Node, TreeError, walk
 from analysis.parse import ClientReading
 from analysis.risk import assess_risk
 from analysis.settings import may_set
-from analysis.statement import Analysis, ColumnRef, Facts, Operation, Origin, Output, Statement, TableRef, Transform
+from analysis.statement import (
+    Analysis,
+    ColumnRef,
+    Creation,
+    Facts,
+    Operation,
+    Origin,
+    Output,
+    Statement,
+    TableRef,
+    Transform,
+)
 from analysis.utility import Utility
 from analysis.witness import Witness
 
@@ -51,6 +62,8 @@ def agree(
             _judge_functions(lineage, witness.catalogue, found)
             written = lineage.reading.relations if utility.writes_probed else lineage.reading.written
             _judge_writes(written, lineage.query, witness.catalogue, found)
+            if utility.temporary_only:
+                _judge_temporary(utility, lineage, witness.catalogue, found)
     analysis = _assemble(
         statement=statement, utility=utility, lineage=lineage, witness=witness, found=found, shape=shape
     )
@@ -117,6 +130,16 @@ def distrusted(analysis: Analysis, problem: str) -> Analysis:
         literal_independent=False,
     )
     return replace(doubted, risk=assess_risk(doubted))
+
+
+def _judge_temporary(utility: Utility, lineage: Lineage, catalogue: Catalogue, found: _Findings) -> None:
+    """Definitions are understood where they are about nothing but the session's own relations."""
+    if lineage.reading.relations and lineage.reading.relations <= catalogue.temporary:
+        found.operations ^= {Operation.DDL, Operation.TEMP}
+        return
+    if utility.kind == "ANALYZE":
+        found.operations.add(Operation.ADMIN)
+    found.problems.add("definitions are not analysed")
 
 
 def _second_reading(witness: Witness | None, found: _Findings) -> Lineage | None:
@@ -285,7 +308,11 @@ def _assemble(
         name=utility.name,
         copy=utility.copy,
         creates_temp=utility.creates_temp,
+        creates=Creation(utility.creates) if utility.creates else None,
     )
+    if utility.temporary_only and (lineage is None or witness is None):
+        own = Operation.ADMIN if utility.kind == "ANALYZE" else Operation.DDL
+        return replace(base, operations=frozenset({own}), complete=False)
     if utility.probe is None:
         # Unknown kinds must not look harmless: their result, if any, is not understood.
         return base if complete or utility.outputs else replace(base, outputs=(Output("", resolved=False),))
@@ -306,11 +333,12 @@ def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: W
     whole = replace(
         base,
         kind=COMMANDS[lineage.query.number("commandType")] if utility.is_query else base.kind,
-        operations=frozenset(found.operations | _operations(lineage)),
+        operations=frozenset(found.operations | _operations(lineage, witness.catalogue)),
         tables_read=reading.tables(reading.beneath - reading.written) | _read_tables(lineage, witness.catalogue),
         tables_written=reading.tables(reading.written),
         reads=frozenset(reading.reads),
         writes=frozenset(reading.writes),
+        flows=frozenset(reading.flows),
         outputs=_trusted(lineage.outputs, complete=base.complete),
         predicates=frozenset(reading.predicates),
         functions=frozenset(found.functions),
@@ -325,9 +353,11 @@ def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: W
     return _reshaped(whole, base, utility, lineage, witness)
 
 
-def _operations(lineage: Lineage) -> set[Operation]:
+def _operations(lineage: Lineage, catalogue: Catalogue) -> set[Operation]:
     commands = {node.number("commandType") for node in walk(lineage.query) if node.tag == "QUERY"}
-    operations = {Operation.WRITE} if commands - {1} else set()
+    written = lineage.reading.written
+    own = bool(written) and written <= catalogue.temporary
+    operations = {Operation.TEMP if own else Operation.WRITE} if commands - {1} else set()
     if lineage.query.number("commandType") == 1 or lineage.reading.reads:
         operations.add(Operation.READ)
     return operations
@@ -362,15 +392,19 @@ def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineag
         )
         return replace(base, inner=inner, operations=frozenset({Operation.SESSION}))
     if utility.writes_probed:
+        own = bool(lineage.reading.relations) and lineage.reading.relations <= witness.catalogue.temporary
         return replace(
             base,
+            operations=frozenset({Operation.TEMP}) if own and Operation.WRITE in base.operations else base.operations,
             tables_written=whole.tables_read,
             writes=_whole_tables(lineage, witness.catalogue) if utility.writes_whole else whole.reads,
             facts=replace(base.facts, row_bound=0, uncounted=utility.kind == "TRUNCATE"),
         )
     if utility.derived_output:
         return _explained(whole, utility)
-    return replace(whole, outputs=None, facts=replace(whole.facts, row_bound=0))
+    columns = tuple(frozenset(output.origins) for output in whole.outputs or ())
+    creates = Creation(utility.creates, columns) if utility.creates else None
+    return replace(whole, outputs=None, creates=creates, facts=replace(whole.facts, row_bound=0))
 
 
 def _whole_tables(lineage: Lineage, catalogue: Catalogue) -> frozenset[ColumnRef]:

@@ -8,7 +8,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from analysis.statement import ColumnRef, TableRef
+from analysis.statement import ColumnRef, Origin, TableRef
 
 if TYPE_CHECKING:
     from analysis.bodies import Body
@@ -24,6 +24,7 @@ class Column:
     type_oid: int
     not_null: bool = False
     generated: bool = False
+    made_of: tuple[int, ...] = ()  # the attributes a generated column is computed from
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Relation:
     kind: str
     columns: Mapping[int, Column]  # by attribute number, dropped ones left out
     unique_keys: tuple[frozenset[int], ...] = ()
+    unique_columns: frozenset[int] = frozenset()  # of any unique or exclusion index: a write is compared
+    referencing_columns: frozenset[int] = frozenset()  # of foreign keys: a write is looked for elsewhere
     parents: tuple[int, ...] = ()  # inheritance and partitioning, nearest first
     children: tuple[int, ...] = ()
     definition: str | None = None
@@ -94,6 +97,12 @@ class Catalogue:
     server_version: int = 0
     # What a person says user functions read, by "schema.name".
     classified: Mapping[str, frozenset[ColumnRef]] = field(default_factory=lambda: MappingProxyType({}))
+
+    # Of one session's own relations, where it has any: all of them, those with contents nobody followed, and per
+    # (OID, attribute) what was carried into them.
+    temporary: frozenset[int] = frozenset()
+    unfollowed: frozenset[int] = frozenset()
+    inherited: Mapping[tuple[int, int], frozenset[Origin]] = field(default_factory=lambda: MappingProxyType({}))
 
     @cached_property
     def bodies(self) -> dict[int, Body | None]:

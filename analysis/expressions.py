@@ -15,8 +15,8 @@ from analysis.scope import NOTHING, Level, Reading, Value, derived, row, safe, s
 from analysis.statement import Origin, PredicateUse, Transform
 
 _TEXT_TYPES = frozenset({"25", "1042", "1043", "19", "705", "2275"})  # output functions never fail
-_EXISTS, _EXPR, _ARRAY = 0, 4, 6  # SubLinkType (src/include/nodes/primnodes.h)
-_PARAM_SUBLINK = 2
+_EXISTS, _EXPR, _MULTIEXPR, _ARRAY = 0, 4, 5, 6  # SubLinkType (src/include/nodes/primnodes.h)
+_PARAM_SUBLINK, _PARAM_MULTIEXPR = 2, 3
 
 
 def value(reading: Reading, level: Level, node: Node | None) -> Value:
@@ -58,11 +58,32 @@ def _nothing(_reading: Reading, _level: Level, _node: Node) -> Value:
     return NOTHING
 
 
-def _param(reading: Reading, _level: Level, node: Node) -> Value:
+def _param(reading: Reading, level: Level, node: Node) -> Value:
+    if node.number("paramkind") == _PARAM_MULTIEXPR:
+        return _assigned_part(reading, level, node.number("paramid"))
     if node.number("paramkind") != _PARAM_SUBLINK or not reading.sublink_rows:
         return NOTHING
     outputs, index = reading.sublink_rows[-1], node.number("paramid") - 1
     return outputs[index] if 0 <= index < len(outputs) else derived(outputs)
+
+
+def _assigned_part(reading: Reading, level: Level, number: int) -> Value:
+    """One column of the subquery in `SET (a, b) = (SELECT …)`: its number is (subLinkId << 16) | column."""
+    query = level.query
+    conflict = query.node("onConflict")
+    lists = [query.nodes("targetList"), conflict.nodes("onConflictSet") if conflict is not None else []]
+    lists += [action.nodes("targetList") for action in query.nodes("mergeActionList")]
+    links = [link for entries in lists for entry in entries if (link := entry.node("expr")) is not None]
+    found = []
+    for link in links:
+        subselect = link.node("subselect") if link.tag == "SUBLINK" else None
+        if subselect is None or (link.number("subLinkType"), link.number("subLinkId")) != (_MULTIEXPR, number >> 16):
+            continue
+        outputs, index = reading.outputs_of(Level(subselect, level)), (number & 0xFFFF) - 1
+        found.append(outputs[index] if 0 <= index < len(outputs) else derived(outputs))
+    if not found:
+        reading.problems.add("a part of a row that is assigned by a subquery nobody found")
+    return union(found)
 
 
 def _same(reading: Reading, level: Level, node: Node) -> Value:

@@ -7,7 +7,7 @@ point), joins, set operations by position, views through their own stored trees.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -19,6 +19,7 @@ from analysis.functions import READABLE_KINDS, SIDE_DOORS
 from analysis.nodes import Node, TreeError, children, read_tree, walk
 from analysis.scope import BOTTOM, NOTHING, Level, Reading, Value, derived, merged, row, stored
 from analysis.statement import ColumnRef, Origin, Output, PredicateUse, Transform
+from analysis.writes import Writes
 
 _RELATION, _SUBQUERY, _JOIN, _FUNCTION, _TABLEFUNC, _VALUES, _CTE = range(7)  # RTEKind (parsenodes.h)
 _RESULT, _GROUP = 8, 9
@@ -88,6 +89,7 @@ class _Walker:
         self._rounds: dict[int, tuple[Value, ...]] = {}  # recursive CTEs under way
         self._views: dict[int, tuple[Value, ...]] = {}
         self._expanding: set[int] = set()
+        self._writes = Writes(reading, self._view)
         self._pinned: list[Node] = []  # what is known of a tree is found by its nodes' identity, so they must live
         reading.outputs_of = self.outputs_of
         reading.column_of = self.column_of
@@ -191,46 +193,7 @@ class _Walker:
         if relation is None:
             return
         self._reading.written |= {relation.oid, *self._underneath(relation)}
-        if command in ("INSERT", "UPDATE"):
-            self._assign(relation, query.nodes("targetList"))
-        if command == "DELETE":
-            self._reading.writes.update(
-                ref for number in relation.columns if (ref := relation.column_ref(number)) is not None
-            )
-        condition(self._reading, level, query.node("mergeJoinCondition"))
-        for action in query.nodes("mergeActionList"):
-            condition(self._reading, level, action.node("qual"))
-            self._assign(relation, action.nodes("targetList"))
-            for entry in action.nodes("targetList"):
-                value(self._reading, level, entry.node("expr"))
-        conflict = query.node("onConflict")
-        if conflict is not None:
-            self._on_conflict(relation, conflict, level)
-
-    def _on_conflict(self, relation: Relation, conflict: Node, level: Level) -> None:
-        # EXCLUDED is a row of the target, and the tree lists all of it.
-        self._reading.visited |= {(relation.oid, number) for number in relation.columns}
-        self._assign(relation, conflict.nodes("onConflictSet"))
-        for entry in conflict.nodes("onConflictSet"):
-            value(self._reading, level, entry.node("expr"))
-        for element in conflict.nodes("arbiterElems"):
-            value(self._reading, level, element.node("expr"))
-        condition(self._reading, level, conflict.node("arbiterWhere"))
-        condition(self._reading, level, conflict.node("onConflictWhere"))
-
-    def _assign(self, relation: Relation, entries: list[Node]) -> None:
-        for entry in entries:
-            number = entry.number("resno")
-            if entry.flag("resjunk"):
-                continue
-            self._reading.visited.add((relation.oid, number))
-            if relation.kind in ("v", "m"):
-                columns = self._view(relation)
-                if 1 <= number <= len(columns):
-                    self._reading.writes.update(origin.column for origin in columns[number - 1].origins)
-            ref = relation.column_ref(number)
-            if ref is not None:
-                self._reading.writes.add(ref)
+        self._writes.read(query, command, relation, level)
 
     # --- range table entries ---
 
@@ -352,6 +315,8 @@ class _Walker:
         self._reading.beneath |= {oid, *self._reading.catalogue.family.get(oid, ())}
         if relation.is_system and relation.name in SIDE_DOORS:
             self._reading.side_doors.add(relation.name)
+        if oid in self._reading.catalogue.unfollowed:
+            self._reading.problems.add("reads a temporary relation whose contents nobody has followed")
         if relation.kind not in READABLE_KINDS:
             self._reading.problems.add("reads a relation that is not a table or view")
         # Before version 16 a view's own tree names the view itself, as OLD and NEW of its rule.
@@ -377,7 +342,30 @@ class _Walker:
         if not self._reading.inside_view:
             self._reading.reads |= columns
         # A system catalogue shows settings and statements a client may have written: never a partner of a free join.
-        return stored(columns, joinable=not relation.is_system)
+        found = stored(columns, joinable=not relation.is_system)
+        made_of = relation.columns[attribute].made_of if attribute > 0 else ()
+        if made_of:
+            found = replace(found, origins=found.origins | self._computed_from(oid, made_of))
+        return self._with_inherited(found, (oid, attribute))
+
+    def _computed_from(self, oid: int, attributes: Iterable[int]) -> frozenset[Origin]:
+        """A generated column tells of the columns it is computed from."""
+        return derived(self._relation_column(oid, attribute) for attribute in attributes).origins
+
+    def _with_inherited(self, found: Value, place: tuple[int, int]) -> Value:
+        """What was carried into a column shows there like a view's column shows what it is made of.
+
+        By statements before, or by this one: RETURNING and EXCLUDED show what it writes.
+        """
+        inherited = self._reading.catalogue.inherited.get(place, frozenset())
+        inherited |= self._reading.carried.get(place, set())
+        if not inherited:
+            return found
+        if not self._reading.inside_view:
+            self._reading.reads |= {origin.column for origin in inherited}
+        sources = (self._reading.catalogue.by_name.get(origin.column.table_ref) for origin in inherited)
+        self._reading.beneath |= {source.oid for source in sources if source is not None}
+        return replace(found, origins=found.origins | inherited)
 
     def _relatives(self, relation: Relation, column: str) -> set[ColumnRef]:
         """The same column of ancestors and descendants: a rule on any of them protects the row."""
@@ -394,7 +382,7 @@ class _Walker:
         if not 1 <= attribute <= len(columns):
             self._reading.problems.add("a view column its definition does not have")
             return NOTHING
-        found = columns[attribute - 1]
+        found = self._with_inherited(columns[attribute - 1], (relation.oid, attribute))
         ref = relation.column_ref(attribute)
         if not self._reading.inside_view:
             self._reading.reads |= {origin.column for origin in found.origins} | ({ref} if ref else set())

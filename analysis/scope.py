@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from analysis.catalogue import Catalogue, Function
 from analysis.nodes import Node
-from analysis.statement import ColumnRef, Origin, Predicate, PredicateUse, TableRef, Transform
+from analysis.statement import ColumnRef, Flow, Origin, Predicate, PredicateUse, TableRef, Transform
 
 if TYPE_CHECKING:
     from analysis.bodies import Body
@@ -153,6 +153,8 @@ class Reading(Questions):
     beneath: set[int] = field(default_factory=set)  # OIDs reached through views and inheritance as well
     written: set[int] = field(default_factory=set)
     writes: set[ColumnRef] = field(default_factory=set)
+    flows: set[Flow] = field(default_factory=set)
+    carried: dict[tuple[int, int], set[Origin]] = field(default_factory=dict)  # the same, by (OID, attribute)
     functions: set[int] = field(default_factory=set)
     followed: set[int] = field(default_factory=set)  # user functions whose calls were understood, by their bodies
     hidden_calls: set[int] = field(default_factory=set)  # functions called by operators, types, aggregates, windows

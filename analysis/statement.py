@@ -16,6 +16,7 @@ class Operation(StrEnum):
 
     READ = "read"
     WRITE = "write"
+    TEMP = "temp"  # relations only this session sees: making, filling and dropping them; whoever may DDL may this
     DDL = "ddl"
     ADMIN = "admin"
     SESSION = "session"
@@ -60,6 +61,24 @@ class Transform(StrEnum):
 class Origin:
     column: ColumnRef
     transform: Transform
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Flow:
+    """A write that puts what `origin` holds into an attribute of a relation, which then shows it as well."""
+
+    relation: int  # OID
+    attribute: int
+    column: ColumnRef
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """A temporary table made by name; `columns` are the origins of each, in order; empty: it begins without rows."""
+
+    name: str
+    columns: tuple[frozenset[Origin], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +215,8 @@ class Analysis:
     inner: Analysis | None = None  # what PREPARE and DECLARE name, analysed; never executed by them
     copy: CopyFormat | None = None  # set for COPY … TO STDOUT and FROM STDIN
     creates_temp: bool = False  # the session may have temporary relations from here on
+    creates: Creation | None = None  # the one it makes, where it is understood
+    flows: frozenset[Flow] = frozenset()  # what it carries into relations, per attribute
 
     @property
     def risk_score(self) -> int:

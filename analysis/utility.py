@@ -27,12 +27,22 @@ from analysis.utility_shape import (
     QUERY_WORDS,
     READ,
     SESSION,
+    TEMP,
     WRITE,
     StatementText,
     Utility,
     after_name,
     close_of,
     inner_query,
+)
+from analysis.utility_temporary import (
+    is_plain_table,
+    is_temporary_view,
+    named_temporary,
+    read_analyze,
+    read_drop,
+    read_index,
+    temporary_table,
 )
 from analysis.words import words
 
@@ -70,6 +80,9 @@ def _query(read: StatementText, start: int = 0) -> Utility:
         return Utility("QUERY", probe=read.text[offset:], probe_offset=offset, returns_probe=True)
     first, last = into
     probe = read.text[offset : read.tokens[first].start] + " " + read.from_token(last)
+    temporary = _into_temporary(read, first, last) if start == 0 else ""
+    if temporary:
+        return Utility("SELECT_INTO", TEMP | READ, probe=probe, creates=temporary, creates_temp=True)
     return Utility(
         "SELECT_INTO",
         DDL | READ,
@@ -98,6 +111,16 @@ def _select_into(read: StatementText, start: int) -> tuple[int, int] | None:
                 end += 1
             return index, after_name(read, end)
     return None
+
+
+def _into_temporary(read: StatementText, first: int, last: int) -> str:
+    """The name of `INTO [LOCAL | GLOBAL] TEMP [TABLE] name`; "" for any other target."""
+    at = first + 2 if read.words(first + 1, first + 2) in (["LOCAL"], ["GLOBAL"]) else first + 1
+    if read.words(at, at + 1) not in (["TEMP"], ["TEMPORARY"]):
+        return ""
+    at += 2 if read.words(at + 1, at + 2) == ["TABLE"] else 1
+    found = named_temporary(read, at)
+    return found[0] if found is not None and found[1] == last else ""
 
 
 # --- prepared statements and cursors ---------------------------------------------------------------------------------
@@ -250,7 +273,7 @@ def _names_temp(read: StatementText) -> bool:
     )
 
 
-def _create(read: StatementText) -> Utility:
+def _create(read: StatementText) -> Utility:  # noqa: PLR0911, one return a form
     words = read.words()
     temp = _names_temp(read)
     kind = "CREATE_" + next((w for w in words[1:6] if w in _OBJECTS), "OBJECT")
@@ -263,8 +286,22 @@ def _create(read: StatementText) -> Utility:
         "CREATE_LANGUAGE",
     ):
         return Utility(kind, ADMIN, problems=("administration is not analysed",))
+    if kind == "CREATE_INDEX":
+        return read_index(read) or Utility(kind, DDL, problems=("definitions are not analysed",))
+    made = temporary_table(read) if kind == "CREATE_TABLE" else None
+    if made is not None and is_plain_table(read, made[1]):
+        return Utility(kind, TEMP, creates=made[0], creates_temp=True)
     if kind in ("CREATE_TABLE", "CREATE_VIEW"):
         at = _defining_query(read)
+        if made is not None and inner_query(read, at):
+            start, end = read.tokens[at].start, _without_data(read)
+            probe = read.text[start:end]
+            return Utility(
+                "CREATE_TABLE_AS", TEMP | READ, probe=probe, probe_offset=start, creates=made[0], creates_temp=True
+            )
+        if is_temporary_view(read) and inner_query(read, at):
+            start, end = read.tokens[at].start, _without_data(read)
+            return Utility(kind, TEMP, probe=read.text[start:end], probe_offset=start, creates_temp=True)
         if inner_query(read, at):
             kind = "CREATE_TABLE_AS" if kind == "CREATE_TABLE" else kind
             end = _without_data(read)
@@ -308,10 +345,17 @@ _OBJECTS = words(
 
 
 def _ddl(read: StatementText) -> Utility:
+    understood = read_drop(read) if read.tokens[0].word == "DROP" else None
+    if understood is not None:
+        return understood
     words = read.words(0, 2)
     if words[1:] in (["SYSTEM"], ["ROLE"], ["USER"], ["DATABASE"], ["EXTENSION"], ["SERVER"], ["DEFAULT"], ["OWNED"]):
         return Utility("_".join(words), ADMIN, problems=("administration is not analysed",))
     return Utility("_".join(word for word in words if word), DDL, problems=("definitions are not analysed",))
+
+
+def _analyze(read: StatementText) -> Utility:
+    return read_analyze(read) or _admin(read)
 
 
 def _admin(read: StatementText) -> Utility:
@@ -349,10 +393,12 @@ _HANDLERS: dict[str, Callable[[StatementText], Utility]] = {
     "COMMENT": _ddl,
     "REFRESH": _ddl,
     **dict.fromkeys(
-        ("GRANT", "REVOKE", "REASSIGN", "SECURITY", "IMPORT", "LOAD", "VACUUM", "ANALYZE", "ANALYSE", "CLUSTER",
+        ("GRANT", "REVOKE", "REASSIGN", "SECURITY", "IMPORT", "LOAD", "VACUUM", "CLUSTER",
          "CHECKPOINT", "REINDEX"),
         _admin,
     ),
+    "ANALYZE": _analyze,
+    "ANALYSE": _analyze,
     "DO": _opaque,
     "CALL": _opaque,
 }  # fmt: skip

@@ -11,6 +11,7 @@ READ = frozenset({Operation.READ})
 SESSION = frozenset({Operation.SESSION})
 WRITE = frozenset({Operation.WRITE})
 DDL = frozenset({Operation.DDL})
+TEMP = frozenset({Operation.TEMP})
 ADMIN = frozenset({Operation.ADMIN})
 QUERY_WORDS = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE"})
 
@@ -34,6 +35,8 @@ class Utility:
     returns_probe: bool = False
     copy: CopyFormat | None = None
     creates_temp: bool = False
+    creates: str = ""  # the name of the temporary table it makes, where that is understood
+    temporary_only: bool = False  # understood as long as what is probed belongs to the session alone
     row_bound: int | None = None
     executes: bool = False  # EXECUTE, or EXPLAIN of one: what a prepared statement stands for
     arguments: str = ""  # of EXECUTE, where they are more than literals: evaluated before anything else happens

@@ -47,6 +47,7 @@ UNUSED_AFTER = timedelta(days=90)
 OPERATIONS_SAY = {
     "read": "SELECT and what reads like it",
     "write": "INSERT, UPDATE, DELETE, MERGE, COPY FROM",
+    "temp": "temporary tables: CREATE, fill and DROP them (part of ddl)",
     "ddl": "CREATE, ALTER, DROP",
     "admin": "GRANT, SET ROLE, VACUUM and other maintenance",
 }

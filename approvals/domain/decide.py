@@ -168,6 +168,8 @@ def _without_access(
     """Deny unless every operation is covered. SESSION statements need any right at all."""
     needed = (request.analysis.operations or EVERY_RIGHT) - {Operation.SESSION}
     held = frozenset(operation for rule in rights for operation in rule.operations)
+    if Operation.DDL in held:
+        held |= {Operation.TEMP}
     missing = needed - held
     if rights and not missing:
         return None

@@ -64,6 +64,8 @@ class SessionMeaning:
         if outside and self._session.context.temp_relations:
             rows = await self._session.question(_TEMP_QUESTION)
             self._session.context.temp_relations = rows is None or bool(rows)
+            if not self._session.context.temp_relations:
+                self._session.context.temporary.all_gone()
         if self._session.memory.doubtful:
             names = await self._session.questions(NAME_QUESTIONS)
             if names is not None:
@@ -113,12 +115,21 @@ class SessionMeaning:
             self.unsettled = self.volatile = True
         elif word in TRANSACTION_ENDS and self.volatile:
             self.unsettled = True
+        self._session.context.temporary.sent(
+            effects, hidden=hidden, changes=hidden or self._changes_names(effects, word)
+        )
         if analysis.creates_temp or hidden:  # code nobody could read may have made one; the server is asked, outside
             self._session.context.temp_relations = True
         if effects.operations & {Operation.DDL, Operation.ADMIN}:
             self._session.context.uncommitted_definitions = True
         if hidden:
             self._session.memory.doubt()
+
+    def _changes_names(self, effects: Analysis, word: str) -> bool:
+        """Whether a name may mean something else afterwards, a transaction's end included: it may undo definitions."""
+        if word not in QUIET or word in TRANSACTION_ENDS or effects.creates_temp or effects.creates is not None:
+            return True
+        return bool(effects.operations & {Operation.DDL, Operation.ADMIN})
 
     def became_ready(self, status: str) -> None:
         if self.volatile and status == "I":

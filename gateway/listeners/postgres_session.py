@@ -24,6 +24,7 @@ from gateway.listeners.postgres_client import ClientConnection, ClientGone
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_meaning import SessionMeaning
 from gateway.listeners.postgres_memory import Memory
+from gateway.listeners.postgres_place import SessionPlace
 from gateway.listeners.postgres_text import first_word
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
@@ -91,6 +92,7 @@ class ClientSession:
         self.meaning = SessionMeaning(self)
         self.relay.parameter_changed = self.meaning.parameter_changed
         self.relay.became_ready = self.meaning.became_ready
+        context.place = SessionPlace(self)
         self.memory = Memory(context)
         self.statements, self.portals = self.memory.statements, self.memory.portals
         self._limits = limits

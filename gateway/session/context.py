@@ -11,6 +11,7 @@ from approvals.domain.request import Principal
 from audit.domain.randomness import time_ordered_id
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.cursors import ApprovedCursor
+from gateway.session.temporary import OwnPlace, TemporaryContents
 
 if TYPE_CHECKING:
     from gateway.session.known import KnownStatements
@@ -38,11 +39,14 @@ class SessionContext:
     role: str = ""
     search_path: str = ""
     settings: str = ""  # those that change how literals are read, as text
-    # Set once a statement with `analysis.creates_temp` ran: the second reading cannot see temporary relations, which
-    # may shadow real ones, so nothing is complete any more.
+    # Set once a statement with `analysis.creates_temp` ran: a side connection cannot see temporary relations, which
+    # may shadow real ones, so the second reading must be made in the session itself, or nothing is complete.
     temp_relations: bool = False
-    # Definitions were changed in a transaction that is still open: the second reading cannot see them either.
+    # Definitions were changed in a transaction that is still open: a side connection cannot see them either.
     uncommitted_definitions: bool = False
+    place: OwnPlace | None = field(default=None, repr=False)  # where the session's own second reading is made
+    own_reading: object | None = field(default=None, repr=False)  # the analyst's, of this session alone
+    temporary: TemporaryContents = field(default_factory=TemporaryContents, repr=False)
     # What the names of prepared statements and cursors stand for, as far as the server has confirmed them.
     prepared: dict[str, Analysis] = field(default_factory=dict)
     cursors: dict[str, Analysis] = field(default_factory=dict)

@@ -4,8 +4,8 @@ A remembered analysis holds for one catalogue version, role and search path. It 
 first, then by its strict template (see `analysis.fingerprint`). Where a decision may turn on how many rows come back,
 the planner's estimate is asked for as well, per exact text, since it follows the literals.
 
-Temporary relations are invisible on the side connection: a statement naming one is refused as unknown, and once a
-session has any, nothing it says is complete (they may shadow real ones).
+Temporary relations and uncommitted definitions are invisible on the side connection: a session that has any is read in
+the session itself (`postgres_own`), and nothing it says is complete while that cannot be.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
 from gateway.session.services import TableDescription, UpstreamRejected
 from gateway.upstreams.postgres_catalogue import described_tables
+from gateway.upstreams.postgres_own import PostgresOwnSide
 from gateway.upstreams.postgres_side import CLASSIFIED, DsnFor, Estimate, Key, PostgresSide
 from gateway.upstreams.postgres_witness import NoWitness, Question
 
@@ -45,7 +46,14 @@ _PARTS = frozenset({"SELECT", "VALUES", "TABLE", "JOIN"})
 RETRIES = 3
 _ENDS_PREPARED = frozenset({"COMMIT_PREPARED", "ROLLBACK_PREPARED"})
 _STAND_FOR_A_QUERY = frozenset({"EXECUTE", "DECLARE_CURSOR"})
+# Statements that name no relation, by their first word.
+_SESSION_WORDS = frozenset(
+    {"BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE", "SET", "RESET", "SHOW", "CLOSE"}
+)
 _BEHIND = "does not know yet"  # how analysis says that the schema moved on
+
+
+Side = PostgresSide | PostgresOwnSide
 
 
 class PostgresAnalyst:
@@ -60,18 +68,41 @@ class PostgresAnalyst:
     async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
         """Return what `statement` does. Raises UpstreamRejected for what the database refuses to read."""
         side = self._side(session.connection)
+        own = await self._own_side(side, session, statement)
+        if own is not None:
+            return await self._read_in(own, session, statement)
         # After a statement that may have changed the schema: look before believing anything remembered.
         await side.keep_fresh(at_once=session.session_id in self._changing)
         self._changing.discard(session.session_id)
-        exact = _exact(statement, session)
-        found = side.analyses.find(exact)
-        if found is None:
-            found = await self._analyse_shape(side, session, statement, exact)
-        found = replace(found, statement=statement)
+        found = await self._read_shape(side, session, statement)
         changes = found.operations & {Operation.DDL, Operation.ADMIN} or found.kind == "COMMIT_PREPARED"
         if session.uncommitted_definitions or changes:
             self._changing.add(session.session_id)
         return await self._estimated(side, session, _doubted(found, session))
+
+    async def _read_in(self, own: PostgresOwnSide, session: SessionContext, statement: Statement) -> Analysis:
+        found = await self._read_shape(own, session, statement)
+        return await self._estimated(own, session, _ends_what_is_not_its_own(found, session))
+
+    async def _read_shape(self, side: Side, session: SessionContext, statement: Statement) -> Analysis:
+        exact = _exact(statement, session)
+        found = side.analyses.find(exact)
+        if found is None:
+            found = await self._analyse_shape(side, session, statement, exact)
+        return replace(found, statement=statement)
+
+    async def _own_side(
+        self, side: PostgresSide, session: SessionContext, statement: Statement
+    ) -> PostgresOwnSide | None:
+        """Where a session reads its statements itself; None where it need not, or cannot now."""
+        if not (session.temp_relations or session.uncommitted_definitions) or session.place is None:
+            return None
+        if statement.text.split(None, 1)[:1] and statement.text.split(None, 1)[0].upper() in _SESSION_WORDS:
+            return None  # they name no relation
+        own = session.own_reading
+        if not isinstance(own, PostgresOwnSide) or not own.is_beside(side):
+            own = session.own_reading = PostgresOwnSide(side, session, session.place)
+        return own if await own.is_current() else None
 
     def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
         """Return what `analyse` would answer from memory right now, or None when it would have to look or doubt.
@@ -102,7 +133,11 @@ class PostgresAnalyst:
         if probe is None:
             return UNKNOWN
         question = _query_of(replace(asked.statement, text=probe), session)
-        return rows_expected(await self._side(session.connection).plan(question), asked)
+        side: Side | None = self._side(session.connection)
+        if session.temp_relations or session.uncommitted_definitions:  # its names may mean something else there
+            own = session.own_reading
+            side = own if isinstance(own, PostgresOwnSide) and own.catalogue is not None else None
+        return rows_expected(await side.plan(question), asked) if side is not None else UNKNOWN
 
     def recollect(
         self, session: SessionContext, text: str, parameter_types: tuple[int, ...], found: Analysis
@@ -142,7 +177,7 @@ class PostgresAnalyst:
 
     # --- how many rows ---
 
-    async def _estimated(self, side: PostgresSide, session: SessionContext, found: Analysis) -> Analysis:
+    async def _estimated(self, side: Side, session: SessionContext, found: Analysis) -> Analysis:
         if found.kind == "DECLARE_CURSOR" and found.inner is not None:
             return replace(found, inner=await self._estimated(side, session, found.inner))
         if found.inner is not None or not wants_estimate(found):
@@ -164,9 +199,7 @@ class PostgresAnalyst:
 
     # --- by shape ---
 
-    async def _analyse_shape(
-        self, side: PostgresSide, session: SessionContext, statement: Statement, exact: Key
-    ) -> Analysis:
+    async def _analyse_shape(self, side: Side, session: SessionContext, statement: Statement, exact: Key) -> Analysis:
         try:
             tokens = tokenize(statement.text)
             shape = shape_of(tokens)
@@ -192,7 +225,7 @@ class PostgresAnalyst:
         return found
 
     async def _current_reading(
-        self, side: PostgresSide, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
+        self, side: Side, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
     ) -> Analysis:
         """Both readings under one catalogue, the one in force when they are done."""
         for _ in range(RETRIES):
@@ -228,7 +261,7 @@ class PostgresAnalyst:
         return found.complete and found.operations == {Operation.READ} and not found.tables_read
 
     async def _both_readings(
-        self, side: PostgresSide, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
+        self, side: Side, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
     ) -> Analysis:
         if utility.probe is None:
             client = read_client("SELECT 1", [])
@@ -257,7 +290,7 @@ class PostgresAnalyst:
     # --- the side connection ---
 
     async def _witness(
-        self, side: PostgresSide, session: SessionContext, statement: Statement, utility: Utility, tokens: list[Token]
+        self, side: Side, session: SessionContext, statement: Statement, utility: Utility, tokens: list[Token]
     ) -> Witness:
         assert utility.probe is not None
         if utility.parameter_types and not _is_type_list(utility.parameter_types):
@@ -380,15 +413,19 @@ def _doubted(found: Analysis, session: SessionContext) -> Analysis:
     """What the side connection cannot see may change what names mean in this session: then nothing is complete."""
     if session.uncommitted_definitions:
         problem = "the open transaction changed definitions, which the second reading cannot see"
-    elif found.kind in _ENDS_PREPARED and found.name not in session.prepared_transactions:
-        problem = "it ends a transaction that this session did not prepare"
     elif session.temp_relations:
         problem = "the session may have temporary relations, which the second reading cannot see"
     else:
-        return found
+        return _ends_what_is_not_its_own(found, session)
     if found.inner is not None:  # a cursor outlives the moment it was declared in
         found = replace(found, inner=distrusted(found.inner, problem))
     return found if found.operations == {Operation.SESSION} else distrusted(found, problem)
+
+
+def _ends_what_is_not_its_own(found: Analysis, session: SessionContext) -> Analysis:
+    if found.kind in _ENDS_PREPARED and found.name not in session.prepared_transactions:
+        return distrusted(found, "it ends a transaction that this session did not prepare")
+    return found
 
 
 def _why(error: Exception) -> str:

@@ -7,6 +7,7 @@ objects are left out, they belong to other sessions and come and go.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 from psycopg import AsyncConnection
@@ -16,6 +17,12 @@ from analysis.catalogue import FIRST_USER_OID, Catalogue, Column, Function, Rela
 from gateway.session.services import TableDescription
 
 _PERMANENT = "(SELECT oid FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_')"
+
+_OWN = "(SELECT pg_catalog.pg_my_temp_schema())"
+_VISIBLE = (
+    "(SELECT oid FROM pg_catalog.pg_namespace "
+    "WHERE nspname !~ '^pg_(toast_)?temp_' OR oid = pg_catalog.pg_my_temp_schema())"
+)
 
 VERSION_QUERY = f"""
 SELECT pg_catalog.md5(pg_catalog.string_agg(part, ',')) FROM (
@@ -56,7 +63,15 @@ FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamesp
 WHERE c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 't') AND c.relnamespace IN {_PERMANENT}
 """  # noqa: S608
 _COLUMNS = f"""
-SELECT a.attrelid::bigint, a.attnum, a.attname, a.atttypid::bigint, a.attnotnull, a.attgenerated <> ''
+SELECT a.attrelid::bigint, a.attnum, a.attname, a.atttypid::bigint, a.attnotnull, a.attgenerated <> '',
+  CASE WHEN a.attgenerated <> '' THEN ARRAY(
+    SELECT d.refobjsubid FROM pg_catalog.pg_depend d
+    WHERE d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = a.attrelid
+      AND d.refobjsubid > 0 AND d.refobjsubid <> a.attnum
+      AND (d.classid = 'pg_catalog.pg_class'::regclass AND d.objid = a.attrelid AND d.objsubid = a.attnum
+        OR d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.objid = (
+          SELECT def.oid FROM pg_catalog.pg_attrdef def WHERE def.adrelid = a.attrelid AND def.adnum = a.attnum)))
+  END
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
 WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'v', 'm', 'p', 'f', 'S', 't')
   AND c.relnamespace IN {_PERMANENT}
@@ -64,6 +79,22 @@ WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'v', 'm', 'p', 
 _KEYS = """
 SELECT indrelid::bigint, indkey::int2[]::int[], indnkeyatts FROM pg_catalog.pg_index
 WHERE indisunique AND indisvalid AND indpred IS NULL AND indexprs IS NULL AND indimmediate
+"""
+# What a write compares with values that are stored: partial, deferred and computed indexes included.
+_COMPARED = """
+SELECT 'unique', i.indrelid::bigint, k.number::int
+FROM pg_catalog.pg_index i, LATERAL pg_catalog.unnest(i.indkey::int2[]) AS k(number)
+WHERE (i.indisunique OR i.indisexclusion) AND k.number > 0
+UNION SELECT 'unique', i.indrelid::bigint, d.refobjsubid
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_depend d ON d.objid = i.indexrelid AND d.refobjid = i.indrelid
+WHERE (i.indisunique OR i.indisexclusion) AND d.refobjsubid > 0
+  AND d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+UNION SELECT 'unique', c.conrelid::bigint, d.refobjsubid
+FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_depend d ON d.objid = c.oid AND d.refobjid = c.conrelid
+WHERE c.contype IN ('p', 'u', 'x') AND d.refobjsubid > 0
+  AND d.classid = 'pg_catalog.pg_constraint'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+UNION SELECT 'reference', c.conrelid::bigint, k.number
+FROM pg_catalog.pg_constraint c, LATERAL pg_catalog.unnest(c.conkey) AS k(number) WHERE c.contype = 'f'
 """
 _INHERITS = "SELECT inhrelid::bigint, inhparent::bigint FROM pg_catalog.pg_inherits"
 _TRIGGERS = """
@@ -78,27 +109,31 @@ SELECT p.oid::bigint, n.nspname, p.proname, p.prokind::text, p.provolatile::text
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 """  # noqa: S608
 _OPERATORS = "SELECT oid::bigint, oprname, oprcode::oid::bigint FROM pg_catalog.pg_operator"
+# Every OID is a bigint, in each arm of a union: as JSON (see `postgres_own`) an oid would be a text.
 # User functions reached through what hangs on a relation or a type, found by their recorded dependencies.
 _HIDDEN = f"""
 SELECT 'read', pol.polrelid::bigint, d.refobjid::bigint
 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_policy pol ON pol.oid = d.objid
 WHERE d.classid = 'pg_catalog.pg_policy'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
-UNION ALL SELECT 'write', def.adrelid, d.refobjid
+UNION ALL SELECT 'write', def.adrelid::bigint, d.refobjid::bigint
 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_attrdef def ON def.oid = d.objid
 WHERE d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
-UNION ALL SELECT 'write', con.conrelid, d.refobjid
+UNION ALL SELECT 'write', con.conrelid::bigint, d.refobjid::bigint
 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint con ON con.oid = d.objid AND con.conrelid <> 0
 WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
-UNION ALL SELECT 'write', i.indrelid, d.refobjid
+UNION ALL SELECT 'write', i.indrelid::bigint, d.refobjid::bigint
 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_index i ON i.indexrelid = d.objid
 WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
-UNION ALL SELECT 'type', con.contypid, d.refobjid
+UNION ALL SELECT 'type', con.contypid::bigint, d.refobjid::bigint
 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint con ON con.oid = d.objid AND con.contypid <> 0
 WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
-UNION ALL SELECT 'type', t.oid, f FROM pg_catalog.pg_type t,
+UNION ALL SELECT 'type', t.oid::bigint, f::bigint FROM pg_catalog.pg_type t,
   LATERAL (VALUES (t.typinput::oid), (t.typoutput::oid), (t.typreceive::oid), (t.typsend::oid)) AS io(f)
 WHERE f >= {FIRST_USER_OID}
 """  # noqa: S608
+
+
+QUERIES = (_RELATIONS, _COLUMNS, _KEYS, _INHERITS, _TRIGGERS, _RULES, _FUNCTIONS, _OPERATORS, _HIDDEN, _COMPARED)
 
 
 async def read_version(connection: AsyncConnection[Any]) -> str:
@@ -108,19 +143,35 @@ async def read_version(connection: AsyncConnection[Any]) -> str:
 
 async def read_catalogue(connection: AsyncConnection[Any], version: str) -> Catalogue:
     """Read everything in one pipeline. Call inside the transaction that read `version`."""
-    queries = (_RELATIONS, _COLUMNS, _KEYS, _INHERITS, _TRIGGERS, _RULES, _FUNCTIONS, _OPERATORS, _HIDDEN)
     async with connection.pipeline():
-        cursors = [await connection.execute(query) for query in queries]
+        cursors = [await connection.execute(query) for query in QUERIES]
         results = [await cursor.fetchall() for cursor in cursors]
-    relations, columns, keys, inherits, triggers, rules, functions, operators, hidden = results
+    return catalogue_of(results, version=version, server_version=connection.info.server_version)
+
+
+def catalogue_of(results: Sequence[list[Any]], *, version: str, server_version: int) -> Catalogue:
+    """Make a catalogue of the answers to QUERIES, in their order."""
+    relations, columns, keys, inherits, triggers, rules, functions, operators, hidden, compared = results
     return Catalogue(
         version=version,
-        relations=_relations(relations, columns, keys, inherits, triggers, rules, hidden),
+        relations=_relations(relations, columns, keys, inherits, triggers, rules, hidden, compared),
         functions={oid: Function(oid, *rest) for oid, *rest in functions},
         operators={oid: (name, code) for oid, name, code in operators},
         type_functions=_grouped(hidden, "type"),
-        server_version=connection.info.server_version,
+        server_version=server_version,
     )
+
+
+def including_temporary(query: str) -> str:
+    """The query over what the session itself sees: its own temporary relations as well."""
+    return query.replace(_PERMANENT, _VISIBLE)
+
+
+def temporary_alone(query: str) -> str:
+    """The query over nothing but the session's temporary relations, and what hangs on any relation."""
+    if query is _FUNCTIONS:
+        return f"{query} WHERE p.pronamespace = pg_catalog.pg_my_temp_schema()"
+    return f"{query} WHERE false" if query is _OPERATORS else query.replace(_PERMANENT, _OWN)
 
 
 _KINDS = {"r": "table", "p": "table", "f": "table", "v": "view", "m": "view"}
@@ -154,10 +205,11 @@ def _relations(  # noqa: PLR0917, one argument a query
     triggers: list[Any],
     rules: list[Any],
     hidden: list[Any],
+    compared: list[Any],
 ) -> dict[int, Relation]:
     columns_of: dict[int, dict[int, Column]] = defaultdict(dict)
-    for oid, number, name, type_oid, not_null, generated in columns:
-        columns_of[oid][number] = Column(name, type_oid, not_null, generated)
+    for oid, number, name, type_oid, not_null, generated, made_of in columns:
+        columns_of[oid][number] = Column(name, type_oid, not_null, generated, tuple(sorted(made_of or ())))
     keys_of: dict[int, list[frozenset[int]]] = defaultdict(list)
     for oid, numbers, count in keys:
         keys_of[oid].append(frozenset(numbers[:count]))
@@ -168,6 +220,7 @@ def _relations(  # noqa: PLR0917, one argument a query
         children[parent].append(child)
     triggers_of, rules_of = _named(triggers), _named(rules)
     write, read = _grouped(hidden, "write"), _grouped(hidden, "read")
+    unique, referencing = _grouped(compared, "unique"), _grouped(compared, "reference")
     return {
         oid: Relation(
             oid=oid,
@@ -176,6 +229,8 @@ def _relations(  # noqa: PLR0917, one argument a query
             kind=kind,
             columns=columns_of[oid],
             unique_keys=tuple(keys_of[oid]),
+            unique_columns=unique.get(oid, frozenset()),
+            referencing_columns=referencing.get(oid, frozenset()),
             parents=tuple(parents[oid]),
             children=tuple(children[oid]),
             definition=definition,
@@ -197,7 +252,7 @@ def _named(rows: list[Any]) -> dict[int, frozenset[str]]:
 
 def _grouped(rows: list[Any], group: str) -> dict[int, frozenset[int]]:
     found: dict[int, set[int]] = defaultdict(set)
-    for kind, owner, function in rows:
+    for kind, owner, member in rows:
         if kind == group:
-            found[owner].add(function)
-    return {oid: frozenset(functions) for oid, functions in found.items()}
+            found[owner].add(member)
+    return {oid: frozenset(members) for oid, members in found.items()}

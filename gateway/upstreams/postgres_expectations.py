@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.protocols.postgres import server
 from gateway.protocols.postgres.datarow import DATA_ROW, row_values
@@ -202,7 +202,7 @@ class Refusal(Expectation):
 class Rows(Expectation):
     """Rows of a question of our own: resolves `answer` with them (None when skipped), shows nothing to the client."""
 
-    def __init__(self, answer: asyncio.Future[list[list[bytes | None]] | None]) -> None:
+    def __init__(self, answer: asyncio.Future[Any]) -> None:
         self._answer = answer
         self._rows: list[list[bytes | None]] = []
 
@@ -219,6 +219,25 @@ class Rows(Expectation):
     def dropped(self) -> None:
         if not self._answer.done():
             self._answer.set_result(None)
+
+
+class Hushed(Expectation):
+    """The answer to something of ours that may fail: its error is kept in `failures`, the client hears of nothing."""
+
+    def __init__(self, inner: Expectation, failures: list[dict[str, str]]) -> None:
+        self._inner = inner
+        self._failures = failures
+
+    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
+        return self._inner.reply(relay, kind, whole)
+
+    def dropped(self) -> None:
+        self._inner.dropped()
+
+    def rewrite_error(self, body: bytes) -> bytes | None:
+        fields = server.decode_error(body)
+        self._failures.append(fields)
+        return None if fields.get("V", fields.get("S")) in {"FATAL", "PANIC"} else b""
 
 
 class Local(Expectation):

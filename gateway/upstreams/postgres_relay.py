@@ -23,7 +23,7 @@ from gateway.protocols.postgres.datarow import DATA_ROW
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.scrub import scrub_error, scrub_notice
 from gateway.upstreams.postgres_execution import Execution, PlanRefused
-from gateway.upstreams.postgres_expectations import Exchange, Expectation, Local, Ready, Result, unexpected
+from gateway.upstreams.postgres_expectations import Exchange, Expectation, Hushed, Local, Ready, Result, unexpected
 
 logger = logging.getLogger(__name__)
 
@@ -187,6 +187,8 @@ class Relay:
                 self.parameter_changed(name, value)
             if self._phi and not self._may_report(name, value):
                 return
+        elif kind == server.NOTICE and self._queue and isinstance(self._queue[0], Hushed):
+            return  # said about a question of ours: the client will hear it when its own statement runs
         elif self._phi and kind == server.NOTICE:
             fields = scrub_notice(server.decode_error(whole[5:]), statement=self._current_text())
             whole = server.encode_error(fields, notice=True)
@@ -210,7 +212,7 @@ class Relay:
         fields = server.decode_error(whole[5:])
         head = self._queue[0] if self._queue else None
         ours = head.rewrite_error(whole[5:]) if head is not None else None
-        self.emit(ours or self._scrubbed(fields, whole, head))
+        self.emit(self._scrubbed(fields, whole, head) if ours is None else ours)
         if fields.get("V", fields.get("S")) in {"FATAL", "PANIC"}:
             self.fatal_sent = True
         if isinstance(head, Ready):

@@ -24,8 +24,8 @@ from gateway.upstreams.postgres_catalogue import read_catalogue, read_version
 
 STATEMENT_TIMEOUT = "5s"
 LOCK_TIMEOUT = "1s"
-_UNKNOWN_TYPE = 705
-_READ_BACK = """
+UNKNOWN_TYPE = 705
+READ_BACK = """
 SELECT p.prosqlbody::text,
   ARRAY(SELECT d.refclassid::pg_catalog.regclass::text || ':' || d.refobjid || ':' || d.refobjsubid
         FROM pg_catalog.pg_depend d
@@ -120,18 +120,14 @@ async def _probe(
     connection: AsyncConnection[Any], question: Question, types: tuple[tuple[int, str], ...], catalogue: Catalogue
 ) -> Witness:
     name = f"probe_{secrets.token_hex(8)}"
-    head = (
-        f"CREATE FUNCTION pg_temp.{name}({', '.join(text for _, text in types)}) "
-        "RETURNS void LANGUAGE sql BEGIN ATOMIC\n"
-    )
-    command = f"{head}{question.text}\n;\nEND"
+    head, command = wrapped(name, question.text, types)
     try:
         async with connection.pipeline():
             await connection.execute("BEGIN")
             await _assume(connection, question)
             await connection.execute(command.encode())
             await connection.execute("SELECT pg_catalog.set_config('search_path', '', true)")
-            answer = await connection.execute(_READ_BACK, (name,))
+            answer = await connection.execute(READ_BACK, (name,))
             await connection.execute("ROLLBACK")
             rows = await answer.fetchall()
     except psycopg.Error as error:
@@ -139,7 +135,16 @@ async def _probe(
     if len(rows) != 1 or rows[0][0] is None:
         raise NoWitness("the database kept no reading of the statement")
     tree, dependencies = rows[0]
-    return _witness(tree, dependencies, catalogue, tuple(oid for oid, _ in types))
+    return witness_of(tree, dependencies, catalogue, tuple(oid for oid, _ in types))
+
+
+def wrapped(name: str, text: str, types: tuple[tuple[int, str], ...]) -> tuple[str, str]:
+    """What stands before the query, and the whole command that makes the server read and keep it."""
+    head = (
+        f"CREATE FUNCTION pg_temp.{name}({', '.join(each for _, each in types)}) "
+        "RETURNS void LANGUAGE sql BEGIN ATOMIC\n"
+    )
+    return head, f"{head}{text}\n;\nEND"
 
 
 async def _assume(connection: AsyncConnection[Any], question: Question) -> None:
@@ -155,7 +160,7 @@ async def _assume(connection: AsyncConnection[Any], question: Question) -> None:
         await connection.execute("SET LOCAL search_path TO DEFAULT")
 
 
-def _witness(tree: str, dependencies: list[str], catalogue: Catalogue, types: tuple[int, ...]) -> Witness:
+def witness_of(tree: str, dependencies: list[str], catalogue: Catalogue, types: tuple[int, ...]) -> Witness:
     found: dict[str, set[tuple[int, int]]] = {}
     for dependency in dependencies:
         kind, oid, sub = dependency.rsplit(":", 2)
@@ -181,7 +186,7 @@ def _witness(tree: str, dependencies: list[str], catalogue: Catalogue, types: tu
 async def _parameter_types(connection: AsyncConnection[Any], question: Question) -> tuple[tuple[int, str], ...]:
     """(OID, name) of every parameter: as declared, or as the server infers them by preparing the query."""
     declared = (question.parameter_types + (0,) * question.parameter_count)[: question.parameter_count]
-    if question.declared_types or any(oid in (0, _UNKNOWN_TYPE) for oid in declared):
+    if question.declared_types or any(oid in (0, UNKNOWN_TYPE) for oid in declared):
         declared = await _inferred(connection, question)
     names = await _type_names(connection, declared)
     if any(name in ("???", "-", "") for name in names):
@@ -201,10 +206,10 @@ async def _type_names(connection: AsyncConnection[Any], oids: tuple[int, ...]) -
 async def _declared(connection: AsyncConnection[Any], question: Question) -> list[str]:
     """The parameters' types by name, `unknown` where the server is to infer them."""
     declared = (question.parameter_types + (0,) * question.parameter_count)[: question.parameter_count]
-    if all(oid in (0, _UNKNOWN_TYPE) for oid in declared):
+    if all(oid in (0, UNKNOWN_TYPE) for oid in declared):
         return ["unknown"] * len(declared)
     known = await _type_names(connection, declared)
-    return ["unknown" if oid in (0, _UNKNOWN_TYPE) else text for oid, text in zip(declared, known, strict=True)]
+    return ["unknown" if oid in (0, UNKNOWN_TYPE) else text for oid, text in zip(declared, known, strict=True)]
 
 
 async def _inferred(connection: AsyncConnection[Any], question: Question) -> tuple[int, ...]:
@@ -237,10 +242,15 @@ def _rejection(error: psycopg.Error, *, head_length: int, question: Question) ->
     state = error.diag.sqlstate
     if state is None:
         return error
+    primary, position = error.diag.message_primary or "", int(error.diag.statement_position or 0)
+    return rejection(state, primary, position - head_length, question=question)
+
+
+def rejection(state: str, primary: str, place: int, *, question: Question) -> UpstreamRejected | NoWitness:
+    """The same of an error's fields; `place` counts from the start of the question's text, and may lie outside."""
     if not state.startswith(_ABOUT_THE_TEXT) or state in _ABOUT_THE_WRAPPER:
         return NoWitness("the database takes no statement of this kind for a second reading")
-    message = scrubbed(state, error.diag.message_primary or "the database refused the statement")
-    place = int(error.diag.statement_position or 0) - head_length
+    message = scrubbed(state, primary or "the database refused the statement")
     if state == "42601" and place > len(question.text):
         # It stumbled over our own tail: the client's text ended too early.
         message, place = "syntax error at end of input", len(question.text) + 1

@@ -47,7 +47,10 @@ SELECT details ->> 'ssn', details #>> '{a,b}', details['x'] FROM encounters => ~
 DELETE FROM patients WHERE id = 1 RETURNING ssn, zip || '' => ssn ~zip
 WITH d AS (DELETE FROM patients WHERE id = 1 RETURNING *) SELECT ssn FROM d => ssn
 UPDATE patients u SET zip = '' WHERE id = 1 RETURNING ssn => ssn
-INSERT INTO guesses SELECT ssn FROM patients RETURNING guess => guess
+INSERT INTO guesses SELECT ssn FROM patients RETURNING guess => guess+ssn
+UPDATE guesses SET guess = upper(ssn) FROM patients WHERE id = 1 RETURNING guess => guess+~ssn
+UPDATE patients SET (city, zip) = (SELECT q.state, q.ssn FROM patients q) RETURNING city, zip => city+state ssn+zip
+SELECT loud FROM coded => ~code+loud
 INSERT INTO claims (id) VALUES (1) ON CONFLICT (id) DO UPDATE SET year = excluded.year RETURNING amount => amount
 TABLE guesses => guess
 VALUES (1), (2) => -
@@ -136,6 +139,11 @@ SELECT number FROM patient_names WHERE number = '1' => ssn:comparison
 DELETE FROM patients WHERE ssn = '1' => ssn:comparison
 UPDATE patients SET zip = '' WHERE CASE WHEN ssn > '5' THEN true END => ssn:comparison ssn:computed
 EXPLAIN ANALYZE SELECT id FROM patients WHERE ssn = '1' => ssn:comparison
+INSERT INTO patients (id, mrn) VALUES (1, 'M1') =>
+INSERT INTO patients (id, mrn) VALUES (1, 'M1') ON CONFLICT DO NOTHING => mrn:comparison
+INSERT INTO patients (id, mrn) SELECT g, 'M' || g FROM generate_series(1, 9) g => mrn:comparison
+UPDATE patients SET mrn = 'M1' WHERE id = 1 =>
+UPDATE patients SET mrn = zip WHERE id = 1 => mrn:comparison zip:comparison
 """
 
 # Ordinary work: complete, with these operations.
@@ -245,7 +253,6 @@ DO $$ BEGIN END $$
 CALL something()
 VACUUM patients
 CREATE TABLE t AS SELECT ssn FROM patients
-CREATE TEMP TABLE t (a int)
 SELECT ssn INTO t FROM patients
 CREATE VIEW v AS SELECT ssn FROM patients
 CREATE MATERIALIZED VIEW v AS SELECT ssn FROM patients

@@ -25,5 +25,6 @@ CREATE OPERATOR === (LEFTARG = text, RIGHTARG = text, FUNCTION = strange_equal);
 CREATE FUNCTION is_odd(text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $$ SELECT true $$;
 CREATE DOMAIN odd_text AS text CHECK (is_odd(VALUE));
 CREATE TABLE guesses (guess text);
+CREATE TABLE coded (code text, loud text GENERATED ALWAYS AS (upper(code)) STORED);
 CREATE SCHEMA other;
 CREATE TABLE other.patients (id integer, ssn text);

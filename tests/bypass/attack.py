@@ -64,11 +64,15 @@ def case_id(value: object) -> str:
 
 @dataclass(frozen=True)
 class Arena:
-    """The same database three ways: as the gateway's own upstream user, as its owner, and through the gateway."""
+    """The same database four ways: as the gateway's own upstream user, as its owner, and twice through the gateway.
+
+    `bare` is a connection without any policy, for an agent who has temporary tables: there only the rules hold.
+    """
 
     direct: Target
     owner: Target
     gateway: Target
+    bare: Target
 
 
 def play(target: Target, each: Attack, mode: Mode, *, rehearsal: bool) -> Answer:
@@ -102,12 +106,12 @@ def send(wire: Wire, step: Step, mode: Mode) -> Answer:
     return wire.extended(step, binary=mode is Mode.EXTENDED_BINARY)
 
 
-def assert_contained(arena: Arena, each: Attack, mode: Mode) -> Answer:
-    """The control leaks; the gateway does not."""
+def assert_contained(arena: Arena, each: Attack, mode: Mode, *, at: Target | None = None) -> Answer:
+    """The control leaks; the gateway does not, `at` its ordinary connection or another."""
     control = play(arena.direct, each, mode, rehearsal=True)
     assert found(control.received, each.leaks), f"the control leaks nothing, so it proves nothing: {control.errors}"
 
-    answer = play(arena.gateway, each, mode, rehearsal=False)
+    answer = play(at or arena.gateway, each, mode, rehearsal=False)
 
     assert found(answer.received, each.leaks) == [], describe(answer)
     assert answer.received, "the gateway said nothing at all, expected a row, a denial or a notice"

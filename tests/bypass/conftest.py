@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psycopg
@@ -28,9 +28,15 @@ def arena(stack: Stack, redis_watch: RedisWatch) -> Iterator[Arena]:
     with psycopg.connect(stack.superuser_dsn(clinic), autocommit=True) as owner:
         plant(owner)
         owner.execute(sql.SQL("GRANT CREATE ON SCHEMA public TO {}").format(user))
-    done = stack.manage("apply", "-f", str(HERE / "rules.yaml"))
-    assert done.returncode == 0, done.stderr
-    yield Arena(direct=upstream_target(stack), owner=owner_target(stack), gateway=gateway_target(stack))
+    for document in ((HERE / "rules.yaml").read_text(encoding="utf-8"), bare(upstream)):
+        done = stack.manage("apply", "-f", "-", stdin=document)
+        assert done.returncode == 0, done.stderr
+    yield Arena(
+        direct=upstream_target(stack),
+        owner=owner_target(stack),
+        gateway=gateway_target(stack),
+        bare=gateway_target(stack, connection="bare", agent="attack-bare"),
+    )
     with psycopg.connect(stack.superuser_dsn(clinic), autocommit=True) as owner:
         owner.execute(sql.SQL("REVOKE CREATE ON SCHEMA public FROM {}").format(user))
 
@@ -59,6 +65,14 @@ def plant(owner: psycopg.Connection) -> None:
     owner.execute(re.sub(r"(?m)^--.*$", "", (HERE / "objects.sql").read_text(encoding="utf-8")))
 
 
+def bare(upstream: Mapping[str, object]) -> str:
+    """The document of the connection on which no policy stands behind the rules."""
+    filled = (HERE / "bare.yaml").read_text(encoding="utf-8")
+    for name in ("host", "port", "database", "username", "password"):
+        filled = filled.replace(f"@{name}@", str(upstream[name]))
+    return filled
+
+
 def upstream_target(stack: Stack) -> Target:
     upstream = stack.demo["upstream"]
     return Target(
@@ -81,13 +95,13 @@ def owner_target(stack: Stack) -> Target:
     )
 
 
-def gateway_target(stack: Stack) -> Target:
+def gateway_target(stack: Stack, *, connection: str = "clinic", agent: str = "demo-agent") -> Target:
     listener = stack.demo["postgres"]
     return Target(
         host=str(listener["host"]),
         port=int(listener["port"]),
-        database="clinic",
-        user="demo-agent",
-        password=stack.agent_token("demo-agent"),
+        database=connection,
+        user=agent,
+        password=stack.agent_token(agent),
         tls=listener["sslmode"] not in {"disable", "prefer", "allow"},
     )

@@ -1,0 +1,106 @@
+"""What a statement writes: which columns, what it carries into them, and what its success tells of stored values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from analysis.catalogue import Relation
+from analysis.expressions import condition, value
+from analysis.nodes import Node
+from analysis.scope import NOTHING, Level, Reading, Value, stored
+from analysis.statement import ColumnRef, Flow, PredicateUse
+
+Place = tuple[int, int]  # a relation's OID and an attribute of it
+_CONSTANTS = frozenset({"CONST", "PARAM", "SETTODEFAULT"})
+# What a write may try against a unique index. One constant is one guess, spelled in the record, by somebody who may
+# write there; rows are many; and with ON CONFLICT a guess costs nothing at all.
+_ONE, _SOME, _ANY = range(3)
+
+
+class Writes:
+    """Of one walk. `view` gives the columns of a view as its definition makes them."""
+
+    def __init__(self, reading: Reading, view: Callable[[Relation], tuple[Value, ...]]) -> None:
+        self._reading = reading
+        self._view = view
+
+    def read(self, query: Node, command: str, relation: Relation, level: Level) -> None:
+        """Note everything the write of `relation` does but what it returns."""
+        conflict = query.node("onConflict")
+        jointree = query.node("jointree")
+        rows = jointree is not None and bool(jointree.nodes("fromlist"))
+        guesses = _ANY if conflict is not None else _SOME if rows else _ONE
+        if command in ("INSERT", "UPDATE"):
+            self._assign(relation, query.nodes("targetList"), level, guesses)
+        if command == "DELETE":
+            self._reading.writes.update(
+                ref for number in relation.columns if (ref := relation.column_ref(number)) is not None
+            )
+        condition(self._reading, level, query.node("mergeJoinCondition"))
+        for action in query.nodes("mergeActionList"):
+            condition(self._reading, level, action.node("qual"))
+            self._assign(relation, action.nodes("targetList"), level, _SOME)
+        if conflict is not None:
+            self._on_conflict(relation, conflict, level)
+
+    def _on_conflict(self, relation: Relation, conflict: Node, level: Level) -> None:
+        # EXCLUDED is a row of the target, and the tree lists all of it.
+        self._reading.visited |= {(relation.oid, number) for number in relation.columns}
+        self._assign(relation, conflict.nodes("onConflictSet"), level, _ANY)
+        for element in conflict.nodes("arbiterElems"):
+            value(self._reading, level, element.node("expr"))
+        condition(self._reading, level, conflict.node("arbiterWhere"))
+        condition(self._reading, level, conflict.node("onConflictWhere"))
+
+    def _assign(self, relation: Relation, entries: list[Node], level: Level, guesses: int) -> None:
+        for entry in entries:
+            number, assigned = entry.number("resno"), entry.node("expr")
+            found = value(self._reading, level, assigned)
+            if entry.flag("resjunk"):
+                continue
+            self._reading.visited.add((relation.oid, number))
+            if relation.kind in ("v", "m"):
+                columns = self._view(relation)
+                if 1 <= number <= len(columns):
+                    self._reading.writes.update(origin.column for origin in columns[number - 1].origins)
+            ref = relation.column_ref(number)
+            if ref is not None:
+                self._reading.writes.add(ref)
+            constant = assigned is None or assigned.tag in _CONSTANTS
+            for place in self._places(relation, number):
+                self._compare(place, found, one=guesses == _ONE or (guesses == _SOME and constant))
+                self._carry(place, found)
+
+    def _carry(self, place: Place, found: Value) -> None:
+        ref = self._reading.catalogue.relations[place[0]].column_ref(place[1])
+        if ref is not None and found.origins:
+            self._reading.carried.setdefault(place, set()).update(found.origins)
+            self._reading.flows |= {Flow(*place, ref, origin) for origin in found.origins}
+
+    def _compare(self, place: Place, found: Value, *, one: bool) -> None:
+        """A unique index or a foreign key compares what is written with what is stored, and says so by failing."""
+        relation, number = self._reading.catalogue.relations[place[0]], place[1]
+        if number in relation.unique_columns | relation.referencing_columns:
+            self._reading.note(found, PredicateUse.COMPARISON if found.stored else PredicateUse.COMPUTED)
+        if number not in relation.unique_columns:
+            return
+        inherited = self._reading.catalogue.inherited.get(place, frozenset())
+        ref = relation.column_ref(number)
+        there = stored({ref}, joinable=True) if ref is not None and not one else NOTHING
+        self._reading.note(replace(there, origins=there.origins | inherited), PredicateUse.COMPARISON)
+
+    def _places(self, relation: Relation, attribute: int) -> set[Place]:
+        """Where a value written to a column may be read again: views' tables, partitions and parents included."""
+        catalogue = self._reading.catalogue
+        refs: set[ColumnRef | None] = {relation.column_ref(attribute)}
+        if relation.kind in ("v", "m"):
+            columns = self._view(relation)
+            refs |= {origin.column for found in columns[attribute - 1 : attribute] for origin in found.origins}
+        places = set()
+        for ref in filter(None, refs):
+            target = catalogue.by_name.get(ref.table_ref)
+            for oid in {target.oid, *catalogue.family.get(target.oid, ())} if target is not None else ():
+                number = catalogue.relations[oid].attribute_of(ref.column)
+                places |= {(oid, number)} if number is not None else set()
+        return places
