@@ -44,6 +44,7 @@ from gateway.quota_counts import RedisCounts
 from gateway.session.context import new_id
 from gateway.session.desk import DatabaseReviewDesk
 from gateway.session.draining import drained
+from gateway.session.inheritance import DatabaseInheritance, ToldRules
 from gateway.session.quotas import Quotas, QuotasUnavailable
 from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services, StaleSnapshot
@@ -78,6 +79,7 @@ class Runtime:
     http: EmbeddedServer
     readiness: Readiness
     quotas: Quotas
+    told: ToldRules
     board: Board
     tracer: Tracer | None
     tls: tuple[ssl.SSLContext, ...]  # of the listeners, so that new certificates can be given to them
@@ -88,6 +90,8 @@ class Runtime:
 
         After `stop` live sessions finish first, unless `hurry` is set.
         """
+        with contextlib.suppress(redis.exceptions.RedisError, OSError):
+            await self.told.tell(0)
         await self.store.start()
         await in_thread(finish_unfinished)
         await self.writer.start()
@@ -102,6 +106,7 @@ class Runtime:
             "heartbeat": self._beat(),
             "sweep": self._sweep(),
             "quotas": self._tend_quotas(),
+            "rules": self.told.keep_telling(self.store),
             "checkpoints": checkpoint_loop(),
         }
         tasks = {asyncio.create_task(part, name=name) for name, part in parts.items()}
@@ -153,6 +158,7 @@ class Runtime:
         if self.tracer is not None:
             await asyncio.to_thread(self.tracer.close)
         await self.store.close()
+        await self.told.forget()
 
     def reload(self) -> None:
         """Read certificates and rules again; listeners and sessions stay. What cannot be read leaves all as it was."""
@@ -234,8 +240,14 @@ def build_runtime() -> Runtime:
     desk = DatabaseReviewDesk()
     analyst = PostgresAnalyst(dsn_for=conninfo)
     quotas = Quotas(RedisCounts(settings.HOOPWEB_REDIS_URL), holder=gateway_id)
+    told = ToldRules(settings.HOOPWEB_REDIS_URL, gateway_id=gateway_id, max_age_s=settings.HOOPWEB_SNAPSHOT_MAX_AGE_S)
     services = Services(
-        snapshots=store, analysts={"postgres": analyst}, reviews=desk, record=LiveRecord(writer), quotas=quotas
+        snapshots=store,
+        analysts={"postgres": analyst},
+        reviews=desk,
+        record=LiveRecord(writer),
+        inheritance=DatabaseInheritance(store, told),
+        quotas=quotas,
     )
     tracer = statement_tracer()
     if tracer is not None:
@@ -305,6 +317,7 @@ def build_runtime() -> Runtime:
         data_apis=data_apis,
         readiness=readiness,
         quotas=quotas,
+        told=told,
         board=board,
         tracer=tracer,
         tls=tuple(context for context in (native_tls, http_tls) if context is not None),

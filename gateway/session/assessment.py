@@ -19,8 +19,9 @@ from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.emergency import without_masks
 from gateway.session.meter import Stages
 from gateway.session.openness import read
-from gateway.session.services import Masks, Services, StaleSnapshot, UpstreamRejected
+from gateway.session.services import Masks, Services, Snapshots, StaleSnapshot, UpstreamRejected
 from masking.domain.field import MaskingPlan, ResultColumn
+from masking.domain.inherit import Inherited, inherited_by, with_inherited
 from masking.domain.plan import build_plan, columns_expected, touch
 from masking.domain.subjects import kinds_touched, subject_plan
 from masking.engines.marks import carries_mask
@@ -77,6 +78,7 @@ class Assessment:
     access: AccessRequest
     decision: Decision
     inputs: str = ""  # what `decision` was made of, by digest
+    inherited: tuple[Inherited, ...] = ()  # what columns without a rule get from it; to be kept before it runs
 
     @property
     def analysis(self) -> Analysis:
@@ -92,7 +94,7 @@ class Assessment:
         plan = build_plan(
             analysis=self.analysis,
             columns=columns,
-            rules=self.snapshot.masking_rules,
+            rules=with_inherited(self.snapshot.masking_rules, self.connection.name, self.inherited),
             connection=self.connection.name,
             groups=self.access.principal.groups,
             phi=self.connection.phi,
@@ -103,6 +105,17 @@ class Assessment:
             return plan
         met = subject_plan(analysis=self.analysis, columns=columns, fields=plan.fields, declared=declared)
         return replace(plan, subjects=met)
+
+    def still_masks(self, snapshots: Snapshots, columns: Sequence[ResultColumn], plan: MaskingPlan) -> bool:
+        """Whether the rules of this moment make the same of a result, where they are others than it was decided by.
+
+        Somebody may have put protected values into its columns while it waited for a lock. Raises StaleSnapshot.
+        """
+        snapshot = snapshots.current()
+        if snapshot.version == self.snapshot.version:
+            return True
+        again = replace(self, snapshot=snapshot).plan_for(columns)
+        return again.techniques == plan.techniques
 
     def clear_plan_for(self, columns: Sequence[ResultColumn]) -> MaskingPlan:
         """No mask at all: for an emergency access whose roster lifts them."""
@@ -152,14 +165,16 @@ async def assess(services: Services, session: SessionContext, request: Statement
     except Exception as error:  # fail closed: an analysis that crashed is no analysis
         logger.exception("analysis failed: session=%s", session.session_id, exc_info=_without_values(error))
         raise Denied(code="analysis-failed", reason="the statement could not be analysed") from None
+    name = connection.name
+    inherited = inherited_by(analysis.flows, rules=snapshot.masking_rules, connection=name)
     access = AccessRequest(
         principal=session.principal,
         resource=Resource(connection=connection.name, kind=connection.kind, phi=connection.phi),
         analysis=analysis,
         touch=touch(
             analysis=analysis,
-            rules=snapshot.masking_rules,
-            connection=connection.name,
+            rules=with_inherited(snapshot.masking_rules, name, inherited),
+            connection=name,
             groups=session.principal.groups,
         ),
         at=time.time(),
@@ -170,7 +185,9 @@ async def assess(services: Services, session: SessionContext, request: Statement
     elif access.touch.columns_written and request.upload == "unreadable":
         decision = _UNREADABLE_WRITE
     inputs = services.reviews.keep_inputs(access, snapshot.version)
-    return Assessment(snapshot=snapshot, connection=connection, access=access, decision=decision, inputs=inputs)
+    return Assessment(
+        snapshot=snapshot, connection=connection, access=access, decision=decision, inputs=inputs, inherited=inherited
+    )
 
 
 def writes_masked_value(request: StatementRequest, analysis: Analysis) -> bool:

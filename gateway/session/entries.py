@@ -148,7 +148,12 @@ def _authorised(session: SessionContext, assessment: Assessment) -> dict[str, Js
         "role": session.role,
         "inputs": assessment.inputs,
         **({"about": list(about)} if about else {}),
+        **({"inherited": _inherited(assessment)} if assessment.inherited else {}),
     }
+
+
+def _inherited(assessment: Assessment) -> list[Json]:
+    return [{"column": str(each.column), "class": each.data_class} for each in assessment.inherited]
 
 
 def held(session: SessionContext, request: StatementRequest, assessment: Assessment, review: PendingReview) -> Entry:

@@ -89,6 +89,7 @@ class ExecutionPermit:
     snapshot_version: int
     plan_for: Callable[[Sequence[ResultColumn]], MaskingPlan]
     on_complete: Callable[[ExecutionPermit, Outcome], None]
+    still_masks: Callable[[Sequence[ResultColumn], MaskingPlan], bool] | None = None  # asked when the first rows come
     claim: GrantClaim | None = None
     records_results: bool = True
     subjects: SubjectWatch | None = None  # None where nobody's records can be met
@@ -141,6 +142,7 @@ def mint_permit(
     on_complete: Callable[[ExecutionPermit, Outcome], None],
     claim: GrantClaim | None,
     subjects: SubjectWatch | None = None,
+    still_masks: Callable[[Sequence[ResultColumn], MaskingPlan], bool] | None = None,
 ) -> ExecutionPermit:
     """Called by `gateway.session.pipeline` alone, after the authorised entry is durable."""
     return ExecutionPermit(
@@ -151,6 +153,7 @@ def mint_permit(
         snapshot_version=snapshot_version,
         plan_for=plan_for,
         on_complete=on_complete,
+        still_masks=still_masks,
         claim=claim,
         records_results=session.connection.recording == "masked-results",
         subjects=subjects,

@@ -8,6 +8,7 @@ error and no row.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from approvals.domain.decide import covers
@@ -31,8 +32,9 @@ from gateway.session.meter import Stages, now
 from gateway.session.permit import ExecutionPermit, Outcome, SubjectWatch, mint_permit, rows_counted
 from gateway.session.quotas import FREE, Admission, QuotaExceeded, QuotasUnavailable
 from gateway.session.recurring import Occurrence, Recurring
-from gateway.session.services import Services, StaleSnapshot
+from gateway.session.services import InheritanceUnavailable, Services, StaleSnapshot
 from gateway.session.transport import Denial, Transport
+from masking.domain.field import MaskingPlan, ResultColumn
 
 logger = logging.getLogger(__name__)
 
@@ -293,6 +295,9 @@ async def record_and_mint(
     passage: Passage,
 ) -> ExecutionPermit:
     """The last step before execution: the entry is durable or there is no permit."""
+    if assessment.inherited:
+        passage.stages.enter("inherit")
+        await inherit(services, request, assessment)
     passage.stages.enter("record")
     try:
         await services.record.append(entries.authorised(session, request, assessment, claim))
@@ -311,6 +316,27 @@ async def record_and_mint(
         began=now(),
         stages=passage.stages,
     )
+
+
+async def inherit(services: Services, request: StatementRequest, assessment: Assessment) -> None:
+    """Protect the columns that are about to take in protected values, everywhere, before any of them is there."""
+    try:
+        if services.inheritance is None:
+            raise InheritanceUnavailable
+        await services.inheritance.keep(
+            connection=assessment.connection.name,
+            inherited=assessment.inherited,
+            statement_id=request.statement_id,
+        )
+    except Exception as error:  # fail closed: what nobody would mask is not written
+        logger.error("columns not protected: statement=%s error=%s", request.statement_id, type(error).__name__)
+        raise Denied(
+            code="inheritance-unavailable",
+            reason="protected values would go into columns that cannot be protected now; nothing was run",
+            permitted_alternative="send it again in a minute",
+            sqlstate="57014",
+            assessment=assessment,
+        ) from None
 
 
 def _mint(
@@ -339,6 +365,9 @@ def _mint(
         if claim is not None:
             services.reviews.used(claim, request.statement_id, rows_counted(assessment.analysis, outcome))
 
+    def still_masks(columns: Sequence[ResultColumn], plan: MaskingPlan) -> bool:
+        return assessment.still_masks(services.snapshots, columns, plan)
+
     return mint_permit(
         session=session,
         request=request,
@@ -349,6 +378,7 @@ def _mint(
         on_complete=on_complete,
         claim=claim,
         subjects=_watch(services, assessment),
+        still_masks=None if claim is not None and claim.lifts_masks else still_masks,
     )
 
 

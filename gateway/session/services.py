@@ -20,6 +20,7 @@ from gateway.session.context import SessionContext
 from gateway.session.meter import Meter
 from gateway.session.quotas import Quotas
 from gateway.session.transport import PendingReview
+from masking.domain.inherit import Inherited
 
 Masks = tuple[tuple[str, str, str], ...]  # (column, technique, rule) of a result
 
@@ -161,6 +162,15 @@ class ReviewDesk(Protocol):
         """Return when the review left a grant; raise ReviewRefused when it ended otherwise or `gone` was set."""
 
 
+class InheritanceUnavailable(Exception):
+    """It cannot be made sure that every gateway masks what the statement would leave."""
+
+
+class Inheritance(Protocol):
+    async def keep(self, *, connection: str, inherited: Sequence[Inherited], statement_id: str) -> None:
+        """Return when the columns are protected durably and on every gateway. Raises InheritanceUnavailable."""
+
+
 class Record(Protocol):
     async def append(self, entry: Entry) -> Receipt:
         """Return when the entry is durable; raise when it is not. No receipt, no execution."""
@@ -187,5 +197,6 @@ class Services:
     analysts: dict[str, Analyst]  # by connection kind
     reviews: ReviewDesk
     record: Record
+    inheritance: Inheritance | None = None  # without one, no protected value goes into a column without a rule
     quotas: Quotas | None = None  # without one, whoever a quota names is refused
     meter: Meter = field(default_factory=Meter)

@@ -67,6 +67,16 @@ class BoundShape:
         return tuple(replace(f, format=code) for f, code in zip(self._statement.fields, formats, strict=True))
 
 
+def _column(field: Field) -> ResultColumn:
+    return ResultColumn(
+        name=field.name,
+        type_oid=field.type_oid,
+        format=field.format,
+        table_oid=field.table_oid,
+        attribute=field.attribute,
+    )
+
+
 class Execution:
     """`permit.consume` must have been called by whoever sends the statement upstream."""
 
@@ -85,6 +95,7 @@ class Execution:
         self.finished = False
         self.succeeded = False
         self.copying_in = False
+        self._begun = False  # the first rows came
         self.plan: MaskingPlan | None = None  # of the result described as `fields`
         self.fields: tuple[Field, ...] = ()
         self.recording: Recording | None = None
@@ -124,6 +135,7 @@ class Execution:
         """
         if self.plan is None:
             self._prepare_from_shape()
+        self._begin_rows()
         if not self._masks and self.fields:
             stop, rows = count_rows(data, at, end)
             frames = data if at == 0 and stop == len(data) else data[at:stop]
@@ -163,6 +175,7 @@ class Execution:
 
     def take_copy_data(self, body: bytes) -> bytes:
         """Return the CopyData frame for the client."""
+        self._begin_rows()
         if self._copy is None:
             if self.plan is None:
                 raise PlanRefused("copied rows before their description")
@@ -176,6 +189,22 @@ class Execution:
             self._subjects.rows_taken()
         self._record(out)
         return out
+
+    def _begin_rows(self) -> None:
+        """Before the first row is shown: the rules may have moved while the statement waited for a lock."""
+        if self._begun:
+            return
+        self._begun = True
+        still = self.permit.still_masks
+        if still is None or self.plan is None:
+            return
+        try:
+            holds = still([_column(field) for field in self.fields], self.plan)
+        except Exception as error:  # fail closed: nobody knows the rules of this moment
+            logger.error("rules not known: error=%s", type(error).__name__)
+            holds = False
+        if not holds:
+            raise PlanRefused("the rules for its columns changed while it ran; send it again")
 
     def _copy_masker(self, response: CopyResponse) -> TextCopyMasker | CsvCopyMasker | BinaryCopyMasker:
         form = self.permit.analysis.copy
@@ -206,14 +235,8 @@ class Execution:
         self.prepare(fields)
 
     def _plan(self, fields: Sequence[Field]) -> MaskingPlan:
-        columns = [
-            ResultColumn(
-                name=f.name, type_oid=f.type_oid, format=f.format, table_oid=f.table_oid, attribute=f.attribute
-            )
-            for f in fields
-        ]
         try:
-            plan = self.permit.plan_for(columns)
+            plan = self.permit.plan_for([_column(field) for field in fields])
         except Exception as error:  # fail closed: whatever went wrong, there is no plan
             logger.error("no masking plan: error=%s", type(error).__name__)
             raise PlanRefused("the result cannot be masked") from None

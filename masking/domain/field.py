@@ -84,3 +84,8 @@ class MaskingPlan:
     @property
     def masks_nothing(self) -> bool:
         return all(field.masks_nothing for field in self.fields)
+
+    @property
+    def techniques(self) -> tuple[tuple[str, str], ...]:
+        """What is done to every scalar part, in order."""
+        return tuple((name, leaf.technique) for field in self.fields for name, leaf in field.leaves())

@@ -7,10 +7,9 @@ the same SSN and no detector sees it, so what is *derived* from free text must b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from masking.domain.rules import Inference, MaskingRule, Technique
+from masking.domain.rules import Inference, MaskingRule, Technique, exactly
 
 NAME = "free-text"
 _LAST = 2**31 - 1  # behind every rule a person wrote
@@ -20,7 +19,7 @@ def free_text_rule(connection: str) -> MaskingRule:
     """The rule of a connection nobody wrote: identity is scanned, anything derived is masked whole, search is held."""
     return MaskingRule(
         name=NAME,
-        connections=(_exactly(connection),),
+        connections=(exactly(connection),),
         columns=(),
         technique=Technique.SCAN,
         inference=Inference.GUARDED,
@@ -32,8 +31,3 @@ def free_text_rule(connection: str) -> MaskingRule:
 def with_free_text(rules: tuple[MaskingRule, ...], connections: Iterable[str]) -> tuple[MaskingRule, ...]:
     """Return the rules with the implicit ones behind them, one for each connection that scans text."""
     return (*rules, *(free_text_rule(name) for name in connections))
-
-
-def _exactly(name: str) -> str:
-    """The glob that matches this name alone."""
-    return re.sub(r"([*?[])", r"[\1]", name)

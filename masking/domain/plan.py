@@ -15,6 +15,7 @@ from analysis.touch import ProtectedTouch
 from masking.detectors.column_names import speaks_of_codes, speaks_of_people_or_places
 from masking.detectors.scan import Depth, compile_scan
 from masking.domain.field import FieldMask, MaskingPlan, MaskValue, ResultColumn
+from masking.domain.inherit import spilled
 from masking.domain.rules import ConnectionRules, Inference, MaskingRule, Technique, rules_for
 from masking.engines.hash import process_key
 from masking.engines.registry import compile_mask
@@ -73,7 +74,7 @@ def touch(
         columns_returned=returned,
         columns_spread=frozenset(each.origin for each in analysis.carries if _spreads(scope, each)),
         classes=frozenset(classes),
-        inference_violations=_violations(analysis, scope, groups),
+        inference_violations=(*_violations(analysis, scope, groups), *spilled(analysis.flows, scope, groups)),
     )
 
 

@@ -43,6 +43,7 @@ class MaskingRule:
     keep: int = 4
     priority: int = 100
     covers_free_text: bool = False  # the implicit rule of `free_text`: columns by what their names say, no globs
+    inherited: bool = False  # nobody wrote it: its columns took in protected values (see `inherit`)
 
     @property
     def protected_class(self) -> str:
@@ -126,6 +127,11 @@ def glob_union(globs: tuple[str, ...]) -> re.Pattern[str]:
     Case is ignored on purpose: a column created as "SSN" is no less an SSN than `ssn`.
     """
     return re.compile("|".join(translate(glob.lower()) for glob in globs) or r"(?!)")
+
+
+def exactly(name: str) -> str:
+    """The glob that matches this name alone."""
+    return re.sub(r"([*?[])", r"[\1]", name)
 
 
 def _self_and_enclosing(column: ColumnRef) -> tuple[str, ...]:

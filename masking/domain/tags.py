@@ -7,7 +7,12 @@ from collections.abc import Iterable
 from django.db import transaction
 
 from masking.domain.discovery import Proposal
+from masking.domain.hooks import rules_changed
+from masking.domain.inherit import Inherited
+from masking.domain.rules import exactly
 from masking.models import ColumnTag, DataClass
+
+_MASKING = (ColumnTag.Source.CONFIRMED, ColumnTag.Source.INHERITED)
 
 
 @transaction.atomic
@@ -24,6 +29,31 @@ def save_proposals(*, connection: str, proposals: Iterable[Proposal]) -> int:
         )
         created += new
     return created
+
+
+@transaction.atomic
+def save_inherited(*, connection: str, inherited: Iterable[Inherited], evidence: str) -> int:
+    """Have columns inherit what a statement is about to put into them; returns how many tags mask that did not before.
+
+    What a person dismissed before counts no more: now it does hold such values. What was confirmed stays confirmed.
+    """
+    changed = 0
+    for each in inherited:
+        data_class, _ = DataClass.objects.get_or_create(name=each.data_class)
+        tag, new = ColumnTag.objects.get_or_create(
+            connection=connection,
+            column=exactly(str(each.column)),
+            data_class=data_class,
+            defaults={"source": ColumnTag.Source.INHERITED, "evidence": evidence},
+        )
+        if not new and tag.source not in _MASKING:
+            tag.source, tag.evidence = ColumnTag.Source.INHERITED, evidence
+            tag.save(update_fields=["source", "evidence"])
+            new = True
+        changed += new
+    if changed:
+        rules_changed()
+    return changed
 
 
 def dismiss_column(*, connection: str, column: str, data_class: str, evidence: str) -> ColumnTag:
@@ -47,7 +77,5 @@ def dismissed_columns(connection: str) -> set[str]:
 
 def confirmed_classes(connection: str) -> dict[str, str]:
     """Column (or glob) → data class, of the tags a person confirmed and those that were inherited."""
-    rows = ColumnTag.objects.filter(
-        connection=connection, source__in=(ColumnTag.Source.CONFIRMED, ColumnTag.Source.INHERITED)
-    )
+    rows = ColumnTag.objects.filter(connection=connection, source__in=_MASKING)
     return dict(rows.values_list("column", "data_class__name"))

@@ -259,16 +259,16 @@ async def test_schema_that_changes_during_an_estimate_leaves_nothing_of_the_old_
     analyse: Analyse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Waiting for an estimate can take as long as somebody's ALTER TABLE holds its lock."""
-    text, estimate = "SELECT city FROM patients", PostgresSide.estimate
+    text, plan = "SELECT city FROM patients", PostgresSide.plan
 
-    async def meanwhile(side: PostgresSide, question: Question, *, collects: bool) -> int | None:
-        rows = await estimate(side, question, collects=collects)
+    async def meanwhile(side: PostgresSide, question: Question) -> object:
+        found = await plan(side, question)
         assert side.catalogue is not None
         side._adopt(replace(side.catalogue))
-        return rows
+        return found
 
     with monkeypatch.context() as changing:
-        changing.setattr(PostgresSide, "estimate", meanwhile)
+        changing.setattr(PostgresSide, "plan", meanwhile)
         during = await analyse(text)
     after = await analyse(text)
 

@@ -2,7 +2,8 @@
 -- identifier behind an innocent name. Planted by the owner, directly, before the attacks; names all begin with attack_.
 
 DROP SCHEMA IF EXISTS attack_shadow CASCADE;
-DROP TABLE IF EXISTS attack_identifiers, attack_sink, attack_ruled, attack_echo, attack_default, attack_parted CASCADE;
+DROP TABLE IF EXISTS attack_identifiers, attack_sink, attack_ruled, attack_echo, attack_default, attack_parted,
+    attack_open, attack_open2, attack_keyed CASCADE;
 DROP VIEW IF EXISTS attack_view, attack_view_row, attack_swap CASCADE;
 DROP MATERIALIZED VIEW IF EXISTS attack_matview;
 DROP SEQUENCE IF EXISTS attack_sequence;
@@ -107,6 +108,13 @@ CREATE TABLE attack_default (id integer, note text DEFAULT attack_lookup(900001)
 CREATE TABLE attack_parted (id integer, secret text) PARTITION BY RANGE (id);
 CREATE TABLE attack_part PARTITION OF attack_parted FOR VALUES FROM (0) TO (10);
 INSERT INTO attack_parted VALUES (1, '536-71-9284');
+
+-- Nothing in these is protected, until something protected is carried into them.
+CREATE TABLE attack_open (id integer, x text, y text, loud text GENERATED ALWAYS AS (upper(x)) STORED);
+CREATE TABLE attack_open2 (id integer, z text);
+CREATE TABLE attack_keyed (word text PRIMARY KEY, note_of text);
+CREATE VIEW attack_open_view AS SELECT id, x AS harmless FROM attack_open;
+GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON attack_open, attack_open2, attack_keyed, attack_open_view TO PUBLIC;
 
 CREATE SCHEMA attack_shadow;
 CREATE VIEW attack_shadow.encounters AS SELECT id, ssn AS kind FROM public.patients;

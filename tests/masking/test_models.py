@@ -36,7 +36,7 @@ def test_load_returns_frozen_rules_by_priority() -> None:
     assert second.name == "late"
 
 
-def test_confirmed_and_inherited_tags_extend_the_rule_of_their_class_on_their_connection() -> None:
+def test_confirmed_tags_extend_their_classs_rule_and_inherited_ones_have_their_own() -> None:
     ssn = DataClass.objects.get(name="ssn")
     make_rule(connections=["clin*"])
     for column, connection, source in (
@@ -47,21 +47,23 @@ def test_confirmed_and_inherited_tags_extend_the_rule_of_their_class_on_their_co
     ):
         ColumnTag.objects.create(connection=connection, column=column, data_class=ssn, source=source)
 
-    rule, tagged = load_masking_rules()
+    inherited, rule, tagged = load_masking_rules()
 
     assert rule.columns == ("public.patients.ssn",)
-    assert (tagged.name, tagged.connections, tagged.columns) == (
-        "ssn",
+    assert (tagged.name, tagged.connections, tagged.columns) == ("ssn", ("clinic",), ("public.people.s",))
+    assert (inherited.name, inherited.connections, inherited.columns) == (
+        "inherited-ssn",
         ("clinic",),
-        ("public.copy.s", "public.people.s"),
+        ("public.copy.s",),
     )
+    assert (inherited.technique, inherited.inference) == (Technique.REDACT, Inference.STRICT)
 
 
-def test_loading_takes_two_queries(django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
+def test_loading_takes_three_queries(django_assert_num_queries) -> None:  # type: ignore[no-untyped-def]
     for number in range(5):
         make_rule(f"r{number}")
 
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         load_masking_rules()
 
 

@@ -1,0 +1,91 @@
+"""What is about to be carried into a column without a rule is protected before it runs, or it does not run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from analysis.statement import Analysis, ColumnRef, Flow, Operation, Origin, Transform
+from gateway.session.context import StatementRequest
+from gateway.session.pipeline import run_statement
+from gateway.session.services import InheritanceUnavailable, StaleSnapshot
+from masking.domain.field import ResultColumn
+from masking.domain.inherit import Inherited, with_inherited
+from tests.gateway.session.doors import CITY, SSN, World, analysed, snapshot
+
+COPY = ColumnRef("public", "copies", "x")
+TEXT = "insert into copies select ssn from patients returning x"
+
+
+def carrying(text: str) -> Analysis:
+    written = analysed(text, column=COPY, operation=Operation.WRITE)
+    return replace(written, flows=frozenset({Flow(1, 1, COPY, Origin(SSN, Transform.DERIVED))}))
+
+
+@dataclass
+class Kept:
+    """The door; `entries` are those that stood in the log when it was asked."""
+
+    world: World
+    fails: bool = False
+    calls: list[tuple[Inherited, ...]] = field(default_factory=list)
+    entries: list[str] = field(default_factory=list)
+
+    async def keep(self, *, connection: str, inherited: Sequence[Inherited], statement_id: str) -> None:
+        self.calls.append(tuple(inherited))
+        self.entries += self.world.log.kinds
+        if self.fails:
+            raise InheritanceUnavailable
+
+
+async def run(world: World, kept: Kept | None) -> None:
+    services = replace(world.services, inheritance=kept)
+    await run_statement(services, world.session, StatementRequest(TEXT), world.client)
+
+
+async def test_the_column_is_protected_first_and_its_result_masked_at_once() -> None:
+    world = World()
+    world.analyst.answer = carrying
+    kept = Kept(world)
+
+    await run(world, kept)
+
+    (permit,) = world.client.executed
+    assert (kept.calls, kept.entries) == ([(Inherited(COPY, "ssn"),)], [])
+    assert world.log.entries[0].body["inherited"] == [{"column": "public.copies.x", "class": "ssn"}]
+    assert permit.plan_for([ResultColumn("x")]).techniques == (("x", "redact"),)
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_what_cannot_be_protected_does_not_run(there: bool) -> None:
+    world = World()
+    world.analyst.answer = carrying
+
+    await run(world, Kept(world, fails=True) if there else None)
+
+    assert [denial.code for denial in world.client.denials] == ["inheritance-unavailable"]
+    assert (world.client.executed, world.log.kinds) == ([], ["statement.denied"])
+
+
+async def test_a_result_decided_before_is_asked_about_again() -> None:
+    """Under the rules of the moment in which its first row comes."""
+    world = World()
+    world.analyst.answer = lambda text: analysed(text, column=CITY)
+    await run(world, None)
+    (permit,) = world.client.executed
+    columns = [ResultColumn("value")]
+    plan = permit.plan_for(columns)
+    assert permit.still_masks is not None
+
+    world.rules.value = snapshot(version=2)
+    unrelated = permit.still_masks(columns, plan)
+    rules = with_inherited(world.rules.value.masking_rules, "clinic", [Inherited(CITY, "ssn")])
+    world.rules.value = replace(snapshot(version=3), masking_rules=rules)
+    inherited = permit.still_masks(columns, plan)
+
+    assert (unrelated, inherited) == (True, False)
+    world.rules.stale = True
+    with pytest.raises(StaleSnapshot):
+        permit.still_masks(columns, plan)
