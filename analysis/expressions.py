@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from analysis.bodies import Body
 from analysis.functions import SAFE_AGGREGATES, SAFE_FUNCTIONS, is_total, is_total_operator
-from analysis.nodes import Node, children
+from analysis.nodes import Node, children, walk
 from analysis.scope import NOTHING, Level, Reading, Value, derived, row, safe, stored, union
 from analysis.statement import Origin, PredicateUse, Transform
 
@@ -99,6 +99,43 @@ def _partial(reading: Reading, level: Level, node: Node) -> Value:
     found = derived(_parts(reading, level, node))
     reading.note(found, PredicateUse.COMPUTED)
     return found
+
+
+def _short_circuit(reading: Reading, level: Level, node: Node) -> Value:
+    """AND, OR and COALESCE decide by one part whether another is run: if that one can fail or act, they tell."""
+    parts = node.nodes("args")
+    found = [value(reading, level, item) for item in parts]
+    if len(parts) > 1 and any(_may_act(reading, item) for item in parts):
+        for each in found:
+            # Whether a stored value is NULL is no secret; COALESCE asks for nothing else of it.
+            if node.tag == "BOOLEXPR" or not each.stored:
+                reading.note(each, PredicateUse.COMPUTED)
+    return derived(found)
+
+
+_NEVER_ACTS = frozenset(
+    {"CONST", "VAR", "PARAM", "RELABELTYPE", "COLLATEEXPR", "BOOLEXPR", "BOOLEANTEST", "NULLTEST", "DISTINCTEXPR",
+     "NULLIFEXPR", "COALESCEEXPR", "COALESCE", "CASEEXPR", "CASE", "CASEWHEN", "WHEN", "CASETESTEXPR", "ARRAYEXPR",
+     "ARRAY", "MINMAXEXPR", "MINMAX", "SQLVALUEFUNCTION", "ROWEXPR", "ROW", "FIELDSELECT"}
+)  # fmt: skip
+
+
+def _may_act(reading: Reading, node: Node) -> bool:
+    """Whether running the expression, on whatever values, could fail or leave something behind."""
+    for part in walk(node):
+        if part.tag == "FUNCEXPR":
+            name = reading.builtin_name(part.number("funcid"))
+            if not is_total(name, [True] * len(part.nodes("args"))):
+                return True
+        elif part.tag in ("OPEXPR", "SCALARARRAYOPEXPR"):
+            if not is_total_operator(reading.operator_name(part.number("opno"))):
+                return True
+        elif part.tag == "COERCEVIAIO":
+            if part.text("resulttype") not in _TEXT_TYPES:
+                return True
+        elif part.tag not in _NEVER_ACTS:
+            return True
+    return False
 
 
 def _function(reading: Reading, level: Level, node: Node) -> Value:
@@ -321,10 +358,10 @@ _VALUES: dict[str, _Handler] = {
     "SCALARARRAYOPEXPR": _operator,
     "ROWCOMPAREEXPR": _generic,
     "ROWCOMPARE": _generic,
-    "BOOLEXPR": _generic,
+    "BOOLEXPR": _short_circuit,
     "BOOLEANTEST": _generic,
-    "COALESCEEXPR": _generic,
-    "COALESCE": _generic,
+    "COALESCEEXPR": _short_circuit,
+    "COALESCE": _short_circuit,
     "MINMAXEXPR": _generic,
     "MINMAX": _generic,
     "ARRAYEXPR": _generic,

@@ -139,6 +139,9 @@ SELECT number FROM patient_names WHERE number = '1' => ssn:comparison
 DELETE FROM patients WHERE ssn = '1' => ssn:comparison
 UPDATE patients SET zip = '' WHERE CASE WHEN ssn > '5' THEN true END => ssn:comparison ssn:computed
 EXPLAIN ANALYZE SELECT id FROM patients WHERE ssn = '1' => ssn:comparison
+SELECT ssn = '1' AND 1 / (id - 1) > 0 FROM patients => ssn:computed
+SELECT coalesce(nullif(ssn, '1'), (1 / (id - 1))::text) FROM patients => ssn:computed
+SELECT coalesce(ssn, upper(email), 'none'), ssn = '1' OR city = 'x', ssn IS NULL AND zip IS NULL FROM patients =>
 INSERT INTO patients (id, mrn) VALUES (1, 'M1') =>
 INSERT INTO patients (id, mrn) VALUES (1, 'M1') ON CONFLICT DO NOTHING => mrn:comparison
 INSERT INTO patients (id, mrn) SELECT g, 'M' || g FROM generate_series(1, 9) g => mrn:comparison

@@ -28,6 +28,18 @@ class Guess:
 
 
 GUESSES = [
+    Guess(
+        "error-behind-coalesce",
+        "SELECT coalesce(nullif(ssn, {}), (1 / (id - 900001))::text) FROM patients WHERE id = 900001",
+        "'536-71-9284'",
+        "'536-71-9285'",
+    ),
+    Guess(
+        "error-behind-and",
+        "SELECT ssn = {} AND 1 / (id - 900001) > 0 FROM patients WHERE id = 900001",
+        "'536-71-9284'",
+        "'536-71-9285'",
+    ),
     Guess("equality", "SELECT id FROM patients WHERE ssn = {}", "'536-71-9284'", "'536-71-9285'"),
     Guess("equality-parameter", "SELECT id FROM patients WHERE ssn = $1", "536-71-9284", "536-71-9285", parameter=True),
     Guess("like-prefix", "SELECT count(*) FROM patients WHERE id = 900001 AND ssn LIKE {}", "'5%'", "'6%'"),
