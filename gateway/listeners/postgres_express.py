@@ -34,6 +34,7 @@ from gateway.protocols.postgres.server import Field
 from gateway.session.context import StatementRequest
 from gateway.session.pipeline import recall, recurring
 from gateway.session.recurring import Occurrence, Recurring, View
+from gateway.session.services import StaleSnapshot
 from gateway.upstreams.postgres_execution import BoundShape, Execution
 from gateway.upstreams.postgres_expectations import Description, Expectation, Ready, Result
 from gateway.upstreams.postgres_relay import Relay
@@ -189,9 +190,18 @@ class _Exchange:
     def _rows(self, data: bytes, answer: Answer) -> bytes | None:
         """Account for the rows; returns them for the client, None when they are as they came."""
         view = self._known.views.get(data[answer[0] : answer[1]])
-        if view is not None and view.width and self._execution is None and self._occurrence.ends_plainly:
+        plain = view is not None and view.width and self._execution is None and self._occurrence.ends_plainly
+        if view is not None and plain and self._rules_stand():
             return self._end_plainly(data, answer, view)
         return self._end_ordinarily(data, answer)
+
+    def _rules_stand(self) -> bool:
+        """Otherwise the execution asks again what they make of the result: it may have waited for a lock."""
+        try:
+            version = self._session.services.snapshots.current().version
+        except StaleSnapshot:
+            return False
+        return version == self._known.assessment.snapshot.version
 
     def _end_plainly(self, data: bytes, answer: Answer, view: View) -> bytes | None:
         _, start, stop, end, _ = answer

@@ -81,9 +81,19 @@ class PostgresOwnSide:
         if unchanged and age < FRESH_S:
             return True
         if not await self._place.ready():
-            return unchanged and age < TRUST_S
+            return unchanged and (age < TRUST_S or await self._others_changed_nothing())
         await self.check(time.monotonic())
         return self.catalogue is not None
+
+    async def _others_changed_nothing(self) -> bool:
+        """Whether the permanent relations are those this side knows: asked beside the session, which is busy."""
+        began = time.monotonic()
+        await self._shared.check(began)
+        there = self._shared.catalogue
+        if there is None or self._versions is None or there.version != self._versions[0]:
+            return False
+        self._checked_at = began
+        return True
 
     async def check(self, _since: float) -> None:
         """Look at what there is. Leaves no catalogue when the database could not be asked."""

@@ -5,15 +5,11 @@ The columns inherit: durably, before the first value is there, for every session
 
 from __future__ import annotations
 
-import threading
-
 import psycopg
 import pytest
 
 from tests.bypass.attack import Arena, Attack, Mode, assert_contained, attack, case_id, describe, play
-from tests.bypass.canary import found
 from tests.bypass.test_temporary import turns
-from tests.bypass.wire import Answer, Wire
 from tests.stack import Stack
 
 SSN = "SELECT 1, ssn FROM patients WHERE id = 900001"
@@ -94,31 +90,3 @@ def test_inherited_classes_are_kept_and_hold_for_every_session(arena: Arena, sta
         ).fetchall()
     assert kept
     assert all(names_its_statement for _, names_its_statement in kept)
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("leak", [True, False], ids=["control", "gateway"])
-def test_who_waited_for_a_lock_does_not_see_what_was_carried_meanwhile(arena: Arena, stack: Stack, leak: bool) -> None:
-    """The reader was decided, and told its columns, before they inherited anything."""
-    with psycopg.connect(str(stack.demo["control_dsn"]), autocommit=True) as control:
-        control.execute("DELETE FROM masking_columntag WHERE connection = 'bare' AND \"column\" LIKE '%attack_open.%'")
-        control.execute("UPDATE gateway_configversion SET version = version + 1")
-    with stack.direct() as direct:
-        direct.execute("DELETE FROM attack_open")
-    target = arena.direct if leak else arena.bare
-    seen: list[Answer] = []
-    with Wire(target) as writer, Wire(target) as reader:
-        assert found(reader.simple(READ).received) == []
-        writer.simple("BEGIN")
-        assert writer.simple("TRUNCATE attack_open").tags == ["TRUNCATE TABLE"]
-        waiting = threading.Thread(target=lambda: seen.append(reader.simple(READ)))
-        waiting.start()
-        with stack.direct() as watch:
-            while not watch.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
-                pass
-        written = writer.simple(f"INSERT INTO attack_open (id, x) {CODED}")
-        writer.simple("COMMIT")
-        waiting.join(30)
-
-    assert written.tags == ["INSERT 0 1"], describe(written)
-    assert (b"lerdnaxiuQ" in seen[0].received) is leak, describe(seen[0])
