@@ -115,10 +115,11 @@ SURFACES: dict[str, Callable[[Product, str], Moments]] = {"PostgreSQL": native, 
 
 
 def measure(product: Product, rounds: int) -> None:
-    """Every surface once a round, interleaved."""
+    """Every surface once a round, interleaved. Texts are new with every run: no approval of an earlier one fits."""
+    run = int(time.time())
     for number in range(rounds + 1):
         for place, (name, surface) in enumerate(SURFACES.items()):
-            text = f"UPDATE patients SET phone = '555-{place}{number:03}' WHERE id = {10 + number}"
+            text = f"UPDATE patients SET phone = '{run}-{place}{number}' WHERE id = {10 + number}"
             kept: list[Moments] = []
             client = threading.Thread(target=lambda text=text, ask=surface, kept=kept: kept.append(ask(product, text)))
             client.start()
