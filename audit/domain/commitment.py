@@ -6,7 +6,6 @@ it reveals nothing (an unkeyed hash of a short text could be guessed); with both
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import os
@@ -62,8 +61,3 @@ class StreamDigest:
     @property
     def name(self) -> str:
         return f"{STREAM_DIGEST}:{self._state.hexdigest()}"
-
-
-commitment_to_python = commitment_to
-with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
-    from audit.domain._fast import commitment_to

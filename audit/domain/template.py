@@ -110,4 +110,4 @@ Whole = Callable[[], Entry]
 
 spell_entry_python = spell_entry
 with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
-    from audit.domain._fast import spell_entry
+    from audit.domain._fast import commitment_to, spell_entry

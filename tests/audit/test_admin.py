@@ -31,7 +31,7 @@ def test_list_pages_render_in_a_bounded_number_of_queries(console, django_assert
         append_entries([opened(f"s{at}"), authorised(f"a{at}", f"s{at}"), completed(f"a{at}", f"s{at}")])
         append_entries([denied(f"d{at}", f"s{at}")])
 
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         response = console.get(reverse(f"admin:audit_{model}_changelist"))
 
     assert response.status_code == 200

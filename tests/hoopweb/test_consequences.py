@@ -104,5 +104,7 @@ def test_forms_say_which_names_there_are() -> None:
     page = signed_in(User.objects.create_superuser("admin")).get(reverse("admin:gateway_accessrule_add"))
 
     fields = page.context["adminform"].form.fields
-    assert fields["groups"].help_text.endswith("There are: administrators, ai-agents, auditors, policy-authors")
+    assert fields["groups"].help_text.endswith(
+        "There are: administrators, agent-owners, ai-agents, auditors, policy-authors"
+    )
     assert fields["connections"].help_text.endswith("There are: clinic")
