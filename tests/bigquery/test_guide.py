@@ -65,6 +65,6 @@ def test_the_guide_works_as_it_is_written(guided: str, capsys: pytest.CaptureFix
     assert "'ssn': '[REDACTED]'" in printed
     assert "'email': '[REDACTED]'" in printed
     assert SSN[:7] not in printed
-    assert len(names["frame"]) == 50  # type: ignore[arg-type]
+    assert len(names["frame"]) >= 50  # type: ignore[arg-type]  # wards, and what other tests wrote
     with names["engine"].connect() as connection:  # type: ignore[attr-defined]
         assert connection.exec_driver_sql("SELECT COUNT(*) FROM clinic.patients").scalar() > 30_000
