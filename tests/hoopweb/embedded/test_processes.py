@@ -127,7 +127,7 @@ async def test_stop_kills_what_hangs_and_its_children(supervisor: Supervisor, lo
 
     await supervisor.stop([])
 
-    assert "stubborn did not stop in time and was killed" in text(log)
+    await eventually(lambda: "stubborn did not stop in time and was killed" in text(log))  # written by a thread
     await eventually(lambda: not alive(child))
 
 
