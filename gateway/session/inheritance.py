@@ -50,9 +50,14 @@ class ToldRules:
         await self._client.aclose()
 
     async def everywhere(self, version: int) -> bool:
-        """Whether no data plane has older rules than `version`. Raises RedisError or OSError."""
+        """Whether no data plane has older rules than `version`. Raises RedisError or OSError.
+
+        Where not even this process is known, Redis has forgotten the others as well: then it is not so.
+        """
         keys = [key async for key in self._client.scan_iter(match=f"{RULES_KEY}*")]
-        versions = await self._client.mget(keys) if keys else []
+        if self._key.encode() not in keys:
+            return False
+        versions = await self._client.mget(keys)
         return all(int(each) >= version for each in versions if each is not None)
 
     async def keep_telling(self, store: SnapshotStore) -> None:
