@@ -84,14 +84,19 @@ def stack() -> Iterator[Stack]:
 LONG_FIRST = ("chaos", "newcomer", "hoopweb/browser", "approvals", "bigquery", "readme")
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark whatever drives the running product e2e, a folder a group: one worker runs it, in order (tests/gate.py).
+
+    Here, because pytest-xdist looks for groups before this file's `pytest_collection_modifyitems` is called.
+    """
+    if "stack" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.e2e)
+    if item.get_closest_marker("e2e"):
+        item.add_marker(pytest.mark.xdist_group(_folder(item)))
+
+
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whatever drives the running product e2e, a folder a group: one worker runs it, in order (tests/gate.py)."""
-    for item in items:
-        if "stack" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.e2e)
-        if item.get_closest_marker("e2e"):
-            item.add_marker(pytest.mark.xdist_group(_folder(item)))
     items.sort(key=lambda item: _place(item))  # stable: within a folder they stay as they are
 
 

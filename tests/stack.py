@@ -20,6 +20,7 @@ import psycopg
 from hoopweb.embedded.account import remove_server_directory
 from hoopweb.embedded.ports import free_port
 from hoopweb.embedded.postgres import postgres_binaries
+from tests.management import ManagementServer
 from tests.prepared_home import copy_prepared
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -38,6 +39,7 @@ class Stack:
     process: subprocess.Popen[bytes] | None = None  # None: somebody else's, never stopped from here
     _client: httpx.Client | None = field(default=None, repr=False)
     _tokens: dict[tuple[str, int], tuple[str, float]] = field(default_factory=dict, repr=False)
+    _management: tuple[ManagementServer, dict[str, int]] | None = field(default=None, repr=False)
 
     @property
     def demo(self) -> dict[str, Any]:
@@ -48,19 +50,24 @@ class Stack:
         self, *arguments: str, stdin: str | None = None, timeout_s: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run a management command against this copy."""
-        return subprocess.run(
-            [sys.executable, str(PROJECT / "manage.py"), *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            env=self.env,
-            cwd=PROJECT,
-            timeout=timeout_s,
-            check=False,
-        )
+        started_with = self._settings_files()
+        if self._management is None or self._management[1] != started_with:
+            self._close_management()
+            self._management = ManagementServer(self.env), started_with
+        return self._management[0].run(*arguments, stdin=stdin, timeout_s=timeout_s)
+
+    def _settings_files(self) -> dict[str, int]:
+        """What settings are read from, and when it changed: commands begin with these as they are."""
+        files = [self.home / "ports.json", *(self.home / "secrets").glob("*")]
+        return {str(path): path.stat().st_mtime_ns for path in files if path.exists()}
+
+    def _close_management(self) -> None:
+        if self._management is not None:
+            self._management[0].close()
+            self._management = None
 
     def agent_token(self, name: str = AGENT, *, ttl_s: int = 900) -> str:
-        """A token of the agent, kept for a few minutes: every command is a second's start of Django."""
+        """A token of the agent, kept for a few minutes."""
         token, minted_at = self._tokens.get((name, ttl_s), ("", 0.0))
         if time.monotonic() - minted_at > min(300, ttl_s / 3):
             token = self.new_agent_token(name, ttl_s=ttl_s)
@@ -153,6 +160,7 @@ class Stack:
         assert self.process is not None, "not started by this process"
         if self._client is not None:
             self._client.close()
+        self._close_management()
         self.process.send_signal(number)
         try:
             return self.process.wait(within_s)

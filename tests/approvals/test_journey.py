@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import threading
-import time
 
 import pytest
 
+from tests.reviews import pending_review, review_id
 from tests.stack import Stack
 
 pytestmark = pytest.mark.e2e
 
 
-def held_review(stack: Stack) -> dict:
-    for _ in range(100):
-        waiting = stack.rest("GET", "/api/v1/reviews", user="reviewer", params={"status": "pending"}).json()["results"]
-        if waiting:
-            return waiting[0]
-        time.sleep(0.1)
-    raise AssertionError("no review was opened")
-
-
-def decide(stack: Stack, review: dict, user: str, **body: str):
-    address = f"/api/v1/reviews/{review['id']}/decision"
+def decide(stack: Stack, review: str, user: str, **body: str):
+    address = f"/api/v1/reviews/{review}/decision"
     return stack.rest("POST", address, user=user, json={"reason": "less is enough", **body})
 
 
@@ -34,7 +25,7 @@ def test_modified_statement_runs_in_the_client_that_waited(stack: Stack):
         client.add_notice_handler(lambda notice: notices.append(notice.message_primary))
         waiting = threading.Thread(target=lambda: results.append(client.execute(asked).rowcount))
         waiting.start()
-        review = held_review(stack)
+        review = review_id(pending_review(stack, asked))
 
         own = decide(stack, review, "admin", decision="approve")
         several = decide(stack, review, "reviewer", decision="modify", statement=better + "; DELETE FROM claims")

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pytest
 
 from tests.bypass.attack import Arena, Mode, attack, describe, play
-from tests.bypass.reviews import decide, pending_review, post_decision, review, reviewer
 from tests.bypass.wire import Answer, Wire
+from tests.reviews import decide, pending_review, post_decision, review, reviewer
 from tests.stack import Stack
 
 WRITE = "UPDATE patients SET phone = '(000) 555-0000' WHERE id = 900002"
@@ -102,7 +102,7 @@ def test_client_that_leaves_takes_its_review_along(arena: Arena, stack: Stack) -
     wire = Wire(arena.gateway, cancel_holds=False)
     waiting = threading.Thread(target=wire.simple, args=(WRITE,))
     waiting.start()
-    url = pending_review(stack)
+    url = pending_review(stack, WRITE)
     wire.socket.shutdown(2)
     waiting.join(10)
 

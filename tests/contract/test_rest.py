@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from websockets.sync.client import connect as connect_websocket
 
+from tests.reviews import pending_review, review_id
 from tests.stack import Stack
 
 # New with every run, so that a stack that is tested twice has never seen these statements.
@@ -124,25 +125,12 @@ def test_call_that_waits_is_held_until_the_decision(stack: Stack):
     waiting = threading.Thread(target=lambda: answers.append(post(stack, text, wait_s=30)))
 
     waiting.start()
-    review = _pending_review(stack, f"{PHONE}-13")
+    review = review_id(pending_review(stack, f"{PHONE}-13"))
     decide(stack, review, "approve")
     waiting.join(30)
 
     assert answers[0].status_code == 200
     assert answers[0].json()["status"] == "completed"
-
-
-def _pending_review(stack: Stack, needle: str, within_s: float = 15) -> str:
-    """The pending review whose statement mentions `needle`."""
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline:
-        listing = stack.rest("GET", "/api/v1/reviews?status=pending", user="reviewer").json()
-        for review in listing["results"] if isinstance(listing, dict) else listing:
-            whole = stack.rest("GET", f"/api/v1/reviews/{review['id']}", user="reviewer").json()
-            if needle in json.dumps(whole):
-                return str(review["id"])
-        time.sleep(0.2)
-    raise AssertionError(f"no pending review mentions {needle}")
 
 
 def test_denied_review_ends_the_statement(stack: Stack):

@@ -1,7 +1,8 @@
-"""A reviewer at the REST API, for tests in which somebody must decide."""
+"""A reviewer at the REST API of the running product, for tests in which somebody must decide."""
 
 from __future__ import annotations
 
+import json
 import time
 
 import httpx
@@ -42,9 +43,9 @@ def review(stack: Stack, url: str) -> dict[str, str]:
     return found
 
 
-def pending_review(stack: Stack) -> str:
-    """The URL of the newest pending review."""
-    deadline = time.monotonic() + 10
+def pending_review(stack: Stack, mentions: str, *, within_s: float = 20) -> str:
+    """The URL of the newest pending review whose statement has `mentions`: others' may be pending beside it."""
+    deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         answer = httpx.get(
             f"{stack.demo['web_url']}/api/v1/reviews?status=pending",
@@ -52,8 +53,8 @@ def pending_review(stack: Stack) -> str:
             timeout=30,
         )
         listed = answer.json()
-        reviews = listed["results"] if isinstance(listed, dict) else listed
-        if reviews:
-            return str(reviews[0]["url"])
+        for found in listed["results"] if isinstance(listed, dict) else listed:
+            if mentions in json.dumps(review(stack, found["url"])):
+                return str(found["url"])
         time.sleep(0.1)
-    raise AssertionError("no review became pending")
+    raise AssertionError(f"no pending review mentions {mentions}")
