@@ -146,7 +146,7 @@ Checks an evidence bundle of hoopweb without trusting who made it: every entry i
 and compared with checkpoints signed by the key **you** give.
 
     audit_verify BUNDLE --key VKEY [--anchor NOTES] [--tsa ROOTS.pem] [--witness VKEY]
-        [--accept-restoration ENTRY:HASH]
+        [--accept-restoration ENTRY:HASH] [--accept-certificate ENTRY:HASH]
 
 - `--key`: the log's public key, from your own records. Any key of its chain does.
 - `--anchor`: checkpoints you hold yourself, such as the mails you got, one after the other in a file.
@@ -154,6 +154,7 @@ and compared with checkpoints signed by the key **you** give.
 - `--witness`: verifier key of a witness you trust.
 - `--accept-restoration`: the log was restored from a backup, lost its newest entries, and says so in this entry; you
   know of that loss. The verifier prints what to give. It accepts this one restoration, and no other at its place.
+- `--accept-certificate`: a purge was certified before certificates were signed; you know of it. The same holds.
 
 Exit codes: 0 intact; 1 tampered, with the first bad place and its kind, or restored (`RESTORED: …`) and not accepted;
 2 intact, tail not provable; 3 unusable.

@@ -20,6 +20,7 @@ from audit.domain.keyring import KeyRing
 from audit.domain.merkle import GENESIS, Frontier, leaf_hash
 from audit.domain.note import Checkpoint as SignedCheckpoint
 from audit.domain.note import NoteProblem
+from audit.domain.stored_certificates import stored_certificates
 from audit.domain.stored_restorations import disowned, stated_by, stored_restorations
 from audit.models import Checkpoint, LogEntry, StatementRecord
 
@@ -91,6 +92,7 @@ def check_chain(keys: KeyRing, *, start: Head | None = None, anchors: bool = Tru
     findings += forged
     newest = _against_claims(claims if anchors else replace(claims, anchors=()), stated.size, keys)
     findings += newest or (_removed(claims, {note for _, note in signed}, keys) if anchors else [])
+    findings += stored_certificates(keys)[1]
     findings += check_texts_and_columns(stated.size, after=begin.size)
     return sorted(findings, key=lambda finding: finding.seq)
 

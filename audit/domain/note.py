@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 _ED25519 = b"\x01"
 _SIGNATURE = "— "
 _MAX_NOTE_BYTES = 65_536
+_NAMED = re.compile(r"\A([1-9][0-9]{0,18}):([0-9a-f]{64})\Z")
 
 
 class NoteProblem(ValueError):
@@ -176,6 +178,14 @@ def split_notes(stream: str) -> list[str]:
     if "".join(current).strip():
         notes.append("".join(current))
     return notes
+
+
+def parse_named(text: str) -> tuple[int, bytes]:
+    """The place and leaf of the entry that `<entry>:<hash>` names. Raises NoteProblem."""
+    found = _NAMED.match(text)
+    if found is None:
+        raise NoteProblem("not an entry's name, expected <entry>:<64 hex digits>, as the verifier prints it")
+    return int(found[1]), bytes.fromhex(found[2])
 
 
 def _signature(line: str) -> tuple[str, bytes, bytes]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from django.db import connection
 
-from audit.domain.certificates import KIND, Certificate, Hold, read_certificate
-from audit.models import LogEntry
+from audit.domain.certificates import Certificate, Hold
+from audit.domain.keys import log_keys
+from audit.domain.stored_certificates import stored_certificates
 
 # Held by a purge alone, and by any number of checks and exports together: what goes while it is looked for would look
 # like damage.
@@ -44,27 +44,14 @@ def _locked(kind: str) -> Iterator[None]:
 
 
 def certificates() -> tuple[Certificate, ...]:
-    """Every certificate in the log, oldest first. One that cannot be read accounts for nothing."""
-    found: list[Certificate] = []
-    rows = LogEntry.objects.filter(kind=KIND).order_by("seq").values_list("canonical", flat=True)
-    for canonical in rows.iterator():
-        try:
-            read = read_certificate(json.loads(bytes(canonical)))
-        except ValueError:
-            continue
-        if read is not None:
-            found.append(read)
-    return tuple(found)
+    """Every signed certificate in the log, oldest first. Others account for nothing."""
+    return tuple(stored_certificates(log_keys())[0])
 
 
 def kept_since(record_class: str) -> datetime | None:
     """Before this moment the class was purged, but for what was held; None when it never was."""
-    rows = LogEntry.objects.filter(kind=KIND).order_by("-seq").values_list("canonical", flat=True)
-    for canonical in rows.iterator():
-        body = json.loads(bytes(canonical))["body"]
-        if body.get("class") == record_class:
-            return datetime.fromisoformat(body["until"])
-    return None
+    found = [certificate.until for certificate in certificates() if certificate.record_class == record_class]
+    return max(found, default=None)
 
 
 def not_held(

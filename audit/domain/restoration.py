@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +23,6 @@ from audit.domain.note import Checkpoint, NoteProblem, Signer
 
 KIND = "log.restored"
 SUFFIX = "/restoration"
-_ACCEPTANCE = re.compile(r"\A([1-9][0-9]{0,18}):([0-9a-f]{64})\Z")
 
 Named = tuple[int, bytes]  # a checkpoint's size and root
 
@@ -50,14 +48,6 @@ class Restoration:
     def acceptance(self) -> str:
         """What an auditor gives the verifier to accept this restoration, and no other one at its place."""
         return f"{self.seq}:{self.leaf.hex()}"
-
-
-def parse_acceptance(text: str) -> tuple[int, bytes]:
-    """The place and leaf an auditor accepts. Raises NoteProblem."""
-    found = _ACCEPTANCE.match(text)
-    if found is None:
-        raise NoteProblem("not a restoration, expected <entry>:<64 hex digits>, as the verifier prints it")
-    return int(found[1]), bytes.fromhex(found[2])
 
 
 def restoration_body(

@@ -14,7 +14,6 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from audit.domain.append import append_entries
 from audit.domain.certificates import (
     PROJECTIONS,
     RECORDINGS,
@@ -23,9 +22,10 @@ from audit.domain.certificates import (
     TEXTS,
     Hold,
 )
-from audit.domain.checkpoints import LogDamaged, sign_checkpoint
+from audit.domain.certify import certify
+from audit.domain.checkpoints import LogDamaged
 from audit.domain.chunk_store import outside_store
-from audit.domain.entry import Entry, Json
+from audit.domain.entry import Json
 from audit.domain.holds import holds_in_force
 from audit.domain.partitions import SEALED, SIGHTINGS, TABLES, drop_empty, empty_partition, partitions, purge_place
 from audit.domain.purges import not_held, purging
@@ -181,9 +181,7 @@ def _certify(due: Due, holds: Sequence[Hold], *, by: str) -> None:
         "holds": [asdict(hold) for hold in holds],
     }
     try:
-        sign_checkpoint()  # checks what was written since the last one
-        append_entries([Entry(kind="evidence.purged", body=body)])
-        sign_checkpoint()
+        certify(body)
     except LogDamaged as damage:
         raise PurgeRefused(f"the log is damaged, nothing was purged: {damage}") from None
 

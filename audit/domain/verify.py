@@ -23,8 +23,7 @@ from typing import Any
 
 from audit.anchors.cosignature import Witness
 from audit.domain.keyring import KeyRing
-from audit.domain.note import NoteProblem, Verifier
-from audit.domain.restoration import parse_acceptance
+from audit.domain.note import NoteProblem, Verifier, parse_named
 from audit.domain.verify_conclude import conclude
 from audit.domain.verify_reading import begin, read_end, read_header, read_record, read_rotation
 from audit.domain.verify_restorations import read_declared
@@ -122,14 +121,16 @@ def describe(report: Report) -> list[str]:
     if report.verdict is Verdict.UNANCHORED:
         why = "" if report.sealed else ", and the bundle is not sealed"
         said = f"intact but unanchored: {counted}; tail not provable: signed up to entry {report.covered}{why}"
-        return [said, *_accepted(report), *(f"anchor {line}" for line in report.anchors)]
+        return [said, *_told(report)]
     when = f" at Unix time {report.signed_at_s}" if report.signed_at_s else ""
     lines = [f"intact: {counted}; signed up to entry {report.covered}{when}"]
-    return [*lines, *_accepted(report), *_recordings(report), *(f"anchor {line}" for line in report.anchors)]
+    return [*lines, *_told(report), *_recordings(report)]
 
 
-def _accepted(report: Report) -> list[str]:
-    return [f"restoration accepted: {line}" for line in report.accepted]
+def _told(report: Report) -> list[str]:
+    accepted = [f"restoration accepted: {line}" for line in report.accepted]
+    purged = [f"purged, as certified: {line}" for line in report.purges]
+    return [*accepted, *purged, *(f"anchor {line}" for line in report.anchors)]
 
 
 def _recordings(report: Report) -> list[str]:
@@ -157,14 +158,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="ENTRY:HASH",
         help="a restoration from a backup you know of, as the verifier names it",
     )
+    parser.add_argument(
+        "--accept-certificate",
+        action="append",
+        default=[],
+        metavar="ENTRY:HASH",
+        help="an unsigned certificate of a purge you know of, as the verifier names it",
+    )
     try:
         options = parser.parse_args(arguments)
     except SystemExit as stop:
         return int(Verdict.UNUSABLE) if stop.code else 0
     try:
         keys = [Verifier.parse(key) for key in options.key]
-        restorations = frozenset(parse_acceptance(text) for text in options.accept_restoration)
-        trusted = Trusted(_text(options.tsa), tuple(options.witness), restorations)
+        restorations = frozenset(parse_named(text) for text in options.accept_restoration)
+        certificates = frozenset(parse_named(text) for text in options.accept_certificate)
+        trusted = Trusted(_text(options.tsa), tuple(options.witness), restorations, certificates)
         for witness in trusted.witnesses:
             Witness.parse(witness)
         report = verify_bundle(options.bundle, keys=keys, anchor=options.anchor, trusted=trusted)

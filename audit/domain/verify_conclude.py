@@ -5,6 +5,7 @@ from __future__ import annotations
 from audit.domain.findings import Finding
 from audit.domain.merkle import verify_consistency
 from audit.domain.restoration import Restoration
+from audit.domain.verify_purges import conclude_purges, purge_told
 from audit.domain.verify_restorations import conclude_restorations, told
 from audit.domain.verify_walk import Report, Verdict, Walk
 
@@ -14,8 +15,7 @@ def conclude(walk: Walk) -> Report:
     _check_consistency(walk)
     _check_rotations(walk)
     conclude_restorations(walk)
-    for seq in walk.claimed if not walk.displaced else ():
-        walk.bad(seq, "certificate-forged", "the certificate of a purge is not the entry at its place")
+    conclude_purges(walk)
     for digest, stream in walk.streams.items():
         if stream.name != digest:
             walk.bad(0, "recording-edited", f"recording {digest[:24]}… is not the one the log names")
@@ -42,6 +42,7 @@ def conclude(walk: Walk) -> Report:
         sealed=walk.sealed,
         restored=restored,
         accepted=accepted,
+        purges=tuple(purge_told(certificate) for certificate in walk.certificates),
     )
 
 

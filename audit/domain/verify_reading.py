@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from audit.domain.bundle_format import BUNDLE_TYPE, BUNDLE_VERSION, seal_text
-from audit.domain.certificates import RECORDINGS, certified_entry, read_certificate
+from audit.domain.certificates import KIND as PURGED
+from audit.domain.certificates import RECORDINGS, certified_entry
 from audit.domain.commitment import Disclosure, StreamDigest
 from audit.domain.findings import Finding, Place, read_place
 from audit.domain.keyring import chain_problem, open_rotation
@@ -17,6 +18,7 @@ from audit.domain.merkle import leaf_hash, verify_inclusion
 from audit.domain.note import Checkpoint, NoteProblem, UnknownKey, parse_checkpoint, split_note, split_notes
 from audit.domain.restoration import KIND as RESTORED
 from audit.domain.verify_anchors import judge_anchor
+from audit.domain.verify_purges import judge_certificate, read_declared_certificate
 from audit.domain.verify_restorations import disowning, note_restored, trust_restorations
 from audit.domain.verify_walk import MAX_FINDINGS, Unusable, Walk
 
@@ -164,6 +166,8 @@ def _read_entry(walk: Walk, record: Mapping[str, Any]) -> None:
     _read_text(walk, record, seq, place, canonical)
     if place.kind == "log.key_rotated":
         walk.rotated_at[seq] = str(json.loads(canonical)["body"].get("note"))
+    if place.kind == PURGED:
+        judge_certificate(walk, canonical, seq)
     if place.kind == RESTORED:
         note_restored(walk, seq, canonical)
     if place.recording:
@@ -223,28 +227,6 @@ def _compare_root(walk: Walk) -> None:
         del walk.checkpoints[walk.last]
 
 
-def _read_certificate(walk: Walk, record: Mapping[str, Any]) -> None:
-    """What may be missing. Believed only as an entry of the log: proved here, or met again among the entries."""
-    canonical, seq = record["entry"].encode(), int(record["seq"])
-    place, hashed = read_place(canonical), leaf_hash(canonical)
-    certificate = read_certificate(json.loads(canonical))
-    if place is None or place.seq != seq or certificate is None:
-        walk.bad(seq, "certificate-forged", "not a certificate of a purge at its place in the log")
-        return
-    if walk.whole:
-        walk.claimed[seq] = hashed
-    else:
-        checkpoint = walk.checkpoints.get(int(walk.header["size"]))
-        path = [bytes.fromhex(node) for node in record.get("proof") or ()]
-        size = int(walk.header["size"])
-        if checkpoint is None or not verify_inclusion(
-            leaf=hashed, index=seq - 1, size=size, proof=path, root=checkpoint.root
-        ):
-            walk.bad(seq, "certificate-forged", "the certificate of a purge is not in the signed log")
-            return
-    walk.certificates.append(certificate)
-
-
 def _read_text(walk: Walk, record: Mapping[str, Any], seq: int, place: Place, canonical: bytes) -> None:
     if "text" in record:
         disclosed = Disclosure(record["text"].encode(), bytes.fromhex(record["salt"]))
@@ -291,7 +273,7 @@ def _read_recordings(walk: Walk, record: Mapping[str, Any]) -> None:
 
 
 _READERS = {
-    "certificate": _read_certificate,
+    "certificate": read_declared_certificate,
     "checkpoint": _read_checkpoint,
     "anchor": _read_anchored,
     "problem": _read_problem,

@@ -43,18 +43,21 @@ class Report:
     recordings: Mapping[str, int] | None = None  # what the exporter found of them: named, intact, lost, settling
     restored: tuple[str, ...] = ()  # restorations nobody accepted, in lines; with any, the verdict is TAMPERED
     accepted: tuple[str, ...] = ()  # restorations the auditor accepted
+    purges: tuple[str, ...] = ()  # what certificates say may be gone, in lines
 
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
     """Whom and what the one who verifies believes beside the log's key.
 
-    PEM roots of time stamps, witnesses' keys, and restorations accepted by place and hash of their entry.
+    PEM roots of time stamps, witnesses' keys, and restorations and unsigned certificates of purges, accepted by place
+    and hash of their entry.
     """
 
     tsa_roots: str = ""
     witnesses: tuple[str, ...] = ()
     restorations: frozenset[tuple[int, bytes]] = frozenset()
+    certificates: frozenset[tuple[int, bytes]] = frozenset()
 
 
 @dataclass(slots=True)
@@ -83,7 +86,9 @@ class Walk:
     trusted: Trusted = field(default_factory=Trusted)
     anchors: list[str] = field(default_factory=list)
     began: bool = False  # keys and anchors are known, what is signed may be judged
-    certificates: list[Certificate] = field(default_factory=list)  # of purges, as far as they are proved below
+    certificates: list[Certificate] = field(default_factory=list)  # of purges, those that are believed
+    judged: dict[bytes, Certificate | None] = field(default_factory=dict)  # by leaf: None excuses nothing
+    unsigned: dict[str, Certificate] = field(default_factory=dict)  # by what names them: without a note of the key
     claimed: dict[int, bytes] = field(default_factory=dict)  # certificates the entries must still show: place → leaf
     purged: int = 0  # recordings that certificates account for, by the entries that name them
     declared: list[tuple[bytes, list[bytes]]] = field(default_factory=list)  # restorations' entries and proofs

@@ -10,6 +10,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 from audit.domain.box import KeyProblem
+from audit.domain.certify import NothingToConfirm, confirm_certificate
+from audit.domain.checkpoints import LogDamaged
 from audit.domain.chunk_store import StoreProblem, StoreUnavailable
 from audit.domain.keys import SigningKeyProblem
 from audit.domain.retention import Due, PurgeRefused, purge, what_is_due
@@ -20,8 +22,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="say what is due; destroy nothing")
+        parser.add_argument(
+            "--confirm", metavar="ENTRY:HASH", help="sign what an unsigned certificate of an earlier purge says"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["confirm"]:
+            self._confirm(options["confirm"])
+            return
         if options["dry_run"]:
             self._say(what_is_due(), "due")
             return
@@ -37,6 +45,14 @@ class Command(BaseCommand):
         except (KeyProblem, SigningKeyProblem, StoreProblem) as problem:
             self.stderr.write(f"nothing was purged: {problem}")
             sys.exit(2)
+
+    def _confirm(self, named: str) -> None:
+        try:
+            certificate = confirm_certificate(named, by=f"os:{getpass.getuser()}")
+        except (NothingToConfirm, LogDamaged, SigningKeyProblem) as refused:
+            self.stderr.write(str(refused))
+            sys.exit(1)
+        self.stdout.write(f"entry {certificate.seq} confirms it, signed")
 
     def _say(self, dues: list[Due], word: str) -> None:
         for due in dues:

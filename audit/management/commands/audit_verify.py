@@ -24,6 +24,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--accept-restoration", action="append", default=[], help="a restoration you know of, as it names it"
         )
+        parser.add_argument(
+            "--accept-certificate", action="append", default=[], help="an unsigned certificate of a purge you know of"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         arguments = [options["bundle"], *(f"--key={key}" for key in options["key"])]
@@ -32,5 +35,6 @@ class Command(BaseCommand):
         if options["tsa"]:
             arguments.append(f"--tsa={options['tsa']}")
         arguments += [f"--accept-restoration={named}" for named in options["accept_restoration"]]
+        arguments += [f"--accept-certificate={named}" for named in options["accept_certificate"]]
         arguments += [f"--witness={key}" for key in options["witness"]]
         sys.exit(main(arguments))
