@@ -20,11 +20,11 @@ from datetime import UTC, datetime
 
 from django.db import connection
 
+from audit.answers import RecordUnavailable
 from audit.domain.chunks import CHUNK_BYTES, Chunk, seal_chunk, seal_salt
 from audit.domain.commitment import StreamDigest
 from audit.domain.recordings import RecordingRow, store_recordings
 from audit.domain.sealing import evidence_sealer
-from audit.writer import RecordUnavailable
 
 logger = logging.getLogger(__name__)
 

@@ -101,7 +101,7 @@ class Intake:
 
         from audit.domain.journal_follow import Follower  # noqa: PLC0415
         from audit.domain.journaled import integrated, journal_key  # noqa: PLC0415
-        from audit.writer import LIMITS  # noqa: PLC0415
+        from audit.log_commits import LIMITS  # noqa: PLC0415
 
         with connection.cursor() as cursor:
             cursor.execute(LIMITS)

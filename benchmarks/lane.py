@@ -70,10 +70,11 @@ class _Socket:
 
 
 async def _measure(root: Path) -> None:
-    from audit.writer import AuditWriter, open_journal  # noqa: PLC0415
+    from audit.process_journal import ProcessJournal, open_journal  # noqa: PLC0415
+    from audit.writer import AuditWriter  # noqa: PLC0415
 
     writer = AuditWriter()
-    writer._journal = open_journal(root)
+    writer._journal = ProcessJournal(open_journal(root))
     writer._tasks = [asyncio.create_task(asyncio.sleep(0))]  # nothing is taken into a log
     client, upstream, to_client, to_upstream = await _session(writer)
     for mode, answer in (("simple", _answer(parsed=True)), ("extended", _answer(parsed=True)), ("prepared", _answer())):
@@ -90,8 +91,8 @@ async def _measure(root: Path) -> None:
                 if not to_client.written:
                     raise SystemExit(f"{mode}: no answer")
             taken.append((time.process_time() - began) / STATEMENTS * 1e6)
-            writer._behind = 0
-            writer._runs.clear()
+            writer._backlog.behind = 0
+            writer._backlog.runs.clear()
             writer._journal.release(writer._journal.end)
         print(f"{mode:9} {min(taken[1:]):6.1f} us best {statistics.median(taken[1:]):6.1f} us median", flush=True)
 

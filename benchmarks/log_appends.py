@@ -27,8 +27,8 @@ def taken_in(statements: int = 10_000) -> float:
     from audit.domain.chain import prepare  # noqa: PLC0415 - as above
     from audit.domain.journaled import pack  # noqa: PLC0415
     from audit.domain.sealing import evidence_sealer  # noqa: PLC0415
+    from audit.process_journal import open_journal  # noqa: PLC0415
     from audit.sequencer_process import Intake  # noqa: PLC0415
-    from audit.writer import open_journal  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as root:
         journal, sealer = open_journal(Path(root)), evidence_sealer()

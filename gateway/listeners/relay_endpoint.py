@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from analysis.split import split_statements
 from approvals.domain.request import Principal
-from audit.writer import RecordUnavailable
+from audit.answers import RecordUnavailable
 from gateway.domain.identity import EVERY_DOOR, TokenVerifier, revalidated
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.domain.tokens import mcp_resource

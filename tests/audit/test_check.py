@@ -10,6 +10,7 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
+from audit.answers import RecordUnavailable
 from audit.domain import damage
 from audit.domain.append import append_entries
 from audit.domain.bundle import Scope, write_bundle
@@ -22,7 +23,7 @@ from audit.domain.startup import finish_unfinished
 from audit.domain.subject_keys import erase_subject_key, rotate_subject_key
 from audit.domain.verify import Report, Verdict, verify_bundle
 from audit.models import LogDamage, LogEntry
-from audit.writer import AuditWriter, RecordUnavailable
+from audit.writer import AuditWriter
 from tests.audit.factories import authorised, completed, denied, opened
 from tests.audit.test_admin import record
 from tests.audit.test_tampering import superuser

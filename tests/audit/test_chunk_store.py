@@ -17,6 +17,7 @@ from botocore.exceptions import BotoCoreError
 from django.core.management import CommandError, call_command
 from django.db import connection
 
+from audit.answers import RecordUnavailable
 from audit.domain.append import append_entries
 from audit.domain.box import SealProblem
 from audit.domain.check import check_evidence
@@ -27,7 +28,6 @@ from audit.domain.retention import purge
 from audit.models import Recording, RecordingChunk
 from audit.recording import RecordingSink
 from audit.tasks import check, purge_evidence
-from audit.writer import RecordUnavailable
 from hoopweb.checks import recordings_check
 from hoopweb.embedded.ports import free_port
 from tests.audit.factories import authorised, completed, opened

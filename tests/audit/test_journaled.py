@@ -13,6 +13,7 @@ import pytest
 from django.conf import settings as live_settings
 from django.db import connection
 
+from audit.answers import RecordUnavailable
 from audit.domain.entry import Entry
 from audit.domain.integrity import check_chain
 from audit.domain.journal import lock_intake
@@ -20,8 +21,9 @@ from audit.domain.journaled import recover_journals
 from audit.domain.keys import log_keys
 from audit.domain.template import Filling, Template
 from audit.models import JournalPosition, LogEntry, SealedText
+from audit.process_journal import ProcessJournal, open_journal
 from audit.sequencer import SequencerFailed
-from audit.writer import AuditWriter, RecordUnavailable
+from audit.writer import AuditWriter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +105,7 @@ async def test_sequencer_that_is_killed_loses_and_doubles_nothing(tmp_path):
     for number in range(60):
         writer.append_now(entry(number))
         if number == 29:
-            while writer._behind:
+            while writer.behind:
                 await asyncio.sleep(0.01)
             writer._sequencer._process.kill()
     await writer.close()
@@ -117,7 +119,7 @@ async def test_sequencer_is_given_no_secret_but_the_evidence_keys(tmp_path, monk
     writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
     await writer.start()
     writer.append_now(entry(1))
-    while writer._behind:
+    while writer.behind:
         await asyncio.sleep(0.01)
 
     process = Path(f"/proc/{writer._sequencer._process.pid}")
@@ -130,7 +132,7 @@ async def test_sequencer_is_given_no_secret_but_the_evidence_keys(tmp_path, monk
 
 
 async def test_entry_somebody_waits_for_overtakes_a_burst(tmp_path, monkeypatch):
-    monkeypatch.setattr("audit.writer.OVERTAKE_BEHIND", 5)
+    monkeypatch.setattr("audit.backlog.OVERTAKE_BEHIND", 5)
     writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
     await writer.start()
     for number in range(20):
@@ -210,10 +212,10 @@ def test_killed_process_loses_nothing_acknowledged_and_doubles_nothing(tmp_path,
 def test_altered_journal_is_reported_and_set_aside(tmp_path):
     async def write() -> None:
         writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
-        writer._journal = await asyncio.to_thread(_opened, tmp_path)
+        writer._journal = journal = ProcessJournal(await asyncio.to_thread(open_journal, tmp_path))
         for number in range(3):
             writer._journal_entry(entry(number))
-        writer._journal.close(taken_in=False)
+        await journal.close(taken_in=0)
 
     asyncio.run(write())
     path = next(tmp_path.glob("*/*.journal"))
@@ -228,12 +230,6 @@ def test_altered_journal_is_reported_and_set_aside(tmp_path):
     assert JournalPosition.objects.count() == 1
 
 
-def _opened(root):
-    from audit.writer import open_journal
-
-    return open_journal(root)
-
-
 async def test_without_the_database_the_journal_goes_on_and_database_entries_are_refused(tmp_path):
     writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
     await writer.start()
@@ -241,12 +237,12 @@ async def test_without_the_database_the_journal_goes_on_and_database_entries_are
     def away(*_: object) -> None:
         raise OSError("no database")
 
-    commit, writer._commit = writer._commit, away  # type: ignore[assignment,method-assign]
+    commit, writer._commits.commit = writer._commits.commit, away  # type: ignore[assignment,method-assign]
     assert writer.append_now(entry(0)) is not None
     with pytest.raises(RecordUnavailable):
         await writer.append(entry(1, durability="database"))
     assert writer.append_now(entry(2)) is not None
-    writer._commit = commit  # type: ignore[method-assign]
+    writer._commits.commit = commit  # type: ignore[method-assign]
     await writer.close()
 
     assert await in_thread(statements) == ["a0", "a2"]
@@ -303,7 +299,7 @@ async def test_name_too_long_for_an_index_stops_no_journal(tmp_path):
 
 async def test_backlog_of_a_journal_keeps_no_commit_waiting(tmp_path, monkeypatch):
     """The sequencer may be in the middle of thousands of entries: a statement of the database goes beside it."""
-    monkeypatch.setattr("audit.writer.OVERTAKE_BEHIND", 5)
+    monkeypatch.setattr("audit.backlog.OVERTAKE_BEHIND", 5)
     writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
     await writer.start()
     answered = asyncio.Event()
@@ -329,7 +325,7 @@ async def test_backlog_of_a_journal_keeps_no_commit_waiting(tmp_path, monkeypatc
 
 async def test_what_a_journal_could_not_have_overtakes_nothing(tmp_path, monkeypatch):
     """Its statement's first entry may be in the journal: what ended must not stand before what began."""
-    monkeypatch.setattr("audit.writer.OVERTAKE_BEHIND", 5)
+    monkeypatch.setattr("audit.backlog.OVERTAKE_BEHIND", 5)
     monkeypatch.setattr("audit.writer.MAX_BEHIND", 20)
     writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
     await writer.start()

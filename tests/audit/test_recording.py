@@ -8,13 +8,13 @@ import resource
 import pytest
 from django.db import connection
 
+from audit.answers import RecordUnavailable
 from audit.domain.box import SealProblem
 from audit.domain.chunks import CHUNK_BYTES
 from audit.domain.recordings import check_recording, read_recording
 from audit.domain.replay import ReplayProblem, read_page
 from audit.models import Recording, RecordingChunk
 from audit.recording import RecordingSink
-from audit.writer import RecordUnavailable
 from tests.audit.test_admin import data_row, row_description
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from django.db import connection, transaction
 
+from audit.answers import RecordUnavailable
 from audit.domain.append import append_entries, append_prepared
 from audit.domain.canonical import EntryRefused
 from audit.domain.checkpoints import sign_checkpoint
@@ -20,7 +21,7 @@ from audit.domain.integrity import check_chain
 from audit.domain.keys import log_keys
 from audit.domain.startup import finish_unfinished
 from audit.models import LogEntry, SealedText, SessionRecord, StatementRecord
-from audit.writer import AuditWriter, RecordUnavailable
+from audit.writer import AuditWriter
 from tests.audit.factories import authorised, completed, denied, opened
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -141,7 +142,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_written_twice(monkeypatch):
             raise ConnectionError("the answer was lost")
         return receipts
 
-    monkeypatch.setattr("audit.writer.append_prepared", answers_late)
+    monkeypatch.setattr("audit.log_commits.append_prepared", answers_late)
     writer = AuditWriter()
     writer.append_later(denied("d1"))
     await asyncio.sleep(0.5)
@@ -175,7 +176,7 @@ async def test_a_commit_that_ends_after_its_answer_was_lost_is_not_written_twice
         threading.Timer(1.0, may_end.set).start()  # the writer has tried again by then
         raise ConnectionError("the answer was lost")
 
-    monkeypatch.setattr("audit.writer.append_prepared", loses_its_answer)
+    monkeypatch.setattr("audit.log_commits.append_prepared", loses_its_answer)
     writer = AuditWriter()
     writer.append_later(denied("d1"))
     await asyncio.to_thread(may_end.wait, 20)
