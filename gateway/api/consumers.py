@@ -32,6 +32,8 @@ FORBIDDEN = 4403
 EVENTS_GROUP = "events"
 RECHECK_S = 10.0
 WATCH_S = 2.0
+# The data plane ends what runs for who lost their rights, and records why; hanging up first would hide the reason.
+DATA_PLANE_ENDS_S = 5.0
 logger = logging.getLogger(__name__)
 
 
@@ -109,6 +111,8 @@ class StatementsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
                 break
             except Exception as error:  # the data plane refuses each statement by itself meanwhile
                 logger.warning("socket's token not asked again: error=%s", type(error).__name__)
+        if self.running is not None:
+            await asyncio.wait({self.running}, timeout=DATA_PLANE_ENDS_S)
         await self._cancel()
         await self.close(NOT_AUTHENTICATED)
 
