@@ -9,12 +9,14 @@ import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
+from xdist.scheduler import LoadScopeScheduling
 
 from hoopweb.demo.generate import generate, load
 from tests.gate import OUTCOMES, TALLY
@@ -84,20 +86,24 @@ def stack() -> Iterator[Stack]:
 LONG_FIRST = ("chaos", "newcomer", "hoopweb/browser", "approvals", "bigquery", "readme")
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark whatever drives the running product e2e, a folder a group: one worker runs it, in order (tests/gate.py).
-
-    Here, because pytest-xdist looks for groups before this file's `pytest_collection_modifyitems` is called.
-    """
-    if "stack" in getattr(item, "fixturenames", ()):
-        item.add_marker(pytest.mark.e2e)
-    if item.get_closest_marker("e2e"):
-        item.add_marker(pytest.mark.xdist_group(_folder(item)))
-
-
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: _place(item))  # stable: within a folder they stay as they are
+    """Mark whatever drives the running product e2e, and put long folders first."""
+    for item in items:
+        if "stack" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.e2e)
+    items.sort(key=_place)  # stable: within a folder they stay as they are
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """With `--dist loadscope` a folder goes to one worker, so that the products its tests share start once."""
+    return FolderScheduling(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+class FolderScheduling(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0].rpartition("/")[0]
 
 
 def _folder(item: pytest.Item) -> str:

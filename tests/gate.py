@@ -58,7 +58,7 @@ def main() -> int:
         bounded = not options.no_bound
         steps.append(("tests", _pytest("not e2e", jobs=options.jobs, bound_s=_PARTS_S if bounded else 0)))
         # A copy of the product for each worker, which runs whole folders: much of their time is waiting.
-        by_folder = ("--dist", "loadgroup", "--no-loadscope-reorder") if options.jobs > 1 else ()
+        by_folder = ("--dist", "loadscope", "--no-loadscope-reorder") if options.jobs > 1 else ()
         steps.append(
             ("the running product", _pytest("e2e", *by_folder, jobs=options.jobs, bound_s=_PRODUCT_S if bounded else 0))
         )
