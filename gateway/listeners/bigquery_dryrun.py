@@ -8,7 +8,7 @@ from typing import Any
 from analysis.bigquery.dryrun import FieldSchema
 from approvals.domain.request import Deny, RequireApproval
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.listeners.bigquery_jobs import denied, statement_of
+from gateway.listeners.bigquery_jobs import denied, must_be_on, statement_of
 from gateway.listeners.data_api import Caller
 from gateway.protocols.bigquery import resources
 from gateway.protocols.bigquery.errors import BigQueryError
@@ -26,6 +26,7 @@ async def dry_run(
 ) -> JobFacts:
     """The job as the service would describe it. Raises BigQueryError with the denial where it would be denied."""
     session = caller.session(spec, search_path=request.default_dataset, settings=request.settings)
+    await must_be_on(services, session)
     statement = statement_of(request)
     refusal: Denied | None = None
     decision = "deny"

@@ -32,6 +32,7 @@ from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.pipeline import run_statement
 from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services
+from gateway.session.standing import why_not_on
 from gateway.session.transport import Denial, PendingReview, Resumption
 from gateway.upstreams.bigquery import project_of
 from gateway.upstreams.bigquery_api import BigQueryApi
@@ -46,6 +47,7 @@ logger = logging.getLogger(__name__)
 KEEP_S = 3600.0
 MAX_JOBS_EACH = 500  # of one principal on one connection, finished ones included
 MINUTE_S = 60  # a client may wait this long for a quota; stock clients do so by themselves
+CANCELLED = "cancelled"
 REQUEST_ID_S = 900.0  # QueryRequest.requestId: repeated within fifteen minutes it is the same request
 
 Key = tuple[str, str, str, str, str | None]
@@ -96,7 +98,12 @@ class Job:
 
         self.follower = asyncio.create_task(follow())
 
-    async def cancel(self, reason: str = "cancelled") -> None:
+    def stopped(self) -> BigQueryError:
+        """What became of a job that did not run to its end: cancelled by its owner, or ended from outside, and why."""
+        outside = self.ended_by not in ("", CANCELLED)
+        return BigQueryError("stopped", f"the job was ended: {self.ended_by}" if outside else "the job was cancelled")
+
+    async def cancel(self, reason: str = CANCELLED) -> None:
         """The owner, or whoever kills the session, wants no more of it: not even a finished job's rows."""
         self.ended_by = self.ended_by or reason
         self.gone.set()
@@ -158,7 +165,8 @@ class JobTransport:
         return self._job.request.work is None  # the text of other jobs is made of their configuration
 
     async def send_denied(self, denial: Denial) -> None:
-        self._job.end(denied(denial))
+        withdrawn = denial.code == "review-withdrawn"
+        self._job.end(self._job.stopped() if withdrawn else denied(denial))
 
     async def send_pending(self, review: PendingReview) -> None:
         self._job.review = review
@@ -171,7 +179,7 @@ class JobTransport:
         if job.gone.is_set():
             permit.consume()
             permit.complete(Outcome(status="cancelled", error="stopped"))
-            job.end(BigQueryError("stopped", "the job was cancelled"))
+            job.end(job.stopped())
             return
         job.text, job.state, job.started_ms = permit.statement, "RUNNING", _now_ms()
         job.execution = self._jobs.execution(permit, job.request)
@@ -295,10 +303,14 @@ class BigQueryJobs:
         self._registry.add(job.session, job.cancel)
         reason = "finished"
         try:
+            await must_be_on(self._services, job.session)
             await run_statement(self._services, job.session, job.statement, JobTransport(job, self))
             if job.execution is not None:
                 await job.execution.ended.wait()
             reason = job.ended_by or reason
+        except BigQueryError as refused:
+            reason = "refused"
+            job.end(refused)
         except asyncio.CancelledError:
             reason = "gateway-stopped"
             job.end(BigQueryError("stopped", "the gateway was stopped"))
@@ -350,8 +362,6 @@ def denied(denial: Denial) -> BigQueryError:
     if denial.code == "rejected-by-database":
         reasons = {"42P01": "notFound", "3F000": "notFound", "42501": "accessDenied"}
         return BigQueryError(reasons.get(denial.sqlstate, "invalidQuery"), denial.reason)
-    if denial.code == "review-withdrawn":
-        return BigQueryError("stopped", "the job was cancelled")
     rule = f" (rule {denial.rule})" if denial.rule else ""
     again = denial.retry_after_s
     instead = f" Instead: {denial.permitted_alternative}." if denial.permitted_alternative else ""
@@ -359,6 +369,18 @@ def denied(denial: Denial) -> BigQueryError:
     where = f" Session {denial.session_id}, statement {denial.statement_id}."
     reason = "accessDenied" if not again else "rateLimitExceeded" if again <= MINUTE_S else "quotaExceeded"
     return BigQueryError(reason, f"{denial.reason}{rule} [{denial.code}].{instead}{where}")
+
+
+async def must_be_on(services: Services, session: SessionContext) -> None:
+    """Raises BigQueryError for whom the rules of this moment do not let in any more; that is on the record.
+
+    A caller was let in when the request's head came, and may have taken half a minute to send the rest. Registered
+    sessions are looked through with every change of the rules: called right after that, nobody slips between the two.
+    """
+    why = why_not_on(session, services.snapshots.current())
+    if why:
+        await services.record.append(entries.request_refused(session, "session", "not-on"))
+        raise BigQueryError("accessDenied", f"the session is over: {why}")
 
 
 def key_of(principal: Principal, spec: ConnectionSpec) -> Key:

@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.statement import Destination
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.listeners.bigquery_jobs import denied
+from gateway.listeners.bigquery_jobs import denied, must_be_on
 from gateway.listeners.bigquery_tabledata import one_page
 from gateway.listeners.data_api import Caller
 from gateway.protocols.bigquery.errors import BigQueryError
@@ -47,6 +47,7 @@ class RowWrites:
         transport = _Transport(StreamedRows(self._api, spec, table, options))
         self._services.record.append_later(entries.session_opened(session))
         try:
+            await must_be_on(self._services, session)
             await run_statement(self._services, session, statement, transport)
         finally:
             self._services.record.append_later(entries.session_closed(session, "finished"))

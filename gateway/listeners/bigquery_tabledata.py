@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.listeners.bigquery_jobs import denied
+from gateway.listeners.bigquery_jobs import denied, must_be_on
 from gateway.listeners.bigquery_metadata import find_table
 from gateway.listeners.data_api import Caller
 from gateway.protocols.bigquery.errors import BigQueryError
@@ -67,6 +67,7 @@ class TableReads:
         session = caller.session(spec)
         self._services.record.append_later(entries.session_opened(session))
         try:
+            await must_be_on(self._services, session)
             statement = StatementRequest(text, wait_for_review=False)
             await run_statement(self._services, session, statement, transport)
         finally:
