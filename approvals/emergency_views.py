@@ -20,10 +20,11 @@ from approvals.domain.emergency import (
 )
 from approvals.domain.refusal import Refusal
 from approvals.domain.step_up import SESSION_KEY
-from approvals.emergency_pages import emergency_page, emergency_rows
+from approvals.emergency_pages import emergency_page, emergency_rows, texts_under
 from approvals.forms import EmergencyForm, FindingForm
 from approvals.models import EmergencyAccess
 from approvals.page import page, signed_in
+from audit.domain.sealing import SealProblem
 
 PAGE_SIZE = 50
 
@@ -69,6 +70,19 @@ def emergency(request: HttpRequest, access_id: UUID) -> HttpResponse:
             return _see_other(access)
     context = emergency_page(access, user) | {"error": error, "notes": request.POST.get("notes", "")}
     return render(request, "approvals/emergency.html", context, status=400 if error else 200)
+
+
+@page
+@require_POST
+def texts(request: HttpRequest, access_id: UUID) -> HttpResponse:
+    """The same page with what exactly was asked. POST: it is an act with a trace, not something a link can do."""
+    access, user = _readable(request, access_id), signed_in(request)
+    try:
+        context = emergency_page(access, user, texts=texts_under(access, user))
+    except (Refusal, SealProblem) as problem:
+        words = problem.reason if isinstance(problem, Refusal) else f"the recorded text cannot be shown: {problem}"
+        return render(request, "approvals/emergency.html", emergency_page(access, user) | {"error": words}, status=400)
+    return render(request, "approvals/emergency.html", context)
 
 
 @page

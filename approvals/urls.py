@@ -16,6 +16,7 @@ urlpatterns = [
     path("simulator/", simulator_views.simulator, name="simulator"),
     path("emergencies/", emergency_views.emergencies, name="emergencies"),
     path("emergencies/<uuid:access_id>/", emergency_views.emergency, name="emergency"),
+    path("emergencies/<uuid:access_id>/texts/", emergency_views.texts, name="emergency-texts"),
     path("emergencies/<uuid:access_id>/end/", emergency_views.end, name="emergency-end"),
     path("mail/<str:token>/", views.link, name="link"),
     path("slack/<slug:name>/", slack_views.interaction, name="slack"),

@@ -14,7 +14,8 @@ from uuid import UUID
 
 from django.contrib.auth.models import AbstractUser
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from approvals.domain import hooks, refusal
@@ -90,8 +91,11 @@ def break_glass(
 def end_emergency(*, access: EmergencyAccess, by: str = "") -> bool:
     """End it now and with it what still streams under it; False when it was over. `by` empty: its time was over."""
     with transaction.atomic():
+        now = timezone.now()
         open_now = EmergencyAccess.objects.filter(pk=access.pk, ended_at=None)
-        if open_now.update(ended_at=timezone.now(), ended_by=by) != 1:
+        # What was given for the review counts from the end, not from the end that was planned.
+        due = F("review_by") - Greatest(F("ends_at") - now, timedelta(0))
+        if open_now.update(ended_at=now, ended_by=by, review_by=due) != 1:
             return False
         access.refresh_from_db()
         running = access.uses.filter(ended_at=None).exclude(state=EmergencyUse.State.RELEASED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from audit.domain.append import append_entries
@@ -41,6 +42,26 @@ def read_session_texts(*, session: SessionRecord, viewer: str) -> dict[str, list
     body: dict[str, Json] = {"subject": viewer, "what": "texts", "connection": session.connection}
     append_entries([Entry(kind="evidence.viewed", session_id=session.pk, body=body)])
     return open_texts(session=session.pk)
+
+
+def read_emergency_texts(
+    *, emergency: str, connection: str, statements: Mapping[str, Collection[str]], viewer: str
+) -> dict[str, list[StatementText]]:
+    """Return the recorded texts of `statements` (ids by session) by statement, after recording who looks.
+
+    For whoever reviews an emergency access, and no more of its sessions than ran under it. Raises SealProblem.
+    """
+    body: dict[str, Json] = {"subject": viewer, "what": "texts", "connection": connection, "emergency": emergency}
+    append_entries(
+        Entry(kind="evidence.viewed", session_id=session, body={**body, "statements": sorted(ids)})
+        for session, ids in statements.items()
+    )
+    return {
+        name: texts
+        for session, ids in statements.items()
+        for name, texts in open_texts(session=session).items()
+        if name in ids
+    }
 
 
 def open_texts(*, session: str, statement: str = "") -> dict[str, list[StatementText]]:

@@ -33,6 +33,8 @@ from approvals.domain.refusal import Refusal
 from approvals.domain.request import Allow, RequireApproval
 from approvals.models import EmergencyAccess, EmergencyRoster, EmergencyUse
 from approvals.tasks import notify_emergency, watch_emergencies
+from audit.domain.append import append_entries
+from audit.domain.entry import Entry
 from audit.models import LogEntry
 from tests.approvals.factories import OFFICERS, person, write_request
 from tests.approvals.test_pages import browser
@@ -319,6 +321,52 @@ def test_reviewer_ends_and_reviews_on_the_page(doctor, roster, reviewer2):
     access.refresh_from_db()
     assert (bad.status_code, good.status_code) == (400, 303)
     assert (access.ended_by, access.finding) == ("reviewer2", "misuse")
+
+
+def test_review_is_due_from_the_end_that_was_not_the_planned_one(doctor, roster):
+    early, planned = broken(doctor, roster), broken(person("reviewer"), roster)
+    EmergencyAccess.objects.filter(pk=planned.pk).update(ends_at=timezone.now() - timedelta(minutes=5))
+    planned_due = planned.review_by
+
+    end_emergency(access=early, by="doctor")
+    end_emergency(access=planned)
+
+    assert abs(early.review_by - early.ended_at - timedelta(seconds=roster.review_within_s)) < timedelta(seconds=1)
+    assert planned.review_by == planned_due
+
+
+def test_reviewer_reads_what_exactly_was_asked_and_the_record_says_so(doctor, roster, reviewer2):
+    access = broken(doctor, roster)
+    confirm_emergency(claim=claim(access), statement_id="stmt-1")
+    append_entries(
+        [
+            Entry(
+                kind="statement.authorised",
+                session_id="session-1",
+                statement_id=statement,
+                body={},
+                sensitive={"statement": text, "parameters": [b"4711".hex()]},
+            )
+            for statement, text in (("stmt-1", "SELECT 'CANARY-ASKED', $1"), ("stmt-2", "SELECT 'CANARY-OTHER'"))
+        ]
+    )
+    end_emergency(access=access)
+    address = reverse("approvals:emergency-texts", args=[access.pk])
+
+    followed = browser(reviewer2).get(address)
+    own = browser(doctor).post(address)
+    outside = browser(person("outsider")).post(address)
+    unread = browser(reviewer2).get(access.get_absolute_url()).text
+    assert not LogEntry.objects.filter(kind="evidence.viewed").exists()
+    shown = browser(reviewer2).post(address).text
+
+    assert [answer.status_code for answer in (followed, own, outside)] == [405, 400, 404]
+    assert not any("CANARY-ASKED" in text for text in (own.text, unread))
+    assert ("CANARY-ASKED" in shown, "4711</code>" in shown, "CANARY-OTHER" in shown) == (True, True, False)
+    assert f'action="{access.get_absolute_url()}"' in shown  # the finding is said beside it
+    seen = LogEntry.objects.get(kind="evidence.viewed")
+    assert b'"statements":["stmt-1"]' in bytes(seen.canonical)
+    assert b'"subject":"reviewer2"' in bytes(seen.canonical)
 
 
 def test_list_costs_the_same_for_one_and_for_many(doctor, roster, reviewer2):
