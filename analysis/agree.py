@@ -235,7 +235,8 @@ def _judge_function(oid: int, catalogue: Catalogue, query: Node, found: _Finding
             found.problems.add(f"calls {function}, which reaches beyond the tables the statement names")
         case FunctionClass.OPAQUE:
             found.opaque.add(str(function))
-            found.problems.add(f"calls {function}, whose code nobody has classified")
+            known = "is not what a person classified" if oid in catalogue.outdated else "nobody has classified"
+            found.problems.add(f"calls {function}, whose code {known}")
 
 
 def _sets_harmless(query: Node, oid: int) -> bool:

@@ -6,12 +6,12 @@ whatever it reads, in whatever way: a call counts as computed from its arguments
 
 Bodies kept as text are not followed (their names mean what the caller's search_path makes of them), nor bodies that
 write, collect many rows into one value, call what is not known, or hide code in default arguments. A person may
-classify those: by name, with the columns they read.
+classify those (`analysis.classified`): by the code they have, with the columns they read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 8  # functions that call functions
 _SELECT = 1
+_STORED = frozenset("rpf")  # pg_class.relkind
 
 ReadLineage = Callable[[str, Catalogue, int], "Lineage"]
 
@@ -44,7 +45,7 @@ def read_body(oid: int, catalogue: Catalogue, read_lineage: ReadLineage, *, dept
     function = catalogue.functions.get(oid)
     if function is None or function.is_builtin or depth > MAX_DEPTH:
         return None
-    classified = catalogue.classified.get(f"{function.schema}.{function.name}")
+    classified = catalogue.classified.get(oid)
     body = _as_classified(classified, catalogue) if classified is not None else None
     if body is None and function.body is not None:
         body = _followed(function, function.body, catalogue, read_lineage, depth)
@@ -54,9 +55,15 @@ def read_body(oid: int, catalogue: Catalogue, read_lineage: ReadLineage, *, dept
 
 
 def _as_classified(columns: frozenset[ColumnRef], catalogue: Catalogue) -> Body | None:
-    """A person's word about columns that exist; about others it is out of date, and worth nothing."""
+    """A person's word about stored columns that exist; about others it is out of date, and worth nothing.
+
+    A view's column is no stored one: no rule is about it, but about what it is made of.
+    """
     relations = {ref: catalogue.by_name.get(ref.table_ref) for ref in columns}
-    if any(found is None or found.attribute_of(ref.column) is None for ref, found in relations.items()):
+    if any(
+        found is None or found.kind not in _STORED or found.attribute_of(ref.column) is None
+        for ref, found in relations.items()
+    ):
         return None
     return Body(columns, frozenset(found.oid for found in relations.values() if found is not None))
 
@@ -96,27 +103,3 @@ def _is_harmless(oid: int, followed: set[int], catalogue: Catalogue) -> bool:
         return True
     collects = called.is_builtin and (called.name in COLLECTING or oid in COLLECTING_OIDS)
     return classify(called) is FunctionClass.PURE and not collects
-
-
-def parse_classified(text: str) -> Mapping[str, frozenset[ColumnRef]]:
-    """Read `schema.function: schema.table.column, …; schema.other:`; nothing behind the colon means it reads nothing.
-
-    Raises ValueError on any other form.
-
-    >>> sorted(parse_classified("public.slug:; public.age_of: public.patients.dob"))
-    ['public.age_of', 'public.slug']
-    """
-    found: dict[str, frozenset[ColumnRef]] = {}
-    for part in filter(None, (part.strip() for part in text.split(";"))):
-        name, colon, columns = (word.strip() for word in part.partition(":"))
-        if not colon or name.count(".") != 1 or name in found:
-            raise ValueError("expected each function once, as schema.function: schema.table.column, …")
-        found[name] = frozenset(_column(word.strip()) for word in columns.split(",") if word.strip())
-    return found
-
-
-def _column(text: str) -> ColumnRef:
-    parts = text.split(".")
-    if len(parts) != 3 or not all(parts):
-        raise ValueError("expected columns as schema.table.column")
-    return ColumnRef(*parts)

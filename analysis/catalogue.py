@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -95,8 +95,12 @@ class Catalogue:
     # User types whose input, output or domain constraints run user functions, by OID.
     type_functions: Mapping[int, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
     server_version: int = 0
-    # What a person says user functions read, by "schema.name".
-    classified: Mapping[str, frozenset[ColumnRef]] = field(default_factory=lambda: MappingProxyType({}))
+    # What a person says user functions read, by OID, of the code they have now; those among them whose names mean
+    # what the session's search_path makes of them, that path as sessions begin with it; and those with other code.
+    classified: Mapping[int, frozenset[ColumnRef]] = field(default_factory=lambda: MappingProxyType({}))
+    by_path: frozenset[int] = frozenset()
+    usual_path: str = ""
+    outdated: frozenset[int] = frozenset()
 
     # Of one session's own relations, where it has any: all of them, those with contents nobody followed, and per
     # (OID, attribute) what was carried into them.
@@ -108,6 +112,12 @@ class Catalogue:
     def bodies(self) -> dict[int, Body | None]:
         """What is known of user functions' bodies, filled by `analysis.bodies`."""
         return {}
+
+    @cached_property
+    def elsewhere(self) -> Catalogue:
+        """The same for sessions whose names may mean something else than in most: what depends on them is not known."""
+        kept = {oid: columns for oid, columns in self.classified.items() if oid not in self.by_path}
+        return self if len(kept) == len(self.classified) else replace(self, classified=kept)
 
     @cached_property
     def family(self) -> dict[int, frozenset[int]]:

@@ -162,7 +162,9 @@ class PostgresOwnSide:
         )
         if alone:
             found = _joined(shared, found)
-        self.catalogue = self._with_contents(replace(found, classified=shared.classified))
+        # Code this transaction changed is what nobody looked at; and temporary relations are found before others.
+        classified = shared.elsewhere.classified if alone else {}
+        self.catalogue = self._with_contents(replace(found, classified=classified))
         self._versions = (permanent, own)
 
     def _with_contents(self, found: Catalogue) -> Catalogue:

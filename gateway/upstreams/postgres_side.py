@@ -13,15 +13,15 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
 
-from analysis.bodies import parse_classified
 from analysis.catalogue import Catalogue
-from analysis.statement import Analysis, ColumnRef
+from analysis.classified import Word, parse_classified
+from analysis.statement import Analysis
 from analysis.witness import Witness
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.services import UpstreamRejected
@@ -78,13 +78,13 @@ class Estimate:
         return time.monotonic() - self.asked_at < ESTIMATE_S
 
 
-def classified_functions(spec: ConnectionSpec) -> Mapping[str, frozenset[ColumnRef]]:
+def classified_functions(spec: ConnectionSpec) -> tuple[Word, ...]:
     """What a person says the functions of this connection's users read. Nothing, where it cannot be understood."""
     try:
         return parse_classified(spec.settings.get(CLASSIFIED, ""))
     except ValueError:  # fail closed: `apply` refuses such a text, so somebody went another way
         logger.error("classified functions not understood: connection=%s", spec.name)
-        return {}
+        return ()
 
 
 class PostgresSide:
@@ -129,7 +129,7 @@ class PostgresSide:
             try:
                 async with self._connection() as connection:
                     if self.catalogue is None or await read_version(connection) != self.catalogue.version:
-                        self._adopt(replace(await load_catalogue(connection), classified=self._classified))
+                        self._adopt(await load_catalogue(connection, self._classified))
                 self._checked_at = began
             except (psycopg.Error, NoWitness) as error:
                 logger.warning("schema check failed: connection=%s error=%s", self._spec.name, type(error).__name__)
@@ -142,7 +142,8 @@ class PostgresSide:
         catalogue = self.catalogue
         if catalogue is None:
             raise NoWitness("the database could not be asked")
-        return await self._asked(lambda connection: ask(connection, question, catalogue))
+        seen = catalogue if self._means_the_usual(question, catalogue) else catalogue.elsewhere
+        return await self._asked(lambda connection: ask(connection, question, seen))
 
     async def plan(self, question: Question) -> object:
         """Return the planner's plan (see `ask_plan`), None where it gives none: then nothing is known to be small."""
@@ -151,6 +152,11 @@ class PostgresSide:
         except (psycopg.Error, NoWitness, UpstreamRejected) as error:
             logger.warning("estimate failed: connection=%s error=%s", self._spec.name, type(error).__name__)
             return None
+
+    def _means_the_usual(self, question: Question, catalogue: Catalogue) -> bool:
+        """Whether names mean what they mean to a session of the upstream's own user that changed nothing."""
+        usual_role = question.role in ("", self._spec.username)
+        return usual_role and question.search_path in ("", catalogue.usual_path)
 
     def forget(self) -> None:
         self.catalogue = None

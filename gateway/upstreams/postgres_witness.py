@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,11 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from analysis.catalogue import Catalogue
+from analysis.classified import Word
 from analysis.witness import Witness
 from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_catalogue import read_catalogue, read_version
+from gateway.upstreams.postgres_definitions import with_words
 
 STATEMENT_TIMEOUT = "5s"
 LOCK_TIMEOUT = "1s"
@@ -101,12 +104,12 @@ async def ask_plan(connection: AsyncConnection[Any], question: Question) -> obje
     return row[0] if row else None
 
 
-async def load_catalogue(connection: AsyncConnection[Any]) -> Catalogue:
-    """Read version and schema in one snapshot."""
+async def load_catalogue(connection: AsyncConnection[Any], words: Sequence[Word] = ()) -> Catalogue:
+    """Read version and schema in one snapshot, and hold a person's words about functions against their code."""
     await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:
         version = await read_version(connection)
-        return await read_catalogue(connection, version)
+        return await with_words(connection, await read_catalogue(connection, version), words)
     finally:
         await _rolled_back(connection)
 

@@ -9,11 +9,12 @@ import psycopg
 import pytest
 import pytest_asyncio
 
-from analysis.bodies import parse_classified
+from analysis.classified import parse_classified
 from analysis.statement import Analysis, ColumnRef, Operation, PredicateUse, Statement, Transform
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
+from gateway.upstreams.postgres_definitions import CODE_QUERY
 
 FUNCTIONS = """
 DROP SCHEMA IF EXISTS f CASCADE;
@@ -33,10 +34,20 @@ CREATE FUNCTION f.texted(i int) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM pu
 CREATE FUNCTION f.hidden(i int) RETURNS text LANGUAGE sql RETURN f.texted(i);
 CREATE FUNCTION f.defaulted(t text DEFAULT f.texted(1)) RETURNS text LANGUAGE sql RETURN t;
 CREATE FUNCTION f.coded(t text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN t; END $$;
+CREATE FUNCTION f.coded(i int) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN f.texted(i); END $$;
+CREATE FUNCTION f.label(i int) RETURNS text LANGUAGE sql AS 'SELECT guess FROM guesses';
+CREATE FUNCTION f.fixed(i int) RETURNS text LANGUAGE sql SET search_path = public, pg_temp
+    AS 'SELECT guess FROM guesses';
+CREATE VIEW f.states AS SELECT id, state AS s FROM public.patients;
+CREATE FUNCTION f.outer(i int) RETURNS text LANGUAGE plpgsql
+    AS $$ BEGIN RETURN F.Inner(i) || (SELECT s FROM f.states); END $$;
+CREATE FUNCTION f.inner(i int) RETURNS text LANGUAGE sql AS $$ SELECT 'a' || 'b' $$;
 CREATE FUNCTION f.files() RETURNS text LANGUAGE sql RETURN pg_read_file('/etc/hostname');
 CREATE FUNCTION f.stats() RETURNS bigint LANGUAGE sql RETURN (SELECT count(*) FROM pg_stats);
 CREATE FUNCTION f.same(a text, b text) RETURNS boolean LANGUAGE sql RETURN a = b;
 CREATE OPERATOR f.~~~ (LEFTARG = text, RIGHTARG = text, FUNCTION = f.same);
+CREATE FUNCTION f.tested(i int) RETURNS boolean LANGUAGE plpgsql
+    AS $$ BEGIN RETURN (SELECT guess OPERATOR(f.~~~) 'a' FROM public.guesses); END $$;
 CREATE VIEW f.shown AS SELECT id, f.slug(ssn) AS s FROM public.patients;
 """
 SSN = ColumnRef("public", "patients", "ssn")
@@ -148,10 +159,19 @@ async def test_body_that_changes_is_read_again(ask: Asker, functions_dsn: str) -
     assert SSN in origins(after)
 
 
-async def test_persons_word_makes_a_function_known(ask: Asker) -> None:
+def word(dsn: str, function: str, columns: str = "") -> str:
+    """What a person would say of a function as it is now."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        digests = {label: digest for _, label, _, digest, *_ in connection.execute(CODE_QUERY.encode())}
+    return f"{function} = {digests[function]}: {columns};"
+
+
+async def test_persons_word_makes_a_function_known(ask: Asker, functions_dsn: str) -> None:
     unclassified = await ask("SELECT f.coded(state), f.texted(1) FROM patients")
-    word = "f.coded:; f.texted: public.patients.ssn, public.patients.id"
-    found = await ask("SELECT f.coded(state), f.texted(1) FROM patients", functions=word)
+    words = word(functions_dsn, "f.coded(text)") + word(
+        functions_dsn, "f.texted(int4)", "public.patients.ssn, public.patients.id"
+    )
+    found = await ask("SELECT f.coded(state), f.texted(1) FROM patients", functions=words)
 
     assert not unclassified.complete
     assert found.complete, found.problems
@@ -161,13 +181,89 @@ async def test_persons_word_makes_a_function_known(ask: Asker) -> None:
     assert found.operations == {Operation.READ}
 
 
-async def test_word_about_columns_that_do_not_exist_counts_for_nothing(ask: Asker) -> None:
-    found = await ask("SELECT f.coded('x')", functions="f.coded: public.patients.gone")
+@pytest.mark.parametrize("column", ["public.patients.gone", "f.shown.s"])
+async def test_word_about_columns_that_are_not_stored_counts_for_nothing(
+    ask: Asker, functions_dsn: str, column: str
+) -> None:
+    found = await ask("SELECT f.coded('x')", functions=word(functions_dsn, "f.coded(text)", column))
 
     assert not found.complete
 
 
-@pytest.mark.parametrize("text", ["slug:", "public.slug", "a.b: c.d", "a.b:; a.b:", "a.b: c.d.e.f", "a.b: c..e"])
+async def test_word_is_about_one_of_several_functions_of_a_name(ask: Asker, functions_dsn: str) -> None:
+    words = word(functions_dsn, "f.coded(text)")
+
+    assert (await ask("SELECT f.coded('x')", functions=words)).complete
+    assert not (await ask("SELECT f.coded(1)", functions=words)).complete
+
+
+SAME = "CREATE OR REPLACE FUNCTION f.inner(i int) RETURNS text LANGUAGE sql AS $$ SELECT 'a' || 'b' $$"
+
+
+@pytest.mark.parametrize(
+    ("said", "change", "undo"),
+    [
+        (
+            ("f.outer(1)", "f.outer(int4)"),
+            "CREATE OR REPLACE FUNCTION f.inner(i int) RETURNS text LANGUAGE sql AS "
+            "$$ SELECT ssn FROM public.patients WHERE id = i $$",
+            SAME,
+        ),
+        (("f.inner(1)", "f.inner(int4)"), "ALTER FUNCTION f.inner(int) SET search_path = f", SAME),
+        (("f.inner(1)", "f.inner(int4)"), "ALTER FUNCTION f.inner(int) SECURITY DEFINER", SAME),
+        (
+            ("f.outer(1)", "f.outer(int4)"),
+            "CREATE OR REPLACE VIEW f.states AS SELECT id, ssn::text AS s FROM public.patients",
+            "CREATE OR REPLACE VIEW f.states AS SELECT id, state AS s FROM public.patients",
+        ),
+        (
+            ("f.outer(1)", "f.outer(int4)"),
+            "CREATE FUNCTION f.inner(i bigint) RETURNS text LANGUAGE sql AS 'SELECT ssn FROM public.patients'",
+            "DROP FUNCTION f.inner(bigint)",
+        ),
+        (
+            ("f.tested(1)", "f.tested(int4)"),
+            "CREATE OR REPLACE FUNCTION f.same(a text, b text) RETURNS boolean LANGUAGE sql RETURN a <> b",
+            "CREATE OR REPLACE FUNCTION f.same(a text, b text) RETURNS boolean LANGUAGE sql RETURN a = b",
+        ),
+    ],
+    ids=["called", "configuration", "security", "view", "overload", "operator"],
+)
+async def test_word_ends_with_the_code_it_was_about(
+    ask: Asker, functions_dsn: str, said: tuple[str, str], change: str, undo: str
+) -> None:
+    called, function = said
+    words = word(functions_dsn, function)
+    before = await ask(f"SELECT {called}", functions=words)
+    with psycopg.connect(functions_dsn, autocommit=True) as connection:
+        connection.execute(change.encode())
+        ask.context.connection = replace(ask.context.connection, name="looks-anew")
+        after = await ask(f"SELECT {called}", functions=words)
+        connection.execute(undo.encode())
+        ask.context.connection = replace(ask.context.connection, name="looks-once-more")
+        again = await ask(f"SELECT {called}", functions=words)
+
+    assert before.complete, before.problems
+    assert not after.complete
+    assert any("is not what a person classified" in problem for problem in after.problems)
+    assert again.complete, "the same code again, expected the same word to hold"
+
+
+async def test_words_of_text_hold_where_names_mean_what_they_usually_mean(ask: Asker, functions_dsn: str) -> None:
+    words = word(functions_dsn, "f.label(int4)") + word(functions_dsn, "f.fixed(int4)")
+    usual = await ask("SELECT f.label(1), f.fixed(1)", functions=words)
+    ask.context.search_path = "f, public"
+
+    assert usual.complete, usual.problems
+    assert not (await ask("SELECT f.label(1)", functions=words)).complete
+    assert (await ask("SELECT f.fixed(1)", functions=words)).complete
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["public.slug(text):", "public.slug = " + "0" * 64 + ":", "a.b() = 12:", *(
+        f"a.b() = {'0' * 64}:{rest}" for rest in (f"; a.b() = {'0' * 64}:", " c.d", " c.d.e.f", " c..e"))],
+)  # fmt: skip
 def test_unclear_words_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse_classified(text)

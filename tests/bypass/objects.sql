@@ -4,14 +4,18 @@
 DROP SCHEMA IF EXISTS attack_shadow CASCADE;
 DROP TABLE IF EXISTS attack_identifiers, attack_sink, attack_ruled, attack_echo, attack_default, attack_parted,
     attack_open, attack_open2, attack_keyed CASCADE;
-DROP VIEW IF EXISTS attack_view, attack_view_row, attack_swap CASCADE;
+DROP TABLE IF EXISTS attack_words, attack_guarded, attack_checked, attack_indexed, attack_ruled_also, attack_watched,
+    attack_split CASCADE;
+DROP VIEW IF EXISTS attack_view, attack_view_row, attack_swap, attack_instead, attack_view_coded CASCADE;
+DROP TYPE IF EXISTS attack_pair, attack_range CASCADE;
 DROP MATERIALIZED VIEW IF EXISTS attack_matview;
 DROP SEQUENCE IF EXISTS attack_sequence;
 DROP AGGREGATE IF EXISTS attack_glue(text);
 DROP OPERATOR IF EXISTS ~@~ (NONE, integer);
 DROP DOMAIN IF EXISTS attack_domain;
 DROP ROUTINE IF EXISTS attack_table, attack_atomic, attack_whole, attack_lookup, attack_rows, attack_dynamic, attack_shout, attack_fail, attack_constant,
-    attack_set, attack_append, attack_fill, attack_cry, attack_procedure, attack_is_valid, attack_polymorphic;
+    attack_set, attack_append, attack_fill, attack_cry, attack_procedure, attack_is_valid, attack_polymorphic,
+    attack_label(integer), attack_label(text), attack_fixed, attack_words_of, attack_cry_once, attack_index_of;
 
 DELETE FROM claims WHERE patient_id IN (900001, 900002);
 DELETE FROM clinical_notes WHERE patient_id IN (900001, 900002);
@@ -102,6 +106,9 @@ CREATE TABLE attack_echo (id integer, note text);
 CREATE FUNCTION attack_cry() RETURNS trigger LANGUAGE plpgsql
     AS 'BEGIN RAISE NOTICE ''stored %'', (SELECT ssn FROM patients WHERE id = NEW.id); RETURN NEW; END';
 CREATE TRIGGER attack_cry BEFORE INSERT ON attack_echo FOR EACH ROW EXECUTE FUNCTION attack_cry();
+CREATE FUNCTION attack_cry_once() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN RAISE NOTICE ''touched %'', (SELECT ssn FROM patients WHERE id = 900001);
+        IF TG_LEVEL = ''STATEMENT'' THEN RETURN NULL; END IF; RETURN COALESCE(NEW, OLD); END';
 CREATE TABLE attack_ruled (id integer);
 CREATE RULE attack_ruled AS ON INSERT TO attack_ruled DO INSTEAD SELECT ssn FROM patients WHERE id = NEW.id;
 CREATE TABLE attack_default (id integer, note text DEFAULT attack_lookup(900001));
@@ -116,10 +123,59 @@ CREATE TABLE attack_keyed (word text PRIMARY KEY, note_of text);
 CREATE VIEW attack_open_view AS SELECT id, x AS harmless FROM attack_open;
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON attack_open, attack_open2, attack_keyed, attack_open_view TO PUBLIC;
 
+-- Functions a person classified: they read words that nobody protects, by names that could mean something else.
+CREATE TABLE attack_words (id integer, word text);
+INSERT INTO attack_words VALUES (1, 'plain');
+CREATE FUNCTION attack_words_of(integer) RETURNS text LANGUAGE sql STABLE
+    AS 'SELECT word FROM attack_words WHERE id = $1';
+CREATE FUNCTION attack_label(integer) RETURNS text LANGUAGE plpgsql STABLE
+    AS 'BEGIN RETURN attack_words_of($1); END';
+CREATE FUNCTION attack_label(text) RETURNS text LANGUAGE sql STABLE
+    AS 'SELECT ssn FROM patients WHERE id = 900000 + $1::int';
+CREATE FUNCTION attack_fixed(integer) RETURNS text LANGUAGE plpgsql STABLE SET search_path = public, pg_temp
+    AS 'BEGIN RETURN (SELECT word FROM attack_words WHERE id = $1); END';
+
+-- Code that runs when a table is read, written or converted.
+CREATE TABLE attack_guarded (id integer, note text);
+INSERT INTO attack_guarded VALUES (900001, 'x');
+ALTER TABLE attack_guarded ENABLE ROW LEVEL SECURITY;
+CREATE POLICY shouts ON attack_guarded USING (attack_shout(id) = 1);
+CREATE TABLE attack_checked (id integer, note text CHECK (attack_is_valid(note)));
+INSERT INTO attack_checked VALUES (5, 'x');
+CREATE FUNCTION attack_index_of(integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE
+    AS 'BEGIN RAISE NOTICE ''indexed %'', (SELECT ssn FROM public.patients WHERE id = 900001); RETURN $1; END';
+CREATE TABLE attack_indexed (id integer);
+INSERT INTO attack_indexed VALUES (7);
+CREATE INDEX ON attack_indexed (attack_index_of(id));
+CREATE TABLE attack_ruled_also (id integer);
+INSERT INTO attack_ruled_also VALUES (900001);
+CREATE RULE attack_also AS ON UPDATE TO attack_ruled_also DO ALSO SELECT ssn FROM patients WHERE id = OLD.id;
+CREATE TABLE attack_watched (id integer PRIMARY KEY);
+CREATE TRIGGER attack_cry BEFORE DELETE OR TRUNCATE ON attack_watched FOR EACH STATEMENT
+    EXECUTE FUNCTION attack_cry_once();
+CREATE TABLE attack_split (id integer) PARTITION BY LIST (id);
+CREATE TABLE attack_split_one PARTITION OF attack_split FOR VALUES IN (1);
+CREATE TRIGGER attack_cry BEFORE INSERT ON attack_split_one FOR EACH ROW EXECUTE FUNCTION attack_cry_once();
+CREATE VIEW attack_instead AS SELECT id FROM attack_words;
+CREATE TRIGGER attack_cry INSTEAD OF INSERT OR UPDATE ON attack_instead FOR EACH ROW
+    EXECUTE FUNCTION attack_cry_once();
+CREATE VIEW attack_view_coded AS SELECT id, attack_shout(id) AS shouted FROM patients WHERE attack_shout(id) = 1;
+CREATE TYPE attack_pair AS (id integer);
+CREATE FUNCTION text(attack_pair) RETURNS text LANGUAGE sql STABLE AS 'SELECT ssn FROM patients WHERE id = $1.id';
+CREATE CAST (attack_pair AS text) WITH FUNCTION text(attack_pair) AS ASSIGNMENT;
+CREATE TYPE attack_range AS RANGE (subtype = integer);
+GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON attack_words, attack_guarded, attack_checked, attack_indexed,
+    attack_ruled_also, attack_watched, attack_split, attack_split_one, attack_instead, attack_view_coded TO PUBLIC;
+
 CREATE SCHEMA attack_shadow;
 CREATE VIEW attack_shadow.encounters AS SELECT id, ssn AS kind FROM public.patients;
 CREATE FUNCTION attack_shadow.lower(text) RETURNS text LANGUAGE sql STABLE
     AS 'SELECT ssn FROM public.patients WHERE id = 900001';
+
+CREATE VIEW attack_shadow.attack_words AS SELECT 1 AS id, reverse(last_name) AS word FROM public.patients WHERE id = 900001;
+CREATE FUNCTION attack_shadow.is_told(integer, integer) RETURNS boolean LANGUAGE plpgsql
+    AS 'BEGIN RAISE NOTICE ''asked %'', (SELECT ssn FROM public.patients WHERE id = $1); RETURN true; END';
+CREATE OPERATOR attack_shadow.~!~ (FUNCTION = attack_shadow.is_told, LEFTARG = integer, RIGHTARG = integer);
 
 GRANT USAGE ON SCHEMA attack_shadow TO PUBLIC;
 GRANT SELECT ON ALL TABLES IN SCHEMA attack_shadow TO PUBLIC;

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from analysis.bodies import parse_classified
+from analysis.classified import parse_classified
 from approvals.domain.events import EVENTS
 from approvals.models.emergency import MAX_EMERGENCY_S, MAX_REVIEW_S
 from gateway.domain.federation import PRESETS

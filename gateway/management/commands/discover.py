@@ -46,16 +46,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         connection = options["connection"]
-        self.token = issue_agent_token(chosen_agent(options["agent"]), _TOKEN_S)
-        listed = self.rows(connection, _CATALOGUE)
+        token = issue_agent_token(chosen_agent(options["agent"]), _TOKEN_S)
+        listed = ask_rows(token=token, connection=connection, statement=_CATALOGUE)
         if listed is None:
             raise CommandError("the catalogue was not shown to this agent, expected it to have a right to read")
         tables = uncovered(listed[1], connection)
         samples: Samples = {}
         for table, columns in tables.items():
-            sampled = (
-                self.rows(connection, sample_of(table, columns, options["samples"])) if options["samples"] else None
-            )
+            sampled = None
+            if options["samples"]:
+                sample = sample_of(table, columns, options["samples"])
+                sampled = ask_rows(token=token, connection=connection, statement=sample)
             if sampled is None and options["samples"]:
                 self.stderr.write(f"{'.'.join(table)}: no sample, judged by its column names")
             samples |= by_column(table, columns, sampled)
@@ -66,26 +67,27 @@ class Command(BaseCommand):
             new = save_proposals(connection=connection, proposals=proposals)
             self.stdout.write(f"{new} new tags proposed; confirm them in the console under Masking, Column tags")
 
-    def rows(
-        self, connection: str, statement: str
-    ) -> tuple[Sequence[Mapping[str, Any]], Sequence[Sequence[Any]]] | None:
-        """The columns and rows of a statement; None when it was denied, failed, or would have to wait for a person."""
-        columns: list[Mapping[str, Any]] = []
-        rows: list[Sequence[Any]] = []
-        frames = dataplane.iter_frames(token=self.token, body={"connection": connection, "statement": statement})
-        try:
-            for frame in frames:
-                if frame["type"] in {"denied", "failed", "pending"}:
-                    return None  # leaving a pending statement withdraws it
-                columns += frame.get("columns", ())
-                rows += frame.get("rows", ())
-        except dataplane.DataPlaneRefused as refused:
-            raise CommandError(f"{refused.code}: {refused.reason}") from None
-        except dataplane.DataPlaneUnavailable:
-            raise CommandError("no gateway answers, expected one to be running (make run, rungateway)") from None
-        finally:
-            frames.close()  # type: ignore[attr-defined]
-        return columns, rows
+
+def ask_rows(
+    *, token: str, connection: str, statement: str
+) -> tuple[Sequence[Mapping[str, Any]], Sequence[Sequence[Any]]] | None:
+    """The columns and rows of a statement; None when it was denied, failed, or would have to wait for a person."""
+    columns: list[Mapping[str, Any]] = []
+    rows: list[Sequence[Any]] = []
+    frames = dataplane.iter_frames(token=token, body={"connection": connection, "statement": statement})
+    try:
+        for frame in frames:
+            if frame["type"] in {"denied", "failed", "pending"}:
+                return None  # leaving a pending statement withdraws it
+            columns += frame.get("columns", ())
+            rows += frame.get("rows", ())
+    except dataplane.DataPlaneRefused as refused:
+        raise CommandError(f"{refused.code}: {refused.reason}") from None
+    except dataplane.DataPlaneUnavailable:
+        raise CommandError("no gateway answers, expected one to be running (make run, rungateway)") from None
+    finally:
+        frames.close()  # type: ignore[attr-defined]
+    return columns, rows
 
 
 def uncovered(listed: Sequence[Sequence[Any]], connection: str) -> dict[Table, list[str]]:
