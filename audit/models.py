@@ -305,22 +305,29 @@ class Recording(models.Model):
 
     class Meta:
         default_permissions = ("view",)
+        indexes = [BrinIndex(fields=["created_at"], name="audit_recording_created")]
 
     def __str__(self) -> str:
         return self.id
 
 
 class RecordingChunk(models.Model):
-    """One sealed chunk. `address` is the SHA-256 of `data`; a store outside the database leaves `data` empty."""
+    """One sealed chunk. `address` is the SHA-256 of `data`; a store outside the database leaves `data` empty.
 
-    recording = models.ForeignKey(Recording, on_delete=models.CASCADE, related_name="chunk_set")
+    Partitioned by `at`, the moment its recording was created (audit.domain.chunk_partitions).
+    """
+
+    pk = models.CompositePrimaryKey("recording_id", "index", "at")
+    recording = models.ForeignKey(
+        Recording, on_delete=models.CASCADE, related_name="chunk_set", db_constraint=False, db_index=False
+    )
     index = models.PositiveIntegerField()
+    at = models.DateTimeField()
     address = models.CharField(max_length=64, db_index=True)
     data = models.BinaryField(null=True)
 
     class Meta:
         default_permissions = ()
-        constraints = [models.UniqueConstraint(fields=["recording", "index"], name="audit_chunk_place")]
 
     def __str__(self) -> str:
         return f"{self.recording_id}/{self.index}"

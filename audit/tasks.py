@@ -11,6 +11,7 @@ from celery import shared_task
 
 from audit.anchors.delivery import anchor_newest, due_anchors
 from audit.domain.check import check_evidence
+from audit.domain.chunk_partitions import extend_months
 from audit.domain.chunk_store import StoreUnavailable
 from audit.domain.partitions import extend_partitions
 from audit.domain.retention import PurgeRefused, purge
@@ -44,6 +45,7 @@ def deliver_sink(sink_id: int) -> None:
 def check(incremental: bool) -> None:
     """Findings become damage, which the console shows and the log says; the task itself succeeds."""
     extend_partitions()
+    extend_months()
     try:
         check_evidence(checked_by="schedule", incremental=incremental)
     except StoreUnavailable as away:  # no damage, and no check either: the next one looks again

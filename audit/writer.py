@@ -90,6 +90,11 @@ class AuditWriter:
         """The place of the newest entry this process wrote; checkpoints are due by it."""
         return self._commits.written
 
+    @property
+    def journal_id(self) -> str:
+        """The name of this process's journal; empty without one."""
+        return "" if self._journal is None else self._journal.directory.name
+
     async def start(self) -> None:
         """Connect, show the other processes that this one lives, and begin. Raises when the database is not there."""
         await self._commits.connect()

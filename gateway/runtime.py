@@ -95,7 +95,7 @@ class Runtime:
         await self.store.start()
         await in_thread(finish_unfinished)
         await self.writer.start()
-        self.writer.append_later(gateway_started(listeners=listening()))
+        self.writer.append_later(gateway_started(listeners=listening(), journal=self.writer.journal_id))
         sockets = [reusable_socket(settings.HOOPWEB_LISTEN, settings.HOOPWEB_HTTP_PORT)]
         await self.listener.start()
         parts: dict[str, Coroutine[Any, Any, None]] = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.db.backends.postgresql.operations import DatabaseOperations
 from hypothesis import settings as hypothesis_settings
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
@@ -84,6 +85,17 @@ def stack() -> Iterator[Stack]:
 
 # Folders whose few tests take minutes begin first, so that no worker of the gate is left with one at the end.
 LONG_FIRST = ("chaos", "newcomer", "hoopweb/browser", "approvals", "bigquery", "readme")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def emptied_between_tests() -> None:
+    """Django empties tables after a test with transactions of its own; the evidence refuses that to everybody else."""
+    sql_flush = DatabaseOperations.sql_flush
+
+    def unguarded(self: DatabaseOperations, *arguments: Any, **named: Any) -> list[str]:
+        return ["SET LOCAL session_replication_role = replica", *sql_flush(self, *arguments, **named)]
+
+    DatabaseOperations.sql_flush = unguarded  # type: ignore[method-assign]
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects

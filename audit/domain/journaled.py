@@ -134,7 +134,7 @@ def _recover(directory: Path) -> int:
         except JournalCorrupt as corrupt:
             problem = str(corrupt)
         count += _take_in(journal_id, batch)
-        if count or tail.torn or problem:
+        if any(directory.glob("*.journal")):  # none: removed, as its process's start will show
             _report(journal_id, count=count, torn=tail.torn, problem=problem)
         if problem:
             directory.rename(directory.with_name(DAMAGED + journal_id))

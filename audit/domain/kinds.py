@@ -72,6 +72,7 @@ KINDS: Mapping[str, str] = {
     "anchor.resumed": "somebody who keeps checkpoints takes them again",
     "sink.resumed": "a receiver of exported events answers again and has what had waited",
     "journal.recovered": "what a dead process had journaled was taken into the log",
+    "journal.missing": "a dead process's journal is gone; what the log had not taken in yet went with it",
     "journal.damaged": "a dead process left a journal that somebody altered; what came before the place was taken in",
     "log.damage_found": "a check found evidence that is not as written",
 }

@@ -27,6 +27,7 @@ SEALED, SIGHTINGS = "audit_sealedtext", "audit_subjectsighting"
 TABLES = (SEALED, SIGHTINGS)
 WAIT = timedelta(days=31)
 SPAN = timedelta(days=30)  # of entries in one partition, by how many there were lately
+FEW = 10  # a tenth of a partition may be written once more to empty the rest at once
 LEAST, MOST, STEP = 100_000, 20_000_000, 10_000
 _BOUND = re.compile(r"FROM \((?:MINVALUE|'?(\d+)'?)\) TO \('?(\d+)'?\)")
 _PATIENCE = "SET LOCAL lock_timeout = '2s'"  # nobody who appends may wait behind us
@@ -43,15 +44,20 @@ class Partition:
 
 def partitions(parent: str) -> list[Partition]:
     """Those of a table that have bounds, oldest first."""
+    found = [(name, _BOUND.search(bound)) for name, bound in partition_bounds(parent)]
+    parts = [Partition(name, int(bound[1] or 0), int(bound[2])) for name, bound in found if bound is not None]
+    return sorted(parts, key=lambda part: part.low)
+
+
+def partition_bounds(parent: str) -> list[tuple[str, str]]:
+    """Names of a table's partitions and their bounds, as PostgreSQL spells them."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits"
             " JOIN pg_class AS c ON c.oid = inhrelid WHERE inhparent = %s::regclass",
             [parent],
         )
-        found = [(name, _BOUND.search(bound)) for name, bound in cursor.fetchall()]
-    parts = [Partition(name, int(bound[1] or 0), int(bound[2])) for name, bound in found if bound is not None]
-    return sorted(parts, key=lambda part: part.low)
+        return list(cursor.fetchall())
 
 
 def extend_partitions() -> int:
@@ -69,18 +75,18 @@ def _extend(parent: str) -> int:
         (strayed,) = cursor.fetchone()
     # Where rows had to go into the default partition, the next one begins well behind them.
     low = high if strayed < high else size + width
-    return int(_attach(parent, Partition(f"{parent}_p{low}", low, low + 2 * width)))
+    return int(attach_partition(parent, f"{parent}_p{low}", f"FROM ({low}) TO ({low + 2 * width})"))
 
 
-def _attach(parent: str, part: Partition) -> bool:
+def attach_partition(parent: str, table: str, bounds: str) -> bool:
+    """Make one more partition. Says whether it did: nobody who appends waits for it."""
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(_PATIENCE)
-            cursor.execute(f"CREATE TABLE {part.table} (LIKE {parent} INCLUDING ALL)")
-            bounds = f"FROM ({part.low}) TO ({part.high})"
-            cursor.execute(f"ALTER TABLE {parent} ATTACH PARTITION {part.table} FOR VALUES {bounds}")
+            cursor.execute(f"CREATE TABLE {table} (LIKE {parent} INCLUDING ALL)")
+            cursor.execute(f"ALTER TABLE {parent} ATTACH PARTITION {table} FOR VALUES {bounds}")
     except OperationalError:
-        logger.warning("partition not made now: table=%s", part.table)
+        logger.warning("partition not made now: table=%s", table)
         return False
     return True
 
@@ -118,20 +124,46 @@ def empty_partition(part: Partition, *, stays: str, values: Sequence[Any]) -> bo
     return True
 
 
+def empty_but_for(table: str, *, kept: str, values: Sequence[Any]) -> bool:
+    """Empty a partition but for rows (`t`) that are `kept`, if these are few: they are written once more.
+
+    Says whether it did; a reader who is slow makes it a no.
+    """
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_PATIENCE)
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            cursor.execute(f"SELECT count(*), count(*) FILTER (WHERE {kept}) FROM {table} AS t", values)  # noqa: S608
+            every, staying = cursor.fetchone()
+            if not every or staying * FEW > every:
+                return False
+            copied = f"SELECT t.* FROM {table} AS t WHERE {kept}"  # noqa: S608
+            cursor.execute(f"CREATE TEMP TABLE staying ON COMMIT DROP AS {copied}", values)
+            cursor.execute(f"TRUNCATE TABLE ONLY {table}")
+            cursor.execute(f"INSERT INTO {table} SELECT * FROM staying")  # noqa: S608
+            cursor.execute("DROP TABLE staying")
+    except OperationalError:
+        logger.warning("partition not emptied now: table=%s", table)
+        return False
+    return True
+
+
 def drop_empty(parent: str) -> None:
     """Drop partitions the log has left behind that hold nothing. One that is in use is dropped another time."""
     size = stated_size()
     for part in partitions(parent):
-        if part.high <= size and not _holds_rows(part):
-            try:
-                with transaction.atomic(), connection.cursor() as cursor:
-                    cursor.execute(_PATIENCE)
-                    cursor.execute(f"DROP TABLE {part.table}")
-            except OperationalError:
-                logger.warning("partition not dropped now: table=%s", part.table)
+        if part.high <= size:
+            drop_if_empty(part.table)
 
 
-def _holds_rows(part: Partition) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT EXISTS (SELECT 1 FROM {part.table})")  # noqa: S608
-        return bool(cursor.fetchone()[0])
+def drop_if_empty(table: str) -> None:
+    """Drop a partition that holds nothing, unless it is in use."""
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_PATIENCE)
+            cursor.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            cursor.execute(f"SELECT EXISTS (SELECT 1 FROM {table})")  # noqa: S608
+            if not cursor.fetchone()[0]:
+                cursor.execute(f"DROP TABLE {table}")
+    except OperationalError:
+        logger.warning("partition not dropped now: table=%s", table)

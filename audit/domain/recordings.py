@@ -37,14 +37,16 @@ class RecordingRow:
 def store_recordings(rows: Sequence[RecordingRow], chunks: Sequence[Chunk], *, store: ChunkStore | None = None) -> None:
     """Write a batch in one transaction. Writing a batch again only counts `stored_bytes` twice."""
     kept = (store or chunk_store()).put(chunks)
+    began = {row.recording_id: row.created_at for row in rows}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.executemany(_ADD_ROW, [_parameters(row) for row in rows])
         cursor.execute(
-            "INSERT INTO audit_recordingchunk (recording_id, index, address, data)"
-            " SELECT * FROM unnest(%s::text[], %s::int[], %s::text[], %s::bytea[]) ON CONFLICT DO NOTHING",
+            "INSERT INTO audit_recordingchunk (recording_id, index, at, address, data) SELECT * FROM"
+            " unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[], %s::bytea[]) ON CONFLICT DO NOTHING",
             [
                 [chunk.recording for chunk in chunks],
                 [chunk.index for chunk in chunks],
+                [began[chunk.recording] for chunk in chunks],
                 [chunk.address for chunk in chunks],
                 kept,
             ],
@@ -55,7 +57,7 @@ def read_recording(recording: Recording, *, store: ChunkStore | None = None) -> 
     """Yield the plaintext chunk by chunk. Raises SealProblem where a chunk is missing or altered, StoreUnavailable."""
     keeper, sealer = store or chunk_store(), evidence_sealer()
     index = -1
-    for index, row in enumerate(recording.chunk_set.order_by("index").iterator(8)):
+    for index, row in enumerate(recording.chunk_set.filter(at=recording.created_at).order_by("index").iterator(8)):
         if row.index != index:
             raise SealProblem(f"chunk {index} is missing")
         last = recording.closed_at is not None and index == recording.chunks - 1

@@ -24,6 +24,7 @@ from audit.domain.certificates import (
 )
 from audit.domain.certify import certify
 from audit.domain.checkpoints import LogDamaged
+from audit.domain.chunk_partitions import CHUNKS, drop_empty_months, empty_month, months, purge_moment
 from audit.domain.chunk_store import outside_store
 from audit.domain.entry import Json
 from audit.domain.holds import holds_in_force
@@ -95,10 +96,12 @@ def purge(*, by: str, now: datetime | None = None) -> list[Due]:
                 _certify(due, holds, by=by)
                 done.append(due)
         _empty_partitions(done, holds)
+        _empty_months(done, holds)
         for due in done:
             _erase_all(due, holds)
         for table in TABLES:
             drop_empty(table)
+        drop_empty_months(before=now or datetime.now(UTC))
     return done
 
 
@@ -113,6 +116,19 @@ def _empty_partitions(dues: Sequence[Due], certified: Sequence[Hold]) -> None:
                     _no_hold_is_placed()
                     goes, values = _goes(by_class, _GOES[table], [*certified, *holds_in_force()])
                     empty_partition(part, stays=_STAYS.format(goes=goes), values=values)
+
+
+def _empty_months(dues: Sequence[Due], certified: Sequence[Hold]) -> None:
+    """Months of results of which nothing stays, or little: the few that are held are put back."""
+    for due in dues:
+        if due.record_class == RECORDINGS:
+            for month in months():
+                if month.high <= due.until:
+                    with transaction.atomic():
+                        _no_hold_is_placed()
+                        free, held = not_held([*certified, *holds_in_force()])
+                        _erase_objects(due, (0, due.up_to), [*certified, *holds_in_force()], month.table)
+                        empty_month(month, stays=_over(_KEPT, (0, due.up_to), free), values=[due.until, *held])
 
 
 def _goes(dues: Mapping[str, Due], classes: Mapping[str, str], holds: Sequence[Hold]) -> tuple[str, list[Any]]:
@@ -147,7 +163,10 @@ def _first_place(due: Due) -> int:
 
 
 def _due(record_class: str, now: datetime, holds: Sequence[Hold]) -> Due:
-    until = now - timedelta(days=days_of(record_class))
+    days = days_of(record_class)
+    until = now - timedelta(days=days)
+    if record_class == RECORDINGS:
+        until = purge_moment(until, days=days)
     up_to = _place_before(until)
     if up_to and record_class in _FIRST:
         up_to = purge_place(up_to, until=until)
@@ -202,11 +221,11 @@ def _no_hold_is_placed() -> None:
         cursor.execute(f"LOCK TABLE {LegalHold._meta.db_table} IN SHARE MODE")
 
 
-def _erase_objects(due: Due, places: tuple[int, int], holds: Sequence[Hold]) -> None:
+def _erase_objects(due: Due, places: tuple[int, int], holds: Sequence[Hold], table: str = CHUNKS) -> None:
     """What lies outside goes before the rows that name it: cut short, the next purge finds it by them."""
     free, values = not_held(holds)
     with connection.cursor() as cursor:
-        cursor.execute(_over(_OUTSIDE, places, free), [due.until, *values])
+        cursor.execute(_over(_OUTSIDE.replace(CHUNKS, table), places, free), [due.until, *values])
         addresses = [address for (address,) in cursor.fetchall()]
     outside = outside_store()
     if addresses and outside is None:
@@ -222,7 +241,11 @@ _NAMED = (  # recordings by the entries that name them
     "FROM audit_recording AS r JOIN audit_logentry AS e ON e.session_id = r.session_id"
     " AND e.statement_id = r.statement_id AND e.kind = 'statement.completed' WHERE " + _RANGE
 )
-_OUTSIDE = f"SELECT address FROM audit_recordingchunk WHERE data IS NULL AND recording_id IN (SELECT r.id {_NAMED})"  # noqa: S608
+_CHUNKS_OF = (
+    f"FROM {CHUNKS} AS t, (SELECT r.id, r.created_at {_NAMED}) AS r WHERE t.recording_id = r.id AND t.at = r.created_at"
+)
+_OUTSIDE = f"SELECT t.address {_CHUNKS_OF} AND t.data IS NULL"
+_KEPT = f"r.id NOT IN (SELECT r.id {_NAMED})"
 _OVER = "e.last_seq > {low} AND e.last_seq <= {high} AND e.{at} < %s AND {free}"
 _STATEMENTS = (
     f"FROM audit_statementrecord AS e WHERE e.status NOT IN ('held', 'running') AND {_OVER.replace('{at}', 'at')}"
@@ -253,7 +276,7 @@ _PARTS: dict[str, tuple[_Part, ...]] = {
         _sealed(f"e.kind IN ({_CARRIERS})"),
     ),
     RECORDINGS: (
-        _Part(f"DELETE FROM audit_recordingchunk WHERE recording_id IN (SELECT r.id {_NAMED})"),  # noqa: S608
+        _Part(f"DELETE {_CHUNKS_OF.replace(' AS t, ', ' AS t USING ')}"),
         _Part(f"DELETE FROM audit_recording WHERE id IN (SELECT r.id {_NAMED})", f"SELECT count(*) {_NAMED}"),  # noqa: S608
     ),
     PROJECTIONS: (

@@ -15,6 +15,7 @@ from audit.domain.entry import Entry, Json
 from audit.domain.findings import RECORDING_LOST
 from audit.domain.journaled import recover_journals
 from audit.domain.liveness import is_alive
+from audit.domain.lost_journals import report_lost_journals
 from audit.models import Recording, SessionRecord, StatementRecord
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ def finish_unfinished() -> int:
     a reviewer are left alone, since another process may go on with them. Returns how many statements were marked.
     """
     recover_journals(settings.HOOPWEB_JOURNAL_DIR)
+    report_lost_journals(settings.HOOPWEB_JOURNAL_DIR)
     dead = [gateway for gateway in _suspects() if not is_alive(gateway)]
     running = StatementRecord.objects.filter(status=StatementRecord.Status.RUNNING, gateway__in=dead).order_by("id")
     count = 0
@@ -44,12 +46,16 @@ def finish_unfinished() -> int:
     return count
 
 
-def gateway_started(*, listeners: Mapping[str, str]) -> Entry:
-    """`listeners`: protocol → address. Says how this process would treat a damaged log, so that a change shows."""
+def gateway_started(*, listeners: Mapping[str, str], journal: str = "") -> Entry:
+    """`listeners`: protocol → address; `journal`: its own, missed when it is gone at the next start.
+
+    Says how this process would treat a damaged log, so that a change shows.
+    """
     body: dict[str, Json] = {
         "subject": "gateway",
         "host": socket.gethostname(),
         "listeners": dict(listeners),
+        "journal": journal,
         "on_log_damage": settings.HOOPWEB_ON_LOG_DAMAGE,
     }
     return Entry(kind="gateway.started", body=body)

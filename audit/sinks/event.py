@@ -109,6 +109,7 @@ def severity_of(kind: str, body: Mapping[str, Any]) -> Severity:
 SEVERITIES = {
     "log.damage_found": Severity.CRITICAL,
     "journal.damaged": Severity.CRITICAL,
+    "journal.missing": Severity.CRITICAL,
     "log.restored": Severity.HIGH,
     "statement.denied": Severity.MEDIUM,
     "authentication.failed": Severity.MEDIUM,

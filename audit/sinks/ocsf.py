@@ -248,7 +248,7 @@ def _endpoint(event: Event) -> dict[str, Any]:
 _BY_KIND: Mapping[str, Callable[[Event], dict[str, Any]]] = {
     **dict.fromkeys(_AUTHENTICATION, _authentication),
     **dict.fromkeys(("gateway.started", "gateway.stopped"), _lifecycle),
-    **dict.fromkeys(("log.damage_found", "journal.damaged"), _finding),
+    **dict.fromkeys(("log.damage_found", "journal.damaged", "journal.missing"), _finding),
 }
 _BY_AREA: Mapping[str, Callable[[Event], dict[str, Any]]] = {
     "statement": _datastore,

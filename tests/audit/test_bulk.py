@@ -88,9 +88,10 @@ def test_records_of_many_entries_at_once_are_those_of_one_after_the_other(entrie
     singly = rows(StatementRecord)
     columns = list(LogEntry.objects.order_by("seq").values_list("kind", "statement_id", "subject", "connection", "at"))
     with connection.cursor() as cursor:
+        cursor.execute("SET session_replication_role = replica")
         cursor.execute("TRUNCATE audit_logentry, audit_sealedtext, audit_statementrecord, audit_sessionrecord")
         cursor.execute("ALTER TABLE audit_logstate DISABLE TRIGGER USER; DELETE FROM audit_logstate")
-        cursor.execute("ALTER TABLE audit_logstate ENABLE TRIGGER USER")
+        cursor.execute("ALTER TABLE audit_logstate ENABLE TRIGGER USER; RESET session_replication_role")
 
     append_prepared([unpack(pack(item)) for item in prepared] if journaled else prepared)
 

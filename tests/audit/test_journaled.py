@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,14 @@ from django.conf import settings as live_settings
 from django.db import connection
 
 from audit.answers import RecordUnavailable
+from audit.domain.append import append_entries
 from audit.domain.entry import Entry
 from audit.domain.integrity import check_chain
 from audit.domain.journal import lock_intake
 from audit.domain.journaled import recover_journals
 from audit.domain.keys import log_keys
+from audit.domain.liveness import liveness_key
+from audit.domain.lost_journals import report_lost_journals
 from audit.domain.template import Filling, Template
 from audit.models import JournalPosition, LogEntry, SealedText
 from audit.process_journal import ProcessJournal, open_journal
@@ -228,6 +232,63 @@ def test_altered_journal_is_reported_and_set_aside(tmp_path):
     assert [left.name.startswith("damaged-") for left in tmp_path.iterdir()] == [True]
     assert recover_journals(tmp_path) == 0
     assert JournalPosition.objects.count() == 1
+
+
+STARTED = {"host": socket.gethostname(), "journal": "5a1e0000-0000-4000-8000-000000000000"}
+
+
+def started(**changed: str) -> None:
+    append_entries([Entry("gateway.started", {"subject": "gateway", **STARTED, **changed})], gateway="dead")
+
+
+def missing() -> int:
+    return LogEntry.objects.filter(kind="journal.missing").count()
+
+
+@pytest.mark.parametrize("left", ["nothing", "an-empty-directory"])
+def test_journal_that_was_removed_while_nothing_ran_is_reported_once(tmp_path, left):
+    started()
+    if left == "an-empty-directory":
+        (tmp_path / STARTED["journal"]).mkdir()
+
+    recover_journals(tmp_path)
+
+    assert [report_lost_journals(tmp_path), report_lost_journals(tmp_path)] == [1, 0]
+    assert missing() == 1
+
+
+@pytest.mark.parametrize("why", ["stopped", "elsewhere", "none", "taken-in", "set-aside", "alive"])
+def test_journal_that_is_accounted_for_is_not_missed(tmp_path, why):
+    """Each a control of the test above."""
+    started(**{"elsewhere": {"host": "other"}, "none": {"journal": ""}}.get(why, {}))
+    if why == "stopped":
+        append_entries([Entry("gateway.stopped", {"subject": "gateway"})], gateway="dead")
+    if why == "taken-in":
+        append_entries([Entry("journal.recovered", {"journal": STARTED["journal"], "entries": 0})])
+    if why == "set-aside":
+        (tmp_path / f"damaged-{STARTED['journal']}").mkdir()
+    lives = connection.copy()
+    try:
+        if why == "alive":
+            with lives.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_lock(%s)", [liveness_key("dead")])
+        assert report_lost_journals(tmp_path) == 0
+    finally:
+        lives.close()
+
+
+def test_journal_of_a_killed_process_with_nothing_new_in_it_is_accounted_for(tmp_path):
+    async def write() -> str:
+        writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
+        writer._journal = journal = ProcessJournal(await asyncio.to_thread(open_journal, tmp_path))
+        await journal.close(taken_in=-1)
+        return journal.directory.name
+
+    started(journal=asyncio.run(write()))
+
+    assert recover_journals(tmp_path) == 0
+    assert list(tmp_path.iterdir()) == []
+    assert report_lost_journals(tmp_path) == 0
 
 
 async def test_without_the_database_the_journal_goes_on_and_database_entries_are_refused(tmp_path):
