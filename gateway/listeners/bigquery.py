@@ -7,6 +7,7 @@ error object and is on the record; so is every look at what exists.
 
 from __future__ import annotations
 
+from django.conf import settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -21,10 +22,20 @@ from gateway.listeners.bigquery_queries import QueryCalls
 from gateway.listeners.bigquery_rows import RowWrites
 from gateway.listeners.bigquery_tabledata import TableReads
 from gateway.listeners.bigquery_uploads import Uploads
-from gateway.listeners.data_api import Caller, Front, RulesUnavailable, Target, Unauthenticated, may, target_of
+from gateway.listeners.data_api import (
+    CONNECTION_PREFIX,
+    Caller,
+    Front,
+    RulesUnavailable,
+    Target,
+    Unauthenticated,
+    may,
+    target_of,
+)
 from gateway.listeners.handover import answered, as_request
 from gateway.listeners.http_bodies import let_go
 from gateway.listeners.peers import Message, Peers, PeersUnavailable
+from gateway.protocols.bigquery import discovery
 from gateway.protocols.bigquery.endpoints import Endpoint, find_endpoint, owns
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.session import entries
@@ -60,9 +71,11 @@ class BigQuerySurface:
         }
 
     def owns(self, path: str) -> bool:
-        return owns(path)
+        return owns(path) or path in discovery.PATHS
 
     async def handle(self, request: Request, target: Target) -> Response:
+        if target.path in discovery.PATHS:
+            return described(request, target)
         try:
             answer = await self._answer(request, target)
             return answer if isinstance(answer, Response) else JSONResponse(answer)
@@ -129,6 +142,14 @@ class BigQuerySurface:
         sentence = "this endpoint is not served" if endpoint is None else f"{name} is not served: {endpoint.refusal}"
         await self._front.services.record.append(entries.request_refused(caller.session(spec), name, "not-served"))
         return BigQueryError("accessDenied", sentence)
+
+
+def described(request: Request, target: Target) -> Response:
+    """The API's description, for everybody: it says nothing about anything here."""
+    if request.method != "GET" or request.query_params.get("version", discovery.VERSION) != discovery.VERSION:
+        return JSONResponse(BigQueryError("notFound", "Not found: no such API").as_json(), status_code=404)
+    prefix = f"{CONNECTION_PREFIX}{target.connection}" if target.connection else ""
+    return JSONResponse(discovery.discovery_document(f"{settings.HOOPWEB_HTTP_URL}{prefix}"))
 
 
 def challenge(request: Request) -> str:

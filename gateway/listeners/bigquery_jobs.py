@@ -128,6 +128,7 @@ class Job:
             notes=tuple(self._notes()),
             error=self.error,
             statistics=JobStatistics() if self.execution is None else self.execution.statistics,
+            returns_rows=self.execution is not None and self.execution.fields is not None,
         )
 
     def _labels(self) -> dict[str, str]:

@@ -112,6 +112,8 @@ class QueryCalls:
 
     async def _list(self, call: Call) -> dict[str, Any]:
         """The caller's own, whatever `allUsers` says."""
+        if call.query.get("parentJobId"):  # a script is one job here, and has no children
+            return {"kind": "bigquery#jobList"}
         wanted = {state.upper() for state in call.request.query_params.getlist("stateFilter")}
         own = [job for job in self._jobs.own(call.caller, call.spec) if not wanted or job.state in wanted]
         offset, limit = call.number("pageToken") or 0, call.number("maxResults") or DEFAULT_LISTED

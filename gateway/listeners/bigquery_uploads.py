@@ -8,7 +8,6 @@ Sources: "Upload data" of the BigQuery documentation; RFC 2387 (multipart/relate
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import time
@@ -16,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.listeners.http_bodies import MAX_UPLOAD_BYTES
+from gateway.listeners.http_bodies import MAX_UPLOAD_BYTES, object_of
 from gateway.protocols.bigquery.errors import BigQueryError
 
 MAX_BYTES_EACH = 128 * 1024 * 1024  # of one principal on one connection
@@ -107,18 +106,17 @@ def read_span(header: str, length: int) -> Span:
 
 
 def read_multipart(content_type: str, body: bytes) -> tuple[dict[str, Any], bytes]:
-    """The job's resource and the data. Raises BigQueryError."""
+    """The job's resource and the data. Raises BigQueryError.
+
+    Lines end as the first one does: google-api-python-client, and with it `bq`, writes LF alone.
+    """
     found = _BOUNDARY.search(content_type) if content_type.lower().startswith("multipart/") else None
     if found is None:
         raise BigQueryError("invalid", "the content type is not multipart/related with a boundary")
-    parts = (b"\r\n" + body).split(b"\r\n--" + found.group(1).encode())
+    delimiter = b"--" + found.group(1).encode()
+    end = b"\r\n" if body.partition(delimiter)[2].startswith(b"\r\n") else b"\n"
+    parts = (end + body).split(end + delimiter)
     if len(parts) != 4 or not parts[3].startswith(b"--"):
         raise BigQueryError("invalid", "the body has not exactly two parts")
-    head, data = (part.partition(b"\r\n\r\n")[2] for part in parts[1:3])
-    try:
-        resource = json.loads(head)
-    except (ValueError, RecursionError):
-        raise BigQueryError("invalid", "the first part is not JSON") from None
-    if not isinstance(resource, dict):
-        raise BigQueryError("invalid", "the first part is not a JSON object")
-    return resource, data
+    head, data = (part.partition(end + end)[2] for part in parts[1:3])
+    return object_of(head), data

@@ -30,7 +30,7 @@ from gateway.session.services import AuthenticationFailed, Services, StaleSnapsh
 logger = logging.getLogger(__name__)
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-_CONNECTION_PREFIX = "/c/"
+CONNECTION_PREFIX = "/c/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,8 @@ class DataApis:
 def target_of(request: Request, connections: Mapping[str, ConnectionSpec]) -> Target:
     # Decoded once, and of the request line alone: `request.url` is made of the Host header too, and quoted anew.
     path = str(request.scope["path"])
-    if path.startswith(_CONNECTION_PREFIX):
-        name, slash, rest = path.removeprefix(_CONNECTION_PREFIX).partition("/")
+    if path.startswith(CONNECTION_PREFIX):
+        name, slash, rest = path.removeprefix(CONNECTION_PREFIX).partition("/")
         return Target(path=slash + rest, connection=name)
     label = request.headers.get("host", "").partition(":")[0].partition(".")[0].lower()
     return Target(path=path, connection=label if label in connections else "")

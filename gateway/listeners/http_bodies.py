@@ -72,7 +72,11 @@ async def read_object(request: Request) -> dict[str, Any]:
 
     Raises BigQueryError.
     """
-    raw = await read_body(request, MAX_BODY_BYTES)
+    return object_of(await read_body(request, MAX_BODY_BYTES))
+
+
+def object_of(raw: bytes) -> dict[str, Any]:
+    """The same of bytes that are here. Raises BigQueryError."""
     try:
         body = json.loads(raw.decode() or "{}", object_pairs_hook=_unique, parse_constant=_no_constant)
         if b"\\u" in raw:

@@ -4,6 +4,7 @@
 - A dry run names `referencedTables` and the bytes it would process (so much per table), which limits then hold.
 - A job id can be used once, an upload's as well. Legacy SQL, the default of the real API, is refused.
 - A query's destination table is written.
+- A view says what its query is.
 - A query may take its time (`delay_s`): it is RUNNING meanwhile, and can be cancelled.
 
 Every request is kept as it came, for tests that ask what exactly the gateway sent.
@@ -127,15 +128,33 @@ class Shim:
         names = frozenset(request.headers)
         seen = SeenRequest(request.method, request.url.path, dict(request.query_params), body, names)
         self.requests.append(seen)
-        if request.method == "POST" and request.url.path.endswith("/jobs"):
-            return await self._job(request, body)
         uploaded = self._jobs.get(request.url.path.rpartition("/")[2])
         if uploaded is not None:
             return JSONResponse(uploaded)
         waiting = self._waiting.get(request.url.path.removesuffix("/cancel").rpartition("/")[2])
         if waiting is not None:
             return await self._while_waiting(request, waiting)
+        return await self._answer(request, body, raw)
+
+    async def _answer(self, request: Request, body: dict[str, Any], raw: bytes) -> Response:
+        if request.method == "POST" and request.url.path.endswith("/jobs"):
+            return await self._job(request, body)
+        if request.method == "GET" and request.url.path.split("/")[-2] == "tables":
+            return await self._table(request)
         return await self._pass_on(request, raw)
+
+    async def _table(self, request: Request) -> Response:
+        """tables.get. The emulator tells the query of a view that DDL made in INFORMATION_SCHEMA alone."""
+        answer = await self._send(request, b"")
+        found = answer.json() if answer.status_code == 200 else {}
+        if found.get("type") != "VIEW" or "view" in found:
+            return _response(answer)
+        reference = found["tableReference"]
+        text = f"SELECT table_name, view_definition FROM {reference['datasetId']}.INFORMATION_SCHEMA.VIEWS"  # noqa: S608
+        url = f"{self.emulator}/bigquery/v2/projects/{reference['projectId']}/queries"
+        listed = (await self._client.post(url, json={"query": text, "useLegacySql": False})).json()
+        texts = {row["f"][0]["v"]: row["f"][1]["v"] for row in listed.get("rows", ())}
+        return JSONResponse(found | {"view": {"query": texts.get(reference["tableId"], ""), "useLegacySql": False}})
 
     async def _upload(self, request: Request, raw: bytes) -> Response:
         """A resumable upload goes on here, not at the emulator: the address it is told is ours."""

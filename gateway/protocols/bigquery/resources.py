@@ -55,6 +55,7 @@ class JobFacts:
     error: BigQueryError | None = None
     statistics: JobStatistics = field(default_factory=JobStatistics)
     schema: Sequence[Mapping[str, Any]] | None = None  # told of dry runs
+    returns_rows: bool = False  # it is done, and has a result
 
 
 def job_reference(job: JobFacts) -> dict[str, str]:
@@ -207,6 +208,15 @@ def _configuration(job: JobFacts) -> dict[str, Any]:
     return configuration
 
 
+def _hides_kind(job: JobFacts) -> bool:
+    """dbt looks for the destination of whatever is called SELECT, `bq` for the child jobs of a SCRIPT: here is neither.
+
+    Both read the result itself where the kind is an empty text; without the field `bq` breaks.
+    """
+    kind = job.statistics.statement_type
+    return kind == "SELECT" or (kind == "SCRIPT" and job.returns_rows)
+
+
 def _statistics(job: JobFacts) -> dict[str, Any]:
     times = {"creationTime": job.created_ms, "startTime": job.started_ms, "endTime": job.ended_ms}
     told: dict[str, Any] = {name: str(moment) for name, moment in times.items() if moment}
@@ -217,9 +227,8 @@ def _statistics(job: JobFacts) -> dict[str, Any]:
         "cacheHit": job.statistics.cache_hit,
     }
     query["totalBytesBilled"] = str(job.statistics.bytes_billed)
-    # dbt looks for the destination of whatever is called SELECT; of these nobody is told one.
-    if job.statistics.statement_type and (job.statistics.statement_type != "SELECT" or job.request.dry_run):
-        query["statementType"] = job.statistics.statement_type
+    if job.state == "DONE":
+        query["statementType"] = job.statistics.statement_type if job.request.dry_run or not _hides_kind(job) else ""
     if job.statistics.affected_rows is not None:
         query["numDmlAffectedRows"] = str(job.statistics.affected_rows)
     if job.statistics.dml:
