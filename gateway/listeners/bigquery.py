@@ -74,6 +74,12 @@ class BigQuerySurface:
         return owns(path) or path in discovery.PATHS
 
     async def handle(self, request: Request, target: Target) -> Response:
+        response = await self._handle(request, target)
+        response.headers.setdefault("Cache-Control", "private, no-store")  # rows are the asker's alone
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        return response
+
+    async def _handle(self, request: Request, target: Target) -> Response:
         if target.path in discovery.PATHS:
             return described(request, target)
         try:

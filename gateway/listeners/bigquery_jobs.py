@@ -216,7 +216,7 @@ class BigQueryJobs:
         """Begin to govern and run a query; returns at once. Raises BigQueryError for an id that is taken."""
         key = key_of(caller.principal, spec)
         again = self._repeated(key, request)
-        if again is not None:
+        if again is not None and may_have(again, caller):
             return again
         own = self._jobs.setdefault(key, {})
         self._forget_old(own)
@@ -240,8 +240,7 @@ class BigQueryJobs:
     def find(self, caller: Caller, spec: ConnectionSpec, job_id: str) -> Job:
         """The caller's own job. Raises BigQueryError notFound for everything else."""
         job = self._jobs.get(key_of(caller.principal, spec), {}).get(job_id)
-        # Whoever lost a group since must not get what that group was shown.
-        if job is None or not job.session.principal.groups <= caller.principal.groups:
+        if job is None or not may_have(job, caller):
             raise BigQueryError("notFound", f"Not found: Job {project_of(spec)}:{job_id[:200]}")
         if job.state != "DONE":
             job.session.principal = caller.principal  # the newest token keeps a held job's session alive
@@ -346,6 +345,11 @@ class BigQueryJobs:
         until = _now_ms() - KEEP_S * 1000
         for job_id in [job_id for job_id, job in own.items() if job.state == "DONE" and job.ended_ms < until]:
             del own[job_id]
+
+
+def may_have(job: Job, caller: Caller) -> bool:
+    """Whoever lost a group since must not get what that group was shown."""
+    return job.session.principal.groups <= caller.principal.groups
 
 
 def statement_of(request: QueryRequest) -> StatementRequest:

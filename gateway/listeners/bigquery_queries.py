@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from gateway.listeners.bigquery_calls import Answer, Call, Handler, recorded
 from gateway.listeners.bigquery_dryrun import dry_run
 from gateway.listeners.bigquery_elsewhere import Elsewhere
 from gateway.listeners.bigquery_jobs import BigQueryJobs, Job
+from gateway.listeners.bigquery_uploads import Owner
 from gateway.listeners.data_api import Front
 from gateway.listeners.http_bodies import read_object
 from gateway.protocols.bigquery import resources
@@ -17,6 +19,8 @@ from gateway.protocols.bigquery.requests import QueryRequest, read_job, read_que
 from gateway.upstreams.bigquery import BigQueryUpstream, project_of
 
 DEFAULT_LISTED = 50
+# Requests of one principal that wait for a job; more are answered at once, and ask again. All have 2,000 together.
+MAX_WAITING_EACH = 100
 MAX_LISTED_ELSEWHERE = 1_000
 FIRST_PAGE = str(0)
 
@@ -27,6 +31,7 @@ class QueryCalls:
         self._jobs = jobs
         self._reader = reader
         self._elsewhere = elsewhere
+        self._patience = Patience()
 
     def handlers(self) -> Mapping[str, Handler]:
         return {
@@ -55,7 +60,7 @@ class QueryCalls:
         if holder:
             return await self._elsewhere.hand_over(call, holder)
         job = await self._elsewhere.start(call, request)
-        await wait_for(job, request.wait_s)
+        await self._patience.wait_for(job, call.owner, request.wait_s)
         return await self._result(
             job,
             kind="queryResponse",
@@ -66,7 +71,7 @@ class QueryCalls:
 
     async def _results(self, call: Call) -> dict[str, Any]:
         job = self._jobs.find(call.caller, call.spec, call.parameters["job"])
-        await wait_for(job, call.wait_s)
+        await self._patience.wait_for(job, call.owner, call.wait_s)
         return await self._result(
             job,
             kind="getQueryResultsResponse",
@@ -128,6 +133,24 @@ class QueryCalls:
         """The body as a query; what is refused is recorded."""
         async with recorded(self._front, call):
             return read(await read_object(call.request), project=project_of(call.spec))
+
+
+class Patience:
+    """Who waits for jobs here, so that one principal's waiting does not keep everybody else out."""
+
+    def __init__(self, most: int = MAX_WAITING_EACH) -> None:
+        self._most = most
+        self._waiting: Counter[Owner] = Counter()
+
+    async def wait_for(self, job: Job, owner: Owner, seconds: float) -> None:
+        if self._waiting[owner] >= self._most:
+            return
+        self._waiting[owner] += 1
+        try:
+            await wait_for(job, seconds)
+        finally:
+            self._waiting[owner] -= 1
+            self._waiting += Counter()  # forgets who waits no more
 
 
 async def wait_for(job: Job, seconds: float) -> None:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import gzip
 import json
+import secrets
 import socket
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import psycopg
 import pytest
 
 from tests.bigquery.conftest import CONNECTION, DATASET, SSN
 from tests.bigquery.service import PROJECT, Service
+from tests.bigquery.test_governed import until
 from tests.stack import Stack
 
 pytestmark = pytest.mark.e2e
@@ -219,6 +222,57 @@ def test_parameters_of_googles_front_end_change_nothing(raw: Raw, service: Servi
 def test_a_header_is_no_other_path(raw: Raw, service: Service, fields: tuple[str, ...]) -> None:
     assert raw.ask("GET", "/livez", *(field.format(ROWS) for field in fields)).json() == {"status": "ok"}
     assert not service.shim.requests
+
+
+def test_what_stands_in_an_address_is_kept_nowhere(stack: Stack, raw: Raw) -> None:
+    """Old clients put tokens into addresses; whoever reads a log must not find them, nor a path with a name in it."""
+    canary = f"canary{secrets.token_hex(8)}"
+    with psycopg.connect(stack.demo["control_dsn"], autocommit=True) as control:
+        (start,) = control.execute("SELECT max(seq) FROM audit_logentry").fetchone() or (0,)
+        size = stack.log_path.stat().st_size
+        for target in (
+            f"{ROWS}&access_token={canary}",
+            f"{ROWS}&key={canary}&$.xgafv=2",
+            f"{BASE}/{canary}?a={canary}",
+        ):
+            raw.ask("GET", target)
+            raw.ask("GET", target, token=False)
+        raw.ask("GET", ROWS, f"Authorization: Basic {canary}", f"Cookie: {canary}", token=False)
+        raw.ask("GET", f"/bigquery//{canary}?access_token={canary}")
+        raw.ask("GET", f"/c/{canary}/$discovery/rest?key={canary}")
+        raw.ask("GET", f"/batch?access_token={canary}")
+
+        def written() -> tuple[int, str]:
+            rows = control.execute(
+                "SELECT kind, convert_from(canonical, 'UTF8') FROM audit_logentry WHERE seq > %s", [start]
+            ).fetchall()
+            return sum(kind == "authentication.failed" for kind, _ in rows), "".join(body for _, body in rows)
+
+        until(lambda: written()[0] >= 4)  # the control: they are on the record
+        assert canary not in written()[1]
+    log = stack.log_path.read_text(encoding="utf-8", errors="replace")[size:]
+    assert "HTTP request refused" in log  # the control: so is what was not let in, here
+    assert canary not in log
+
+
+@pytest.mark.parametrize("target", [ROWS, PATIENTS, f"{BASE}/jobs", f"{BASE}/nothing", "/bigquery/v2/projects"])
+@pytest.mark.parametrize("token", [True, False])
+def test_no_answer_is_for_a_cache(raw: Raw, target: str, token: bool) -> None:
+    headers = raw.ask("GET", target, token=token).headers
+
+    assert (headers["cache-control"], headers["x-content-type-options"]) == ("private, no-store", "nosniff")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "status"), [("other-project:clinic", 400), ("a.b", 400), ("_hidden", 403), ("region-us", 400)]
+)
+def test_a_default_dataset_leads_nowhere_else(raw: Raw, service: Service, dataset: str, status: int) -> None:
+    default = {"projectId": PROJECT, "datasetId": dataset}
+
+    heard = raw.post(f"{BASE}/queries", {**QUERY, "query": "SELECT ssn FROM patients", "defaultDataset": default})
+
+    assert heard.status_code in (status, 404), heard.text
+    assert not [seen for seen in service.shim.requests if seen.body.get("jobReference", {}).get("jobId")]
 
 
 def job(reference: Any = None, **more: Any) -> dict[str, Any]:

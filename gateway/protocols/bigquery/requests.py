@@ -15,7 +15,7 @@ from typing import Any
 from analysis.statement import Destination
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.parameters import bound, canonical, declared
-from gateway.protocols.bigquery.work import QUERY_WRITTEN, Work, read_destination, read_work
+from gateway.protocols.bigquery.work import DATASET_NAME, QUERY_WRITTEN, Work, read_destination, read_work
 
 MAX_TEXT_CHARS = 1_000_000  # "Maximum unresolved standard SQL query length", BigQuery quotas
 MAX_PARAMETERS = 10_000  # "Maximum number of standard SQL query parameters"
@@ -274,7 +274,7 @@ def _dataset(query: Mapping[str, Any], project: str) -> str:
     if not reference:
         return ""
     dataset, owner = _text(reference, "datasetId"), _text(reference, "projectId") or project
-    if not _NAME.fullmatch(dataset) or not _NAME.fullmatch(owner) or "." in dataset:
+    if not DATASET_NAME.fullmatch(dataset) or not _NAME.fullmatch(owner):
         raise BigQueryError("invalid", "the default dataset is malformed")
     return f"{owner}.{dataset}"
 

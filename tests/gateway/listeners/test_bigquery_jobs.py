@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from approvals.domain.request import Principal
 from gateway.listeners.bigquery_jobs import BigQueryJobs, Job
+from gateway.listeners.bigquery_queries import Patience
 from gateway.listeners.data_api import Caller
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.requests import QueryRequest
@@ -93,3 +96,39 @@ async def test_rules_that_changed_end_it_too() -> None:
         await page(jobs, job)
 
     assert refused.value.reason == "accessDenied"
+
+
+async def test_a_repeated_request_is_another_one_for_who_lost_a_group_since() -> None:
+    world = emergency_world(UPDATE, lifts_masks=True)
+    spec = world.rules.value.connections["clinic"]
+    principal = session(world).principal
+    jobs = BigQueryJobs(
+        services=world.services, registry=SessionRegistry(), api=BigQueryApi(no_credential), recordings=None
+    )
+
+    def asked(principal: Principal) -> Job:
+        return jobs.start(Caller(principal, "", "", "", "bigquery"), spec, QueryRequest(UPDATE, request_id="r1"))
+
+    first, again = asked(principal), asked(principal)
+    fewer = asked(replace(principal, groups=frozenset()))
+    await jobs.close()
+
+    assert again is first  # the control
+    assert fewer is not first
+
+
+async def test_who_waits_with_too_many_requests_is_answered_at_once() -> None:
+    opened = session(emergency_world(UPDATE))
+    caller = Caller(opened.principal, "", "", "", "bigquery")
+    job = Job(caller, opened.connection, "j1", QueryRequest(UPDATE), opened, StatementRequest(UPDATE))
+    patience = Patience(most=1)
+    first = asyncio.create_task(patience.wait_for(job, ("one",), 600))
+    await asyncio.sleep(0)
+
+    await asyncio.wait_for(patience.wait_for(job, ("one",), 600), 60)
+    other = asyncio.create_task(patience.wait_for(job, ("other",), 600))
+    await asyncio.sleep(0)
+
+    assert (first.done(), other.done()) == (False, False)
+    job.end()
+    await asyncio.gather(first, other)
