@@ -18,7 +18,7 @@ from audit.models import AnchorProof, Checkpoint, LogDamage, LogEntry, SessionRe
 from audit.sinks.lag import Lag, lags
 from gateway.domain.agents import owned_agents
 from gateway.domain.clients import is_live
-from hoopweb.console.coverage import coverage_since
+from hoopweb.console.coverage import coverage_since, inherited_tags
 from hoopweb.health import failing_parts
 
 WINDOW = timedelta(hours=24)
@@ -147,13 +147,17 @@ def _ago(then: datetime, now: datetime) -> str:
 
 def coverage_card(now: datetime) -> Card:
     """Whether what agents read and looks protected has a mask (docs/hipaa.md, minimum necessary)."""
-    coverage = coverage_since(now - WINDOW)
+    coverage, inherited = coverage_since(now - WINDOW), inherited_tags().count()
     link = reverse("console:coverage")
+    waiting = (
+        f"; {inherited} inherited a class and wait{'s' if inherited == 1 else ''} for a person" if inherited else ""
+    )
     if not coverage.telling:
-        return Card("Classification", "Nothing read", "no column that looks protected in 24 hours", link)
-    detail = "columns that look protected and were read have a mask"
+        detail = f"no column that looks protected in 24 hours{waiting}"
+        return Card("Classification", "Nothing read", detail, link, "warn" if inherited else "")
+    detail = f"columns that look protected and were read have a mask{waiting}"
     value = f"{coverage.covered} of {coverage.telling}"
-    return Card("Classification", value, detail, link, "warn" if coverage.bare else "good")
+    return Card("Classification", value, detail, link, "warn" if coverage.bare or inherited else "good")
 
 
 def sinks_card() -> Iterator[Card]:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db import connection, transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -28,6 +29,7 @@ from masking.domain.discovery import propose
 from masking.domain.load import load_masking_rules
 from masking.domain.rules import rules_for
 from masking.domain.tags import dismiss_column, dismissed_columns
+from masking.models import ColumnTag
 
 WINDOW = timedelta(days=7)
 _PARTS = 3  # schema.table.column; a nested field's path keeps its dots in the last part
@@ -82,8 +84,14 @@ def coverage(request: HttpRequest) -> HttpResponse:
     context = context_of(request, title="Coverage of the classification")
     context["coverage"] = coverage_since(timezone.now() - WINDOW)
     context["days"] = WINDOW.days
+    context["inherited"] = inherited_tags().order_by("connection", "column")
     context["protected"] = Connection.objects.filter(phi=True, enabled=True).order_by("name")
     return TemplateResponse(request, "console/coverage.html", context)
+
+
+def inherited_tags() -> QuerySet[ColumnTag]:
+    """Columns that took in protected values by a statement, and that no person has looked at since."""
+    return ColumnTag.objects.filter(source=ColumnTag.Source.INHERITED).select_related("data_class")
 
 
 @require_POST

@@ -7,11 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.urls import reverse
 from django.utils import timezone
 
 from audit.models import LogEntry
 from gateway.models import Connection
+from hoopweb.cards import coverage_card
 from hoopweb.console.coverage import coverage_since
 from masking.models import ColumnTag, DataClass, MaskingRule
 from tests.hoopweb.test_dashboard import member, signed_in, statement
@@ -126,3 +128,26 @@ def test_tags_confirmed_or_dismissed_in_the_list_are_recorded_one_by_one(action:
         for body in bodies
         for change in body["changes"]
     ] == [("author", "proposed", source)] * 2
+
+
+@pytest.mark.django_db
+def test_what_inherited_a_class_waits_for_a_person(clinic: Connection) -> None:
+    reads(1, "public.patients.ssn")
+    browser = signed_in(User.objects.create_superuser("administrator"))
+    address = reverse("console:coverage")
+    assert "waiting for a person" not in browser.get(address).content.decode()
+    assert coverage_card(timezone.now()).tone == "good"
+
+    tag = ColumnTag.objects.create(
+        connection="clinic",
+        column="public.cohort.tag",
+        data_class=DataClass.objects.get(name="ssn"),
+        source=ColumnTag.Source.INHERITED,
+        evidence="statement 1",
+    )
+    page, card = browser.get(address).content.decode(), coverage_card(timezone.now())
+    ColumnTag.objects.filter(pk=tag.pk).update(source=ColumnTag.Source.CONFIRMED)
+
+    assert "public.cohort.tag" in page
+    assert (card.tone, "1 inherited a class and waits for a person" in card.detail) == ("warn", True)
+    assert "public.cohort.tag" not in browser.get(address).content.decode()
