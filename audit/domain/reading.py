@@ -53,8 +53,10 @@ def read_emergency_texts(
     """
     body: dict[str, Json] = {"subject": viewer, "what": "texts", "connection": connection, "emergency": emergency}
     append_entries(
-        Entry(kind="evidence.viewed", session_id=session, body={**body, "statements": sorted(ids)})
-        for session, ids in statements.items()
+        [
+            Entry(kind="evidence.viewed", session_id=session, body={**body, "statements": sorted(ids)})
+            for session, ids in statements.items()
+        ]
     )
     return {
         name: texts

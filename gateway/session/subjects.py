@@ -40,6 +40,11 @@ class SubjectCollector:
             by_column[column.index] = (column.index, self._noting(at, mask), only_changed)
         return tuple(by_column[index] for index in sorted(by_column))
 
+    def notes(self) -> tuple[tuple[WatchedColumn, MaskValue], ...]:
+        """What notes each watched value, for a wire that finds the values itself (BigQuery's records and arrays)."""
+        watched = self._plan.watched if self._key is not None else ()
+        return tuple((column, self._noting(at, None)) for at, column in enumerate(watched))
+
     def _noting(self, at: int, mask: MaskValue | None) -> MaskValue:
         note, without = self._values[at].add, self._without
 

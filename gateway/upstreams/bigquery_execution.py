@@ -17,7 +17,7 @@ from typing import Any
 from analysis.statement import Output
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.resources import JobStatistics
-from gateway.protocols.bigquery.values import plain_row
+from gateway.protocols.bigquery.values import plain_row, values_at
 from gateway.session.context import StatementRequest
 from gateway.session.permit import ExecutionPermit, FieldCount, Outcome
 from gateway.session.subjects import SubjectCollector
@@ -181,10 +181,10 @@ class BigQueryExecution:
         """The rows for the client, and the same as lines of the recording. Notes whose they are on the way."""
         rows = list(masker.mask_rows(raw))
         if subjects is not None:
-            for index, note, _only_changed in subjects.watching(()):
+            for column, note in subjects.notes():
                 for row in raw:
-                    value = row["f"][index]["v"]
-                    note(value.encode() if isinstance(value, str) else None)
+                    for value in values_at(row["f"][column.index]["v"], column.path):
+                        note(value)
         if not self._records:
             return rows, b""
         assert self.fields is not None

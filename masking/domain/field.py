@@ -48,11 +48,15 @@ class FieldMask:
 
 @dataclass(frozen=True, slots=True)
 class WatchedColumn:
-    """A result column that carries a subject's number. `read` turns an unmasked value into the number as text."""
+    """A result column that carries a subject's number. `read` turns an unmasked value into the number as text.
+
+    `path`: where in a record the number is, field by field (BigQuery STRUCT); arrays on the way hold several.
+    """
 
     index: int
     name: str  # the kind of subject, e.g. "patient"
     read: Callable[[bytes], str | None]
+    path: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ not known (45 CFR 164.528 asks for an accounting; a wrong one would be worse tha
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from analysis.statement import Analysis, ColumnRef, Operation, Output, PredicateUse, TableRef, Transform
@@ -83,14 +83,35 @@ def _watch(
     """Add the columns that carry the kind's number; return why they do not suffice, or nothing."""
     if analysis.outputs is None:
         return WRITTEN
-    carrying = [index for index, output in enumerate(analysis.outputs) if _carries(output, kind)]
-    if not _reach_every_table(kind, analysis, carrying):
+    parts = [
+        (index, *part)
+        for index, (output, column) in enumerate(zip(analysis.outputs, columns, strict=True))
+        for part in _parts(output, column)
+    ]
+    carrying = [part for part in parts if _carries(part[2], kind)]
+    if not _reach_every_table(kind, analysis, [output for _, _, output, _ in carrying]):
         return NO_KEY
-    readers = {index: number_reader(_target(columns[index])) for index in carrying}
-    if None in readers.values():
+    found = [
+        WatchedColumn(index, kind.name, read, path)
+        for index, path, _, column in carrying
+        if (read := number_reader(_target(column))) is not None
+    ]
+    if len(found) != len(carrying):
         return UNREADABLE
-    watched += [WatchedColumn(index, kind.name, read) for index, read in readers.items() if read is not None]
+    watched += found
     return ""
+
+
+def _parts(
+    output: Output, column: ResultColumn, path: tuple[int, ...] = ()
+) -> Iterator[tuple[tuple[int, ...], Output, ResultColumn]]:
+    """The scalar parts of a result column with their places in it; a record whose parts are not known is one."""
+    names = [field.name.lower() for field in column.fields]
+    if not names or [inner.name.lower() for inner in output.fields] != names:
+        yield path, output, column
+        return
+    for at, (inner, field) in enumerate(zip(output.fields, column.fields, strict=True)):
+        yield from _parts(inner, field, (*path, at))
 
 
 def _carries(output: Output, kind: SubjectColumns) -> bool:
@@ -102,9 +123,8 @@ def _carries(output: Output, kind: SubjectColumns) -> bool:
     )
 
 
-def _reach_every_table(kind: SubjectColumns, analysis: Analysis, carrying: list[int]) -> bool:
-    assert analysis.outputs is not None
-    reached = {str(o.column).lower() for index in carrying for o in analysis.outputs[index].origins}
+def _reach_every_table(kind: SubjectColumns, analysis: Analysis, carrying: Sequence[Output]) -> bool:
+    reached = {str(origin.column).lower() for output in carrying for origin in output.origins}
     pairs = [
         {str(column).lower() for column in (predicate.column, *predicate.partners)}
         for predicate in analysis.predicates
@@ -149,11 +169,19 @@ def _target(column: ResultColumn) -> Target:
 
 def _shown(analysis: Analysis, fields: Sequence[FieldMask]) -> tuple[ShownColumn, ...]:
     """What the client got, column by column, and in which state."""
-    outputs = analysis.outputs or ()
-    sources = [tuple(sorted({str(o.column) for o in output.origins})) for output in outputs]
-    if len(sources) != len(fields):
-        sources = [()] * len(fields)
-    return tuple(
-        ShownColumn(column=field.column, of=of, state=field.technique if field.mask is not None else CLEAR)
-        for field, of in zip(fields, sources, strict=True)
-    )
+    outputs: Sequence[Output | None] = analysis.outputs or ()
+    if len(outputs) != len(fields):
+        outputs = [None] * len(fields)
+    return tuple(shown for field, output in zip(fields, outputs, strict=True) for shown in _shown_parts(field, output))
+
+
+def _shown_parts(field: FieldMask, output: Output | None, prefix: str = "") -> Iterator[ShownColumn]:
+    """A record that is masked field by field is told field by field."""
+    name = prefix + field.column
+    if not field.fields:
+        of = tuple(sorted({str(origin.column) for origin in output.origins})) if output is not None else ()
+        yield ShownColumn(column=name, of=of, state=field.technique if field.mask is not None else CLEAR)
+        return
+    known = output is not None and len(output.fields) == len(field.fields)
+    for at, inner in enumerate(field.fields):
+        yield from _shown_parts(inner, output.fields[at] if known and output is not None else output, f"{name}.")

@@ -94,7 +94,7 @@ def warehouse(stack: Stack, service: Service, tmp_path_factory: pytest.TempPathF
         "project": PROJECT,
         "api_endpoint": service.url,
         "credentials": {"file": "key.json"},
-        "subjects": [{"name": "patient", "columns": [f"{DATASET}.patients.id"]}],
+        "subjects": [{"name": "patient", "columns": [f"{DATASET}.patients.id", f"{DATASET}.patients.contact.email"]}],
     }
     apply(stack, directory, {**RULES, "connections": [connection]})
     until_served(stack, CONNECTION)

@@ -363,6 +363,21 @@ def test_whose_records_a_result_showed_is_accounted_for(client: bigquery.Client,
     assert [(kind["name"], kind["known"]) for kind in unnamed["subjects"]] == [("patient", False)]
 
 
+@pytest.mark.parametrize(
+    ("selected", "rows"),
+    [("contact", 43), ("contact.email", 44), ("ARRAY(SELECT contact) AS c", 45), ("t.*", 46)],
+)
+def test_a_number_inside_a_record_names_its_subjects(
+    client: bigquery.Client, entries: Callable[..., Any], selected: str, rows: int
+) -> None:
+    client.query_and_wait(f"SELECT {selected} FROM {TABLE} AS t ORDER BY t.id LIMIT {rows}")
+
+    (done,) = until(lambda: entries("statement.completed", rows=rows))
+    (kind,) = done["subjects"]
+    assert (kind["known"], kind["without"]) == (True, 0)
+    assert kind["count"] == (2 * rows if selected == "t.*" else rows)  # there by number and by address
+
+
 def test_refused_calls_are_on_the_record(client: bigquery.Client, entries: Callable[..., Any]) -> None:
     with pytest.raises(Forbidden):
         client.create_dataset("other")

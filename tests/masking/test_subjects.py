@@ -18,6 +18,7 @@ from analysis.statement import (
     TableRef,
     Transform,
 )
+from gateway.protocols.bigquery.values import values_at
 from masking.domain.field import FieldMask, ResultColumn, SubjectPlan
 from masking.domain.subjects import SubjectColumns, kinds_touched, number_reader, subject_plan
 from masking.engines.types import target_for
@@ -145,3 +146,60 @@ def test_a_number_reads_the_same_in_every_encoding(oid: int, binary: bool, value
 def test_a_binary_type_that_is_not_read_is_a_gap():
     assert why(statement(column(ID)), oid=1700, format=1) == "type"
     assert why(statement(column(ID)), oid=1700) == ""
+
+
+# --- records (BigQuery) ----------------------------------------------------------------------------------------------
+
+PATH = ColumnRef("public", "patients", "identity.mrn")
+NESTED = (SubjectColumns("patient", ("public.patients.identity.mrn",)),)
+
+
+def record(*inner: Output, name: str = "identity") -> Output:
+    return Output(name, tuple(origin for part in inner for origin in part.origins), fields=inner)
+
+
+def leaf(name: str, *origins: ColumnRef) -> Output:
+    return Output(name, tuple(Origin(origin, Transform.IDENTITY) for origin in origins))
+
+
+def nested(output: Output, shape: ResultColumn, mask: FieldMask) -> SubjectPlan:
+    found = subject_plan(analysis=statement(output), columns=[shape], fields=[mask], declared=NESTED)
+    assert found is not None
+    return found
+
+
+SHAPE = ResultColumn("identity", type_name="RECORD", fields=(ResultColumn("name"), ResultColumn("mrn")))
+MASK = FieldMask("identity", fields=(FieldMask("name", technique="redact", mask=lambda value: b"x"), FieldMask("mrn")))
+
+
+def test_a_number_in_a_record_is_watched_where_it_is():
+    found = nested(record(leaf("name", NAME), leaf("mrn", PATH)), SHAPE, MASK)
+
+    (watched,) = found.watched
+    assert (watched.index, watched.path, found.unknown) == (0, (1,), ())
+    assert [(column.column, column.of, column.state) for column in found.shown] == [
+        ("identity.name", ("public.patients.last_name",), "redact"),
+        ("identity.mrn", ("public.patients.identity.mrn",), "clear"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        Output("identity", (Origin(NAME, Transform.IDENTITY), Origin(PATH, Transform.IDENTITY))),  # parts not known
+        record(leaf("mrn", PATH), leaf("name", NAME)),  # in another order than the service describes them
+        record(leaf("name", NAME), Output("mrn", (Origin(PATH, Transform.DERIVED),))),
+    ],
+)
+def test_a_record_whose_parts_are_not_those_described_is_a_gap(output: Output):
+    found = nested(output, SHAPE, MASK)
+
+    assert (found.watched, dict(found.unknown)) == ((), {"patient": "no-key"})
+
+
+def test_values_are_found_along_records_and_arrays():
+    cell = [{"v": {"f": [{"v": "a"}, {"v": number}]}} for number in ("7", None, "8")]
+
+    assert list(values_at(cell, (1,))) == [b"7", b"8", None]
+    assert list(values_at({"f": [{"v": [{"v": "7"}, {"v": "9"}]}]}, (0,))) == [b"7", b"9"]
+    assert [list(values_at(empty, (1,))) for empty in (None, [])] == [[None], [None]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Fields = Sequence[Mapping[str, Any]]
@@ -13,6 +13,29 @@ def plain_row(row: Mapping[str, Any], fields: Fields) -> list[Any]:
     """One value a column: text as the service spells it, records as objects, repeated fields as lists."""
     cells = row["f"]
     return [_plain(cell.get("v"), field) for cell, field in zip(cells, fields, strict=True)]
+
+
+def values_at(value: Any, path: Sequence[int]) -> Iterator[bytes | None]:
+    """The scalars at a place in a cell's value, field by field through records and all along arrays.
+
+    None once where there is none, or where one of several is NULL.
+    """
+    found = list(_at(value, path))
+    yield from (scalar.encode() for scalar in found if scalar is not None)
+    if not found or None in found:
+        yield None
+
+
+def _at(value: Any, path: Sequence[int]) -> Iterator[str | None]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _at(item.get("v") if isinstance(item, Mapping) else item, path)
+    elif not path:
+        yield value if isinstance(value, str) else None
+    elif isinstance(value, Mapping):
+        yield from _at(value["f"][path[0]].get("v"), path[1:])
+    else:
+        yield None
 
 
 def _plain(value: Any, field: Mapping[str, Any]) -> Any:
