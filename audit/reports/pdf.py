@@ -6,6 +6,7 @@ Western letters; any other character is written as its code point, so that nothi
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -304,8 +305,29 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    said = _ISO.sub(r"\1 \2", str(value))
+    said = _ISO.sub(r"\1 \2", worded(str(value)))
     return said if len(said) <= MAX_CELL else f"{said[:MAX_CELL]} ... ({len(said)} characters; all in the CSV)"
+
+
+def worded(value: str) -> str:
+    """What an entry holds as JSON, for people: `kind: report, since: 2026-11-01`. The CSV keeps the JSON."""
+    if value[:1] not in ("{", "["):
+        return value
+    try:
+        return _words(json.loads(value))
+    except (ValueError, RecursionError):
+        return value  # only looks like it
+
+
+def _words(value: Any, *, inner: bool = False) -> str:
+    if isinstance(value, dict):
+        said = ", ".join(
+            f"{name}: {_words(item, inner=True)}" for name, item in value.items() if item not in ("", None)
+        )
+        return f"({said})" if inner else said
+    if isinstance(value, list):
+        return "; ".join(_words(item) for item in value)
+    return str(value)
 
 
 def _numeric(rows: Sequence[Sequence[Any]], at: int) -> bool:

@@ -25,6 +25,7 @@ from audit.models import LogEntry, ReportChunk, ReportFile, ReportRun
 from audit.reports import making
 from audit.reports.files import read_file
 from audit.reports.making import PACK, forget_old_runs, make_run, request_report
+from audit.reports.pdf import worded
 from audit.reports.sections import SECTIONS
 from tests.audit.factories import authorised, completed, denied, opened
 
@@ -55,6 +56,23 @@ def content(run: ReportRun, name: str) -> bytes:
 
 def words(document: bytes) -> str:
     return "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(document)).pages)
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ('{"kind": "report", "since": "2026-11-01", "until": ""}', "kind: report, since: 2026-11-01"),
+        (
+            '[{"name": "ssn", "before": null, "after": {"technique": "redact"}}]',
+            "name: ssn, after: (technique: redact)",
+        ),
+        ("[not json", "[not json"),
+        ("{}", ""),
+        ("plain", "plain"),
+    ],
+)
+def test_a_cell_says_in_words_what_the_entry_holds_as_json(stored, shown):
+    assert worded(stored) == shown
 
 
 @pytest.mark.parametrize("name", list(REPORTS))
