@@ -12,7 +12,7 @@ from unfold.admin import ModelAdmin
 
 from audit.domain.holds import place_hold, release_hold
 from audit.domain.purges import kept_since
-from audit.domain.retention import what_is_due
+from audit.domain.retention import days_of, what_is_due
 from audit.models_retention import LegalHold, RetentionPolicy
 
 
@@ -30,7 +30,7 @@ class RetentionPolicyAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description="tonight purges what is before")
     def purges_before(self, policy: RetentionPolicy) -> str:
-        return f"{datetime.now(UTC) - timedelta(days=policy.days):%Y-%m-%d}"
+        return f"{datetime.now(UTC) - timedelta(days=days_of(policy.record_class)):%Y-%m-%d}"
 
     @admin.display(description="purged before")
     def purged_before(self, policy: RetentionPolicy) -> str:

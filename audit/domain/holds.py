@@ -9,6 +9,7 @@ from django.db import transaction
 from audit.domain.append import append_entries
 from audit.domain.certificates import Hold
 from audit.domain.entry import Entry, Json
+from audit.domain.logged_retention import logged_holds
 from audit.models_retention import LegalHold
 
 
@@ -32,7 +33,9 @@ def release_hold(*, hold: LegalHold, by: str) -> None:
 
 
 def holds_in_force() -> list[Hold]:
-    return [criteria(row) for row in LegalHold.objects.filter(released_at=None).order_by("pk")]
+    """By the table or by the log: a row that was changed or removed beside them lifts nothing."""
+    rows = [criteria(row) for row in LegalHold.objects.filter(released_at=None).order_by("pk")]
+    return [*rows, *(hold for hold in logged_holds() if hold not in rows)]
 
 
 def criteria(row: LegalHold) -> Hold:

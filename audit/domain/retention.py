@@ -28,6 +28,7 @@ from audit.domain.chunk_partitions import CHUNKS, drop_empty_months, empty_month
 from audit.domain.chunk_store import outside_store
 from audit.domain.entry import Json
 from audit.domain.holds import holds_in_force
+from audit.domain.logged_retention import logged_days
 from audit.domain.partitions import SEALED, SIGHTINGS, TABLES, drop_empty, empty_partition, partitions, purge_place
 from audit.domain.purges import not_held, purging
 from audit.models_retention import SIX_YEARS_DAYS, LegalHold, RetentionPolicy
@@ -75,8 +76,9 @@ def _over(query: str, places: tuple[int, int], free: str) -> str:
 
 
 def days_of(record_class: str) -> int:
+    """By the table and by the log, whichever is longer: a row that was changed beside them shortens nothing."""
     row = RetentionPolicy.objects.filter(pk=record_class).first()
-    return row.days if row is not None else SIX_YEARS_DAYS
+    return max(row.days if row is not None else 0, logged_days().get(record_class, SIX_YEARS_DAYS))
 
 
 def what_is_due(*, now: datetime | None = None) -> list[Due]:

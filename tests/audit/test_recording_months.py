@@ -20,7 +20,7 @@ from audit.domain.retention import purge
 from audit.domain.sealing import evidence_sealer
 from audit.models import LegalHold, Recording, RecordingChunk, RetentionPolicy
 from tests.audit.factories import completed
-from tests.audit.test_retention import aged
+from tests.audit.test_retention import aged, kept_for
 
 MARCH, APRIL, MAY = (datetime(2019, month, 1, tzinfo=UTC) for month in (3, 4, 5))
 
@@ -136,7 +136,7 @@ def test_a_month_waits_until_all_of_it_is_due_unless_results_are_kept_for_days()
     purge(by="test", now=middle + timedelta(days=days))
     assert len(left()) == 15
 
-    RetentionPolicy.objects.filter(pk="recordings").update(days=30)
+    kept_for("recordings", 30)
     purge(by="test", now=middle + timedelta(days=30))
     assert left() == {"m7", "m8", "m9", "m10", "m11", "a0", "a1", "now"}
     assert damage() == ()

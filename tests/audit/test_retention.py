@@ -14,6 +14,7 @@ from audit.domain.append import append_entries
 from audit.domain.bundle import Scope, write_bundle
 from audit.domain.check import check_evidence
 from audit.domain.entry import Entry
+from audit.domain.holds import place_hold, release_hold
 from audit.domain.keys import audit_vkey
 from audit.domain.note import Verifier
 from audit.domain.retention import PurgeRefused, purge, what_is_due
@@ -21,6 +22,7 @@ from audit.domain.subject_keys import ensure_subject_key
 from audit.domain.verify import Report, Verdict, verify_bundle
 from audit.models import LogEntry, SealedText, SessionRecord, StatementRecord, SubjectSighting
 from audit.models_retention import LegalHold, RetentionPolicy
+from gateway.domain.recorded import record_change, state_of
 from tests.audit.factories import WHO, opened
 from tests.audit.test_accounting import met, shown_to
 
@@ -53,6 +55,15 @@ def evidence(db) -> None:
     append_entries(
         [aged(entry, datetime.now(UTC), session="s3") for entry in (opened("s3"), met("c"), shown_to("c", "3"))]
     )
+
+
+def kept_for(record_class: str, days: int) -> None:
+    """As the console changes it, with its record."""
+    row = RetentionPolicy.objects.get(pk=record_class)
+    before = state_of(row)
+    row.days = days
+    row.save()
+    record_change(row=row, before=before, after=state_of(row), subject="admin")
 
 
 def damage() -> list[str]:
@@ -109,6 +120,41 @@ def test_the_policy_of_a_class_decides():
 
     assert texts() == {"a", "b", "c"}
     assert SubjectSighting.objects.count() == 1
+
+
+def test_a_retention_shortened_beside_the_log_shortens_nothing():
+    """Whoever can write to the table would have the product destroy the evidence itself, and certify it."""
+    recent = aged(met("r"), datetime.now(UTC) - timedelta(days=90), session="s4")
+    append_entries([recent])
+    RetentionPolicy.objects.update(days=1)
+
+    purge(by="test")
+    assert texts() == {"c", "r"}
+
+    kept_for("texts", 30)  # the control
+    purge(by="test")
+    assert texts() == {"c"}
+
+
+@pytest.mark.parametrize("lifted", ["DELETE FROM audit_legalhold", "UPDATE audit_legalhold SET released_at = now()"])
+def test_a_hold_lifted_beside_the_log_still_holds(lifted: str):
+    hold = LegalHold(name="case 7", reason="litigation", session="s1")
+    place_hold(hold=hold, by="admin")
+    with connection.cursor() as cursor:
+        cursor.execute(lifted)
+
+    purge(by="test")
+    assert texts() == {"a", "c"}
+
+
+def test_a_hold_released_on_the_record_holds_nothing():
+    hold = LegalHold(name="case 7", reason="litigation", session="s1")
+    place_hold(hold=hold, by="admin")
+    release_hold(hold=hold, by="admin")
+
+    purge(by="test")
+
+    assert texts() == {"c"}
 
 
 @pytest.mark.parametrize(
