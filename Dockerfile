@@ -13,8 +13,9 @@ COPY requirements.txt constraints.txt ./
 RUN pip install --no-cache-dir --constraint constraints.txt cython
 COPY gateway/protocols/postgres gateway/protocols/postgres
 COPY audit/domain audit/domain
+COPY gateway/listeners gateway/listeners
 RUN python -m gateway.protocols.postgres.compile \
- && test "$(find . -name '_fast.*.so' | wc -l)" = 2
+ && test "$(find . -name '_fast.*.so' | wc -l)" = 3
 
 FROM python:3.11-slim-bookworm
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DJANGO_SETTINGS_MODULE=hoopweb.settings \
@@ -36,6 +37,7 @@ COPY hoopweb hoopweb
 COPY templates templates
 COPY --from=compiled /app/gateway/protocols/postgres gateway/protocols/postgres
 COPY --from=compiled /app/audit/domain audit/domain
+COPY --from=compiled /app/gateway/listeners gateway/listeners
 # The build needs a settings module that loads, not secrets: this key signs nothing and is not in the image.
 RUN python -m compileall -q . \
  && HOOPWEB_SECRET_KEY=build python manage.py collectstatic --noinput --verbosity 0

@@ -66,7 +66,7 @@ class Backlog:
         self.taken_in = 0  # the place in the journal up to which the log has it
         self.owed = 0  # queued entries that are nowhere but in this process's memory
         self.waiting = 0  # queued entries somebody waits for
-        self._numbered = 0  # entries that ever queued for the log
+        self.numbered = 0  # entries that ever queued for the log
         self._queued_at = -SHORT_AFTER_S  # when the last one did
         self._committing: Sequence[Queued] = ()
 
@@ -88,9 +88,9 @@ class Backlog:
 
     def enqueue(self, entry: Entry, answer: Answer | None, *, after: int) -> None:
         """`after`: the place in the journal that stands before it."""
-        self._numbered += 1
+        self.numbered += 1
         self._queued_at = time.monotonic()
-        self.queue.append(Queued(entry, answer, self._numbered, after))
+        self.queue.append(Queued(entry, answer, self.numbered, after))
         self.owed += 1
         if answer is not None:
             self.waiting += 1
@@ -146,11 +146,11 @@ class Backlog:
         """One more entry is in the journal, up to `end`. Says whether a run began with it."""
         self.behind += 1
         last = self.runs[-1] if self.runs else None
-        if last is not None and last.entries < MAX_RUN and last.after == self._numbered:
+        if last is not None and last.entries < MAX_RUN and last.after == self.numbered:
             last.end = end
             last.entries += 1
             return False
-        self.runs.append(Run(end, self._numbered))
+        self.runs.append(Run(end, self.numbered))
         return True
 
     @property

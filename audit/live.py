@@ -15,14 +15,22 @@ from typing import Any, Protocol
 
 from channels.layers import get_channel_layer
 
+from audit.domain.damage import SERVING
 from audit.domain.entry import Answer, Entry, Json, Receipt
 from audit.domain.template import Filling, Template, Whole
+
+try:
+    from audit.domain._fast import Alike
+except ImportError:  # nobody compiled it: `gateway.protocols.postgres.compile`
+    Alike = None  # type: ignore[assignment,misc]
 
 logger = logging.getLogger(__name__)
 
 GROUP = "events"
 EVERY_S = 0.2
 MAX_WAITING = 500
+# Of remembered statements so many a message: the page shows 200 lines, and spelling each costs what serving it does.
+MAX_ALIKE = 40
 _TOLD = (
     "subject", "actor", "owner", "connection", "protocol", "reason", "code", "rule", "decision", "kind", "status",
     "rows", "review", "client_address", "application", "claimed_subject", "tables_read", "tables_written",
@@ -45,6 +53,10 @@ class LiveRecord:
         self._waiting: list[dict[str, Json]] = []
         self._dropped = 0
         self._task: asyncio.Task[None] | None = None
+        # The doors of many alike in one step, for who has compiled it and asks.
+        self.alike = (
+            None if Alike is None or not hasattr(record, "most_behind") else Alike(self, record, SERVING, MAX_ALIKE)
+        )
 
     async def append(self, entry: Entry) -> Receipt:
         receipt = await self._record.append(entry)
@@ -92,7 +104,7 @@ class LiveRecord:
         self._tell(entry)
 
     def _tell_like(self, whole: Whole) -> None:
-        if len(self._waiting) >= MAX_WAITING:
+        if len(self._waiting) >= MAX_ALIKE:  # what happens seldom, an opened session or a denial, still finds room
             self._dropped += 1
         else:
             self._tell(whole())

@@ -32,22 +32,22 @@ class ProcessJournal:
     """Made, used and closed inside one event loop."""
 
     def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+        self.journal = journal
         self._syncing = SharedSync(journal)
         self._making_spare: asyncio.Future[None] | None = None
 
     @property
     def directory(self) -> Path:
-        return self._journal.directory
+        return self.journal.directory
 
     @property
     def end(self) -> int:
         """The place after the newest entry."""
-        return self._journal.end
+        return self.journal.end
 
     def append(self, payload: bytes, *, mapped: bool = False) -> int:
         """Return the place after this entry, which is in the journal now. Raises RecordUnavailable when it is full."""
-        journal = self._journal
+        journal = self.journal
         segment = journal.newest
         try:
             end = journal.append(payload, mapped=mapped)
@@ -66,14 +66,14 @@ class ProcessJournal:
 
     def release(self, end: int) -> None:
         """The log has everything up to `end`."""
-        self._journal.release(end)
+        self.journal.release(end)
 
     async def close(self, *, taken_in: int) -> None:
         """What the log has not taken in stays for the next process to recover."""
         if self._making_spare is not None:
             await asyncio.wait({self._making_spare})
         await asyncio.get_running_loop().run_in_executor(None, self._syncing.close)
-        self._journal.close(taken_in=taken_in == self._journal.end)
+        self.journal.close(taken_in=taken_in == self.journal.end)
 
     def _spare_made(self, made: asyncio.Future[None]) -> None:
         self._making_spare = None

@@ -152,7 +152,7 @@ async def _session(writer: Any) -> tuple[Any, Any, _Socket, _Socket]:
     from analysis.fingerprint import skeleton  # noqa: PLC0415
     from analysis.statement import Analysis, ColumnRef, Facts, Operation, Origin, Output, Statement, TableRef, Transform  # noqa: PLC0415  # noqa: PLC0415
     from approvals.domain.request import Principal  # noqa: PLC0415
-    from audit.live import MAX_WAITING, LiveRecord  # noqa: PLC0415
+    from audit.live import MAX_ALIKE, LiveRecord  # noqa: PLC0415
     from gateway.listeners.postgres_client import ClientConnection  # noqa: PLC0415
     from gateway.listeners.postgres_express import ExpressLane  # noqa: PLC0415
     from gateway.listeners.postgres_names import Prepared  # noqa: PLC0415
@@ -177,7 +177,7 @@ async def _session(writer: Any) -> tuple[Any, Any, _Socket, _Socket]:
             return "d" * 64
 
     record = LiveRecord(writer)
-    record._waiting = [{}] * MAX_WAITING  # a burst: nobody is told of every statement
+    record._waiting = [{}] * MAX_ALIKE  # a burst: nobody is told of every statement
     analyst: Any = PostgresAnalyst(None)  # type: ignore[arg-type]
     services = Services(snapshots=Rules(), analysts={"postgres": analyst}, reviews=Reviews(), record=record)  # type: ignore[arg-type]
     principal = Principal("agent", "https://issuer", frozenset({"agents"}))

@@ -1,5 +1,21 @@
 import mmap
 
+from audit.domain.box import Sealer
+from audit.domain.damage import Serving
+from audit.domain.template import Filling, Template, Whole
+from audit.live import LiveRecord
+from audit.writer import AuditWriter
+
+def fill_entry(body: tuple[bytes, ...], around: bytes, session: bytes, filling: Filling, sealer: Sealer) -> bytes: ...
+def append_alike(writer: AuditWriter, template: Template, filling: Filling) -> bool: ...
+
+class Alike:
+    """The usual course of `audit.live.LiveRecord` in front of an `AuditWriter`."""
+
+    def __init__(self, live: LiveRecord, writer: object, serving: Serving, most_told: int) -> None: ...
+    def append(self, template: Template, filling: Filling, whole: Whole, begins: bool) -> bool:
+        """`append_like` (`begins`) or `append_like_later`; False: nothing was done, and they have to be asked."""
+
 def random_bytes(count: int) -> bytes: ...
 def time_ordered_id(millis: int) -> str: ...
 def forget_drawn() -> None: ...

@@ -1,15 +1,23 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
-"""The compiled twins of `randomness.random_bytes`, `commitment.commitment_to`, `template.spell_entry` and
-`journal.put_record`: the same bytes. Digests and ciphers stay where they are, in OpenSSL and hashlib."""
+"""The compiled twins of `randomness.random_bytes`, `commitment.commitment_to`, `template.fill_entry`, `spell_entry` and
+`journal.put_record`, and the usual course through `audit.writer`: the same bytes. Digests and ciphers stay where they
+are, in OpenSSL and hashlib."""
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeASCII
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(object)
+    void *PyUnicode_DATA(object)
+
 from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memcpy, memset
 
+cimport cython
+
 import hashlib
 import os
+import time
 
 from audit.domain.canonical import canonical_text as _canonical_text
 
@@ -20,6 +28,9 @@ cdef enum:
     DRAWN = 4096
     BLOCK = 64
     RECORD = 20
+    HEADER = 84  # of a segment
+    SALT = 32
+    NONCE = 12
 
 # --- randomness.py ----------------------------------------------------------------------------------------------------
 
@@ -29,6 +40,10 @@ cdef Py_ssize_t _drawn_at = 0
 
 
 def random_bytes(Py_ssize_t count):
+    return _random_bytes(count)
+
+
+cdef bytes _random_bytes(Py_ssize_t count):
     global _drawn, _drawn_at
     cdef bytes fresh
     cdef Py_ssize_t at
@@ -46,7 +61,7 @@ def random_bytes(Py_ssize_t count):
 def time_ordered_id(int64_t millis):
     cdef unsigned char raw[16]
     cdef unsigned char text[36]
-    cdef bytes noise = random_bytes(10)
+    cdef bytes noise = _random_bytes(10)
     cdef Py_ssize_t at, place = 0
     for at in range(6):
         raw[at] = (millis >> (40 - 8 * at)) & 0xFF
@@ -82,6 +97,10 @@ cdef bytes _padded(const unsigned char *salt, Py_ssize_t size, unsigned char pad
 
 
 def commitment_to(bytes plaintext not None, bytes salt not None):
+    return _commitment_to(plaintext, salt)
+
+
+cdef bytes _commitment_to(bytes plaintext, bytes salt):
     cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(salt)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(salt)
     cdef bytes inner
@@ -121,7 +140,40 @@ def spell_entry(
     bytes ending not None,
     bytes box not None,
 ):
-    cdef bytes moment = b"%d" % at_us, statement = _canonical_text(statement_id), entry, piece
+    return _spell_entry(body, values, at_us, commitment, around, session, statement_id, ending, box)
+
+
+cdef bytes _quoted(str text):
+    """`canonical_text`; of what has nothing to escape, identifiers, without asking it."""
+    cdef Py_ssize_t size = len(text), at
+    cdef bytes out
+    cdef const unsigned char *raw
+    cdef char *to
+    if not PyUnicode_IS_COMPACT_ASCII(text):
+        return _canonical_text(text)
+    raw = <const unsigned char *>PyUnicode_DATA(text)
+    for at in range(size):
+        if raw[at] < 0x20 or raw[at] == 0x22 or raw[at] == 0x5C:
+            return _canonical_text(text)
+    out = PyBytes_FromStringAndSize(NULL, size + 2)
+    to = PyBytes_AS_STRING(out)
+    to[0] = to[size + 1] = 0x22
+    memcpy(to + 1, raw, size)
+    return out
+
+
+cdef bytes _spell_entry(
+    tuple body,
+    tuple values,
+    int64_t at_us,
+    bytes commitment,
+    bytes around,
+    bytes session,
+    str statement_id,
+    bytes ending,
+    bytes box,
+):
+    cdef bytes moment = b"%d" % at_us, statement = _quoted(statement_id), entry, piece
     cdef Py_ssize_t parts = len(body), number, size = 0, head, tail, digest = PyBytes_GET_SIZE(commitment)
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(commitment)
     cdef unsigned char *start
@@ -157,9 +209,77 @@ def spell_entry(
     return entry
 
 
+cdef class Filling:
+    cdef public str statement_id
+    cdef public tuple values
+    cdef public object sensitive, spelled
+    cdef public int64_t at_us
+
+    def __init__(
+        self, str statement_id not None, tuple values not None=(), sensitive=None, int64_t at_us=0, bytes spelled=None
+    ):
+        self.statement_id, self.values, self.sensitive = statement_id, values, sensitive
+        self.at_us, self.spelled = at_us, spelled
+
+
+cdef object _now_ns = time.time_ns
+cdef bytes _VERSION = b"\x01"
+cdef bytes _BOUND = b"hoopweb log text\x00"
+cdef bytes _ENDING = b',"v":1}'
+cdef object _encode_sensitive = None
+
+
+cdef bytes _sealed(sealer, bytes salted, bytes commitment):
+    """`Sealer.seal`, under the cipher it is using now; its own way where it needs the next one."""
+    cdef object current = sealer._current
+    cdef tuple using
+    cdef bytes nonce
+    if current is not None:
+        using = current
+        if next(using[2], None) is not None:
+            nonce = _random_bytes(NONCE)
+            return <bytes?>sealer._prefix + <bytes?>using[0] + nonce + <bytes?>using[1].encrypt(
+                nonce, salted, _VERSION + _BOUND + commitment
+            )
+    return sealer.seal(salted, bound_to=_BOUND + commitment)
+
+
+def fill_entry(tuple body not None, bytes around not None, bytes session not None, Filling filling not None, sealer):
+    return _fill_entry(body, around, session, filling, sealer)
+
+
+cdef bytes _fill_entry(tuple body, bytes around, bytes session, Filling filling, sealer):
+    global _encode_sensitive
+    cdef bytes commitment = b"", box = b"", salt
+    cdef object plaintext = filling.spelled
+    if plaintext is None and filling.sensitive is not None:
+        if _encode_sensitive is None:
+            from audit.domain.chain import encode_sensitive as _encode_sensitive
+        plaintext = _encode_sensitive(filling.sensitive)
+    if plaintext is not None:
+        salt = _random_bytes(SALT)
+        commitment = _commitment_to(<bytes?>plaintext, salt)
+        box = _sealed(sealer, salt + <bytes?>plaintext, commitment)
+    return _spell_entry(
+        body,
+        filling.values,
+        filling.at_us or <int64_t>_now_ns() // 1000,
+        commitment,
+        around,
+        session,
+        filling.statement_id,
+        _ENDING,
+        box,
+    )
+
+
 # --- journal.py -------------------------------------------------------------------------------------------------------
 
 def put_record(view, Py_ssize_t place, bytes chain not None, bytes payload not None):
+    _put_record(view, place, chain, payload)
+
+
+cdef int _put_record(view, Py_ssize_t place, bytes chain, bytes payload) except -1:
     cdef Py_buffer buffer
     cdef unsigned char *at
     cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
@@ -175,3 +295,85 @@ def put_record(view, Py_ssize_t place, bytes chain not None, bytes payload not N
         memcpy(at + RECORD, PyBytes_AS_STRING(payload), size)
     finally:
         PyBuffer_Release(&buffer)
+    return 0
+
+
+# --- audit.writer: an entry that is put into the journal as nearly all are -----------------------------------------------
+
+cdef object _pwrite = os.pwrite
+cdef Py_ssize_t _MAX_RUN = 2_000  # audit.backlog.MAX_RUN
+
+
+cdef bytes _length(Py_ssize_t size):
+    cdef unsigned char raw[4]
+    _put_uint32(raw, <uint32_t>size)
+    return PyBytes_FromStringAndSize(<const char *>raw, 4)
+
+
+def append_alike(writer, template, Filling filling not None):
+    return _append_alike(writer, template, filling)
+
+
+@cython.wraparound(True)
+cdef bint _append_alike(writer, template, Filling filling) except -1:
+    """Put an entry of this template into the writer's journal. False: nothing was done, the ordinary way has to.
+
+    Whatever comes seldom is left to that way: the first entries, a new segment or one to be made ahead, a new run, a
+    journal that may take no more.
+    """
+    cdef object held = writer._journal, sealer = writer._sealer, backlog = writer._backlog, journal, runs, segment, link
+    cdef object run
+    cdef tuple around
+    cdef bytes payload, chain, whole
+    cdef str durability = template.durability
+    cdef Py_ssize_t size, start, end, place, room, behind
+    if held is None or sealer is None or writer._closing or not writer._tasks or durability == "database":
+        return False
+    journal, runs, behind = held.journal, backlog.runs, backlog.behind
+    around = template._around
+    if behind >= <Py_ssize_t>writer.most_behind or around[0] is not writer._gateway or not runs:
+        return False
+    run = runs[-1]
+    if <Py_ssize_t>run.entries >= <Py_ssize_t>_MAX_RUN or run.after != backlog.numbered:
+        return False
+    payload = _fill_entry(template._body, around[1], template._session, filling, sealer)
+    size = RECORD + PyBytes_GET_SIZE(payload)
+    segment = journal._segments[-1]
+    start, end, room = segment.start, segment.end, journal._segment_bytes
+    place = HEADER + end - start
+    if place + size + 4 > room or (2 * (end + size - start) > room and journal._spare is None):
+        return False
+    link = journal._keyed.copy()
+    link.update(<bytes?>journal._chain + payload)
+    chain = link.digest()
+    if durability == "os":
+        _put_record(segment.view, place, chain, payload)
+    else:  # pages written to through a mapping are dearer to sync
+        whole = b"%b%b%b" % (_length(size - RECORD), chain, payload)
+        if _pwrite(segment.file, whole, place) != size:
+            raise OSError("a record was not written whole")
+    journal._chain = chain
+    segment.end = end + size
+    backlog.behind = behind + 1
+    run.end = end + size
+    run.entries = <Py_ssize_t>run.entries + 1
+    return True
+
+
+cdef class Alike:
+    cdef object live, writer, serving
+    cdef Py_ssize_t most_told
+
+    def __init__(self, live, writer, serving, Py_ssize_t most_told):
+        self.live, self.writer, self.serving, self.most_told = live, writer, serving, most_told
+
+    def append(self, template, Filling filling not None, whole, bint begins):
+        if begins and (self.serving.stopped or template.durability != "os"):
+            return False
+        if not _append_alike(self.writer, template, filling):
+            return False
+        if len(<list?>self.live._waiting) >= self.most_told:
+            self.live._dropped += 1
+        else:
+            self.live._tell(whole())
+        return True

@@ -8,7 +8,6 @@ it on every evidence page, `stop` refuses every statement on every gateway until
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -24,7 +23,15 @@ from audit.models import LogDamage
 logger = logging.getLogger(__name__)
 
 ALERT, STOP = "alert", "stop"
-_stopped = threading.Event()  # this process's knowledge, refreshed every second by the checkpoint loop
+
+
+class Serving:
+    """This process's knowledge, refreshed every second by the checkpoint loop."""
+
+    stopped = False
+
+
+SERVING = Serving()
 
 
 def note_findings(findings: Sequence[Finding], *, check: str, found_by: str) -> list[LogDamage]:
@@ -61,16 +68,13 @@ def current_damage() -> QuerySet[LogDamage]:
 
 def refresh() -> bool:
     """Learn whether this process may serve. Called where the database may be asked."""
-    if settings.HOOPWEB_ON_LOG_DAMAGE == STOP and current_damage().exists():
-        _stopped.set()
-    else:
-        _stopped.clear()
-    return _stopped.is_set()
+    SERVING.stopped = settings.HOOPWEB_ON_LOG_DAMAGE == STOP and current_damage().exists()
+    return SERVING.stopped
 
 
 def stops_serving() -> bool:
     """Whether statements are refused because of damage. Reads no database: asked before every entry."""
-    return _stopped.is_set()
+    return SERVING.stopped
 
 
 def _tell(new: Sequence[LogDamage], *, check: str, found_by: str) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from audit.domain.box import Sealer
 from audit.domain.canonical import FORMAT_VERSION, canonical, canonical_text
@@ -52,27 +53,32 @@ class Template:
 
     def payload(self, filling: Filling, *, gateway: bytes, sealer: Sealer) -> bytes:
         """The journal's record of the entry; `gateway` is canonical."""
-        commitment = box = b""
-        plaintext = filling.spelled
-        if plaintext is None and filling.sensitive is not None:
-            plaintext = encode_sensitive(filling.sensitive)
-        if plaintext is not None:
-            salt = random_bytes(SALT_BYTES)
-            commitment = commitment_to(plaintext, salt)
-            box = sealer.seal(salt + plaintext, bound_to=bound_to(commitment))
         if self._around[0] is not gateway:
             self._around = (gateway, b',"gateway":%b%b' % (gateway, self._kind))
-        return spell_entry(
-            self._body,
-            filling.values,
-            filling.at_us or now_us(),
-            commitment,
-            self._around[1],
-            self._session,
-            filling.statement_id,
-            _ENDING,
-            box,
-        )
+        return fill_entry(self._body, self._around[1], self._session, filling, sealer)
+
+
+def fill_entry(body: tuple[bytes, ...], around: bytes, session: bytes, filling: Filling, sealer: Sealer) -> bytes:
+    """The journal's record of an entry: what it says of itself between what all of its template say."""
+    commitment = box = b""
+    plaintext = filling.spelled
+    if plaintext is None and filling.sensitive is not None:
+        plaintext = encode_sensitive(filling.sensitive)
+    if plaintext is not None:
+        salt = random_bytes(SALT_BYTES)
+        commitment = commitment_to(plaintext, salt)
+        box = sealer.seal(salt + plaintext, bound_to=bound_to(commitment))
+    return spell_entry(
+        body,
+        filling.values,
+        filling.at_us or now_us(),
+        commitment,
+        around,
+        session,
+        filling.statement_id,
+        _ENDING,
+        box,
+    )
 
 
 _ENDING = b',"v":%d}' % FORMAT_VERSION
@@ -108,6 +114,7 @@ def spell_entry(  # noqa: PLR0917  in the order its compiled twin takes them
 # An entry spelled the ordinary way, for whoever has to look into it.
 Whole = Callable[[], Entry]
 
-spell_entry_python = spell_entry
-with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
-    from audit.domain._fast import commitment_to, spell_entry
+spell_entry_python, fill_entry_python, FillingPython = spell_entry, fill_entry, Filling
+if not TYPE_CHECKING:
+    with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+        from audit.domain._fast import Filling, commitment_to, fill_entry, spell_entry

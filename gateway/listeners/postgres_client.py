@@ -68,16 +68,23 @@ class ClientConnection(asyncio.Protocol):
         self.task = asyncio.get_running_loop().create_task(serve(), name=f"postgres client {self.address}")
 
     def data_received(self, data: bytes) -> None:
+        if (
+            self.express is not None
+            and not self._frames
+            and self._buffer is not None
+            and not self._buffer.rest
+            and self.violation is None
+            and self.express(data)
+        ):
+            return  # everything that arrived was served, and nothing is left of what came before
         if self.violation is not None:
             return
         if self._buffer is None:
             self._raw += data
             if len(self._raw) > MAX_STARTUP_BYTES:
                 self._break(ProtocolViolation("more than one startup packet at once"))
-        elif not self._by_express(data):
-            self._take_frames(data)
         else:
-            return
+            self._take_frames(data)
         self.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -217,17 +224,6 @@ class ClientConnection(asyncio.Protocol):
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
-
-    def _by_express(self, data: bytes) -> bool:
-        """Whether everything that arrived was served at once; only while nothing is left of what came before."""
-        return (
-            self.express is not None
-            and self._buffer is not None
-            and not self._frames
-            and not len(self._buffer)
-            and self.violation is None
-            and self.express(data)
-        )
 
     def _take_frames(self, data: bytes) -> None:
         assert self._buffer is not None

@@ -39,6 +39,11 @@ from gateway.upstreams.postgres_execution import BoundShape, Execution
 from gateway.upstreams.postgres_expectations import Description, Expectation, Ready, Result
 from gateway.upstreams.postgres_relay import Relay
 
+try:
+    from gateway.listeners._fast import QuickLane
+except ImportError:  # nobody compiled it: `gateway.protocols.postgres.compile`
+    QuickLane = None  # type: ignore[assignment,misc]
+
 _QUERY = 0x51
 _BEGIN = len(server.PARSE_COMPLETE_FRAME + server.BIND_COMPLETE_FRAME)  # what a simple Query's client does not see
 _EXACTLY = b"\0"  # in front of a text that stands for no other; no text holds it
@@ -56,9 +61,14 @@ class ExpressLane:
         self._session = session
         self._queries: dict[bytes, Recurring] = {}  # by text, or by shape where that is enough
         self._texts: dict[tuple[bytes, tuple[int, ...]], Recurring] = {}  # of statements made with their request
+        self._quick = None if QuickLane is None else QuickLane(session, self._queries, self._texts, self._exchange)
+        if self._quick is not None:
+            session.upstream.express = self._quick.answer
 
     def serve(self, data: bytes) -> bool:
         """Serve `data` if it is one whole remembered request; False: nothing was done with it."""
+        if self._quick is not None and self._quick.request(data):
+            return True
         session = self._session
         if not session.at_rest:
             return False
@@ -134,6 +144,14 @@ class ExpressLane:
         return Prepared("", recurring.text, types, None, fixed=True, recurring=recurring)
 
     # --- both ---
+
+    def _exchange(
+        self, occurrence: Occurrence, asked: ExtendedRequest | None, statement: Prepared | None
+    ) -> SimpleExchange | ExtendedExchange:
+        """That of an execution which began on the compiled way and is to end here."""
+        if asked is None or statement is None:
+            return SimpleExchange(self._session, occurrence)
+        return ExtendedExchange(self._session, occurrence, asked, statement)
 
     def _recall(self, text: str, types: tuple[int, ...], *, by_shape: bool = False) -> Recurring | None:
         session = self._session

@@ -104,6 +104,7 @@ class ClientSession:
         self._upstream_valve = Valve(upstream.pause_reading, upstream.resume_reading)
         self._upstream_writable = asyncio.Event()
         self._upstream_writable.set()
+        self.can_send = True  # the same, for whoever does not wait
         self._cancelling: asyncio.Task[None] | None = None
         self._draining: asyncio.Task[None] | None = None
         self._sealing: set[asyncio.Task[None]] = set()
@@ -394,7 +395,7 @@ class ClientSession:
             and self._cancelling is None
             and self.holding is None
             and self.deferred is None
-            and self._upstream_writable.is_set()
+            and self.can_send
         )
 
     def start_known(self, permit: ExecutionPermit) -> Execution:
@@ -456,6 +457,7 @@ class ClientSession:
         (self._upstream_valve.release if can_take else self._upstream_valve.hold)("client")
 
     def _upstream_can_take(self, can_take: bool) -> None:
+        self.can_send = can_take
         (self._upstream_writable.set if can_take else self._upstream_writable.clear)()
 
     def _client_lost(self) -> None:

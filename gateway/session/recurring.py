@@ -98,14 +98,17 @@ class Recurring:
         parameters = occurrence.parameters
         if not parameters:
             return f"{self._head}}}".encode()
-        tail = self._tails.get(occurrence.formats)
-        if tail is None:
-            types, formats = (dumps(codes, separators=(",", ":")) for codes in (self.types, occurrence.formats))
-            tail = f'],"parameter_types":{types},"parameter_formats":{formats}}}'
-            if len(self._tails) < MAX_SPELLED:
-                self._tails[occurrence.formats] = tail
+        tail = self._tails.get(occurrence.formats) or self.tail(occurrence.formats)
         values = ",".join(["null" if value is None else f'"{value.hex()}"' for value in parameters])
         return f'{self._head},"parameters":[{values}{tail}'.encode()
+
+    def tail(self, formats: tuple[int, ...]) -> str:
+        """What is spelled behind the values of parameters that came in these formats."""
+        types, codes = (dumps(listed, separators=(",", ":")) for listed in (self.types, formats))
+        tail = f'],"parameter_types":{types},"parameter_formats":{codes}}}'
+        if len(self._tails) < MAX_SPELLED:
+            self._tails[formats] = tail
+        return tail
 
 
 class View:
@@ -244,8 +247,7 @@ class Occurrence:
         filling = Filling(self.statement_id, (b"%d" % size, canonical_text(tag), view.spelled(counts), b"%d" % rows))
 
         def whole() -> Entry:
-            outcome = Outcome("completed", rows=rows, bytes=size, masked=view.counts(counts), command_tag=tag)
-            return entries.completed(self.permit(), outcome)
+            return self.ended(view, rows=rows, size=size, tag=tag, counts=counts)
 
         try:
             kept = services.record.append_like_later(template, filling, whole)
@@ -253,3 +255,8 @@ class Occurrence:
             kept = False
         if not kept:
             services.record.append_later(whole())
+
+    def ended(self, view: View, *, rows: int, size: int, tag: str, counts: Sequence[int]) -> Entry:
+        """The entry of such an end, spelled the ordinary way."""
+        outcome = Outcome("completed", rows=rows, bytes=size, masked=view.counts(counts), command_tag=tag)
+        return entries.completed(self.permit(), outcome)

@@ -72,6 +72,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.authentication = ""
         self.closed = False
         self.receive: Callable[[bytes], None] | None = None
+        self.express: Callable[[bytes], bool] | None = None  # may take what arrives before it is split into frames
         self.lost: Callable[[], None] | None = None
         self.writable: Callable[[bool], None] | None = None
         self._transport: asyncio.Transport | None = None
@@ -90,6 +91,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        if self.express is not None and not self._buffer.rest and self.express(data):
+            return
         if self._raw is not None and not self._raw.done():
             self._raw.set_result(data)
             return

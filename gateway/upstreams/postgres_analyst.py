@@ -350,19 +350,19 @@ class Recollected:
 
     def holds(self) -> bool:
         session, side = self._session, self._side
-        if (
-            not side.is_fresh()
-            or session.uncommitted_definitions
-            or session.temp_relations
-            or session.session_id in self._changing
-            or session.role != self._role
-            or session.search_path != self._search_path
-        ):
-            return False
-        if self._estimated:
-            estimate = side.estimates.find(self._key)
-            return estimate is not None and estimate.analysis is self._found and estimate.is_fresh
-        return side.analyses.find(self._key) is self._found
+        if not self._estimated:
+            remembered = side.remembers(self._key, self._found)
+        else:
+            estimate = side.estimates.find(self._key) if side.is_fresh() else None
+            remembered = estimate is not None and estimate.analysis is self._found and estimate.is_fresh
+        return (
+            remembered
+            and not session.uncommitted_definitions
+            and not session.temp_relations
+            and session.session_id not in self._changing
+            and session.role == self._role
+            and session.search_path == self._search_path
+        )
 
 
 _Place = tuple[str, str, int, str, str, str]

@@ -120,6 +120,13 @@ class PostgresSide:
         self._used_at = now = time.monotonic()
         return self.catalogue is not None and self._poller is not None and now - self._checked_at < TRUST_S
 
+    def remembers(self, key: Key, analysis: Analysis) -> bool:
+        """`is_fresh`, and whether `analysis` is what would be found under `key`."""
+        self._used_at = now = time.monotonic()
+        if self.catalogue is None or self._poller is None or now - self._checked_at >= TRUST_S:
+            return False
+        return self.analyses.find(key) is analysis
+
     async def check(self, since: float) -> None:
         """Forget everything when the schema changed, or when nobody can say whether it did."""
         async with self._checking:

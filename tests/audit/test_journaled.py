@@ -8,26 +8,31 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings as live_settings
 from django.db import connection
 
 from audit.answers import RecordUnavailable
+from audit.backlog import MAX_RUN
 from audit.domain.append import append_entries
+from audit.domain.damage import SERVING
 from audit.domain.entry import Entry
 from audit.domain.integrity import check_chain
-from audit.domain.journal import lock_intake
+from audit.domain.journal import Journal, lock_intake
 from audit.domain.journaled import recover_journals
 from audit.domain.keys import log_keys
 from audit.domain.liveness import liveness_key
 from audit.domain.lost_journals import report_lost_journals
 from audit.domain.template import Filling, Template
+from audit.live import LiveRecord
 from audit.models import JournalPosition, LogEntry, SealedText
 from audit.process_journal import ProcessJournal, open_journal
 from audit.sequencer import SequencerFailed
-from audit.writer import AuditWriter
+from audit.writer import AuditWriter, append_alike, append_alike_python
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parents[2]
@@ -440,3 +445,82 @@ async def test_disk_that_fails_answers_that_nothing_may_run(tmp_path, monkeypatc
     await writer.close()
 
     assert [type(answer) for answer in answers] == [RecordUnavailable]
+
+
+def prepare_writer(writer: AuditWriter, root: Path, **options: int) -> None:
+    """A writer with a journal, and nobody who takes it into a log."""
+    journal = Journal(root, journal_id="j" * 36, key=bytes(32), key_id=bytes(8), **options)
+    writer._journal = ProcessJournal(journal)
+    writer._tasks = [None]
+    writer._sealer = SimpleNamespace(_current=None, seal=lambda plaintext, bound_to: bound_to + plaintext)
+
+
+@pytest.mark.skipif(append_alike is append_alike_python, reason="nobody compiled it")
+@pytest.mark.parametrize("durability", ["os", "disk"])
+async def test_the_usual_course_leaves_the_same_journal_as_the_ordinary_way(tmp_path, monkeypatch, durability):
+    """The same bytes, chained the same, whoever put which one there."""
+    journals = []
+    for name, door in (("compiled", append_alike), ("interpreted", append_alike_python)):
+        monkeypatch.setattr("audit.writer.append_alike", door)
+        writer = AuditWriter(gateway_id="g1")
+        prepare_writer(writer, tmp_path / name, segment_bytes=4096)
+        template = Template(replace(entry(1, durability=durability), sensitive=None), blanks=("rows",))
+        for number in range(40):  # over several segments
+            filling = Filling(f"a{number}", (b"%d" % number,), at_us=1)
+            assert writer.append_like_later(template, filling)
+        run = writer._backlog.runs[-1]
+        assert (writer.behind, run.end, run.entries) == (40, writer._journal.end, 40)
+        journals.append([path.read_bytes() for path in sorted((tmp_path / name).rglob("*.journal"))])
+        await writer._journal.close(taken_in=0)
+
+    compiled, interpreted = (b"".join(journal) for journal in journals)
+    assert len(journals[0]) > 1
+    assert compiled == interpreted
+
+
+@pytest.mark.skipif(append_alike is append_alike_python, reason="nobody compiled it")
+async def test_the_usual_course_leaves_alone_what_is_not_usual(tmp_path):
+    writer = AuditWriter(gateway_id="g1")
+    template = Template(entry(1), blanks=("rows",))
+    filling = Filling("a1", (b"1",))
+    assert not append_alike(writer, template, filling)  # no journal
+
+    prepare_writer(writer, tmp_path / "j")
+    assert not append_alike(writer, template, filling)  # no run yet
+    assert writer.append_like(template, filling) is not None
+    assert append_alike(writer, template, filling)
+
+    before = writer._journal.end
+    backlog = writer._backlog
+    for owner, name, value in (
+        (writer, "_closing", True),
+        (writer, "_tasks", []),
+        (backlog, "behind", writer.most_behind),
+        (backlog, "numbered", 1),
+        (backlog.runs[-1], "entries", MAX_RUN),
+    ):
+        kept = getattr(owner, name)
+        setattr(owner, name, value)
+        assert not append_alike(writer, template, filling), name
+        setattr(owner, name, kept)
+    assert not append_alike(writer, Template(entry(1, durability="database"), blanks=("rows",)), filling)
+    assert writer._journal.end == before
+    await writer._journal.close(taken_in=0)
+
+
+async def test_nothing_is_journaled_over_a_damaged_log(tmp_path, monkeypatch):
+    writer = AuditWriter(gateway_id="g1")
+    prepare_writer(writer, tmp_path / "j")
+    template, live = Template(entry(1), blanks=("rows",)), LiveRecord(writer)
+    live._waiting = [{}] * 500
+    assert writer.append_like(template, Filling("a1", (b"1",))) is not None
+    if live.alike is not None:
+        assert live.alike.append(template, Filling("a2", (b"2",)), lambda: entry(2), True)
+
+    monkeypatch.setattr(SERVING, "stopped", True)
+
+    assert writer.append_like(template, Filling("a3", (b"3",))) is None
+    if live.alike is not None:
+        assert not live.alike.append(template, Filling("a4", (b"4",)), lambda: entry(4), True)
+        assert live.alike.append(template, Filling("a2", (b"5",)), lambda: entry(2), False)  # its end is kept
+    await writer._journal.close(taken_in=0)

@@ -14,7 +14,12 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-SOURCES = (Path(__file__).with_name("_fast.pyx"), Path(__file__).parents[3] / "audit" / "domain" / "_fast.pyx")
+_ROOT = Path(__file__).parents[3]
+SOURCES = (
+    Path(__file__).with_name("_fast.pyx"),
+    _ROOT / "audit" / "domain" / "_fast.pyx",
+    _ROOT / "gateway" / "listeners" / "_fast.pyx",
+)
 
 
 def main() -> None:

@@ -53,22 +53,22 @@ class FrameBuffer:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.violation: ProtocolViolation | None = None
-        self._rest = bytearray()
+        self.rest = bytearray()  # the beginning of a frame
         self._wanted = 5  # bytes that must be there before the first frame can be whole
 
     def __len__(self) -> int:
-        return len(self._rest)
+        return len(self.rest)
 
     def feed(self, data: bytes) -> bytes:
         """Return every frame that is now complete, back to back; empty when none is. Raises ProtocolViolation when the
         next one can never be, and again on every later call."""
         if self.violation is not None:
             raise self.violation
-        if self._rest:
-            if len(self._rest) + len(data) < self._wanted:
-                self._rest += data
+        if self.rest:
+            if len(self.rest) + len(data) < self._wanted:
+                self.rest += data
                 return b""
-            data = b"".join((self._rest, data))
+            data = b"".join((self.rest, data))
         if type(data) is not bytes:
             data = bytes(data)
         try:
@@ -79,8 +79,12 @@ class FrameBuffer:
             if end == 0:
                 raise
             return data[:end]
-        self._rest = bytearray(data[end:])
-        return data if end == len(data) else data[:end]
+        if end == len(data):
+            if self.rest:
+                self.rest = bytearray()
+            return data
+        self.rest = bytearray(data[end:])
+        return data[:end]
 
 
 def scan_frames(data: bytes, limit: int, at: int = 0, stop: int | None = None) -> tuple[int, int]:

@@ -314,6 +314,8 @@ class Gateway:
     analyst: Analyst = field(default_factory=TableAnalyst)
     others: dict[str, int] = field(default_factory=dict)  # further connections of the same rules: name → port
     held_column: str = "public.people.held"
+    recording: str = "masked-results"
+    durability: str = "database"
 
     def snapshot(self) -> Snapshot:
         ports = {"people": self.upstream_port, **self.others}
@@ -354,6 +356,8 @@ class Gateway:
             tls="disable",
             phi=self.phi,
             scan_text=False,
+            recording=self.recording,
+            durability=self.durability,
         )
 
     async def start(self) -> Gateway:

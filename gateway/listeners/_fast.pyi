@@ -1,0 +1,19 @@
+from collections.abc import Callable
+
+from gateway.listeners.postgres_express import ExtendedExchange, SimpleExchange
+from gateway.listeners.postgres_names import Prepared
+from gateway.listeners.postgres_session import ClientSession
+from gateway.protocols.postgres.express import ExtendedRequest
+from gateway.session.recurring import Occurrence, Recurring
+
+class QuickLane:
+    def __init__(
+        self,
+        session: ClientSession,
+        queries: dict[bytes, Recurring],
+        texts: dict[tuple[bytes, tuple[int, ...]], Recurring],
+        unfold: Callable[[Occurrence, ExtendedRequest | None, Prepared | None], SimpleExchange | ExtendedExchange],
+    ) -> None: ...
+    def request(self, data: bytes) -> bool: ...
+    def answer(self, data: bytes) -> bool: ...
+    def at_rest(self) -> bool: ...

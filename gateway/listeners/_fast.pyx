@@ -1,0 +1,466 @@
+# cython: language_level=3, boundscheck=False, cdivision=True
+"""The usual course through the express lane (`postgres_express`) in one step each way: the same bytes, the same record.
+
+Every promise of the lane is kept here as it is there: a statement is looked up, asked whether it still holds, recorded,
+and only then sent; its answer is shown once the rules are seen to stand. Whatever is not exactly as usual is left
+untouched to the lane (`request` and `answer` return False), and an execution begun here unfolds into the lane's own.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.string cimport memcpy
+
+import cython
+
+from json.encoder import encode_basestring_ascii
+from time import monotonic, perf_counter, time_ns
+
+from audit.domain.canonical import canonical_text
+from audit.domain.randomness import time_ordered_id
+from audit.domain.template import Filling
+from gateway.listeners.postgres_names import Prepared
+from gateway.listeners.postgres_simple import SIMPLE_TAIL
+from gateway.protocols.postgres.datarow import count_rows, mask_rows
+from gateway.protocols.postgres.express import blank_integers, read_answer, read_extended, read_query
+from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE, scan_frames
+from gateway.session.meter import BUCKETS
+from gateway.session.quotas import FREE
+from gateway.session.recurring import Occurrence
+from gateway.upstreams.postgres_execution import SCANNED_TURN_BYTES
+
+cdef object _monotonic = monotonic, _perf_counter = perf_counter, _time_ns = time_ns, _new_id = time_ordered_id
+cdef object _Filling = Filling, _encoded = encode_basestring_ascii, _canonical_text = canonical_text
+cdef object _read_query = read_query, _read_extended = read_extended, _read_answer = read_answer
+cdef object _blank_integers = blank_integers, _scan_frames = scan_frames
+cdef object _count_rows = count_rows, _mask_rows = mask_rows, _Prepared = Prepared
+cdef object _LIMIT = MAX_UPSTREAM_MESSAGE
+cdef bytes _TAIL = SIMPLE_TAIL, _EXACTLY = b"\0"
+cdef Py_ssize_t _MOST = SCANNED_TURN_BYTES  # a longer answer may have to be handed on in turns
+cdef Py_ssize_t _BEGIN = 10  # ParseComplete and BindComplete, which a simple Query's client does not see
+cdef tuple _NOTHING = ()
+cdef tuple _BUCKETS = BUCKETS
+cdef const char *_HEX = b"0123456789abcdef"
+cdef dict _COUNTED = {}  # small numbers as they are written
+
+
+cdef bytes _number(Py_ssize_t value):
+    cdef object found = _COUNTED.get(value)
+    if found is None:
+        found = b"%d" % value
+        if len(_COUNTED) < 4096:
+            _COUNTED[value] = found
+    return <bytes>found
+
+
+cdef dict _TAGGED = {}
+
+
+cdef bytes _tagged(str tag):
+    cdef object found = _TAGGED.get(tag)
+    if found is None:
+        found = _canonical_text(tag)
+        if len(_TAGGED) < 256:
+            _TAGGED[tag] = found
+    return <bytes?>found
+
+
+cdef bytes _hexed(tuple parameters):
+    """`"…","…"` or `null` for each, as `Recurring.spelled` has them."""
+    cdef Py_ssize_t size = 0, at
+    cdef bytes value, out
+    cdef const unsigned char *raw
+    cdef char *to
+    cdef bint first = True
+    for item in parameters:
+        size += 5 if item is None else 3 + 2 * PyBytes_GET_SIZE(<bytes?>item)
+    out = PyBytes_FromStringAndSize(NULL, size - 1)
+    to = PyBytes_AS_STRING(out)
+    for item in parameters:
+        if not first:
+            to[0] = c","
+            to += 1
+        first = False
+        if item is None:
+            memcpy(to, b"null", 4)
+            to += 4
+            continue
+        value = <bytes>item
+        raw = <const unsigned char *>PyBytes_AS_STRING(value)
+        to[0] = c'"'
+        to += 1
+        for at in range(PyBytes_GET_SIZE(value)):
+            to[0] = _HEX[raw[at] >> 4]
+            to[1] = _HEX[raw[at] & 15]
+            to += 2
+        to[0] = c'"'
+        to += 1
+    return out
+
+
+@cython.freelist(16)
+cdef class Passage:
+    """One execution between its request and its answer. Fulfils `postgres_expectations.Exchange`."""
+
+    cdef QuickLane lane
+    cdef readonly object recurring
+    cdef object asked, statement, exchange, view, counts
+    cdef str statement_id, text, tag
+    cdef tuple parameters, formats
+    cdef double began
+    cdef bint parsed, simple
+    cdef Py_ssize_t rows, size
+
+    # --- for whoever does not find the usual ---
+
+    cdef object ordinary(self):
+        """The lane's own exchange, from where everything goes as ever."""
+        if self.exchange is None:
+            self.exchange = self.lane.unfold(self, self.occurrence())
+        return self.exchange
+
+    cdef object occurrence(self):
+        occurrence = Occurrence(self.recurring, self.parameters, self.formats, self.text, FREE)
+        occurrence.statement_id, occurrence.began = self.statement_id, self.began
+        return occurrence
+
+    @property
+    def execution(self):
+        return self.ordinary().execution
+
+    def recognises(self, data):
+        return self.ordinary().recognises(data)
+
+    def take(self, relay, data):
+        self.ordinary().take(relay, data)
+
+    def unfold(self):
+        return self.ordinary().unfold()
+
+    # --- its entries spelled the ordinary way, for whoever is told of them or keeps them ---
+
+    def authorised(self):
+        return self.occurrence()._authorised()
+
+    def completed(self):
+        return self.occurrence().ended(self.view, rows=self.rows, size=self.size, tag=self.tag, counts=self.counts)
+
+
+cdef class QuickLane:
+    """One session's; `unfold(passage, occurrence)` makes the lane's own exchange of an execution begun here."""
+
+    cdef object session, client, upstream, relay, meaning, services, context, statements, portals, ordinary, lane, alike
+    cdef object counted, stage, name
+    cdef dict queries, texts
+    cdef Passage under_way
+
+    def __init__(self, session, dict queries not None, dict texts not None, unfold):
+        self.session, self.client, self.upstream, self.relay = session, session.client, session.upstream, session.relay
+        self.meaning, self.services, self.context = session.meaning, session.services, session.context
+        self.statements, self.portals = session.statements, session.portals
+        self.alike = getattr(session.services.record, "alike", None)
+        self.name = session.context.connection.name
+        self.counted, self.stage = (self.name, session.context.protocol, "completed"), (self.name, "remembered")
+        self.queries, self.texts, self.ordinary = queries, texts, unfold
+        self.under_way = None
+
+    cdef object unfold(self, Passage passage, occurrence):
+        return self.ordinary(occurrence, None if passage.simple else passage.asked, passage.statement)
+
+    # --- the request ---
+
+    def request(self, bytes data not None):
+        """Serve `data` if it is one whole remembered request and nothing about it is unusual; False: nothing was done."""
+        if PyBytes_GET_SIZE(data) < 6 or not self.rests():
+            return False
+        if PyBytes_AS_STRING(data)[0] == 0x51:
+            return self.query(data)
+        return self.extended(data)
+
+    def at_rest(self):
+        return self.rests()
+
+    cdef bint rests(self) except -1:
+        """`ClientSession.at_rest`, what costs least asked first."""
+        cdef object session = self.session, relay = self.relay
+        return (
+            session._resting
+            and relay._exchange is None
+            and not relay._queue
+            and not self.meaning.unsettled
+            and not relay.skipping
+            and not relay.broken
+            and session.at_boundary
+            and not session._outgoing
+            and not session.reason
+            and not session._retiring
+            and session._cancelling is None
+            and session.holding is None
+            and session.deferred is None
+            and session.can_send
+        )
+
+    cdef bint holds(self, recurring) except -1:
+        """Whether it is plainly allowed now, and nothing has to be waited for, counted or told about it."""
+        cdef object known = recurring.known
+        if (
+            recurring._admit is not None
+            or recurring.completed is None
+            or recurring.row_cap is not None
+            or recurring.authorised.durability != "os"
+            or self.services.meter.trace is not None
+        ):
+            return False
+        try:
+            if self.services.snapshots.current() is not recurring._snapshot:
+                return False  # the lane looks whether they are the same rules
+        except Exception:  # fail closed: the ordinary way says so to the client
+            return False
+        return _monotonic() < known.until and recurring._recollection.holds() is True
+
+    cdef object query(self, bytes data):
+        cdef object raw = _read_query(data), recurring
+        cdef Passage passage
+        cdef bytes text, out
+        if raw is None:
+            return False
+        recurring = self.queries.get(_blank_integers(raw))
+        if recurring is None:
+            recurring = self.queries.get(_EXACTLY + <bytes>raw)
+        if recurring is None or not self.holds(recurring):
+            return False
+        passage = Passage.__new__(Passage)
+        if recurring.shape:
+            text = <bytes>raw
+            if text.endswith(b";"):
+                text = text[: PyBytes_GET_SIZE(text) - 1]
+            try:
+                passage.text = text.decode("utf-8")
+            except UnicodeDecodeError:
+                return False
+        else:
+            passage.text = recurring.text
+        if not passage.text:
+            return False
+        passage.parameters, passage.formats = _NOTHING, _NOTHING
+        passage.parsed = passage.simple = True
+        if not self.record(passage, recurring, f'{{"statement":{_encoded(passage.text)}}}'.encode()):
+            return False
+        # A simple Query destroys the unnamed statement and portal.
+        if "" in <dict?>self.statements._confirmed:
+            self.statements.forget("")
+        if "" in <dict?>self.portals._confirmed:
+            self.portals.forget("")
+        self.send(passage, _parse(<bytes>raw))
+        return True
+
+    cdef object extended(self, bytes data):
+        cdef object asked = _read_extended(data), statement, recurring
+        cdef Passage passage
+        cdef tuple parts
+        if asked is None:
+            return False
+        parts = <tuple>asked
+        if parts[1] is None:
+            statement = self.confirmed(<bytes>parts[0])
+            recurring = None if statement is None else statement.recurring
+        else:
+            statement = None
+            recurring = None if self.statements.full else self.texts.get((parts[1], parts[2]))
+        if recurring is None or not self.holds(recurring):
+            return False
+        passage = Passage.__new__(Passage)
+        passage.text = ""
+        passage.formats, passage.parameters = <tuple>parts[3], <tuple>parts[4]
+        passage.asked, passage.statement = asked, statement
+        passage.parsed, passage.simple = parts[1] is not None, False
+        if passage.parsed:
+            passage.statement = statement = _Prepared("", recurring.text, parts[2], None, True)
+            statement.recurring = recurring
+            statement.analysis = recurring.known.analysis_of(statement.text, statement.types)
+        if not self.record(passage, recurring, self.spelled(recurring, passage)):
+            return False
+        self.send(passage, data)
+        return True
+
+    cdef object confirmed(self, bytes name):
+        """The statement the server has confirmed under the name and that ran here before."""
+        cdef object found
+        try:
+            found = self.statements if self.statements._proposed else self.statements._confirmed
+            found = found.get(name.decode("utf-8"))
+        except UnicodeDecodeError:
+            return None
+        return found if found is not None and found.fixed else None
+
+    cdef bytes spelled(self, recurring, Passage passage):
+        cdef object tail
+        if not passage.parameters:
+            return f"{recurring._head}}}".encode()
+        tail = recurring._tails.get(passage.formats)
+        if tail is None:
+            tail = recurring.tail(passage.formats)
+        return f'{recurring._head},"parameters":['.encode() + _hexed(passage.parameters) + (<str?>tail).encode()
+
+    cdef bint record(self, Passage passage, recurring, bytes spelled) except -1:
+        """Make its authorised entry durable now. False: it is not, and nothing may be sent."""
+        passage.lane, passage.recurring = self, recurring
+        passage.began = _perf_counter()
+        passage.statement_id = _new_id(_time_ns() // 1_000_000)
+        try:
+            filling = _Filling(passage.statement_id, _NOTHING, None, 0, spelled)
+            if (
+                (self.alike is None or not self.alike.append(recurring.authorised, filling, passage.authorised, True))
+                and self.services.record.append_like(recurring.authorised, filling, passage.authorised) is None
+                and self.services.record.append_now(passage.authorised()) is None
+            ):
+                return False
+        except Exception:  # fail closed: the long way tries again, and refuses with the reason
+            return False
+        self.services.meter.remembered += 1
+        return True
+
+    cdef int send(self, Passage passage, bytes data) except -1:
+        cdef object upstream = self.upstream
+        self.session._last_activity = _monotonic()
+        self.relay._exchange = self.under_way = passage
+        if upstream._transport is not None and not upstream.closed:
+            upstream._transport.write(data)
+        return 0
+
+    # --- the answer ---
+
+    def answer(self, bytes data not None):
+        """Take the usual answer to what was sent here last; False: nothing was done with it."""
+        cdef Passage passage = self.under_way
+        cdef object relay = self.relay, session = self.session, view, counts, shown = None, places
+        cdef Py_ssize_t description, start, stop, end, at, rows, size
+        cdef bytes out
+        if passage is None:
+            return False
+        self.under_way = None  # if not now, then the ordinary way
+        if (
+            relay._exchange is not passage
+            or passage.exchange is not None
+            or relay.broken
+            or relay._out
+            or relay._feeding
+            or session._turns._rest
+            or self.upstream._buffer.rest
+            or PyBytes_GET_SIZE(data) > _MOST
+            or _scan_frames(data, _LIMIT)[0] != PyBytes_GET_SIZE(data)
+        ):
+            return False
+        places = _read_answer(data, parsed=passage.parsed)
+        if places is None:
+            return False
+        description, start, stop, end, state = <tuple>places
+        if state != 0x49 and not (passage.simple and state == 0x54):
+            return False  # the portal outlives its answer
+        view = passage.recurring.known.views.get(data[description:start])
+        if view is None or not view.width or self.services.meter.trace is not None or not self.rules_stand(passage):
+            return False
+        counts = [0] * <Py_ssize_t>view.width
+        try:
+            if view.masks:
+                at, rows, shown = _mask_rows(data, start, stop, width=view.width, masks=view.masks, counts=counts)
+            else:
+                at, rows = _count_rows(data, start, stop)
+        except Exception:  # fail closed: the ordinary way finds the same, and ends the session
+            return False
+        if at != stop:
+            return False
+        size = stop - start if shown is None else PyBytes_GET_SIZE(<bytes?>shown)
+        passage.view, passage.counts, passage.rows, passage.size = view, counts, rows, size
+        passage.tag = data[stop + 5 : end - 1].decode("utf-8", "replace")
+        self.complete(passage)
+        if passage.parsed and not passage.simple:
+            self.statements.commit("", passage.statement)
+        if shown is None:
+            out = data[_BEGIN:] if passage.simple else data
+        else:
+            out = data[_BEGIN if passage.simple else 0 : start] + <bytes>shown + data[stop:]
+        self.ready("I" if state == 0x49 else "T")
+        relay._exchange = None
+        session._last_activity = _monotonic()
+        if self.client._transport is not None and not self.client.closed:
+            self.client._transport.write(out)
+        return True
+
+    cdef bint rules_stand(self, Passage passage) except -1:
+        """Otherwise the execution asks again what they make of the result: it may have waited for a lock."""
+        try:
+            snapshot = self.services.snapshots.current()
+        except Exception:  # fail closed: they are not known to
+            return False
+        return snapshot is passage.recurring._snapshot or snapshot.version == passage.recurring._snapshot.version
+
+    cdef int complete(self, Passage passage) except -1:
+        """`Occurrence.complete`."""
+        cdef object recurring = passage.recurring, services = self.services
+        cdef bint kept
+        self.count(passage)
+        filling = _Filling(
+            passage.statement_id,
+            (
+                _number(passage.size),
+                _tagged(passage.tag),
+                passage.view.spelled(passage.counts) if passage.view.masks else b"[]",
+                _number(passage.rows),
+            ),
+        )
+        try:
+            kept = self.alike is not None and self.alike.append(recurring.completed, filling, passage.completed, False)
+            if not kept:
+                kept = services.record.append_like_later(recurring.completed, filling, passage.completed)
+        except Exception:  # it happened: the ordinary way keeps it until it is written
+            kept = False
+        if not kept:
+            services.record.append_later(passage.completed())
+        return 0
+
+    cdef int count(self, Passage passage) except -1:
+        """`Meter.completed_again`."""
+        cdef object meter = self.services.meter, histogram
+        cdef double seconds = <double>_perf_counter() - passage.began
+        cdef Py_ssize_t place = 0
+        cdef list counts
+        for bound in _BUCKETS:
+            if <double>bound >= seconds:
+                break
+            place += 1
+        histogram = meter.stages[self.stage]
+        counts = histogram.counts
+        counts[place] += 1
+        histogram.seconds += seconds
+        meter.statements[self.counted] += 1
+        meter.rows[self.name] += passage.rows
+        meter.bytes[self.name] += passage.size
+        if passage.view.masks:
+            meter.masked_values(self.context, passage.view.counts(passage.counts))
+        return 0
+
+    cdef int ready(self, str status) except -1:
+        """`Relay.ready`, without asking those who have nothing to do."""
+        cdef object context = self.context
+        if (
+            self.meaning.volatile
+            or context.uncommitted_definitions
+            or context.approved_cursors
+            or self.portals._confirmed
+        ):
+            self.relay.ready(status)
+        else:
+            self.relay.status = status
+        return 0
+
+
+cdef bytes _parse(bytes raw):
+    """Parse "" of a text, Bind, Describe, Execute, Sync: what a simple Query becomes."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(raw), tail = PyBytes_GET_SIZE(_TAIL), length = size + 8
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, length + 1 + tail)
+    cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(out)
+    to[0], to[1], to[2], to[3], to[4] = 0x50, length >> 24, (length >> 16) & 0xFF, (length >> 8) & 0xFF, length & 0xFF
+    to[5] = 0
+    memcpy(to + 6, PyBytes_AS_STRING(raw), size)
+    to[6 + size] = to[7 + size] = to[8 + size] = 0
+    memcpy(to + 9 + size, PyBytes_AS_STRING(_TAIL), tail)
+    return out
