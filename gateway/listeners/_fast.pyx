@@ -17,6 +17,7 @@ from time import monotonic, perf_counter, time_ns
 from audit.domain.canonical import canonical_text
 from audit.domain.randomness import time_ordered_id
 from audit.domain.template import Filling
+from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_names import Prepared
 from gateway.listeners.postgres_simple import SIMPLE_TAIL
 from gateway.protocols.postgres.datarow import count_rows, mask_rows
@@ -32,6 +33,7 @@ cdef object _Filling = Filling, _encoded = encode_basestring_ascii, _canonical_t
 cdef object _read_query = read_query, _read_extended = read_extended, _read_answer = read_answer
 cdef object _blank_integers = blank_integers, _scan_frames = scan_frames
 cdef object _count_rows = count_rows, _mask_rows = mask_rows, _Prepared = Prepared
+cdef object _Deferred = Deferred
 cdef object _LIMIT = MAX_UPSTREAM_MESSAGE
 cdef bytes _TAIL = SIMPLE_TAIL, _EXACTLY = b"\0"
 cdef Py_ssize_t _MOST = SCANNED_TURN_BYTES  # a longer answer may have to be handed on in turns
@@ -102,12 +104,32 @@ cdef class Passage:
 
     cdef QuickLane lane
     cdef readonly object recurring
-    cdef object asked, statement, exchange, view, counts
+    cdef object asked, statement, exchange, view, counts, deferred
+    cdef bytes out
     cdef str statement_id, text, tag
     cdef tuple parameters, formats
     cdef double began
     cdef bint parsed, simple
     cdef Py_ssize_t rows, size
+
+    # --- while its entry is waited for ---
+
+    def answered(self, answer):
+        """What became of its entry, told in a later turn of the event loop."""
+        deferred, self.deferred = self.deferred, None
+        if isinstance(answer, Exception):
+            deferred.told(None)
+            return
+        self.lane.services.meter.remembered += 1
+        deferred.told(self)
+
+    def send(self):
+        """It is recorded, and everything is still as it was when it was let in."""
+        self.lane.send(self)
+
+    def permit(self):
+        """It is recorded and will not run."""
+        return self.occurrence().permit()
 
     # --- for whoever does not find the usual ---
 
@@ -205,7 +227,6 @@ cdef class QuickLane:
             recurring._admit is not None
             or recurring.completed is None
             or recurring.row_cap is not None
-            or recurring.authorised.durability != "os"
             or self.services.meter.trace is not None
         ):
             return False
@@ -242,15 +263,8 @@ cdef class QuickLane:
             return False
         passage.parameters, passage.formats = _NOTHING, _NOTHING
         passage.parsed = passage.simple = True
-        if not self.record(passage, recurring, f'{{"statement":{_encoded(passage.text)}}}'.encode()):
-            return False
-        # A simple Query destroys the unnamed statement and portal.
-        if "" in <dict?>self.statements._confirmed:
-            self.statements.forget("")
-        if "" in <dict?>self.portals._confirmed:
-            self.portals.forget("")
-        self.send(passage, _parse(<bytes>raw))
-        return True
+        passage.out = _parse(<bytes>raw)
+        return self.record(passage, recurring, f'{{"statement":{_encoded(passage.text)}}}'.encode(), data)
 
     cdef object extended(self, bytes data):
         cdef object asked = _read_extended(data), statement, recurring
@@ -276,10 +290,8 @@ cdef class QuickLane:
             passage.statement = statement = _Prepared("", recurring.text, parts[2], None, True)
             statement.recurring = recurring
             statement.analysis = recurring.known.analysis_of(statement.text, statement.types)
-        if not self.record(passage, recurring, self.spelled(recurring, passage)):
-            return False
-        self.send(passage, data)
-        return True
+        passage.out = data
+        return self.record(passage, recurring, self.spelled(recurring, passage), data)
 
     cdef object confirmed(self, bytes name):
         """The statement the server has confirmed under the name and that ran here before."""
@@ -300,13 +312,15 @@ cdef class QuickLane:
             tail = recurring.tail(passage.formats)
         return f'{recurring._head},"parameters":['.encode() + _hexed(passage.parameters) + (<str?>tail).encode()
 
-    cdef bint record(self, Passage passage, recurring, bytes spelled) except -1:
-        """Make its authorised entry durable now. False: it is not, and nothing may be sent."""
+    cdef bint record(self, Passage passage, recurring, bytes spelled, bytes data) except -1:
+        """Send it once its authorised entry is durable: now, or when that is told. False: it is left to the lane."""
         passage.lane, passage.recurring = self, recurring
         passage.began = _perf_counter()
         passage.statement_id = _new_id(_time_ns() // 1_000_000)
         try:
             filling = _Filling(passage.statement_id, _NOTHING, None, 0, spelled)
+            if recurring.known.waits:
+                return self.defer(passage, recurring, filling, data)
             if (
                 (self.alike is None or not self.alike.append(recurring.authorised, filling, passage.authorised, True))
                 and self.services.record.append_like(recurring.authorised, filling, passage.authorised) is None
@@ -316,14 +330,30 @@ cdef class QuickLane:
         except Exception:  # fail closed: the long way tries again, and refuses with the reason
             return False
         self.services.meter.remembered += 1
+        self.send(passage)
         return True
 
-    cdef int send(self, Passage passage, bytes data) except -1:
+    cdef bint defer(self, Passage passage, recurring, filling, bytes data) except -1:
+        """Until it is told what became of the entry, the session is not at rest, and whoever ends or cancels is heard."""
+        passage.deferred = self.session.deferred = _Deferred(self.session, recurring.known, data, passage.send)
+        try:
+            self.services.record.append_soon(recurring.authorised, filling, passage.authorised, passage.answered)
+        except Exception:  # fail closed: the long way tries again, and refuses with the reason
+            passage.deferred = self.session.deferred = None
+            return False
+        return True
+
+    cdef int send(self, Passage passage) except -1:
         cdef object upstream = self.upstream
+        if passage.simple:  # a simple Query destroys the unnamed statement and portal
+            if "" in <dict?>self.statements._confirmed:
+                self.statements.forget("")
+            if "" in <dict?>self.portals._confirmed:
+                self.portals.forget("")
         self.session._last_activity = _monotonic()
         self.relay._exchange = self.under_way = passage
         if upstream._transport is not None and not upstream.closed:
-            upstream._transport.write(data)
+            upstream._transport.write(passage.out)
         return 0
 
     # --- the answer ---

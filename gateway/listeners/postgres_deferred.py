@@ -8,16 +8,22 @@ never sent, and the log says so.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gateway.protocols.postgres import server
 from gateway.session.known import KnownStatement
-from gateway.session.recurring import Occurrence
+from gateway.session.permit import ExecutionPermit
 
 if TYPE_CHECKING:
     from gateway.listeners.postgres_session import ClientSession
 
 _CANCELLED = server.error(sqlstate="57014", message="canceling statement due to user request")
+
+
+class Recorded(Protocol):
+    """An execution whose entry is durable: an `Occurrence`, or the compiled lane's own."""
+
+    def permit(self) -> ExecutionPermit: ...
 
 
 class Deferred:
@@ -30,7 +36,7 @@ class Deferred:
         self._data = data
         self._send = send
 
-    def told(self, occurrence: Occurrence | None) -> None:
+    def told(self, occurrence: Recorded | None) -> None:
         """The occurrence's entry is durable; None: it is not, and the ordinary way says so to the client."""
         session = self._session
         session.no_longer_deferred()
@@ -51,6 +57,6 @@ class Deferred:
             self._send()
             session.client.wake()  # for what came meanwhile
 
-    def _give_up(self, occurrence: Occurrence | None, status: str) -> None:
+    def _give_up(self, occurrence: Recorded | None, status: str) -> None:
         if occurrence is not None:
             self._session.start_known(occurrence.permit()).finish(status)

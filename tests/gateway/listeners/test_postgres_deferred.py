@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -55,11 +55,18 @@ class Waiting:
         return [entry.body["status"] for entry in self.gateway.record.of("statement.completed")]
 
 
+@pytest.fixture(params=["masked-results", "metadata"])  # the second is served on the compiled way, where it was built
+async def gateway(request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
+    running = await Gateway(recording=request.param).start()
+    yield running
+    await running.stop()
+
+
 @pytest.fixture
 async def waiting(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> Waiting:
     monkeypatch.setattr(KnownStatement, "waits", True)
     raw = await RawClient.connect(gateway)
-    for _ in range(2):
+    for _ in range(3):
         await raw.ask(query(SSN))
         await raw.ask(extended(SSN))
     gateway.record.entries.clear()
