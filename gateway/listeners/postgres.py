@@ -213,7 +213,8 @@ class PostgresListener:
             recordings=self._recordings,
             limits=self._limits.session,
         )
-        key = self._mint_key(LONG_KEY_BYTES if startup.minor >= LONG_KEYS_SINCE else SHORT_KEY_BYTES)
+        size = LONG_KEY_BYTES if startup.minor >= LONG_KEYS_SINCE else SHORT_KEY_BYTES
+        key = self._mint_key(upstream.key[0], size)
         self._keys[key] = session
         self._registry.add(context, session.kill, session.retire)
         try:
@@ -232,10 +233,13 @@ class PostgresListener:
             logger.error("session not recorded: error=%s", type(error).__name__)
             raise Refused("the audit log cannot be written; no session was opened", sqlstate="57P03") from None
 
-    def _mint_key(self, size: int) -> tuple[int, bytes]:
-        """A key of ours: the upstream's own never leaves the gateway."""
+    def _mint_key(self, process_id: int, size: int) -> tuple[int, bytes]:
+        """A secret of ours: the upstream's own never leaves the gateway.
+
+        The process is the one that pg_backend_pid(), pg_locks and notifications name, so that they agree.
+        """
         while True:
-            key = (secrets.randbelow(2**31 - 1) + 1, secrets.token_bytes(size))
+            key = (process_id or secrets.randbelow(2**31 - 1) + 1, secrets.token_bytes(size))
             if key not in self._keys:
                 return key
 

@@ -209,6 +209,7 @@ class ClientSession:
             self.withdrawn = True
             self._withdraw()
         elif self.relay.running is not None:
+            self.flush()  # of a pipeline that is still being read: a server that has nothing yet would cancel nothing
             self._start_cancel()
         if self._cancelling is not None:
             await asyncio.shield(self._cancelling)

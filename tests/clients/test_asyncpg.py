@@ -105,3 +105,25 @@ async def test_asyncpg_pool_serves_many_at_once(ledger_dsn: str) -> None:
         values = await asyncio.gather(*(pool.fetchval("SELECT $1::int + 1", n) for n in range(40)))
 
     assert values == list(range(1, 41))
+
+
+async def test_asyncpg_batch_that_takes_too_long_is_cancelled_whole(ledger_dsn: str) -> None:
+    """A pipeline without Flush: what the client cancels may not have left the gateway yet."""
+    connection = await dial(ledger_dsn)
+    with pytest.raises(TimeoutError):
+        await connection.executemany(
+            "INSERT INTO entries (id) SELECT $1::int FROM pg_sleep(0.1)", [(n,) for n in range(9000, 9100)], timeout=0.4
+        )
+    written = await connection.fetchval("SELECT count(*) FROM entries WHERE id >= 9000")
+    await connection.close()
+
+    assert written == 0
+
+
+async def test_asyncpg_process_of_the_server_is_the_one_it_talks_to(ledger_dsn: str) -> None:
+    connection = await dial(ledger_dsn)
+    told = await connection.fetchval("SELECT pg_backend_pid()")
+    known = connection.get_server_pid()
+    await connection.close()
+
+    assert known == told
