@@ -20,10 +20,12 @@ from analysis.parse import ClientReading
 from analysis.risk import assess_risk
 from analysis.settings import may_set
 from analysis.statement import (
+    NOT_YET,
     Analysis,
     ColumnRef,
     Creation,
     Facts,
+    Flow,
     Operation,
     Origin,
     Output,
@@ -32,6 +34,7 @@ from analysis.statement import (
     Transform,
 )
 from analysis.utility import Utility
+from analysis.utility_shape import Made
 from analysis.witness import Witness
 
 _UNTRUSTED = "another reading of the statement disagrees"
@@ -403,9 +406,23 @@ def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineag
         )
     if utility.derived_output:
         return _explained(whole, utility)
+    if utility.made is not None:
+        whole = replace(whole, flows=whole.flows | _flows_into(utility.made, whole.outputs or (), witness))
     columns = tuple(frozenset(output.origins) for output in whole.outputs or ())
     creates = Creation(utility.creates, columns) if utility.creates else None
     return replace(whole, outputs=None, creates=creates, facts=replace(whole.facts, row_bound=0))
+
+
+def _flows_into(made: Made, outputs: tuple[Output, ...], witness: Witness) -> frozenset[Flow]:
+    """What a relation that is only about to be made takes in: a person may let it, and then its columns inherit."""
+    schema = made.schema or witness.creation_schema
+    names = made.columns + tuple(output.name for output in outputs)[len(made.columns) :]
+    return frozenset(
+        Flow(NOT_YET, number, ColumnRef(schema, made.name, name), origin)
+        for number, (name, output) in enumerate(zip(names, outputs, strict=False), start=1)
+        for origin in output.origins
+        if schema and name
+    )
 
 
 def _whole_tables(lineage: Lineage, catalogue: Catalogue) -> frozenset[ColumnRef]:

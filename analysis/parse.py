@@ -74,7 +74,7 @@ def _spelled_out(text: str, tokens: list[Token]) -> str:
     return "".join([*pieces, text[at:]])
 
 
-def _respelled(tokens: list[Token], index: int) -> tuple[int, str]:
+def _respelled(tokens: list[Token], index: int) -> tuple[int, str]:  # noqa: PLR0911, one return a spelling
     """The tokens from `index` up to the returned one are spelled differently; none are when it is `index`."""
     token = tokens[index]
     if token.word == "TABLE" and index == 0:
@@ -84,6 +84,8 @@ def _respelled(tokens: list[Token], index: int) -> tuple[int, str]:
         return (index + 2 if before.word != "ARRAY" and before.text != "[" else index), ""
     if token.word == "AS" and index > 0 and tokens[index - 1].text == ")" and _closes_using(tokens, index - 1):
         return index + 2, ""
+    if token.word == "USING":
+        return _past_sort_operator(tokens, index), ""
     if token.word == "WITH" and index > 0 and tokens[index - 1].word == "RETURNING":
         return _past_parenthesis(tokens, index + 1), ""
     for keywords, length, instead in _SPELLINGS:
@@ -98,6 +100,14 @@ def _closes_using(tokens: list[Token], close: int) -> bool:
     while at > 0 and tokens[at].kind in (TokenKind.WORD, TokenKind.QUOTED) and tokens[at - 1].text == ",":
         at -= 2
     return at > 1 and tokens[at - 1].text == "(" and tokens[at - 2].word == "USING"
+
+
+def _past_sort_operator(tokens: list[Token], index: int) -> int:
+    """The index after `USING >` or `USING OPERATOR(schema.>)` of ORDER BY; `index` itself for the USING of a join."""
+    after = tokens[index + 1 : index + 2]
+    if after and after[0].kind is TokenKind.OPERATOR:
+        return index + 2
+    return _past_parenthesis(tokens, index + 2) if after and after[0].word == "OPERATOR" else index
 
 
 def _past_parenthesis(tokens: list[Token], index: int) -> int:

@@ -63,11 +63,14 @@ class Origin:
     transform: Transform
 
 
+NOT_YET = 0  # InvalidOid: a relation that the statement itself makes
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Flow:
     """A write that puts what `origin` holds into an attribute of a relation, which then shows it as well."""
 
-    relation: int  # OID
+    relation: int  # OID, or NOT_YET
     attribute: int
     column: ColumnRef
     origin: Origin

@@ -29,11 +29,13 @@ from analysis.utility_shape import (
     SESSION,
     TEMP,
     WRITE,
+    Made,
     StatementText,
     Utility,
     after_name,
     close_of,
     inner_query,
+    made_relation,
 )
 from analysis.utility_temporary import (
     is_plain_table,
@@ -90,6 +92,7 @@ def _query(read: StatementText, start: int = 0) -> Utility:
         export=True,
         problems=("creates a relation from a query's result",),
         creates_temp=_names_temp(read),
+        made=_into_permanent(read, first, last),
     )
 
 
@@ -111,6 +114,14 @@ def _select_into(read: StatementText, start: int) -> tuple[int, int] | None:
                 end += 1
             return index, after_name(read, end)
     return None
+
+
+def _into_permanent(read: StatementText, first: int, last: int) -> Made | None:
+    """The target of `INTO [UNLOGGED] [TABLE] name`."""
+    at = first + 1
+    at += read.words(at, at + 1) == ["UNLOGGED"]
+    at += read.words(at, at + 1) == ["TABLE"] and at + 1 < last
+    return made_relation(read, at) if not _names_temp(read) else None
 
 
 def _into_temporary(read: StatementText, first: int, last: int) -> str:
@@ -313,8 +324,17 @@ def _create(read: StatementText) -> Utility:  # noqa: PLR0911, one return a form
                 export=True,
                 problems=("creates a relation from a query's result",),
                 creates_temp=temp,
+                made=None if temp else _made_of_query(read),
             )
     return Utility(kind, DDL, problems=("definitions are not analysed",), creates_temp=temp)
+
+
+def _made_of_query(read: StatementText) -> Made | None:
+    """What CREATE [UNLOGGED] TABLE … AS or CREATE MATERIALIZED VIEW … AS fills; a plain view holds nothing."""
+    for head in (["TABLE"], ["UNLOGGED", "TABLE"], ["MATERIALIZED", "VIEW"]):
+        if read.words(1, 1 + len(head)) == head:
+            return made_relation(read, 1 + len(head))
+    return None
 
 
 def _defining_query(read: StatementText) -> int:

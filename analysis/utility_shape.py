@@ -17,6 +17,16 @@ QUERY_WORDS = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE"
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """A permanent relation made of a query: `schema` is "" where the session's search_path decides; `columns` are the
+    names that replace the query's own, from the first on."""
+
+    schema: str
+    name: str
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Utility:
     """`probe` is a query for the second reading, at `probe_offset` in the text (-1: composed, no place in it)."""
 
@@ -36,6 +46,7 @@ class Utility:
     copy: CopyFormat | None = None
     creates_temp: bool = False
     creates: str = ""  # the name of the temporary table it makes, where that is understood
+    made: Made | None = None  # the permanent one it fills, where its name is understood
     temporary_only: bool = False  # understood as long as what is probed belongs to the session alone
     row_bound: int | None = None
     executes: bool = False  # EXECUTE, or EXPLAIN of one: what a prepared statement stands for
@@ -74,6 +85,20 @@ def after_name(read: StatementText, index: int) -> int:
     while index + 1 < len(read.tokens) and read.tokens[index].text == ".":
         index += 2
     return index
+
+
+def made_relation(read: StatementText, index: int) -> Made | None:
+    """`[IF NOT EXISTS] [schema.]name [(columns)]` at `index`."""
+    if read.words(index, index + 3) == ["IF", "NOT", "EXISTS"]:
+        index += 3
+    end = after_name(read, index)
+    names = [read.name_at(at) for at in range(index, end, 2)]
+    if not all(names):
+        return None
+    columns: tuple[str, ...] = ()
+    if end < len(read.tokens) and read.tokens[end].text == "(":
+        columns = tuple(read.name_at(at) for at in range(end + 1, close_of(read, end), 2))
+    return Made(names[-2] if len(names) > 1 else "", names[-1], columns) if all(columns) else None
 
 
 def inner_query(read: StatementText, index: int) -> bool:

@@ -19,3 +19,4 @@ class Witness:
     operators: frozenset[int] = frozenset()
     types: frozenset[int] = frozenset()
     parameter_types: tuple[int, ...] = ()
+    creation_schema: str = ""  # where an unqualified relation would be made; asked for where one is

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from analysis.catalogue import Relation
-from analysis.statement import Analysis, Creation, Origin
+from analysis.statement import NOT_YET, Analysis, Creation, Origin
 
 Row = Sequence[bytes | None]
 
@@ -57,6 +57,8 @@ class TemporaryContents:
         if analysis.creates is not None:
             self._made.append(analysis.creates)
         for flow in analysis.flows:
+            if flow.relation == NOT_YET:
+                continue
             place = (flow.relation, flow.attribute)
             before = self.inherited.get(place, frozenset())
             if flow.origin not in before:

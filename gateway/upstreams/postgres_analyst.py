@@ -32,7 +32,7 @@ from gateway.session.services import TableDescription, UpstreamRejected
 from gateway.upstreams.postgres_catalogue import described_tables
 from gateway.upstreams.postgres_own import PostgresOwnSide
 from gateway.upstreams.postgres_side import CLASSIFIED, DsnFor, Estimate, Key, PostgresSide
-from gateway.upstreams.postgres_witness import NoWitness, Question
+from gateway.upstreams.postgres_witness import LOCK_NOT_AVAILABLE, NoWitness, Question
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +44,10 @@ MAX_PARTS = 200
 SHORT_TOKENS = 500  # some milliseconds: not worth a thread
 _PARTS = frozenset({"SELECT", "VALUES", "TABLE", "JOIN"})
 RETRIES = 3
+# A table that is locked whole (ALTER, TRUNCATE) cannot be read about either: how long a statement waits here for it.
+LOCK_PATIENCE_S = 10.0
+LOCK_RETRY_S = 0.4
+LOCK_GLANCE = "100ms"
 _ENDS_PREPARED = frozenset({"COMMIT_PREPARED", "ROLLBACK_PREPARED"})
 _STAND_FOR_A_QUERY = frozenset({"EXECUTE", "DECLARE_CURSOR"})
 # Statements that name no relation, by their first word.
@@ -306,9 +310,10 @@ class PostgresAnalyst:
             parameter_types=statement.parameter_types if utility.is_query else (),
             offset=utility.probe_offset,
             declared_types=utility.parameter_types,
+            makes=utility.made is not None,
         )
         try:
-            return await side.read(question)
+            return await _read_once_unlocked(side, question)
         except UpstreamRejected:
             # Definitions are refused for want of a right, not for what the database thinks of them.
             if Operation.DDL in utility.operations:
@@ -326,6 +331,22 @@ class PostgresAnalyst:
         if side is None:
             side = self._sides[place] = PostgresSide(spec, self._dsn_for)
         return side
+
+
+async def _read_once_unlocked(side: Side, question: Question) -> Witness:
+    """The reading, as soon as nobody locks what it names. Raises UpstreamRejected 55P03 after LOCK_PATIENCE_S.
+
+    It is asked again and again, so that whoever waits for a lock keeps no side connection from the others.
+    """
+    until = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            return await side.read(question)
+        except UpstreamRejected as rejected:
+            if rejected.sqlstate != LOCK_NOT_AVAILABLE or time.monotonic() > until:
+                raise
+        await asyncio.sleep(LOCK_RETRY_S)
+        question = replace(question, lock_timeout=LOCK_GLANCE)
 
 
 class Recollected:

@@ -30,6 +30,7 @@ from gateway.upstreams.postgres_catalogue import (
 )
 from gateway.upstreams.postgres_side import TRUST_S, Estimate, PostgresSide, Recent
 from gateway.upstreams.postgres_witness import (
+    CREATION_SCHEMA,
     LOCK_TIMEOUT,
     READ_BACK,
     STATEMENT_TIMEOUT,
@@ -116,14 +117,16 @@ class PostgresOwnSide:
         name = f"probe_{secrets.token_hex(8)}"
         head, command = wrapped(name, question.text, types)
         read_back = READ_BACK.replace("%s", f"'{name}'")
-        answers = await self._asked([_BOUNDS, command, _OWN_PATH, read_back], question, head_length=len(head))
-        rows = answers[3]
+        texts = [_BOUNDS, CREATION_SCHEMA, command, _OWN_PATH, read_back]
+        answers = await self._asked(texts, question, head_length=len(head))
+        rows = answers[4]
         if len(rows) != 1 or rows[0][0] is None:
             raise NoWitness("the database kept no reading of the statement")
         tree, dependencies = (value or b"" for value in rows[0])
-        return witness_of(
+        found = witness_of(
             tree.decode(), dependencies.decode().strip("{}").split(","), self.catalogue, tuple(oid for oid, _ in types)
         )
+        return replace(found, creation_schema=(answers[1][0][0] or b"").decode())
 
     async def plan(self, question: Question) -> object:
         """Return the planner's plan, None where it gives none: always for statements with parameters."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
@@ -28,6 +28,8 @@ from gateway.upstreams.postgres_definitions import with_words
 STATEMENT_TIMEOUT = "5s"
 LOCK_TIMEOUT = "1s"
 UNKNOWN_TYPE = 705
+LOCK_NOT_AVAILABLE = "55P03"
+CREATION_SCHEMA = "SELECT pg_catalog.current_schema()"
 READ_BACK = """
 SELECT p.prosqlbody::text,
   ARRAY(SELECT d.refclassid::pg_catalog.regclass::text || ':' || d.refobjid || ':' || d.refobjsubid
@@ -57,6 +59,8 @@ class Question:
     parameter_types: tuple[int, ...] = ()
     offset: int = 0
     declared_types: str = ""  # PREPARE name (…): as the client wrote them
+    lock_timeout: str = LOCK_TIMEOUT
+    makes: bool = False  # a relation is made of it: the witness tells in which schema
 
 
 async def ask(connection: AsyncConnection[Any], question: Question, catalogue: Catalogue) -> Witness:
@@ -129,16 +133,19 @@ async def _probe(
             await connection.execute("BEGIN")
             await _assume(connection, question)
             await connection.execute(command.encode())
+            place = await connection.execute(CREATION_SCHEMA) if question.makes else None
             await connection.execute("SELECT pg_catalog.set_config('search_path', '', true)")
             answer = await connection.execute(READ_BACK, (name,))
             await connection.execute("ROLLBACK")
             rows = await answer.fetchall()
+            schema = await place.fetchone() if place is not None else None
     except psycopg.Error as error:
         raise _rejection(error, head_length=len(head), question=question) from None
     if len(rows) != 1 or rows[0][0] is None:
         raise NoWitness("the database kept no reading of the statement")
     tree, dependencies = rows[0]
-    return witness_of(tree, dependencies, catalogue, tuple(oid for oid, _ in types))
+    witness = witness_of(tree, dependencies, catalogue, tuple(oid for oid, _ in types))
+    return replace(witness, creation_schema=schema[0] or "") if schema is not None else witness
 
 
 def wrapped(name: str, text: str, types: tuple[tuple[int, str], ...]) -> tuple[str, str]:
@@ -152,7 +159,7 @@ def wrapped(name: str, text: str, types: tuple[tuple[int, str], ...]) -> tuple[s
 
 async def _assume(connection: AsyncConnection[Any], question: Question) -> None:
     """Stand where the session stands: its role and search_path decide what names mean."""
-    settings = {"statement_timeout": STATEMENT_TIMEOUT, "lock_timeout": LOCK_TIMEOUT}
+    settings = {"statement_timeout": STATEMENT_TIMEOUT, "lock_timeout": question.lock_timeout}
     if question.role and question.role != connection.info.user:
         settings["role"] = question.role
     if question.search_path:
@@ -251,6 +258,8 @@ def _rejection(error: psycopg.Error, *, head_length: int, question: Question) ->
 
 def rejection(state: str, primary: str, place: int, *, question: Question) -> UpstreamRejected | NoWitness:
     """The same of an error's fields; `place` counts from the start of the question's text, and may lie outside."""
+    if state == LOCK_NOT_AVAILABLE:
+        return UpstreamRejected(sqlstate=state, message="canceling statement due to lock timeout")
     if not state.startswith(_ABOUT_THE_TEXT) or state in _ABOUT_THE_WRAPPER:
         return NoWitness("the database takes no statement of this kind for a second reading")
     message = scrubbed(state, primary or "the database refused the statement")

@@ -109,6 +109,8 @@ SELECT p.id FROM patients p JOIN (VALUES ('1')) v (s) ON v.s = p.ssn => ssn:comp
 SELECT p.id FROM patients p JOIN (SELECT '1'::text AS s) v ON v.s = p.ssn => ssn:comparison
 SELECT p.id FROM patients p JOIN pg_settings s ON s.setting = p.ssn => ssn:comparison
 SELECT id FROM patients ORDER BY ssn => ssn:order
+SELECT id FROM patients ORDER BY ssn USING > => ssn:order
+SELECT id FROM patients ORDER BY ssn USING OPERATOR(pg_catalog.<) NULLS FIRST, id => ssn:order
 SELECT id FROM patients ORDER BY greatest(ssn, '5') => ssn:computed
 SELECT ssn FROM patients UNION ALL SELECT '5' ORDER BY 1 => ssn:computed
 SELECT ssn FROM patients INTERSECT SELECT '5' => ssn:comparison

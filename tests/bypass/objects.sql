@@ -4,7 +4,7 @@
 DROP SCHEMA IF EXISTS attack_shadow CASCADE;
 DROP TABLE IF EXISTS attack_identifiers, attack_sink, attack_ruled, attack_echo, attack_default, attack_parted,
     attack_open, attack_open2, attack_keyed CASCADE;
-DROP TABLE IF EXISTS attack_words, attack_guarded, attack_checked, attack_indexed, attack_ruled_also, attack_watched,
+DROP TABLE IF EXISTS attack_made, attack_words, attack_guarded, attack_checked, attack_indexed, attack_ruled_also, attack_watched,
     attack_split CASCADE;
 DROP VIEW IF EXISTS attack_view, attack_view_row, attack_swap, attack_instead, attack_view_coded CASCADE;
 DROP TYPE IF EXISTS attack_pair, attack_range CASCADE;

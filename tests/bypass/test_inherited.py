@@ -5,11 +5,18 @@ The columns inherit: durably, before the first value is there, for every session
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import psycopg
 import pytest
 
 from tests.bypass.attack import Arena, Attack, Mode, assert_contained, attack, case_id, describe, play
+from tests.bypass.canary import found
+from tests.bypass.conftest import gateway_target
+from tests.bypass.test_agent import held
 from tests.bypass.test_temporary import turns
+from tests.bypass.wire import Wire
+from tests.reviews import decide
 from tests.stack import Stack
 
 SSN = "SELECT 1, ssn FROM patients WHERE id = 900001"
@@ -90,3 +97,18 @@ def test_inherited_classes_are_kept_and_hold_for_every_session(arena: Arena, sta
         ).fetchall()
     assert kept
     assert all(names_its_statement for _, names_its_statement in kept)
+
+
+@pytest.mark.e2e
+def test_table_that_a_reviewer_lets_be_made_inherits(arena: Arena, stack: Stack) -> None:
+    maker = gateway_target(stack, connection="bare", agent="attack-maker")
+    made = "CREATE TABLE attack_made (a, b) AS SELECT 1, reverse(last_name) FROM patients WHERE id = 900001"
+
+    with held(replace(arena, gateway=maker), made) as (answer, url):
+        decide(stack, url, "approve")
+    read = play(maker, attack("read", "SELECT a, b FROM attack_made"), Mode.SIMPLE, rehearsal=False)
+
+    with Wire(arena.owner) as owner:
+        control = owner.simple("SELECT b FROM attack_made")
+    assert (answer.tags, found(control.received)) == (["SELECT 1"], ["last_name reversed"]), describe(answer)
+    assert read.rows == [(b"1", b"[REDACTED]")], describe(read)
