@@ -23,6 +23,7 @@ from audit.domain.keyring import KeyRing
 from audit.domain.keys import configured_signers, log_keys, log_origin, log_signer
 from audit.domain.note import NoteProblem, open_checkpoint
 from audit.domain.restoration import KIND, Named, Restoration, read_restoration, restoration_body
+from audit.domain.stored_certificates import FORGED, UNSIGNED
 from audit.domain.stored_restorations import disowned, stored_restorations
 from audit.models import LogEntry
 
@@ -79,7 +80,9 @@ def find_loss(notes: Sequence[str] = ()) -> Loss:
     stored = {(checkpoint.size, checkpoint.root) for checkpoint, _ in signed_checkpoints(keys)[0]}
     known = stored | disowned(stored_restorations(keys)[0])
     named = frozenset(_claimed([*anchored(log_origin()), *notes], keys) - known)
-    findings = [*check_chain(keys, anchors=False), *_removed(named, stored)]
+    # Certificates nobody signed are confirmed once the log is signed again; what they cannot excuse is found by itself.
+    found = [finding for finding in check_chain(keys, anchors=False) if finding.kind not in (FORGED, UNSIGNED)]
+    findings = [*found, *_removed(named, stored)]
     if findings:
         raise LogDamaged(findings)
     if not named:

@@ -11,7 +11,7 @@ from audit.domain.merkle import leaf_hash
 from audit.domain.note import NoteProblem
 from audit.models import LogEntry
 
-UNSIGNED = "certificate-unsigned"
+FORGED, UNSIGNED = "certificate-forged", "certificate-unsigned"
 
 
 def stored_certificates(keys: KeyRing) -> tuple[list[Certificate], list[Finding]]:
@@ -26,7 +26,7 @@ def stored_certificates(keys: KeyRing) -> tuple[list[Certificate], list[Finding]
         except UnsignedCertificate:
             unsigned[f"{seq}:{leaf_hash(bytes(canonical)).hex()}"] = seq
         except NoteProblem as error:
-            findings.append(Finding(seq, "certificate-forged", str(error)))
+            findings.append(Finding(seq, FORGED, str(error)))
     for named in unsigned.keys() - {certificate.confirms for certificate in good}:
         detail = f"no note of the log's key; if you know of this purge: audit_purge --confirm {named}"
         findings.append(Finding(unsigned[named], UNSIGNED, detail))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 
 from audit.domain.append import append_entries
 from audit.domain.bundle import Scope, write_bundle
@@ -22,6 +22,7 @@ from audit.domain.entry import Entry, Json
 from audit.domain.keys import audit_vkey, log_signer
 from audit.domain.merkle import leaf_hash
 from audit.domain.note import NoteProblem, Signer, Verifier, parse_named
+from audit.domain.restorations import restore_log
 from audit.domain.retention import purge
 from audit.domain.rotate import rotate_log_key
 from audit.domain.verify import Report, Verdict, describe, main, verify_bundle
@@ -251,6 +252,21 @@ def test_only_an_unsigned_certificate_of_this_log_is_confirmed(wrong: str):
         confirm_certificate(named() if wrong == "signed" else wrong, by="os:test")
 
     assert LogEntry.objects.count() == 4
+
+
+def test_an_unsigned_certificate_does_not_keep_a_log_from_being_restored():
+    """It can be confirmed only once the log is signed again."""
+    write(said())
+    sign_checkpoint()
+    backup = transaction.savepoint()
+    append_entries([authorised("lost")])
+    sign_checkpoint()
+    transaction.savepoint_rollback(backup)
+
+    restore_log(reason="disk failure", by="os:test")
+    confirm_certificate(named(), by="os:test")
+
+    assert damage() == set()
 
 
 @pytest.mark.parametrize("hostile", [None, 7, [], "", "{}", "[" * 5_000, '{"seq":1e999}', f'{{"kind":"{KIND}"}}'])
