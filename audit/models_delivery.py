@@ -87,6 +87,7 @@ class Anchor(Delivery):
         WITNESS = "witness", "witness (C2SP tlog-witness)"
         MAIL = "mail", "mail to the auditor"
         DIRECTORY = "directory", "directory of notes"
+        BUCKET = "bucket", "bucket of notes (S3, GCS)"
 
     kind = models.CharField(max_length=16, choices=Kind.choices)
     certificate = models.TextField(

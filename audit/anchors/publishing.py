@@ -11,14 +11,16 @@ from smtplib import SMTPException
 from django.conf import settings
 from django.core.mail import EmailMessage, make_msgid
 
+from audit.anchors.bucket import put_note
 from audit.anchors.cosignature import Witness, add_checkpoint_request, cosigned_at
 from audit.anchors.timestamp import QUERY_TYPE, TimestampProblem, read_roots, timestamp_query, verify_timestamp
+from audit.domain.box import SealProblem
 from audit.domain.merkle import Tree
 from audit.domain.note import NoteProblem
 from audit.models import Anchor, AnchorProof, Checkpoint, LogEntry
-from audit.sinks.secret import way_to
+from audit.sinks.secret import plain_secret, way_to
 from audit.sinks.sending import NotDelivered, Way, post
-from audit.sinks.targets import parse_target
+from audit.sinks.targets import TargetProblem, parse_networks, parse_target
 
 
 def publish_to(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
@@ -86,12 +88,26 @@ other into a file and give it to the verifier:
 """
 
 
+def _file_name(checkpoint: Checkpoint) -> str:
+    """By its bytes too: a log restored from a backup counts sizes and rows anew, and must not pass over old files."""
+    digest = hashlib.sha256(checkpoint.note.encode()).hexdigest()
+    return f"{checkpoint.size:012d}-{checkpoint.pk}-{digest[:16]}.note"
+
+
+def _bucket(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
+    name = _file_name(checkpoint)
+    try:
+        secret, networks = plain_secret(anchor), parse_networks(settings.HOOPWEB_SINK_NETWORKS)
+    except (SealProblem, TargetProblem) as problem:
+        raise NotDelivered(str(problem)) from None
+    put_note(anchor.url, secret=secret, name=name, note=checkpoint.note.encode(), networks=networks)
+    return name.encode()
+
+
 def _directory(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
     """One file a checkpoint, never written twice: for storage that keeps what it has (object lock, WORM)."""
     directory = settings.HOOPWEB_ANCHOR_DIR / parse_target(anchor.url).path
-    # Named by its bytes too: a log restored from a backup counts sizes and rows anew, and must not pass over old files.
-    digest = hashlib.sha256(checkpoint.note.encode()).hexdigest()
-    name = f"{checkpoint.size:012d}-{checkpoint.pk}-{digest[:16]}.note"
+    name = _file_name(checkpoint)
     try:
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         descriptor = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o440)
@@ -115,4 +131,5 @@ _PUBLISH: Mapping[str, Callable[[Anchor, Checkpoint], bytes]] = {
     Anchor.Kind.WITNESS: _witness,
     Anchor.Kind.MAIL: _mail,
     Anchor.Kind.DIRECTORY: _directory,
+    Anchor.Kind.BUCKET: _bucket,
 }

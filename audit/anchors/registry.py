@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
+from audit.anchors.bucket import BucketProblem, parse_bucket
 from audit.anchors.cosignature import Witness
 from audit.anchors.timestamp import TimestampProblem, read_roots
 from audit.domain.note import NoteProblem
@@ -62,9 +63,18 @@ def _directory(anchor: Anchor) -> dict[str, str]:
     return _url(anchor, "file")
 
 
+def _bucket(anchor: Anchor) -> dict[str, str]:
+    try:
+        parse_bucket(anchor.url)
+    except (BucketProblem, TargetProblem) as problem:
+        return {"url": str(problem)}
+    return {}
+
+
 _CHECKS: Mapping[str, Callable[[Anchor], dict[str, str]]] = {
     "rfc3161": _rfc3161,
     "witness": _witness,
     "mail": _mail,
     "directory": _directory,
+    "bucket": _bucket,
 }

@@ -9,32 +9,27 @@ whoever owns the bucket can neither read nor change a result unseen. An object i
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 import obstore
 from django.conf import settings
 from obstore.exceptions import BaseError
-from obstore.store import ObjectStore, from_url
+from obstore.store import ObjectStore
 
 from audit.domain.box import SealProblem
 from audit.domain.chunks import Chunk
+from audit.domain.object_store import StoreProblem, open_store
 from audit.domain.replay import ReplayProblem
 from audit.models import RecordingChunk
 
-_SCHEMES = ("file", "s3", "gs")
+__all__ = ["ObjectChunks", "StoreProblem", "StoreUnavailable", "chunk_store", "outside_store"]
+
 _AT_ONCE = 8  # objects on their way together: a bucket answers in tens of milliseconds
-_TIMEOUT, _CONNECT_TIMEOUT, _RETRIES, _RETRY_FOR = "20s", "5s", 3, timedelta(seconds=20)
 _LISTED = 1_000
-
-
-class StoreProblem(ValueError):
-    """The store is configured wrongly. Says what was expected, never a secret."""
 
 
 class StoreUnavailable(ReplayProblem):
@@ -140,48 +135,5 @@ def outside_store() -> ObjectChunks | None:
 
 @lru_cache(maxsize=4)
 def _opened(url: str, secret: str, endpoint: str, region: str) -> ObjectChunks:
-    parts = urlsplit(url)
-    place = parts.path if parts.scheme == "file" else parts.netloc
-    if parts.scheme not in _SCHEMES or not place.strip("/") or parts.username or parts.query:
-        raise StoreProblem(
-            "the store of recordings is none of file:///directory, s3://bucket/prefix, gs://bucket/prefix"
-        )
-    if parts.scheme == "file":
-        return ObjectChunks(from_url(url, mkdir=True))
-    config = _s3(secret, endpoint, region) if parts.scheme == "s3" else _gcs(secret)
-    options: dict[str, Any] = {"timeout": _TIMEOUT, "connect_timeout": _CONNECT_TIMEOUT}
-    if _on_this_machine(endpoint):
-        options["allow_http"] = True
-    retries = {"max_retries": _RETRIES, "retry_timeout": _RETRY_FOR}
-    opened: Any = from_url  # its types know every cloud's settings, one overload a cloud
-    try:
-        return ObjectChunks(opened(url, config=config, client_options=options, retry_config=retries))
-    except (BaseError, ValueError) as error:
-        raise StoreProblem(f"the store of recordings cannot be opened: {type(error).__name__}") from None
-
-
-def _s3(secret: str, endpoint: str, region: str) -> Any:
-    """Without a secret the machine's own role is used, as the AWS libraries find it."""
-    config = {"endpoint": endpoint, "region": region}
-    if secret:
-        key, colon, value = secret.strip().partition(":")
-        if not colon or not key or not value:
-            raise StoreProblem("the secret of an S3 store is ACCESS_KEY_ID:SECRET_ACCESS_KEY")
-        config |= {"access_key_id": key, "secret_access_key": value}
-    if endpoint.startswith("http:") and not _on_this_machine(endpoint):
-        raise StoreProblem("the endpoint of the store is plaintext, expected https://")
-    return {name: value for name, value in config.items() if value}
-
-
-def _gcs(secret: str) -> Any:
-    if not secret:
-        return {}
-    try:
-        json.loads(secret)
-    except ValueError:
-        raise StoreProblem("the secret of a GCS store is a service account's key, as JSON") from None
-    return {"service_account_key": secret}
-
-
-def _on_this_machine(endpoint: str) -> bool:
-    return urlsplit(endpoint).hostname in ("127.0.0.1", "::1", "localhost")
+    opened = open_store(url, secret=secret, endpoint=endpoint, region=region, what="the store of recordings")
+    return ObjectChunks(opened)

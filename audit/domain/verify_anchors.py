@@ -15,7 +15,7 @@ from typing import Any
 from audit.domain.note import NoteProblem
 from audit.domain.verify_walk import Walk
 
-KINDS = frozenset({"rfc3161", "witness", "mail", "directory"})
+KINDS = frozenset({"rfc3161", "witness", "mail", "directory", "bucket"})
 _NAME = re.compile(r"\A[a-z0-9][a-z0-9_-]{0,62}\Z")
 
 

@@ -45,11 +45,16 @@ def store_secret(row: Delivery, secret: str) -> bool:
     return changed
 
 
+def plain_secret(row: Delivery) -> str:
+    """The secret as it was stored, empty when there is none. Raises SealProblem."""
+    return unseal(bytes(row.sealed_secret), context=_context(row)).decode().strip() if row.sealed_secret else ""
+
+
 def authorization(row: Delivery) -> dict[str, str]:
     """The header to send. Raises SealProblem or SecretProblem."""
-    if not row.sealed_secret:
+    secret = plain_secret(row)
+    if not secret:
         return {}
-    secret = unseal(bytes(row.sealed_secret), context=_context(row)).decode().strip()
     if secret.startswith("{"):
         return {"Authorization": f"Bearer {_self_signed(secret, audience=_audience(row.url))}"}
     if "\n" in secret or "\r" in secret:

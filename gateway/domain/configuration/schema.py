@@ -327,7 +327,7 @@ class Sink(Delivery):
 
 
 class Anchor(Delivery):
-    kind: Literal["rfc3161", "witness", "mail", "directory"]
+    kind: Literal["rfc3161", "witness", "mail", "directory", "bucket"]
     certificate: str = ""
     recipients: list[Text] = []
     every_s: Annotated[int, Field(ge=60)] = 3600

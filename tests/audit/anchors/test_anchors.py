@@ -23,9 +23,11 @@ from audit.domain.keys import audit_vkey, log_signer
 from audit.domain.note import open_checkpoint
 from audit.domain.verify import Report, Trusted, Verdict, verify_bundle
 from audit.models import Anchor, AnchorProof, Checkpoint
+from audit.sinks.secret import store_secret
 from tests.audit.anchors.authorities import LocalWitness, TimestampAuthority
 from tests.audit.factories import denied, opened
 from tests.audit.sinks.receivers import HttpReceiver, running
+from tests.audit.test_chunk_store import s3  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
@@ -241,11 +243,46 @@ def test_a_directory_keeps_the_notes_from_before_and_after_a_restore(settings):
     assert notes == [notes[0], notes[0]]
 
 
+def test_a_bucket_gets_one_object_a_checkpoint_and_none_is_put_over_another(s3, tmp_path):  # noqa: F811
+    endpoint, client = s3
+    grow()
+    row = anchor("bucket", url=f"s3://evidence/notes?endpoint={endpoint}&region=us-east-1")
+    store_secret(row, "notes-key:canary-notes-secret")
+
+    assert anchor_newest(row.pk)
+    (item,) = client.list_objects_v2(Bucket="evidence", Prefix="notes/")["Contents"]
+    before = client.get_object(Bucket="evidence", Key=item["Key"])["Body"].read()
+    client.put_object(Bucket="evidence", Key=item["Key"], Body=b"somebody else's")
+    Anchor.objects.update(cursor=0)  # a crash before the cursor moved
+    assert anchor_newest(row.pk)
+
+    assert client.get_object(Bucket="evidence", Key=item["Key"])["Body"].read() == b"somebody else's"
+    kept = tmp_path / "kept.notes"
+    kept.write_bytes(before)
+    report = verify_bundle(exported(tmp_path), keys=[log_signer().verifier], anchor=kept)
+    assert report.verdict is Verdict.INTACT
+    assert "bucket: 3 entries, given to a bucket; compare with what they kept (--anchor)" in report.anchors
+
+
+def test_a_bucket_in_a_network_nobody_named_gets_nothing(s3, settings):  # noqa: F811
+    settings.HOOPWEB_SINK_NETWORKS = []
+    grow()
+    row = anchor("bucket", url=f"s3://evidence/elsewhere?endpoint={s3[0]}")
+
+    assert not anchor_newest(row.pk)
+
+    row.refresh_from_db()
+    assert (row.cursor, bool(row.problem)) == (0, True)
+    assert s3[1].list_objects_v2(Bucket="evidence", Prefix="elsewhere/")["KeyCount"] == 0
+
+
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [("rfc3161", {"url": "https://t/", "certificate": "x"}), ("rfc3161", {"url": "", "certificate": ""}),
      ("witness", {"url": "https://w/", "certificate": "x+y+z"}), ("mail", {"recipients": []}),
-     ("mail", {"recipients": ["nobody"]}), ("directory", {"url": "https://h/"}), ("directory", {"url": "file:///../x"})],
+     ("mail", {"recipients": ["nobody"]}), ("directory", {"url": "https://h/"}), ("directory", {"url": "file:///../x"}),
+     ("bucket", {"url": "https://b/"}), ("bucket", {"url": "s3://b/?secret=x"}), ("bucket", {"url": "gs://b/?region=x"}),
+     ("bucket", {"url": "s3://b/?endpoint=file:///x"}), ("bucket", {"url": "s3://k:v@b/"})],
 )  # fmt: skip
 def test_what_an_anchor_needs_is_asked_before_it_is_saved(kind, fields):
     with pytest.raises(ValidationError):
