@@ -32,15 +32,22 @@ def measure(world: World, direct: Endpoint, gateway: Endpoint, *, shapes: int, s
 
 
 def first_sight(direct: Endpoint, gateway: Endpoint, *, shapes: int) -> list[Part]:
-    """Median latency of statements nobody sent before, and of the same ones sent again."""
+    """Median latency of statements of shapes nobody sent before, of one shape with other literals, and sent again."""
+    shaped = "SELECT bid, bbalance FROM pgbench_branches WHERE bid = {n}"
     statements = [f"SELECT bid AS b{n}, bbalance AS c{n} FROM pgbench_branches WHERE bid = 1" for n in range(shapes)]
+    rounds = {
+        "of a new shape": statements,
+        "of a known shape": [shaped.format(n=n) for n in range(shapes)],
+        "sent again": statements,
+    }
     parts = []
     for endpoint in (direct, gateway):
         with psycopg.connect(endpoint.dsn(), autocommit=True, prepare_threshold=None) as connection:
             connection.execute("SELECT 1")
-            for name in ("first", "again"):
-                taken = median(_timed(connection, sql) for sql in statements)
-                parts.append(Part(f"statement, {endpoint.name}, {name} time", taken * 1000, "ms"))
+            connection.execute(shaped.format(n=shapes).encode())
+            for name, sent in rounds.items():
+                taken = median(_timed(connection, sql) for sql in sent)
+                parts.append(Part(f"statement, {endpoint.name}, {name}", taken * 1000, "ms"))
     return parts
 
 

@@ -120,7 +120,7 @@ cdef class Passage:
         if isinstance(answer, Exception):
             deferred.told(None)
             return
-        self.lane.services.meter.remembered += 1
+        self.lane.meter.remembered += 1
         deferred.told(self)
 
     def send(self):
@@ -169,16 +169,18 @@ cdef class Passage:
 cdef class QuickLane:
     """One session's; `unfold(passage, occurrence)` makes the lane's own exchange of an execution begun here."""
 
-    cdef object session, client, upstream, relay, meaning, services, context, statements, portals, ordinary, lane, alike
-    cdef object counted, stage, name
+    cdef object session, client, upstream, relay, meaning, context, statements, portals, ordinary, alike
+    cdef object meter, snapshots, entries, counted, stage, name
     cdef dict queries, texts
     cdef Passage under_way
 
     def __init__(self, session, dict queries not None, dict texts not None, unfold):
         self.session, self.client, self.upstream, self.relay = session, session.client, session.upstream, session.relay
-        self.meaning, self.services, self.context = session.meaning, session.services, session.context
+        self.meaning, self.context = session.meaning, session.context
+        services = session.services
+        self.meter, self.snapshots, self.entries = services.meter, services.snapshots, services.record
         self.statements, self.portals = session.statements, session.portals
-        self.alike = getattr(session.services.record, "alike", None)
+        self.alike = getattr(services.record, "alike", None)
         self.name = session.context.connection.name
         self.counted, self.stage = (self.name, session.context.protocol, "completed"), (self.name, "remembered")
         self.queries, self.texts, self.ordinary = queries, texts, unfold
@@ -223,15 +225,10 @@ cdef class QuickLane:
     cdef bint holds(self, recurring) except -1:
         """Whether it is plainly allowed now, and nothing has to be waited for, counted or told about it."""
         cdef object known = recurring.known
-        if (
-            recurring._admit is not None
-            or recurring.completed is None
-            or recurring.row_cap is not None
-            or self.services.meter.trace is not None
-        ):
+        if not recurring.plain or self.meter.trace is not None:
             return False
         try:
-            if self.services.snapshots.current() is not recurring._snapshot:
+            if self.snapshots.current() is not recurring._snapshot:
                 return False  # the lane looks whether they are the same rules
         except Exception:  # fail closed: the ordinary way says so to the client
             return False
@@ -319,17 +316,17 @@ cdef class QuickLane:
         passage.statement_id = _new_id(_time_ns() // 1_000_000)
         try:
             filling = _Filling(passage.statement_id, _NOTHING, None, 0, spelled)
-            if recurring.known.waits:
+            if recurring.waits:
                 return self.defer(passage, recurring, filling, data)
             if (
                 (self.alike is None or not self.alike.append(recurring.authorised, filling, passage.authorised, True))
-                and self.services.record.append_like(recurring.authorised, filling, passage.authorised) is None
-                and self.services.record.append_now(passage.authorised()) is None
+                and self.entries.append_like(recurring.authorised, filling, passage.authorised) is None
+                and self.entries.append_now(passage.authorised()) is None
             ):
                 return False
         except Exception:  # fail closed: the long way tries again, and refuses with the reason
             return False
-        self.services.meter.remembered += 1
+        self.meter.remembered += 1
         self.send(passage)
         return True
 
@@ -337,7 +334,7 @@ cdef class QuickLane:
         """Until it is told what became of the entry, the session is not at rest, and whoever ends or cancels is heard."""
         passage.deferred = self.session.deferred = _Deferred(self.session, recurring.known, data, passage.send)
         try:
-            self.services.record.append_soon(recurring.authorised, filling, passage.authorised, passage.answered)
+            self.entries.append_soon(recurring.authorised, filling, passage.authorised, passage.answered)
         except Exception:  # fail closed: the long way tries again, and refuses with the reason
             passage.deferred = self.session.deferred = None
             return False
@@ -386,7 +383,7 @@ cdef class QuickLane:
         if state != 0x49 and not (passage.simple and state == 0x54):
             return False  # the portal outlives its answer
         view = passage.recurring.known.views.get(data[description:start])
-        if view is None or not view.width or self.services.meter.trace is not None or not self.rules_stand(passage):
+        if view is None or not view.width or self.meter.trace is not None or not self.rules_stand(passage):
             return False
         counts = [0] * <Py_ssize_t>view.width
         try:
@@ -418,14 +415,14 @@ cdef class QuickLane:
     cdef bint rules_stand(self, Passage passage) except -1:
         """Otherwise the execution asks again what they make of the result: it may have waited for a lock."""
         try:
-            snapshot = self.services.snapshots.current()
+            snapshot = self.snapshots.current()
         except Exception:  # fail closed: they are not known to
             return False
         return snapshot is passage.recurring._snapshot or snapshot.version == passage.recurring._snapshot.version
 
     cdef int complete(self, Passage passage) except -1:
         """`Occurrence.complete`."""
-        cdef object recurring = passage.recurring, services = self.services
+        cdef object recurring = passage.recurring
         cdef bint kept
         self.count(passage)
         filling = _Filling(
@@ -440,16 +437,16 @@ cdef class QuickLane:
         try:
             kept = self.alike is not None and self.alike.append(recurring.completed, filling, passage.completed, False)
             if not kept:
-                kept = services.record.append_like_later(recurring.completed, filling, passage.completed)
+                kept = self.entries.append_like_later(recurring.completed, filling, passage.completed)
         except Exception:  # it happened: the ordinary way keeps it until it is written
             kept = False
         if not kept:
-            services.record.append_later(passage.completed())
+            self.entries.append_later(passage.completed())
         return 0
 
     cdef int count(self, Passage passage) except -1:
         """`Meter.completed_again`."""
-        cdef object meter = self.services.meter, histogram
+        cdef object meter = self.meter, histogram
         cdef double seconds = <double>_perf_counter() - passage.began
         cdef Py_ssize_t place = 0
         cdef list counts

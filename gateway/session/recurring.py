@@ -59,6 +59,9 @@ class Recurring:
         self._snapshot = known.assessment.snapshot
         self._recollection = recollection
         self._admit = admit if self._snapshot.quotas else None
+        self.waits = known.waits
+        # Nothing of an execution has to be counted, capped or said beyond rows, bytes and masks.
+        self.plain = self._admit is None and self.row_cap is None and completed is not None
         self._head = encode_sensitive({"statement": request.text}).decode()[:-1]
         self._tails: dict[tuple[int, ...], str] = {}
 

@@ -164,7 +164,7 @@ async def test_it_does_not_outlive_what_it_rests_on(
         case "age":
             recurring.known.until = 0.0
         case "quota":
-            recurring._admit = lambda: None
+            recurring.plain = False
 
     await raw.ask(query(SSN))
 
