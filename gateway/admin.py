@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django import forms
 from django.contrib import admin, messages
@@ -182,7 +183,7 @@ def _read_subject_lines(text: str) -> list[dict[str, Any]]:
 @admin.register(Connection)
 class ConnectionAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
     form = ConnectionForm
-    list_display = ["name", "kind", "host", "database", "tls", "phi", "recording", "enabled"]
+    list_display = ["name", "kind", "where", "what", "transport", "phi", "recording", "enabled"]
     list_filter = ["kind", "phi", "tls", "enabled"]
     search_fields = ["name", "host", "database"]
     fieldsets = [
@@ -190,6 +191,22 @@ class ConnectionAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
         ("Upstream", {"fields": ["host", "port", "database", "username", "secret", "secret_uri", "tls", "settings"]}),
         ("Protection", {"fields": ["phi", "scan_text", "subjects_text", "recording", "durability"]}),
     ]
+
+    @admin.display(description="host", ordering="host")
+    def where(self, connection: Connection) -> str:
+        """BigQuery's is Google's own unless an endpoint is set."""
+        return connection.host or urlsplit(str(connection.settings.get("api_endpoint", ""))).hostname or "Google's"
+
+    @admin.display(description="database or project", ordering="database")
+    def what(self, connection: Connection) -> str:
+        return connection.database or str(connection.settings.get("project", ""))
+
+    @admin.display(description="TLS", ordering="tls")
+    def transport(self, connection: Connection) -> str:
+        if connection.kind != Connection.Kind.BIGQUERY:
+            return str(connection.get_tls_display())
+        endpoint = str(connection.settings.get("api_endpoint") or "https:")
+        return "verified" if endpoint.startswith("https:") else "none (loopback only)"
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         secret = form.cleaned_data.get("secret")

@@ -99,12 +99,19 @@ class BigQueryAnalyst:
         return None
 
     async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
-        """The tables and views of the connection's project, as many as are described at all; nested fields by path."""
+        """The tables and views of the connection's project, as many as are described at all; nested fields by path.
+
+        Raises UpstreamRejected where the project cannot be asked: that is not the same as one without tables.
+        """
         spec = session.connection
         project = _defaults(session).project
+        try:
+            datasets = await self._reader.datasets(spec, project)
+        except UpstreamFailed as failed:
+            raise UpstreamRejected(sqlstate=failed.sqlstate, message=failed.message) from None
         paths = [
             TablePath(project, dataset, table)
-            for dataset in await self._asked(lambda: self._reader.datasets(spec, project)) or ()
+            for dataset in datasets
             for table in await self._asked(partial(self._reader.tables, spec, project, dataset)) or ()
         ][:MAX_TABLES]
         schemas = await asyncio.gather(*(self._table(spec, _Found(), path) for path in paths))

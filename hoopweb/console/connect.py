@@ -25,7 +25,7 @@ from gateway.domain.connections import usable_connections
 from gateway.models import Agent, Connection
 from hoopweb.console import classification, snippets
 from hoopweb.console.catalogue import tables_of
-from hoopweb.console.forms import AgentForm, ConnectionForm, RulesForm
+from hoopweb.console.forms import FORMS, AgentForm, RulesForm
 from hoopweb.console.pages import context_of
 from hoopweb.console.sight import NO_GATEWAY
 
@@ -45,6 +45,7 @@ NEEDED = (
 MEANINGS = {
     "28P01": "the user name or the password is wrong",
     "28000": "this user may not sign in from here; look at pg_hba.conf",
+    "no access token": "Google did not take the service-account key, or this machine has no identity",
     "3D000": "there is no database of this name",
     "42501": "this user has no right to connect to the database",
     "53300": "the database has no connection left",
@@ -67,11 +68,16 @@ def for_configurers(view: Step) -> Step:
 
 @for_configurers
 def start(request: HttpRequest) -> HttpResponse:
-    form = ConnectionForm(request.POST or None)
+    kind = request.GET.get("kind", "postgres")
+    if kind not in FORMS:
+        raise Http404("no such kind of connection")
+    form = FORMS[kind][1](request.POST or None)
     if request.method == "POST" and form.is_valid() and _written(request, form, {"connections": [form.document()]}):
         return redirect("console:connect-test", name=form.cleaned_data["name"])
     existing = Connection.objects.order_by("name")
-    return _page(request, "connect", "Connect a database", {"form": form, "existing": existing})
+    return _page(
+        request, "connect", "Connect a database", {"form": form, "existing": existing, "kind": kind, "kinds": FORMS}
+    )
 
 
 @for_configurers

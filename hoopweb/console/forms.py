@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -10,22 +12,41 @@ from django.contrib.auth.models import Group, User
 from gateway.models import Agent, Connection, validate_name
 
 _SQL = ("host", "port", "database", "username")
+_MAX_KEY_CHARS = 16 * 1024
 
 
 class ConnectionForm(forms.Form):
-    """Where the database is, and as whom the gateway signs in there."""
+    """What every kind of connection is asked."""
 
     name = forms.CharField(
         max_length=63, validators=[validate_name], help_text="what clients give as the database name"
     )
-    kind = forms.ChoiceField(choices=[("postgres", "PostgreSQL"), ("bigquery", "BigQuery")])
-    host = forms.CharField(max_length=255, required=False, help_text="PostgreSQL: its host")
-    port = forms.IntegerField(min_value=1, max_value=65535, required=False, initial=5432)
-    database = forms.CharField(max_length=255, required=False)
-    username = forms.CharField(
-        max_length=255,
+    phi = forms.BooleanField(
+        label="holds PHI",
         required=False,
-        help_text="no more rights than any agent may ever have, and TEMP on the database",
+        initial=True,
+        help_text="statements that cannot be fully read never pass plainly",
+    )
+    field_order: Iterable[str] | None = ("name",)
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        if Connection.objects.filter(name=name).exists():
+            raise forms.ValidationError("there is a connection of this name; go on with it below, or choose another")
+        return name
+
+    def document(self) -> dict[str, Any]:
+        return {"name": self.cleaned_data["name"], "phi": self.cleaned_data["phi"]}
+
+
+class PostgresForm(ConnectionForm):
+    """Where the database is, and as whom the gateway signs in there."""
+
+    host = forms.CharField(max_length=255)
+    port = forms.IntegerField(min_value=1, max_value=65535, initial=5432)
+    database = forms.CharField(max_length=255)
+    username = forms.CharField(
+        max_length=255, help_text="no more rights than any agent may ever have, and TEMP on the database"
     )
     password = forms.CharField(
         required=False,
@@ -37,37 +58,55 @@ class ConnectionForm(forms.Form):
         label="TLS",
         choices=[("verify-full", "verify-full"), ("require", "require"), ("disable", "disable (loopback only)")],
     )
-    project = forms.CharField(max_length=255, required=False, help_text="BigQuery: the project")
-    location = forms.CharField(max_length=63, required=False, help_text="BigQuery: where its data is, such as US")
-    phi = forms.BooleanField(
-        label="holds PHI",
-        required=False,
-        initial=True,
-        help_text="statements that cannot be fully read never pass plainly",
-    )
-
-    def clean_name(self) -> str:
-        name: str = self.cleaned_data["name"]
-        if Connection.objects.filter(name=name).exists():
-            raise forms.ValidationError("there is a connection of this name; go on with it below, or choose another")
-        return name
-
-    def clean(self) -> dict[str, Any]:
-        answers = super().clean() or {}
-        needed = _SQL if answers.get("kind") == "postgres" else ("project",)
-        for field in needed:
-            if not answers.get(field) and field not in self.errors:
-                self.add_error(field, f"expected a value for {answers.get('kind', 'this kind')}")
-        return answers
+    field_order = ("name", *_SQL, "password", "tls", "phi")
 
     def document(self) -> dict[str, Any]:
         answers = self.cleaned_data
-        common = {"name": answers["name"], "kind": answers["kind"], "phi": answers["phi"]}
-        if answers["kind"] == "bigquery":
-            cloud = {"project": answers["project"], "location": answers["location"], "credentials": {"metadata": True}}
-            return {**common, **cloud}
         secret = {"password": {"value": answers["password"]}} if answers["password"] else {}
-        return {**common, **{field: answers[field] for field in _SQL}, "tls": answers["tls"], **secret}
+        where = {field: answers[field] for field in _SQL}
+        return {**super().document(), "kind": "postgres", **where, "tls": answers["tls"], **secret}
+
+
+class BigQueryForm(ConnectionForm):
+    """Which project, and as whom the gateway asks there."""
+
+    project = forms.CharField(max_length=255)
+    location = forms.CharField(max_length=63, required=False, help_text="where its data is, such as US")
+    key = forms.CharField(
+        max_length=_MAX_KEY_CHARS,
+        required=False,
+        label="Service-account key",
+        widget=forms.Textarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
+        help_text="its JSON file, sealed for the data plane; empty for the identity of the machine itself",
+    )
+    api_endpoint = forms.CharField(
+        max_length=255, required=False, label="API endpoint", help_text="empty for Google's own; or a regional one"
+    )
+    field_order = ("name", "project", "location", "key", "api_endpoint", "phi")
+
+    def clean_key(self) -> str:
+        """What is no key is told here, without a word of what was pasted."""
+        key: str = self.cleaned_data["key"]
+        try:
+            found = json.loads(key) if key else {"type": "service_account", "private_key": "", "client_email": ""}
+        except ValueError:
+            found = None
+        needed = ("private_key", "client_email")
+        if not isinstance(found, dict) or found.get("type") != "service_account" or any(n not in found for n in needed):
+            raise forms.ValidationError("this is not the JSON file of a service-account key")
+        return key
+
+    def document(self) -> dict[str, Any]:
+        answers = self.cleaned_data
+        credentials = {"value": answers["key"]} if answers["key"] else {"metadata": True}
+        where = {field: answers[field] for field in ("project", "location", "api_endpoint")}
+        return {**super().document(), "kind": "bigquery", **where, "credentials": credentials}
+
+
+FORMS: dict[str, tuple[str, type[ConnectionForm]]] = {
+    "postgres": ("PostgreSQL", PostgresForm),
+    "bigquery": ("BigQuery", BigQueryForm),
+}
 
 
 class RulesForm(forms.Form):

@@ -8,6 +8,8 @@ from django.conf import settings
 
 from gateway.models import Connection, is_loopback
 
+TOKEN_PATH = "/v1/token"  # noqa: S105
+
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
@@ -56,7 +58,8 @@ def _postgres(connection: str, agent: str) -> list[Snippet]:
 
 def _bigquery(connection: Connection) -> list[Snippet]:
     project = connection.settings.get("project", "")
-    endpoint = f"{settings.HOOPWEB_HTTP_URL}/c/{connection.name}"
+    gateway = settings.HOOPWEB_HTTP_URL
+    endpoint = f"{gateway}/c/{connection.name}"
     return [
         Snippet(
             "BigQuery (Python)",
@@ -64,6 +67,21 @@ def _bigquery(connection: Connection) -> list[Snippet]:
             f'client = bigquery.Client(project="{project}", credentials=Credentials(os.environ["TOKEN"]),\n'
             f'                         client_options={{"api_endpoint": "{endpoint}"}})\n'
             'print(list(client.query_and_wait("SELECT 1")))',
+        ),
+        Snippet(
+            "credentials.json, for Google's libraries: where the agent's own token lies, and no secret",
+            f'{{"type": "external_account", "audience": "{gateway}", "token_url": "{gateway}{TOKEN_PATH}",\n'
+            ' "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",\n'
+            ' "credential_source": {"file": "/var/run/secrets/agent/token"}}',
+        ),
+        Snippet(
+            "bq (Cloud SDK)",
+            "(umask 077; echo $TOKEN > token)\nexport CLOUDSDK_AUTH_ACCESS_TOKEN_FILE=token\n"
+            f"bq --api {endpoint} --project_id {project} query --nouse_legacy_sql 'SELECT 1'",
+        ),
+        Snippet(
+            "dbt, and programs that make their own client",
+            f"export GOOGLE_APPLICATION_CREDENTIALS=credentials.json\nexport BIGQUERY_EMULATOR_HOST={endpoint}",
         ),
     ]
 

@@ -80,6 +80,8 @@ def resolve_cloud_credentials(credentials: CloudCredentials, *, path: str, base:
     """The service-account key, None when there is none to keep (anonymous, the machine's own identity)."""
     if credentials.anonymous or credentials.metadata:
         return None
+    if credentials.value is not None:
+        return credentials.value
     return _from_env_or_file(credentials.env, credentials.file, path=path, base=base)
 
 

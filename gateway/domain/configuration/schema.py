@@ -54,17 +54,18 @@ class Secret(Part):
 
 
 class CloudCredentials(Part):
-    """A service-account key from a file or a variable, the machine's own identity, or none (emulators)."""
+    """A service-account key (file, variable or the document), the machine's own identity, or none (emulators)."""
 
     env: str | None = None
     file: str | None = None
+    value: str | None = Field(default=None, repr=False)
     anonymous: Literal[True] | None = None
     metadata: Literal[True] | None = None
 
     @model_validator(mode="after")
     def exactly_one(self) -> CloudCredentials:
-        if sum(part is not None for part in (self.env, self.file, self.anonymous, self.metadata)) != 1:
-            raise ValueError("expected exactly one of env, file, anonymous, metadata")
+        if sum(part is not None for part in (self.env, self.file, self.value, self.anonymous, self.metadata)) != 1:
+            raise ValueError("expected exactly one of env, file, value, anonymous, metadata")
         return self
 
 

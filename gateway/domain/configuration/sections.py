@@ -188,7 +188,7 @@ def _connection_secret(name: str, item: Any, place: Place) -> str | None:
 
 def _open_credentials(credentials: schema.CloudCredentials | None) -> Item | None:
     """What may be shown of cloud credentials: that there are none, or that they are the machine's own."""
-    if credentials is None or credentials.env or credentials.file:
+    if credentials is None or not (credentials.anonymous or credentials.metadata):
         return None
     return {"anonymous": True} if credentials.anonymous else {"metadata": True}
 

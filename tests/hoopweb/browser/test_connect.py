@@ -6,6 +6,7 @@ held, and a reviewer approves in the browser.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -149,3 +150,32 @@ def test_wrong_password_is_told_in_words(browser: Browser, stack: Stack, ward: s
     assert "the user name or the password is wrong" in told
     assert "canary-wrong" not in told + page.content()
     page.context.close()
+
+
+def test_a_warehouse_is_asked_what_it_needs_and_no_key_is_shown_again(browser: Browser, stack: Stack) -> None:
+    walk = Walk()
+    page = signed_in(browser, stack, "admin", walk)
+    page.goto(f"{stack.demo['web_url']}/admin/console/connect/")
+    page.click(".console .chips >> text=BigQuery")
+    assert page.locator("[name=host]").count() == 0
+    key = {"type": "service_account", "client_email": "gateway@p.example", "private_key": "canary-key"}
+    page.fill("[name=name]", f"{NAME}-warehouse")
+    page.fill("[name=project]", "demo-project")
+    page.fill("[name=api_endpoint]", "http://127.0.0.1:9")
+    page.fill("[name=key]", json.dumps({**key, "type": "authorized_user"}))
+    page.click(".console form button[type=submit]")
+    assert "this is not the JSON file of a service-account key" in page.inner_text(".console")
+
+    page.fill("[name=key]", json.dumps(key))
+    page.click(".console form button[type=submit]")
+    page.wait_for_url(f"**/connect/{NAME}-warehouse/test/")
+
+    told = page.inner_text(".console")
+    assert "Google did not take the service-account key" in told
+    assert "Reached." not in told
+    assert "canary-key" not in page.content()
+    page.goto(f"{stack.demo['web_url']}/admin/console/connect/{NAME}-warehouse/use/demo-agent/")
+    told = page.inner_text(".console")
+    assert all(name in told for name in ("external_account", "bq --api", "BIGQUERY_EMULATOR_HOST"))
+    page.context.close()
+    assert walk.complaints == []
