@@ -6,6 +6,7 @@ must not be read as one that has nothing to do with any.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,13 @@ DEFINITIONS = Definitions(
     tables={path(name, "vault"): schema for name, schema in VAULT.items()},
     shards={path(name, "vault"): ("shard_a", "shard_b") for name in ("shard_*", "shard*")},
 )
+MARK = re.compile(r"^![sfvn] ")
 PROTECTED = {"ssn", "person", "contacts", "tags", "doc", "note", "label"}
 
 
 def attacks() -> list[Any]:
     file = Path(__file__).parents[2] / "bigquery" / "attacks.txt"
-    lines = [line.removeprefix("! ") for line in file.read_text(encoding="utf-8").splitlines() if line[0] != "#"]
+    lines = [MARK.sub("", line) for line in file.read_text(encoding="utf-8").splitlines() if line[0] != "#"]
     rows = [line.split("|", 1) for line in lines]
     return [pytest.param(text.strip().replace("@", "x"), id=name.strip()) for name, text in rows]
 
