@@ -102,7 +102,7 @@ def kept_answer(request: Request, statement_id: str) -> Frame:
     row = find_own(statement_id=statement_id, principal=principal)
     if row is None or row.connection not in usable_connections(principal.groups):
         raise NotFound("there is no such statement of yours")
-    if row.status == RestStatement.Status.PENDING:
+    if row.status in {RestStatement.Status.PENDING, RestStatement.Status.RUNNING}:
         # Its holder may have ended with a restart; holding twice is prevented by the data plane.
         dataplane.resume(token=token_for_relay(request), statement_id=str(row.pk), connection=row.connection)
         row.refresh_from_db()

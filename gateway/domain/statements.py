@@ -74,6 +74,26 @@ def mark_pending(*, statement_id: str, review: dict[str, Any], holder: str | Non
         raise StatementProblem("the statement is unknown or already finished")
 
 
+def mark_running(*, statement_id: str) -> None:
+    """The statement waited, was approved and runs now: nobody takes it over any more."""
+    pending = RestStatement.objects.filter(pk=statement_id, status=RestStatement.Status.PENDING)
+    if pending.update(status=RestStatement.Status.RUNNING) != 1:
+        raise StatementProblem("the statement does not wait any more")
+
+
+def give_up(*, statement_id: str, from_holder: str) -> None:
+    """The process that ran it has ended, and nobody knows how far it came: it failed, and is not run again."""
+    running = RestStatement.objects.filter(pk=statement_id, holder=from_holder, status=RestStatement.Status.RUNNING)
+    reason = "the gateway that ran it ended; look whether it took effect before you ask again"
+    now = timezone.now()
+    running.update(
+        status=RestStatement.Status.FAILED,
+        problem={"code": "gateway-ended", "reason": reason},
+        finished_at=now,
+        expires_at=now + timedelta(seconds=KEEP_RESULT_S),
+    )
+
+
 def finish_statement(
     *,
     statement_id: str,
@@ -113,9 +133,10 @@ def find_own(*, statement_id: str, principal: Principal) -> RestStatement | None
 
 
 def find_resumable(*, binding: str, principal: Principal) -> str | None:
-    """The held statement that asking this again should pick up: still pending, or done and not yet collected."""
+    """The held statement that asking this again should pick up: not done yet, or done and not yet collected."""
     rows = _own(principal).filter(binding=binding, was_held=True, collected_at=None, expires_at__gt=timezone.now())
-    resumable = rows.filter(status__in=[RestStatement.Status.PENDING, RestStatement.Status.COMPLETED])
+    unfinished = [RestStatement.Status.PENDING, RestStatement.Status.RUNNING]
+    resumable = rows.filter(status__in=[*unfinished, RestStatement.Status.COMPLETED])
     found = resumable.order_by("-created_at").values_list("pk", flat=True).first()
     return None if found is None else str(found)
 

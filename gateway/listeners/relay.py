@@ -13,10 +13,12 @@ waits here, runs once when approved, and its masked result is kept sealed for a 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from approvals.domain.grant import binding_digest
 from approvals.domain.request import Principal
@@ -33,6 +35,20 @@ from gateway.session.services import Services
 from gateway.upstreams.registry import OpenUpstream, UpstreamFailed, UpstreamSession
 
 logger = logging.getLogger(__name__)
+
+
+async def uninterrupted(work: Coroutine[Any, Any, None]) -> None:
+    """Do all of `work`, whoever cancels its caller meanwhile; the cancellation is raised afterwards."""
+    task = asyncio.create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    task.result()
 
 
 class Relay:
@@ -53,6 +69,7 @@ class Relay:
         self._openers = openers
         self._holder = holder
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._closing = False
 
     async def open_upstream(self, spec: ConnectionSpec) -> UpstreamSession:
         opener = self._openers.get(spec.kind)
@@ -86,6 +103,7 @@ class Relay:
                 return
             if held is not None:
                 statement = replace(statement, statement_id=held)
+                transport.row_waits = True
             else:
                 await self._open(statement, session, request, digest)
         async for frame in self._start(session, statement, transport):
@@ -128,9 +146,16 @@ class Relay:
         )
 
     async def _take_over(self, statement_id: str) -> bool:
-        """Whether a pending statement is ours to hold again: its holder has died, and nobody else was quicker."""
+        """Whether a pending statement is ours to hold again: its holder has died, and nobody else was quicker.
+
+        What had begun to run when its holder died is not run again: it has failed.
+        """
         state = await in_thread(kept.read_state, statement_id=statement_id)
-        if state["status"] != "pending" or statement_id in self._running or await self._is_alive(state["holder"]):
+        open_still = state["status"] in {"pending", "running"}
+        if not open_still or statement_id in self._running or await self._is_alive(state["holder"]):
+            return False
+        if state["status"] == "running":
+            await in_thread(kept.give_up, statement_id=statement_id, from_holder=state["holder"])
             return False
         return await in_thread(
             kept.take_over, statement_id=statement_id, from_holder=state["holder"], holder=self._holder
@@ -145,7 +170,7 @@ class Relay:
             await run_statement(self._services, session, statement, transport)
             reason = transport.ended_by or reason
         except asyncio.CancelledError:
-            reason = transport.ended_by or "client-gone"
+            reason = transport.ended_by or ("drained" if self._closing else "client-gone")
             raise
         except Exception as error:  # fail closed: the caller gets an error and no row
             logger.error("relayed statement broke: session=%s error=%s", session.session_id, type(error).__name__)
@@ -153,7 +178,7 @@ class Relay:
             await transport.emit({"type": "failed", "problem": {"code": "internal-error", "reason": "internal error"}})
         finally:
             try:
-                await self._finish(session, statement, transport, reason)
+                await uninterrupted(self._finish(session, statement, transport, reason))
             finally:
                 self._registry.remove(session.session_id)  # last: until its answer is handed over it is under way
 
@@ -162,9 +187,12 @@ class Relay:
     ) -> None:
         await transport.close_upstream()
         self._services.record.append_later(entries.session_closed(session, reason))
-        if transport.request.detach:
+        if transport.request.detach and not (self._closing and transport.waits):  # others hold it from here on
             await self._keep(statement, transport.kept)
-        if not transport.detached:
+        if self._closing:  # nobody waits for a reader that may never come
+            with contextlib.suppress(asyncio.QueueFull):
+                transport.frames.put_nowait(None)
+        elif not transport.detached:
             await transport.frames.put(None)
 
     async def _keep(self, statement: StatementRequest, result: KeptResult) -> None:
@@ -204,10 +232,12 @@ class Relay:
                 await self._abandon(transport, task)
 
     async def _abandon(self, transport: RelayTransport, task: asyncio.Task[None]) -> None:
-        if transport.review is not None and transport.request.detach and transport.kept.status == "running":
-            transport.detached = True
-            return
         transport.detached = True
+        while not transport.frames.empty():  # whoever waits for room in it goes on
+            transport.frames.get_nowait()
+        held = transport.review is not None and transport.request.detach
+        if transport.kept.status != "running" or held:  # it ended, and is kept and recorded; or it needs no caller
+            return
         await transport.cancel()
         task.cancel()
 
@@ -216,30 +246,30 @@ class Relay:
         state = await in_thread(kept.read_state, statement_id=statement_id)
         yield {"type": "accepted", "id": statement_id, "session_id": state["session_id"]}
         task = self._running.get(statement_id)
-        if state["status"] == "pending" and task is not None and wait_s > 0:
+        if task is not None and wait_s > 0:
             await asyncio.wait({task}, timeout=wait_s)
-        elif state["status"] == "pending" and await self._just_decided(task):
-            pass
+        else:
+            await self._just_decided(task)
         collected = await in_thread(kept.collect, statement_id=statement_id)
         if collected is None:
             state = await in_thread(kept.read_state, statement_id=statement_id)
             if state["status"] in {"denied", "expired", "failed"}:
-                yield {"type": "denied", "problem": state["problem"]}
+                kind = "failed" if state["status"] == "failed" else "denied"
+                yield {"type": kind, "problem": state["problem"]}
             else:
                 yield {"type": "pending", "review": state["review"]}
             return
         for frame in frames_of(collected):
             yield frame
 
-    async def _just_decided(self, task: asyncio.Task[None] | None) -> bool:
+    async def _just_decided(self, task: asyncio.Task[None] | None) -> None:
         """An approval a moment ago is still on its way to the holder; a short wait spares the caller a second call."""
-        if task is None:
-            return False
-        done, _ = await asyncio.wait({task}, timeout=1.0)
-        return bool(done)
+        if task is not None:
+            await asyncio.wait({task}, timeout=1.0)
 
     async def close(self) -> None:
         """End what runs: detached holds are found again by a poll of their statement."""
+        self._closing = True
         for task in list(self._running.values()):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.db import DatabaseError
+
 from gateway.domain import statements as kept
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.domain.threads import in_thread
@@ -76,7 +78,8 @@ class RelayTransport:
         self.detached = False
         self.ended_by = ""  # why somebody ended it from outside
         self.review: PendingReview | None = None
-        self._waiting = False  # for its review, without anything running
+        self.waits = False  # for its review, without anything running
+        self.row_waits = request.statement_id is not None  # its row says so: others may take it over
         self.kept = KeptResult()
 
     @property
@@ -85,7 +88,7 @@ class RelayTransport:
 
     def under_way(self) -> bool:
         """Whether a process that drains should wait: a held statement is found again by the poll of its caller."""
-        return not (self._waiting and self.request.detach)
+        return not (self.waits and self.request.detach)
 
     async def open_upstream(self) -> UpstreamSession:
         if self._upstream is None:
@@ -123,11 +126,12 @@ class RelayTransport:
         frame = {"id": review.review_id, "url": review.url, "expires_at": review.expires_at, "rule": review.rule}
         if self.request.detach:
             await in_thread(kept.mark_pending, statement_id=review.statement_id, review=frame)
-        self._waiting = True
+            self.row_waits = True
+        self.waits = True
         await self.emit({"type": "pending", "review": frame, "permitted_statement": review.permitted_statement})
 
     async def send_resumed(self, resumption: Resumption) -> None:
-        self._waiting = False
+        self.waits = False
         self.kept.statement = resumption.statement
         self.kept.modified_from = resumption.modified_from
         await self.emit(
@@ -145,8 +149,10 @@ class RelayTransport:
         return True
 
     async def execute(self, permit: ExecutionPermit) -> None:
-        self._waiting = False
+        self.waits = False
         try:
+            if self.row_waits:
+                await self._mark_running(permit.request.statement_id)
             upstream = await self.open_upstream()
         except UpstreamFailed as failed:
             permit.complete(Outcome(status="failed", error=failed.sqlstate))
@@ -156,6 +162,15 @@ class RelayTransport:
             await self._stream(await upstream.execute(permit))
         except UpstreamFailed as failed:
             await self._send_failed(failed)
+
+    async def _mark_running(self, statement_id: str) -> None:
+        """From here on nobody may hold it again: it would run twice. Raises UpstreamFailed."""
+        try:
+            await in_thread(kept.mark_running, statement_id=statement_id)
+        except (kept.StatementProblem, DatabaseError):
+            raise UpstreamFailed(
+                "the control database did not note that the statement runs", sqlstate="58000"
+            ) from None
 
     async def _stream(self, result: ResultStream) -> None:
         if result.columns:

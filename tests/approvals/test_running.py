@@ -248,9 +248,43 @@ def leave_grant(product: Stack, token: str, text: str) -> str:
     return review_id
 
 
-def restart_gateway(product: Stack) -> None:
+@pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+def test_hold_over_rest_outlives_the_gateway_that_held_it(product: Stack, by: signal.Signals) -> None:
+    text = f"UPDATE patients SET phone = '555-0188' WHERE id = 88 AND {int(by)} > 0"
+    token = product.agent_token()
+    held = product.rest("POST", STATEMENTS, token=token, json={"statement": text, "wait_s": 0}).json()
+
+    restart_gateway(product, by)
+    assert decide(product, held["review"]["id"]).status_code == 200
+
+    answered = until(lambda: ended(product, held["id"], token), within_s=60)
+    assert (answered["status"], answered["row_count"]) == ("completed", 1)
+    assert kinds_of(product, [held["id"]]).count("statement.authorised") == 1
+
+
+def ended(product: Stack, statement_id: str, token: str) -> dict[str, Any] | None:
+    answer = product.rest("GET", f"/api/v1/statements/{statement_id}", token=token).json()
+    return None if answer["status"] == "pending" else answer
+
+
+def test_what_ran_when_its_gateway_died_has_failed_and_does_not_run_again(product: Stack) -> None:
+    text = "UPDATE patients SET phone = coalesce(phone, '') || 'z' FROM pg_sleep(120) WHERE id = 89"
+    token = product.agent_token()
+    held = product.rest("POST", STATEMENTS, token=token, json={"statement": text, "wait_s": 0}).json()
+    assert decide(product, held["review"]["id"]).status_code == 200
+    with control(product) as database:
+        until(lambda: claims(database, held["review"]["id"]) == ["confirmed"])
+
+    restart_gateway(product)
+
+    answered = until(lambda: ended(product, held["id"], token), within_s=60)
+    assert (answered["status"], answered["problem"]["code"]) == ("failed", "gateway-ended")
+    assert kinds_of(product, [held["id"]]).count("statement.authorised") == 1
+
+
+def restart_gateway(product: Stack, by: signal.Signals = signal.SIGKILL) -> None:
     before = product.pids()["gateway"]
-    os.kill(before, signal.SIGKILL)
+    os.kill(before, by)
     until(lambda: product.pids()["gateway"] != before, within_s=60)
     product.wait_healthy(within_s=60)
     until(lambda: runs_statements(product), within_s=60)  # healthy is what each part says of itself

@@ -133,6 +133,21 @@ def test_call_that_waits_is_held_until_the_decision(stack: Stack):
     assert answers[0].json()["status"] == "completed"
 
 
+def test_what_ran_is_kept_as_that_and_recorded_whole(stack: Stack):
+    """Whoever has the answer hangs up at once: what is left to do for the statement is done nevertheless."""
+    asked = [post(stack, "update encounters set status = status where id = -1").json() for _ in range(20)]
+
+    assert {answer["status"] for answer in asked} == {"completed"}
+    assert {until(stack, answer["id"], "completed")["status"] for answer in asked} == {"completed"}
+    sessions = [answer["session_id"] for answer in asked]
+    ended = "SELECT count(*) FROM audit_sessionrecord WHERE id = ANY(%s) AND close_reason = 'finished'"
+    deadline = time.monotonic() + 15
+    with psycopg.connect(stack.demo["control_dsn"], autocommit=True) as control:
+        while control.execute(ended, [sessions]).fetchone() != (20,):
+            assert time.monotonic() < deadline, "a session has no end, or another one"
+            time.sleep(0.1)
+
+
 def test_denied_review_ends_the_statement(stack: Stack):
     held = post(stack, f"update patients set phone = '{PHONE}-14' where id = 114").json()
     decide(stack, held["review"]["id"], "deny")

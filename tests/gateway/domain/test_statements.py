@@ -115,3 +115,23 @@ def test_kept_answer_is_for_exactly_whoever_asked_with_the_groups_it_was_asked_w
 
     assert statements.find_own(statement_id=identifier, principal=other) is None
     assert statements.find_resumable(binding="b" * 64, principal=other) is None
+
+
+def test_what_runs_is_taken_over_by_nobody_and_fails_with_its_holder(statement_id: str) -> None:
+    statements.mark_pending(statement_id=statement_id, review={"id": "r", "url": "u", "expires_at": 1})
+    statements.mark_running(statement_id=statement_id)
+
+    assert resumable() == statement_id  # whoever asks again waits for its end
+    assert not statements.take_over(statement_id=statement_id, from_holder="g1", holder="g2")
+    statements.give_up(statement_id=statement_id, from_holder="another")
+    assert statements.read_state(statement_id=statement_id)["status"] == "running"
+    statements.give_up(statement_id=statement_id, from_holder="g1")
+
+    state = statements.read_state(statement_id=statement_id)
+    assert (state["status"], state["problem"]["code"]) == ("failed", "gateway-ended")
+    assert resumable() is None
+
+
+def test_only_what_waits_begins_to_run(statement_id: str) -> None:
+    with pytest.raises(statements.StatementProblem):
+        statements.mark_running(statement_id=statement_id)
