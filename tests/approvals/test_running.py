@@ -272,8 +272,11 @@ def test_what_ran_when_its_gateway_died_has_failed_and_does_not_run_again(produc
     token = product.agent_token()
     held = product.rest("POST", STATEMENTS, token=token, json={"statement": text, "wait_s": 0}).json()
     assert decide(product, held["review"]["id"]).status_code == 200
-    with control(product) as database:
-        until(lambda: claims(database, held["review"]["id"]) == ["confirmed"])
+    runs = (
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%%pg_sleep(120)%%' AND pid <> %s"
+    )
+    with product.direct() as database:
+        until(lambda: database.execute(runs, [database.info.backend_pid]).fetchone() == (1,))
 
     restart_gateway(product)
 
