@@ -62,7 +62,7 @@ def test_who_saw_a_patient_last_month_is_two_clicks_away(auditor: Page, request:
 
     row.get_by_role("link", name="replay").click()
     auditor.get_by_role("button", name="Show the result").first.click()
-    auditor.get_by_text("redact").first.wait_for()
+    auditor.get_by_text("[REDACTED]").first.wait_for()
     seen(auditor, "replay", request)
 
 
