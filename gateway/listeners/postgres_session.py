@@ -106,6 +106,7 @@ class ClientSession:
         self._upstream_writable.set()
         self.can_send = True  # the same, for whoever does not wait
         self._cancelling: asyncio.Task[None] | None = None
+        self._cancel_wanted = False  # by a request that came before the server had anything to cancel
         self._draining: asyncio.Task[None] | None = None
         self._sealing: set[asyncio.Task[None]] = set()
         self._last_activity = time.monotonic()
@@ -144,6 +145,7 @@ class ClientSession:
     async def _serve(self, handle: Callable[[ClientSession, int, bytes], object]) -> None:
         while not self.reason:
             self._resting = True
+            self._cancel_wanted &= self.client.has_frames
             frame = await self.next_frame(lambda: bool(self.reason or self.relay.broken or self._is_over))
             self._resting = False
             self.relay.unfold()  # whatever comes next counts on ordinary expectations
@@ -211,6 +213,8 @@ class ClientSession:
         elif self.relay.running is not None:
             self.flush()  # of a pipeline that is still being read: a server that has nothing yet would cancel nothing
             self._start_cancel()
+        elif not self._resting:
+            self._cancel_wanted = True  # of what is still being looked at: once the server has it
         if self._cancelling is not None:
             await asyncio.shield(self._cancelling)
 
@@ -287,6 +291,9 @@ class ClientSession:
             data = self._outgoing[0] if len(self._outgoing) == 1 else b"".join(self._outgoing)
             self._outgoing.clear()
             self.upstream.write(data)
+            if self._cancel_wanted and self.relay.running is not None:
+                self._cancel_wanted = False
+                self._start_cancel()
 
     def sync(self, *, hidden: bool = False) -> None:
         self.ask(Ready(hidden=hidden), client.SYNC_FRAME)
