@@ -45,6 +45,8 @@ logger = logging.getLogger(__name__)
 
 # Executions whose recording is still being sealed may hold up the end of a session no longer than this.
 SEALING_TIMEOUT_S = 30.0
+# Messages of a pipeline that are read before any is sent on: one write for many, and one that never pauses is heard.
+MOST_UNSENT = 64
 
 _FAREWELLS = {
     "killed": ("57P01", "terminating connection due to administrator command"),
@@ -160,7 +162,7 @@ class ClientSession:
             if self._cancelling is not None:
                 await self._cancelling
             await handle(self, kind, body)  # type: ignore[misc]
-            if not self.client.has_frames:
+            if not self.client.has_frames or len(self._outgoing) >= MOST_UNSENT:
                 self.flush()
             await self._upstream_writable.wait()
 
