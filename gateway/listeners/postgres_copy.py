@@ -38,7 +38,7 @@ async def copy_columns(session: ClientSession, permit: ExecutionPermit) -> tuple
         stored = output.origins[0].column if len(output.origins) == 1 and output.resolved else None
         oid = 0
         if stored is not None and output.origins[0].transform == "identity":
-            rows = await session.question(_TYPES_QUESTION, (stored.schema, stored.table, stored.column))
+            rows = await session.questions.one(_TYPES_QUESTION, (stored.schema, stored.table, stored.column))
             oid = int(rows[0][0] or 0) if rows else 0
         if not oid and binary and mask.mask is not None:
             raise UnmaskableCopy

@@ -52,7 +52,7 @@ class SessionMeaning:
         if self._session.at_boundary and self._session.relay.status == "E":
             return  # a failed transaction answers nothing, and runs nothing but its own end
         outside = self._session.at_boundary and self._session.relay.status == "I"
-        answers = await self._session.questions(STATE_QUESTIONS)
+        answers = await self._session.questions.several(STATE_QUESTIONS)
         if answers is None:
             return
         role, login, search_path, quoting, encoding, *settings = ((rows[0][0] or b"").decode() for rows in answers)
@@ -62,12 +62,12 @@ class SessionMeaning:
         self._session.context.role, self._session.context.search_path = login if role == "none" else role, search_path
         self._session.context.settings = settings_text(settings)
         if outside and self._session.context.temp_relations:
-            rows = await self._session.question(_TEMP_QUESTION)
+            rows = await self._session.questions.one(_TEMP_QUESTION)
             self._session.context.temp_relations = rows is None or bool(rows)
             if not self._session.context.temp_relations:
                 self._session.context.temporary.all_gone()
         if self._session.memory.doubtful:
-            names = await self._session.questions(NAME_QUESTIONS)
+            names = await self._session.questions.several(NAME_QUESTIONS)
             if names is not None:
                 self._session.memory.verify(*names)
         # Other quoting rules are an open connection's only: ask again before every statement.

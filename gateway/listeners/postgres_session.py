@@ -16,18 +16,20 @@ import logging
 import secrets
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 from gateway.listeners.postgres_client import ClientConnection, ClientGone
 from gateway.listeners.postgres_deferred import Deferred
+from gateway.listeners.postgres_farewell import farewell
 from gateway.listeners.postgres_meaning import SessionMeaning
 from gateway.listeners.postgres_memory import Memory
 from gateway.listeners.postgres_place import SessionPlace
+from gateway.listeners.postgres_questions import OwnQuestions
 from gateway.listeners.postgres_text import first_word
 from gateway.protocols.postgres import client, server
-from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
+from gateway.protocols.postgres.client import Target
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.session import entries
 from gateway.session.context import SessionContext
@@ -35,7 +37,7 @@ from gateway.session.permit import ExecutionPermit
 from gateway.session.services import Services
 from gateway.upstreams.postgres import UpstreamConnection
 from gateway.upstreams.postgres_execution import BoundShape, Execution
-from gateway.upstreams.postgres_expectations import Complete, Expectation, Local, Ready, Refusal, Rows
+from gateway.upstreams.postgres_expectations import Expectation, Local, Ready, Refusal
 from gateway.upstreams.postgres_relay import Relay
 from gateway.upstreams.postgres_turns import Turns
 from gateway.upstreams.recording import RecordingSink
@@ -47,17 +49,6 @@ logger = logging.getLogger(__name__)
 SEALING_TIMEOUT_S = 30.0
 # Messages of a pipeline that are read before any is sent on: one write for many, and one that never pauses is heard.
 MOST_UNSENT = 64
-
-_FAREWELLS = {
-    "killed": ("57P01", "terminating connection due to administrator command"),
-    "drained": ("57P01", "terminating connection: the gateway is shutting down, connect again"),
-    "token-expired": ("57P01", "terminating connection: the token expired"),
-    "idle": ("57P05", "terminating connection due to idle-session timeout"),
-    "upstream-lost": ("08006", "the connection to the database was lost"),
-    "meaning-changed": ("42501", "the session's encoding or quoting rules were changed, which is not allowed here"),
-    "protocol-violation": ("08P01", "the client broke the protocol"),
-    "internal-error": ("XX000", "internal error of the gateway"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +90,7 @@ class ClientSession:
         self.statements, self.portals = self.memory.statements, self.memory.portals
         self._limits = limits
         self._own_name = f"hoopweb_{secrets.token_hex(8)}"
+        self.questions = OwnQuestions(self, self._own_name)
         self._outgoing: list[bytes] = []
         self._resting = False  # its task waits for the client's next frame and for nothing else
         self._retiring = False
@@ -250,13 +242,9 @@ class ClientSession:
             self._answered.set_result(None)
 
     def _say_farewell(self) -> None:
-        farewell = _FAREWELLS.get(self.reason)
-        if farewell is None and self._killed:
-            farewell = ("57P01", f"terminating connection: {self.reason}")
-        if self.client.closed or self.relay.fatal_sent or farewell is None:
-            return
-        sqlstate, message = farewell
-        self.client.write(server.error(sqlstate=sqlstate, message=message, severity="FATAL"))
+        last = farewell(self.reason, killed=self._killed)
+        if last is not None and not self.client.closed and not self.relay.fatal_sent:
+            self.client.write(last)
 
     def _start_timers(self) -> None:
         loop = asyncio.get_running_loop()
@@ -333,38 +321,6 @@ class ClientSession:
         """Send a frame that has no answer of its own (copy data), as fast as the upstream takes it."""
         self.upstream.write(data)
         await self._upstream_writable.wait()
-
-    async def question(self, text: str, parameters: Sequence[str] = ()) -> list[list[bytes | None]] | None:
-        """Ask the server something of our own, inside the session and unseen by the client. None: it was skipped."""
-        boundary = self.at_boundary
-        answer = self._ask_own(text, parameters)
-        self._end_own(boundary)
-        return await answer
-
-    async def questions(self, texts: Sequence[str]) -> list[list[list[bytes | None]]] | None:
-        """Several questions in one round trip. None: at least one was skipped."""
-        boundary = self.at_boundary
-        asked = [self._ask_own(text) for text in texts]
-        self._end_own(boundary)
-        answers = [await answer for answer in asked]
-        return [answer for answer in answers if answer is not None] if None not in answers else None
-
-    def _ask_own(self, text: str, parameters: Sequence[str] = ()) -> asyncio.Future[list[list[bytes | None]] | None]:
-        answer: asyncio.Future[list[list[bytes | None]] | None] = asyncio.get_running_loop().create_future()
-        own = self._own_name
-        values = tuple(value.encode() for value in parameters)
-        self.ask(Complete(server.PARSE_COMPLETE, hidden=True), client.encode_parse(Parse(own, text, ())))
-        self.ask(Complete(server.BIND_COMPLETE, hidden=True), client.encode_bind(Bind(own, own, (), values, ())))
-        self.ask(Rows(answer), client.encode_execute(Execute(own, 0)))
-        for kind in "PS":
-            self.ask(Complete(server.CLOSE_COMPLETE, hidden=True), client.encode_close(Target(kind, own)))
-        return answer
-
-    def _end_own(self, boundary: bool) -> None:
-        if boundary:
-            self.sync(hidden=True)  # or the next statement would find itself in a transaction it did not begin
-        else:
-            self.push_answers()
 
     async def settle(self) -> None:
         """Know what statements mean here, in the server's own words, before anything is decided."""
