@@ -108,7 +108,10 @@ def test_dry_run_runs_nothing(client: bigquery.Client, service: Service) -> None
     assert job.total_bytes_processed == 10 * 1024 * 1024
     assert [field.name for field in job.schema] == ["ssn"]
     assert job.labels["hoopweb_decision"] == "allow"
-    sent = [seen.body["configuration"] for seen in service.shim.requests if seen.path.endswith("/jobs")]
+    begun = [
+        seen for seen in service.shim.requests if seen.path.startswith("/bigquery/") and seen.path.endswith("/jobs")
+    ]
+    sent = [seen.body["configuration"] for seen in begun]
     assert all(configuration.get("dryRun") for configuration in sent[-2:])
 
 
