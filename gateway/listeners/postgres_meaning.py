@@ -41,6 +41,7 @@ class SessionMeaning:
     def __init__(self, session: ClientSession) -> None:
         self.unsettled = True
         self.volatile = False
+        self._ended = False  # something that ends a transaction was sent since the server was last ready
         self._session = session
 
     async def settle(self) -> None:
@@ -49,7 +50,7 @@ class SessionMeaning:
             return
         if self._session.at_boundary:
             await self._session.drained()
-        if self._session.at_boundary and self._session.relay.status == "E":
+        if self._session.relay.status == "E" and (self._session.at_boundary or not self._ended):
             return  # a failed transaction answers nothing, and runs nothing but its own end
         outside = self._session.at_boundary and self._session.relay.status == "I"
         answers = await self._session.questions.several(STATE_QUESTIONS)
@@ -110,6 +111,7 @@ class SessionMeaning:
 
     def notice_effects(self, analysis: Analysis, word: str) -> None:
         effects = analysis.inner or analysis
+        self._ended |= word in TRANSACTION_ENDS
         hidden = (bool(effects.opaque_functions) or not effects.complete) and not self._is_open()
         if word not in QUIET or hidden or any(name.endswith("set_config") for name in effects.functions):
             self.unsettled = self.volatile = True
@@ -132,6 +134,8 @@ class SessionMeaning:
         return bool(effects.operations & {Operation.DDL, Operation.ADMIN})
 
     def became_ready(self, status: str) -> None:
+        if self._session.at_boundary and self._session.relay.last_answer:
+            self._ended = False
         if self.volatile and status == "I":
             self.unsettled = True
         if status == "I":

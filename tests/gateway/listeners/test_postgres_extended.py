@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -259,3 +260,22 @@ async def test_failed_transaction_can_be_left(raw: RawClient) -> None:
     assert errors(failed)[0]["C"] == "25P02"
     assert status(left) == "I"
     assert rows(after) == [[b"1"]]
+
+
+async def test_failed_setting_is_rolled_back_frame_by_frame(raw: RawClient) -> None:
+    """Some drivers send Bind, Execute and Sync one by one: nothing of ours may be asked in a failed transaction."""
+    raw.writer.write(query("begin"))
+    await raw.until_ready()
+    raw.writer.write(query("set datestyle = 'nonsense'"))
+    failed = await raw.until_ready()
+    for frame in (parse("rollback") + SYNC, bind(), execute()):
+        raw.writer.write(frame)
+        await raw.writer.drain()
+        await asyncio.sleep(0.05)
+    raw.writer.write(SYNC)
+    parsed = await raw.until_ready()
+    ended = await raw.until_ready()
+
+    assert errors(failed)[0]["C"] == "22023"
+    assert errors(parsed + ended) == []
+    assert ("Z", b"I") in ended
