@@ -61,7 +61,7 @@ def _run_known(session: ClientSession, text: str) -> bool:
         return False
     session.statements.forget("")
     session.portals.forget("")
-    _send(session, permit, offset=0, ended=part != text)
+    _send(session, permit, offset=0, ended=part != text, last=True)
     session.sync()
     return True
 
@@ -85,29 +85,33 @@ def _only_parse(session: ClientSession, text: str) -> None:
 async def _run_parts(session: ClientSession, parts: tuple[StatementPart, ...], text: str) -> None:
     for number, part in enumerate(parts, start=1):
         await session.settle()
-        await _run_part(session, part, ended=text.startswith(";", part.offset + len(part.text)))
+        ended = text.startswith(";", part.offset + len(part.text))
+        await _run_part(session, part, ended=ended, last=number == len(parts))
         if number < len(parts):
             await session.drained()
         if session.relay.skipping or session.relay.broken or session.reason:
             return
 
 
-async def _run_part(session: ClientSession, part: StatementPart, *, ended: bool) -> None:
+async def _run_part(session: ClientSession, part: StatementPart, *, ended: bool, last: bool) -> None:
     request = StatementRequest(text=part.text)
 
     async def send(permit: ExecutionPermit) -> None:
         # Positions in errors count from the start of the client's query; a reviewer's text has no place in it.
         own = permit.statement == part.text
-        await send_statement(session, permit, offset=part.offset if own else 0, ended=own and ended)
+        await send_statement(session, permit, offset=part.offset if own else 0, ended=own and ended, last=last)
 
     transport = StatementTransport(session, execute=send, may_modify=True, offset=part.offset)
     await run_statement(session.services, session.context, request, transport)
 
 
-async def send_statement(session: ClientSession, permit: ExecutionPermit, *, offset: int, ended: bool) -> None:
+async def send_statement(
+    session: ClientSession, permit: ExecutionPermit, *, offset: int, ended: bool, last: bool = True
+) -> None:
     """Send a permitted statement as an unnamed one; its answers look like a simple Query's.
 
-    `ended`: with the semicolon it had in the query, which messages ("at or near") and catalogues repeat.
+    `ended`: with the semicolon it had in the query, which messages ("at or near") and catalogues repeat. `last`: the
+    query ends with it, and is committed before anything is told of its end.
     """
     copying = first_word(permit.statement) == "copy"
     columns: tuple[server.Field, ...] = ()
@@ -117,7 +121,7 @@ async def send_statement(session: ClientSession, permit: ExecutionPermit, *, off
         except UnmaskableCopy:
             refuse_copy(session, permit)
             return
-    execution = _send(session, permit, offset=offset, ended=ended, copy_columns=columns)
+    execution = _send(session, permit, offset=offset, ended=ended, last=last, copy_columns=columns)
     if copying:
         await converse(session, execution, simple=True)
 
@@ -128,25 +132,26 @@ def _send(
     *,
     offset: int,
     ended: bool,
+    last: bool,
     copy_columns: tuple[server.Field, ...] = (),
 ) -> Execution:
     execution = session.start(permit, copy_columns=copy_columns)
     text = permit.statement
     parse = client.encode_parse(Parse("", f"{text};" if ended else text, ()))
     messages = (parse, _BIND, _DESCRIBE, _EXECUTE)
-    for expectation, message in zip(simple_expectations(execution, offset=offset), messages, strict=True):
+    for expectation, message in zip(simple_expectations(execution, offset=offset, last=last), messages, strict=True):
         session.ask(expectation, message)
     return execution
 
 
-def simple_expectations(execution: Execution, *, offset: int = 0) -> tuple[Expectation, ...]:
+def simple_expectations(execution: Execution, *, offset: int = 0, last: bool = True) -> tuple[Expectation, ...]:
     """What a statement sent as an unnamed one is answered with, up to its Sync."""
     text = execution.permit.statement
     return (
         Complete(server.PARSE_COMPLETE, hidden=True, execution=execution, text=text, offset=offset),
         Complete(server.BIND_COMPLETE, hidden=True, execution=execution, text=text),
         Description(Shape(), rows_only=True, execution=execution),
-        Result(execution, offset=offset),
+        Result(execution, offset=offset, last_of_query=last),
     )
 
 

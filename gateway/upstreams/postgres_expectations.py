@@ -119,12 +119,19 @@ class Description(Expectation):
 
 
 class Result(Expectation):
-    """Everything an Execute answers, masked by its Execution."""
+    """Everything an Execute answers, masked by its Execution.
 
-    def __init__(self, execution: Execution, *, offset: int = 0, hidden: bool = False) -> None:
+    `last_of_query`: it ends a simple Query, where a server says complete only once it has committed. Asked by Execute,
+    it commits at Sync and has said so before, so its word is withheld until then.
+    """
+
+    def __init__(
+        self, execution: Execution, *, offset: int = 0, hidden: bool = False, last_of_query: bool = False
+    ) -> None:
         self.execution = execution
         self.offset = offset
         self._hidden = hidden
+        self._last_of_query = last_of_query
         self._copying_out = False
 
     @property
@@ -134,9 +141,11 @@ class Result(Expectation):
     def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
         execution = self.execution
         match kind:
+            case server.COMMAND_COMPLETE if self._last_of_query:
+                relay.withhold(execution, whole)
             case server.COMMAND_COMPLETE:
                 relay.emit(whole)
-                execution.finish("completed", command_tag=whole[5:-1].decode("utf-8", "replace"))
+                execution.finish("completed", command_tag=command_tag(whole))
             case server.EMPTY_QUERY:
                 relay.emit(whole)
                 execution.finish("completed")
@@ -180,6 +189,7 @@ class Ready(Expectation):
     def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
         if kind != server.READY:
             raise unexpected(kind)
+        relay.release()
         relay.ready(whole[5:6].decode("ascii", "replace"))
         if not self._hidden:
             relay.emit(whole)
@@ -275,6 +285,11 @@ class Exchange(Protocol):
 
     def unfold(self) -> Sequence[Expectation]:
         """The ordinary expectations of the same messages, in order. Called at most once, and then nothing else."""
+
+
+def command_tag(whole: bytes) -> str:
+    """The tag of a CommandComplete frame."""
+    return whole[5:-1].decode("utf-8", "replace")
 
 
 def unexpected(kind: int) -> ProtocolViolation:

@@ -23,7 +23,16 @@ from gateway.protocols.postgres.datarow import DATA_ROW
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.scrub import scrub_error, scrub_notice
 from gateway.upstreams.postgres_execution import Execution, PlanRefused
-from gateway.upstreams.postgres_expectations import Exchange, Expectation, Hushed, Local, Ready, Result, unexpected
+from gateway.upstreams.postgres_expectations import (
+    Exchange,
+    Expectation,
+    Hushed,
+    Local,
+    Ready,
+    Result,
+    command_tag,
+    unexpected,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +55,7 @@ class Relay:
         self._phi = phi
         self._queue: deque[Expectation] = deque()
         self._exchange: Exchange | None = None  # then nothing else is expected
+        self._withheld: tuple[Execution, bytes] | None = None  # a statement's end, until its commit
         self._out: list[bytes] = []
         self._feeding = False
         self._last_text = ""
@@ -68,7 +78,7 @@ class Relay:
         for expectation in self._queue:
             if isinstance(expectation, Result):
                 return expectation.execution
-        return None
+        return self._withheld[0] if self._withheld is not None else None
 
     def reported(self, parameters: Mapping[str, str]) -> None:
         """Remember the settings the client was told when the session opened."""
@@ -99,6 +109,18 @@ class Relay:
     def emit(self, data: bytes) -> None:
         """Queue bytes for the client; they leave together at the end of the run of frames."""
         self._out.append(data)
+
+    def withhold(self, execution: Execution, complete: bytes) -> None:
+        """Keep a statement's CommandComplete until ReadyForQuery says that it was committed."""
+        self._withheld = execution, complete
+
+    def release(self) -> None:
+        """It was committed: let its CommandComplete go, and record its end."""
+        withheld, self._withheld = self._withheld, None
+        if withheld is not None:
+            execution, complete = withheld
+            self.emit(complete)
+            execution.finish("completed", command_tag=command_tag(complete))
 
     def feed(self, data: bytes) -> None:
         """Handle a run of whole frames. Sets `broken` instead of raising: a broken upstream ends this session only."""
@@ -138,6 +160,7 @@ class Relay:
         for expectation in self._queue:
             if isinstance(expectation, Result):
                 expectation.execution.finish(status)
+        self._not_committed(status)
         self._drop_all("")
 
     def ready(self, status: str) -> None:
@@ -215,8 +238,9 @@ class Relay:
         self.emit(self._scrubbed(fields, whole, head) if ours is None else ours)
         if fields.get("V", fields.get("S")) in {"FATAL", "PANIC"}:
             self.fatal_sent = True
-        if isinstance(head, Ready):
-            return  # the commit at Sync failed; ReadyForQuery follows
+        if isinstance(head, Ready):  # the commit at Sync failed; ReadyForQuery follows
+            self._not_committed("failed", fields.get("C", "XX000"))
+            return
         if head is not None:
             self._queue.popleft().failed(fields.get("C", "XX000"))
         self._skip_to_sync()
@@ -260,8 +284,15 @@ class Relay:
         self.fatal_sent = True
         self._drop_all(code)
 
+    def _not_committed(self, status: str, sqlstate: str = "") -> None:
+        """What was withheld never becomes true: the client does not hear of it, and the record says what happened."""
+        withheld, self._withheld = self._withheld, None
+        if withheld is not None:
+            withheld[0].finish(status, error=sqlstate)
+
     def _drop_all(self, sqlstate: str) -> None:
         self.unfold()
+        self._not_committed("failed" if sqlstate else "skipped", sqlstate)
         for expectation in self._queue:
             if sqlstate:
                 expectation.failed(sqlstate)

@@ -109,7 +109,7 @@ class PostgresUpstreamSession:
         self._relay.push(Complete(server.PARSE_COMPLETE, hidden=True, execution=execution, text=text))
         self._relay.push(Complete(server.BIND_COMPLETE, hidden=True, execution=execution, text=text))
         self._relay.push(Description(Shape(), execution=execution))
-        self._relay.push(Result(execution))
+        self._relay.push(Result(execution, last_of_query=True))
         self._relay.push(Ready())
         self._connection.write(
             client.encode_parse(Parse("", text, request.parameter_types))
