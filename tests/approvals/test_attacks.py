@@ -177,11 +177,15 @@ def posts(review, reviewer) -> dict[str, tuple[str, dict[str, object]]]:
         "simulator": (reverse("approvals:simulator"), {"draft": "x"}),
         "emergencies": (reverse("approvals:emergencies"), {"reason": "x"}),
         "emergency": (reverse("approvals:emergency", args=[nobody]), {"reason": "x"}),
+        "emergency-texts": (reverse("approvals:emergency-texts", args=[nobody]), {}),
         "emergency-end": (reverse("approvals:emergency-end", args=[nobody]), {}),
     }
 
 
-NAMES = ["review", "link", "analysis", "revoke", "simulator", "emergencies", "emergency", "emergency-end"]
+NAMES = [
+    *("review", "link", "analysis", "revoke", "simulator"),
+    *("emergencies", "emergency", "emergency-texts", "emergency-end"),
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
