@@ -57,10 +57,11 @@ def main() -> int:
     if "test" in options.parts:
         bounded = not options.no_bound
         steps.append(("tests", _pytest("not e2e", jobs=options.jobs, bound_s=_PARTS_S if bounded else 0)))
-        # A copy of the product for each worker, which runs whole folders: much of their time is waiting.
+        # A copy of the product for each worker, which runs whole folders. Much of their time is waiting: one more.
         by_folder = ("--dist", "loadscope", "--no-loadscope-reorder") if options.jobs > 1 else ()
+        jobs = options.jobs + 1 if options.jobs > 1 else 1
         steps.append(
-            ("the running product", _pytest("e2e", *by_folder, jobs=options.jobs, bound_s=_PRODUCT_S if bounded else 0))
+            ("the running product", _pytest("e2e", *by_folder, jobs=jobs, bound_s=_PRODUCT_S if bounded else 0))
         )
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hoopweb-gate-") as scratch:
