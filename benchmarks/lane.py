@@ -25,7 +25,7 @@ QUERY, PREPARED = (f"SELECT abalance FROM pgbench_accounts WHERE aid = {value}" 
 
 
 def main() -> None:
-    _set_up()
+    set_up()
     root = Path(tempfile.mkdtemp(prefix="hoopweb-lane-"))
     try:
         asyncio.run(_measure(root))
@@ -33,7 +33,7 @@ def main() -> None:
         shutil.rmtree(root)
 
 
-def _set_up() -> None:
+def set_up() -> None:
     import django  # noqa: PLC0415
     from django.conf import settings  # noqa: PLC0415
 

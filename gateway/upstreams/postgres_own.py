@@ -116,16 +116,14 @@ class PostgresOwnSide:
         types = await self._types(question)
         name = f"probe_{secrets.token_hex(8)}"
         head, command = wrapped(name, question.text, types)
-        read_back = READ_BACK.replace("%s", f"'{name}'")
+        read_back = READ_BACK.replace("$1", f"'{name}'")
         texts = [_BOUNDS, CREATION_SCHEMA, command, _OWN_PATH, read_back]
         answers = await self._asked(texts, question, head_length=len(head))
         rows = answers[4]
         if len(rows) != 1 or rows[0][0] is None:
             raise NoWitness("the database kept no reading of the statement")
         tree, dependencies = (value or b"" for value in rows[0])
-        found = witness_of(
-            tree.decode(), dependencies.decode().strip("{}").split(","), self.catalogue, tuple(oid for oid, _ in types)
-        )
+        found = witness_of(tree.decode(), dependencies.decode(), self.catalogue, tuple(oid for oid, _ in types))
         return replace(found, creation_schema=(answers[1][0][0] or b"").decode())
 
     async def plan(self, question: Question) -> object:

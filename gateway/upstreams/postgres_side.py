@@ -26,7 +26,7 @@ from analysis.witness import Witness
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_catalogue import read_version
-from gateway.upstreams.postgres_witness import NoWitness, Question, ask, ask_plan, load_catalogue
+from gateway.upstreams.postgres_witness import NoWitness, Question, ask, ask_plan, load_catalogue, prepare
 
 logger = logging.getLogger(__name__)
 
@@ -232,6 +232,7 @@ class PostgresSide:
             raise NoWitness("the database reads backslashes in strings as escapes")
         # Our own catalogue queries must not see a user's objects under built-in names.
         await connection.execute("SELECT pg_catalog.set_config('search_path', '', false)")
+        await prepare(connection)
         return connection
 
     async def _close_idle(self) -> None:

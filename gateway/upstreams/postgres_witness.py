@@ -9,6 +9,7 @@ a line of its own, so that no comment swallows it.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection
+from psycopg.postgres import types as _BUILTIN_TYPES
 
 from analysis.catalogue import Catalogue
 from analysis.classified import Word
@@ -24,6 +26,7 @@ from analysis.witness import Witness
 from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_catalogue import read_catalogue, read_version
 from gateway.upstreams.postgres_definitions import with_words
+from gateway.upstreams.postgres_flight import Command, Fixed, Preparation, fly, prepare_all, rolled_back, rows_of
 
 STATEMENT_TIMEOUT = "5s"
 LOCK_TIMEOUT = "1s"
@@ -32,12 +35,50 @@ LOCK_NOT_AVAILABLE = "55P03"
 CREATION_SCHEMA = "SELECT pg_catalog.current_schema()"
 READ_BACK = """
 SELECT p.prosqlbody::text,
-  ARRAY(SELECT d.refclassid::pg_catalog.regclass::text || ':' || d.refobjid || ':' || d.refobjsubid
+  ARRAY(SELECT d.refclassid::pg_catalog.int8 || ':' || d.refobjid || ':' || d.refobjsubid
         FROM pg_catalog.pg_depend d
         WHERE d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid = p.oid)
 FROM pg_catalog.pg_proc p
-WHERE p.proname = %s AND p.pronamespace = pg_catalog.pg_my_temp_schema()
+WHERE p.proname = $1 AND p.pronamespace = pg_catalog.pg_my_temp_schema()
 """
+# What is asked of every statement nobody has seen, known to a side connection from its start (`prepare`).
+_BEGIN = Fixed("hoopweb_begin", "BEGIN")
+_BEGIN_READING = Fixed("hoopweb_begin_reading", "BEGIN READ ONLY")
+_BOUNDS = Fixed(
+    "hoopweb_bounds",
+    f"SELECT pg_catalog.set_config('statement_timeout', '{STATEMENT_TIMEOUT}', true), "
+    "pg_catalog.set_config('lock_timeout', $1, true)",
+)
+_SETTING = Fixed("hoopweb_setting", "SELECT pg_catalog.set_config($1, $2, true)")
+_USUAL_PATH = Fixed("hoopweb_usual_path", "SET LOCAL search_path TO DEFAULT")
+_CREATION_SCHEMA = Fixed("hoopweb_creation_schema", CREATION_SCHEMA)
+_OUR_PATH = Fixed("hoopweb_our_path", "SELECT pg_catalog.set_config('search_path', '', true)")
+_READ_BACK = Fixed("hoopweb_read_back", READ_BACK)
+_ROLLBACK = Fixed("hoopweb_rollback", "ROLLBACK")
+_FIXED = (
+    _BEGIN,
+    _BEGIN_READING,
+    _BOUNDS,
+    _SETTING,
+    _USUAL_PATH,
+    _CREATION_SCHEMA,
+    _OUR_PATH,
+    _READ_BACK,
+    _ROLLBACK,
+)
+_TYPE_NAMES = """
+SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname)
+FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int8[])) WITH ORDINALITY AS o(oid, n)
+  LEFT JOIN pg_catalog.pg_type t ON t.oid = o.oid::pg_catalog.oid
+  LEFT JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
+ORDER BY o.n
+"""
+_PARAMETERS_OF = """
+SELECT parameter_types::pg_catalog.oid[]::pg_catalog.int8[] FROM pg_catalog.pg_prepared_statements WHERE name = $1
+"""
+# The catalogues a statement's dependencies are recorded in, by their own OIDs (src/include/catalog/pg_*.h).
+_CLASS, _PROC, _OPERATOR, _TYPE = 1259, 1255, 2617, 1247
+_FIRST_GENERATED_OID = 10_000  # FirstGenbkiObjectId (src/include/access/transam.h): below it OIDs never change
 # What the database says about the text itself. Everything else is about the wrapper or the moment: no second reading.
 _ABOUT_THE_TEXT = ("42", "22")
 _ABOUT_THE_WRAPPER = frozenset({"42501", "42P13", "42723"})
@@ -63,6 +104,11 @@ class Question:
     makes: bool = False  # a relation is made of it: the witness tells in which schema
 
 
+async def prepare(connection: AsyncConnection[Any]) -> None:
+    """Make a new side connection ready for `ask` and `ask_plan`. Raises psycopg.Error."""
+    await prepare_all(connection, _FIXED)
+
+
 async def ask(connection: AsyncConnection[Any], question: Question, catalogue: Catalogue) -> Witness:
     """Return the database's reading. Raises UpstreamRejected or NoWitness."""
     try:
@@ -74,7 +120,7 @@ async def ask(connection: AsyncConnection[Any], question: Question, catalogue: C
             raise
         raise NoWitness("the database did not read the statement in time") from None
     finally:
-        await _rolled_back(connection)
+        await rolled_back(connection)
 
 
 async def ask_plan(connection: AsyncConnection[Any], question: Question) -> object:
@@ -83,29 +129,38 @@ async def ask_plan(connection: AsyncConnection[Any], question: Question) -> obje
     It quotes the statement's values: counts are read off it (`analysis.estimate`), and it goes nowhere. Plans, never
     runs. Ask only for what was completely analysed: planning evaluates functions of constants.
     """
-    name = f"probe_{secrets.token_hex(8)}"
     try:
-        async with connection.pipeline():
-            await connection.execute("BEGIN READ ONLY")
-            await _assume(connection, question)
-            if question.parameter_count:
-                types = ", ".join(await _declared(connection, question))
-                await connection.execute(f"PREPARE {name} ({types}) AS\n{question.text}".encode())
-                await connection.execute("SELECT pg_catalog.set_config('plan_cache_mode', 'force_generic_plan', true)")
-                nulls = ", ".join(["NULL"] * question.parameter_count)
-                answer = await connection.execute(f"EXPLAIN (FORMAT JSON) EXECUTE {name} ({nulls})".encode())
-            else:
-                answer = await connection.execute(f"EXPLAIN (FORMAT JSON)\n{question.text}".encode())
-            row = await answer.fetchone()
+        if question.parameter_count:
+            asked, after = await _explained_prepared(connection, question)
+        else:
+            asked, after = [Command(f"EXPLAIN (FORMAT JSON)\n{question.text}")], []
+        commands = [_BEGIN_READING(), *_assumed(connection, question), *asked, _ROLLBACK(), *after]
+        answer = (await fly(connection, commands))[-2 - len(after)]
     except psycopg.Error as error:
         if error.diag.sqlstate is None:
             raise
-        return None
-    finally:
-        await _rolled_back(connection)
-        if question.parameter_count and not connection.closed:
+        await rolled_back(connection)
+        if question.parameter_count:
             await connection.execute("DEALLOCATE ALL")  # prepared statements outlive the transaction
-    return row[0] if row else None
+            await prepare(connection)
+        return None
+    rows = rows_of(answer)
+    return json.loads(rows[0][0] or "null") if rows else None
+
+
+async def _explained_prepared(
+    connection: AsyncConnection[Any], question: Question
+) -> tuple[list[Command], list[Command]]:
+    """The commands that plan a statement with parameters, and those that forget it again."""
+    name = f"probe_{secrets.token_hex(8)}"
+    types = ", ".join(await _declared(connection, question))
+    nulls = ", ".join(["NULL"] * question.parameter_count)
+    asked = [
+        Command(f"PREPARE {name} ({types}) AS\n{question.text}"),
+        _SETTING("plan_cache_mode", "force_generic_plan"),
+        Command(f"EXPLAIN (FORMAT JSON) EXECUTE {name} ({nulls})"),
+    ]
+    return asked, [Command(f"DEALLOCATE {name}")]
 
 
 async def load_catalogue(connection: AsyncConnection[Any], words: Sequence[Word] = ()) -> Catalogue:
@@ -115,12 +170,7 @@ async def load_catalogue(connection: AsyncConnection[Any], words: Sequence[Word]
         version = await read_version(connection)
         return await with_words(connection, await read_catalogue(connection, version), words)
     finally:
-        await _rolled_back(connection)
-
-
-async def _rolled_back(connection: AsyncConnection[Any]) -> None:
-    if not connection.closed:
-        await connection.rollback()
+        await rolled_back(connection)
 
 
 async def _probe(
@@ -128,24 +178,25 @@ async def _probe(
 ) -> Witness:
     name = f"probe_{secrets.token_hex(8)}"
     head, command = wrapped(name, question.text, types)
+    commands = [
+        _BEGIN(),
+        *_assumed(connection, question),
+        Command(command),
+        _CREATION_SCHEMA() if question.makes else _OUR_PATH(),
+        _OUR_PATH(),
+        _READ_BACK(name),
+        _ROLLBACK(),
+    ]
     try:
-        async with connection.pipeline():
-            await connection.execute("BEGIN")
-            await _assume(connection, question)
-            await connection.execute(command.encode())
-            place = await connection.execute(CREATION_SCHEMA) if question.makes else None
-            await connection.execute("SELECT pg_catalog.set_config('search_path', '', true)")
-            answer = await connection.execute(READ_BACK, (name,))
-            await connection.execute("ROLLBACK")
-            rows = await answer.fetchall()
-            schema = await place.fetchone() if place is not None else None
+        *_, place, _, answer, _ = await fly(connection, commands)
     except psycopg.Error as error:
         raise _rejection(error, head_length=len(head), question=question) from None
-    if len(rows) != 1 or rows[0][0] is None:
+    rows = rows_of(answer)
+    tree, dependencies = rows[0] if len(rows) == 1 else (None, None)
+    if tree is None:
         raise NoWitness("the database kept no reading of the statement")
-    tree, dependencies = rows[0]
-    witness = witness_of(tree, dependencies, catalogue, tuple(oid for oid, _ in types))
-    return replace(witness, creation_schema=schema[0] or "") if schema is not None else witness
+    witness = witness_of(tree, dependencies or "", catalogue, tuple(oid for oid, _ in types))
+    return replace(witness, creation_schema=rows_of(place)[0][0] or "") if question.makes else witness
 
 
 def wrapped(name: str, text: str, types: tuple[tuple[int, str], ...]) -> tuple[str, str]:
@@ -157,35 +208,31 @@ def wrapped(name: str, text: str, types: tuple[tuple[int, str], ...]) -> tuple[s
     return head, f"{head}{text}\n;\nEND"
 
 
-async def _assume(connection: AsyncConnection[Any], question: Question) -> None:
+def _assumed(connection: AsyncConnection[Any], question: Question) -> list[Command]:
     """Stand where the session stands: its role and search_path decide what names mean."""
-    settings = {"statement_timeout": STATEMENT_TIMEOUT, "lock_timeout": question.lock_timeout}
+    commands = [_BOUNDS(question.lock_timeout)]
     if question.role and question.role != connection.info.user:
-        settings["role"] = question.role
-    if question.search_path:
-        settings["search_path"] = question.search_path
-    chosen = ", ".join(["pg_catalog.set_config(%s, %s, true)"] * len(settings))
-    await connection.execute(f"SELECT {chosen}".encode(), [word for pair in settings.items() for word in pair])
-    if not question.search_path:
-        await connection.execute("SET LOCAL search_path TO DEFAULT")
+        commands.append(_SETTING("role", question.role))
+    commands.append(_SETTING("search_path", question.search_path) if question.search_path else _USUAL_PATH())
+    return commands
 
 
-def witness_of(tree: str, dependencies: list[str], catalogue: Catalogue, types: tuple[int, ...]) -> Witness:
-    found: dict[str, set[tuple[int, int]]] = {}
-    for dependency in dependencies:
-        kind, oid, sub = dependency.rsplit(":", 2)
-        found.setdefault(kind.removeprefix("pg_catalog."), set()).add((int(oid), int(sub)))
-    classes = found.get("pg_class", set())
+def witness_of(tree: str, dependencies: str, catalogue: Catalogue, types: tuple[int, ...]) -> Witness:
+    """`dependencies` is the array `READ_BACK` gives, as text: `{class:object:part,…}`."""
+    found: dict[int, set[tuple[int, int]]] = {_CLASS: set(), _PROC: set(), _OPERATOR: set(), _TYPE: set()}
+    for dependency in filter(None, dependencies.strip("{}").split(",")):
+        kind, oid, sub = map(int, dependency.split(":"))
+        found.setdefault(kind, set()).add((oid, sub))
     return Witness(
         tree=tree,
         catalogue=catalogue,
-        columns=frozenset((oid, sub) for oid, sub in classes if sub),
+        columns=frozenset((oid, sub) for oid, sub in found[_CLASS] if sub),
         relations=frozenset(
-            oid for oid, _ in classes if oid not in catalogue.relations or catalogue.relations[oid].kind != "S"
+            oid for oid, _ in found[_CLASS] if oid not in catalogue.relations or catalogue.relations[oid].kind != "S"
         ),
-        functions=frozenset(oid for oid, _ in found.get("pg_proc", set())),
-        operators=frozenset(oid for oid, _ in found.get("pg_operator", set())),
-        types=frozenset(oid for oid, _ in found.get("pg_type", set())),
+        functions=frozenset(oid for oid, _ in found[_PROC]),
+        operators=frozenset(oid for oid, _ in found[_OPERATOR]),
+        types=frozenset(oid for oid, _ in found[_TYPE]),
         parameter_types=types,
     )
 
@@ -195,53 +242,78 @@ def witness_of(tree: str, dependencies: list[str], catalogue: Catalogue, types: 
 
 async def _parameter_types(connection: AsyncConnection[Any], question: Question) -> tuple[tuple[int, str], ...]:
     """(OID, name) of every parameter: as declared, or as the server infers them by preparing the query."""
-    declared = (question.parameter_types + (0,) * question.parameter_count)[: question.parameter_count]
-    if question.declared_types or any(oid in (0, UNKNOWN_TYPE) for oid in declared):
-        declared = await _inferred(connection, question)
-    names = await _type_names(connection, declared)
-    if any(name in ("???", "-", "") for name in names):
+    found = _padded(question)
+    if question.declared_types:
+        found = await _declared_inside(connection, question)
+    elif any(oid in (0, UNKNOWN_TYPE) for oid in found):
+        found = await _inferred(connection, question, found)
+    names = await _type_names(connection, found)
+    if not all(names):
         raise NoWitness("a parameter of a type the database does not know")
-    return tuple(zip(declared, names, strict=True))
+    return tuple(zip(found, names, strict=True))
 
 
-async def _type_names(connection: AsyncConnection[Any], oids: tuple[int, ...]) -> list[str]:
-    answer = await connection.execute(
-        "SELECT pg_catalog.format_type(o::pg_catalog.oid, NULL) "
-        "FROM ROWS FROM (pg_catalog.unnest(%s::pg_catalog.int8[])) WITH ORDINALITY AS t(o, n) ORDER BY n",
-        (list(oids),),
-    )
-    return [str(row[0] or "") for row in await answer.fetchall()]
+def _padded(question: Question) -> tuple[int, ...]:
+    """One OID a parameter, 0 where the client leaves it to the server."""
+    return (question.parameter_types + (0,) * question.parameter_count)[: question.parameter_count]
+
+
+async def _type_names(connection: AsyncConnection[Any], oids: Sequence[int]) -> list[str]:
+    """What the types are called on every search_path; '' for one that is not there."""
+    if all(oid in _BUILTIN_NAMES for oid in oids):
+        return [_BUILTIN_NAMES[oid] for oid in oids]
+    (answer,) = await fly(connection, [Command(_TYPE_NAMES, ("{" + ",".join(map(str, oids)) + "}",))])
+    return [name or "" for (name,) in rows_of(answer)]
+
+
+def _builtin_names() -> dict[int, str]:
+    names = {}
+    for info in _BUILTIN_TYPES:
+        name = info.name.strip('"')
+        names[info.oid] = f'pg_catalog."{name}"'
+        if info.array_oid:
+            names[info.array_oid] = f'pg_catalog."_{name}"'
+    return {oid: name for oid, name in names.items() if oid < _FIRST_GENERATED_OID}
+
+
+_BUILTIN_NAMES = _builtin_names()
 
 
 async def _declared(connection: AsyncConnection[Any], question: Question) -> list[str]:
     """The parameters' types by name, `unknown` where the server is to infer them."""
-    declared = (question.parameter_types + (0,) * question.parameter_count)[: question.parameter_count]
-    if all(oid in (0, UNKNOWN_TYPE) for oid in declared):
-        return ["unknown"] * len(declared)
-    known = await _type_names(connection, declared)
-    return ["unknown" if oid in (0, UNKNOWN_TYPE) else text for oid, text in zip(declared, known, strict=True)]
+    declared = _padded(question)
+    names = await _type_names(connection, declared)
+    return ["unknown" if oid in (0, UNKNOWN_TYPE) else text for oid, text in zip(declared, names, strict=True)]
 
 
-async def _inferred(connection: AsyncConnection[Any], question: Question) -> tuple[int, ...]:
-    name = f"probe_{secrets.token_hex(8)}"
-    types = ", ".join(await _declared(connection, question))
-    head = f"PREPARE {name} ({question.declared_types or types}) AS\n"
+async def _inferred(connection: AsyncConnection[Any], question: Question, declared: tuple[int, ...]) -> tuple[int, ...]:
+    preparation = Preparation(question.text, declared)
+    commands: list[Command | Preparation] = [_BEGIN(), *_assumed(connection, question), preparation, _ROLLBACK()]
     try:
-        async with connection.pipeline():
-            await connection.execute("BEGIN")
-            await _assume(connection, question)
-            await connection.execute((head + question.text).encode())
-            answer = await connection.execute(
-                "SELECT parameter_types::pg_catalog.oid[]::pg_catalog.int8[] FROM pg_catalog.pg_prepared_statements "
-                "WHERE name = %s",
-                (name,),
-            )
-            rows = await answer.fetchall()
-            await connection.execute(sql.SQL("DEALLOCATE {}").format(sql.Identifier(name)))
+        *_, described, _ = await fly(connection, commands)
+    except psycopg.Error as error:
+        raise _rejection(error, head_length=0, question=question) from None
+    return tuple(described.param_type(index) for index in range(described.nparams))
+
+
+async def _declared_inside(connection: AsyncConnection[Any], question: Question) -> tuple[int, ...]:
+    """As the types a PREPARE lists by name turn out."""
+    name = f"probe_{secrets.token_hex(8)}"
+    head = f"PREPARE {name} ({question.declared_types}) AS\n"
+    commands = [
+        _BEGIN(),
+        *_assumed(connection, question),
+        Command(head + question.text),
+        Command(_PARAMETERS_OF, (name,)),
+        Command(f"DEALLOCATE {name}"),
+        _ROLLBACK(),
+    ]
+    try:
+        *_, answer, _, _ = await fly(connection, commands)
     except psycopg.Error as error:
         raise _rejection(error, head_length=len(head), question=question) from None
-    await _rolled_back(connection)
-    return tuple(rows[0][0])
+    listed = (rows_of(answer)[0][0] or "").strip("{}")
+    return tuple(int(oid) for oid in listed.split(",") if oid)
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

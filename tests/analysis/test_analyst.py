@@ -13,7 +13,7 @@ from gateway.session.context import SessionContext
 from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_analyst import PostgresAnalyst, Recollected
 from gateway.upstreams.postgres_side import PostgresSide
-from gateway.upstreams.postgres_witness import NoWitness, Question, ask, load_catalogue, scrubbed
+from gateway.upstreams.postgres_witness import NoWitness, Question, ask, load_catalogue, prepare, scrubbed
 from tests.analysis.conftest import Analyse
 
 
@@ -22,6 +22,7 @@ async def _ask_raw(dsn: str, text: str) -> object:
     connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
     try:
         catalogue = await load_catalogue(connection)
+        await prepare(connection)
         return await ask(connection, Question(text=text, search_path="public"), catalogue)
     finally:
         await connection.close()
@@ -57,6 +58,29 @@ async def test_witness_wrapper_cannot_be_left(scratch_dsn: str, text: str) -> No
         await _ask_raw(scratch_dsn, text)
 
     assert _tables(scratch_dsn) == before == {"guesses"}
+
+
+async def test_declared_types_are_those_the_client_named(scratch_dsn: str) -> None:
+    """Whatever a search_path puts in front of them: a type is an OID to the client."""
+    connection = await psycopg.AsyncConnection.connect(scratch_dsn, autocommit=True)
+    try:
+        await connection.execute("CREATE SCHEMA shadows")
+        await connection.execute("CREATE DOMAIN shadows.uuid AS text")
+        await connection.execute("CREATE DOMAIN shadows.own AS int")
+        (own,) = await (await connection.execute("SELECT 'shadows.own'::regtype::int8")).fetchone() or (0,)
+        await prepare(connection)
+        where = {"search_path": "shadows, pg_catalog", "parameter_count": 2}
+
+        question = Question(text="SELECT $1, $2", parameter_types=(2950, own), **where)
+        witness = await ask(connection, question, await load_catalogue(connection))
+
+        assert witness.parameter_types == (2950, own)
+        assert ":paramtype 2950 " in witness.tree
+        (shadowed,) = await (await connection.execute("SELECT 'shadows.uuid'::regtype::int8")).fetchone() or (0,)
+        assert f":paramtype {shadowed} " not in witness.tree
+    finally:
+        await connection.execute("DROP SCHEMA IF EXISTS shadows CASCADE")
+        await connection.close()
 
 
 async def test_witness_control_the_same_text_does_drop_when_run_plainly(scratch_dsn: str) -> None:
