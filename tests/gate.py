@@ -85,14 +85,20 @@ def _pytest(marked: str, *options: str, jobs: int, bound_s: int) -> tuple[str, .
 def _passes(name: str, argv: Sequence[str], tally: Path) -> bool:
     print(f"== {name}", flush=True)
     started = time.monotonic()
-    # One seed for all workers of a run: pytest-xdist needs every one of them to collect the same tests.
-    environment = {"PYTHONHASHSEED": "0", **os.environ, TALLY: str(tally)}
-    status = subprocess.run(argv, cwd=PROJECT, env=environment, check=False).returncode
+    status = subprocess.run(argv, cwd=PROJECT, env=_environment(tally), check=False).returncode
     print(
         f"== {name}: {'passed' if status == 0 else f'failed ({status})'} in {time.monotonic() - started:.0f} s",
         flush=True,
     )
     return status == 0
+
+
+def _environment(tally: Path) -> dict[str, str]:
+    # One seed for all workers of a run: pytest-xdist needs every one of them to collect the same tests.
+    environment = {"PYTHONHASHSEED": "0", **os.environ, TALLY: str(tally)}
+    # Some hundred processes load the same modules: without the files of a first one, each compiles them anew.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
 
 
 def _read(tally: Path) -> dict[str, dict[str, int]]:
