@@ -25,6 +25,8 @@ KEYS = {
     "HOOPWEB_REDIS_URL": "names Redis",
 }
 
+AT_EVERY_START = "hoopweb-start"  # the tag of what is looked at outside `--deploy` too
+
 
 @register(Tags.security, deploy=True)
 def keys_check(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
@@ -60,7 +62,7 @@ def upstreams_check(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> l
         return [Error("the control database could not be read", hint=hint, id="hoopweb.E006")]
 
 
-@register()
+@register(AT_EVERY_START)
 def recordings_check(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
     """At every start: with a store that is none, no result could be recorded, so no statement would run."""
     try:

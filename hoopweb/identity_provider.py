@@ -25,6 +25,9 @@ from oidc_provider.lib.errors import AuthorizeError, TokenError
 from oidc_provider.models import Client, ResponseType, RSAKey, Token
 from oidc_provider.views import AuthorizeView, JwksView, TokenView
 
+# Of `oidc_authentication_callback`, said here so that preparing the provider needs none of the console's pages.
+CALLBACK = "/oidc/callback/"
+
 
 class HardenedAuthorizeEndpoint(AuthorizeEndpoint):  # type: ignore[misc]
     """Refuses what the package would let pass: public clients, other flows, no PKCE, plain PKCE."""
@@ -139,7 +142,7 @@ def ensure_embedded_provider() -> None:
             "client_secret": secret_digest(settings.OIDC_RP_CLIENT_SECRET),
             "jwt_alg": "RS256",
             "require_consent": False,
-            "_redirect_uris": f"{settings.HOOPWEB_WEB_URL}{reverse('oidc_authentication_callback')}",
+            "_redirect_uris": f"{settings.HOOPWEB_WEB_URL}{CALLBACK}",
             "_scope": "openid profile email",
         },
     )

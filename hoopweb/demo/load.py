@@ -20,10 +20,11 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 
 from audit.domain.keys import audit_vkey
-from gateway.domain.clients import holds_secret, set_client_secret
+from gateway.domain.clients import holds_secret, live_secrets, set_client_secret
 from gateway.domain.tokens import MAX_TTL_S, issue_person_token
 from gateway.models import Agent
 from hoopweb.demo.generate import generate, load
+from hoopweb.demo.kept_hashes import KeptHashes
 from hoopweb.embedded.secrets import ensure_secret, write_private, write_secret
 from hoopweb.env import env_secret
 from hoopweb.identity_provider import ensure_embedded_provider
@@ -57,15 +58,17 @@ def fill_clinic(owner_url: str) -> bool:
 def create_users(home: Path) -> dict[str, str]:
     """Every demo account exists, with the random password kept in the home."""
     passwords = {}
+    kept_hashes = KeptHashes(home)
     for username in USERS:
         passwords[username] = ensure_secret(home, f"user_{username}_password", _typable_password)
         user, _ = User.objects.get_or_create(username=username)
         user.email = user.email or f"{username}@example.org"
         user.is_staff = True
         user.is_superuser = username == "admin"
-        if not user.check_password(passwords[username]):
+        if not kept_hashes.holds(username, user.password) and not user.check_password(passwords[username]):
             user.set_password(passwords[username])
         user.save()
+        kept_hashes.keep(username, user.password)
     return passwords
 
 
@@ -115,9 +118,12 @@ def _agent(home: Path) -> dict[str, str]:
     """The agent's client credentials; the secret is replaced only when the stored hash is not of the one kept here."""
     agent = Agent.objects.get(name=AGENT)
     kept = env_secret("DEMO_AGENT_SECRET", home=home)
-    if not kept or not holds_secret(agent, kept):
+    kept_hashes = KeptHashes(home)
+    newest = live_secrets(agent).first()
+    if not kept or not ((newest and kept_hashes.holds(AGENT, newest.digest)) or holds_secret(agent, kept)):
         kept = set_client_secret(agent=agent)
         write_secret(home, "demo_agent_secret", kept)
+        kept_hashes.keep(AGENT, live_secrets(agent)[0].digest)
     return {"client_id": agent.client_id, "client_secret": kept}
 
 

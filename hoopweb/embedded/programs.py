@@ -57,12 +57,9 @@ def service_commands(configuration: Configuration) -> list[Command]:
     ]
 
 
-def migrate_command(configuration: Configuration) -> Command:
-    return _program(configuration, "migrate", _manage("migrate", "--noinput", "--verbosity", "0"))
-
-
-def demo_command(configuration: Configuration) -> Command:
-    return _program(configuration, "demo", _manage("load_demo"))
+def demo_command(configuration: Configuration, *, migrate: bool = False) -> Command:
+    """Load the demo; `migrate`: after the control database was brought up to date, by the same process."""
+    return _program(configuration, "demo", _manage("load_demo", *(["--migrate"] if migrate else [])))
 
 
 def manage_command(configuration: Configuration, name: str, *arguments: str) -> Command:
@@ -91,6 +88,8 @@ def _environment(configuration: Configuration) -> dict[str, str]:
         "HOOPWEB_HOME": str(configuration.home),
         "DJANGO_SETTINGS_MODULE": "hoopweb.settings",
         "PYTHONUNBUFFERED": "1",
+        # They would load the whole console. What must hold at a start, load_demo has looked at.
+        "CELERY_SKIP_CHECKS": "1",
         # No news here: WhiteNoise serves from the finders, and a container's only user may well be root.
         "PYTHONWARNINGS": "ignore:No directory at,ignore:You're running the worker",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")])),

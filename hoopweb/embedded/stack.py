@@ -21,7 +21,7 @@ from hoopweb.embedded.output import Output
 from hoopweb.embedded.ports import remembered_port
 from hoopweb.embedded.problem import StackProblem
 from hoopweb.embedded.processes import Supervisor
-from hoopweb.embedded.programs import SERVICES, demo_command, manage_command, migrate_command, service_commands
+from hoopweb.embedded.programs import SERVICES, demo_command, manage_command, service_commands
 from hoopweb.embedded.secrets import ensure_secrets
 
 Work = Callable[[Configuration, Supervisor, Output], Coroutine[None, None, None]]
@@ -68,10 +68,9 @@ async def _prepare(configuration: Configuration, supervisor: Supervisor, output:
     ensure_secrets(configuration.home)
     await _start_postgres(configuration, supervisor, say)
     await _start_redis(configuration, supervisor, say)
-    say("migrating the control database")
-    await _must_succeed(supervisor, migrate_command(configuration), "the control database could not be migrated")
-    say("loading the demo")
-    await _must_succeed(supervisor, demo_command(configuration), "the demo could not be loaded")
+    say("migrating the control database and loading the demo")
+    demo = demo_command(configuration, migrate=True)
+    await _must_succeed(supervisor, demo, "the control database could not be migrated, or the demo not loaded")
 
 
 async def _run(configuration: Configuration, supervisor: Supervisor, output: Output) -> None:

@@ -16,7 +16,7 @@ from oidc_provider.models import Client as OidcClient
 from oidc_provider.models import Token
 
 from hoopweb.auth import PeopleBackend
-from hoopweb.identity_provider import ensure_embedded_provider, secret_digest
+from hoopweb.identity_provider import CALLBACK, ensure_embedded_provider, secret_digest
 
 VERIFIER = "v" * 64
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
@@ -29,6 +29,10 @@ def person(db: None) -> Client:
     client = Client()
     client.force_login(User.objects.create_user("reviewer"), backend="django.contrib.auth.backends.ModelBackend")
     return client
+
+
+def test_codes_go_to_the_console() -> None:
+    assert reverse("oidc_authentication_callback") == CALLBACK
 
 
 def authorize(person: Client, **changes: str) -> dict[str, list[str]]:
