@@ -17,7 +17,10 @@ from tests.stack import Stack
 
 NAME = "postgres"  # of user, database, connection and agent: some drivers take the one for the other
 EXPECTED = Path(__file__).with_name("expected_differences.txt")
-SUITES = (Suite("asyncpg", "0.32.0", "tests", ("distro==1.9.0",)),)
+SUITES = (
+    Suite("asyncpg", "0.32.0", "tests", ("distro==1.9.0",)),
+    Suite("pg8000", "1.31.6", "test", ("pytest-benchmark==5.3.1", "pytz==2026.6"), ("--benchmark-disable",)),
+)
 _DOCUMENT = """
 apiVersion: hoopweb/v1
 connections:
