@@ -122,7 +122,7 @@ class ExpressLane:
         """The statement the server has confirmed under the name, ready to run."""
         decoded = _decoded(name)
         found = None if decoded is None else self._session.statements.get(decoded)
-        if found is None or not found.fixed:
+        if found is None or not found.fixed or not self._session.plans.fresh:
             return None
         if found.recurring is None or not found.recurring.holds():
             found.recurring = self._recall(found.text, found.types)
@@ -324,7 +324,9 @@ class ExtendedExchange(_Exchange):
     def _portal(self) -> Portal:
         _, _, _, formats, parameters, result_formats = self._asked
         bind = Bind("", self._statement.name, formats, parameters, result_formats)
-        return Portal("", self._statement, bind, BoundShape(self._statement.shape, result_formats))
+        portal = Portal("", self._statement, bind, BoundShape(self._statement.shape, result_formats))
+        self._session.plans.bound(portal, self._known.assessment.analysis)
+        return portal
 
 
 def _keep(kept: dict[Any, Recurring], key: object, recurring: Recurring) -> None:

@@ -25,10 +25,12 @@ from gateway.session.assessment import Assessment, Denied, assess, denied_by
 from gateway.session.context import StatementRequest
 from gateway.session.emergency import is_outlived
 from gateway.session.known import KnownStatement
-from gateway.session.permit import ExecutionPermit
+from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.pipeline import authorise_known, recall, refuse, remember, run_statement
 from gateway.upstreams.postgres_execution import BoundShape, Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Expectation, Result
+
+_BOUND_BEFORE = "names in this statement mean something else than when the portal was bound"
 
 
 async def parse(session: ClientSession, message: Parse) -> None:
@@ -65,6 +67,7 @@ def _send_parse(session: ClientSession, message: Parse, text: str, analysis: Ana
 
 def parse_expectation(session: ClientSession, entry: Prepared) -> Expectation:
     """Propose the name and say what its Parse will be answered with."""
+    session.plans.parsing()
     session.statements.propose(entry.name, entry)
     return Complete(
         server.PARSE_COMPLETE,
@@ -87,19 +90,23 @@ async def bind(session: ClientSession, message: Bind) -> None:
     if not statement.text:
         _send_bind(session, portal)
         return
-    if _known(session, statement.text, statement.types) is not None:
+    known = _known(session, statement.text, statement.types)
+    if known is not None:
+        session.plans.bound(portal, known.assessment.analysis)
         _send_bind(session, portal)
         return
     request = request_of(portal)
     assessment = await _assess(session, request)
     if assessment is None:
         return
+    session.plans.bound(portal, assessment.analysis)
     if not isinstance(assessment.decision, RequireApproval):
         _send_bind(session, portal)
         return
 
     async def keep(permit: ExecutionPermit) -> None:
         portal.permit = permit
+        session.plans.bound(portal, permit.analysis)
         _send_bind(session, portal)
 
     transport = StatementTransport(session, execute=keep)
@@ -107,6 +114,8 @@ async def bind(session: ClientSession, message: Bind) -> None:
 
 
 def _send_bind(session: ClientSession, portal: Portal) -> None:
+    if portal.statement.text:
+        session.plans.renew(first_word(portal.statement.text))
     session.ask(bind_expectation(session, portal), client.encode_bind(portal.bind))
 
 
@@ -139,7 +148,8 @@ async def execute(session: ClientSession, message: Execute) -> None:
     if not portal.statement.text:
         session.ask(Complete(server.EMPTY_QUERY), client.encode_execute(message))
         return
-    if portal.permit is None and _known(session, portal.statement.text, portal.statement.types) is not None:
+    still = portal.permit is None and portal.names == session.plans.names
+    if still and _known(session, portal.statement.text, portal.statement.types) is not None:
         permit = authorise_known(session.services, session.context, request_of(portal))
         if permit is not None:
             _send_result(session, portal, message, permit)
@@ -156,6 +166,10 @@ async def execute(session: ClientSession, message: Execute) -> None:
 
 
 async def _send_execute(session: ClientSession, portal: Portal, message: Execute, permit: ExecutionPermit) -> None:
+    if not session.plans.means_the_same(portal, permit.analysis):
+        permit.complete(Outcome(status="failed", error="0A000"))
+        session.refuse(server.error(sqlstate="0A000", message=_BOUND_BEFORE, hint="Bind it again."))
+        return
     copying = first_word(permit.statement) == "copy"
     columns: tuple[server.Field, ...] = ()
     if copying and permit.analysis.complete and permit.analysis.outputs is not None:

@@ -120,6 +120,7 @@ class SessionMeaning:
         self._session.context.temporary.sent(
             effects, hidden=hidden, changes=hidden or self._changes_names(effects, word)
         )
+        self._session.plans.sent(effects, word, hidden=hidden)
         if analysis.creates_temp or hidden:  # code nobody could read may have made one; the server is asked, outside
             self._session.context.temp_relations = True
         if effects.operations & {Operation.DDL, Operation.ADMIN}:

@@ -55,7 +55,7 @@ async def _flush(session: ClientSession, body: bytes) -> None:
 
 
 async def _sync(session: ClientSession, body: bytes) -> None:
-    session.sync()
+    await session.end_request()
 
 
 async def _function_call(session: ClientSession, body: bytes) -> None:
@@ -67,7 +67,7 @@ async def _function_call(session: ClientSession, body: bytes) -> None:
             hint="Call the function with SELECT.",
         )
     )
-    session.sync()  # FunctionCall is answered with ReadyForQuery, without a Sync of the client
+    await session.end_request()  # FunctionCall is answered with ReadyForQuery, without a Sync of the client
 
 
 async def _stray_copy_data(session: ClientSession, body: bytes) -> None:

@@ -44,6 +44,8 @@ class Portal:
     bind: Bind
     shape: BoundShape
     permit: ExecutionPermit | None = None
+    names: tuple[int, str] | None = None  # what names meant when it was bound (see `postgres_plans`), and
+    meant: Analysis | None = None  # what it was bound to
 
     def retire(self) -> None:
         permit, self.permit = self.permit, None
@@ -69,6 +71,10 @@ class Names(Generic[Entry]):
 
     def confirmed(self) -> list[Entry]:
         return list(self._confirmed.values())
+
+    @property
+    def any(self) -> bool:
+        return bool(self._confirmed or self._proposed)
 
     @property
     def full(self) -> bool:

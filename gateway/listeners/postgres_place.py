@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.session.temporary import PlaceRefused, Row
-from gateway.upstreams.postgres_expectations import Complete, Expectation, Hushed, Rows
+from gateway.upstreams.postgres_expectations import Commit, Complete, Expectation, Hushed, Rows
 
 if TYPE_CHECKING:
     from gateway.listeners.postgres_session import ClientSession
@@ -26,17 +26,23 @@ class SessionPlace:
     def __init__(self, session: ClientSession) -> None:
         self._session = session
         self._name = f"hoopweb_{secrets.token_hex(8)}"
+        self._midway = False  # something was asked since the client's last Sync, and what was found may end with it
 
     async def ready(self) -> bool:
-        session = self._session
-        if not session.at_boundary or session.reason:
+        session, relay = self._session, self._session.relay
+        if session.reason:
             return False
         await session.drained()
-        relay = session.relay
-        return session.at_boundary and relay.idle and not relay.broken and relay.status in {"I", "T"}
+        free = relay.idle and not relay.broken and not relay.skipping and not session.reason
+        return free and session.block.state in {"I", "T"}
 
     async def ask_undone(self, texts: Sequence[str]) -> list[list[Row]] | None:
-        inside = self._session.relay.status == "T"
+        session = self._session
+        if not session.at_boundary:
+            self._midway = True
+            if session.block.state == "I" and not await self._open():
+                return None
+        inside = session.block.state == "T"
         begin = f"SAVEPOINT {self._name}" if inside else "BEGIN READ WRITE"
         undo = (f"ROLLBACK TO SAVEPOINT {self._name}", f"RELEASE SAVEPOINT {self._name}") if inside else ("ROLLBACK",)
         answers, failure = await self._asked([begin, *texts, *undo])
@@ -51,21 +57,57 @@ class SessionPlace:
             return None
         raise PlaceRefused(failure)
 
-    async def _asked(self, texts: Sequence[str]) -> tuple[list[list[Row]] | None, dict[str, str] | None]:
+    def request_ends(self) -> None:
+        """The client's Sync is about to be sent: relations ON COMMIT DROP end with it, and what failed is undone."""
+        if self._midway:
+            self._midway = False
+            self._session.context.temporary.changes += 1
+
+    async def end_block(self) -> None:
+        """End the block of ours as the Sync would have ended the transaction; the client hears what fails then."""
+        session, block = self._session, self._session.block
+        await session.drained()
+        if not block.own or session.relay.broken:
+            return
+        block.closing()
+        if session.relay.skipping:
+            session.sync(hidden=True)
+            await self._asked(["ROLLBACK"])
+            return
+        ended, _ = await self._asked(["COMMIT"], expecting=Commit)
+        if ended is None:
+            self._close(failures=[])
+
+    async def _open(self) -> bool:
+        """Open a block of ours in the transaction the client's request is in."""
+        began, _ = await self._asked(["BEGIN"])
+        if began is None or self._session.relay.status != "T":
+            self._session.end("internal-error")  # fail closed: nobody knows what state the transaction is in
+            return False
+        self._session.block.opened()
+        return True
+
+    async def _asked(
+        self, texts: Sequence[str], expecting: type[Hushed | Commit] = Hushed
+    ) -> tuple[list[list[Row]] | None, dict[str, str] | None]:
         """The rows of every text, or the error that ended them."""
         failures: list[dict[str, str]] = []
-        asked = [self._ask(text, failures) for text in texts]
+        boundary = self._session.at_boundary
+        asked = [self._ask(text, failures, expecting) for text in texts]
         self._session.sync(hidden=True)
+        self._session.at_boundary = boundary  # for the client there was no Sync
         answers = [await answer for answer in asked]
         known = [answer for answer in answers if answer is not None]
         return (known if len(known) == len(answers) else None), (failures[0] if failures else None)
 
-    def _ask(self, text: str, failures: list[dict[str, str]]) -> asyncio.Future[list[Row] | None]:
+    def _ask(
+        self, text: str, failures: list[dict[str, str]], expecting: type[Hushed | Commit]
+    ) -> asyncio.Future[list[Row] | None]:
         answer: asyncio.Future[list[Row] | None] = asyncio.get_running_loop().create_future()
         own, session = self._name, self._session
 
         def ask(expectation: Expectation, message: bytes) -> None:
-            session.ask(Hushed(expectation, failures), message)
+            session.ask(expecting(expectation, failures), message)
 
         ask(Complete(server.PARSE_COMPLETE, hidden=True), client.encode_parse(Parse(own, text, ())))
         ask(Complete(server.BIND_COMPLETE, hidden=True), client.encode_bind(Bind(own, own, (), (), ())))

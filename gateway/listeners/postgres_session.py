@@ -20,12 +20,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from gateway.listeners.postgres_block import TransactionBlock
 from gateway.listeners.postgres_client import ClientConnection, ClientGone
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_farewell import farewell
 from gateway.listeners.postgres_meaning import SessionMeaning
 from gateway.listeners.postgres_memory import Memory
 from gateway.listeners.postgres_place import SessionPlace
+from gateway.listeners.postgres_plans import KeptPlans
 from gateway.listeners.postgres_questions import OwnQuestions
 from gateway.listeners.postgres_text import first_word
 from gateway.protocols.postgres import client, server
@@ -49,6 +51,9 @@ logger = logging.getLogger(__name__)
 SEALING_TIMEOUT_S = 30.0
 # Messages of a pipeline that are read before any is sent on: one write for many, and one that never pauses is heard.
 MOST_UNSENT = 64
+
+
+_OF_CURSORS = frozenset({"FETCH", "MOVE", "DECLARE", "DECLARE_CURSOR", "PREPARE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +89,12 @@ class ClientSession:
         self.relay.reported(upstream.parameters)
         self.meaning = SessionMeaning(self)
         self.relay.parameter_changed = self.meaning.parameter_changed
-        self.relay.became_ready = self.meaning.became_ready
-        context.place = SessionPlace(self)
+        self.relay.became_ready = self._became_ready
+        self.block = TransactionBlock(self)
+        context.place = self._place = SessionPlace(self)
         self.memory = Memory(context)
         self.statements, self.portals = self.memory.statements, self.memory.portals
+        self.plans = KeptPlans(self)
         self._limits = limits
         self._own_name = f"hoopweb_{secrets.token_hex(8)}"
         self.questions = OwnQuestions(self, self._own_name)
@@ -285,7 +292,15 @@ class ClientSession:
                 self._cancel_wanted = False
                 self._start_cancel()
 
+    async def end_request(self) -> None:
+        """The client's Sync, or the end of its simple Query."""
+        if self.block.own:
+            await self._place.end_block()
+        self.sync()
+
     def sync(self, *, hidden: bool = False) -> None:
+        if not hidden:
+            self._place.request_ends()
         self.ask(Ready(hidden=hidden), client.SYNC_FRAME)
         self.flush()
 
@@ -342,6 +357,9 @@ class ClientSession:
     ) -> Execution:
         """Consume the permit and note what running it may change about the session."""
         permit.consume()
+        self.block.sending(permit.statement)
+        if permit.analysis.inner is not None:  # EXECUTE, or EXPLAIN of one
+            self.plans.renew("execute" if permit.analysis.kind not in _OF_CURSORS else "fetch")
         self.meaning.notice_effects(permit.analysis, first_word(permit.statement))
         return Execution(
             permit, shape=shape, recordings=self.recordings, ended=self._execution_ended, copy_columns=copy_columns
@@ -379,6 +397,7 @@ class ClientSession:
             self._sealing.add(execution.sealing)
             execution.sealing.add_done_callback(self._sealing.discard)
         if execution.succeeded:
+            self.block.succeeded(execution.permit.statement)
             self.memory.remember(execution.permit)
         self._last_activity = time.monotonic()
 
@@ -415,6 +434,11 @@ class ClientSession:
             await execution.recording.drain()
         self._draining = None
         self._upstream_valve.release("recording")
+
+    def _became_ready(self, status: str) -> None:
+        self.block.became_ready(status)
+        self.plans.became_ready(status, last=self.at_boundary and self.relay.last_answer)
+        self.meaning.became_ready(status)
 
     def _write_client(self, data: bytes) -> None:
         self.client.write(data)

@@ -8,6 +8,7 @@ the whole, so the parts share a transaction like the server's own simple Query.
 from __future__ import annotations
 
 from analysis.split import StatementPart, split_statements
+from gateway.listeners.postgres_block import ends_or_begins
 from gateway.listeners.postgres_copy import UnmaskableCopy, converse, copy_columns
 from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
@@ -46,12 +47,12 @@ async def simple_query(session: ClientSession, text: str) -> None:
         session.refuse(server.error(sqlstate="54000", message=f"more than {MAX_PARTS} statements in one query"))
         parts = ()
     await _run_parts(session, parts, text)
-    session.sync()
+    await session.end_request()
 
 
 def _run_known(session: ClientSession, text: str) -> bool:
     """Run a single remembered statement without waiting for anything; False when it is not one, or must wait."""
-    if not (session.relay.idle and session.settled):
+    if not (session.relay.idle and session.settled) or session.block.own:
         return False
     part = whole_statement(text)
     if part is None or first_word(part) not in SELF_CONTAINED:
@@ -121,6 +122,8 @@ async def send_statement(
         except UnmaskableCopy:
             refuse_copy(session, permit)
             return
+    if session.block.own and ends_or_begins(permit.statement):
+        last = False  # whose transaction it is from here on must be known before the query's end
     execution = _send(session, permit, offset=offset, ended=ended, last=last, copy_columns=columns)
     if copying:
         await converse(session, execution, simple=True)

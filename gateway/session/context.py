@@ -38,6 +38,7 @@ class SessionContext:
     opened_at: float = field(default_factory=time.time)
     role: str = ""
     search_path: str = ""
+    schema_version: str = ""  # of what the session's last analysis was about
     settings: str = ""  # those that change how literals are read, as text
     # Set once a statement with `analysis.creates_temp` ran: a side connection cannot see temporary relations, which
     # may shadow real ones, so the second reading must be made in the session itself, or nothing is complete.

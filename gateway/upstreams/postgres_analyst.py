@@ -79,6 +79,7 @@ class PostgresAnalyst:
         await side.keep_fresh(at_once=session.session_id in self._changing)
         self._changing.discard(session.session_id)
         found = await self._read_shape(side, session, statement)
+        session.schema_version = side.catalogue.version if side.catalogue is not None else ""
         changes = found.operations & {Operation.DDL, Operation.ADMIN} or found.kind == "COMMIT_PREPARED"
         if session.uncommitted_definitions or changes:
             self._changing.add(session.session_id)
@@ -86,6 +87,7 @@ class PostgresAnalyst:
 
     async def _read_in(self, own: PostgresOwnSide, session: SessionContext, statement: Statement) -> Analysis:
         found = await self._read_shape(own, session, statement)
+        session.schema_version = own.permanent_version
         return await self._estimated(own, session, _ends_what_is_not_its_own(found, session))
 
     async def _read_shape(self, side: Side, session: SessionContext, statement: Statement) -> Analysis:

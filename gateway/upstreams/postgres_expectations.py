@@ -27,6 +27,7 @@ class Expectation(ABC):
     text = ""
     offset = 0
     parsing = False
+    commits = False  # its failure undoes what the statement before it did
 
     @abstractmethod
     def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
@@ -183,6 +184,8 @@ class Result(Expectation):
 class Ready(Expectation):
     """ReadyForQuery after a Sync."""
 
+    commits = True
+
     def __init__(self, *, hidden: bool = False) -> None:
         self._hidden = hidden
 
@@ -231,6 +234,15 @@ class Rows(Expectation):
             self._answer.set_result(None)
 
 
+class Passed(Expectation):
+    """The CommandComplete of something of ours that returns nothing."""
+
+    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
+        if kind != server.COMMAND_COMPLETE:
+            raise unexpected(kind)
+        return True
+
+
 class Hushed(Expectation):
     """The answer to something of ours that may fail: its error is kept in `failures`, the client hears of nothing."""
 
@@ -248,6 +260,22 @@ class Hushed(Expectation):
         fields = server.decode_error(body)
         self._failures.append(fields)
         return None if fields.get("V", fields.get("S")) in {"FATAL", "PANIC"} else b""
+
+
+class Commit(Expectation):
+    """The answer to a COMMIT of ours, sent where the client's Sync would have committed: its error is the client's."""
+
+    commits = True
+
+    def __init__(self, inner: Expectation, failures: list[dict[str, str]]) -> None:
+        self._inner = inner
+        self._failures = failures
+
+    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
+        return self._inner.reply(relay, kind, whole)
+
+    def dropped(self) -> None:
+        self._inner.dropped()
 
 
 class Local(Expectation):

@@ -75,6 +75,10 @@ class PostgresOwnSide:
     def is_beside(self, shared: PostgresSide) -> bool:
         return self._shared is shared
 
+    @property
+    def permanent_version(self) -> str:
+        return self._versions[0] if self._versions is not None else ""
+
     async def is_current(self) -> bool:
         """Whether names can be known now: nothing changed since the last look, or there was another look just now."""
         unchanged = self._changes == self._session.temporary.changes and self.catalogue is not None

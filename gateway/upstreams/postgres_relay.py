@@ -59,6 +59,7 @@ class Relay:
         self._out: list[bytes] = []
         self._feeding = False
         self._last_text = ""
+        self._swallowed: list[str] = []
         self._reported: dict[str, set[str]] = {}
 
     @property
@@ -95,6 +96,10 @@ class Relay:
         self._queue.append(expectation)
         self._serve_local()
         self._flush()
+
+    def swallow(self, sqlstate: str) -> None:
+        """Keep the next notice of this kind from the client: a block of ours is why the server says it."""
+        self._swallowed.append(sqlstate)
 
     def expect(self, exchange: Exchange) -> None:
         """Announce a whole request at once. Only while nothing is expected, skipped or broken."""
@@ -212,12 +217,21 @@ class Relay:
                 return
         elif kind == server.NOTICE and self._queue and isinstance(self._queue[0], Hushed):
             return  # said about a question of ours: the client will hear it when its own statement runs
+        elif kind == server.NOTICE and self._swallowed and self._is_swallowed(whole):
+            return
         elif self._phi and kind == server.NOTICE:
             fields = scrub_notice(server.decode_error(whole[5:]), statement=self._current_text())
             whole = server.encode_error(fields, notice=True)
         elif self._phi:
             whole = server.blank_notification(whole[5:])
         self.emit(whole)
+
+    def _is_swallowed(self, whole: bytes) -> bool:
+        sqlstate = server.decode_error(whole[5:]).get("C", "")
+        if sqlstate not in self._swallowed:
+            return False
+        self._swallowed.remove(sqlstate)
+        return True
 
     def _may_report(self, name: str, value: str) -> bool:
         """Whether a setting's new value is one the client knows anyhow: its own words, or a value it had before.
@@ -238,8 +252,9 @@ class Relay:
         self.emit(self._scrubbed(fields, whole, head) if ours is None else ours)
         if fields.get("V", fields.get("S")) in {"FATAL", "PANIC"}:
             self.fatal_sent = True
-        if isinstance(head, Ready):  # the commit at Sync failed; ReadyForQuery follows
+        if head is not None and head.commits:  # at Sync, or by a COMMIT of ours in its place
             self._not_committed("failed", fields.get("C", "XX000"))
+        if isinstance(head, Ready):  # ReadyForQuery follows
             return
         if head is not None:
             self._queue.popleft().failed(fields.get("C", "XX000"))

@@ -23,6 +23,7 @@ from tests.bypass.attack import (
 SSN = "SELECT ssn FROM patients WHERE id = 900001"
 MADE = "CREATE TEMP TABLE loot AS SELECT id, ssn AS a, state::text AS b FROM patients WHERE id = 900001"
 ONE = "CREATE TEMP TABLE k (x text)"
+SHADOW = "CREATE TEMP TABLE patients AS SELECT 900001 AS id, 'harmless'::text AS ssn"
 KEYED = "CREATE TEMP TABLE k (i int PRIMARY KEY, x text, z text)"
 CODED = "SELECT reverse(last_name) FROM patients WHERE id = 900001"  # no detector knows this for a name
 
@@ -90,6 +91,13 @@ CARRIED = [
            f"INSERT INTO k (x) {SSN}", "SELECT y FROM k"),
     attack("made-anew", "CREATE TEMP TABLE k AS SELECT 'a'::text AS x", "DROP TABLE k",
            f"CREATE TEMP TABLE k (x) AS {SSN}", "SELECT x FROM k"),
+    attack("prepared-before-a-shadow", ONE, f"PREPARE s AS {SSN}", SHADOW, "EXECUTE s"),
+    attack("prepared-then-shadowed-at-once", f"{ONE}; PREPARE s AS {SSN}; {SHADOW}; EXECUTE s", modes=SIMPLE_ONLY),
+    attack("shadow-dropped-at-commit", f"{SHADOW.replace(' AS ', ' ON COMMIT DROP AS ', 1)}; {SSN}", SSN,
+           modes=SIMPLE_ONLY, transaction=False),
+    attack("shadow-undone-at-once", f"{SHADOW}; {SSN}; ROLLBACK; {SSN}", modes=SIMPLE_ONLY),
+    attack("stacked-into", f"{SSN.replace('ssn', 'ssn AS a INTO TEMP k')}; SELECT reverse(reverse(a)) FROM k",
+           modes=SIMPLE_ONLY),
     attack("stacked", f"{ONE}; INSERT INTO k {SSN}; SELECT x FROM k", modes=SIMPLE_ONLY),
 ]  # fmt: skip
 
