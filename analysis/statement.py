@@ -17,6 +17,7 @@ class Operation(StrEnum):
     READ = "read"
     WRITE = "write"
     TEMP = "temp"  # relations only this session sees: making, filling and dropping them; whoever may DDL may this
+    LISTEN = "listen"  # hearing what others send (LISTEN); asked for on connections with PHI alone
     DDL = "ddl"
     ADMIN = "admin"
     SESSION = "session"

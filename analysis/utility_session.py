@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.lexer import Token, TokenKind, string_value
 from analysis.settings import may_set
-from analysis.utility_shape import ADMIN, SESSION, WRITE, StatementText, Utility
+from analysis.utility_shape import ADMIN, LISTEN, SESSION, WRITE, StatementText, Utility
 from analysis.words import words
 
 _TRANSACTION_WORDS = words(
@@ -117,8 +117,12 @@ def read_discard(read: StatementText) -> Utility:
 
 
 def read_listen(read: StatementText) -> Utility:
-    problem = () if read.tokens[0].word == "UNLISTEN" else ("notifications carry what their senders put into them",)
-    return Utility(read.tokens[0].word, SESSION, name=read.name_at(1), problems=problem)
+    """What is heard is shown as the rules say of each notification (`gateway.session.notifications`)."""
+    kind, channel = read.tokens[0].word, read.name_at(1)
+    if kind == "UNLISTEN":
+        return Utility(kind, SESSION, name=channel)
+    problems = () if channel and len(read.tokens) == 2 else ("LISTEN of a form that is not known",)
+    return Utility(kind, LISTEN, name=channel, problems=problems)
 
 
 def read_notify(read: StatementText) -> Utility:

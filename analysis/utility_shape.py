@@ -12,6 +12,7 @@ SESSION = frozenset({Operation.SESSION})
 WRITE = frozenset({Operation.WRITE})
 DDL = frozenset({Operation.DDL})
 TEMP = frozenset({Operation.TEMP})
+LISTEN = frozenset({Operation.LISTEN})
 ADMIN = frozenset({Operation.ADMIN})
 QUERY_WORDS = frozenset({"SELECT", "VALUES", "TABLE", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE"})
 

@@ -49,6 +49,7 @@ OPERATIONS_SAY = {
     "read": "SELECT and what reads like it",
     "write": "INSERT, UPDATE, DELETE, MERGE, COPY FROM",
     "temp": "temporary tables: CREATE, fill and DROP them (part of ddl)",
+    "listen": "LISTEN: what others send, as a masking rule over notifications.<channel>.payload shows it",
     "ddl": "CREATE, ALTER, DROP",
     "admin": "GRANT, SET ROLE, VACUUM and other maintenance",
 }

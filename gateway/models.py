@@ -28,7 +28,7 @@ STORED_COLUMN = re.compile(r"^[^\s.*?\[\]]+(\.[^\s.*?\[\]]+){2,}$")
 validate_name = RegexValidator(NAME, "expected lower-case letters, digits, '-' and '_', at most 63 characters")
 # Asymmetric signatures only (RFC 8725 §3.1): a shared-secret algorithm would make every verifier an issuer.
 TOKEN_ALGORITHMS = ("ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA")
-OPERATIONS = ("read", "write", "temp", "ddl", "admin")
+OPERATIONS = ("read", "write", "temp", "listen", "ddl", "admin")
 
 
 def subjects_problem(subjects: object) -> str:

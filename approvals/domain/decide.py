@@ -167,6 +167,8 @@ def _without_access(
 ) -> Deny | None:
     """Deny unless every operation is covered. SESSION statements need any right at all."""
     needed = (request.analysis.operations or EVERY_RIGHT) - {Operation.SESSION}
+    if not request.resource.phi:
+        needed -= {Operation.LISTEN}
     held = frozenset(operation for rule in rights for operation in rule.operations)
     if Operation.DDL in held:
         held |= {Operation.TEMP}

@@ -35,6 +35,7 @@ from gateway.protocols.postgres.client import Target
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.session import entries
 from gateway.session.context import SessionContext
+from gateway.session.notifications import payload_shown
 from gateway.session.permit import ExecutionPermit
 from gateway.session.services import Services
 from gateway.upstreams.postgres import UpstreamConnection
@@ -87,6 +88,7 @@ class ClientSession:
         self._answered: asyncio.Future[None] | None = None  # resolved when it does no longer
         self.relay = Relay(write=self._write_client, phi=context.connection.phi, woken=self._progress)
         self.relay.reported(upstream.parameters)
+        self.relay.payload_for = partial(payload_shown, services.snapshots, context)
         self.meaning = SessionMeaning(self)
         self.relay.parameter_changed = self.meaning.parameter_changed
         self.relay.became_ready = self._became_ready

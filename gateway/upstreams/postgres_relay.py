@@ -40,6 +40,10 @@ _LENGTH = Struct("!I").unpack_from
 _ASYNCHRONOUS = frozenset((server.PARAMETER_STATUS, server.NOTICE, server.NOTIFICATION))
 
 
+def _nothing_of(_channel: str, _payload: str) -> str:
+    return ""
+
+
 class Relay:
     """The response side of one session. `write` takes what the client gets; `woken` tells the session of progress."""
 
@@ -51,6 +55,7 @@ class Relay:
         self.fatal_sent = False
         self.parameter_changed: Callable[[str, str], None] | None = None
         self.became_ready: Callable[[str], None] | None = None
+        self.payload_for: Callable[[str, str], str] = _nothing_of
         self._write = write
         self._phi = phi
         self._queue: deque[Expectation] = deque()
@@ -223,7 +228,7 @@ class Relay:
             fields = scrub_notice(server.decode_error(whole[5:]), statement=self._current_text())
             whole = server.encode_error(fields, notice=True)
         elif self._phi:
-            whole = server.blank_notification(whole[5:])
+            whole = server.notification_with(whole[5:], self.payload_for)
         self.emit(whole)
 
     def _is_swallowed(self, whole: bytes) -> bool:

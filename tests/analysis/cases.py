@@ -250,6 +250,8 @@ SHOW TIME ZONE => session
 RESET ALL => session
 DISCARD ALL => session
 UNLISTEN * => session
+LISTEN x => listen
+listen "Odd Name" => listen
 """
 
 # What must never be complete.
@@ -282,7 +284,7 @@ SET client_encoding TO 'LATIN1'
 SET my.variable = '1'
 SET TRANSACTION SNAPSHOT '1'
 RESET ROLE
-LISTEN x
+LISTEN
 COPY patients TO '/tmp/x'
 COPY patients TO PROGRAM 'cat'
 COPY patients FROM '/tmp/x'

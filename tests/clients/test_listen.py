@@ -1,4 +1,4 @@
-"""LISTEN consumers: heard as directly on an open connection; woken without words, or refused, where PHI may be near."""
+"""LISTEN consumers: heard as directly on an open connection; where PHI may be near, by a right and as rules say."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import asyncpg
 import psycopg
 import pytest
 
+from tests.clients.conftest import PASSWORD
 from tests.clients.scratch import Ways
 from tests.stack import Stack
 
@@ -44,6 +45,67 @@ async def test_asyncpg_listener_is_called(scratch: Ways) -> None:
 def test_listening_is_refused_plainly_where_payloads_could_carry_phi(stack: Stack, agent_dsn: str) -> None:
     with (
         psycopg.connect(agent_dsn, autocommit=True) as listener,
-        pytest.raises(psycopg.errors.InsufficientPrivilege, match="notifications carry what their senders put"),
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="no access rule gives"),
     ):
         listener.execute("LISTEN orders")
+
+
+_HEARD = """
+apiVersion: hoopweb/v1
+connections:
+  - {{name: heard, kind: postgres, host: 127.0.0.1, port: {port}, database: ledger, username: ledger_app,
+      password: {{value: {password}}}, tls: disable, phi: true}}
+access:
+  - {{groups: [heard-agents], connections: [heard], operations: [read, write, listen]}}
+agents:
+  - {{name: heard-agent, groups: [heard-agents], owner: admin}}
+masking:
+  - {{name: heard-orders, connections: [heard], columns: [notifications.orders.payload], technique: scan}}
+"""
+_SAID = "order 9 for 536-71-9284"
+
+
+@pytest.fixture(scope="module")
+def heard_words(stack: Stack, ledger_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A PHI connection whose agent may listen, and a rule that shows the payloads of one channel to the detectors."""
+    port = psycopg.conninfo.conninfo_to_dict(stack.superuser_dsn())["port"]
+    document = tmp_path_factory.mktemp("heard") / "heard.yaml"
+    document.write_text(_HEARD.format(port=port, password=PASSWORD), encoding="utf-8")
+    done = stack.manage("apply", "-f", str(document))
+    assert done.returncode == 0, done.stderr
+    found = psycopg.conninfo.conninfo_to_dict(stack.gateway_dsn(user="heard-agent", connection="heard"))
+    return {key: str(value) for key, value in found.items()}
+
+
+def test_psycopg_hears_payloads_as_a_rule_shows_them(stack: Stack, heard_words: dict[str, str]) -> None:
+    with (
+        psycopg.connect(autocommit=True, **heard_words) as listener,
+        psycopg.connect(stack.superuser_dsn("ledger"), autocommit=True) as sender,
+    ):
+        listener.execute("LISTEN orders")
+        listener.execute('LISTEN "Invoices"')
+        for channel in ("orders", "Invoices"):
+            sender.execute("SELECT pg_notify(%s, %s)", [channel, _SAID])
+        orders, invoices = listener.notifies(timeout=20, stop_after=2)
+        listener.execute("UNLISTEN *")
+
+    assert (orders.channel, invoices.channel, invoices.payload) == ("orders", "Invoices", "")
+    assert orders.payload.startswith("order 9 for ")
+    assert "536-71-9284" not in orders.payload
+
+
+async def test_asyncpg_hears_payloads_as_a_rule_shows_them(stack: Stack, heard_words: dict[str, str]) -> None:
+    connection = await asyncpg.connect(
+        host=heard_words["host"],
+        port=int(heard_words["port"]),
+        user=heard_words["user"],
+        password=heard_words["password"],
+        database=heard_words["dbname"],
+        ssl=False if heard_words["sslmode"] == "disable" else "prefer",
+    )
+    heard: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    await connection.add_listener("orders", lambda *told: heard.set_result(str(told[3])))
+    await connection.execute("NOTIFY orders, 'number 10'")
+
+    assert await asyncio.wait_for(heard, 20) == "number 10"
+    await connection.close()

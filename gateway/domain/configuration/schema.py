@@ -119,7 +119,7 @@ class Access(Part):
     name: Annotated[str, StringConstraints(max_length=120)] = ""
     groups: Texts
     connections: Texts
-    operations: Annotated[list[Literal["read", "write", "temp", "ddl", "admin"]], Field(min_length=1)]
+    operations: Annotated[list[Literal["read", "write", "temp", "listen", "ddl", "admin"]], Field(min_length=1)]
 
     @model_validator(mode="after")
     def named(self) -> Access:

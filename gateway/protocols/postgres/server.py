@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
@@ -154,11 +154,12 @@ def encode_data_row(values: Sequence[bytes | None]) -> bytes:
     return frame(b"D", b"".join(parts))
 
 
-def blank_notification(body: bytes) -> bytes:
-    """Return the NotificationResponse with its channel but without its payload."""
+def notification_with(body: bytes, payload_for: Callable[[str, str], str]) -> bytes:
+    """Return the NotificationResponse with the payload that `payload_for` makes of (channel, payload)."""
     reader = Reader(body)
-    process_id, channel = reader.take(4), reader.text()
-    return frame(b"A", process_id + channel.encode() + b"\0\0")
+    process_id, channel, payload = reader.take(4), reader.text(), reader.text()
+    shown = payload_for(channel, payload).replace("\0", "")
+    return frame(b"A", process_id + channel.encode() + b"\0" + shown.encode() + b"\0")
 
 
 def _two_strings(body: bytes) -> tuple[str, str, bytes]:
