@@ -49,6 +49,7 @@ from gateway.session.quotas import Quotas, QuotasUnavailable
 from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services, StaleSnapshot
 from gateway.session.standing import why_not_on
+from gateway.session.two_phase import RedisPrepared
 from gateway.store import SnapshotStore
 from gateway.traces import Tracer
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
@@ -241,6 +242,7 @@ def build_runtime() -> Runtime:
     analyst = PostgresAnalyst(dsn_for=conninfo)
     quotas = Quotas(RedisCounts(settings.HOOPWEB_REDIS_URL), holder=gateway_id)
     told = ToldRules(settings.HOOPWEB_REDIS_URL, gateway_id=gateway_id, max_age_s=settings.HOOPWEB_SNAPSHOT_MAX_AGE_S)
+    prepared = RedisPrepared(settings.HOOPWEB_REDIS_URL)
     services = Services(
         snapshots=store,
         analysts={"postgres": analyst},
@@ -248,6 +250,7 @@ def build_runtime() -> Runtime:
         record=LiveRecord(writer),
         inheritance=DatabaseInheritance(store, told),
         quotas=quotas,
+        prepared=prepared,
     )
     tracer = statement_tracer()
     if tracer is not None:

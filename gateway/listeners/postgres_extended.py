@@ -267,6 +267,7 @@ async def _prepare_to_decide(session: ClientSession, text: str) -> None:
     if first_word(text) not in SELF_CONTAINED:
         await session.drained()  # what its names stand for is known only when everything before has been answered
     await session.settle()
+    await session.two_phase.before(text)
 
 
 async def _assess(session: ClientSession, request: StatementRequest) -> Assessment | None:

@@ -30,6 +30,7 @@ from gateway.listeners.postgres_place import SessionPlace
 from gateway.listeners.postgres_plans import KeptPlans
 from gateway.listeners.postgres_questions import OwnQuestions
 from gateway.listeners.postgres_text import first_word
+from gateway.listeners.postgres_two_phase import TwoPhase
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Target
 from gateway.protocols.postgres.frames import ProtocolViolation
@@ -97,6 +98,7 @@ class ClientSession:
         self.memory = Memory(context)
         self.statements, self.portals = self.memory.statements, self.memory.portals
         self.plans = KeptPlans(self)
+        self.two_phase = TwoPhase(self)
         self._limits = limits
         self._own_name = f"hoopweb_{secrets.token_hex(8)}"
         self.questions = OwnQuestions(self, self._own_name)

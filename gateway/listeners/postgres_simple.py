@@ -102,6 +102,7 @@ async def _run_part(session: ClientSession, part: StatementPart, *, ended: bool,
         own = permit.statement == part.text
         await send_statement(session, permit, offset=part.offset if own else 0, ended=own and ended, last=last)
 
+    await session.two_phase.before(part.text)
     transport = StatementTransport(session, execute=send, may_modify=True, offset=part.offset)
     await run_statement(session.services, session.context, request, transport)
 

@@ -191,6 +191,16 @@ class Record(Protocol):
         """Ride on the next batch; a failure stops new statements."""
 
 
+class PreparedTransactions(Protocol):
+    """What sessions of a principal prepared over a connection, by the database's own number. Never raises."""
+
+    async def keep(self, session: SessionContext, identifier: str, transaction: int) -> None:
+        """`transaction` is about to be prepared under `identifier`."""
+
+    async def known(self, session: SessionContext, identifier: str) -> frozenset[int]:
+        """Every transaction that was to be prepared under it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     snapshots: Snapshots
@@ -198,5 +208,6 @@ class Services:
     reviews: ReviewDesk
     record: Record
     inheritance: Inheritance | None = None  # without one, no protected value goes into a column without a rule
+    prepared: PreparedTransactions | None = None  # without it, a prepared transaction is its session's alone
     quotas: Quotas | None = None  # without one, whoever a quota names is refused
     meter: Meter = field(default_factory=Meter)

@@ -25,11 +25,13 @@ access:
   - {{groups: [pair-agents], connections: [pairs-phi], operations: [read, write]}}
 agents:
   - {{name: pair-agent, groups: [pair-agents], owner: admin}}
+  - {{name: pair-other, groups: [pair-agents], owner: admin}}
 """
 
 
 @pytest.fixture(scope="module")
-def applied(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def applied(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The server's DSN for the gateway's own role, which may end there whatever the role prepared."""
     home = Path(tempfile.mkdtemp(prefix="hoopweb-pairs-"))
     home.chmod(0o755)
     with own_upstream(home / "far", max_prepared_transactions="8") as upstream:
@@ -38,12 +40,12 @@ def applied(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         document.write_text(_DOCUMENT.format(**words), encoding="utf-8")
         done = stack.manage("apply", "-f", str(document))
         assert done.returncode == 0, done.stderr
-        yield
+        yield f"host=127.0.0.1 port={upstream.server.port} dbname=far user=far_app password={APP_PASSWORD}"
     shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(params=["pairs-open", "pairs-phi"])
-def pairs(request: pytest.FixtureRequest, stack: Stack, applied: None) -> str:
+def pairs(request: pytest.FixtureRequest, stack: Stack, applied: str) -> str:
     return stack.gateway_dsn(user="pair-agent", connection=request.param)
 
 
@@ -64,18 +66,76 @@ def test_prepared_transaction_is_committed_or_rolled_back(pairs: str) -> None:
             connection.commit()
 
 
-def test_transaction_of_another_session_is_ended_on_open_connections_only(pairs: str) -> None:
+def counted(pairs: str, label: str) -> int:
+    with psycopg.connect(pairs, autocommit=True) as connection:
+        found = labels(connection, label)
+        connection.execute("DELETE FROM marks WHERE label = %s", [label])
+        return len(found)
+
+
+@pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK"])
+@pytest.mark.parametrize("lost", [True, False])
+def test_transaction_of_a_lost_session_is_ended_by_another_of_its_principal(
+    pairs: str, ending: str, lost: bool
+) -> None:
     with psycopg.connect(pairs) as first, psycopg.connect(pairs, autocommit=True) as second:
         first.execute("INSERT INTO marks VALUES ('orphan')")
         first.execute("PREPARE TRANSACTION 'orphan'")
-        if "phi" in pairs:
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                second.execute("COMMIT PREPARED 'orphan'")
-            first.commit()
-            first.autocommit = True
-            first.execute("ROLLBACK PREPARED 'orphan'")
-        else:
-            second.execute("COMMIT PREPARED 'orphan'")
-            second.execute("DELETE FROM marks WHERE label = 'orphan'")
+        if lost:
+            first.close()
+        second.execute(f"{ending} PREPARED 'orphan'")
 
-        assert labels(second, "orphan") == []
+    assert counted(pairs, "orphan") == (ending == "COMMIT")
+
+
+def test_psycopg_recovers_what_a_lost_session_prepared(pairs: str) -> None:
+    first = psycopg.connect(pairs)
+    first.tpc_begin(first.xid(7, "recovered", "b"))
+    first.execute("INSERT INTO marks VALUES ('recovered')")
+    first.tpc_prepare()
+    identifier = str(first.xid(7, "recovered", "b"))
+    first.close()
+
+    with psycopg.connect(pairs, autocommit=True) as second:
+        (found,) = [xid for xid in second.tpc_recover() if str(xid) == identifier] if "open" in pairs else [identifier]
+        second.tpc_commit(found)
+
+    assert counted(pairs, "recovered") == 1
+
+
+@pytest.mark.parametrize("whose", ["somebody else's", "prepared directly", "prepared anew", "a name that was taken"])
+def test_transaction_of_others_stays_theirs_where_phi_may_be(stack: Stack, applied: str, whose: str) -> None:
+    mine = stack.gateway_dsn(user="pair-agent", connection="pairs-phi")
+    others = {
+        "somebody else's": stack.gateway_dsn(user="pair-other", connection="pairs-phi"),
+        "prepared directly": applied,
+        "prepared anew": applied,
+        "a name that was taken": applied,
+    }[whose]
+    with (
+        psycopg.connect(others) as other,
+        psycopg.connect(mine, autocommit=True) as agent,
+        psycopg.connect(mine) as preparing,
+        psycopg.connect(applied, autocommit=True) as owner,
+    ):
+        if whose == "prepared anew":
+            preparing.execute("INSERT INTO marks VALUES ('mine')")
+            preparing.execute("PREPARE TRANSACTION 'theirs'")
+            owner.execute("ROLLBACK PREPARED 'theirs'")
+        other.execute("INSERT INTO marks VALUES ('theirs')")
+        other.execute("PREPARE TRANSACTION 'theirs'")
+        if whose == "a name that was taken":
+            preparing.execute("INSERT INTO marks VALUES ('mine')")
+            with pytest.raises(psycopg.errors.DuplicateObject):
+                preparing.execute("PREPARE TRANSACTION 'theirs'")
+        refused = []
+        for connection in (agent, preparing):
+            connection.rollback()
+            connection.autocommit = True
+            for text in ("COMMIT PREPARED 'theirs'", "/* */ rollback Prepared E'\\x74heirs'"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege) as error:
+                    connection.execute(text.encode())
+                refused.append(error.value)
+        owner.execute("ROLLBACK PREPARED 'theirs'")
+
+    assert len(refused) == 4
