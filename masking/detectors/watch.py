@@ -76,8 +76,13 @@ def chosen(by_index: Mapping[int, _Entry], hits: Hits) -> list[_Entry]:
 
 def hits_of(text: str) -> Hits:
     """Return the patterns worth running over a text in its normal form."""
-    seen = text if text.isascii() else stand_in(text)
-    return frozenset(first + index for patterns, first in _sets() for index in patterns.Match(seen) or ())
+    seen = (text if text.isascii() else stand_in(text)).encode("ascii")
+    hits: list[int] = []
+    for patterns, first in _sets():
+        found = patterns.Match(seen)
+        if found:
+            hits += [first + index for index in found]
+    return frozenset(hits)
 
 
 def everything() -> Hits:

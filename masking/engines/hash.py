@@ -9,15 +9,18 @@ The key is injected once at process start. Without a key nothing is hashed: valu
 
 from __future__ import annotations
 
-import base64
 import hmac
 import uuid
+from collections.abc import Callable
 
 from masking.engines.null import to_null
 from masking.engines.types import REDACTED, Family, MaskOptions, MaskValue, Target, text_of
 from masking.engines.whole import compile_whole
 
 _TOKEN_BYTES = 16
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_SHIFTS = range(120, -1, -10)
 _process_key = b""
 
 
@@ -51,15 +54,35 @@ def digest(*, options: MaskOptions, kind: str, value: bytes) -> bytes:
     return mac.digest()
 
 
+def _digests(options: MaskOptions, kind: str) -> Callable[[bytes], bytes]:
+    """`digest` of many values: key and labels are hashed once."""
+    labels = (b"hoopweb/token/1", options.data_class.encode(), kind.encode())
+    labelled = hmac.new(options.key, b"".join(len(part).to_bytes(4, "big") + part for part in labels), "sha256").copy
+
+    def digest_of(value: bytes) -> bytes:
+        mac = labelled()
+        mac.update(len(value).to_bytes(4, "big") + value)
+        return mac.digest()
+
+    return digest_of
+
+
+def _base32(raw: bytes) -> str:
+    """16 bytes as 26 lower-case characters: RFC 4648 without padding, two characters at a time."""
+    number = int.from_bytes(raw, "big") << 2
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
+
+
 def _text_token(target: Target, options: MaskOptions) -> MaskValue:
+    digest_of = _digests(options, "text")
+
     def token(value: bytes | None) -> bytes | None:
         if value is None:
             return None
         text = text_of(value, target)
         if text is None:
             return REDACTED
-        raw = digest(options=options, kind="text", value=text.encode("utf-8"))[:_TOKEN_BYTES]
-        return b"tok_" + base64.b32encode(raw).rstrip(b"=").lower()
+        return f"tok_{_base32(digest_of(text.encode('utf-8'))[:_TOKEN_BYTES])}".encode()
 
     return token
 
@@ -67,12 +90,13 @@ def _text_token(target: Target, options: MaskOptions) -> MaskValue:
 def _integer_token(target: Target, options: MaskOptions) -> MaskValue:
     width, binary = target.width, target.binary
     mask = (1 << (8 * width - 1)) - 1
+    digest_of = _digests(options, "integer")
 
     def token(value: bytes | None) -> bytes | None:
         number = integer_of(value, target)
         if number is None:
             return None
-        raw = digest(options=options, kind="integer", value=str(number).encode())
+        raw = digest_of(str(number).encode())
         hashed = int.from_bytes(raw[:8], "big") & mask
         return hashed.to_bytes(width, "big") if binary else str(hashed).encode()
 
@@ -92,6 +116,8 @@ def integer_of(value: bytes | None, target: Target) -> int | None:
 
 
 def _uuid_token(target: Target, options: MaskOptions) -> MaskValue:
+    digest_of = _digests(options, "uuid")
+
     def token(value: bytes | None) -> bytes | None:
         if value is None:
             return None
@@ -99,7 +125,7 @@ def _uuid_token(target: Target, options: MaskOptions) -> MaskValue:
             original = uuid.UUID(bytes=value) if target.binary else uuid.UUID(value.decode("ascii"))
         except ValueError:
             return None
-        raw = bytearray(digest(options=options, kind="uuid", value=original.bytes)[:16])
+        raw = bytearray(digest_of(original.bytes)[:16])
         raw[6] = raw[6] & 0x0F | 0x80
         raw[8] = raw[8] & 0x3F | 0x80
         hashed = uuid.UUID(bytes=bytes(raw))

@@ -15,11 +15,13 @@ _STARS = b"****"
 def compile_partial(target: Target, options: MaskOptions) -> MaskValue:
     if target.family is not Family.TEXT:
         return compile_redact(target, options)
-    keep = max(options.keep, 0)
+    keep, plain = max(options.keep, 0), not target.blank_padded
 
     def partial(value: bytes | None) -> bytes | None:
         if value is None:
             return None
+        if plain and value.isascii():  # a character is a byte
+            return _STARS + value[len(value) - min(keep, len(value) // 2) :]
         text = text_of(value, target)
         if text is None:
             return REDACTED

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 from masking.engines.hash import integer_of
@@ -17,6 +18,7 @@ from masking.engines.redact import compile_redact
 from masking.engines.types import REDACTED, Family, MaskOptions, MaskValue, Target, text_of
 
 _OLDEST_SHOWN_AGE = 90
+_DASH = 0x2D
 _EPOCH = date(2000, 1, 1)
 _EPOCH_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -88,10 +90,30 @@ def _year_of_microseconds(value: bytes) -> int | None:
 
 
 def _text_form_year(floor: int) -> MaskValue:
+    plain_year = _plain_years(floor)
+
     def mask(value: bytes | None) -> bytes | None:
-        return None if value is None else _iso_year(value, floor)
+        return None if value is None else plain_year(value) or _iso_year(value, floor)
 
     return mask
+
+
+def _plain_years(floor: int) -> Callable[[bytes], bytes | None]:
+    """`_iso_year` of a date without a time, each year once; None for anything else."""
+    known: dict[bytes, bytes] = {}
+
+    def shown(value: bytes) -> bytes | None:
+        if len(value) != 10 or value[4] != _DASH or value[7] != _DASH:
+            return None
+        year = value[:4]
+        if not (year + value[5:7] + value[8:]).isdigit():
+            return None
+        try:
+            return known[year]
+        except KeyError:
+            return known.setdefault(year, b"%04d-01-01" % max(int(year), floor))
+
+    return shown
 
 
 def _iso_year(value: bytes, floor: int) -> bytes | None:
@@ -115,9 +137,14 @@ def _integer_year(target: Target, floor: int) -> MaskValue:
 
 
 def _free_text_year(target: Target, floor: int) -> MaskValue:
+    plain_year = _plain_years(floor)
+
     def mask(value: bytes | None) -> bytes | None:
         if value is None:
             return None
+        plain = plain_year(value)
+        if plain is not None:
+            return plain
         text = text_of(value, target)
         return REDACTED if text is None else _shown_text(text.strip().encode("utf-8"), floor)
 
