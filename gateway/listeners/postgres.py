@@ -78,6 +78,9 @@ class PostgresListener:
         self._ssl_context = ssl_context
         if ssl_context is not None:
             ssl_context.set_alpn_protocols([ALPN_PROTOCOL])
+            # As PostgreSQL: nothing is resumed, so that every session's certificate is looked at, nor renegotiated.
+            ssl_context.num_tickets = 0
+            ssl_context.options |= ssl.OP_NO_RENEGOTIATION
         self._allow_plaintext_loopback = allow_plaintext_loopback
         self._limits = limits or Limits()
         self._cancel_elsewhere = cancel_elsewhere

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from gateway.protocols.postgres.frames import MAX_CLIENT_MESSAGE, FrameBuffer, ProtocolViolation, split_frames
 from gateway.protocols.postgres.startup import MAX_STARTUP_BYTES, packet_length
+from gateway.upstreams.tls import TlsTransport, secure
 
 # A token or ticket as password, with room: an OIDC JWT with many groups is a few KiB.
 MAX_PASSWORD_MESSAGE = 16 * 1024 + 64
@@ -43,7 +44,7 @@ class ClientConnection(asyncio.Protocol):
         self.writable: Callable[[bool], None] | None = None
         self.task: asyncio.Task[None] | None = None
         self._serve = serve
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport | TlsTransport | None = None
         self._raw = bytearray()
         self._buffer: FrameBuffer | None = None
         self._frames: deque[tuple[int, bytes]] = deque()
@@ -56,8 +57,6 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not isinstance: uvloop's transports fulfil asyncio.Transport without inheriting from it.
         self._transport = cast(asyncio.Transport, transport)
-        if self.task is not None:  # called again after start_tls
-            return
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) else ""
         _keep_alive(transport.get_extra_info("socket"))
@@ -128,36 +127,28 @@ class ClientConnection(asyncio.Protocol):
         assert self._transport is not None
         self._transport.pause_reading()
         self._transport.write(b"S")
-        await self._secure(context, hello=b"")
+        await self._secure(context)
 
     async def start_direct_tls(self, context: ssl.SSLContext) -> None:
         """The client spoke TLS at once. Without ALPN it may be another protocol's, tricked here (ALPACA): refused."""
         assert self._transport is not None
         self._transport.pause_reading()
         hello, self._raw = bytes(self._raw), bytearray()
-        secured = await self._secure(context, hello=hello)
-        if secured.selected_alpn_protocol() != ALPN_PROTOCOL:
-            raise ClientGone("direct TLS without the ALPN protocol of PostgreSQL")
+        await self._secure(context, hello=hello, alpn_required=True)
 
-    async def _secure(self, context: ssl.SSLContext, *, hello: bytes) -> ssl.SSLObject:
-        loop, plain = asyncio.get_running_loop(), self._transport
-        assert plain is not None
-        handshake = loop.create_task(loop.start_tls(plain, self, context, server_side=True))
-        if hello:
-            await asyncio.sleep(0)  # the task took its first step: the TLS layer sits between the transport and us
-            loop.call_soon(_replay, plain, hello)  # behind the layer's own start, before any further byte is read
-        try:
-            self._transport = await handshake
-        except BaseException:
-            handshake.cancel()
-            raise
-        if self._transport is None:
-            raise ClientGone("the client left during the TLS handshake")
-        secured: ssl.SSLObject = self._transport.get_extra_info("ssl_object")
+    async def _secure(self, context: ssl.SSLContext, *, hello: bytes = b"", alpn_required: bool = False) -> None:
+        assert self._transport is not None
+        plain = cast(asyncio.Transport, self._transport)
+        transport = await secure(plain, self, context, received=hello)
+        secured = transport.ssl_object
         cipher = secured.cipher()
         self.tls = f"{secured.version()} {cipher[0] if cipher else ''}"
         self.certified = certified_names(secured.getpeercert())
-        return secured
+        if alpn_required and secured.selected_alpn_protocol() != ALPN_PROTOCOL:
+            transport.abort()
+            raise ClientGone("direct TLS without the ALPN protocol of PostgreSQL")
+        self._transport = transport
+        transport.begin()
 
     def expect_frames(self, limit: int = MAX_PASSWORD_MESSAGE) -> None:
         """From here on the client sends frames of at most `limit` bytes."""
@@ -270,13 +261,6 @@ def certified_names(certificate: Mapping[str, Any] | None) -> frozenset[str]:
     common = {value for kind, value in subject if kind == "commonName"}
     other = {value for kind, value in certificate.get("subjectAltName", ()) if kind in {"DNS", "email", "URI"}}
     return frozenset(common | other)
-
-
-def _replay(transport: asyncio.Transport, data: bytes) -> None:
-    """Hand the TLS layer what was read before it was there. Both asyncio's and uvloop's take bytes by buffer."""
-    layer = cast(asyncio.BufferedProtocol, transport.get_protocol())
-    memoryview(layer.get_buffer(len(data)))[: len(data)] = data
-    layer.buffer_updated(len(data))
 
 
 def _keep_alive(sock: socket.socket | None) -> None:

@@ -66,6 +66,15 @@ class SessionLimits:
 class ClientSession:
     """State and plumbing of a session; the protocols' own steps are in `postgres_simple` and `postgres_extended`."""
 
+    # A dictionary of so many names would be two kilobytes of every session.
+    __slots__ = (
+        "_answered", "_cancel_wanted", "_cancelling", "_draining", "_killed", "_last_activity", "_limits",
+        "_outgoing", "_own_name", "_place", "_resting", "_retiring", "_sealing", "_takes_more", "_timers", "_turns",
+        "_upstream_valve", "at_boundary", "block", "can_send", "client", "context", "deferred", "holding",
+        "meaning", "memory", "plans", "portals", "questions", "reason", "recordings", "relay", "services",
+        "statements", "two_phase", "upstream", "withdrawn",
+    )  # fmt: skip
+
     def __init__(
         self,
         *,
@@ -107,9 +116,8 @@ class ClientSession:
         self._retiring = False
         self.at_boundary = True  # nothing was sent since the last Sync
         self._upstream_valve = Valve(upstream.pause_reading, upstream.resume_reading)
-        self._upstream_writable = asyncio.Event()
-        self._upstream_writable.set()
-        self.can_send = True  # the same, for whoever does not wait
+        self.can_send = True  # the upstream takes more
+        self._takes_more: asyncio.Event | None = None  # set when it does again, or the session ends
         self._cancelling: asyncio.Task[None] | None = None
         self._cancel_wanted = False  # by a request that came before the server had anything to cancel
         self._draining: asyncio.Task[None] | None = None
@@ -167,7 +175,7 @@ class ClientSession:
             await handle(self, kind, body)  # type: ignore[misc]
             if not self.client.has_frames or len(self._outgoing) >= MOST_UNSENT:
                 self.flush()
-            await self._upstream_writable.wait()
+            await self._sendable()
 
     def end(self, reason: str) -> None:
         """End the session from outside; its task does the rest."""
@@ -178,7 +186,7 @@ class ClientSession:
         if self.relay.running is not None:
             self._start_cancel()
         self.relay.abandon("cancelled")
-        self._upstream_writable.set()
+        self._let_send()
         self.client.wake()
 
     async def kill(self, reason: str) -> None:
@@ -339,7 +347,18 @@ class ClientSession:
     async def forward(self, data: bytes) -> None:
         """Send a frame that has no answer of its own (copy data), as fast as the upstream takes it."""
         self.upstream.write(data)
-        await self._upstream_writable.wait()
+        await self._sendable()
+
+    async def _sendable(self) -> None:
+        """Return when the upstream takes more, or the session ends."""
+        if not (self.can_send or self.reason):
+            self._takes_more = asyncio.Event()
+            await self._takes_more.wait()
+
+    def _let_send(self) -> None:
+        waiting, self._takes_more = self._takes_more, None
+        if waiting is not None:
+            waiting.set()
 
     async def settle(self) -> None:
         """Know what statements mean here, in the server's own words, before anything is decided."""
@@ -452,7 +471,8 @@ class ClientSession:
 
     def _upstream_can_take(self, can_take: bool) -> None:
         self.can_send = can_take
-        (self._upstream_writable.set if can_take else self._upstream_writable.clear)()
+        if can_take:
+            self._let_send()
 
     def _client_lost(self) -> None:
         self._withdraw()

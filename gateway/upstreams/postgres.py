@@ -12,10 +12,13 @@ import asyncio
 import hashlib
 import ipaddress
 import logging
+import os
 import ssl
-from collections import deque
+import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import cast
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -42,6 +45,7 @@ from gateway.protocols.postgres.scram import (
 )
 from gateway.protocols.postgres.startup import encode_cancel, encode_ssl_request, encode_startup
 from gateway.upstreams.registry import UpstreamFailed
+from gateway.upstreams.tls import TlsTransport, secure
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +58,8 @@ MAX_HANDSHAKE_FRAMES = 200
 # Handshake messages are small; a server that sends more is not PostgreSQL.
 MAX_HANDSHAKE_BYTES = 1 << 20
 CANCEL_TIMEOUT_S = 10.0
+# Authorities are read again after this, and at once when the connection's own file of them changes.
+TRUSTED_FOR_S = 300.0
 
 # Set on every session, so that a statement means what the analysis read.
 FORCED_SETTINGS = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
@@ -75,9 +81,9 @@ class UpstreamConnection(asyncio.Protocol):
         self.express: Callable[[bytes], bool] | None = None  # may take what arrives before it is split into frames
         self.lost: Callable[[], None] | None = None
         self.writable: Callable[[bool], None] | None = None
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport | TlsTransport | None = None
         self._buffer = FrameBuffer(MAX_UPSTREAM_MESSAGE)
-        self._early: deque[tuple[int, bytes]] = deque()
+        self._early: list[tuple[int, bytes]] = []
         self._raw: asyncio.Future[bytes] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._early_bytes = 0
@@ -185,12 +191,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     async def upgrade(self, context: ssl.SSLContext, server_name: str) -> None:
         assert self._transport is not None
-        loop = asyncio.get_running_loop()
-        self._transport = await loop.start_tls(self._transport, self, context, server_hostname=server_name)
-        assert self._transport is not None
-        secured = self._transport.get_extra_info("ssl_object")
-        self.tls = f"{secured.version()} {secured.cipher()[0]}"
+        plain = cast(asyncio.Transport, self._transport)
+        plain.pause_reading()
+        self._transport = await secure(plain, self, context, server_hostname=server_name)
+        secured = self._transport.ssl_object
+        cipher = secured.cipher()
+        self.tls = f"{secured.version()} {cipher[0] if cipher else ''}"
         self.certificate_digest = end_point_digest(secured.getpeercert(binary_form=True) or b"")
+        self._transport.begin()
 
     async def next_frame(self) -> tuple[int, bytes]:
         while not self._early:
@@ -198,7 +206,7 @@ class UpstreamConnection(asyncio.Protocol):
                 raise UpstreamFailed("the upstream closed the connection during the handshake")
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        return self._early.popleft()
+        return self._early.pop(0)
 
     def _keep_early(self, frames: bytes) -> None:
         self._early_bytes += len(frames)
@@ -321,9 +329,17 @@ async def _start_tls(connection: UpstreamConnection, spec: ConnectionSpec) -> No
 
 def tls_context(spec: ConnectionSpec) -> ssl.SSLContext:
     """`verify-full` checks chain and host name (against `settings.ca_file` when given); `require` only encrypts."""
-    context = ssl.create_default_context(cafile=spec.settings.get("ca_file") or None)
+    ca_file = spec.settings.get("ca_file", "")
+    changed_at = os.stat(ca_file).st_mtime_ns if ca_file else 0
+    return _shared_context(spec.tls == "require", ca_file, changed_at, int(time.monotonic() // TRUSTED_FOR_S))
+
+
+@lru_cache(maxsize=64)
+def _shared_context(only_encrypts: bool, ca_file: str, _changed_at: int, _period: int) -> ssl.SSLContext:
+    """One for all sessions of a period: the trusted authorities alone are some hundred kilobytes of each."""
+    context = ssl.create_default_context(cafile=ca_file or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if spec.tls == "require":
+    if only_encrypts:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
@@ -348,7 +364,7 @@ async def _log_in(
             raise _refused(spec, body)
         elif kind == server.PARAMETER_STATUS:
             name, value = server.decode_parameter_status(body)
-            connection.parameters[name] = value
+            connection.parameters[sys.intern(name)] = sys.intern(value)  # every session of a server is told the same
         elif kind == server.KEY_DATA:
             connection.key = server.decode_key_data(body)
         elif kind == server.READY and authenticated:

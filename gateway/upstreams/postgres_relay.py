@@ -65,7 +65,8 @@ class Relay:
         self._feeding = False
         self._last_text = ""
         self._swallowed: list[str] = []
-        self._reported: dict[str, set[str]] = {}
+        self._reported: Mapping[str, str] = {}  # when the session opened
+        self._repeatable: frozenset[tuple[str, str]] = frozenset()  # and what it was told since
 
     @property
     def idle(self) -> bool:
@@ -88,8 +89,7 @@ class Relay:
 
     def reported(self, parameters: Mapping[str, str]) -> None:
         """Remember the settings the client was told when the session opened."""
-        for name, value in parameters.items():
-            self._reported.setdefault(name, set()).add(value)
+        self._reported = dict(parameters)
 
     def push(self, expectation: Expectation) -> None:
         """Announce what the next message upstream will be answered with. Skipped when the server skips to Sync."""
@@ -244,9 +244,10 @@ class Relay:
         `set_config('application_name', ssn, false)` would otherwise report a row's value (search_path and TimeZone take
         free text as well).
         """
-        known = self._reported.setdefault(name, set())
-        if value in known or value.casefold() in self._current_text().casefold():
-            known.add(value)
+        if self._reported.get(name) == value or (name, value) in self._repeatable:
+            return True
+        if value.casefold() in self._current_text().casefold():
+            self._repeatable |= {(name, value)}
             return True
         return False
 

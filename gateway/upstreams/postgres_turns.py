@@ -8,7 +8,6 @@ read, so that nothing piles up.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 
 from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE, scan_frames
@@ -30,7 +29,8 @@ class Turns:
         self._relay = relay
         self._handle = handle
         self._pause, self._resume = pause, resume
-        self._rest: deque[tuple[bytes, int]] = deque()  # runs of frames, and from where on they were not handled
+        # Runs of frames, and from where on they were not handled: one or two, as the upstream is not read meanwhile.
+        self._rest: list[tuple[bytes, int]] = []
 
     def take(self, data: bytes) -> None:
         """Handle a run of whole frames, now or in turns."""
@@ -46,16 +46,16 @@ class Turns:
     def finish(self) -> None:
         """Handle what is left at once: nothing more will come."""
         while self._rest:
-            data, at = self._rest.popleft()
+            data, at = self._rest.pop(0)
             self._handle(data[at:])
 
     def _turn(self) -> None:
         if not self._rest:  # finished meanwhile
             return
-        data, at = self._rest.popleft()
+        data, at = self._rest.pop(0)
         end = self._piece_end(data, at)
         if end < len(data):
-            self._rest.appendleft((data, end))
+            self._rest.insert(0, (data, end))
         self._handle(data[at:end])
         if self._rest:
             asyncio.get_running_loop().call_soon(self._turn)

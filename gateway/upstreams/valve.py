@@ -10,15 +10,16 @@ class Valve:
 
     def __init__(self, stop: Callable[[], None], go: Callable[[], None]) -> None:
         self._stop, self._go = stop, go
-        self._reasons: set[str] = set()
+        self._reasons: tuple[str, ...] = ()
 
     def hold(self, reason: str) -> None:
         if not self._reasons:
             self._stop()
-        self._reasons.add(reason)
+        if reason not in self._reasons:
+            self._reasons = (*self._reasons, reason)
 
     def release(self, reason: str) -> None:
         if reason in self._reasons:
-            self._reasons.discard(reason)
+            self._reasons = tuple(other for other in self._reasons if other != reason)
             if not self._reasons:
                 self._go()

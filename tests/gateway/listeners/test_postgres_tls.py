@@ -15,8 +15,8 @@ import psycopg
 import pytest
 import trustme
 
-from gateway.listeners.postgres import PostgresListener
-from gateway.protocols.postgres.startup import encode_startup
+from gateway.listeners.postgres import Limits, PostgresListener
+from gateway.protocols.postgres.startup import encode_ssl_request, encode_startup
 from tests.gateway.listeners.harness import HOST, TOKEN, Gateway
 from tests.gateway.listeners.raw import RawClient, errors, kinds, query, rows
 
@@ -49,7 +49,7 @@ class Secured:
         return context
 
 
-async def secured(folder: Path, *, client_certificates: bool) -> Secured:
+async def secured(folder: Path, *, client_certificates: bool, limits: Limits | None = None) -> Secured:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(HOST).configure_cert(context)
@@ -58,7 +58,7 @@ async def secured(folder: Path, *, client_certificates: bool) -> Secured:
         authority.configure_trust(context)
     ca_file = folder / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
-    gateway = Gateway(ssl_context=context)
+    gateway = Gateway(ssl_context=context, limits=limits)
     await gateway.start()
     return Secured(gateway, authority, ca_file, folder)
 
@@ -126,6 +126,33 @@ async def test_direct_tls_survives_any_chunking_of_the_hello(tls: Secured) -> No
     with contextlib.suppress(ssl.SSLWantReadError):  # the rest of the server's flight may still be under way
         client.do_handshake()
     assert client.version() in {"TLSv1.2", "TLSv1.3"}
+
+
+async def test_a_handshake_that_stalls_is_ended(tmp_path: Path) -> None:
+    stalling = await secured(tmp_path, client_certificates=False, limits=Limits(authentication_timeout_s=0.3))
+    reader, writer = await asyncio.open_connection(HOST, stalling.gateway.listener.port)
+    writer.write(encode_ssl_request())
+    granted = await reader.readexactly(1)
+    writer.write(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a hello
+    end = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    await stalling.gateway.stop()
+
+    assert (granted, end) == (b"S", b"")
+
+
+async def test_nothing_is_resumed_or_renegotiated(tls: Secured) -> None:
+    """A resumed session's certificate would not be looked at again, nor one that renegotiates be who it was."""
+    port = tls.gateway.listener.port
+    reader, writer = await asyncio.open_connection(HOST, port, ssl=tls.context("postgresql"), server_hostname=HOST)
+    writer.write(encode_startup({"user": "demo-agent", "database": "people"}))
+    await reader.readexactly(9)  # tickets would have come before it
+    session = writer.get_extra_info("ssl_object").session
+    writer.close()
+
+    assert not session.has_ticket
+    assert tls.gateway.ssl_context is not None
+    assert tls.gateway.ssl_context.options & ssl.OP_NO_RENEGOTIATION
 
 
 async def test_direct_tls_is_refused_where_there_is_none() -> None:
