@@ -45,14 +45,15 @@ class Report:
         return _aligned(rows)
 
     def _bulk(self) -> str:
-        rows = [["read", "through", "seconds", "MB/s", "of direct", "gateway peak MiB"]]
+        rows = [["read", "through", "seconds", "MB/s", "of direct", "gateway CPU s", "gateway peak MiB"]]
         for line in self.bulk:
             if line.note:
-                rows.append([line.what, line.endpoint, "-", "-", "-", line.note])
+                rows.append([line.what, line.endpoint, "-", "-", "-", "-", line.note])
                 continue
             speed = f"{line.megabytes / line.seconds:.0f}"
             peak = f"{line.peak_mb:.0f}" if line.peak_mb else ""
-            rows.append([line.what, line.endpoint, f"{line.seconds:.2f}", speed, f"{line.ratio:.2f}", peak])
+            spent = f"{line.cpu_s:.2f}" if line.cpu_s else ""
+            rows.append([line.what, line.endpoint, f"{line.seconds:.2f}", speed, f"{line.ratio:.2f}", spent, peak])
         return _aligned(rows)
 
     def _parts(self) -> str:

@@ -13,9 +13,20 @@ from pathlib import Path
 
 from benchmarks import bouncer, bulk, parts, transactions
 from benchmarks.report import Report
-from benchmarks.world import DURABILITIES, WIDE_ROWS, Endpoint, World, load, running_world
+from benchmarks.secured_postgres import running_secured
+from benchmarks.world import (
+    DURABILITIES,
+    WIDE_ROWS,
+    Endpoint,
+    World,
+    add_secured,
+    load,
+    running_world,
+    wide_table,
+)
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
+SQL = "SELECT id, name, ssn, dob, city, amount, seen, status FROM wide"
 MODES = ("simple", "extended", "prepared")
 
 
@@ -35,6 +46,7 @@ QUICK = Effort(rounds=1, seconds=1, rows=50_000, scale=1, shapes=20)
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round of everything")
+    parser.add_argument("--bulk", action="store_true", help="the large reads and nothing else")
     parser.add_argument("--output", type=Path, default=LATEST, help="where the JSON goes (default %(default)s)")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="gateway processes (default: one a core, %(default)s)"
@@ -47,8 +59,12 @@ def main(arguments: list[str] | None = None) -> None:
         peer=bouncer.version(),
     )
     print("starting a stack of its own", flush=True)
-    with running_world(workers=options.workers) as world:
-        measure(world, report, QUICK if options.quick else FULL)
+    with running_world(workers=options.workers, secured=True) as world:
+        effort = QUICK if options.quick else FULL
+        if options.bulk:
+            measure_bulk(world, report, effort)
+        else:
+            measure(world, report, effort)
     report.write(options.output)
     print(report.table())
     print(f"\nwritten to {options.output}")
@@ -66,15 +82,39 @@ def measure(world: World, report: Report, effort: Effort) -> None:
         )
         print("measuring bulk reads", flush=True)
         report.bulk = bulk_reads(world, direct, [plain, *peers[:1]], gateways[0], effort.rounds)
+    report.bulk += secured_reads(world, direct, effort.rows, effort.rounds)
     print("measuring the parts", flush=True)
     report.parts = parts.measure(world, direct, gateways[0], shapes=effort.shapes, seconds=effort.seconds / 2)
+
+
+def measure_bulk(world: World, report: Report, effort: Effort) -> None:
+    direct = world.direct(load(world, scale=1, rows=effort.rows))
+    gateways = [world.gateway("bench-plain"), world.gateway("bench-os", name="gateway, os")]
+    report.bulk = bulk_reads(world, direct, gateways[:1], gateways[1], effort.rounds)
+    report.bulk += secured_reads(world, direct, effort.rows, effort.rounds)
+
+
+def secured_reads(world: World, direct: Endpoint, rows: int, rounds: int) -> list[bulk.BulkLine]:
+    """The same with every leg inside TLS: direct, and to the gateway and from it to the same server."""
+    assert world.certificates is not None
+    with running_secured(world.certificates, direct.password, fill=wide_table(rows)) as secured:
+        if secured is None:
+            return []
+        add_secured(world, direct, secured)
+        plain, masked = (
+            world.gateway(connection, name="gateway, TLS", tls=True) for connection in ("bench-tls-plain", "bench-tls")
+        )
+        pid = world.gateway_pid
+        return [
+            *bulk.measure("8 columns, plain, TLS", SQL, [secured, plain], rounds=rounds, gateway_pid=pid),
+            *bulk.measure("8 columns, 2 masked, TLS", SQL, [secured, masked], rounds=rounds, gateway_pid=pid),
+        ]
 
 
 def bulk_reads(
     world: World, direct: Endpoint, others: list[Endpoint], masked: Endpoint, rounds: int
 ) -> list[bulk.BulkLine]:
-    sql = "SELECT id, name, ssn, dob, city, amount, seen, status FROM wide"
     pid = world.gateway_pid
-    plain = bulk.measure("8 columns, plain", sql, [direct, *others], rounds=rounds, gateway_pid=pid)
-    two = bulk.measure("8 columns, 2 masked", sql, [direct, masked], rounds=rounds, gateway_pid=pid)
+    plain = bulk.measure("8 columns, plain", SQL, [direct, *others], rounds=rounds, gateway_pid=pid)
+    two = bulk.measure("8 columns, 2 masked", SQL, [direct, masked], rounds=rounds, gateway_pid=pid)
     return plain + two

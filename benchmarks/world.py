@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import psycopg
 
+from benchmarks.certificates import Certificates, issue
 from hoopweb.embedded.ports import free_port
 from hoopweb.embedded.postgres import postgres_binaries
 
@@ -40,12 +42,12 @@ class Endpoint:
     database: str
     user: str
     password: str
+    authority: str = ""  # the file with the authority its certificate is checked against; empty: without TLS
 
-    def dsn(self) -> str:
-        return (
-            f"host={self.host} port={self.port} dbname={self.database} user={self.user} password={self.password} "
-            "sslmode=disable"
-        )
+    def dsn(self, *, database: str = "") -> str:
+        tls = f"sslmode=verify-full sslrootcert={self.authority}" if self.authority else "sslmode=disable"
+        login = f"user={self.user} password={self.password}"
+        return f"host={self.host} port={self.port} dbname={database or self.database} {login} {tls}"
 
 
 @dataclass
@@ -54,6 +56,13 @@ class World:
 
     home: Path
     env: dict[str, str]
+    certificates: Certificates | None = None  # of the gateway, where clients may have TLS
+
+    @property
+    def authority(self) -> str:
+        """The file with the authority of the gateway's certificate."""
+        assert self.certificates is not None
+        return str(self.certificates.authority)
 
     @property
     def demo(self) -> dict[str, object]:
@@ -88,23 +97,48 @@ class World:
     def direct(self, password: str) -> Endpoint:
         return Endpoint("direct", "127.0.0.1", self.postgres_port, DATABASE, ROLE, password)
 
-    def gateway(self, connection: str, *, name: str = "gateway") -> Endpoint:
+    def gateway(self, connection: str, *, name: str = "gateway", tls: bool = False) -> Endpoint:
+        token = self.manage("agent_token", "bench-agent", "--ttl", "3600")
+        return Endpoint(name, *self.postgres_address, connection, "bench-agent", token, self.authority if tls else "")
+
+    def renew_gateway(self) -> None:
+        """End the data plane and wait until its successor listens: memory once touched is never given back whole."""
+        before = self.gateway_pid
+        os.kill(before, signal.SIGKILL)
+        deadline = time.monotonic() + _READY_WITHIN_S
+        while self.gateway_pid == before or not _listens(self.postgres_address):
+            if time.monotonic() > deadline:
+                raise SystemExit("the gateway did not come back")
+            time.sleep(0.2)
+
+    @property
+    def postgres_address(self) -> tuple[str, int]:
+        """Where the gateway's PostgreSQL listener is."""
         listener = self.demo["postgres"]
         assert isinstance(listener, dict)
-        token = self.manage("agent_token", "bench-agent", "--ttl", "3600")
-        return Endpoint(name, listener["host"], int(listener["port"]), connection, "bench-agent", token)
+        return str(listener["host"]), int(listener["port"])
+
+    def apply(self, document: str) -> None:
+        """Give the gateway a configuration that may hold secrets."""
+        path = self.home / "bench.yaml"
+        path.write_text(document, encoding="utf-8")
+        path.chmod(0o600)
+        self.manage("apply", "-f", str(path))
 
 
 @contextmanager
-def running_world(*, workers: int) -> Iterator[World]:
-    """Start a stack in a home of its own, wait until it is ready, stop it at the end."""
+def running_world(*, workers: int, secured: bool = False) -> Iterator[World]:
+    """Start a stack in a home of its own, wait until it is ready, stop it at the end. `secured`: clients have TLS."""
     home = Path(tempfile.mkdtemp(prefix="hoopweb-bench-"))
     home.chmod(0o755)  # the embedded servers' account walks through it
-    ports = [str(free_port()) for _ in range(4)]
-    names = ("HOOPWEB_WEB_PORT", "HOOPWEB_POSTGRES_PORT", "HOOPWEB_MYSQL_PORT", "HOOPWEB_HTTP_PORT")
+    names = [f"HOOPWEB_{name}_PORT" for name in ("WEB", "POSTGRES", "MYSQL", "HTTP", *(["RELAY"] if secured else []))]
+    ports = [str(free_port()) for _ in names]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("HOOPWEB_", "DJANGO_"))}
     env = {**inherited, **dict(zip(names, ports, strict=True)), "HOOPWEB_HOME": str(home)}
     env["HOOPWEB_GATEWAY_WORKERS"] = str(workers)
+    certificates = issue(home) if secured else None
+    if certificates is not None:
+        env |= {"HOOPWEB_TLS_CERT_FILE": str(certificates.chain), "HOOPWEB_TLS_KEY_FILE": str(certificates.key)}
     log = (home / "stack.log").open("wb")
     process = subprocess.Popen(
         [sys.executable, "-m", "hoopweb.embedded", "--with-parent"],
@@ -117,12 +151,20 @@ def running_world(*, workers: int) -> Iterator[World]:
     )
     try:
         _wait_ready(process, home)
-        yield World(home, env)
+        yield World(home, env, certificates)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
         log.close()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _listens(address: tuple[str, int]) -> bool:
+    try:
+        socket.create_connection(address, 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _wait_ready(process: subprocess.Popen[bytes], home: Path) -> None:
@@ -144,13 +186,20 @@ def load(world: World, *, scale: int, rows: int) -> str:
     subprocess.run([str(postgres_binaries() / "pgbench"), "-i", "-q", "-s", str(scale), dsn], check=True,
                    capture_output=True)  # fmt: skip
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(_WIDE.format(rows=rows))
+        connection.execute(wide_table(rows))
         connection.execute("VACUUM ANALYZE")
-    document = world.home / "bench.yaml"
-    document.write_text(_document(port=world.postgres_port, password=password), encoding="utf-8")
-    document.chmod(0o600)
-    world.manage("apply", "-f", str(document))
+    world.apply(_document(port=world.postgres_port, password=password))
     return password
+
+
+def add_secured(world: World, direct: Endpoint, secured: Endpoint) -> None:
+    """Tell the gateway about the PostgreSQL that speaks TLS, beside what it knows from `load`."""
+    world.apply(_document(port=direct.port, password=direct.password, secured=secured))
+
+
+def wide_table(rows: int) -> str:
+    """The statement that makes `wide`."""
+    return _WIDE.format(rows=rows)
 
 
 # Eight columns of the usual kinds, about 120 bytes a row.
@@ -168,32 +217,58 @@ FROM generate_series(1, {rows}) n
 DURABILITIES = ("os", "disk", "database")
 _CONNECTION = """
   - {{name: {name}, kind: postgres, host: 127.0.0.1, port: {port}, database: bench, username: bench_app,
-      password: {{value: "{password}"}}, tls: disable, phi: false, recording: metadata, durability: {durability}}}"""
+      password: {{value: "{password}"}}, phi: false, recording: metadata, durability: {durability}, {tls}}}"""
+_TLS = 'tls: verify-full, settings: {{ca_file: "{authority}"}}'
 _DOCUMENT = """
 apiVersion: hoopweb/v1
 connections:{connections}
 access:
   - {{groups: [bench-agents], connections: ["bench-*"], operations: [read, write]}}
 masking:
-  - {{name: bench-ssn, connections: [{masked}], columns: [public.wide.ssn], technique: redact}}
-  - {{name: bench-name, connections: [{masked}], columns: [public.wide.name], technique: redact}}
+  - {{name: bench-ssn, connections: [{masked}, bench-tls], columns: [public.wide.ssn], technique: redact}}
+  - {{name: bench-name, connections: [{masked}, bench-tls], columns: [public.wide.name], technique: redact}}
 agents:
   - {{name: bench-agent, groups: [bench-agents], owner: admin}}
 """
 
 
-def _document(*, port: int, password: str) -> str:
+def _document(*, port: int, password: str, secured: Endpoint | None = None) -> str:
     masked = {f"bench-{durability}": durability for durability in DURABILITIES}
     connections = "".join(
-        _CONNECTION.format(name=name, port=port, password=password, durability=durability)
+        _CONNECTION.format(name=name, port=port, password=password, durability=durability, tls="tls: disable")
         for name, durability in {"bench-plain": "os", **masked}.items()
     )
+    if secured is not None:  # `bench-tls` is masked, `bench-tls-plain` is not
+        connections += "".join(
+            _CONNECTION.format(
+                name=name,
+                port=secured.port,
+                password=secured.password,
+                durability="os",
+                tls=_TLS.format(authority=secured.authority),
+            )
+            for name in ("bench-tls", "bench-tls-plain")
+        )
     return _DOCUMENT.format(connections=connections, masked=", ".join(masked))
 
 
 def peak_rss_mb(pid: int) -> float:
     """High-water mark of a process and its children, MiB (proc_pid_status(5), VmHWM)."""
     return sum(_status_kb(member, "VmHWM") for member in [pid, *_descendants(pid)]) / 1024
+
+
+def resident_kb(pid: int) -> int:
+    """Resident memory of a process and its children, KB (proc_pid_status(5), VmRSS)."""
+    return sum(_status_kb(member, "VmRSS") for member in [pid, *_descendants(pid)])
+
+
+def processor_s(pid: int) -> float:
+    """User and system time of a process and its children so far (proc_pid_stat(5), utime and stime)."""
+    ticks = 0
+    for member in [pid, *_descendants(pid)]:
+        fields = Path(f"/proc/{member}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def reset_peak(pid: int) -> None:
