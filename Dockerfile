@@ -14,8 +14,9 @@ RUN pip install --no-cache-dir --constraint constraints.txt cython
 COPY gateway/protocols/postgres gateway/protocols/postgres
 COPY audit/domain audit/domain
 COPY gateway/listeners gateway/listeners
+COPY analysis analysis
 RUN python -m gateway.protocols.postgres.compile \
- && test "$(find . -name '_fast.*.so' | wc -l)" = 3
+ && test "$(find . -name '_fast.*.so' | wc -l)" = 4
 
 FROM python:3.11-slim-bookworm
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DJANGO_SETTINGS_MODULE=hoopweb.settings \

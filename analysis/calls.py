@@ -23,31 +23,40 @@ _OPERATOR_FIELDS = {
     "SCALARARRAYOPEXPR": ("opno",),
     "SORTGROUPCLAUSE": ("eqop", "sortop"),
 }
+_ROWS = frozenset({"ROWCOMPAREEXPR", "ROWCOMPARE"})
+_WITH_OPERATORS = _ROWS | _OPERATOR_FIELDS.keys()
 _TYPE_FIELDS = ("consttype", "resulttype", "paramtype", "vartype", "row_typeid")
 
 
 def collect_functions(reading: Reading, query: Node) -> None:
     """Every function the tree calls: by name, through operators, through the input and checks of user types."""
+    checked = reading.catalogue.type_functions
     for node in walk(query):
         name = _FUNCTION_FIELDS.get(node.tag)
         if name is not None and (oid := node.number(name)):
             reading.functions.add(oid)
             if node.tag != "FUNCEXPR":
                 reading.hidden_calls.add(oid)
-        for operator in _operators(node):
-            found = reading.catalogue.operators.get(operator)
-            if found is None:
-                reading.problems.add("an operator the catalogue does not know yet")
-            else:
-                reading.functions.add(found[1])
-                reading.hidden_calls.add(found[1])
-        for field in _TYPE_FIELDS:
-            checking = reading.catalogue.type_functions.get(node.number(field), frozenset())
-            reading.functions |= checking
-            reading.hidden_calls |= checking
+        if node.tag in _WITH_OPERATORS:
+            _collect_operators(reading, node)
+        if checked:
+            for field in _TYPE_FIELDS:
+                checking = checked.get(node.number(field), frozenset())
+                reading.functions |= checking
+                reading.hidden_calls |= checking
+
+
+def _collect_operators(reading: Reading, node: Node) -> None:
+    for operator in _operators(node):
+        found = reading.catalogue.operators.get(operator)
+        if found is None:
+            reading.problems.add("an operator the catalogue does not know yet")
+        else:
+            reading.functions.add(found[1])
+            reading.hidden_calls.add(found[1])
 
 
 def _operators(node: Node) -> list[int]:
-    if node.tag in ("ROWCOMPAREEXPR", "ROWCOMPARE"):
+    if node.tag in _ROWS:
         return [int(item) for item in node.items("opnos") if isinstance(item, str) and item.isdigit()]
-    return [oid for name in _OPERATOR_FIELDS.get(node.tag, ()) if (oid := node.number(name))]
+    return [oid for name in _OPERATOR_FIELDS[node.tag] if (oid := node.number(name))]

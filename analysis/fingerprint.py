@@ -84,11 +84,8 @@ def exact_shape(text: str) -> Shape:
 
 
 def _digest(words: list[str]) -> str:
-    hasher = hashlib.sha256()
-    for word in words:
-        data = word.encode("utf-8", "surrogatepass")
-        hasher.update(len(data).to_bytes(4, "big") + data)
-    return hasher.hexdigest()
+    encoded = [word.encode("utf-8", "surrogatepass") for word in words]
+    return hashlib.sha256(b"".join([len(data).to_bytes(4, "big") + data for data in encoded])).hexdigest()
 
 
 def _normal(token: Token) -> str:

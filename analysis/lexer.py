@@ -8,11 +8,14 @@ only the six ASCII blanks separate tokens. What cannot be lexed raises `LexError
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+from typing import NamedTuple
 
 MAX_TEXT = 8 * 1024 * 1024  # beyond this nobody can review a statement either
 MAX_TOKENS = 100_000
+# Every stage asks for the tokens of one and the same text; longer ones are read again each time, not kept.
+_KEPT, _KEPT_TEXT = 64, 16_384
 
 
 class LexError(ValueError):
@@ -29,20 +32,21 @@ class TokenKind(Enum):
     PUNCT = "punct"  # one of , ( ) [ ] . ; :
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     kind: TokenKind
     text: str
     start: int
+    word: str = ""  # the keyword in upper case, '' for anything but an unquoted word
 
     @property
     def end(self) -> int:
         return self.start + len(self.text)
 
-    @property
-    def word(self) -> str:
-        """The keyword in upper case, or '' for anything but an unquoted word."""
-        return _ascii_upper(self.text) if self.kind is TokenKind.WORD else ""
+
+def word(text: str, start: int) -> Token:
+    """The token of an unquoted identifier or keyword."""
+    # Multibyte encodings fold ASCII only (src/backend/parser/scansup.c).
+    return Token(TokenKind.WORD, text, start, text.upper() if text.isascii() else text)
 
 
 _BLANK = r"[ \t\n\r\f\v]+"
@@ -93,7 +97,6 @@ _KINDS = {
     "nstring": TokenKind.STRING,
     "string": TokenKind.STRING,
     "quoted": TokenKind.QUOTED,
-    "word": TokenKind.WORD,
     "param": TokenKind.PARAM,
     "number": TokenKind.NUMBER,
     "cast": TokenKind.OPERATOR,
@@ -104,6 +107,11 @@ _KINDS = {
 
 def tokenize(text: str, *, standard_conforming_strings: bool = True) -> list[Token]:
     """Return the tokens of `text` without blanks and comments. Raises LexError."""
+    read = _remembered if len(text) <= _KEPT_TEXT else _tokens
+    return list(read(text, standard_conforming_strings))
+
+
+def _tokens(text: str, standard_conforming_strings: bool) -> tuple[Token, ...]:
     if len(text) > MAX_TEXT:
         raise LexError(f"statement of {len(text)} characters, expected no more than {MAX_TEXT}")
     if "\x00" in text:
@@ -116,7 +124,13 @@ def tokenize(text: str, *, standard_conforming_strings: bool = True) -> list[Tok
         if match is None:
             raise LexError("an unterminated quote or a character outside PostgreSQL's syntax")
         group = match.lastgroup
-        if group == "block":
+        if group == "blank":
+            at = match.end()
+            continue
+        if group == "word":
+            tokens.append(word(match[0], at))
+            at = match.end()
+        elif group == "block":
             at = _end_of_comment(text, at)
         elif group == "dollar":
             stop = text.find(match.group(), match.end())
@@ -127,11 +141,14 @@ def tokenize(text: str, *, standard_conforming_strings: bool = True) -> list[Tok
             at = stop
         else:
             if group in _KINDS:
-                tokens.append(Token(_KINDS[group], match.group(), at))
+                tokens.append(Token(_KINDS[group], match[0], at))
             at = match.end()
         if len(tokens) > MAX_TOKENS:
             raise LexError(f"more than {MAX_TOKENS} tokens in one text")
-    return tokens
+    return tuple(tokens)
+
+
+_remembered = lru_cache(maxsize=_KEPT)(_tokens)
 
 
 def _end_of_comment(text: str, at: int) -> int:
@@ -168,7 +185,3 @@ def _truncate(name: str) -> str:
 def _ascii_lower(text: str) -> str:
     # Multibyte encodings fold ASCII only (src/backend/parser/scansup.c).
     return text.lower() if text.isascii() else re.sub(r"[A-Z]+", lambda m: m.group().lower(), text)
-
-
-def _ascii_upper(text: str) -> str:
-    return text.upper() if text.isascii() else text

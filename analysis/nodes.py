@@ -8,6 +8,7 @@ structure. Fields are read by name, because their order changes between major ve
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -59,12 +60,14 @@ def read_tree(text: str) -> Value:
     if len(text) > MAX_TREE:
         raise TreeError(f"tree of {len(text)} characters, expected no more than {MAX_TREE}")
     try:
-        return _read(_LEXEME.findall(text))
+        return read_value(text)
     except (IndexError, ValueError) as error:
         raise TreeError("malformed tree") from error
 
 
-def _read(lexemes: list[str]) -> Value:  # noqa: PLR0912, one branch a kind of token
+def read_value(text: str) -> Value:  # noqa: PLR0912, one branch a kind of token
+    """Raises ValueError or IndexError on what is no tree."""
+    lexemes: list[str] = _LEXEME.findall(text)
     root: list[Value] = []
     stack: list[Node | list[Value]] = [root]
     nodes: list[Node] = []  # the open nodes of the stack
@@ -159,3 +162,7 @@ def plain_var(node: Node) -> tuple[str, ...] | None:
     if node.tag != "VAR":
         return None
     return tuple(node.text(name) for name in ("varno", "varattno", "varlevelsup"))
+
+
+with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from analysis._fast import Node, read_value, walk  # noqa: F401, for the others

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-import sqlglot
-from sqlglot import exp
+from sqlglot import Dialect, exp
 from sqlglot.errors import SqlglotError
 
 from analysis.lexer import Token, TokenKind
@@ -18,6 +17,7 @@ from analysis.lexer import Token, TokenKind
 # sqlglot warns with the text it did not understand; statements never enter application logs.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 
+_POSTGRES = Dialect.get_or_raise("postgres")
 MAX_DEPTH = 100  # parentheses, brackets and prefix operators; a compiled parser has no recursion limit of its own
 _PREFIXES = frozenset({"NOT", "-", "+", "~", "@"})
 _VERBS: dict[type[exp.Expr], str] = {
@@ -46,7 +46,7 @@ def read_client(text: str, tokens: list[Token]) -> ClientReading:
         return ClientReading(False, "nested too deeply")
     text = _spelled_out(text, tokens)
     try:
-        trees = sqlglot.parse(text, read="postgres")
+        trees = _POSTGRES.parse(text)
     except (SqlglotError, RecursionError, ValueError, TypeError, AttributeError, IndexError, KeyError):
         return ClientReading(False, "not understood by the first reading")
     if len(trees) != 1 or trees[0] is None or isinstance(trees[0], exp.Command):
@@ -60,12 +60,18 @@ _SPELLINGS: tuple[tuple[tuple[str, ...], int, str], ...] = (
     (("OVERRIDING", "USER", "VALUE"), 3, ""),
     (("WHERE", "CURRENT", "OF"), 4, "WHERE true"),
 )
+# What a respelling begins with, brackets aside.
+_MAY_BE_RESPELLED = frozenset({"TABLE", "AS", "USING", "WITH", *(words[0] for words, _, _ in _SPELLINGS)})
 
 
 def _spelled_out(text: str, tokens: list[Token]) -> str:
     """The text as sqlglot can read it, without array bounds, the alias of USING, OLD and NEW's other names …"""
     pieces, at, index = [], 0, 0
     while index < len(tokens):
+        token = tokens[index]
+        if token.word not in _MAY_BE_RESPELLED and token.text != "[":
+            index += 1
+            continue
         stop, instead = _respelled(tokens, index)
         if stop > index:
             pieces += [text[at : tokens[index].start], instead]
@@ -116,13 +122,16 @@ def _past_parenthesis(tokens: list[Token], index: int) -> int:
     return min(index + 1, len(tokens))
 
 
+_DEEPER = {"(": 1, "[": 1, ")": -1, "]": -1, "CASE": 1, "END": -1}
+
+
 def depth_of(tokens: list[Token]) -> int:
     """How deep parentheses, brackets, CASE and prefix operators are nested."""
     deepest = depth = prefixes = 0
     for token in tokens:
-        depth += {"(": 1, "[": 1, ")": -1, "]": -1}.get(token.text, 0)
-        depth += {"CASE": 1, "END": -1}.get(token.word, 0)
-        prefixes = prefixes + 1 if (token.word or token.text) in _PREFIXES else 0
+        said = token.word or token.text
+        depth += _DEEPER.get(said, 0)
+        prefixes = prefixes + 1 if said in _PREFIXES else 0
         deepest = max(deepest, depth + prefixes)
         if token.kind is TokenKind.OPERATOR and len(token.text) > MAX_DEPTH:
             deepest = MAX_DEPTH + 1

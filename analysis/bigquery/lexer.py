@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from sqlglot import tokenize as sqlglot_tokens
 from sqlglot.errors import SqlglotError
 
-from analysis.lexer import MAX_TEXT, MAX_TOKENS, LexError, Token, TokenKind
+from analysis.lexer import MAX_TEXT, MAX_TOKENS, LexError, Token, TokenKind, word
 
 _STRING = (
     r"(?:[rR][bB]|[bB][rR]|[rR]|[bB])?"
@@ -48,7 +48,8 @@ def tokenize(text: str) -> list[Token]:
             raise LexError(f"no token at character {at + 1}")
         group = match.lastgroup or ""
         if group != "blank":
-            tokens.append(Token(_KINDS[group], match.group(), at))
+            found = word(match.group(), at) if group == "word" else Token(_KINDS[group], match.group(), at)
+            tokens.append(found)
             if len(tokens) > MAX_TOKENS:
                 raise LexError(f"more than {MAX_TOKENS} tokens")
         at = match.end()

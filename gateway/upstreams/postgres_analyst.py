@@ -22,7 +22,7 @@ from analysis.agree import agree, distrusted, incomplete, taken_over
 from analysis.estimate import UNKNOWN, RowsExpected, estimated_rows, may_be_sized, rows_expected, wants_estimate
 from analysis.fingerprint import Shape, exact_shape, shape_of, skeleton, skeleton_of
 from analysis.lexer import LexError, Token, TokenKind, tokenize
-from analysis.parse import MAX_DEPTH, depth_of, read_client
+from analysis.parse import MAX_DEPTH, ClientReading, depth_of, read_client
 from analysis.statement import Analysis, Operation, Statement
 from analysis.utility import Utility, read_utility
 from analysis.witness import Witness
@@ -270,23 +270,30 @@ class PostgresAnalyst:
         self, side: Side, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
     ) -> Analysis:
         if utility.probe is None:
-            client = read_client("SELECT 1", [])
-            return agree(statement=statement, utility=utility, client=client, witness=None, shape=shape)
+            none = read_client("SELECT 1", [])
+            return agree(statement=statement, utility=utility, client=none, witness=None, shape=shape)
+        tokens, problem = tokenize(utility.probe), ""
+        client: ClientReading | None = None
+        witness: Witness | None = None
+        probe, short = utility.probe, len(tokens) <= SHORT_TOKENS
         try:
-            tokens = tokenize(utility.probe)
             _must_be_readable_in_time(tokens)
-            witness = await self._witness(side, session, statement, utility, tokens)
+            asked = asyncio.create_task(self._witness(side, session, statement, utility, tokens))
+            try:
+                if short:
+                    await asyncio.sleep(0)  # the database reads while we do
+                    client = read_client(probe, tokens)
+                witness = await asked
+            finally:
+                asked.cancel()
         except (NoWitness, LexError) as error:
-            witness, problem = None, str(error)
-        else:
-            problem = ""
-        probe = utility.probe
+            problem = str(error)
 
         def compared() -> Analysis:
-            client = read_client(probe, tokens)
-            return agree(statement=statement, utility=utility, client=client, witness=witness, shape=shape)
+            first = client or read_client(probe, tokens)
+            return agree(statement=statement, utility=utility, client=first, witness=witness, shape=shape)
 
-        if len(tokens) <= SHORT_TOKENS:
+        if short:
             analysis = compared()
         else:  # seconds of work must not hold up every other session
             async with self._long:

@@ -66,6 +66,14 @@ _FIXED = (
     _READ_BACK,
     _ROLLBACK,
 )
+# The schema pg_temp stands for is made by whoever first needs it. Committed here, with nothing in it, it need not be
+# made and undone with every probe, which costs as much as reading the statement.
+_OWN_SCHEMA = (
+    "BEGIN",
+    "CREATE FUNCTION pg_temp.hoopweb_side() RETURNS void LANGUAGE sql BEGIN ATOMIC END",
+    "DROP FUNCTION pg_temp.hoopweb_side()",
+    "COMMIT",
+)
 _TYPE_NAMES = """
 SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname)
 FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int8[])) WITH ORDINALITY AS o(oid, n)
@@ -107,6 +115,13 @@ class Question:
 async def prepare(connection: AsyncConnection[Any]) -> None:
     """Make a new side connection ready for `ask` and `ask_plan`. Raises psycopg.Error."""
     await prepare_all(connection, _FIXED)
+    try:
+        await fly(connection, [Command(text) for text in _OWN_SCHEMA])
+    except psycopg.Error as error:  # no right to, or a server that only reads: then it has no reading to give either
+        if error.diag.sqlstate is None:
+            raise
+    finally:
+        await rolled_back(connection)
 
 
 async def ask(connection: AsyncConnection[Any], question: Question, catalogue: Catalogue) -> Witness:

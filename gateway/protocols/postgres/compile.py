@@ -1,7 +1,7 @@
 """Builds the compiled twins of the inner loops in place: `python -m gateway.protocols.postgres.compile`.
 
-The wire's and the log's, each beside its Python. Where there is no compiler, or no Cython, it says so in one line and
-the pure Python loops serve: same bytes, slower.
+The wire's, the log's and the analysis', each beside its Python. Where there is no compiler, or no Cython, it says so in
+one line and the pure Python loops serve: same bytes, slower.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ SOURCES = (
     Path(__file__).with_name("_fast.pyx"),
     _ROOT / "audit" / "domain" / "_fast.pyx",
     _ROOT / "gateway" / "listeners" / "_fast.pyx",
+    _ROOT / "analysis" / "_fast.pyx",
 )
 
 

@@ -1,0 +1,128 @@
+"""The compiled reader of stored trees and the Python one: the same nodes, the same refusals."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from analysis import nodes
+
+pytest.importorskip("analysis._fast", reason="no C compiler or no Cython on this machine")
+
+LEXEMES = [
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    "<>",
+    ":field",
+    ":",
+    "TAG",
+    '"a b"',
+    '""',
+    '"',
+    "4",
+    "\\",
+    "\\(",
+    "a\\ b",
+    "ä",
+    "\r",
+]
+TEXTS = st.lists(st.sampled_from(LEXEMES), max_size=30).flatmap(
+    lambda lexemes: st.sampled_from([" ".join(lexemes), "".join(lexemes), "\n\t".join(lexemes)])
+)
+
+
+def _interpreted() -> Any:
+    """`analysis.nodes` as it is where nobody compiled anything."""
+    spec = importlib.util.spec_from_file_location("interpreted_nodes", str(nodes.__file__))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    compiled, sys.modules["analysis._fast"] = sys.modules["analysis._fast"], None  # type: ignore[assignment]
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.modules["analysis._fast"] = compiled
+    return module
+
+
+interpreted = _interpreted()
+
+
+def plain(module: Any, value: Any) -> Any:
+    """A value as lists and tuples."""
+    if isinstance(value, module.Node):
+        fields = [(name, plain(module, found)) for name, found in value.fields.items()]
+        return (value.tag, fields, [plain(module, below) for below in value.below])
+    return [plain(module, item) for item in value] if isinstance(value, list) else value
+
+
+def outcome(module: Any, text: str) -> Any:
+    try:
+        return plain(module, module.read_tree(text))
+    except module.TreeError:
+        return "refused"
+
+
+def test_both_are_what_they_say() -> None:
+    assert nodes.Node is not interpreted.Node
+    assert Path(sys.modules[nodes.Node.__module__].__file__ or "").suffix == ".so"
+    assert interpreted.Node.__module__ == "interpreted_nodes"
+
+
+def test_same_nodes_of_the_servers_views(postgres_dsn: str) -> None:
+    with psycopg.connect(postgres_dsn) as connection:
+        rows = connection.execute("SELECT ev_action::text FROM pg_rewrite WHERE length(ev_action::text) < 30000")
+        trees = [tree for (tree,) in rows]
+
+    assert len(trees) > 20
+    for tree in trees:
+        assert outcome(nodes, tree) == outcome(interpreted, tree) != "refused"
+    mine, theirs = (sorted(node.tag for node in each.walk(each.read_tree(trees[0]))) for each in (nodes, interpreted))
+    assert mine == theirs
+
+
+@settings(max_examples=1500, deadline=None)
+@given(text=TEXTS)
+def test_same_answer_to_anything(text: str) -> None:
+    assert outcome(nodes, text) == outcome(interpreted, text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(places=st.lists(st.tuples(st.integers(0, 400), st.sampled_from(LEXEMES)), min_size=1, max_size=3))
+def test_same_answer_to_a_tree_that_was_altered(places: list[tuple[int, str]]) -> None:
+    tree = '({QUERY :commandType 1 :rtable ({RTE :eref {ALIAS :aliasname p\\ q :colnames ("a" "b")} :relid 16390}) '
+    tree += ":targetList ({TARGETENTRY :expr {CONST :consttype 23 :constvalue 4 [ 7 0 -1 0 ]} :resname <>})})"
+    for place, lexeme in places:
+        at = place % len(tree)
+        tree = tree[:at] + lexeme + tree[at + len(lexeme) :]
+
+    assert outcome(nodes, tree) == outcome(interpreted, tree)
+
+
+@pytest.mark.parametrize("module", [nodes, interpreted])
+def test_fields_by_what_they_hold(module: Any) -> None:
+    node = module.read_tree("{A :n 12 :none <> :t x\\ y :yes true :list (1 {B :z 0} <> (2)) :one {C :z 1}}")
+
+    assert [node.number(name) for name in ("n", "none", "list", "absent")] == [12, 0, 0, 0]
+    assert [node.text(name) for name in ("t", "none", "one", "absent")] == ["x y", "", "", ""]
+    assert [node.flag(name) for name in ("yes", "t", "none", "absent")] == [True, False, False, False]
+    assert [below.tag for below in node.nodes("list")] == ["B"]
+    assert len(node.items("list")) == 4
+    assert node.items("n") == []
+    assert node.node("one").tag == "C"
+    assert node.node("list") is None
+    assert [below.tag for below in node.below] == ["B", "C"]
+    with pytest.raises(ValueError, match="invalid literal"):
+        node.number("t")
