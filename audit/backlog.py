@@ -18,6 +18,7 @@ from audit.domain.append import DURABILITY
 from audit.domain.canonical import EntryRefused
 from audit.domain.chain import Leaf, Prepared
 from audit.domain.entry import Answer, Entry, Receipt
+from audit.domain.state import BacklogState, Run
 
 logger = logging.getLogger(__name__)
 
@@ -47,26 +48,17 @@ class Queued:
             logger.error("audit entry refused: kind=%s error=%s", self.entry.kind, answer)
 
 
-@dataclass(slots=True)
-class Run:
-    """Journaled entries, one behind the other, on their way into the log."""
-
-    end: int  # the place in the journal after the last one
-    after: int  # how many entries had queued for the log when it began
-    entries: int = 1
-
-
-class Backlog:
+class Backlog(BacklogState):
     """Used by one event loop."""
 
     def __init__(self) -> None:
         self.queue: deque[Queued] = deque()
-        self.runs: deque[Run] = deque()
-        self.behind = 0  # journaled entries the log is not known to have
+        self.runs = deque()
+        self.behind = 0
         self.taken_in = 0  # the place in the journal up to which the log has it
         self.owed = 0  # queued entries that are nowhere but in this process's memory
         self.waiting = 0  # queued entries somebody waits for
-        self.numbered = 0  # entries that ever queued for the log
+        self.numbered = 0
         self._queued_at = -SHORT_AFTER_S  # when the last one did
         self._committing: Sequence[Queued] = ()
 

@@ -12,6 +12,7 @@ from audit.domain.entry import Answer, Receipt
 from audit.domain.journal import Journal, JournalFull
 from audit.domain.journaled import PURPOSE
 from audit.domain.sealing import evidence_sealer
+from audit.domain.state import HeldState
 from audit.shared_sync import SharedSync
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def open_journal(root: Path) -> Journal:
     return Journal(root, journal_id=str(uuid.uuid4()), key=key, key_id=sealer.key_id)
 
 
-class ProcessJournal:
+class ProcessJournal(HeldState):
     """Made, used and closed inside one event loop."""
 
     def __init__(self, journal: Journal) -> None:

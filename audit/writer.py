@@ -33,6 +33,7 @@ from audit.domain.damage import stops_serving
 from audit.domain.entry import Answer, Entry, Receipt
 from audit.domain.journaled import pack
 from audit.domain.sealing import evidence_sealer
+from audit.domain.state import WriterState
 from audit.domain.template import Filling, Template, Whole
 from audit.log_commits import LogCommits
 from audit.process_journal import IN_JOURNAL, ProcessJournal, open_journal
@@ -56,7 +57,7 @@ RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 2.0
 
 
-class AuditWriter:
+class AuditWriter(WriterState):
     """Implements `gateway.session.services.Record`. Start inside the event loop that uses it; close when it ends."""
 
     def __init__(self, *, gateway_id: str = "", journal_root: Path | None = None) -> None:
@@ -64,14 +65,14 @@ class AuditWriter:
         self.most_behind = MAX_BEHIND
         self._gateway = canonical_text(self.gateway_id)
         self._journal_root = journal_root
-        self._sealer: Sealer | None = None  # under the keys this process began with, like its journal
-        self._journal: ProcessJournal | None = None
+        self._sealer = None
+        self._journal = None
         self._sequencer: Sequencer | None = None
         self._commits = LogCommits(gateway_id=self.gateway_id, prepare=self._prepare)
         self._backlog = Backlog()
         self._urgent, self._closed = asyncio.Event(), asyncio.Event()
         self._moved = (asyncio.Event(), asyncio.Event())  # something to look at: for the commits, for the taking-in
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks = []
         self._failing = self._run_failing = False
         self._closing = False
 

@@ -226,7 +226,7 @@ async def _session(writer: Any) -> tuple[Any, Any, _Socket, _Socket]:
     session.meaning.unsettled, session._resting = False, True
     session.statements.commit("P_0", Prepared("P_0", PREPARED, (), None, fixed=True))
     client.accept_statements()
-    client.express = ExpressLane(session).serve
+    client.express = ExpressLane(session).door
     return client, upstream, to_client, to_upstream
 
 

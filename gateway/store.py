@@ -36,7 +36,7 @@ from gateway.domain.connections import (
 )
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.domain.threads import in_thread
-from gateway.session.services import StaleSnapshot
+from gateway.session.state import SnapshotState
 from masking.domain.free_text import with_free_text
 from masking.domain.load import load_masking_rules
 
@@ -45,20 +45,14 @@ logger = logging.getLogger(__name__)
 POLL_S = 1.0
 
 
-class SnapshotStore:
+class SnapshotStore(SnapshotState):
     """Holds one Snapshot. `current` is called for every statement and does no I/O."""
 
     def __init__(self, *, max_age_s: float) -> None:
         self._max_age_s = max_age_s
-        self._snapshot: Snapshot | None = None
+        self._snapshot = None
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-
-    def current(self) -> Snapshot:
-        snapshot = self._snapshot
-        if snapshot is None or time.monotonic() - snapshot.loaded_at > self._max_age_s:
-            raise StaleSnapshot("the rules are older than the permitted age")
-        return snapshot
 
     async def start(self) -> None:
         """Load once, or raise: a gateway without rules does not open its listeners."""

@@ -15,6 +15,10 @@ from libc.string cimport memcpy, memset
 
 cimport cython
 
+from audit.domain.state cimport (
+    BacklogState, HeldState, JournalState, Run, Segment, TemplateState, WriterState
+)
+
 import hashlib
 import os
 import time
@@ -59,6 +63,10 @@ cdef bytes _random_bytes(Py_ssize_t count):
 
 
 def time_ordered_id(int64_t millis):
+    return new_id(millis)
+
+
+cdef str new_id(int64_t millis):
     cdef unsigned char raw[16]
     cdef unsigned char text[36]
     cdef bytes noise = _random_bytes(10)
@@ -210,11 +218,6 @@ cdef bytes _spell_entry(
 
 
 cdef class Filling:
-    cdef public str statement_id
-    cdef public tuple values
-    cdef public object sensitive, spelled
-    cdef public int64_t at_us
-
     def __init__(
         self, str statement_id not None, tuple values not None=(), sensitive=None, int64_t at_us=0, bytes spelled=None
     ):
@@ -310,67 +313,71 @@ cdef bytes _length(Py_ssize_t size):
     return PyBytes_FromStringAndSize(<const char *>raw, 4)
 
 
-def append_alike(writer, template, Filling filling not None):
+def append_alike(WriterState writer not None, TemplateState template not None, Filling filling not None):
     return _append_alike(writer, template, filling)
 
 
 @cython.wraparound(True)
-cdef bint _append_alike(writer, template, Filling filling) except -1:
+cdef bint _append_alike(WriterState writer, TemplateState template, Filling filling) except -1:
     """Put an entry of this template into the writer's journal. False: nothing was done, the ordinary way has to.
 
     Whatever comes seldom is left to that way: the first entries, a new segment or one to be made ahead, a new run, a
     journal that may take no more.
     """
-    cdef object held = writer._journal, sealer = writer._sealer, backlog = writer._backlog, journal, runs, segment, link
-    cdef object run
-    cdef tuple around
+    cdef BacklogState backlog
+    cdef JournalState journal
+    cdef Segment segment
+    cdef Run run
+    cdef object link
     cdef bytes payload, chain, whole
-    cdef str durability = template.durability
-    cdef Py_ssize_t size, start, end, place, room, behind
-    if held is None or sealer is None or writer._closing or not writer._tasks or durability == "database":
+    cdef Py_ssize_t size, end, place
+    if writer._journal is None or writer._sealer is None or writer._closing or not writer._tasks:
         return False
-    journal, runs, behind = held.journal, backlog.runs, backlog.behind
-    around = template._around
-    if behind >= <Py_ssize_t>writer.most_behind or around[0] is not writer._gateway or not runs:
+    backlog = <BacklogState?>writer._backlog
+    if template.durability == "database" or backlog.behind >= writer.most_behind or not backlog.runs:
         return False
-    run = runs[-1]
-    if <Py_ssize_t>run.entries >= <Py_ssize_t>_MAX_RUN or run.after != backlog.numbered:
+    run = <Run?>backlog.runs[-1]
+    if run.entries >= _MAX_RUN or run.after != backlog.numbered or template._around[0] is not writer._gateway:
         return False
-    payload = _fill_entry(template._body, around[1], template._session, filling, sealer)
+    journal = <JournalState?>(<HeldState?>writer._journal).journal
+    payload = _fill_entry(template._body, <bytes?>template._around[1], template._session, filling, writer._sealer)
     size = RECORD + PyBytes_GET_SIZE(payload)
-    segment = journal._segments[-1]
-    start, end, room = segment.start, segment.end, journal._segment_bytes
-    place = HEADER + end - start
-    if place + size + 4 > room or (2 * (end + size - start) > room and journal._spare is None):
+    segment = <Segment?>journal._segments[-1]
+    end = segment.end - segment.start + size
+    if HEADER + end + 4 > journal._segment_bytes or (2 * end > journal._segment_bytes and journal._spare is None):
         return False
+    place = HEADER + end - size
     link = journal._keyed.copy()
-    link.update(<bytes?>journal._chain + payload)
+    link.update(journal._chain + payload)
     chain = link.digest()
-    if durability == "os":
+    if template.durability == "os":
         _put_record(segment.view, place, chain, payload)
     else:  # pages written to through a mapping are dearer to sync
         whole = b"%b%b%b" % (_length(size - RECORD), chain, payload)
         if _pwrite(segment.file, whole, place) != size:
             raise OSError("a record was not written whole")
     journal._chain = chain
-    segment.end = end + size
-    backlog.behind = behind + 1
-    run.end = end + size
-    run.entries = <Py_ssize_t>run.entries + 1
+    segment.end += size
+    backlog.behind += 1
+    run.end = segment.end
+    run.entries += 1
     return True
 
 
 cdef class Alike:
-    cdef object live, writer, serving
-    cdef Py_ssize_t most_told
+    """`audit.live.LiveRecord`'s doors for entries that are many alike."""
 
-    def __init__(self, live, writer, serving, Py_ssize_t most_told):
+    def __init__(self, live, WriterState writer not None, serving, Py_ssize_t most_told):
         self.live, self.writer, self.serving, self.most_told = live, writer, serving, most_told
 
     def append(self, template, Filling filling not None, whole, bint begins):
-        if begins and (self.serving.stopped or template.durability != "os"):
+        return self.put(template, filling, whole, begins)
+
+    cdef bint put(self, template, Filling filling, whole, bint begins) except -1:
+        cdef TemplateState known = <TemplateState?>template
+        if begins and (self.serving.stopped or known.durability != "os"):
             return False
-        if not _append_alike(self.writer, template, filling):
+        if not _append_alike(<WriterState>self.writer, known, filling):
             return False
         if len(<list?>self.live._waiting) >= self.most_told:
             self.live._dropped += 1

@@ -28,6 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 
+from audit.domain.state import JournalState, Segment
+
 SEGMENT_BYTES = 16 << 20
 MAX_SEGMENTS = 32  # half a gigabyte that the log has not taken in: past it nothing is accepted
 # Written at once at most: what a crash of the machine may leave half-written at the end.
@@ -48,17 +50,7 @@ class JournalCorrupt(RuntimeError):
     """A record in the middle does not belong there: altered, or another key. Names the place, never the content."""
 
 
-@dataclass(slots=True)
-class _Segment:
-    path: Path
-    file: int
-    view: mmap.mmap
-    start: int  # place of its first record
-    end: int  # place after its last record
-    named: bool = False  # its name is known to be on the disk
-
-
-class Journal:
+class Journal(JournalState):
     """Written by one thread; `sync` and `make_spare` may be called from others. Locks its directory while it lives."""
 
     def __init__(
@@ -75,11 +67,11 @@ class Journal:
         self._keyed = hashlib.blake2b(key=key, digest_size=16)  # copied for every link: the key is taken in once
         self._segment_bytes = segment_bytes
         self._chain = bytes(16)
-        self._segments: deque[_Segment] = deque()
-        self._unsynced: deque[_Segment] = deque()  # the oldest may hold what is not on the disk, the newest is written
+        self._segments = deque()
+        self._unsynced: deque[Segment] = deque()  # the oldest may hold what is not on the disk, the newest is written
         self._syncing = threading.Lock()
         self._broken = False
-        self._spare: int | None = None  # a file of zeros
+        self._spare = None
         self._making = threading.Lock()
         self._begin_segment(0)
 
@@ -138,7 +130,7 @@ class Journal:
                 self._broken = True
                 raise
 
-    def _sync_oldest(self) -> _Segment:
+    def _sync_oldest(self) -> Segment:
         segment = self._unsynced[0]
         os.fdatasync(segment.file)
         if not segment.named:
@@ -187,14 +179,14 @@ class Journal:
         if self._lock is not None:
             os.close(self._lock)
 
-    def _next_segment(self, needed: int) -> _Segment:
+    def _next_segment(self, needed: int) -> Segment:
         if len(self._segments) >= MAX_SEGMENTS:
             raise JournalFull("the journal is full until the log takes it in")
         if needed > min(MAX_RECORD_BYTES, self._segment_bytes - HEADER.size - LENGTH.size):
             raise JournalFull(f"an entry of {needed} bytes, expected no more than {MAX_RECORD_BYTES}")
         return self._begin_segment(self.end)
 
-    def _begin_segment(self, start: int) -> _Segment:
+    def _begin_segment(self, start: int) -> Segment:
         path = self.directory / f"{start:016x}.journal"
         with self._making:  # one that is being made right now is waited for
             file, self._spare = self._zeros() if self._spare is None else self._spare, None
@@ -206,7 +198,7 @@ class Journal:
             except BaseException:
                 os.close(file)
                 raise
-        segment = _Segment(path, file, view, start, start)
+        segment = Segment(path, file, view, start, start)
         self._segments.append(segment)
         self._unsynced.append(segment)
         return segment

@@ -18,6 +18,7 @@ from audit.domain.commitment import SALT_BYTES, commitment_to
 from audit.domain.entry import Entry, Json, now_us
 from audit.domain.journaled import LENGTHS
 from audit.domain.randomness import random_bytes
+from audit.domain.state import TemplateState
 
 # Stands for a value to be filled in; nobody can make an entry say it.
 _BLANK = os.urandom(16).hex()
@@ -37,7 +38,7 @@ class Filling:
     spelled: bytes | None = None
 
 
-class Template:
+class Template(TemplateState):
     """Of one session and one kind of entry. `whole` spells the same entry the ordinary way."""
 
     def __init__(self, example: Entry, *, blanks: tuple[str, ...] = ()) -> None:

@@ -11,30 +11,34 @@ from libc.string cimport memcpy
 
 import cython
 
+from audit.domain._fast cimport Alike, Filling, new_id
+from gateway.protocols.postgres._fast cimport (
+    Answer, blanked, count as count_rows, find_answer, mask as mask_rows, query_text, request as read_extended,
+    scan as scan_frames,
+)
+from gateway.protocols.postgres.state cimport (
+    ClientState, FrameState, MeaningState, NamesState, RelayState, SessionState, TurnsState, UpstreamState
+)
+from gateway.session.state cimport RecurringState, SnapshotState, ViewState
+from gateway.upstreams.state cimport RecollectionState
+
 from json.encoder import encode_basestring_ascii
 from time import monotonic, perf_counter, time_ns
 
 from audit.domain.canonical import canonical_text
-from audit.domain.randomness import time_ordered_id
-from audit.domain.template import Filling
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_names import Prepared
 from gateway.listeners.postgres_simple import SIMPLE_TAIL
-from gateway.protocols.postgres.datarow import count_rows, mask_rows
-from gateway.protocols.postgres.express import blank_integers, read_answer, read_extended, read_query
-from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE, scan_frames
+from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE
 from gateway.session.meter import BUCKETS
 from gateway.session.quotas import FREE
 from gateway.session.recurring import Occurrence
 from gateway.upstreams.postgres_execution import SCANNED_TURN_BYTES
 
-cdef object _monotonic = monotonic, _perf_counter = perf_counter, _time_ns = time_ns, _new_id = time_ordered_id
-cdef object _Filling = Filling, _encoded = encode_basestring_ascii, _canonical_text = canonical_text
-cdef object _read_query = read_query, _read_extended = read_extended, _read_answer = read_answer
-cdef object _blank_integers = blank_integers, _scan_frames = scan_frames
-cdef object _count_rows = count_rows, _mask_rows = mask_rows, _Prepared = Prepared
-cdef object _Deferred = Deferred
-cdef object _LIMIT = MAX_UPSTREAM_MESSAGE
+cdef object _monotonic = monotonic, _perf_counter = perf_counter, _time_ns = time_ns
+cdef object _encoded = encode_basestring_ascii, _canonical_text = canonical_text
+cdef object _Prepared = Prepared, _Deferred = Deferred
+cdef Py_ssize_t _LIMIT = MAX_UPSTREAM_MESSAGE
 cdef bytes _TAIL = SIMPLE_TAIL, _EXACTLY = b"\0"
 cdef Py_ssize_t _MOST = SCANNED_TURN_BYTES  # a longer answer may have to be handed on in turns
 cdef Py_ssize_t _BEGIN = 10  # ParseComplete and BindComplete, which a simple Query's client does not see
@@ -103,8 +107,9 @@ cdef class Passage:
     """One execution between its request and its answer. Fulfils `postgres_expectations.Exchange`."""
 
     cdef QuickLane lane
-    cdef readonly object recurring
-    cdef object asked, statement, exchange, view, counts, deferred
+    cdef readonly RecurringState recurring
+    cdef ViewState view
+    cdef object asked, statement, exchange, counts, deferred
     cdef bytes out
     cdef str statement_id, text, tag
     cdef tuple parameters, formats
@@ -169,18 +174,27 @@ cdef class Passage:
 cdef class QuickLane:
     """One session's; `unfold(passage, occurrence)` makes the lane's own exchange of an execution begun here."""
 
-    cdef object session, client, upstream, relay, meaning, context, statements, portals, ordinary, alike
-    cdef object meter, snapshots, entries, counted, stage, name
+    cdef SessionState session
+    cdef ClientState client
+    cdef UpstreamState upstream
+    cdef RelayState relay
+    cdef MeaningState meaning
+    cdef NamesState statements, portals
+    cdef TurnsState turns
+    cdef SnapshotState fresh  # None: rules of another make, which are asked
+    cdef Alike alike
+    cdef object context, ordinary, meter, snapshots, entries, counted, stage, name, otherwise
     cdef dict queries, texts
     cdef Passage under_way
 
-    def __init__(self, session, dict queries not None, dict texts not None, unfold):
+    def __init__(self, session not None, dict queries not None, dict texts not None, unfold, otherwise):
         self.session, self.client, self.upstream, self.relay = session, session.client, session.upstream, session.relay
-        self.meaning, self.context = session.meaning, session.context
+        self.meaning, self.context, self.turns = session.meaning, session.context, session._turns
         services = session.services
         self.meter, self.snapshots, self.entries = services.meter, services.snapshots, services.record
+        self.fresh = self.snapshots if isinstance(self.snapshots, SnapshotState) else None
         self.statements, self.portals = session.statements, session.portals
-        self.alike = getattr(services.record, "alike", None)
+        self.alike, self.otherwise = getattr(services.record, "alike", None), otherwise
         self.name = session.context.connection.name
         self.counted, self.stage = (self.name, session.context.protocol, "completed"), (self.name, "remembered")
         self.queries, self.texts, self.ordinary = queries, texts, unfold
@@ -190,6 +204,10 @@ cdef class QuickLane:
         return self.ordinary(occurrence, None if passage.simple else passage.asked, passage.statement)
 
     # --- the request ---
+
+    def serve(self, bytes data not None):
+        """`ExpressLane.serve`."""
+        return True if self.request(data) else self.otherwise(data)
 
     def request(self, bytes data not None):
         """Serve `data` if it is one whole remembered request and nothing about it is unusual; False: nothing was done."""
@@ -204,7 +222,8 @@ cdef class QuickLane:
 
     cdef bint rests(self) except -1:
         """`ClientSession.at_rest`, what costs least asked first."""
-        cdef object session = self.session, relay = self.relay
+        cdef SessionState session = self.session
+        cdef RelayState relay = self.relay
         return (
             session._resting
             and relay._exchange is None
@@ -222,32 +241,39 @@ cdef class QuickLane:
             and session.can_send
         )
 
-    cdef bint holds(self, recurring) except -1:
+    cdef object rules(self):
+        return self.snapshots.current() if self.fresh is None else self.fresh.current()
+
+    cdef bint holds(self, RecurringState recurring) except -1:
         """Whether it is plainly allowed now, and nothing has to be waited for, counted or told about it."""
-        cdef object known = recurring.known
+        cdef object remembered = recurring._recollection
         if not recurring.plain or self.meter.trace is not None:
             return False
         try:
-            if self.snapshots.current() is not recurring._snapshot:
+            if self.rules() is not recurring._snapshot:
                 return False  # the lane looks whether they are the same rules
         except Exception:  # fail closed: the ordinary way says so to the client
             return False
-        return _monotonic() < known.until and recurring._recollection.holds() is True
+        if <double>_monotonic() >= <double>recurring.known.until:
+            return False
+        if isinstance(remembered, RecollectionState) and not (<RecollectionState>remembered)._estimated:
+            return (<RecollectionState>remembered).holds_here()
+        return remembered.holds() is True
 
     cdef object query(self, bytes data):
-        cdef object raw = _read_query(data), recurring
+        cdef bytes raw = query_text(data), text
+        cdef RecurringState recurring
         cdef Passage passage
-        cdef bytes text, out
         if raw is None:
             return False
-        recurring = self.queries.get(_blank_integers(raw))
+        recurring = self.queries.get(blanked(raw))
         if recurring is None:
-            recurring = self.queries.get(_EXACTLY + <bytes>raw)
+            recurring = self.queries.get(_EXACTLY + raw)
         if recurring is None or not self.holds(recurring):
             return False
         passage = Passage.__new__(Passage)
         if recurring.shape:
-            text = <bytes>raw
+            text = raw
             if text.endswith(b";"):
                 text = text[: PyBytes_GET_SIZE(text) - 1]
             try:
@@ -260,16 +286,16 @@ cdef class QuickLane:
             return False
         passage.parameters, passage.formats = _NOTHING, _NOTHING
         passage.parsed = passage.simple = True
-        passage.out = _parse(<bytes>raw)
+        passage.out = _parse(raw)
         return self.record(passage, recurring, f'{{"statement":{_encoded(passage.text)}}}'.encode(), data)
 
     cdef object extended(self, bytes data):
-        cdef object asked = _read_extended(data), statement, recurring
+        cdef tuple parts = read_extended(data)
+        cdef object statement
+        cdef RecurringState recurring
         cdef Passage passage
-        cdef tuple parts
-        if asked is None:
+        if parts is None:
             return False
-        parts = <tuple>asked
         if parts[1] is None:
             statement = self.confirmed(<bytes>parts[0])
             recurring = None if statement is None else statement.recurring
@@ -281,7 +307,7 @@ cdef class QuickLane:
         passage = Passage.__new__(Passage)
         passage.text = ""
         passage.formats, passage.parameters = <tuple>parts[3], <tuple>parts[4]
-        passage.asked, passage.statement = asked, statement
+        passage.asked, passage.statement = parts, statement
         passage.parsed, passage.simple = parts[1] is not None, False
         if passage.parsed:
             passage.statement = statement = _Prepared("", recurring.text, parts[2], None, True)
@@ -294,13 +320,13 @@ cdef class QuickLane:
         """The statement the server has confirmed under the name and that ran here before."""
         cdef object found
         try:
-            found = self.statements if self.statements._proposed else self.statements._confirmed
-            found = found.get(name.decode("utf-8"))
+            found = name.decode("utf-8")
+            found = self.statements.get(found) if self.statements._proposed else self.statements._confirmed.get(found)
         except UnicodeDecodeError:
             return None
         return found if found is not None and found.fixed else None
 
-    cdef bytes spelled(self, recurring, Passage passage):
+    cdef bytes spelled(self, RecurringState recurring, Passage passage):
         cdef object tail
         if not passage.parameters:
             return f"{recurring._head}}}".encode()
@@ -309,17 +335,17 @@ cdef class QuickLane:
             tail = recurring.tail(passage.formats)
         return f'{recurring._head},"parameters":['.encode() + _hexed(passage.parameters) + (<str?>tail).encode()
 
-    cdef bint record(self, Passage passage, recurring, bytes spelled, bytes data) except -1:
+    cdef bint record(self, Passage passage, RecurringState recurring, bytes spelled, bytes data) except -1:
         """Send it once its authorised entry is durable: now, or when that is told. False: it is left to the lane."""
         passage.lane, passage.recurring = self, recurring
         passage.began = _perf_counter()
-        passage.statement_id = _new_id(_time_ns() // 1_000_000)
+        passage.statement_id = new_id(<long long>_time_ns() // 1_000_000)
         try:
-            filling = _Filling(passage.statement_id, _NOTHING, None, 0, spelled)
+            filling = Filling(passage.statement_id, _NOTHING, None, 0, spelled)
             if recurring.waits:
                 return self.defer(passage, recurring, filling, data)
             if (
-                (self.alike is None or not self.alike.append(recurring.authorised, filling, passage.authorised, True))
+                (self.alike is None or not self.alike.put(recurring.authorised, filling, passage.authorised, True))
                 and self.entries.append_like(recurring.authorised, filling, passage.authorised) is None
                 and self.entries.append_now(passage.authorised()) is None
             ):
@@ -330,7 +356,7 @@ cdef class QuickLane:
         self.send(passage)
         return True
 
-    cdef bint defer(self, Passage passage, recurring, filling, bytes data) except -1:
+    cdef bint defer(self, Passage passage, RecurringState recurring, Filling filling, bytes data) except -1:
         """Until it is told what became of the entry, the session is not at rest, and whoever ends or cancels is heard."""
         passage.deferred = self.session.deferred = _Deferred(self.session, recurring.known, data, passage.send)
         try:
@@ -341,11 +367,11 @@ cdef class QuickLane:
         return True
 
     cdef int send(self, Passage passage) except -1:
-        cdef object upstream = self.upstream
+        cdef UpstreamState upstream = self.upstream
         if passage.simple:  # a simple Query destroys the unnamed statement and portal
-            if "" in <dict?>self.statements._confirmed:
+            if "" in self.statements._confirmed:
                 self.statements.forget("")
-            if "" in <dict?>self.portals._confirmed:
+            if "" in self.portals._confirmed:
                 self.portals.forget("")
         self.session._last_activity = _monotonic()
         self.relay._exchange = self.under_way = passage
@@ -358,8 +384,13 @@ cdef class QuickLane:
     def answer(self, bytes data not None):
         """Take the usual answer to what was sent here last; False: nothing was done with it."""
         cdef Passage passage = self.under_way
-        cdef object relay = self.relay, session = self.session, view, counts, shown = None, places
-        cdef Py_ssize_t description, start, stop, end, at, rows, size
+        cdef RelayState relay = self.relay
+        cdef SessionState session = self.session
+        cdef ViewState view
+        cdef list counts
+        cdef object shown = None
+        cdef Answer places
+        cdef Py_ssize_t start, stop, at, rows = 0, size, wanted
         cdef bytes out
         if passage is None:
             return False
@@ -370,34 +401,32 @@ cdef class QuickLane:
             or relay.broken
             or relay._out
             or relay._feeding
-            or session._turns._rest
-            or self.upstream._buffer.rest
+            or self.turns._rest
+            or (<FrameState?>self.upstream._buffer).rest
             or PyBytes_GET_SIZE(data) > _MOST
-            or _scan_frames(data, _LIMIT)[0] != PyBytes_GET_SIZE(data)
+            or scan_frames(data, _LIMIT, 0, PyBytes_GET_SIZE(data), &wanted) != PyBytes_GET_SIZE(data)
+            or not find_answer(data, passage.parsed, &places)
         ):
             return False
-        places = _read_answer(data, parsed=passage.parsed)
-        if places is None:
-            return False
-        description, start, stop, end, state = <tuple>places
-        if state != 0x49 and not (passage.simple and state == 0x54):
+        if places.state != 0x49 and not (passage.simple and places.state == 0x54):
             return False  # the portal outlives its answer
-        view = passage.recurring.known.views.get(data[description:start])
+        start, stop = places.rows, places.tag
+        view = passage.recurring.known.views.get(data[places.description : start])
         if view is None or not view.width or self.meter.trace is not None or not self.rules_stand(passage):
             return False
-        counts = [0] * <Py_ssize_t>view.width
+        counts = [0] * view.width
         try:
             if view.masks:
-                at, rows, shown = _mask_rows(data, start, stop, width=view.width, masks=view.masks, counts=counts)
+                at, rows, shown = mask_rows(data, start, stop, view.width, view.masks, counts)
             else:
-                at, rows = _count_rows(data, start, stop)
+                at = count_rows(data, start, stop, &rows)
         except Exception:  # fail closed: the ordinary way finds the same, and ends the session
             return False
         if at != stop:
             return False
         size = stop - start if shown is None else PyBytes_GET_SIZE(<bytes?>shown)
         passage.view, passage.counts, passage.rows, passage.size = view, counts, rows, size
-        passage.tag = data[stop + 5 : end - 1].decode("utf-8", "replace")
+        passage.tag = data[stop + 5 : places.end - 1].decode("utf-8", "replace")
         self.complete(passage)
         if passage.parsed and not passage.simple:
             self.statements.commit("", passage.statement)
@@ -405,7 +434,7 @@ cdef class QuickLane:
             out = data[_BEGIN:] if passage.simple else data
         else:
             out = data[_BEGIN if passage.simple else 0 : start] + <bytes>shown + data[stop:]
-        self.ready("I" if state == 0x49 else "T")
+        self.ready("I" if places.state == 0x49 else "T")
         relay._exchange = None
         session._last_activity = _monotonic()
         if self.client._transport is not None and not self.client.closed:
@@ -415,17 +444,18 @@ cdef class QuickLane:
     cdef bint rules_stand(self, Passage passage) except -1:
         """Otherwise the execution asks again what they make of the result: it may have waited for a lock."""
         try:
-            snapshot = self.snapshots.current()
+            snapshot = self.rules()
         except Exception:  # fail closed: they are not known to
             return False
         return snapshot is passage.recurring._snapshot or snapshot.version == passage.recurring._snapshot.version
 
     cdef int complete(self, Passage passage) except -1:
         """`Occurrence.complete`."""
-        cdef object recurring = passage.recurring
+        cdef RecurringState recurring = passage.recurring
+        cdef Filling filling
         cdef bint kept
         self.count(passage)
-        filling = _Filling(
+        filling = Filling(
             passage.statement_id,
             (
                 _number(passage.size),
@@ -435,7 +465,7 @@ cdef class QuickLane:
             ),
         )
         try:
-            kept = self.alike is not None and self.alike.append(recurring.completed, filling, passage.completed, False)
+            kept = self.alike is not None and self.alike.put(recurring.completed, filling, passage.completed, False)
             if not kept:
                 kept = self.entries.append_like_later(recurring.completed, filling, passage.completed)
         except Exception:  # it happened: the ordinary way keeps it until it is written

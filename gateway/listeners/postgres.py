@@ -222,7 +222,7 @@ class PostgresListener:
         self._registry.add(context, session.kill, session.retire)
         try:
             connection.accept_statements()
-            connection.express = ExpressLane(session).serve
+            connection.express = ExpressLane(session).door
             connection.write(_welcome(upstream, key))
             await session.run(handle)
         finally:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from gateway.protocols.postgres.frames import MAX_CLIENT_MESSAGE, FrameBuffer, ProtocolViolation, split_frames
 from gateway.protocols.postgres.startup import MAX_STARTUP_BYTES, packet_length
+from gateway.protocols.postgres.state import ClientState
 from gateway.upstreams.tls import TlsTransport, secure
 
 # A token or ticket as password, with room: an OIDC JWT with many groups is a few KiB.
@@ -29,7 +30,7 @@ class ClientGone(ConnectionError):
     """The client closed the connection."""
 
 
-class ClientConnection(asyncio.Protocol):
+class ClientConnection(ClientState, asyncio.Protocol):
     """One accepted connection. `serve` is started as its own task as soon as the connection is there."""
 
     def __init__(self, serve: Callable[[ClientConnection], Awaitable[None]]) -> None:
@@ -37,17 +38,17 @@ class ClientConnection(asyncio.Protocol):
         self.tls = ""
         self.certified: frozenset[str] = frozenset()  # names in the client's verified certificate
         self.address = ""
-        self.violation: ProtocolViolation | None = None
-        self.express: Callable[[bytes], bool] | None = None  # may serve what arrives before it is split into frames
+        self.violation = None
+        self.express = None
         self.on_lost: Callable[[], None] | None = None
         self.on_violation: Callable[[], None] | None = None
         self.writable: Callable[[bool], None] | None = None
         self.task: asyncio.Task[None] | None = None
         self._serve = serve
-        self._transport: asyncio.Transport | TlsTransport | None = None
+        self._transport = None
         self._raw = bytearray()
-        self._buffer: FrameBuffer | None = None
-        self._frames: deque[tuple[int, bytes]] = deque()
+        self._buffer = None
+        self._frames = deque()
         self._queued = 0
         self._reading = True
         self._waiter: asyncio.Future[None] | None = None
@@ -66,16 +67,7 @@ class ClientConnection(asyncio.Protocol):
 
         self.task = asyncio.get_running_loop().create_task(serve(), name=f"postgres client {self.address}")
 
-    def data_received(self, data: bytes) -> None:
-        if (
-            self.express is not None
-            and not self._frames
-            and self._buffer is not None
-            and not self._buffer.rest
-            and self.violation is None
-            and self.express(data)
-        ):
-            return  # everything that arrived was served, and nothing is left of what came before
+    def arrived(self, data: bytes) -> None:
         if self.violation is not None:
             return
         if self._buffer is None:
@@ -202,10 +194,6 @@ class ClientConnection(asyncio.Protocol):
     def wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
-
-    def write(self, data: bytes) -> None:
-        if self._transport is not None and not self.closed:
-            self._transport.write(data)
 
     def close(self) -> None:
         """Send what is written, then close."""

@@ -55,20 +55,24 @@ MAX_KEPT = 256
 
 
 class ExpressLane:
-    """One session's. `serve` is called with what arrived, before it is split into frames."""
+    """One session's."""
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
         self._queries: dict[bytes, Recurring] = {}  # by text, or by shape where that is enough
         self._texts: dict[tuple[bytes, tuple[int, ...]], Recurring] = {}  # of statements made with their request
-        self._quick = None if QuickLane is None else QuickLane(session, self._queries, self._texts, self._exchange)
-        if self._quick is not None:
+        self._quick = None
+        if QuickLane is not None:
+            self._quick = QuickLane(session, self._queries, self._texts, self._exchange, self.serve)
             session.upstream.express = self._quick.answer
+
+    @property
+    def door(self) -> Callable[[bytes], bool]:
+        """What is called with what arrived, before it is split into frames: the compiled way first, if there is one."""
+        return self.serve if self._quick is None else self._quick.serve
 
     def serve(self, data: bytes) -> bool:
         """Serve `data` if it is one whole remembered request; False: nothing was done with it."""
-        if self._quick is not None and self._quick.request(data):
-            return True
         session = self._session
         if not session.at_rest:
             return False

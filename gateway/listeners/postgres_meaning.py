@@ -12,6 +12,7 @@ from analysis.statement import Analysis, Operation
 from gateway.listeners.postgres_memory import NAME_QUESTIONS
 from gateway.listeners.postgres_text import QUIET, SELF_CONTAINED, TRANSACTION_ENDS, first_word
 from gateway.protocols.postgres.meaning import MEANINGFUL, settings_text
+from gateway.protocols.postgres.state import MeaningState
 from gateway.session.known import KnownStatement
 from gateway.session.openness import is_open
 from gateway.session.services import StaleSnapshot
@@ -35,7 +36,7 @@ _TEMP_QUESTION = (
 )
 
 
-class SessionMeaning:
+class SessionMeaning(MeaningState):
     """Of one session. `unsettled`: role, search_path or a setting may differ from what the context says."""
 
     def __init__(self, session: ClientSession) -> None:

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from analysis.statement import Analysis
 from gateway.protocols.postgres.client import Bind
+from gateway.protocols.postgres.state import NamesState
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.recurring import Recurring
 from gateway.upstreams.postgres_execution import BoundShape, Shape
@@ -56,12 +57,12 @@ class Portal:
 Entry = TypeVar("Entry", Prepared, Portal)
 
 
-class Names(Generic[Entry]):
+class Names(NamesState, Generic[Entry]):
     """Names of one kind. `changed(name, entry or None)` is told what the server has confirmed."""
 
     def __init__(self, changed: Callable[[str, Entry | None], None]) -> None:
-        self._confirmed: dict[str, Entry] = {}
-        self._proposed: dict[str, list[Entry | None]] = {}
+        self._confirmed = {}
+        self._proposed = {}
         self._changed: Callable[[str, Entry | None], None] = changed
 
     def get(self, name: str) -> Entry | None:

@@ -22,7 +22,6 @@ from functools import partial
 
 from gateway.listeners.postgres_block import TransactionBlock
 from gateway.listeners.postgres_client import ClientConnection, ClientGone
-from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_farewell import farewell
 from gateway.listeners.postgres_meaning import SessionMeaning
 from gateway.listeners.postgres_memory import Memory
@@ -34,6 +33,7 @@ from gateway.listeners.postgres_two_phase import TwoPhase
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Target
 from gateway.protocols.postgres.frames import ProtocolViolation
+from gateway.protocols.postgres.state import SessionState
 from gateway.session import entries
 from gateway.session.context import SessionContext
 from gateway.session.notifications import payload_shown
@@ -63,16 +63,15 @@ class SessionLimits:
     idle_timeout_s: float = 3600.0  # HIPAA automatic log-off, 45 CFR 164.312(a)(2)(iii)
 
 
-class ClientSession:
+class ClientSession(SessionState):
     """State and plumbing of a session; the protocols' own steps are in `postgres_simple` and `postgres_extended`."""
 
     # A dictionary of so many names would be two kilobytes of every session.
     __slots__ = (
-        "_answered", "_cancel_wanted", "_cancelling", "_draining", "_killed", "_last_activity", "_limits",
-        "_outgoing", "_own_name", "_place", "_resting", "_retiring", "_sealing", "_takes_more", "_timers", "_turns",
-        "_upstream_valve", "at_boundary", "block", "can_send", "client", "context", "deferred", "holding",
-        "meaning", "memory", "plans", "portals", "questions", "reason", "recordings", "relay", "services",
-        "statements", "two_phase", "upstream", "withdrawn",
+        "_answered", "_cancel_wanted", "_draining", "_killed", "_limits", "_own_name", "_place", "_sealing",
+        "_takes_more", "_timers", "_turns", "_upstream_valve", "block", "client", "context", "meaning", "memory",
+        "plans", "portals", "questions", "recordings", "relay", "services", "statements", "two_phase", "upstream",
+        "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -90,11 +89,11 @@ class ClientSession:
         self.client = connection
         self.upstream = upstream
         self.recordings = recordings
-        self.reason = ""  # why the session ends, once it does
+        self.reason = ""
         self._killed = False
-        self.holding: asyncio.Event | None = None  # set it to withdraw the statement that waits for a review
+        self.holding = None
         self.withdrawn = False
-        self.deferred: Deferred | None = None  # a request of the express lane that waits for its entry
+        self.deferred = None
         self._answered: asyncio.Future[None] | None = None  # resolved when it does no longer
         self.relay = Relay(write=self._write_client, phi=context.connection.phi, woken=self._progress)
         self.relay.reported(upstream.parameters)
@@ -111,14 +110,14 @@ class ClientSession:
         self._limits = limits
         self._own_name = f"hoopweb_{secrets.token_hex(8)}"
         self.questions = OwnQuestions(self, self._own_name)
-        self._outgoing: list[bytes] = []
-        self._resting = False  # its task waits for the client's next frame and for nothing else
+        self._outgoing = []
+        self._resting = False
         self._retiring = False
-        self.at_boundary = True  # nothing was sent since the last Sync
+        self.at_boundary = True
         self._upstream_valve = Valve(upstream.pause_reading, upstream.resume_reading)
-        self.can_send = True  # the upstream takes more
+        self.can_send = True
         self._takes_more: asyncio.Event | None = None  # set when it does again, or the session ends
-        self._cancelling: asyncio.Task[None] | None = None
+        self._cancelling = None
         self._cancel_wanted = False  # by a request that came before the server had anything to cancel
         self._draining: asyncio.Task[None] | None = None
         self._sealing: set[asyncio.Task[None]] = set()

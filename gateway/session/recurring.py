@@ -25,6 +25,7 @@ from gateway.session.meter import now
 from gateway.session.permit import ExecutionPermit, FieldCount, Outcome
 from gateway.session.quotas import FREE, Admission
 from gateway.session.services import Recollection, Services, StaleSnapshot
+from gateway.session.state import RecurringState, ViewState
 from masking.domain.field import MaskingPlan
 
 Mint = Callable[["Occurrence"], ExecutionPermit]
@@ -32,7 +33,7 @@ Mint = Callable[["Occurrence"], ExecutionPermit]
 MAX_SPELLED = 256
 
 
-class Recurring:
+class Recurring(RecurringState):
     """Of one session and one known statement. Only the pipeline makes one (`recurring`), because it can mint."""
 
     def __init__(
@@ -63,7 +64,7 @@ class Recurring:
         # Nothing of an execution has to be counted, capped or said beyond rows, bytes and masks.
         self.plain = self._admit is None and self.row_cap is None and completed is not None
         self._head = encode_sensitive({"statement": request.text}).decode()[:-1]
-        self._tails: dict[tuple[int, ...], str] = {}
+        self._tails = {}
 
     def covers(self, request: StatementRequest, *, by_shape: bool) -> bool:
         """Whether it is about this text as well: the very one, or with `by_shape` one of the same shape."""
@@ -114,10 +115,10 @@ class Recurring:
         return tail
 
 
-class View:
+class View(ViewState):
     """The result of a recurring statement as one description has it: its plan, and how counts of it are recorded."""
 
-    __slots__ = ("_spelled", "fields", "masks", "plan", "width")
+    __slots__ = ("_spelled", "fields", "plan")
 
     def __init__(self, fields: tuple[Any, ...], plan: MaskingPlan) -> None:
         """`fields` are the wire's own words for the columns."""

@@ -44,6 +44,7 @@ from gateway.protocols.postgres.scram import (
     bound_to,
 )
 from gateway.protocols.postgres.startup import encode_cancel, encode_ssl_request, encode_startup
+from gateway.protocols.postgres.state import UpstreamState
 from gateway.upstreams.registry import UpstreamFailed
 from gateway.upstreams.tls import TlsTransport, secure
 
@@ -67,7 +68,7 @@ FORCED_SETTINGS = {"client_encoding": "UTF8", "standard_conforming_strings": "on
 DEFAULT_SETTINGS = {"client_connection_check_interval": "5s"}
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(UpstreamState, asyncio.Protocol):
     """One authenticated session. `parameters` is what the server reported; `key` cancels, and never leaves here."""
 
     def __init__(self) -> None:
@@ -78,10 +79,10 @@ class UpstreamConnection(asyncio.Protocol):
         self.authentication = ""
         self.closed = False
         self.receive: Callable[[bytes], None] | None = None
-        self.express: Callable[[bytes], bool] | None = None  # may take what arrives before it is split into frames
+        self.express = None
         self.lost: Callable[[], None] | None = None
         self.writable: Callable[[bool], None] | None = None
-        self._transport: asyncio.Transport | TlsTransport | None = None
+        self._transport = None
         self._buffer = FrameBuffer(MAX_UPSTREAM_MESSAGE)
         self._early: list[tuple[int, bytes]] = []
         self._raw: asyncio.Future[bytes] | None = None
@@ -96,9 +97,7 @@ class UpstreamConnection(asyncio.Protocol):
         # Not isinstance: uvloop's transports fulfil asyncio.Transport without inheriting from it.
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
-        if self.express is not None and not self._buffer.rest and self.express(data):
-            return
+    def arrived(self, data: bytes) -> None:
         if self._raw is not None and not self._raw.done():
             self._raw.set_result(data)
             return
@@ -133,10 +132,6 @@ class UpstreamConnection(asyncio.Protocol):
             self.writable(True)
 
     # --- Used by the session ------------------------------------------------------------------------------------------
-
-    def write(self, data: bytes) -> None:
-        if self._transport is not None and not self.closed:
-            self._transport.write(data)
 
     def pause_reading(self) -> None:
         if self._transport is not None and not self.closed:

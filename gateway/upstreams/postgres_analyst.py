@@ -33,6 +33,7 @@ from gateway.upstreams.postgres_catalogue import described_tables
 from gateway.upstreams.postgres_own import PostgresOwnSide
 from gateway.upstreams.postgres_side import CLASSIFIED, DsnFor, Estimate, Key, PostgresSide
 from gateway.upstreams.postgres_witness import LOCK_NOT_AVAILABLE, NoWitness, Question
+from gateway.upstreams.state import RecollectionState
 
 logger = logging.getLogger(__name__)
 
@@ -358,10 +359,8 @@ async def _read_once_unlocked(side: Side, question: Question) -> Witness:
         question = replace(question, lock_timeout=LOCK_GLANCE)
 
 
-class Recollected:
+class Recollected(RecollectionState):
     """Fulfils `Recollection`: everything `recall` looks at, with the keys made once."""
-
-    __slots__ = ("_changing", "_estimated", "_found", "_key", "_role", "_search_path", "_session", "_side", "shape")
 
     def __init__(
         self,
@@ -374,25 +373,17 @@ class Recollected:
         estimated: bool = False,
     ) -> None:
         self._session, self._side, self._changing = session, side, changing
+        self._generation = side.generation
         self._found, self._key, self._estimated = found, key, estimated
         self._role, self._search_path = session.role, session.search_path
         self.shape = key[0][1:] if key[0].startswith("~") else ""
 
     def holds(self) -> bool:
-        session, side = self._session, self._side
-        if not self._estimated:
-            remembered = side.remembers(self._key, self._found)
-        else:
-            estimate = side.estimates.find(self._key) if side.is_fresh() else None
-            remembered = estimate is not None and estimate.analysis is self._found and estimate.is_fresh
-        return (
-            remembered
-            and not session.uncommitted_definitions
-            and not session.temp_relations
-            and session.session_id not in self._changing
-            and session.role == self._role
-            and session.search_path == self._search_path
-        )
+        return self.holds_here() and (not self._estimated or self._still_expected())
+
+    def _still_expected(self) -> bool:
+        estimate = self._side.estimates.find(self._key)
+        return estimate is not None and estimate.analysis is self._found and estimate.is_fresh
 
 
 _Place = tuple[str, str, int, str, str, str]

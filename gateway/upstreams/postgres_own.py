@@ -28,7 +28,7 @@ from gateway.upstreams.postgres_catalogue import (
     including_temporary,
     temporary_alone,
 )
-from gateway.upstreams.postgres_side import TRUST_S, Estimate, PostgresSide, Recent
+from gateway.upstreams.postgres_side import Estimate, PostgresSide, Recent
 from gateway.upstreams.postgres_witness import (
     CREATION_SCHEMA,
     LOCK_TIMEOUT,
@@ -41,6 +41,7 @@ from gateway.upstreams.postgres_witness import (
     witness_of,
     wrapped,
 )
+from gateway.upstreams.state import TRUST_S
 
 FRESH_S = 0.8  # what others may change is asked for again after so long, as on the side connection
 _BOUNDS = (

@@ -22,6 +22,7 @@ from gateway.protocols.postgres import server
 from gateway.protocols.postgres.datarow import DATA_ROW
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.scrub import scrub_error, scrub_notice
+from gateway.protocols.postgres.state import RelayState
 from gateway.upstreams.postgres_execution import Execution, PlanRefused
 from gateway.upstreams.postgres_expectations import (
     Exchange,
@@ -44,24 +45,24 @@ def _nothing_of(_channel: str, _payload: str) -> str:
     return ""
 
 
-class Relay:
+class Relay(RelayState):
     """The response side of one session. `write` takes what the client gets; `woken` tells the session of progress."""
 
     def __init__(self, *, write: Callable[[bytes], None], phi: bool, woken: Callable[[], None]) -> None:
         self.woken = woken
         self.status = "I"
         self.skipping = False
-        self.broken = ""  # why the session must end, once it must
+        self.broken = ""
         self.fatal_sent = False
         self.parameter_changed: Callable[[str, str], None] | None = None
         self.became_ready: Callable[[str], None] | None = None
         self.payload_for: Callable[[str, str], str] = _nothing_of
         self._write = write
         self._phi = phi
-        self._queue: deque[Expectation] = deque()
-        self._exchange: Exchange | None = None  # then nothing else is expected
+        self._queue = deque()
+        self._exchange: Exchange | None = None
         self._withheld: tuple[Execution, bytes] | None = None  # a statement's end, until its commit
-        self._out: list[bytes] = []
+        self._out = []
         self._feeding = False
         self._last_text = ""
         self._swallowed: list[str] = []

@@ -27,11 +27,11 @@ from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_catalogue import read_version
 from gateway.upstreams.postgres_witness import NoWitness, Question, ask, ask_plan, load_catalogue, prepare
+from gateway.upstreams.state import TRUST_S, SideState
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.8
-TRUST_S = 2.0
 CLASSIFIED = "functions"  # the connection's setting that classifies user functions
 IDLE_S = 30.0  # without a statement for so long the polling stops
 ESTIMATE_S = 60.0  # a table may have grown since
@@ -87,22 +87,23 @@ def classified_functions(spec: ConnectionSpec) -> tuple[Word, ...]:
         return ()
 
 
-class PostgresSide:
+class PostgresSide(SideState):
     """One upstream as the analyst asks it. `analyses` and `estimates` hold for `catalogue` alone."""
 
     def __init__(self, spec: ConnectionSpec, dsn_for: DsnFor) -> None:
         self._spec = spec
         self._dsn_for = dsn_for
         self._classified = classified_functions(spec)
-        self.catalogue: Catalogue | None = None
+        self.catalogue = None
+        self.generation = 0
         self.analyses: Recent[Analysis] = Recent()
         self.estimates: Recent[Estimate] = Recent()
         self._idle: list[AsyncConnection[Any]] = []
         self._places = asyncio.Semaphore(CONNECTIONS)
         self._checking = asyncio.Lock()
-        self._checked_at = 0.0  # when the last successful check began
+        self._checked_at = 0.0
         self._used_at = 0.0
-        self._poller: asyncio.Task[None] | None = None
+        self._poller = None
 
     async def keep_fresh(self, *, at_once: bool) -> None:
         """Return when what is known was checked within TRUST_S, or with `at_once` after this call."""
@@ -114,18 +115,6 @@ class PostgresSide:
         since = now if at_once else now - TRUST_S
         if self._checked_at < since:
             await self.check(since)
-
-    def is_fresh(self) -> bool:
-        """Whether `keep_fresh` would return at once; counts as a use, like asking it."""
-        self._used_at = now = time.monotonic()
-        return self.catalogue is not None and self._poller is not None and now - self._checked_at < TRUST_S
-
-    def remembers(self, key: Key, analysis: Analysis) -> bool:
-        """`is_fresh`, and whether `analysis` is what would be found under `key`."""
-        self._used_at = now = time.monotonic()
-        if self.catalogue is None or self._poller is None or now - self._checked_at >= TRUST_S:
-            return False
-        return self.analyses.find(key) is analysis
 
     async def check(self, since: float) -> None:
         """Forget everything when the schema changed, or when nobody can say whether it did."""
@@ -167,6 +156,7 @@ class PostgresSide:
 
     def forget(self) -> None:
         self.catalogue = None
+        self.generation += 1
         self._checked_at = 0.0
         self.analyses.clear()
         self.estimates.clear()

@@ -11,11 +11,12 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE, scan_frames
+from gateway.protocols.postgres.state import TurnsState
 from gateway.upstreams.postgres_execution import SCANNED_TURN_BYTES
 from gateway.upstreams.postgres_relay import Relay
 
 
-class Turns:
+class Turns(TurnsState):
     """Between the upstream's socket and the relay. `handle` takes runs of whole frames, in order."""
 
     def __init__(
@@ -29,8 +30,7 @@ class Turns:
         self._relay = relay
         self._handle = handle
         self._pause, self._resume = pause, resume
-        # Runs of frames, and from where on they were not handled: one or two, as the upstream is not read meanwhile.
-        self._rest: list[tuple[bytes, int]] = []
+        self._rest = []
 
     def take(self, data: bytes) -> None:
         """Handle a run of whole frames, now or in turns."""

@@ -27,9 +27,16 @@ cdef inline void _put_uint32(unsigned char *at, uint32_t value) noexcept nogil:
 
 
 def scan_frames(bytes data not None, limit, Py_ssize_t at=0, stop=None):
+    cdef Py_ssize_t wanted
+    at = scan(data, limit, at, PyBytes_GET_SIZE(data) if stop is None else min(<Py_ssize_t>stop, PyBytes_GET_SIZE(data)), &wanted)
+    return at, wanted
+
+
+cdef Py_ssize_t scan(bytes data, uint32_t most, Py_ssize_t at, Py_ssize_t size, Py_ssize_t *wanted) except -1:
+    """`frames.scan_frames` up to `size`, which is no more than there is."""
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data) if stop is None else min(<Py_ssize_t>stop, PyBytes_GET_SIZE(data))
-    cdef uint32_t length, most = limit
+    cdef uint32_t length
+    wanted[0] = 5
     if at < 0:
         raise ValueError("a place before the data")
     while size - at >= 5:
@@ -39,14 +46,22 @@ def scan_frames(bytes data not None, limit, Py_ssize_t at=0, stop=None):
         if length > most:
             raise ProtocolViolation(f"message length {length}, expected no more than {most}")
         if at + 1 + <Py_ssize_t>length > size:
-            return at, 1 + <Py_ssize_t>length
+            wanted[0] = 1 + <Py_ssize_t>length
+            return at
         at += 1 + <Py_ssize_t>length
-    return at, 5
+    return at
 
 
 def count_rows(bytes data not None, Py_ssize_t at, Py_ssize_t end):
+    cdef Py_ssize_t rows = 0
+    at = count(data, at, end, &rows)
+    return at, rows
+
+
+cdef Py_ssize_t count(bytes data, Py_ssize_t at, Py_ssize_t end, Py_ssize_t *rows) except -1:
+    """`datarow.count_rows`; returns where they end."""
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
-    cdef Py_ssize_t rows = 0, stop
+    cdef Py_ssize_t stop
     if at < 0 or end > PyBytes_GET_SIZE(data):
         raise ProtocolViolation("a run of rows outside its bytes")
     while at < end and raw[at] == DATA_ROW:
@@ -54,8 +69,8 @@ def count_rows(bytes data not None, Py_ssize_t at, Py_ssize_t end):
         if stop > end or stop - at < 5:
             raise ProtocolViolation("a row that is not whole")
         at = stop
-        rows += 1
-    return at, rows
+        rows[0] += 1
+    return at
 
 
 cdef class _Out:
@@ -153,9 +168,14 @@ cdef class _Columns:
 
 
 def mask_rows(bytes data not None, Py_ssize_t at, Py_ssize_t end, *, int width, masks, list counts not None):
+    return mask(data, at, end, width, tuple(masks), counts)
+
+
+cdef tuple mask(bytes data, Py_ssize_t at, Py_ssize_t end, int width, tuple masks, list counts):
+    """`datarow.mask_rows`."""
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
     cdef Py_ssize_t rows = 0, stop, number
-    cdef _Columns columns = _Columns(tuple(masks))
+    cdef _Columns columns = _Columns(masks)
     cdef _Out out = _Out(end - at + (end - at) // 8)
     if at < 0 or end > PyBytes_GET_SIZE(data):
         raise ProtocolViolation("a run of rows outside its bytes")
@@ -257,6 +277,10 @@ cdef bytes _cut(const unsigned char *raw, Py_ssize_t start, Py_ssize_t stop):
 
 
 def read_query(bytes data not None):
+    return query_text(data)
+
+
+cdef bytes query_text(bytes data):
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
     if size < 6 or not _is(raw, 0x51, <uint32_t>(size - 1)) or _zero(raw, 5, size) != size - 1:
@@ -277,6 +301,10 @@ cdef inline bint _behind(unsigned char value) noexcept nogil:
 
 
 def blank_integers(bytes text not None):
+    return blanked(text)
+
+
+cdef bytes blanked(bytes text):
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(text)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(text), at = 0, end
     cdef _Out out = _Out(size)
@@ -345,6 +373,10 @@ cdef tuple _parameters(const unsigned char *raw, Py_ssize_t *at, Py_ssize_t stop
 
 
 def read_extended(bytes data not None):
+    return request(data)
+
+
+cdef tuple request(bytes data):
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data), tail = PyBytes_GET_SIZE(_TAIL)
     cdef Py_ssize_t at = 0, end, place, stop = size - tail
@@ -378,25 +410,34 @@ def read_extended(bytes data not None):
 
 
 def read_answer(bytes data not None, *, bint parsed):
+    cdef Answer found
+    if not find_answer(data, parsed, &found):
+        return None
+    return found.description, found.rows, found.tag, found.end, found.state
+
+
+cdef bint find_answer(bytes data, bint parsed, Answer *found) except -1:
+    """`express.read_answer`; False: it is not one whole answer with rows."""
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at = 0, description, rows, end
     cdef uint32_t length
     if parsed:
         if size < 5 or not _is(raw, 0x31, 4):
-            return None
+            return False
         at = 5
     if size - at < 22 or not _is(raw + at, 0x32, 4) or raw[at + 5] != 0x54:
-        return None
+        return False
     description = at + 5
     at = rows = description + 1 + <Py_ssize_t>_uint32(raw + description + 1)
     while size - at >= 11 and raw[at] == 0x44:
         length = _uint32(raw + at + 1)
         at += 1 + <Py_ssize_t>(length if length > 4 else 4)
     if size - at < 11 or raw[at] != 0x43:
-        return None
+        return False
     end = at + 1 + <Py_ssize_t>_uint32(raw + at + 1)
     if end != size - 6 or end < at + 6 or raw[end - 1] != 0 or not _is(raw + end, 0x5A, 5):
-        return None
+        return False
     if raw[size - 1] != 0x49 and raw[size - 1] != 0x54:
-        return None
-    return description, rows, at, end, <int>raw[size - 1]
+        return False
+    found.description, found.rows, found.tag, found.end, found.state = description, rows, at, end, raw[size - 1]
+    return True

@@ -1,7 +1,8 @@
-"""Builds the compiled twins of the inner loops in place: `python -m gateway.protocols.postgres.compile`.
+"""Builds the compiled inner loops in place: `python -m gateway.protocols.postgres.compile`.
 
-The wire's, the log's and the analysis', each beside its Python. Where there is no compiler, or no Cython, it says so in
-one line and the pure Python loops serve: same bytes, slower.
+Of the wire, the log, the session and the analysis. `_fast.pyx` are twins of Python beside them; `state.py` are Python
+themselves, which `state.pxd` gives the types of a structure. Where there is no compiler, or no Cython, it says so in one
+line and the Python serves: same bytes, slower.
 """
 
 from __future__ import annotations
@@ -15,11 +16,18 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[3]
-SOURCES = (
-    Path(__file__).with_name("_fast.pyx"),
-    _ROOT / "audit" / "domain" / "_fast.pyx",
-    _ROOT / "gateway" / "listeners" / "_fast.pyx",
-    _ROOT / "analysis" / "_fast.pyx",
+SOURCES = tuple(
+    _ROOT / source
+    for source in (
+        "analysis/_fast.pyx",
+        "audit/domain/state.py",
+        "audit/domain/_fast.pyx",
+        "gateway/protocols/postgres/state.py",
+        "gateway/protocols/postgres/_fast.pyx",
+        "gateway/session/state.py",
+        "gateway/upstreams/state.py",
+        "gateway/listeners/_fast.pyx",
+    )
 )
 
 
@@ -38,8 +46,11 @@ def _target(source: Path) -> Path:
 
 
 def _is_built(source: Path) -> bool:
+    """Newer than itself and than every declaration: one that knows another layout of a structure would not load."""
     target = _target(source)
-    return target.exists() and target.stat().st_mtime >= source.stat().st_mtime
+    declared = (other.with_suffix(".pxd") for other in SOURCES)
+    newest = max(path.stat().st_mtime for path in (source, *declared) if path.exists())
+    return target.exists() and target.stat().st_mtime >= newest
 
 
 def _missing() -> str:
@@ -54,8 +65,8 @@ def _missing() -> str:
 def _build(source: Path) -> None:
     target = _target(source)
     with tempfile.TemporaryDirectory() as directory:
-        code, built = Path(directory) / "_fast.c", Path(directory) / target.name
-        _run(sys.executable, "-m", "cython", "-3", "-o", str(code), str(source))
+        code, built = Path(directory) / "loops.c", Path(directory) / target.name
+        _run(sys.executable, "-m", "cython", "-3", "-I", str(_ROOT), "-o", str(code), str(source))
         include = sysconfig.get_paths()["include"]
         _run("cc", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing", f"-I{include}", "-o", str(built), str(code))
         shutil.copy2(built, target.with_suffix(".new"))

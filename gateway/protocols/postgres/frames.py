@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from struct import Struct
 
+from gateway.protocols.postgres.state import FrameState
 from gateway.protocols.postgres.violation import ProtocolViolation
 
 __all__ = ["FrameBuffer", "ProtocolViolation", "frame", "frame_end", "scan_frames", "split_frames"]
@@ -44,7 +45,7 @@ def frame(kind: bytes, body: bytes = b"") -> bytes:
     return _HEADER(kind, len(body) + 4) + body
 
 
-class FrameBuffer:
+class FrameBuffer(FrameState):
     """Bytes in, runs of whole frames out: `feed` returns a buffer of complete frames, the rest stays inside.
 
     Frames in front of a broken one are still returned, wherever the stream was cut: look at `violation` behind them.
@@ -52,8 +53,8 @@ class FrameBuffer:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self.violation: ProtocolViolation | None = None
-        self.rest = bytearray()  # the beginning of a frame
+        self.violation = None
+        self.rest = bytearray()
         self._wanted = 5  # bytes that must be there before the first frame can be whole
 
     def __len__(self) -> int:

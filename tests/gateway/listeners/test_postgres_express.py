@@ -74,17 +74,27 @@ TRANSCRIPTS: dict[str, tuple[list[bytes], int]] = {
 }  # fmt: skip
 
 
+# Of a lane that serves nothing.
+SHUT = property(lambda lane: lambda data: False)
+
+
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """What the lane answered, request by request; `shut` in it closes the lane."""
     answers: list[bool] = []
-    serve = ExpressLane.serve
+    door = ExpressLane.door.fget
+    assert door is not None
 
-    def watched(lane: ExpressLane, data: bytes) -> bool:
-        answers.append(serve(lane, data))
-        return answers[-1]
+    def watched(lane: ExpressLane) -> Callable[[bytes], bool]:
+        serve = door(lane)
 
-    monkeypatch.setattr(ExpressLane, "serve", watched)
+        def serve_watched(data: bytes) -> bool:
+            answers.append(serve(data))
+            return answers[-1]
+
+        return serve_watched
+
+    monkeypatch.setattr(ExpressLane, "door", property(watched))
     return answers
 
 
@@ -110,7 +120,7 @@ async def test_transcript_is_the_same_with_the_lane_shut_and_open(
     monkeypatch.setattr(KnownStatement, "waits", waits)
     requests, at_least = TRANSCRIPTS[name]
     with monkeypatch.context() as shut:
-        shut.setattr(ExpressLane, "serve", lambda lane, data: False)
+        shut.setattr(ExpressLane, "door", SHUT)
         expected = await played(gateway, requests)
 
     found = await played(gateway, requests)

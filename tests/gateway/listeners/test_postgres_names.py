@@ -186,7 +186,7 @@ async def test_name_stands_for_its_own_text_not_for_another_of_the_template(
 ) -> None:
     """A record (and an approval) of EXECUTE or FETCH must say which statement ran."""
     if not express:
-        monkeypatch.setattr(ExpressLane, "serve", lambda lane, data: False)
+        monkeypatch.setattr(ExpressLane, "door", property(lambda lane: lambda data: False))
     raw = await RawClient.connect(gateway)
     said, meant = "select name from people where id = 1", "select name from people where id = 7"
     for _ in range(2):

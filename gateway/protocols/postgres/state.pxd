@@ -1,0 +1,44 @@
+cdef class FrameState:
+    cdef public object limit, violation
+    cdef public bytearray rest
+
+
+cdef class SocketState:
+    cdef public bint closed
+    cdef public object express, _transport, _buffer
+    cpdef object write(self, data)
+
+
+cdef class ClientState(SocketState):
+    cdef public object violation, _frames
+
+
+cdef class UpstreamState(SocketState):
+    pass
+
+
+cdef class NamesState:
+    cdef public dict _confirmed, _proposed
+
+
+cdef class RelayState:
+    cdef public str status, broken
+    cdef public bint skipping, _feeding
+    cdef public object _queue, _exchange
+    cdef public list _out
+
+
+cdef class TurnsState:
+    cdef public object _rest
+
+
+cdef class MeaningState:
+    cdef public bint unsettled, volatile
+
+
+cdef class SessionState:
+    cdef public str reason
+    cdef public object holding, deferred, _cancelling
+    cdef public bint at_boundary, can_send, _resting, _retiring
+    cdef public list _outgoing
+    cdef public double _last_activity
