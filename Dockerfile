@@ -11,12 +11,11 @@ FROM python:3.11-bookworm AS compiled
 WORKDIR /app
 COPY requirements.txt constraints.txt ./
 RUN pip install --no-cache-dir --constraint constraints.txt cython
-COPY gateway/protocols/postgres gateway/protocols/postgres
-COPY audit/domain audit/domain
-COPY gateway/listeners gateway/listeners
 COPY analysis analysis
+COPY audit audit
+COPY gateway gateway
 RUN python -m gateway.protocols.postgres.compile \
- && test "$(find . -name '_fast.*.so' | wc -l)" = 4
+ && test "$(find . -name '_fast.*.so' -o -name 'state.*.so' | wc -l)" = 8
 
 FROM python:3.11-slim-bookworm
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DJANGO_SETTINGS_MODULE=hoopweb.settings \
@@ -29,16 +28,13 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links /wheels --requirement /build/runtime.txt
 WORKDIR /app
 COPY manage.py ./
-COPY analysis analysis
-COPY audit audit
 COPY masking masking
 COPY approvals approvals
-COPY gateway gateway
 COPY hoopweb hoopweb
 COPY templates templates
-COPY --from=compiled /app/gateway/protocols/postgres gateway/protocols/postgres
-COPY --from=compiled /app/audit/domain audit/domain
-COPY --from=compiled /app/gateway/listeners gateway/listeners
+COPY --from=compiled /app/analysis analysis
+COPY --from=compiled /app/audit audit
+COPY --from=compiled /app/gateway gateway
 # The build needs a settings module that loads, not secrets: this key signs nothing and is not in the image.
 RUN python -m compileall -q . \
  && HOOPWEB_SECRET_KEY=build python manage.py collectstatic --noinput --verbosity 0

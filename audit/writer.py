@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audit.answers import WITHIN_S, RecordUnavailable, Within, resolve
-from audit.backlog import MAX_BATCH, MAX_RUN, Backlog, Queued, Run
+from audit.backlog import MAX_BATCH, MAX_RUN, Backlog, Queued
 from audit.domain.append import DURABILITY
 from audit.domain.box import Sealer
 from audit.domain.canonical import EntryRefused, canonical_text
@@ -33,7 +33,7 @@ from audit.domain.damage import stops_serving
 from audit.domain.entry import Answer, Entry, Receipt
 from audit.domain.journaled import pack
 from audit.domain.sealing import evidence_sealer
-from audit.domain.state import WriterState
+from audit.domain.state import Run, WriterState
 from audit.domain.template import Filling, Template, Whole
 from audit.log_commits import LogCommits
 from audit.process_journal import IN_JOURNAL, ProcessJournal, open_journal
