@@ -12,7 +12,7 @@ from typing import Any, cast
 from gateway.protocols.postgres.frames import MAX_CLIENT_MESSAGE, FrameBuffer, ProtocolViolation, split_frames
 from gateway.protocols.postgres.startup import MAX_STARTUP_BYTES, packet_length
 from gateway.protocols.postgres.state import ClientState
-from gateway.upstreams.tls import TlsTransport, secure
+from gateway.upstreams.tls import secure
 
 # A token or ticket as password, with room: an OIDC JWT with many groups is a few KiB.
 MAX_PASSWORD_MESSAGE = 16 * 1024 + 64

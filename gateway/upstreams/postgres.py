@@ -46,7 +46,7 @@ from gateway.protocols.postgres.scram import (
 from gateway.protocols.postgres.startup import encode_cancel, encode_ssl_request, encode_startup
 from gateway.protocols.postgres.state import UpstreamState
 from gateway.upstreams.registry import UpstreamFailed
-from gateway.upstreams.tls import TlsTransport, secure
+from gateway.upstreams.tls import secure
 
 logger = logging.getLogger(__name__)
 

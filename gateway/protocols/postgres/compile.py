@@ -1,8 +1,8 @@
 """Builds the compiled inner loops in place: `python -m gateway.protocols.postgres.compile`.
 
 Of the wire, the log, the session and the analysis. `_fast.pyx` are twins of Python beside them; `state.py` are Python
-themselves, which `state.pxd` gives the types of a structure. Where there is no compiler, or no Cython, it says so in one
-line and the Python serves: same bytes, slower.
+themselves, which `state.pxd` gives the types of a structure. Where there is no compiler, or no Cython, it says so in
+one line and the Python serves: same bytes, slower.
 """
 
 from __future__ import annotations
