@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from analysis.statement import Analysis
 from approvals.domain.decide import covers
 from approvals.domain.request import (
     Allow,
@@ -183,12 +184,17 @@ def remember(services: Services, session: SessionContext, request: StatementRequ
         return
     analyst = services.analysts[assessment.connection.kind]
     remembered = analyst.recall(session, request.text, request.parameter_types)
-    if remembered is None or replace(remembered, statement=assessment.analysis.statement) != assessment.analysis:
+    if remembered is None or not _is_about(remembered, assessment.analysis):
         return
     if session.known is None:
         session.known = KnownStatements()
     body = entries.authorised_body(session, assessment)
     session.known.keep(KnownStatement(remembered=remembered, assessment=assessment, body=body))
+
+
+def _is_about(remembered: Analysis, analysis: Analysis) -> bool:
+    """Whether the analysis is the remembered one, the text of the statement aside."""
+    return remembered is analysis or replace(remembered, statement=analysis.statement) == analysis
 
 
 async def authorise(

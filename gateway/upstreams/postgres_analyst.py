@@ -96,7 +96,7 @@ class PostgresAnalyst:
         found = side.analyses.find(exact)
         if found is None:
             found = await self._analyse_shape(side, session, statement, exact)
-        return replace(found, statement=statement)
+        return found if found.statement == statement else replace(found, statement=statement)
 
     async def _own_side(
         self, side: PostgresSide, session: SessionContext, statement: Statement
