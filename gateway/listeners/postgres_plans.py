@@ -9,6 +9,7 @@ soon as names may have changed, the server is told to resolve everything anew be
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from analysis.statement import Analysis, Operation
@@ -78,11 +79,10 @@ class KeptPlans:
         """Let the server resolve anew what it runs next, a statement that begins with `word`."""
         if self.fresh or word in _NAME_NOTHING:
             return
-        self._resolved = self.names
         ask = self._session.ask
         ask(Complete(server.PARSE_COMPLETE, hidden=True), client.encode_parse(Parse(_STATEMENT, "DISCARD PLANS", ())))
         ask(Complete(server.BIND_COMPLETE, hidden=True), client.encode_bind(Bind(_STATEMENT, _STATEMENT, (), (), ())))
-        ask(Passed(), client.encode_execute(Execute(_STATEMENT, 0)))
+        ask(Passed(partial(self._renewed, self.names)), client.encode_execute(Execute(_STATEMENT, 0)))
         for kind in "PS":
             ask(Complete(server.CLOSE_COMPLETE, hidden=True), client.encode_close(Target(kind, _STATEMENT)))
 
@@ -90,6 +90,10 @@ class KeptPlans:
         self._changes += 1
         for statement in self._session.statements.confirmed():
             statement.recurring = None  # the express lane does not ask again
+
+    def _renewed(self, names: Names) -> None:
+        """The server said so: what it skips behind an error, it did not do."""
+        self._resolved = names
 
     def bound(self, portal: Portal, analysis: Analysis | None) -> None:
         portal.names, portal.meant = self.names, analysis

@@ -235,11 +235,15 @@ class Rows(Expectation):
 
 
 class Passed(Expectation):
-    """The CommandComplete of something of ours that returns nothing."""
+    """The CommandComplete of something of ours that returns nothing; `done` is called with it."""
+
+    def __init__(self, done: Callable[[], None]) -> None:
+        self._done = done
 
     def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
         if kind != server.COMMAND_COMPLETE:
             raise unexpected(kind)
+        self._done()
         return True
 
 

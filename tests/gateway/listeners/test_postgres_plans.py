@@ -47,6 +47,17 @@ KEPT: dict[str, list[Request]] = {
         *(run(FIRST), run("begin"), (parse("select ssn from people order by id", "s"), bind("s", "p"), SYNC)),
         *((execute("p", 2), SYNC), run(SHADOW), (execute("p", 9), SYNC), run("rollback")),
     ],
+    "skipped-behind-an-error": [
+        *(run(FIRST), (parse(SSN, "s"), SYNC), run(SHADOW)),
+        (*run("select 1/0")[:3], bind("s"), execute(), SYNC),
+        (bind("s"), execute(), SYNC),
+    ],
+    "skipped-behind-an-error-by-text": [
+        *(run(FIRST), run(f"prepare p as {SSN}"), run(SHADOW)),
+        (*run("select 1/0")[:3], *run("execute p")),
+        (query("select 1/0; execute p"),),
+        (query("execute p"),),
+    ],
     "undone": [
         *(run(FIRST), run(SHADOW), (parse(SSN, "s"), SYNC), (bind("s"), execute(), SYNC)),
         *(run("begin"), run("drop table people"), (bind("s"), execute(), SYNC), run("rollback")),
