@@ -317,12 +317,18 @@ class _Walker:
             self._reading.side_doors.add(relation.name)
         if oid in self._reading.catalogue.unfollowed:
             self._reading.problems.add("reads a temporary relation whose contents nobody has followed")
+        if any(self._is_foreign(each) for each in (oid, *self._reading.catalogue.family.get(oid, ()))):
+            self._reading.problems.add("reads a foreign table, for whose contents another server answers")
         if relation.kind not in READABLE_KINDS:
             self._reading.problems.add("reads a relation that is not a table or view")
         # Before version 16 a view's own tree names the view itself, as OLD and NEW of its rule.
         if relation.kind in ("v", "m") and not relation.is_system and oid not in self._expanding:
             self._view(relation)
         return relation
+
+    def _is_foreign(self, oid: int) -> bool:
+        relation = self._reading.catalogue.relations.get(oid)
+        return relation is not None and relation.kind == "f"
 
     def _relation_column(self, oid: int, attribute: int) -> Value:
         relation = self._relation(oid)
