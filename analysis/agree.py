@@ -67,6 +67,8 @@ def agree(
             _judge_writes(written, lineage.query, witness.catalogue, found)
             if utility.temporary_only:
                 _judge_temporary(utility, lineage, witness.catalogue, found)
+            if utility.defines is not None:
+                _judge_place(utility.defines, witness, found)
     analysis = _assemble(
         statement=statement, utility=utility, lineage=lineage, witness=witness, found=found, shape=shape
     )
@@ -272,6 +274,13 @@ def _judge_writes(written: Iterable[int], query: Node, catalogue: Catalogue, fou
             _judge_write(relation, catalogue, query, found)
 
 
+def _judge_place(made: Made, witness: Witness, found: _Findings) -> None:
+    """A relation nobody else sees would stand before others without anybody knowing (search_path: pg_temp first)."""
+    schema = made.schema or witness.creation_schema
+    if not schema or schema.startswith("pg_"):
+        found.problems.add("makes a relation where none that everybody sees can be made")
+
+
 def _judge_write(relation: Relation, catalogue: Catalogue, query: Node, found: _Findings) -> None:
     if relation.triggers:
         found.opaque |= relation.triggers
@@ -408,6 +417,9 @@ def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineag
         return _explained(whole, utility)
     if utility.made is not None:
         whole = replace(whole, flows=whole.flows | _flows_into(utility.made, whole.outputs or (), witness))
+    if utility.defines is not None:  # whatever its columns are made of is read
+        origins = frozenset(origin.column for output in whole.outputs or () for origin in output.origins)
+        whole = replace(whole, reads=whole.reads | origins)
     columns = tuple(frozenset(output.origins) for output in whole.outputs or ())
     creates = Creation(utility.creates, columns) if utility.creates else None
     return replace(whole, outputs=None, creates=creates, facts=replace(whole.facts, row_bound=0))

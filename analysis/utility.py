@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from analysis.lexer import TokenKind, tokenize
 from analysis.utility_copy import read_copy
+from analysis.utility_definition import defining_query, end_of_query, names_temp, read_definition, read_into
 from analysis.utility_session import (
     read_discard,
     read_listen,
@@ -29,13 +30,11 @@ from analysis.utility_shape import (
     SESSION,
     TEMP,
     WRITE,
-    Made,
     StatementText,
     Utility,
     after_name,
     close_of,
     inner_query,
-    made_relation,
 )
 from analysis.utility_temporary import (
     is_plain_table,
@@ -85,15 +84,7 @@ def _query(read: StatementText, start: int = 0) -> Utility:
     temporary = _into_temporary(read, first, last) if start == 0 else ""
     if temporary:
         return Utility("SELECT_INTO", TEMP | READ, probe=probe, creates=temporary, creates_temp=True)
-    return Utility(
-        "SELECT_INTO",
-        DDL | READ,
-        probe=probe,
-        export=True,
-        problems=("creates a relation from a query's result",),
-        creates_temp=_names_temp(read),
-        made=_into_permanent(read, first, last),
-    )
+    return read_into(read, first, last, start=start, probe=probe)
 
 
 def _select_into(read: StatementText, start: int) -> tuple[int, int] | None:
@@ -114,14 +105,6 @@ def _select_into(read: StatementText, start: int) -> tuple[int, int] | None:
                 end += 1
             return index, after_name(read, end)
     return None
-
-
-def _into_permanent(read: StatementText, first: int, last: int) -> Made | None:
-    """The target of `INTO [UNLOGGED] [TABLE] name`."""
-    at = first + 1
-    at += read.words(at, at + 1) == ["UNLOGGED"]
-    at += read.words(at, at + 1) == ["TABLE"] and at + 1 < last
-    return made_relation(read, at) if not _names_temp(read) else None
 
 
 def _into_temporary(read: StatementText, first: int, last: int) -> str:
@@ -276,17 +259,9 @@ def _named_tables(read: StatementText, start: int, kind: str, *, stops: frozense
 # --- definitions and administration ----------------------------------------------------------------------------------
 
 
-def _names_temp(read: StatementText) -> bool:
-    """TEMP, TEMPORARY or the schema pg_temp, wherever it stands: too often is safe."""
-    return any(
-        token.word in ("TEMP", "TEMPORARY") or token.text.strip('"').lower().startswith("pg_temp")
-        for token in read.tokens
-    )
-
-
 def _create(read: StatementText) -> Utility:  # noqa: PLR0911, one return a form
     words = read.words()
-    temp = _names_temp(read)
+    temp = names_temp(read)
     kind = "CREATE_" + next((w for w in words[1:6] if w in _OBJECTS), "OBJECT")
     if kind in (
         "CREATE_ROLE",
@@ -303,57 +278,20 @@ def _create(read: StatementText) -> Utility:  # noqa: PLR0911, one return a form
     if made is not None and is_plain_table(read, made[1]):
         return Utility(kind, TEMP, creates=made[0], creates_temp=True)
     if kind in ("CREATE_TABLE", "CREATE_VIEW"):
-        at = _defining_query(read)
+        at = defining_query(read)
         if made is not None and inner_query(read, at):
-            start, end = read.tokens[at].start, _without_data(read)
+            start, end = read.tokens[at].start, end_of_query(read)
             probe = read.text[start:end]
             return Utility(
                 "CREATE_TABLE_AS", TEMP | READ, probe=probe, probe_offset=start, creates=made[0], creates_temp=True
             )
         if is_temporary_view(read) and inner_query(read, at):
-            start, end = read.tokens[at].start, _without_data(read)
+            start, end = read.tokens[at].start, end_of_query(read)
             return Utility(kind, TEMP, probe=read.text[start:end], probe_offset=start, creates_temp=True)
-        if inner_query(read, at):
-            kind = "CREATE_TABLE_AS" if kind == "CREATE_TABLE" else kind
-            end = _without_data(read)
-            return Utility(
-                kind,
-                DDL | READ,
-                probe=read.text[read.tokens[at].start : end],
-                probe_offset=read.tokens[at].start,
-                export=True,
-                problems=("creates a relation from a query's result",),
-                creates_temp=temp,
-                made=None if temp else _made_of_query(read),
-            )
+        definition = read_definition(read, kind)
+        if definition is not None:
+            return definition
     return Utility(kind, DDL, problems=("definitions are not analysed",), creates_temp=temp)
-
-
-def _made_of_query(read: StatementText) -> Made | None:
-    """What CREATE [UNLOGGED] TABLE … AS or CREATE MATERIALIZED VIEW … AS fills; a plain view holds nothing."""
-    for head in (["TABLE"], ["UNLOGGED", "TABLE"], ["MATERIALIZED", "VIEW"]):
-        if read.words(1, 1 + len(head)) == head:
-            return made_relation(read, 1 + len(head))
-    return None
-
-
-def _defining_query(read: StatementText) -> int:
-    """The index after the AS of CREATE … AS; the AS of GENERATED ALWAYS AS stands in parentheses."""
-    depth = 0
-    for index, token in enumerate(read.tokens):
-        depth += {"(": 1, ")": -1}.get(token.text, 0)
-        if depth == 0 and token.word == "AS":
-            return index + 1
-    return len(read.tokens)
-
-
-def _without_data(read: StatementText) -> int:
-    """Where the query of CREATE … AS ends: before WITH [NO] DATA or WITH … CHECK OPTION."""
-    words = read.words()
-    for tail in (["WITH", "NO", "DATA"], ["WITH", "DATA"], ["WITH", "CHECK", "OPTION"]):
-        if words[-len(tail) :] == tail:
-            return read.tokens[-len(tail)].start
-    return len(read.text)
 
 
 _OBJECTS = words(

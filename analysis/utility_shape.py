@@ -48,6 +48,7 @@ class Utility:
     creates_temp: bool = False
     creates: str = ""  # the name of the temporary table it makes, where that is understood
     made: Made | None = None  # the permanent one it fills, where its name is understood
+    defines: Made | None = None  # the permanent one it makes, in a form in which nothing hides but in its query
     temporary_only: bool = False  # understood as long as what is probed belongs to the session alone
     row_bound: int | None = None
     executes: bool = False  # EXECUTE, or EXPLAIN of one: what a prepared statement stands for

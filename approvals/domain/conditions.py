@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from analysis.estimate import SYSTEM_SCHEMAS
 from analysis.statement import Analysis, Operation
+from analysis.utility_definition import MAKES_A_RELATION
 from approvals.domain.request import AccessRequest
 
 Truth = bool | None
@@ -93,7 +94,15 @@ def evaluate(condition: Condition, request: AccessRequest) -> Truth:
 
 def is_doubtful(request: AccessRequest) -> bool:
     """Whether the analysis may have missed what the statement reads or writes."""
-    return not request.analysis.complete or bool(request.analysis.opaque_functions)
+    analysis = request.analysis
+    return not analysis.complete or bool(analysis.opaque_functions) or makes_of_protected(request)
+
+
+def makes_of_protected(request: AccessRequest) -> bool:
+    """Whether a permanent relation is made over protected columns: read to the end, and still for people to decide."""
+    analysis = request.analysis
+    makes = request.resource.kind == "postgres" and analysis.kind in MAKES_A_RELATION
+    return makes and Operation.DDL in analysis.operations and bool(request.touch.columns_read)
 
 
 def _all(truths: Iterable[Truth]) -> Truth:

@@ -13,7 +13,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 
 from analysis.statement import Operation
-from approvals.domain.conditions import Condition, evaluate, is_doubtful, row_cap
+from approvals.domain.conditions import Condition, evaluate, is_doubtful, makes_of_protected, row_cap
 from approvals.domain.request import (
     AccessRequest,
     Allow,
@@ -217,13 +217,23 @@ def _not_analysed(request: AccessRequest, approvals: Sequence[PolicyRule]) -> De
     if any(policy.reviewers and policy.when.asks_for("incomplete") for policy in approvals):
         return None
     analysis = request.analysis
-    why = listed(analysis.problems) or f"functions nobody has classified: {listed(analysis.opaque_functions)}"
+    why = (
+        _makes_over(request)
+        or listed(analysis.problems)
+        or f"functions nobody has classified: {listed(analysis.opaque_functions)}"
+    )
     return Deny(
         code="incomplete-analysis",
         rule="incomplete-analysis",
         reason=f"what the statement does on PHI could not be established ({why})",
         permitted_alternative=alternative_to_analysis(request),
     )
+
+
+def _makes_over(request: AccessRequest) -> str:
+    if not (request.analysis.complete and makes_of_protected(request)):
+        return ""
+    return f"it makes a relation over protected columns: {listed(map(str, request.touch.columns_read))}"
 
 
 def _needs_approval(request: AccessRequest, approvals: Sequence[PolicyRule]) -> RequireApproval | Deny | None:

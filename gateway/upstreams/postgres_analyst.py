@@ -320,7 +320,7 @@ class PostgresAnalyst:
             parameter_types=statement.parameter_types if utility.is_query else (),
             offset=utility.probe_offset,
             declared_types=utility.parameter_types,
-            makes=utility.made is not None,
+            makes=utility.made is not None or utility.defines is not None,
         )
         try:
             return await _read_once_unlocked(side, question)

@@ -250,6 +250,15 @@ SHOW TIME ZONE => session
 RESET ALL => session
 DISCARD ALL => session
 UNLISTEN * => session
+CREATE TABLE t AS SELECT id FROM claims => ddl read
+create unlogged table if not exists other.t (a, "B") as (select id, year from claims) with no data => ddl read
+CREATE TABLE "T"/**/AS TABLE claims => ddl read
+SELECT id INTO t FROM claims => ddl read
+SELECT id INTO UNLOGGED TABLE other.t FROM claims => ddl read
+CREATE VIEW v AS SELECT id FROM claims => ddl read
+CREATE VIEW v (a) AS WITH c AS (SELECT id FROM claims) SELECT id FROM c => ddl read
+CREATE MATERIALIZED VIEW IF NOT EXISTS v AS SELECT max(id) AS m FROM claims WITH DATA => ddl read
+CREATE TABLE t AS SELECT ssn FROM patients => ddl read
 LISTEN x => listen
 listen "Odd Name" => listen
 """
@@ -259,10 +268,28 @@ INCOMPLETE = """
 DO $$ BEGIN END $$
 CALL something()
 VACUUM patients
-CREATE TABLE t AS SELECT ssn FROM patients
-SELECT ssn INTO t FROM patients
-CREATE VIEW v AS SELECT ssn FROM patients
-CREATE MATERIALIZED VIEW v AS SELECT ssn FROM patients
+CREATE OR REPLACE VIEW v AS SELECT id FROM claims
+CREATE RECURSIVE VIEW v (n) AS SELECT id FROM claims
+CREATE VIEW v WITH (security_barrier) AS SELECT id FROM claims
+CREATE VIEW v AS SELECT id FROM claims WITH CHECK OPTION
+CREATE VIEW v AS SELECT id FROM claims WITH LOCAL CHECK OPTION
+CREATE TABLE t TABLESPACE pg_default AS SELECT id FROM claims
+CREATE TABLE t USING heap AS SELECT id FROM claims
+CREATE TABLE t WITH (fillfactor = 50) AS SELECT id FROM claims
+CREATE TABLE t (a int, b text) AS SELECT id FROM claims
+CREATE TABLE t () AS SELECT id FROM claims
+CREATE TABLE t AS EXECUTE q
+CREATE TABLE pg_temp.t AS SELECT id FROM claims
+CREATE TABLE U&"pg\\005ftemp".t AS SELECT id FROM claims
+CREATE TABLE "pg_temp_3".t AS SELECT id FROM claims
+CREATE VIEW pg_catalog.t AS SELECT id FROM claims
+CREATE TABLE t AS SELECT shout(id) FROM claims
+CREATE TABLE t AS SELECT pg_read_file('/etc/passwd')
+CREATE TABLE t AS SELECT id FROM claims; SELECT 1
+EXPLAIN ANALYZE CREATE TABLE t AS SELECT id FROM claims
+EXPLAIN ANALYZE SELECT id INTO t FROM claims
+SELECT id INTO pg_temp.t FROM claims
+CREATE TABLE a.b.t AS SELECT id FROM claims
 DROP TABLE patients
 GRANT SELECT ON patients TO public
 ALTER SYSTEM SET work_mem = '1GB'
