@@ -275,10 +275,12 @@ def _judge_writes(written: Iterable[int], query: Node, catalogue: Catalogue, fou
 
 
 def _judge_place(made: Made, witness: Witness, found: _Findings) -> None:
-    """A relation nobody else sees would stand before others without anybody knowing (search_path: pg_temp first)."""
+    """One nobody else sees would stand before others unknown (pg_temp in search_path); a namesake may do so for all."""
     schema = made.schema or witness.creation_schema
     if not schema or schema.startswith("pg_"):
         found.problems.add("makes a relation where none that everybody sees can be made")
+    if any(each.name == made.name and each.schema != schema for each in witness.catalogue.relations.values()):
+        found.problems.add("makes a relation of a name that another schema has, which may be taken for that one")
 
 
 def _judge_write(relation: Relation, catalogue: Catalogue, query: Node, found: _Findings) -> None:

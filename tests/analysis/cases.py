@@ -290,6 +290,10 @@ EXPLAIN ANALYZE CREATE TABLE t AS SELECT id FROM claims
 EXPLAIN ANALYZE SELECT id INTO t FROM claims
 SELECT id INTO pg_temp.t FROM claims
 CREATE TABLE a.b.t AS SELECT id FROM claims
+CREATE TABLE other.patients AS SELECT id FROM claims
+CREATE VIEW other."patients" AS SELECT id FROM claims
+SELECT id INTO other.U&"pa\\0074ients" FROM claims
+CREATE TABLE pg_class AS SELECT id FROM claims
 DROP TABLE patients
 GRANT SELECT ON patients TO public
 ALTER SYSTEM SET work_mem = '1GB'
