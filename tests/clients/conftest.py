@@ -21,6 +21,19 @@ agents:
   - {{name: ledger-agent, groups: [ledger-agents], owner: admin}}
 """
 
+_HEARD = """
+apiVersion: hoopweb/v1
+connections:
+  - {{name: heard, kind: postgres, host: 127.0.0.1, port: {port}, database: ledger, username: ledger_app,
+      password: {{value: {password}}}, tls: disable, phi: true}}
+access:
+  - {{groups: [heard-agents], connections: [heard], operations: [read, write, listen]}}
+agents:
+  - {{name: heard-agent, groups: [heard-agents], owner: admin}}
+masking:
+  - {{name: heard-orders, connections: [heard], columns: [notifications.orders.payload], technique: scan}}
+"""
+
 
 @pytest.fixture(scope="session")
 def ledger_dsn(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
@@ -64,3 +77,15 @@ def agent_words(agent_dsn: str) -> dict[str, str]:
 def agent_dsn(stack: Stack) -> str:
     """The gateway's DSN of the demo connection, with a fresh token."""
     return stack.gateway_dsn()
+
+
+@pytest.fixture(scope="session")
+def heard_words(stack: Stack, ledger_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A PHI connection whose agent may listen, and a rule that shows the payloads of one channel to the detectors."""
+    port = psycopg.conninfo.conninfo_to_dict(stack.superuser_dsn())["port"]
+    document = tmp_path_factory.mktemp("heard") / "heard.yaml"
+    document.write_text(_HEARD.format(port=port, password=PASSWORD), encoding="utf-8")
+    done = stack.manage("apply", "-f", str(document))
+    assert done.returncode == 0, done.stderr
+    found = psycopg.conninfo.conninfo_to_dict(stack.gateway_dsn(user="heard-agent", connection="heard"))
+    return {key: str(value) for key, value in found.items()}

@@ -58,3 +58,10 @@ def test_jdbc_server_side_statement_is_masked_every_time(
     assert [row["id"] for row in seen] == [str(n) for n in range(1, 13)]
     assert all(row["state"] for row in seen)
     assert not {row["ssn"] for row in seen} & stored
+
+
+def test_jdbc_hears_payloads_as_a_rule_shows_them(heard_words: dict[str, str], classes: str) -> None:
+    heard = run(classes, heard_words, "orders", "order 11 for 536-71-9284")
+
+    assert heard.startswith("orders: order 11 for ")
+    assert "536-71-9284" not in heard

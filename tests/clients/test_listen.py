@@ -8,7 +8,6 @@ import asyncpg
 import psycopg
 import pytest
 
-from tests.clients.conftest import PASSWORD
 from tests.clients.scratch import Ways
 from tests.stack import Stack
 
@@ -50,31 +49,7 @@ def test_listening_is_refused_plainly_where_payloads_could_carry_phi(stack: Stac
         listener.execute("LISTEN orders")
 
 
-_HEARD = """
-apiVersion: hoopweb/v1
-connections:
-  - {{name: heard, kind: postgres, host: 127.0.0.1, port: {port}, database: ledger, username: ledger_app,
-      password: {{value: {password}}}, tls: disable, phi: true}}
-access:
-  - {{groups: [heard-agents], connections: [heard], operations: [read, write, listen]}}
-agents:
-  - {{name: heard-agent, groups: [heard-agents], owner: admin}}
-masking:
-  - {{name: heard-orders, connections: [heard], columns: [notifications.orders.payload], technique: scan}}
-"""
 _SAID = "order 9 for 536-71-9284"
-
-
-@pytest.fixture(scope="module")
-def heard_words(stack: Stack, ledger_dsn: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A PHI connection whose agent may listen, and a rule that shows the payloads of one channel to the detectors."""
-    port = psycopg.conninfo.conninfo_to_dict(stack.superuser_dsn())["port"]
-    document = tmp_path_factory.mktemp("heard") / "heard.yaml"
-    document.write_text(_HEARD.format(port=port, password=PASSWORD), encoding="utf-8")
-    done = stack.manage("apply", "-f", str(document))
-    assert done.returncode == 0, done.stderr
-    found = psycopg.conninfo.conninfo_to_dict(stack.gateway_dsn(user="heard-agent", connection="heard"))
-    return {key: str(value) for key, value in found.items()}
 
 
 def test_psycopg_hears_payloads_as_a_rule_shows_them(stack: Stack, heard_words: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ import java.sql.Statement;
 import java.util.Arrays;
 import java.util.Properties;
 import org.postgresql.PGConnection;
+import org.postgresql.PGNotification;
 import org.postgresql.copy.CopyManager;
 
 /** What applications do with JDBC, printed, so that two runs can be compared. Arguments: URL; user and password in the environment. */
@@ -23,11 +24,23 @@ public class Jdbc {
         words.setProperty("currentSchema", "public");
         words.setProperty("ApplicationName", "jdbc test");
         try (Connection connection = DriverManager.getConnection(arguments[0], words)) {
-            if (arguments.length > 1) {
+            if (arguments.length > 2) {
+                heard(connection, arguments[1], arguments[2]);
+            } else if (arguments.length > 1) {
                 masked(connection, arguments[1]);
             } else {
                 everything(connection);
             }
+        }
+    }
+
+    static void heard(Connection connection, String channel, String said) throws SQLException {
+        try (Statement statement = connection.createStatement()) {
+            statement.execute("LISTEN " + channel);
+            statement.execute("NOTIFY " + channel + ", '" + said + "'");
+        }
+        for (PGNotification told : connection.unwrap(PGConnection.class).getNotifications(20000)) {
+            System.out.println(told.getName() + ": " + told.getParameter());
         }
     }
 
