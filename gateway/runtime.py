@@ -52,6 +52,7 @@ from gateway.session.standing import why_not_on
 from gateway.session.two_phase import RedisPrepared
 from gateway.store import SnapshotStore
 from gateway.traces import Tracer
+from gateway.upstreams.postgres import libpq_tls
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from gateway.upstreams.postgres_session import PostgresOpener
 from gateway.upstreams.registry import UpstreamFailed
@@ -397,7 +398,7 @@ async def conninfo(spec: ConnectionSpec) -> dict[str, str]:
         "dbname": spec.database,
         "user": spec.username,
         "password": credential.get("password", ""),
-        "sslmode": spec.tls,
+        **libpq_tls(spec),
         "application_name": "hoopweb witness",
     }
 

@@ -329,6 +329,17 @@ def tls_context(spec: ConnectionSpec) -> ssl.SSLContext:
     return _shared_context(spec.tls == "require", ca_file, changed_at, int(time.monotonic() // TRUSTED_FOR_S))
 
 
+def libpq_tls(spec: ConnectionSpec) -> dict[str, str]:
+    """`tls_context` in libpq's words, for side connections: what is asked there trusts whom the sessions trust.
+
+    libpq's own default is a file in the home directory of whoever runs it, and without one nothing is trusted.
+    """
+    if spec.tls != "verify-full":
+        return {"sslmode": spec.tls}
+    system = ssl.get_default_verify_paths().cafile or "system"
+    return {"sslmode": spec.tls, "sslrootcert": spec.settings.get("ca_file") or system}
+
+
 @lru_cache(maxsize=64)
 def _shared_context(only_encrypts: bool, ca_file: str, _changed_at: int, _period: int) -> ssl.SSLContext:
     """One for all sessions of a period: the trusted authorities alone are some hundred kilobytes of each."""

@@ -12,16 +12,18 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+import psycopg
 import pytest
 import trustme
+from psycopg.conninfo import make_conninfo
 
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.protocols.postgres.frames import frame
-from gateway.upstreams.postgres import connect
+from gateway.upstreams.postgres import connect, libpq_tls, tls_context
 from gateway.upstreams.registry import UpstreamFailed
 
 BIN = Path("/usr/lib/postgresql/15/bin")
@@ -131,6 +133,36 @@ async def test_every_method_works_inside_tls(server: Server, user: str, tls: str
 
     assert connection.tls.startswith("TLSv1.")
     assert connection.parameters["client_encoding"] == "UTF8"
+
+
+@pytest.mark.parametrize("tls", ["require", "verify-full"])
+def test_side_connections_trust_whom_the_sessions_trust(server: Server, tls: str) -> None:
+    spec = server.spec(tls=tls)
+    words = {"host": spec.host, "port": spec.port, "dbname": spec.database, "user": spec.username}
+
+    words |= {"password": PASSWORD}
+    with psycopg.connect(make_conninfo(**words, **libpq_tls(spec))) as connection:
+        assert connection.pgconn.ssl_in_use
+
+    other = replace(spec, tls="verify-full", settings=MappingProxyType({}))  # then the system's authorities
+    with pytest.raises(psycopg.OperationalError, match="certificate verify failed"):
+        psycopg.connect(make_conninfo(**words, **libpq_tls(other)))
+
+
+async def test_a_changed_file_of_authorities_is_read_at_once(server: Server, tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    shutil.copyfile(server.ca_file, ca_file)
+    spec = server.spec(settings=MappingProxyType({"ca_file": str(ca_file)}))
+    trusting = await connect(spec, credential(spec))
+    shared = tls_context(spec)
+    trusting.abort()
+
+    trustme.CA().cert_pem.write_to_path(str(ca_file))
+
+    assert tls_context(server.spec()) is tls_context(server.spec())
+    assert tls_context(spec) is not shared
+    with pytest.raises(UpstreamFailed):
+        await connect(spec, credential(spec))
 
 
 async def test_scram_is_bound_to_the_tls_channel(server: Server) -> None:
