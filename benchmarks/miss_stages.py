@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from analysis.agree import agree
 from analysis.fingerprint import shape_of, skeleton_of
-from analysis.lexer import tokenize
+from analysis.lexer import _tokens, tokenize
 from analysis.lineage import read_lineage
 from analysis.nodes import read_tree
 from analysis.parse import read_client
@@ -97,7 +97,7 @@ async def _stages(side: PostgresSide, texts: list[str]) -> dict[str, Taken]:
 
     parts: dict[str, Callable[[str], object]] = {
         "split": split_statements,
-        "tokenise": tokenize,
+        "tokenise (once a text)": lambda each: _tokens(each, True),
         "both keys": lambda _: (shape_of(tokens), skeleton_of(text, tokens)),
         "what kind it is": read_utility,
         "first reading (sqlglot)": lambda _: read_client(text, tokens),
