@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -38,7 +40,7 @@ def running_secured(certificates: Certificates, password: str, *, fill: str) -> 
     data.mkdir(mode=0o700)
     (home / "password").write_text(password, encoding="utf-8")
     _own(account, data, home / "password")
-    initialise = [binary.with_name("initdb"), "-D", data, "-U", ROLE, "-A", "scram-sha-256", "--no-sync"]
+    initialise = [binary.with_name("initdb"), "-D", data, "-U", "postgres", "-A", "scram-sha-256", "--no-sync"]
     quiet = {"user": account, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run([*initialise, f"--pwfile={home / 'password'}"], check=True, **quiet)  # type: ignore[call-overload]
     shutil.copyfile(certificates.chain, data / "server.crt")
@@ -54,7 +56,7 @@ def running_secured(certificates: Certificates, password: str, *, fill: str) -> 
             Endpoint("direct, TLS", "127.0.0.1", port, DATABASE, ROLE, password, str(certificates.authority)), fill
         )
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # fast: sessions of the gateway are still open
         process.wait(20)
         shutil.rmtree(home, ignore_errors=True)
 
@@ -66,11 +68,13 @@ def _own(account: str | None, *paths: Path) -> None:
 
 
 def _filled(endpoint: Endpoint, fill: str) -> Endpoint:
+    superuser = replace(endpoint, user="postgres", database="postgres")
     deadline = time.monotonic() + _WITHIN_S
     while True:
         try:
-            with psycopg.connect(endpoint.dsn(database="postgres"), autocommit=True) as connection:
-                connection.execute(f"CREATE DATABASE {DATABASE}")
+            with psycopg.connect(superuser.dsn(), autocommit=True) as connection:
+                connection.execute(f"CREATE ROLE {ROLE} LOGIN PASSWORD '{endpoint.password}'")
+                connection.execute(f"CREATE DATABASE {DATABASE} OWNER {ROLE}")
             break
         except psycopg.OperationalError:
             if time.monotonic() > deadline:

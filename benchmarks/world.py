@@ -44,10 +44,10 @@ class Endpoint:
     password: str
     authority: str = ""  # the file with the authority its certificate is checked against; empty: without TLS
 
-    def dsn(self, *, database: str = "") -> str:
+    def dsn(self) -> str:
         tls = f"sslmode=verify-full sslrootcert={self.authority}" if self.authority else "sslmode=disable"
         login = f"user={self.user} password={self.password}"
-        return f"host={self.host} port={self.port} dbname={database or self.database} {login} {tls}"
+        return f"host={self.host} port={self.port} dbname={self.database} {login} {tls}"
 
 
 @dataclass
