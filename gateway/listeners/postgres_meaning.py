@@ -85,9 +85,9 @@ class SessionMeaning(MeaningState):
         """Other quoting rules than the analysis knows are harmless only where nothing depends on the analysis."""
         if encoding.upper() != "UTF8":
             return False
-        return quoting == "on" or self._is_open()
+        return quoting == "on" or self.is_open()
 
-    def _is_open(self) -> bool:
+    def is_open(self) -> bool:
         try:
             snapshot = self._session.services.snapshots.current()
         except StaleSnapshot:
@@ -113,7 +113,7 @@ class SessionMeaning(MeaningState):
     def notice_effects(self, analysis: Analysis, word: str) -> None:
         effects = analysis.inner or analysis
         self._ended |= word in TRANSACTION_ENDS
-        hidden = (bool(effects.opaque_functions) or not effects.complete) and not self._is_open()
+        hidden = (bool(effects.opaque_functions) or not effects.complete) and not self.is_open()
         if word not in QUIET or hidden or any(name.endswith("set_config") for name in effects.functions):
             self.unsettled = self.volatile = True
         elif word in TRANSACTION_ENDS and self.volatile:

@@ -4,7 +4,8 @@ A prepared statement is resolved when it is parsed and a portal when it is bound
 when something it depends on changes, not when a relation appears that its names would mean from then on (a temporary
 table before a permanent one, a table in an earlier schema of the search_path). Our reading is of the text, now. So as
 soon as names may have changed, the server is told to resolve everything anew before it runs anything prepared
-(DISCARD PLANS), and a portal that was bound before runs only if it was bound to the same.
+(DISCARD PLANS), and a portal that was bound before runs only if it was bound to the same. On open connections nothing
+depends on what a statement means: there the server's ways are left alone.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class KeptPlans:
 
     @property
     def fresh(self) -> bool:
-        return self._resolved == self.names
+        return self._resolved == self.names or self._session.meaning.is_open()
 
     def sent(self, effects: Analysis, word: str, *, hidden: bool) -> None:
         """Note what a statement that is about to run may do to names."""
@@ -100,7 +101,9 @@ class KeptPlans:
 
     def means_the_same(self, portal: Portal, now: Analysis) -> bool:
         """Whether `now`, which the text means, is what the portal was bound to."""
-        return portal.names == self.names or (portal.meant is not None and _meaning(portal.meant) == _meaning(now))
+        if portal.names == self.names or self._session.meaning.is_open():
+            return True
+        return portal.meant is not None and _meaning(portal.meant) == _meaning(now)
 
 
 def _meaning(analysis: Analysis) -> tuple[object, ...]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from approvals.domain.decide import EVERY_RIGHT, AccessRule
+from gateway.domain.snapshot import Snapshot
 from tests.gateway.listeners.harness import USER, Gateway, direct_dsn
 from tests.gateway.listeners.raw import SYNC, RawClient, bind, close, describe, execute, parse, query
+from tests.gateway.listeners.test_postgres_midway import transcript
 
 CLEAR = "078-05-0007"
 SSN = "select ssn from people where id = 7"
@@ -109,6 +113,25 @@ async def test_a_portal_that_still_means_the_same_goes_on(reading_gateway: Gatew
         *(run("create temp table other (x int)"), (execute("p", 1), SYNC), run("rollback")),
     ]
     assert "name 3" in await heard(reading_gateway, requests)
+
+
+class OpenGateway(Gateway):
+    """Nothing to protect, no policy, every right."""
+
+    def snapshot(self) -> Snapshot:
+        rights = (AccessRule(frozenset({"ai-agents"}), ("people",), EVERY_RIGHT),)
+        return replace(super().snapshot(), access_rules=rights, policies=(), masking_rules=())
+
+
+async def test_open_connections_are_left_alone() -> None:
+    gateway = await OpenGateway(phi=False, masking=False).start()
+    requests = [[FIRST], [f"prepare p as {SSN}"], [SHADOW], ["execute p"], [SSN]]
+    through = await asyncio.to_thread(transcript, gateway.dsn(), requests)
+    directly = await asyncio.to_thread(transcript, direct_dsn(), requests)
+    await gateway.stop()
+
+    assert through == directly
+    assert CLEAR.encode() in [value for _, _, rows, *_ in through[::2] for row in rows for value in row]
 
 
 @pytest.fixture
