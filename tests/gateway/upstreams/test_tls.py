@@ -11,11 +11,21 @@ from typing import cast
 
 import pytest
 import trustme
+import uvloop
 
 from gateway.upstreams.tls import TlsTransport, secure
 
 HOST = "127.0.0.1"
 WITHIN_S = 10
+
+pytestmark = pytest.mark.filterwarnings('ignore:Overriding the "event_loop_policy"')
+
+
+@pytest.fixture(params=[asyncio.DefaultEventLoopPolicy, uvloop.EventLoopPolicy], ids=["asyncio", "uvloop"])
+def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
+    """Both kinds of transports: the product runs on uvloop's, most tests on asyncio's."""
+    policy: asyncio.AbstractEventLoopPolicy = request.param()
+    return policy
 
 
 @dataclass(eq=False)
@@ -31,15 +41,14 @@ class Listening(asyncio.Protocol):
     lost: asyncio.Event = field(default_factory=asyncio.Event)
     error: BaseException | None = None
     transport: TlsTransport | None = None
+    task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.raw = cast(asyncio.Transport, transport)
-        self.raw.pause_reading()
-        self.task = asyncio.get_running_loop().create_task(self._secure())
 
-    async def _secure(self) -> None:
+    async def _secure(self, hello: bytes) -> None:
         try:
-            self.transport = await secure(self.raw, self, self.context)
+            self.transport = await secure(self.raw, self, self.context, received=hello)
         except (ssl.SSLError, ConnectionError) as error:
             self.error = error
         else:
@@ -48,6 +57,10 @@ class Listening(asyncio.Protocol):
         self.moved.set()
 
     def data_received(self, data: bytes) -> None:
+        if self.task is None:  # the beginning of the handshake
+            self.raw.pause_reading()
+            self.task = asyncio.get_running_loop().create_task(self._secure(data))
+            return
         self.got += data
         self.answer(self, data)
         self.moved.set()
@@ -314,7 +327,7 @@ async def test_a_peer_that_leaves_during_the_handshake_is_noticed(server: Server
 
 async def test_a_client_that_takes_nothing_stops_the_writer_and_going_on_lets_it_write(server: Server) -> None:
     def write_much(side: Listening, _: bytes) -> None:
-        for _ in range(200):
+        for _written in range(200):
             cast(TlsTransport, side.transport).write(b"y" * 100_000)
             if side.paused:
                 break
