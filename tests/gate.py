@@ -1,6 +1,8 @@
-"""`make test` and `make lint`: every gate in turn, even after one failed; the verdict comes last.
+"""`make test` and `make lint`: every gate, even after one failed; the verdict comes last.
 
-The tests are two runs of pytest. What they counted is added up, and the last line is one ordinary pytest summary.
+The gates that look at the code take one core, so `make test` runs them beside the first tests, one by one, and shows
+what each said when it has ended. The tests are two runs of pytest. What they counted is added up, and the last line is
+one ordinary pytest summary.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import tempfile
 import time
 from argparse import ArgumentParser
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -23,10 +26,11 @@ OURS = ("hoopweb", "gateway", "approvals", "masking", "audit", "analysis")
 _MIGRATED = ("gateway", "approvals", "masking", "audit")
 TALLY = "HOOPWEB_GATE_TALLY"  # tests/conftest.py writes what a run counted into the file this names
 OUTCOMES = ("failed", "passed", "skipped", "xfailed", "xpassed", "error")
+Step = tuple[str, tuple[str, ...]]
 # Two free cores need some 5 and 10 minutes; these only end a run that hangs, so a busy machine may take its time.
 _PARTS_S, _PRODUCT_S = 15 * 60, 25 * 60
 
-LINT: tuple[tuple[str, tuple[str, ...]], ...] = (
+LINT: tuple[Step, ...] = (
     ("style", (str(_BIN / "ruff"), "check", "--quiet", ".")),
     ("format", (str(_BIN / "ruff"), "format", "--check", "--quiet", ".")),
     ("imports", (str(_BIN / "lint-imports"), "--no-logo")),
@@ -53,24 +57,23 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--no-bound", action="store_true", help="let the tests take as long as they need")
     options = parser.parse_args()
-    steps = list(LINT) if "lint" in options.parts else []
+    lint: list[Step] = list(LINT) if "lint" in options.parts else []
+    tests: list[Step] = []
     if "test" in options.parts:
         bounded = not options.no_bound
-        steps.append(("tests", _pytest("not e2e", jobs=options.jobs, bound_s=_PARTS_S if bounded else 0)))
+        tests.append(("tests", _pytest("not e2e", jobs=options.jobs, bound_s=_PARTS_S if bounded else 0)))
         # A copy of the product for each worker, which runs whole folders.
         by_folder = ("--dist", "loadscope", "--no-loadscope-reorder") if options.jobs > 1 else ()
-        steps.append(
+        tests.append(
             ("the running product", _pytest("e2e", *by_folder, jobs=options.jobs, bound_s=_PRODUCT_S if bounded else 0))
         )
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hoopweb-gate-") as scratch:
-        tallies = {name: Path(scratch) / f"{number}.json" for number, (name, _) in enumerate(steps)}
-        failed = [name for name, argv in steps if not _passes(name, argv, tallies[name])]
+        tallies = {name: Path(scratch) / f"{number}.json" for number, (name, _) in enumerate(tests)}
+        failed = _failed(lint, tests, tallies)
         runs = [_read(path) for path in tallies.values() if path.exists()]
-    print(
-        f"\n{len(steps) - len(failed)} of {len(steps)} gates passed"
-        + (f", failed: {', '.join(failed)}" if failed else "")
-    )
+    count = len(lint) + len(tests)
+    print(f"\n{count - len(failed)} of {count} gates passed" + (f", failed: {', '.join(failed)}" if failed else ""))
     if "test" in options.parts:
         _print_summary(runs, took_s=time.monotonic() - started)
     return 1 if failed else 0
@@ -82,20 +85,37 @@ def _pytest(marked: str, *options: str, jobs: int, bound_s: int) -> tuple[str, .
     return (sys.executable, "-m", "pytest", "-q", "--durations", "10", "-m", marked, *parallel, *options, *bound)
 
 
-def _passes(name: str, argv: Sequence[str], tally: Path) -> bool:
-    print(f"== {name}", flush=True)
+def _failed(lint: Sequence[Step], tests: Sequence[Step], tallies: Mapping[str, Path]) -> list[str]:
+    """The names of the gates that failed."""
+    if not tests:
+        return [name for name, argv in lint if not _passes(name, argv)]
+    with ThreadPoolExecutor(1) as beside:
+        linting = [(name, beside.submit(_passes, name, argv, aside=True)) for name, argv in lint]
+        first, *others = [(name, argv, tallies[name]) for name, argv in tests]
+        failed = [] if _passes(*first) else [first[0]]
+        failed = [name for name, passed in linting if not passed.result()] + failed
+        return failed + [name for name, argv, tally in others if not _passes(name, argv, tally)]
+
+
+def _passes(name: str, argv: Sequence[str], tally: Path | None = None, *, aside: bool = False) -> bool:
+    """Run a gate. `aside`: what it says is kept until it has ended, and shown in one piece."""
+    if not aside:
+        print(f"== {name}", flush=True)
     started = time.monotonic()
-    status = subprocess.run(argv, cwd=PROJECT, env=_environment(tally), check=False).returncode
-    print(
-        f"== {name}: {'passed' if status == 0 else f'failed ({status})'} in {time.monotonic() - started:.0f} s",
-        flush=True,
-    )
-    return status == 0
+    stdout, stderr = (subprocess.PIPE, subprocess.STDOUT) if aside else (None, None)
+    environment = _environment(tally)
+    done = subprocess.run(argv, cwd=PROJECT, env=environment, check=False, stdout=stdout, stderr=stderr)
+    said = "\n" + done.stdout.decode(errors="replace") if aside else ""
+    verdict = "passed" if done.returncode == 0 else f"failed ({done.returncode})"
+    print(f"{said}== {name}: {verdict} in {time.monotonic() - started:.0f} s", flush=True)
+    return done.returncode == 0
 
 
-def _environment(tally: Path) -> dict[str, str]:
+def _environment(tally: Path | None) -> dict[str, str]:
     # One seed for all workers of a run: pytest-xdist needs every one of them to collect the same tests.
-    environment = {"PYTHONHASHSEED": "0", **os.environ, TALLY: str(tally)}
+    environment = {"PYTHONHASHSEED": "0", **os.environ}
+    if tally:
+        environment[TALLY] = str(tally)
     # Some hundred processes load the same modules: without the files of a first one, each compiles them anew.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return environment
