@@ -10,17 +10,20 @@ from typing import Any
 
 from django.core.asgi import get_asgi_application
 
+from hoopweb.loading import nothing_thrown_away
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hoopweb.settings")
-http_application = get_asgi_application()  # loads the apps, so it comes before anything that imports models
+with nothing_thrown_away():
+    http_application = get_asgi_application()  # loads the apps, so it comes before anything that imports models
 
-from channels.auth import AuthMiddlewareStack  # noqa: E402
-from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402
-from channels.security.websocket import OriginValidator  # noqa: E402
-from django.conf import settings  # noqa: E402
+    from channels.auth import AuthMiddlewareStack
+    from channels.routing import ProtocolTypeRouter, URLRouter
+    from channels.security.websocket import OriginValidator
+    from django.conf import settings
 
-from approvals.routing import websocket_urlpatterns as review_patterns  # noqa: E402
-from gateway.api.routing import websocket_urlpatterns as gateway_patterns  # noqa: E402
-from gateway.mcp.server import is_mcp, mcp_application  # noqa: E402
+    from approvals.routing import websocket_urlpatterns as review_patterns
+    from gateway.api.routing import websocket_urlpatterns as gateway_patterns
+    from gateway.mcp.server import is_mcp, mcp_application
 
 
 class BrowserOriginValidator(OriginValidator):  # type: ignore[misc]
