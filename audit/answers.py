@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from audit.domain.entry import Answer, Receipt
 
@@ -19,11 +20,17 @@ _LATE = RecordUnavailable("the audit log did not answer in time")
 
 
 class Within:
-    """Passes one answer on: the first, or that there was none in time."""
+    """Passes one answer on: the first, or that there was none in time. `late` is called before the latter."""
 
     def __init__(self, answer: Answer) -> None:
         self._answer: Answer | None = answer
-        self._timer = asyncio.get_running_loop().call_later(WITHIN_S, self.tell, _LATE)
+        self.late: Callable[[], None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WITHIN_S, self._too_late)
+
+    def _too_late(self) -> None:
+        if self.late is not None:
+            self.late()
+        self.tell(_LATE)
 
     def tell(self, answer: Receipt | Exception) -> None:
         told, self._answer = self._answer, None

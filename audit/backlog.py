@@ -55,6 +55,7 @@ class Backlog(BacklogState):
         self.queue: deque[Queued] = deque()
         self.runs = deque()
         self.behind = 0
+        self.took = 0  # journaled entries the log is known to have
         self.taken_in = 0  # the place in the journal up to which the log has it
         self.owed = 0  # queued entries that are nowhere but in this process's memory
         self.waiting = 0  # queued entries somebody waits for
@@ -65,6 +66,11 @@ class Backlog(BacklogState):
     @property
     def is_behind(self) -> bool:
         return self.behind > OVERTAKE_BEHIND
+
+    @property
+    def grown(self) -> int:
+        """Entries that were ever journaled."""
+        return self.behind + self.took
 
     @property
     def owes(self) -> bool:
@@ -132,6 +138,11 @@ class Backlog(BacklogState):
             return True
         return self.is_behind and self.waiting > 0 and queued.entry.durability == DURABILITY
 
+    def has_written(self, number: int) -> bool:
+        """Whether all that queued up to this number is in the log."""
+        oldest = next(iter(self._committing or self.queue), None)
+        return oldest is None or oldest.number > number
+
     # --- runs of the journal ---
 
     def journaled(self, end: int) -> bool:
@@ -150,9 +161,13 @@ class Backlog(BacklogState):
         """Whether a run may be taken in: it waits for what queued before it, unless the log is behind."""
         if not self.runs:
             return False
-        oldest = next(iter(self._committing or self.queue), None)
-        return oldest is None or oldest.number > self.runs[0].after or self.is_behind
+        return self.is_behind or self.has_written(self.runs[0].after)
 
-    def took_in(self, run: Run) -> None:
-        self.behind -= run.entries
-        self.taken_in = run.end
+    def took_in(self, run: Run, *, place: int, entries: int) -> None:
+        """The log has the journal up to `place` in this run, by so many more entries."""
+        # A transaction whose answer was lost is in nobody's count: at the end of the run nothing of it is left.
+        taken = run.entries if place >= run.end else min(entries, run.entries)
+        run.entries -= taken
+        self.behind -= taken
+        self.took += taken
+        self.taken_in = place

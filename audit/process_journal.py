@@ -46,6 +46,10 @@ class ProcessJournal(HeldState):
         """The place after the newest entry."""
         return self.journal.end
 
+    def fits(self, payload: bytes) -> bool:
+        """Whether one entry may be this long."""
+        return self.journal.fits(payload)
+
     def append(self, payload: bytes, *, mapped: bool = False) -> int:
         """Return the place after this entry, which is in the journal now. Raises RecordUnavailable when it is full."""
         journal = self.journal

@@ -5,7 +5,7 @@ interpreter the two would take turns. The data plane only says how far the journ
 does.
 
     data plane → {"to": place, "at_least": size of the log, "transaction": entries}      one line of JSON, over a pipe
-    sequencer  → {"size": size of the log} or {"error": kind}
+    sequencer  → {"size": size of the log, "to": place, "entries": so many more} per transaction, or {"error": kind}
 
 It starts with the first batch and ends with its data plane (end of the pipe), in the middle of nothing but one
 transaction: `append.JournalSpan` makes sure that whoever goes on takes in nothing twice.
@@ -19,6 +19,8 @@ import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
@@ -35,6 +37,15 @@ class SequencerFailed(RuntimeError):
     """The batch is not known to be in the log; it is still in the journal."""
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One transaction of the sequencer is committed."""
+
+    size: int  # of the log
+    place: int  # up to which the log has the journal
+    entries: int  # that this transaction took in
+
+
 class Sequencer:
     """One journal's. `take_in` is called by one task."""
 
@@ -42,27 +53,32 @@ class Sequencer:
         self._directory = directory
         self._process: Process | None = None
 
-    async def take_in(self, place: int, *, at_least: int, transaction: int) -> int:
-        """Return the size of the log once it holds the journal up to `place`, so many entries a transaction.
+    async def take_in(self, place: int, *, at_least: int, transaction: int, taken: Callable[[Taken], None]) -> None:
+        """Return when the log holds the journal up to `place`; `taken` is told of every transaction of so many entries.
 
         Raises SequencerFailed.
         """
         try:
             process = self._process = self._process or await self._start()
             assert process.stdin is not None
-            assert process.stdout is not None
             request = {"to": place, "at_least": at_least, "transaction": transaction}
             process.stdin.write(json.dumps(request).encode() + b"\n")
             await process.stdin.drain()
-            answer = json.loads(await process.stdout.readline() or b'{"error": "ended"}')
+            while (answer := await self._answer(process)).place < place:
+                taken(answer)
         except (OSError, ValueError) as error:
             await self.close()
             raise SequencerFailed(type(error).__name__) from None
-        if "size" not in answer:
+        taken(answer)
+
+    async def _answer(self, process: Process) -> Taken:
+        assert process.stdout is not None
+        answer = json.loads(await process.stdout.readline() or b'{"error": "ended"}')
+        if "error" in answer:
             if answer["error"] == "ended":
                 await self.close()
             raise SequencerFailed(answer["error"])
-        return int(answer["size"])
+        return Taken(int(answer["size"]), int(answer["to"]), int(answer["entries"]))
 
     async def close(self) -> None:
         """End the process, after its transaction."""

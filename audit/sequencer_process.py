@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from audit.domain.journal_follow import Follower
+    from audit.sequencer import Taken
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +61,20 @@ def serve(directory: Path, requests: IO[bytes], answers: IO[bytes]) -> None:
     for line in requests:
         request = json.loads(line)
         try:
-            size = intake.take_in(request["to"], at_least=request["at_least"], transaction=request["transaction"])
-            answer: dict[str, object] = {"size": size}
+            for taken in intake.take_in(
+                request["to"], at_least=request["at_least"], transaction=request["transaction"]
+            ):
+                _say(answers, {"size": taken.size, "to": taken.place, "entries": taken.entries})
         except Exception as error:  # said to the data plane, which asks again and stops serving when it must
             logger.error("journal not taken in: error=%s", type(error).__name__)
             intake = Intake(directory)
             connection.close()
-            answer = {"error": type(error).__name__}
-        answers.write(json.dumps(answer).encode() + b"\n")
-        answers.flush()
+            _say(answers, {"error": type(error).__name__})
+
+
+def _say(answers: IO[bytes], answer: dict[str, object]) -> None:
+    answers.write(json.dumps(answer).encode() + b"\n")
+    answers.flush()
 
 
 class Intake:
@@ -79,11 +85,13 @@ class Intake:
         self._follower: Follower | None = None
         self._size = 0
 
-    def take_in(self, place: int, *, at_least: int, transaction: int = MAX_BATCH) -> int:
-        """Return the size of the log when it holds the journal up to `place`."""
+    def take_in(self, place: int, *, at_least: int, transaction: int = MAX_BATCH) -> Iterator[Taken]:
+        """Take the journal in up to `place`; yields what each transaction did, at last where the journal is there."""
         from audit.domain.append import append_prepared  # noqa: PLC0415
         from audit.domain.journaled import span_of, unpack  # noqa: PLC0415
+        from audit.sequencer import Taken  # noqa: PLC0415
 
+        reached = False
         if self._follower is None:
             self._follower = self._begin()
         records = self._follower.records(place)
@@ -94,7 +102,10 @@ class Intake:
                 span=span_of(self._directory.name, batch),
             )
             self._size = max([self._size, *(receipt.seq or 0 for receipt in receipts[-1:])])
-        return self._size
+            reached = batch[-1].end >= place
+            yield Taken(self._size, batch[-1].end, len(batch))
+        if not reached:
+            yield Taken(self._size, place, 0)
 
     def _begin(self) -> Follower:
         from django.db import connection  # noqa: PLC0415

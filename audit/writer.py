@@ -5,8 +5,9 @@ whoever waits for it (`audit.log_commits`).
 
 Entries of durability `os` and `disk` go to this process's journal first and are durable there (`append_now`, or
 `append` and `append_soon` with one `fdatasync` for all who wait). A process of its own (`audit.sequencer`) takes them
-into the log, usually within a second. What waits for what is in `audit.backlog`. When the log falls far behind, or
-without a journal, all wait for the log.
+into the log, usually within a second. What waits for what is in `audit.backlog`, how fast in `audit.pace`.
+When the log falls far behind, what is about to happen waits for room in the journal (`audit.room`), so that it goes at
+the log's pace; for what has happened already there is a reserve. Without a journal, all wait for the log.
 
 `append` is for what must be durable before something else happens: its waiter gets a receipt or an exception.
 `append_later` is for what has happened already: it is kept and written again until it is durable, and as long as it is
@@ -31,23 +32,25 @@ from audit.domain.canonical import EntryRefused, canonical_text
 from audit.domain.chain import Prepared, prepare
 from audit.domain.damage import stops_serving
 from audit.domain.entry import Answer, Entry, Receipt
+from audit.domain.journal import SEGMENT_BYTES
 from audit.domain.journaled import pack
 from audit.domain.sealing import evidence_sealer
 from audit.domain.state import Run, WriterState
 from audit.domain.template import Filling, Template, Whole
 from audit.log_commits import LogCommits
+from audit.pace import SMOOTH_BEHIND, Pace
 from audit.process_journal import IN_JOURNAL, ProcessJournal, open_journal
-from audit.sequencer import Sequencer, SequencerFailed
+from audit.room import Room, Waiting
+from audit.sequencer import Sequencer, SequencerFailed, Taken
 
 logger = logging.getLogger(__name__)
 
-# Journaled entries the log has not taken in. Past it statements wait for the log itself, which slows them to its pace.
-MAX_BEHIND = 200_000
-# Entries in the journal are safe and nobody waits for them: while fewer than this are behind, taking them in uses at
-# most a quarter of the time, so that a burst is served first and taken into the log right after it.
-SMOOTH_BEHIND = 100_000
-SMOOTH_PAUSE = 3.0  # times what the last batch took
-# Entries the sequencer takes in with one transaction, which holds the log's lock; fewer while others commit as well.
+# Journaled entries the log has not taken in, and their bytes. Past them, what is about to happen waits for room.
+MAX_BEHIND, MAX_BYTES_BEHIND = 200_000, 24 * SEGMENT_BYTES
+# What has happened already is journaled up to here, all the same: it is bounded by what runs.
+MAX_KEPT = 250_000
+# Entries the sequencer takes in with one transaction, which holds the log's lock; fewer while others commit as well, or
+# wait for the room it makes.
 RUN_TRANSACTION, SHORT_TRANSACTION = 2_000, 250
 # A batch nobody waits for may grow this long: entries in the journal are safe, and commits are not cheap.
 GATHER_S = 0.1
@@ -55,6 +58,7 @@ GATHER_OWED_S = 0.01  # with entries in it that are nowhere else yet
 MAX_QUEUED = 20_000  # entries; some 40 MB of statement text at the usual lengths
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 2.0
+LOOK_S = 0.25  # so often a pause is looked at again
 
 
 class AuditWriter(WriterState):
@@ -62,14 +66,15 @@ class AuditWriter(WriterState):
 
     def __init__(self, *, gateway_id: str = "", journal_root: Path | None = None) -> None:
         self.gateway_id = gateway_id or str(uuid.uuid4())
-        self.most_behind = MAX_BEHIND
+        self.most_behind, self.most_kept = MAX_BEHIND, MAX_KEPT
         self._gateway = canonical_text(self.gateway_id)
         self._journal_root = journal_root
         self._sealer = None
         self._journal = None
         self._sequencer: Sequencer | None = None
         self._commits = LogCommits(gateway_id=self.gateway_id, prepare=self._prepare)
-        self._backlog = Backlog()
+        self._backlog, self._room, self._pace = Backlog(), Room(self._gate), Pace()
+        self._overflowed: int | None = None  # of what queued for want of room in the journal, the newest one's number
         self._urgent, self._closed = asyncio.Event(), asyncio.Event()
         self._moved = (asyncio.Event(), asyncio.Event())  # something to look at: for the commits, for the taking-in
         self._tasks = []
@@ -110,12 +115,14 @@ class AuditWriter(WriterState):
     async def append(self, entry: Entry) -> Receipt:
         """Return when `entry` is durable. Raises RecordUnavailable or EntryRefused: no receipt, no execution."""
         receipt: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        self._accept(entry, lambda answer: resolve(receipt, answer))
+        place = self._accept(entry, lambda answer: resolve(receipt, answer))
         try:
             return await asyncio.wait_for(receipt, WITHIN_S)
         except TimeoutError:
             # It may still be written when the database answers; what it would have allowed does not run.
             raise RecordUnavailable("the audit log did not answer in time") from None
+        finally:
+            self._room.leave(place)  # who gave up while it waited for room leaves nothing behind
 
     def append_soon(self, template: Template, filling: Filling, whole: Whole, answer: Answer) -> None:
         """`append` of an entry of this template (`whole` spells it the ordinary way), answered by a call.
@@ -126,21 +133,23 @@ class AuditWriter(WriterState):
         """
         self._begin()
         if template.durability == "disk" and not stops_serving():
-            kept = append_alike(self, template, filling)
-            if not kept and self._journal_can_take():
+            kept = append_alike(self, template, filling, self.most_behind)
+            if not kept and self._has_room():
                 self._journal_payload(self._spelled(template, filling))
                 kept = True
             if kept:
                 self._when_on_disk(answer)
                 return
-        self._accept(whole(), Within(answer).tell)
+        within = Within(answer)
+        place = self._accept(whole(), within.tell)
+        within.late = lambda: self._room.leave(place)
 
     def append_now(self, entry: Entry) -> Receipt | None:
         """Put an `os` entry into the journal and return; None when that is not possible (then `append` waits for it).
 
         Raises EntryRefused, and what the journal's file raises.
         """
-        if entry.durability != "os" or stops_serving() or not self._journal_can_take():
+        if entry.durability != "os" or stops_serving() or not self._has_room():
             return None
         self._begin()
         self._journal_entry(entry)
@@ -150,9 +159,9 @@ class AuditWriter(WriterState):
         """`append_now` of an entry of this template."""
         if template.durability != "os" or stops_serving():
             return None
-        if append_alike(self, template, filling):
+        if append_alike(self, template, filling, self.most_behind):
             return IN_JOURNAL
-        if not self._journal_can_take():
+        if not self._has_room():
             return None
         self._begin()
         self._journal_payload(self._spelled(template, filling), mapped=True)
@@ -160,9 +169,9 @@ class AuditWriter(WriterState):
 
     def append_like_later(self, template: Template, filling: Filling) -> bool:
         """`append_later` of an entry of this template where a journal has it at once; False: it is not kept."""
-        if append_alike(self, template, filling):
+        if append_alike(self, template, filling, self.most_kept):
             return True
-        if template.durability == DURABILITY or not self._journal_can_take():
+        if template.durability == DURABILITY or not self._takes(self.most_kept):
             return False
         self._begin()
         self._journal_payload(self._spelled(template, filling), mapped=template.durability == "os")
@@ -171,25 +180,33 @@ class AuditWriter(WriterState):
     def append_later(self, entry: Entry) -> None:
         """Write `entry` with the next batch, in order, and again until it is written."""
         self._begin()
+        if self._room.waiting and not entry.statement_id:
+            self._bring_forward(entry.session_id)
         # Not refused when the queue is full: it happened. `append` refuses first, so what can still end is bounded
         # by what is running.
-        if entry.durability == DURABILITY or not self._journaled(entry):
+        if entry.durability == DURABILITY or not self._journaled(entry, self.most_kept):
             self._enqueue(entry, None)
+            if entry.durability != DURABILITY and self._journal is not None:
+                self._overflow()
 
-    def _accept(self, entry: Entry, answer: Answer) -> None:
-        """Have `answer` called when `entry` is durable. Raises RecordUnavailable."""
+    def _accept(self, entry: Entry, answer: Answer) -> int:
+        """Have `answer` called when it is durable; returns its place in `_room`, or 0. Raises RecordUnavailable."""
         self._begin()
         if stops_serving():
             raise RecordUnavailable("the stored log is damaged, and HOOPWEB_ON_LOG_DAMAGE is stop")
-        if entry.durability != DURABILITY and self._journaled(entry):
-            if entry.durability == "disk":
-                self._when_on_disk(answer)
-            else:
-                answer(IN_JOURNAL)
-            return
+        if entry.durability != DURABILITY and self._journal is not None and not self._closing:
+            if not self._has_room():
+                payload = self._packed(entry)
+                if payload is not None and self._journal.fits(payload):
+                    self._urgent.set()
+                    return self._room.wait(Waiting(payload, entry.durability, entry.session_id, answer))
+            elif self._journaled(entry, self.most_behind):
+                self._journal_answers(entry.durability, answer)
+                return 0
         if self._closing or self._backlog.owed >= MAX_QUEUED or (self._failing and self._backlog.owes):
             raise RecordUnavailable("the audit log cannot be written now")
         self._enqueue(entry, answer)
+        return 0
 
     def _enqueue(self, entry: Entry, answer: Answer | None) -> None:
         self._backlog.enqueue(entry, answer, after=0 if self._journal is None else self._journal.end)
@@ -199,12 +216,22 @@ class AuditWriter(WriterState):
 
     # --- the journal ---
 
-    def _journal_can_take(self) -> bool:
-        return self._journal is not None and not self._closing and self._backlog.behind < MAX_BEHIND
+    def _takes(self, most: int) -> bool:
+        return self._journal is not None and not self._closing and self._backlog.behind < most
 
-    def _journaled(self, entry: Entry) -> bool:
+    def _has_room(self) -> bool:
+        """Whether something new may go into the journal: nobody waits to, and the log is not too far behind."""
+        return not self._room.waiting and self._may_begin()
+
+    def _may_begin(self) -> bool:
+        if self._overflowed is not None or not self._takes(MAX_BEHIND):
+            return False
+        assert self._journal is not None
+        return self._journal.end - self._backlog.taken_in < MAX_BYTES_BEHIND
+
+    def _journaled(self, entry: Entry, most: int) -> bool:
         """Whether the journal has it now. What it cannot have (too long, a full disk) the log must, denials too."""
-        if not self._journal_can_take():
+        if not self._takes(most):
             return False
         try:
             self._journal_entry(entry)
@@ -215,6 +242,12 @@ class AuditWriter(WriterState):
             return False
         return True
 
+    def _packed(self, entry: Entry) -> bytes | None:
+        try:
+            return pack(self._prepare(entry))
+        except EntryRefused:
+            return None  # the log says so in its turn
+
     def _journal_entry(self, entry: Entry) -> None:
         self._journal_payload(pack(self._prepare(entry)))
 
@@ -223,9 +256,57 @@ class AuditWriter(WriterState):
         if self._backlog.journaled(self._journal.append(payload, mapped=mapped)):
             self._moved[1].set()
 
+    def _journal_answers(self, durability: str, answer: Answer) -> None:
+        if durability == "disk":
+            self._when_on_disk(answer)
+        else:
+            answer(IN_JOURNAL)
+
     def _when_on_disk(self, answer: Answer) -> None:
         assert self._journal is not None
         self._journal.when_on_disk(answer)
+
+    # --- waiting for room in the journal ---
+
+    def _gate(self) -> None:
+        """Nothing new begins at once while others wait to, or before the log has what happened."""
+        self.most_behind = 0 if self._room.waiting or self._overflowed is not None else MAX_BEHIND
+
+    def _admit(self) -> None:
+        """Journal what waited, in its order, as far as there is room."""
+        if self._room.waiting and stops_serving():
+            self._room.refuse("the stored log is damaged, and HOOPWEB_ON_LOG_DAMAGE is stop")
+        while self._room.waiting and self._may_begin():
+            self._let_in(self._room.next())
+
+    def _let_in(self, waiting: Waiting) -> None:
+        try:
+            self._journal_payload(waiting.payload)
+        except Exception as error:  # fail closed: it does not happen
+            logger.error("waiting entry not journaled: error=%s", type(error).__name__)
+            waiting.answer(RecordUnavailable("the journal cannot be written"))
+            return
+        # In a later turn: whoever hears of it may have more to record at once, and others wait before that.
+        asyncio.get_running_loop().call_soon(self._journal_answers, waiting.durability, waiting.answer)
+
+    def _bring_forward(self, session_id: str) -> None:
+        """What is said of a session as a whole, its end above all, stands behind what it waits for."""
+        for waiting in self._room.leave_session(session_id):
+            if self._takes(self.most_kept):
+                self._let_in(waiting)
+            else:
+                waiting.answer(RecordUnavailable("the audit log is behind"))
+
+    def _overflow(self) -> None:
+        """Something that happened is in memory alone: nothing new begins before the log has it."""
+        self._overflowed = self._backlog.numbered
+        self._gate()
+
+    def _written(self) -> None:
+        if self._overflowed is not None and self._backlog.has_written(self._overflowed):
+            self._overflowed = None
+            self._gate()
+            self._admit()
 
     def _spelled(self, template: Template, filling: Filling) -> bytes:
         return template.payload(filling, gateway=self._gateway, sealer=self._sealer or self._seals())
@@ -248,6 +329,7 @@ class AuditWriter(WriterState):
     async def close(self) -> None:
         """Write what is queued, then stop. What cannot be written within a few tries is counted in the log file."""
         self._closing = True
+        self._room.refuse("the gateway is closing")
         self._closed.set()
         self._stir()
         self._urgent.set()
@@ -288,6 +370,7 @@ class AuditWriter(WriterState):
                 delay = min(2 * delay, RETRY_MOST_S)
             finally:
                 self._backlog.end_batch()
+                self._written()
                 self._stir()
 
     async def _gather(self) -> None:
@@ -313,6 +396,8 @@ class AuditWriter(WriterState):
                 self._run_failing = False
             except Exception as error:  # fail closed: whoever waits for what stands behind it hears it
                 self._backlog.runs.appendleft(run)
+                if self._run_failing:  # once may be a process that ended: another takes over, and nobody hears of it
+                    self._room.refuse("the audit log could not be written")
                 self._run_failing = True
                 self._failed([], error)
                 await asyncio.sleep(delay)
@@ -321,27 +406,47 @@ class AuditWriter(WriterState):
                 self._stir()
 
     async def _gather_run(self, run: Run) -> None:
-        if run.entries < MAX_RUN and not self._backlog.queue and not self._closing:
+        if run.entries < MAX_RUN and not self._backlog.queue and not self._room.waiting and not self._closing:
             await self._unless_urgent(GATHER_S)
 
     async def _take_in(self, run: Run) -> None:
         """Have the sequencer take a run of the journal into the log."""
         assert self._sequencer is not None
-        assert self._journal is not None
         began = time.monotonic()
-        entries = SHORT_TRANSACTION if self._backlog.commits_lately else RUN_TRANSACTION
-        size = await self._sequencer.take_in(run.end, at_least=self._commits.written, transaction=entries)
-        self._commits.written = max(self._commits.written, size)
-        self._backlog.took_in(run)
+        short = self._scarce or self._backlog.commits_lately
+        await self._sequencer.take_in(
+            run.end,
+            at_least=self._commits.written,
+            transaction=SHORT_TRANSACTION if short else RUN_TRANSACTION,
+            taken=lambda taken: self._took_in(run, taken),
+        )
+        now = time.monotonic()
+        self._pace.look(self._backlog.grown, now)
+        await self._pause(self._pace.pause(self._backlog.behind) * (now - began))
+
+    def _took_in(self, run: Run, taken: Taken) -> None:
+        assert self._journal is not None
+        self._commits.written = max(self._commits.written, taken.size)
+        self._backlog.took_in(run, place=taken.place, entries=taken.entries)
+        self._admit()
         self._moved[0].set()
-        self._journal.release(run.end)
-        await self._pause(SMOOTH_PAUSE * (time.monotonic() - began))
+        self._journal.release(taken.place)
+
+    @property
+    def _scarce(self) -> bool:
+        """Whether somebody waits for room in the journal, or soon will."""
+        return bool(self._room.waiting) or self._backlog.behind + MAX_RUN >= self.most_behind
 
     async def _pause(self, seconds: float) -> None:
         """Leave the machine to the sessions for a while, unless somebody waits for this or the log is far behind."""
-        if self._closing or self._backlog.behind >= SMOOTH_BEHIND:
-            return
-        if self._backlog.is_behind:  # then nobody does: commits go beside it, and do not share the machine with it
+        while seconds > 0 and not self._closing and not self._scarce and self._backlog.behind < SMOOTH_BEHIND:
+            await self._pause_once(min(seconds, LOOK_S))
+            if not self._backlog.is_behind or not self._pace.look(self._backlog.grown, time.monotonic()):
+                return  # nobody is kept from anything any more
+            seconds -= LOOK_S
+
+    async def _pause_once(self, seconds: float) -> None:
+        if self._backlog.is_behind:  # nobody waits for it: commits go beside it, and do not share the machine with it
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), seconds)
         elif not self._backlog.owed:
@@ -367,10 +472,10 @@ class AuditWriter(WriterState):
         self._backlog.fail_waiters("the audit log could not be written")
 
 
-def append_alike(writer: AuditWriter, template: Template, filling: Filling) -> bool:
+def append_alike(writer: AuditWriter, template: Template, filling: Filling, most: int) -> bool:
     """The usual course of putting an entry into the journal, in one step; False: nothing was done.
 
-    Uncompiled there is no shorter way than the ordinary one.
+    Not where the log is `most` entries behind. Uncompiled there is no shorter way than the ordinary one.
     """
     return False
 

@@ -35,7 +35,8 @@ def taken_in(statements: int = 10_000) -> float:
         for entry in _statements(statements):
             journal.append(pack(prepare(entry, gateway="bench", sealer=sealer)))
         started = time.perf_counter()
-        Intake(journal.directory).take_in(journal.end, at_least=0)
+        for _ in Intake(journal.directory).take_in(journal.end, at_least=0):
+            pass
         elapsed = time.perf_counter() - started
         journal.close(taken_in=True)
     return 2 * statements / elapsed

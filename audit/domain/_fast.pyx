@@ -313,12 +313,12 @@ cdef bytes _length(Py_ssize_t size):
     return PyBytes_FromStringAndSize(<const char *>raw, 4)
 
 
-def append_alike(WriterState writer not None, TemplateState template not None, Filling filling not None):
-    return _append_alike(writer, template, filling)
+def append_alike(WriterState writer not None, TemplateState template not None, Filling filling not None, Py_ssize_t most):
+    return _append_alike(writer, template, filling, most)
 
 
 @cython.wraparound(True)
-cdef bint _append_alike(WriterState writer, TemplateState template, Filling filling) except -1:
+cdef bint _append_alike(WriterState writer, TemplateState template, Filling filling, Py_ssize_t most) except -1:
     """Put an entry of this template into the writer's journal. False: nothing was done, the ordinary way has to.
 
     Whatever comes seldom is left to that way: the first entries, a new segment or one to be made ahead, a new run, a
@@ -334,7 +334,7 @@ cdef bint _append_alike(WriterState writer, TemplateState template, Filling fill
     if writer._journal is None or writer._sealer is None or writer._closing or not writer._tasks:
         return False
     backlog = <BacklogState?>writer._backlog
-    if template.durability == "database" or backlog.behind >= writer.most_behind or not backlog.runs:
+    if template.durability == "database" or backlog.behind >= most or not backlog.runs:
         return False
     run = <Run?>backlog.runs[-1]
     if run.entries >= _MAX_RUN or run.after != backlog.numbered or template._around[0] is not writer._gateway:
@@ -377,7 +377,8 @@ cdef class Alike:
         cdef TemplateState known = <TemplateState?>template
         if begins and (self.serving.stopped or known.durability != "os"):
             return False
-        if not _append_alike(<WriterState>self.writer, known, filling):
+        cdef WriterState writer = <WriterState?>self.writer
+        if not _append_alike(writer, known, filling, writer.most_behind if begins else writer.most_kept):
             return False
         if len(<list?>self.live._waiting) >= self.most_told:
             self.live._dropped += 1

@@ -84,6 +84,10 @@ class Journal(JournalState):
         """The place where the newest segment begins."""
         return self._segments[-1].start
 
+    def fits(self, payload: bytes) -> bool:
+        """Whether one record may be this long: a longer one never finds room."""
+        return RECORD + len(payload) <= self._longest
+
     def append(self, payload: bytes, *, mapped: bool = False) -> int:
         """Put one record behind the last; returns the place after it. It survives this process.
 
@@ -179,10 +183,14 @@ class Journal(JournalState):
         if self._lock is not None:
             os.close(self._lock)
 
+    @property
+    def _longest(self) -> int:
+        return min(MAX_RECORD_BYTES, self._segment_bytes - HEADER.size - LENGTH.size)
+
     def _next_segment(self, needed: int) -> Segment:
         if len(self._segments) >= MAX_SEGMENTS:
             raise JournalFull("the journal is full until the log takes it in")
-        if needed > min(MAX_RECORD_BYTES, self._segment_bytes - HEADER.size - LENGTH.size):
+        if needed > self._longest:
             raise JournalFull(f"an entry of {needed} bytes, expected no more than {MAX_RECORD_BYTES}")
         return self._begin_segment(self.end)
 

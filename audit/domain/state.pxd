@@ -25,7 +25,7 @@ cdef class BacklogState:
 
 
 cdef class WriterState:
-    cdef public Py_ssize_t most_behind
+    cdef public Py_ssize_t most_behind, most_kept
     cdef public object _journal, _sealer, _backlog, _tasks
     cdef public bytes _gateway
     cdef public bint _closing

@@ -75,7 +75,8 @@ class BacklogState:
 class WriterState:
     """Of `writer.AuditWriter`."""
 
-    most_behind: int
+    most_behind: int  # how far behind the log may be for something new to begin at once
+    most_kept: int  # and for what has happened already to be journaled
     _journal: ProcessJournal | None
     _sealer: Sealer | None  # under the keys this process began with, like its journal
     _backlog: Backlog

@@ -314,19 +314,6 @@ async def test_without_the_database_the_journal_goes_on_and_database_entries_are
     assert await in_thread(statements) == ["a0", "a2"]
 
 
-async def test_far_behind_the_log_statements_wait_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("audit.writer.MAX_BEHIND", 5)
-    writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
-    await writer.start()
-    while writer.append_now(entry(0)) is not None:
-        pass
-
-    receipt = await writer.append(entry(1))
-    await writer.close()
-
-    assert receipt.durability == "database"
-
-
 @pytest.mark.parametrize("durability", ["os", "disk"])
 async def test_attempt_the_journal_cannot_have_is_recorded_by_the_log(tmp_path, monkeypatch, durability):
     """An agent may pad a statement past the journal's bound: its denial must be in the record all the same."""
@@ -393,6 +380,7 @@ async def test_what_a_journal_could_not_have_overtakes_nothing(tmp_path, monkeyp
     """Its statement's first entry may be in the journal: what ended must not stand before what began."""
     monkeypatch.setattr("audit.backlog.OVERTAKE_BEHIND", 5)
     monkeypatch.setattr("audit.writer.MAX_BEHIND", 20)
+    monkeypatch.setattr("audit.writer.MAX_KEPT", 20)
     writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
     await writer.start()
     for number in range(20):
@@ -483,12 +471,12 @@ async def test_the_usual_course_leaves_alone_what_is_not_usual(tmp_path):
     writer = AuditWriter(gateway_id="g1")
     template = Template(entry(1), blanks=("rows",))
     filling = Filling("a1", (b"1",))
-    assert not append_alike(writer, template, filling)  # no journal
+    assert not append_alike(writer, template, filling, writer.most_behind)  # no journal
 
     prepare_writer(writer, tmp_path / "j")
-    assert not append_alike(writer, template, filling)  # no run yet
+    assert not append_alike(writer, template, filling, writer.most_behind)  # no run yet
     assert writer.append_like(template, filling) is not None
-    assert append_alike(writer, template, filling)
+    assert append_alike(writer, template, filling, writer.most_behind)
 
     before = writer._journal.end
     backlog = writer._backlog
@@ -501,9 +489,11 @@ async def test_the_usual_course_leaves_alone_what_is_not_usual(tmp_path):
     ):
         kept = getattr(owner, name)
         setattr(owner, name, value)
-        assert not append_alike(writer, template, filling), name
+        assert not append_alike(writer, template, filling, writer.most_behind), name
         setattr(owner, name, kept)
-    assert not append_alike(writer, Template(entry(1, durability="database"), blanks=("rows",)), filling)
+    assert not append_alike(
+        writer, Template(entry(1, durability="database"), blanks=("rows",)), filling, writer.most_behind
+    )
     assert writer._journal.end == before
     await writer._journal.close(taken_in=0)
 
