@@ -126,7 +126,9 @@ def _visible(request: HttpRequest, permission: str, link: str) -> str:
 
 def _decision_body(statement: StatementRecord) -> dict[str, Any]:
     """The body of the entry that decided last, without what is sealed beside it."""
-    entries = LogEntry.objects.filter(statement_id=statement.pk, kind__in=_DECIDING).order_by("-seq")
+    entries = LogEntry.objects.filter(
+        session_id=statement.session_id, statement_id=statement.pk, kind__in=_DECIDING
+    ).order_by("-seq")
     newest = entries.first()
     if newest is None:
         return {}
