@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 from django.db import connection, transaction
@@ -168,21 +168,42 @@ _LEAF_COLUMNS = "seq, at, leaf, prev, canonical, session_id, statement_id, kind,
 _LEAF_HEAD, _BOX_HEAD = copy_rows.row_head(10), copy_rows.row_head(3)
 
 
-def _leaf_row(leaf: Leaf, item: Prepared) -> bytes:
-    entry = item.entry
+def leaf_row(  # noqa: PLR0917 - as its compiled twin takes them
+    head: bytes,
+    seq: int,
+    at_us: int,
+    digest: bytes,
+    prev: bytes,
+    canonical: bytes,
+    session_id: str,
+    statement_id: str,
+    shared: bytes,
+) -> bytes:
+    """The row of a leaf for COPY; `shared` are the columns it has in common with others."""
     return b"".join(
         (
-            _LEAF_HEAD,
-            copy_rows.int8(leaf.seq),
-            copy_rows.moment(entry.at_us),
-            copy_rows.raw(leaf.hash),
-            copy_rows.raw(leaf.prev),
-            copy_rows.raw(leaf.canonical),
-            copy_rows.text(text_column(entry.session_id, 64)),
-            copy_rows.text(text_column(entry.statement_id, 64)),
-            _shared_cells(entry),
+            head,
+            copy_rows.int8(seq),
+            copy_rows.moment(at_us),
+            copy_rows.raw(digest),
+            copy_rows.raw(prev),
+            copy_rows.raw(canonical),
+            copy_rows.text(text_column(session_id, 64)),
+            copy_rows.text(text_column(statement_id, 64)),
+            shared,
         )
     )
+
+
+leaf_row_python = leaf_row
+with suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from audit.domain._fast import leaf_row
+
+
+def _leaf_row(leaf: Leaf, item: Prepared) -> bytes:
+    entry, (seq, prev, canonical, digest) = item.entry, leaf
+    session, statement = entry.session_id, entry.statement_id
+    return leaf_row(_LEAF_HEAD, seq, entry.at_us, digest, prev, canonical, session, statement, _shared_cells(entry))
 
 
 def _shared_cells(entry: Entry) -> bytes:

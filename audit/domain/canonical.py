@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import rfc8785
 
@@ -25,8 +24,7 @@ class EntryRefused(ValueError):
     """The entry cannot be written in canonical form (a float, an integer past 2^53, an unknown type)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An entry in canonical form, still without its place in the log."""
 
     head: bytes  # everything before the value of `prev`

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from audit.domain.box import Sealer
 from audit.domain.canonical import Draft, draft
@@ -14,8 +15,7 @@ from audit.domain.merkle import Frontier, leaf_hash
 from audit.domain.randomness import random_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """An entry ready for the log but for its place in it: everything slow is done before the log is locked."""
 
     entry: Entry
@@ -24,8 +24,7 @@ class Prepared:
     box: bytes  # sealed text, empty when there is none
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     seq: int
     prev: bytes
     canonical: bytes

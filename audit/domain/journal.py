@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
+from typing import NamedTuple
 
 from audit.domain.state import JournalState, Segment
 
@@ -244,8 +245,7 @@ def _write_whole(file: int, data: bytes, at: int) -> None:
         raise OSError(f"{written} of {len(data)} bytes were written")
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     start: int
     end: int
     payload: bytes

@@ -18,7 +18,7 @@ class Follower:
         self._directory = directory
         self._key_for = key_for
         self._view: mmap.mmap | None = None
-        self._key = self._chain = b""
+        self._keyed, self._chain = hashlib.blake2b(digest_size=16), b""
         self.place = self._at = 0
         oldest = min(directory.glob("*.journal"), default=None)
         if oldest is None:
@@ -31,34 +31,36 @@ class Follower:
 
     def records(self, until: int) -> Iterator[Record]:
         """Yield the records from here to `until`, which all have been written. Raises JournalCorrupt."""
-        while self.place < until:
-            yield self._next()
+        keyed, view, place, at, chain = self._keyed, self._view, self.place, self._at, self._chain
+        while place < until:
+            length = self._length(at)
+            if not length:  # the writer found no room here and went on in another segment
+                self._open(self._directory / f"{place:016x}.journal", follows=(place, chain))
+                keyed, view, at = self._keyed, self._view, self._at
+                length = self._length(at)
+            assert view is not None
+            start = at + RECORD
+            stop = start + length
+            if not length or stop > len(view):
+                raise JournalCorrupt(f"no record at {place}")
+            payload = view[start:stop]
+            link = keyed.copy()
+            link.update(chain + payload)
+            linked = link.digest()
+            if linked != view[at + LENGTH.size : start]:
+                raise JournalCorrupt(f"the record at {place} was altered")
+            end = place + RECORD + length
+            record = Record(place, end, payload)
+            self.place, self._at, self._chain = place, at, chain = end, stop, linked
+            yield record
 
     def close(self) -> None:
         if self._view is not None:
             self._view.close()
             self._view = None
 
-    def _next(self) -> Record:
-        length = self._length()
-        if not length:  # the writer found no room here and went on in another segment
-            self._open(self._directory / f"{self.place:016x}.journal", follows=(self.place, self._chain))
-            length = self._length()
-        view, at = self._view, self._at
-        assert view is not None
-        stop = at + RECORD + length
-        if not length or stop > len(view):
-            raise JournalCorrupt(f"no record at {self.place}")
-        payload = view[at + RECORD : stop]
-        linked = hashlib.blake2b(self._chain + payload, key=self._key, digest_size=16).digest()
-        if linked != view[at + LENGTH.size : at + RECORD]:
-            raise JournalCorrupt(f"the record at {self.place} was altered")
-        record = Record(self.place, self.place + RECORD + length, payload)
-        self.place, self._at, self._chain = record.end, stop, linked
-        return record
-
-    def _length(self) -> int:
-        view, at = self._view, self._at
+    def _length(self, at: int) -> int:
+        view = self._view
         assert view is not None
         return int(LENGTH.unpack_from(view, at)[0]) if at + RECORD <= len(view) else 0
 
@@ -73,4 +75,5 @@ class Follower:
         key = self._key_for(key_id) if magic == MAGIC else None
         if key is None or (follows is not None and follows != (start, chain)):
             raise JournalCorrupt(f"segment {path.name} does not follow the one before it, or has an unknown key")
-        self._key, self.place, self._at, self._chain = key, int(start), HEADER.size, chain
+        self._keyed = hashlib.blake2b(key=key, digest_size=16)  # copied for every link: the key is taken in once
+        self.place, self._at, self._chain = int(start), HEADER.size, chain

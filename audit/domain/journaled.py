@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ from typing import Any
 
 from django.db import connection
 
-from audit.domain.append import JournalSpan, append_entries, append_prepared
+from audit.domain.append import DURABILITY, JournalSpan, append_entries, append_prepared
 from audit.domain.canonical import CanonicalBody, Draft
 from audit.domain.chain import Prepared
 from audit.domain.entry import Entry, Json
@@ -35,40 +36,56 @@ def pack(prepared: Prepared) -> bytes:
 
 def unpack(payload: bytes) -> Prepared:
     """What `pack` packed. The entry's sensitive text stays sealed."""
+    head, tail, box, at_us, body, around, session, statement = split_entry(payload)
+    known = _READ.known
+    about = known(around, _kind_and_gateway)
+    entry = Entry(
+        about["kind"], known(body, _body), known(session, _session), _string(statement), None, at_us, DURABILITY
+    )
+    return Prepared(entry, about["gateway"], Draft(head, tail), box)
+
+
+def split_entry(payload: bytes) -> tuple[bytes, bytes, bytes, int, bytes, bytes, bytes, bytes]:
+    """A draft's head and tail, the box, the moment; then as text body, kind and gateway, session, statement.
+
+    A draft is canonical (`canonical.draft`): no string holds a quote that is not escaped, so the last occurrence of a
+    top-level member's name with its quotes is that member. Raises ValueError for what `pack` did not pack.
+    """
+    if len(payload) < LENGTHS.size:
+        raise ValueError("no packed entry")
     head_size, tail_size = LENGTHS.unpack_from(payload)
     middle = LENGTHS.size + head_size
     end = middle + tail_size
-    draft = Draft(head=payload[LENGTHS.size : middle], tail=payload[middle:end])
-    entry, gateway = _READ.entry(draft)
-    return Prepared(entry, gateway, draft, payload[end:])
+    if end > len(payload):
+        raise ValueError("no packed entry")
+    head, tail = payload[LENGTHS.size : middle], payload[middle:end]
+    start, stop = head.index(_BODY), head.rindex(_COMMITMENT)
+    rest = head.index(b'"', stop + len(_COMMITMENT))  # behind the commitment, which is hexadecimal
+    named = tail.rindex(_STATEMENT)
+    return (
+        head,
+        tail,
+        payload[end:],
+        int(head[len(_MOMENT) : start]),
+        head[start + len(_BODY) : stop],
+        head[rest + 2 :],
+        tail[: named + 1],
+        tail[named + len(_STATEMENT) : tail.rindex(_VERSION)],
+    )
+
+
+split_entry_python = split_entry
+with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from audit.domain._fast import split_entry
 
 
 class _Read:
-    """Reads drafts. Most bodies, and most of what is around them, come over and over: each is read once and kept.
-
-    A draft is canonical (`canonical.draft`): no string holds a quote that is not escaped, so the last occurrence of a
-    top-level member's name with its quotes is that member.
-    """
+    """Most bodies, and most of what is around them, come over and over: each is read once and kept."""
 
     def __init__(self) -> None:
         self._kept: dict[bytes, Any] = {}
 
-    def entry(self, draft: Draft) -> tuple[Entry, str]:
-        head, tail = draft.head, draft.tail
-        start, stop = head.index(_BODY), head.rindex(_COMMITMENT)
-        rest = head.index(b'"', stop + len(_COMMITMENT))  # behind the commitment, which is hexadecimal
-        named = tail.rindex(_STATEMENT)
-        around = self._known(head[rest + 2 :], _kind_and_gateway)
-        entry = Entry(
-            kind=around["kind"],
-            body=self._known(head[start + len(_BODY) : stop], _body),
-            session_id=self._known(tail[: named + 1], _session),
-            statement_id=_string(tail[named + len(_STATEMENT) : tail.rindex(_VERSION)]),
-            at_us=int(head[len(_MOMENT) : start]),
-        )
-        return entry, around["gateway"]
-
-    def _known(self, text: bytes, read: Callable[[bytes], Any]) -> Any:
+    def known(self, text: bytes, read: Callable[[bytes], Any]) -> Any:
         found = self._kept.get(text)
         if found is None:
             found = read(text)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from audit.domain import copy_rows
 from audit.domain.canonical import CanonicalBody
@@ -64,8 +64,7 @@ class Change:
         return self._spelled
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """One entry about a statement."""
 
     change: Change

@@ -8,8 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.domain.append import leaf_row_python
+from audit.domain.canonical import draft
+from audit.domain.chain import Prepared
 from audit.domain.commitment import commitment_to
+from audit.domain.entry import Entry
 from audit.domain.journal import put_record_python
+from audit.domain.journaled import pack, split_entry_python, unpack
 from audit.domain.template import spell_entry_python
 
 fast = pytest.importorskip("audit.domain._fast", reason="no C compiler or no Cython on this machine")
@@ -67,3 +72,43 @@ def test_records_are_put_alike_and_only_where_they_fit(place, chain, payload):
 def test_link_of_another_length_is_refused():
     with pytest.raises(ValueError, match="16 bytes"):
         fast.put_record(mmap.mmap(-1, 128), 0, b"short", b"payload")
+
+
+IDS = st.one_of(st.text(max_size=80), st.just("nul\x00"), st.just("lone\ud800"), st.just("x" * 70))
+
+
+@given(
+    numbers=st.tuples(st.integers(0, 2**62), st.integers(-(2**53), 2**53)),
+    pieces=st.tuples(BYTES, BYTES, BYTES),
+    ids=st.tuples(IDS, IDS),
+    around=st.tuples(BYTES, BYTES),
+)
+def test_rows_of_leaves_are_alike(numbers, pieces, ids, around):
+    head, shared = around
+
+    assert fast.leaf_row(head, *numbers, *pieces, *ids, shared) == leaf_row_python(
+        head, *numbers, *pieces, *ids, shared
+    )
+
+
+# What a client chooses may look like the members around it.
+TEXTS = st.one_of(st.text(max_size=30), st.sampled_from(['","v":1', ',"commitment":"', ',"body":', '","statement":"x']))
+
+
+@given(texts=st.tuples(TEXTS, TEXTS, TEXTS, TEXTS, TEXTS), at_us=st.integers(-(2**53), 2**53), box=BYTES)
+def test_entries_are_taken_apart_alike_and_as_they_were(texts, at_us, box):
+    kind, gateway, session, statement, value = texts
+    entry = Entry(kind, {"a": value, value: [kind]}, session, statement, at_us=at_us)
+    prepared = Prepared(entry, gateway, draft(entry, gateway=gateway, commitment=bytes(32)), box)
+
+    payload = pack(prepared)
+
+    assert fast.split_entry(payload) == split_entry_python(payload)
+    assert unpack(payload) == prepared
+
+
+@pytest.mark.parametrize("split", [fast.split_entry, split_entry_python])
+@pytest.mark.parametrize("payload", [b"", bytes(7), bytes(8), b"\x00\x00\x00\x09" + bytes(4), b"\xff" * 30])
+def test_what_is_no_entry_is_refused(split, payload):
+    with pytest.raises(ValueError, match=r"packed|found"):
+        split(payload)
