@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.bulk import BulkLine
 from benchmarks.parts import Part
-from benchmarks.transactions import Line
+from benchmarks.transactions import Line, Sustained
 
 
 @dataclass
@@ -22,6 +22,7 @@ class Report:
     durability: str
     peer: str | None
     transactions: list[Line] = field(default_factory=list)
+    sustained: list[Sustained] = field(default_factory=list)
     bulk: list[BulkLine] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
 
@@ -33,7 +34,7 @@ class Report:
     def table(self) -> str:
         peer = self.peer or "pgbouncer is not installed: no peer figures"
         title = f"durability {self.durability}, {peer}" + (", QUICK RUN: not for comparing" if self.quick else "")
-        return "\n\n".join([title, self._transactions(), self._bulk(), self._parts()])
+        return "\n\n".join([title, self._transactions(), self._sustained(), self._bulk(), self._parts()])
 
     def _transactions(self) -> str:
         rows = [["pgbench -S", "clients", "through", "tps", "of direct", "added us"]]
@@ -42,6 +43,13 @@ class Report:
             rows.append(
                 [line.mode, str(line.clients), line.endpoint, *(numbers if not line.note else ["-", "-", line.note])]
             )
+        return _aligned(rows)
+
+    def _sustained(self) -> str:
+        rows = [["pgbench -S -M simple -c 16", "through", "tps", "of direct", "log entries/s", "behind at the end"]]
+        for line in self.sustained:
+            figures = [f"{line.tps:.0f}", f"{line.ratio:.2f}"] if not line.note else ["-", line.note]
+            rows.append([f"-T {line.seconds}", line.endpoint, *figures, f"{line.taken_in:.0f}", str(line.behind)])
         return _aligned(rows)
 
     def _bulk(self) -> str:

@@ -1,6 +1,6 @@
 """`make bench`: what the gateway costs, each figure beside a direct connection in the same run.
 
-A full run takes about eight minutes on two cores; `--quick` about one, to see that everything works.
+A full run takes about ten minutes on two cores; `--quick` about one, to see that everything works.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import bouncer, bulk, parts, transactions
+from benchmarks.backlog import Backlog
 from benchmarks.report import Report
 from benchmarks.secured_postgres import running_secured
 from benchmarks.world import (
@@ -37,10 +38,11 @@ class Effort:
     rows: int
     scale: int
     shapes: int
+    sustained: int  # seconds
 
 
-FULL = Effort(rounds=3, seconds=2, rows=WIDE_ROWS, scale=10, shapes=200)
-QUICK = Effort(rounds=1, seconds=1, rows=50_000, scale=1, shapes=20)
+FULL = Effort(rounds=3, seconds=2, rows=WIDE_ROWS, scale=10, shapes=200, sustained=40)
+QUICK = Effort(rounds=1, seconds=1, rows=50_000, scale=1, shapes=20, sustained=3)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -75,11 +77,19 @@ def measure(world: World, report: Report, effort: Effort) -> None:
     direct = world.direct(load(world, scale=effort.scale, rows=effort.rows))
     gateways = [world.gateway(f"bench-{kept}", name=f"gateway, {kept}") for kept in DURABILITIES]
     plain = world.gateway("bench-plain")
+    backlog = Backlog(world)
     with bouncer.running_bouncer(direct) as peers:
         print("measuring pgbench", flush=True)
         report.transactions = transactions.measure(
-            [direct, *gateways, *peers], modes=MODES, clients=(1, 16), rounds=effort.rounds, seconds=effort.seconds
+            [direct, *gateways, *peers],
+            modes=MODES,
+            clients=(1, 16),
+            rounds=effort.rounds,
+            seconds=effort.seconds,
+            settle=backlog.settle,
         )
+        print("measuring a load that goes on", flush=True)
+        report.sustained = transactions.sustained([direct, gateways[0]], backlog, seconds=effort.sustained)
         print("measuring bulk reads", flush=True)
         report.bulk = bulk_reads(world, direct, [plain, *peers[:1]], gateways[0], effort.rounds)
     report.bulk += secured_reads(world, direct, effort.rows, effort.rounds)

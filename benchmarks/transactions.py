@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
+from benchmarks.backlog import Backlog
 from benchmarks.world import Endpoint
 from hoopweb.embedded.postgres import postgres_binaries
 
@@ -33,19 +36,59 @@ class Line:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Sustained:
+    """One endpoint under a load that goes on for longer than a burst. `behind`: entries when it ended."""
+
+    endpoint: str
+    seconds: int
+    tps: float
+    ratio: float
+    taken_in: float  # entries a second the log took in meanwhile
+    behind: int
+    note: str = ""
+
+
 def measure(
-    endpoints: list[Endpoint], *, modes: tuple[str, ...], clients: tuple[int, ...], rounds: int, seconds: int
+    endpoints: list[Endpoint],
+    *,
+    modes: tuple[str, ...],
+    clients: tuple[int, ...],
+    rounds: int,
+    seconds: int,
+    settle: Callable[[], None],
 ) -> list[Line]:
-    """Interleave the endpoints within every round, so that a slow minute of the machine hits all of them alike."""
+    """Interleave the endpoints within every round, so that a slow minute of the machine hits all of them alike.
+
+    `settle` returns when nothing is left to do of the run before, which nobody else's run shall pay for.
+    """
     lines: list[Line] = []
     for mode in modes:
         for count in clients:
             runs: dict[str, list[Run | str]] = {endpoint.name: [] for endpoint in endpoints}
             for _ in range(rounds):
                 for endpoint in endpoints:
+                    settle()
                     runs[endpoint.name].append(pgbench(endpoint, mode=mode, clients=count, seconds=seconds))
             lines += _lines(mode, count, runs)
     return lines
+
+
+def sustained(endpoints: list[Endpoint], backlog: Backlog, *, seconds: int) -> list[Sustained]:
+    """16 clients for so long that the log's pace shows; the first endpoint is the direct one."""
+    found: list[Sustained] = []
+    for endpoint in endpoints:
+        backlog.settle()
+        size, began = backlog.size(), time.monotonic()
+        run = pgbench(endpoint, mode="simple", clients=16, seconds=seconds)
+        taken_in, behind = (backlog.size() - size) / (time.monotonic() - began), backlog.behind()
+        if isinstance(run, str):
+            found.append(Sustained(endpoint.name, seconds, 0, 0, taken_in, behind, note=run))
+            continue
+        direct = found[0].tps if found else run.tps
+        found.append(Sustained(endpoint.name, seconds, run.tps, run.tps / direct if direct else 0, taken_in, behind))
+    backlog.settle()
+    return found
 
 
 def pgbench(endpoint: Endpoint, *, mode: str, clients: int, seconds: int) -> Run | str:
