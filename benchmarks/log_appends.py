@@ -28,12 +28,13 @@ def taken_in(statements: int = 10_000) -> float:
     from audit.domain.journaled import pack  # noqa: PLC0415
     from audit.domain.sealing import evidence_sealer  # noqa: PLC0415
     from audit.process_journal import open_journal  # noqa: PLC0415
-    from audit.sequencer_process import Intake  # noqa: PLC0415
+    from audit.sequencer_process import Intake, collect_seldom  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as root:
         journal, sealer = open_journal(Path(root)), evidence_sealer()
         for entry in _statements(statements):
             journal.append(pack(prepare(entry, gateway="bench", sealer=sealer)))
+        collect_seldom()
         started = time.perf_counter()
         for _ in Intake(journal.directory).take_in(journal.end, at_least=0):
             pass
