@@ -32,6 +32,11 @@ class Within:
             self.late()
         self.tell(_LATE)
 
+    def forget(self) -> None:
+        """Pass nothing on, ever: whoever asked was told another way."""
+        self._answer = None
+        self._timer.cancel()
+
     def tell(self, answer: Receipt | Exception) -> None:
         told, self._answer = self._answer, None
         self._timer.cancel()

@@ -140,8 +140,12 @@ class AuditWriter(WriterState):
             if kept:
                 self._when_on_disk(answer)
                 return
-        within = Within(answer)
-        place = self._accept(whole(), within.tell)
+        entry, within = whole(), Within(answer)
+        try:
+            place = self._accept(entry, within.tell)
+        except BaseException:
+            within.forget()  # what is raised is the answer: a second one would run the statement again
+            raise
         within.late = lambda: self._room.leave(place)
 
     def append_now(self, entry: Entry) -> Receipt | None:

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from django.db import connection
 
-from audit.answers import RecordUnavailable
+from audit.answers import RecordUnavailable, Within
 from audit.domain.entry import Entry
 from audit.domain.integrity import check_chain
 from audit.domain.keys import log_keys
@@ -298,3 +298,24 @@ def test_room_is_bounded_and_counts_who_left(monkeypatch):
 
     assert [str(answer) for answer in told] == ["why", "why"]
     room.wait(Waiting(b"1234567890", "os", "s", told.append))
+
+
+async def test_who_was_refused_a_place_is_not_answered_as_well(writer, monkeypatch):
+    """The exception sent the statement the long way; an answer later would have it run a second time."""
+    monkeypatch.setattr("audit.answers.WITHIN_S", 0.05)
+    monkeypatch.setattr("audit.room.MAX_WAITING", 1)
+    held = Held(writer)
+    await fill(writer)
+    answers: list[str] = []
+    whole = entry("a", 1, durability="disk")
+    template, filling = Template(whole), Filling(whole.statement_id)
+
+    writer.append_soon(template, filling, lambda: whole, lambda _: answers.append("has a place"))
+    with pytest.raises(RecordUnavailable):
+        writer.append_soon(template, filling, lambda: whole, lambda _: answers.append("refused"))
+    told = asyncio.get_running_loop().create_future()
+    Within(told.set_result)  # of the same length and begun last: it is told last
+    await told
+    held.go.set()
+
+    assert answers == ["has a place"]
