@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from audit.answers import RecordUnavailable
 from audit.domain.append import DURABILITY
@@ -117,7 +118,8 @@ class Backlog(BacklogState):
         """Of a batch that failed: what already happened is owed, in its order, before anything newer."""
         owed = [queued for queued in batch if queued.answer is None]
         self.owed += len(owed)
-        self.queue.extendleft(reversed(owed))
+        # The batch may have overtaken what is still in the queue.
+        self.queue = deque(sorted([*owed, *self.queue], key=lambda queued: queued.number))
 
     def fail_waiters(self, reason: str) -> None:
         """Tell everybody who waits in the queue; what nobody waits for stays."""
@@ -140,8 +142,10 @@ class Backlog(BacklogState):
 
     def has_written(self, number: int) -> bool:
         """Whether all that queued up to this number is in the log."""
-        oldest = next(iter(self._committing or self.queue), None)
-        return oldest is None or oldest.number > number
+        return not any(queued.number <= number for queued in self._unwritten())
+
+    def _unwritten(self) -> Iterator[Queued]:
+        return chain(self._committing, self.queue)
 
     # --- runs of the journal ---
 
@@ -158,10 +162,19 @@ class Backlog(BacklogState):
 
     @property
     def has_run(self) -> bool:
-        """Whether a run may be taken in: it waits for what queued before it, unless the log is behind."""
+        """Whether a run may be taken in: it waits for what queued before it.
+
+        When the log is behind, not for entries of durability `database`, which are committed beside it: nothing they
+        follow or precede is in a journal. What queued for want of room in the journal, it always waits for: what it
+        holds may be of the same session.
+        """
         if not self.runs:
             return False
-        return self.is_behind or self.has_written(self.runs[0].after)
+        after, behind = self.runs[0].after, self.is_behind
+        return not any(
+            queued.number <= after and not (behind and queued.entry.durability == DURABILITY)
+            for queued in self._unwritten()
+        )
 
     def took_in(self, run: Run, *, place: int, entries: int) -> None:
         """The log has the journal up to `place` in this run, by so many more entries."""
