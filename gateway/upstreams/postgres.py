@@ -188,6 +188,8 @@ class UpstreamConnection(UpstreamState, asyncio.Protocol):
         assert self._transport is not None
         plain = cast(asyncio.Transport, self._transport)
         plain.pause_reading()
+        if self._early or self._buffer.rest:  # said before we asked for TLS: an injection (CVE-2021-23222)
+            raise UpstreamFailed("the upstream sent data before TLS was established")
         self._transport = await secure(plain, self, context, server_hostname=server_name)
         secured = self._transport.ssl_object
         cipher = secured.cipher()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import tempfile
@@ -23,7 +25,7 @@ from psycopg.conninfo import make_conninfo
 
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.protocols.postgres.frames import frame
-from gateway.upstreams.postgres import connect, libpq_tls, tls_context
+from gateway.upstreams.postgres import UpstreamConnection, connect, libpq_tls, tls_context
 from gateway.upstreams.registry import UpstreamFailed
 
 BIN = Path("/usr/lib/postgresql/15/bin")
@@ -274,3 +276,29 @@ async def test_servers_that_lie_are_refused(answer: bytes) -> None:
     async with liar(answer) as spec:
         with pytest.raises(UpstreamFailed):
             await asyncio.wait_for(_connect_briefly(spec), 5)
+
+
+@pytest.mark.parametrize("injected", [b"", frame(b"S", b"server_version\0injected\0"), b"N\0\0\0\x40S"])
+async def test_what_is_said_before_tls_is_an_injection(injected: bytes) -> None:
+    """Somebody in between speaks as soon as it is connected, then lets the server's TLS through (CVE-2021-23222)."""
+    authority = trustme.CA()
+    context, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.configure_trust(trusting)
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await writer.start_tls(context)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    connection = UpstreamConnection()
+    await asyncio.get_running_loop().create_connection(lambda: connection, *server.sockets[0].getsockname())
+    connection.data_received(injected)  # uvloop reads before the task goes on that connected
+    refused = pytest.raises(UpstreamFailed, match="before TLS") if injected else contextlib.nullcontext()
+    with refused:
+        await asyncio.wait_for(connection.upgrade(trusting, "127.0.0.1"), 5)
+    connection.abort()
+    server.close()
+
+    assert connection.tls.startswith("" if injected else "TLSv1.")
