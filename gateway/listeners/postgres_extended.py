@@ -19,6 +19,7 @@ from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.postgres_simple import refuse_copy
 from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
 from gateway.listeners.postgres_transport import StatementTransport
+from gateway.listeners.postgres_two_phase import NOT_ITS_OWN
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.session.assessment import Assessment, Denied, assess, denied_by
@@ -169,6 +170,10 @@ async def _send_execute(session: ClientSession, portal: Portal, message: Execute
     if not session.plans.means_the_same(portal, permit.analysis):
         permit.complete(Outcome(status="failed", error="0A000"))
         session.refuse(server.error(sqlstate="0A000", message=_BOUND_BEFORE, hint="Bind it again."))
+        return
+    if not await session.two_phase.still(permit):
+        permit.complete(Outcome(status="failed", error="42501"))
+        session.refuse(NOT_ITS_OWN)
         return
     copying = first_word(permit.statement) == "copy"
     columns: tuple[server.Field, ...] = ()

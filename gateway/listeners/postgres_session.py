@@ -312,6 +312,7 @@ class ClientSession(SessionState):
     def sync(self, *, hidden: bool = False) -> None:
         if not hidden:
             self._place.request_ends()
+            self.two_phase.request_ends()
         self.ask(Ready(hidden=hidden), client.SYNC_FRAME)
         self.flush()
 

@@ -13,6 +13,7 @@ from gateway.listeners.postgres_copy import UnmaskableCopy, converse, copy_colum
 from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
 from gateway.listeners.postgres_transport import StatementTransport
+from gateway.listeners.postgres_two_phase import NOT_ITS_OWN
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.session.context import StatementRequest
@@ -115,6 +116,10 @@ async def send_statement(
     `ended`: with the semicolon it had in the query, which messages ("at or near") and catalogues repeat. `last`: the
     query ends with it, and is committed before anything is told of its end.
     """
+    if not await session.two_phase.still(permit):
+        permit.complete(Outcome(status="failed", error="42501"))
+        session.refuse(NOT_ITS_OWN)
+        return
     copying = first_word(permit.statement) == "copy"
     columns: tuple[server.Field, ...] = ()
     if copying and permit.analysis.complete and permit.analysis.outputs is not None:

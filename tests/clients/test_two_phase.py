@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from gateway.listeners.postgres_two_phase import BELIEVED_S
+from tests.bypass.conftest import gateway_target
+from tests.bypass.wire import SYNC, Wire, bind, execute, message, parse
 from tests.chaos.servers import APP_PASSWORD, own_upstream
 from tests.stack import Stack
 
@@ -139,3 +143,42 @@ def test_transaction_of_others_stays_theirs_where_phi_may_be(stack: Stack, appli
         owner.execute("ROLLBACK PREPARED 'theirs'")
 
     assert len(refused) == 4
+
+
+@pytest.mark.parametrize("known_from", ["its own PREPARE", "an earlier look", "the portal's Bind"])
+def test_a_name_that_was_prepared_anew_is_not_ended_midway_in_a_request(
+    stack: Stack, applied: str, known_from: str
+) -> None:
+    """What the gateway knew of a name once is not what stands behind it now."""
+    end = "COMMIT PREPARED 'renewed'"
+    portal = parse(end, name="s") + bind(portal="p", statement="s")
+    with (
+        Wire(gateway_target(stack, connection="pairs-phi", agent="pair-agent")) as agent,
+        psycopg.connect(stack.gateway_dsn(user="pair-agent", connection="pairs-phi")) as first,
+        psycopg.connect(stack.gateway_dsn(user="pair-other", connection="pairs-phi")) as other,
+        psycopg.connect(applied, autocommit=True) as owner,
+    ):
+        if known_from == "its own PREPARE":
+            answers = [agent.simple(text) for text in ("BEGIN", "INSERT INTO marks VALUES ('x')")]
+            answers.append(agent.simple("PREPARE TRANSACTION 'renewed'"))
+            assert not any(answer.errors for answer in answers)
+        else:
+            first.execute("INSERT INTO marks VALUES ('x')")
+            first.execute("PREPARE TRANSACTION 'renewed'")
+        if known_from == "an earlier look":
+            assert not agent.request(parse(end, name="s") + SYNC).errors
+        if known_from == "the portal's Bind":
+            agent.socket.sendall(portal + message(b"H"))
+            assert [agent.read_message()[0] for _ in range(2)] == [b"1", b"2"]
+
+        owner.execute("ROLLBACK PREPARED 'renewed'")
+        other.execute("INSERT INTO marks VALUES ('theirs')")
+        other.execute("PREPARE TRANSACTION 'renewed'")
+        if known_from == "the portal's Bind":
+            time.sleep(BELIEVED_S)
+            answer = agent.request(execute("p") + SYNC)
+        else:
+            answer = agent.request(parse("select 1") + parse(end, name="t") + bind(statement="t") + execute() + SYNC)
+
+        assert answer.sqlstate == "42501"
+        owner.execute("ROLLBACK PREPARED 'renewed'")
