@@ -347,6 +347,7 @@ def _shared_context(only_encrypts: bool, ca_file: str, _changed_at: int, _period
     """One for all sessions of a period: the trusted authorities alone are some hundred kilobytes of each."""
     context = ssl.create_default_context(cafile=ca_file or None)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # whom a channel is bound to stays who it was; PostgreSQL never asks
     if only_encrypts:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

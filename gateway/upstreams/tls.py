@@ -22,6 +22,9 @@ import ssl
 RECORD_BYTES = 16 * 1024
 # A peer that takes nothing more, not even our goodbye.
 SHUTDOWN_TIMEOUT_S = 30.0
+# Answers of TLS itself (to KeyUpdate, RFC 8446 §4.6.3) that may wait for a peer that takes nothing: hundreds. One that
+# goes on asking for them would have us keep them all.
+MAX_UNTAKEN_BYTES = 16 * 1024
 
 
 class TlsTransport(asyncio.Protocol):
@@ -29,7 +32,7 @@ class TlsTransport(asyncio.Protocol):
 
     __slots__ = (
         "_closing", "_handshake", "_incoming", "_open", "_outgoing", "_over", "_protocol", "_raw", "_timer",
-        "ssl_object",
+        "_untaken", "ssl_object",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +49,7 @@ class TlsTransport(asyncio.Protocol):
         self._over = False  # the peer said goodbye
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
+        self._untaken: int | None = None  # bytes of TLS's own answers since the peer stopped taking what is written
 
     async def shake_hands(self, received: bytes) -> None:
         """Return when both sides are sure of each other. `received`: what the peer said before this layer was there."""
@@ -88,9 +92,11 @@ class TlsTransport(asyncio.Protocol):
         self._protocol.connection_lost(exc)
 
     def pause_writing(self) -> None:
+        self._untaken = 0
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
+        self._untaken = None
         self._protocol.resume_writing()
 
     # --- The protocol's transport -------------------------------------------------------------------------------------
@@ -161,7 +167,7 @@ class TlsTransport(asyncio.Protocol):
                 return self._ended(parts)
             if at >= len(view):
                 break
-        self._send()  # answers of TLS itself: KeyUpdate
+        self._answer()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _ended(self, parts: list[bytes]) -> bytes:
@@ -174,6 +180,15 @@ class TlsTransport(asyncio.Protocol):
             self.ssl_object.write(view[at : at + RECORD_BYTES])
             records.append(self._outgoing.read())
         return records
+
+    def _answer(self) -> None:
+        """Send what TLS itself has to say to what arrived: KeyUpdate."""
+        if self._untaken is not None:
+            self._untaken += self._outgoing.pending
+            if self._untaken > MAX_UNTAKEN_BYTES:
+                self.abort()
+                return
+        self._send()
 
     def _send(self) -> None:
         if self._outgoing.pending:

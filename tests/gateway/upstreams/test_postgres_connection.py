@@ -126,6 +126,11 @@ def credential(spec: ConnectionSpec, password: str = PASSWORD) -> dict[str, str]
     return {"username": spec.username, "password": password}
 
 
+@pytest.mark.parametrize("tls", ["require", "verify-full"])
+def test_no_server_renegotiates(server: Server, tls: str) -> None:
+    assert tls_context(server.spec(tls=tls)).options & ssl.OP_NO_RENEGOTIATION
+
+
 @pytest.mark.parametrize("user", ["scram", "md5", "plain"])
 @pytest.mark.parametrize("tls", ["require", "verify-full"])
 async def test_every_method_works_inside_tls(server: Server, user: str, tls: str) -> None:

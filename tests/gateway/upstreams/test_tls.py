@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _ssl
 import asyncio
 import contextlib
+import ctypes
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ import uvloop
 from gateway.upstreams.tls import TlsTransport, secure
 
 HOST = "127.0.0.1"
+SSL_OFFSET = object.__basicsize__ + ctypes.sizeof(ctypes.c_void_p)  # of CPython's PySSLSocket
 WITHIN_S = 10
 
 pytestmark = pytest.mark.filterwarnings('ignore:Overriding the "event_loop_policy"')
@@ -75,6 +78,7 @@ class Listening(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set()
+        self.moved.set()
 
     async def until(self, reached: Callable[[], bool]) -> None:
         async with asyncio.timeout(WITHIN_S):
@@ -347,6 +351,38 @@ async def test_a_client_that_takes_nothing_stops_the_writer_and_going_on_lets_it
     client.writer.close()
 
     assert (stopped, side.paused) == ([True], [True, False])
+
+
+def ask_for_a_key_update(tls: ssl.SSLObject) -> None:
+    """OpenSSL's SSL_key_update(SSL_KEY_UPDATE_REQUESTED), which Python does not offer: `SSL *` follows the socket."""
+    library = ctypes.CDLL(_ssl.__file__)
+    session = ctypes.c_void_p(ctypes.c_void_p.from_address(id(tls._sslobj) + SSL_OFFSET).value)  # type: ignore[attr-defined]
+    assert library.SSL_key_update(session, 1) == 1
+    assert library.SSL_do_handshake(session) == 1
+
+
+@pytest.mark.skipif(not hasattr(_ssl, "__file__"), reason="OpenSSL is linked into the interpreter")
+async def test_a_client_that_takes_no_answers_to_its_key_updates_is_left(server: Server) -> None:
+    """Else every one of them, sent in 27 bytes, would be kept until the token expires."""
+    server.answer = lambda side, data: None
+    client = await ByHand.to(server)
+    await client.shake_hands()
+    client.writer.write(client.outgoing.read())
+    side = await server.side()
+
+    lost = []
+    for takes_them, end in ((True, b"one"), (False, b"onetwo")):
+        if not takes_them:
+            cast(TlsTransport, side.transport).pause_writing()  # as the socket says when it is full
+        for _ in range(2000):
+            ask_for_a_key_update(client.tls)
+        client.tls.write(b"two" if lost else b"one")
+        client.writer.write(client.outgoing.read())
+        await side.until(lambda end=end: side.lost.is_set() or bytes(side.got) == end)  # type: ignore[misc]
+        lost.append(side.lost.is_set())
+    client.writer.close()
+
+    assert lost == [False, True]
 
 
 async def _read_on(client: ByHand) -> Awaitable[None]:
