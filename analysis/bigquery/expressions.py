@@ -105,10 +105,8 @@ CONDITIONS.update(
         exp.In: conditions.membership,
         exp.Is: conditions.null_condition,
         exp.Exists: conditions.exists,
-        **dict.fromkeys(
-            (exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.Like, exp.NullSafeEQ, exp.NullSafeNEQ),
-            conditions.comparison,
-        ),
     }
 )
+for _compares in (exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.Like, exp.NullSafeEQ, exp.NullSafeNEQ):
+    CONDITIONS[_compares] = conditions.comparison
 KINDS.extend([(exp.AggFunc, calls.aggregate), ((exp.Func, exp.Binary, exp.Unary), calls.function)])
