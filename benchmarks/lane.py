@@ -156,7 +156,8 @@ async def _session(writer: Any) -> tuple[Any, Any, _Socket, _Socket]:
     from gateway.listeners.postgres_client import ClientConnection  # noqa: PLC0415
     from gateway.listeners.postgres_express import ExpressLane  # noqa: PLC0415
     from gateway.listeners.postgres_names import Prepared  # noqa: PLC0415
-    from gateway.listeners.postgres_session import ClientSession, SessionLimits  # noqa: PLC0415
+    from gateway.listeners.postgres_session import ClientSession  # noqa: PLC0415
+    from gateway.listeners.postgres_timers import SessionLimits  # noqa: PLC0415
     from gateway.session.assessment import assess  # noqa: PLC0415
     from gateway.session.context import SessionContext, StatementRequest  # noqa: PLC0415
     from gateway.session.pipeline import remember  # noqa: PLC0415

@@ -18,8 +18,9 @@ from typing import Any
 from gateway.listeners.postgres_client import ALPN_PROTOCOL, ClientConnection, ClientGone
 from gateway.listeners.postgres_express import ExpressLane
 from gateway.listeners.postgres_messages import handle
-from gateway.listeners.postgres_session import ClientSession, SessionLimits, described
+from gateway.listeners.postgres_session import ClientSession, described
 from gateway.listeners.postgres_startup import Opening, Refused, admit, greet
+from gateway.listeners.postgres_timers import SessionLimits
 from gateway.protocols.postgres import server
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.startup import CancelRequest, StartupRefused

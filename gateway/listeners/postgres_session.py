@@ -17,7 +17,6 @@ import secrets
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from gateway.listeners.postgres_block import TransactionBlock
@@ -29,6 +28,7 @@ from gateway.listeners.postgres_place import SessionPlace
 from gateway.listeners.postgres_plans import KeptPlans
 from gateway.listeners.postgres_questions import OwnQuestions
 from gateway.listeners.postgres_text import first_word
+from gateway.listeners.postgres_timers import SessionLimits, SessionTimers
 from gateway.listeners.postgres_two_phase import TwoPhase
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Target
@@ -58,17 +58,12 @@ MOST_UNSENT = 64
 _OF_CURSORS = frozenset({"FETCH", "MOVE", "DECLARE", "DECLARE_CURSOR", "PREPARE"})
 
 
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    idle_timeout_s: float = 3600.0  # HIPAA automatic log-off, 45 CFR 164.312(a)(2)(iii)
-
-
 class ClientSession(SessionState):
     """State and plumbing of a session; the protocols' own steps are in `postgres_simple` and `postgres_extended`."""
 
     # A dictionary of so many names would be two kilobytes of every session.
     __slots__ = (
-        "_answered", "_cancel_wanted", "_draining", "_killed", "_limits", "_own_name", "_place", "_sealing",
+        "_answered", "_cancel_wanted", "_draining", "_killed", "_own_name", "_place", "_sealing",
         "_takes_more", "_timers", "_turns", "_upstream_valve", "block", "client", "context", "meaning", "memory",
         "plans", "portals", "questions", "recordings", "relay", "services", "statements", "two_phase", "upstream",
         "withdrawn",
@@ -107,7 +102,6 @@ class ClientSession(SessionState):
         self.statements, self.portals = self.memory.statements, self.memory.portals
         self.plans = KeptPlans(self)
         self.two_phase = TwoPhase(self)
-        self._limits = limits
         self._own_name = f"hoopweb_{secrets.token_hex(8)}"
         self.questions = OwnQuestions(self, self._own_name)
         self._outgoing = []
@@ -122,7 +116,7 @@ class ClientSession(SessionState):
         self._draining: asyncio.Task[None] | None = None
         self._sealing: set[asyncio.Task[None]] = set()
         self._last_activity = time.monotonic()
-        self._timers: list[asyncio.TimerHandle] = []
+        self._timers = SessionTimers(self, limits)
         connection.writable = self._client_writable
         connection.on_lost = self._client_lost
         connection.on_violation = self._withdraw  # nobody waits for a review in a session that is bound to end
@@ -140,7 +134,7 @@ class ClientSession(SessionState):
 
     async def run(self, handle: Callable[[ClientSession, int, bytes], object]) -> None:
         """Serve until the session ends. `handle` is the coroutine function that serves one frame."""
-        self._start_timers()
+        self._timers.start()
         try:
             await self._serve(handle)
         except ClientGone:
@@ -231,8 +225,7 @@ class ClientSession(SessionState):
             await asyncio.shield(self._cancelling)
 
     async def _finish(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
+        self._timers.stop()
         self._say_farewell()
         if self.relay.running is not None and not self.upstream.closed:
             self._start_cancel()
@@ -264,23 +257,15 @@ class ClientSession(SessionState):
         if last is not None and not self.client.closed and not self.relay.fatal_sent:
             self.client.write(last)
 
-    def _start_timers(self) -> None:
-        loop = asyncio.get_running_loop()
-        expires_at = self.context.principal.expires_at
-        if expires_at is not None:
-            delay = max(0.0, expires_at - time.time())
-            self._timers.append(loop.call_later(delay, self.end, "token-expired"))
-        self._timers.append(loop.call_later(self._limits.idle_timeout_s, self._check_idle))
+    @property
+    def is_busy(self) -> bool:
+        """Whether something runs, is waited for or waits."""
+        return not self.relay.idle or self.holding is not None or self.deferred is not None
 
-    def _check_idle(self) -> None:
-        """One timer a session, re-armed lazily: activity costs a clock reading, not a timer."""
-        busy = not self.relay.idle or self.holding is not None or self.deferred is not None
-        quiet_s = 0.0 if busy else time.monotonic() - self._last_activity
-        if quiet_s >= self._limits.idle_timeout_s:
-            self.end("idle")
-            return
-        delay = max(1.0, self._limits.idle_timeout_s - quiet_s)
-        self._timers[-1] = asyncio.get_running_loop().call_later(delay, self._check_idle)
+    @property
+    def last_activity(self) -> float:
+        """When something was last sent or ended here, by `time.monotonic`."""
+        return self._last_activity
 
     # --- Towards the upstream -----------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from gateway.listeners.postgres import Limits
-from gateway.listeners.postgres_session import SessionLimits
+from gateway.listeners.postgres_timers import SessionLimits
 from gateway.protocols.postgres.startup import encode_ssl_request, encode_startup
 from tests.gateway.listeners.harness import HOST, Gateway, direct_dsn
 from tests.gateway.listeners.raw import RawClient, errors, query
