@@ -319,6 +319,7 @@ async def _declared_inside(connection: AsyncConnection[Any], question: Question)
         _BEGIN(),
         *_assumed(connection, question),
         Command(head + question.text),
+        _OUR_PATH(),  # an operator of the client's path must not choose which statement is told of
         Command(_PARAMETERS_OF, (name,)),
         Command(f"DEALLOCATE {name}"),
         _ROLLBACK(),
