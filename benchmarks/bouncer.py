@@ -46,7 +46,7 @@ def running_bouncer(direct: Endpoint) -> Iterator[list[Endpoint]]:
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd=directory
     )
     try:
-        _wait_listening(port)
+        wait_listening(port)
         yield [
             Endpoint(f"pgbouncer-{mode}", "127.0.0.1", port, f"bench_{mode}", direct.user, direct.password)
             for mode in ("session", "transaction")
@@ -57,14 +57,14 @@ def running_bouncer(direct: Endpoint) -> Iterator[list[Endpoint]]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _wait_listening(port: int) -> None:
+def wait_listening(port: int) -> None:
     deadline = time.monotonic() + 10
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
         except OSError:
             if time.monotonic() > deadline:
-                raise SystemExit("pgbouncer did not start to listen") from None
+                raise SystemExit("the peer did not start to listen") from None
             time.sleep(0.05)
         else:
             return

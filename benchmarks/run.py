@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import bouncer, bulk, parts, transactions
 from benchmarks.backlog import Backlog
+from benchmarks.forwarder import running_forwarder
 from benchmarks.report import Report
 from benchmarks.secured_postgres import running_secured
 from benchmarks.world import (
@@ -66,22 +67,22 @@ def main(arguments: list[str] | None = None) -> None:
         if options.bulk:
             measure_bulk(world, report, effort)
         else:
-            measure(world, report, effort)
+            measure(world, report, effort, workers=options.workers)
     report.write(options.output)
     print(report.table())
     print(f"\nwritten to {options.output}")
 
 
-def measure(world: World, report: Report, effort: Effort) -> None:
+def measure(world: World, report: Report, effort: Effort, *, workers: int) -> None:
     print(f"loading pgbench scale {effort.scale} and {effort.rows} wide rows", flush=True)
     direct = world.direct(load(world, scale=effort.scale, rows=effort.rows))
     gateways = [world.gateway(f"bench-{kept}", name=f"gateway, {kept}") for kept in DURABILITIES]
     plain = world.gateway("bench-plain")
     backlog = Backlog(world)
-    with bouncer.running_bouncer(direct) as peers:
+    with bouncer.running_bouncer(direct) as peers, running_forwarder(direct, processes=workers) as floor:
         print("measuring pgbench", flush=True)
         report.transactions = transactions.measure(
-            [direct, *gateways, *peers],
+            [direct, *gateways, *floor, *peers],
             modes=MODES,
             clients=(1, 16),
             rounds=effort.rounds,

@@ -1,0 +1,45 @@
+"""The floor: processes that copy bytes and look at nothing, written in C, as many as the gateway has.
+
+What a hop costs on this machine whatever it does: two more sends, two more wake-ups and their context switches. A
+gateway of any language has at most this ratio here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.bouncer import wait_listening
+from benchmarks.world import Endpoint
+from hoopweb.embedded.ports import free_port
+
+SOURCE = Path(__file__).with_suffix(".c")
+
+
+@contextmanager
+def running_forwarder(direct: Endpoint, *, processes: int) -> Iterator[list[Endpoint]]:
+    """One endpoint; none where there is no C compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        yield []
+        return
+    port = free_port()
+    with tempfile.TemporaryDirectory() as directory:
+        program = Path(directory) / "forwarder"
+        subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
+        running = [
+            subprocess.Popen([str(program), str(port), str(direct.port)], start_new_session=True)
+            for _ in range(processes)
+        ]
+        try:
+            wait_listening(port)
+            yield [replace(direct, name="forwarder (C)", port=port)]
+        finally:
+            for process in running:
+                process.terminate()
+                process.wait(10)
