@@ -30,7 +30,9 @@ class Backlog:
     def behind(self) -> int:
         """How many entries are in the journals and not in the log."""
         with psycopg.connect(self._dsn) as connection:
-            known = dict(connection.execute("SELECT journal, integrated FROM audit_journalposition").fetchall())
+            known: dict[str, int] = dict(
+                connection.execute("SELECT journal, integrated FROM audit_journalposition").fetchall()
+            )
         return sum(
             _entries_after(segment, known.get(segment.parent.name, 0)) for segment in self._root.glob("*/*.journal")
         )
