@@ -150,7 +150,8 @@ def _newer(table: str, name: str) -> str:
         return f'CASE WHEN excluded."{name}" = \'[]\' THEN {table}."{name}" ELSE excluded."{name}" END'
     if name == "touched":
         both = f"unnest(excluded.touched || {table}.touched)"
-        return f'(SELECT array_agg(DISTINCT word COLLATE "C" ORDER BY word COLLATE "C") FROM {both} AS word)'  # noqa: S608
+        words = f'SELECT array_agg(DISTINCT word COLLATE "C" ORDER BY word COLLATE "C") FROM {both} AS word'  # noqa: S608
+        return f"coalesce(({words}), '{{}}')"
     if name in GREATEST:
         return f'greatest(excluded."{name}", {table}."{name}")'
     if name == "complete":
