@@ -81,7 +81,11 @@ class TlsTransport(asyncio.Protocol):
             self.close()
 
     def eof_received(self) -> None:
-        """The peer left without a goodbye: nothing it may have meant to say is awaited, the raw transport closes."""
+        """The peer left without a goodbye: nothing it may have meant to say is awaited, the raw transport closes.
+
+        It waits for what is written to be taken, by a peer that may have stopped reading as well.
+        """
+        self._abort_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
@@ -136,11 +140,15 @@ class TlsTransport(asyncio.Protocol):
             self.ssl_object.unwrap()
         self._send()
         self._raw.close()
-        self._timer = asyncio.get_running_loop().call_later(SHUTDOWN_TIMEOUT_S, self._raw.abort)
+        self._abort_later()
 
     def abort(self) -> None:
         self._closing = True
         self._raw.abort()
+
+    def _abort_later(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(SHUTDOWN_TIMEOUT_S, self._raw.abort)
 
     # --- Records ------------------------------------------------------------------------------------------------------
 
@@ -221,8 +229,7 @@ class TlsTransport(asyncio.Protocol):
         if self._handshake is not None:
             self._settle(error)
         self._raw.close()
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(SHUTDOWN_TIMEOUT_S, self._raw.abort)
+        self._abort_later()
 
 
 async def secure(

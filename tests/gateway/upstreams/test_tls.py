@@ -15,6 +15,7 @@ import pytest
 import trustme
 import uvloop
 
+from gateway.upstreams import tls as tls_module
 from gateway.upstreams.tls import TlsTransport, secure
 
 HOST = "127.0.0.1"
@@ -351,6 +352,26 @@ async def test_a_client_that_takes_nothing_stops_the_writer_and_going_on_lets_it
     client.writer.close()
 
     assert (stopped, side.paused) == ([True], [True, False])
+
+
+async def test_a_client_that_half_closes_and_takes_nothing_is_left(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its session would wait for it for ever, with all it holds at the database."""
+    monkeypatch.setattr(tls_module, "SHUTDOWN_TIMEOUT_S", 0.1)
+    server.answer = lambda side, _: cast(TlsTransport, side.transport).write(b"y" * 50_000_000)
+    client = await ByHand.to(server)
+    await client.shake_hands()
+    client.tls.write(b"?")
+    client.writer.write(client.outgoing.read())
+    side = await server.side()
+    await side.until(lambda: bool(side.paused))
+
+    client.writer.write_eof()
+    await asyncio.wait_for(side.lost.wait(), WITHIN_S)
+    client.writer.close()
+
+    assert side.paused == [True]  # it never took the rest
 
 
 def ask_for_a_key_update(tls: ssl.SSLObject) -> None:
