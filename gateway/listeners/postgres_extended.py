@@ -101,15 +101,23 @@ async def bind(session: ClientSession, message: Bind) -> None:
     if assessment is None:
         return
     session.plans.bound(portal, assessment.analysis)
-    if not isinstance(assessment.decision, RequireApproval):
+    if isinstance(assessment.decision, RequireApproval):
+        await _hold_bind(session, portal, request)
+    else:
         _send_bind(session, portal)
-        return
+
+
+async def _hold_bind(session: ClientSession, portal: Portal, request: StatementRequest) -> None:
+    """Have it approved before it is planned; nobody is asked behind a failure, where the server will skip it."""
 
     async def keep(permit: ExecutionPermit) -> None:
         portal.permit = permit
         session.plans.bound(portal, permit.analysis)
         _send_bind(session, portal)
 
+    await session.drained()
+    if session.relay.skipping or session.relay.broken:
+        return
     transport = StatementTransport(session, execute=keep)
     await run_statement(session.services, session.context, request, transport)
 

@@ -42,7 +42,10 @@ class StatementTransport:
         session.holding = self._gone
         if session.client.closed or session.client.violation is not None or session.reason:
             self._gone.set()
-        session.push_answers()
+        await session.drained()
+        if session.relay.skipping or session.relay.broken:
+            self._gone.set()  # what came before failed: the server will skip this, whoever approves it
+            return
         until = datetime.fromtimestamp(review.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
         session.client.write(
             server.notice(

@@ -74,6 +74,31 @@ async def test_bound_statement_is_held_before_it_is_planned_and_cannot_be_modifi
     assert errors(refused)[0]["C"] == "42501"
 
 
+FAILING = parse("select 1 / (id - id) from people, pg_sleep(0.3)") + bind() + execute()
+
+
+async def test_nobody_is_asked_about_what_stands_behind_a_failure(gateway: Gateway) -> None:
+    """The server skips it up to the Sync, so an approval would be spent on nothing, and the client wait for it."""
+    raw = await RawClient.connect(gateway)
+    got = await raw.ask(FAILING, parse(HELD, "s"), bind("s"), execute(), SYNC)
+    raw.close()
+
+    assert (kinds(got), gateway.reviewers.opened) == ("12EZ", [])
+
+
+async def test_a_portal_that_is_to_run_again_behind_a_failure_waits_for_nobody(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    await raw.ask(query("begin"))
+    raw.writer.write(parse(HELD, "s") + bind("s", "p") + execute("p") + SYNC)
+    await raw.until("N")
+    gateway.reviewers.approved.set()
+    await raw.until_ready()
+    got = await raw.ask(FAILING, execute("p"), SYNC)
+    raw.close()
+
+    assert (kinds(got), gateway.reviewers.withdrawn) == ("12EZ", 1)
+
+
 async def test_second_execute_of_an_approved_portal_is_held_again(gateway: Gateway) -> None:
     raw = await RawClient.connect(gateway)
     await raw.ask(query("begin"))
