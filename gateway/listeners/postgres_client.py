@@ -12,7 +12,7 @@ from typing import Any, cast
 from gateway.protocols.postgres.frames import MAX_CLIENT_MESSAGE, FrameBuffer, ProtocolViolation, split_frames
 from gateway.protocols.postgres.startup import MAX_STARTUP_BYTES, packet_length
 from gateway.protocols.postgres.state import ClientState
-from gateway.upstreams.tls import secure
+from gateway.upstreams.tls import SHUTDOWN_TIMEOUT_S, secure
 
 # A token or ticket as password, with room: an OIDC JWT with many groups is a few KiB.
 MAX_PASSWORD_MESSAGE = 16 * 1024 + 64
@@ -77,6 +77,13 @@ class ClientConnection(ClientState, asyncio.Protocol):
         else:
             self._take_frames(data)
         self.wake()
+
+    def eof_received(self) -> None:
+        """The client left, and the transport closes once what is written is taken: by one that may not read any more.
+
+        Without TLS; with it `TlsTransport` does the same.
+        """
+        asyncio.get_running_loop().call_later(SHUTDOWN_TIMEOUT_S, self.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True

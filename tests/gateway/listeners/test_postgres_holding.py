@@ -9,6 +9,7 @@ import time
 import psycopg
 import pytest
 
+from gateway.listeners import postgres_client
 from gateway.protocols.postgres.startup import encode_cancel
 from tests.gateway.listeners.harness import HOST, Gateway
 from tests.gateway.listeners.raw import SYNC, RawClient, bind, errors, execute, kinds, parse, query, rows
@@ -228,3 +229,18 @@ async def test_approval_of_an_execute_is_bound_to_what_its_name_stands_for(gatew
 
     assert [binding.statement for binding in gateway.reviewers.opened] == [f"prepare p as {HELD}", "execute p"]
     assert gateway.reviewers.opened[1].governed_as == HELD
+
+
+async def test_a_client_that_half_closes_and_takes_nothing_more_holds_no_session(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_client, "SHUTDOWN_TIMEOUT_S", 0.1)
+    raw = await RawClient.connect(gateway)
+    raw.reader._transport.pause_reading()  # type: ignore[attr-defined]
+    raw.writer.write(query("select repeat('x', 1000) from generate_series(1, 100000)"))
+    await wait_for(lambda: bool(gateway.record.of("statement.authorised")))
+    await asyncio.sleep(0.3)
+    raw.writer.write_eof()
+
+    await wait_for(lambda: bool(gateway.record.of("session.closed")))
+    raw.close()

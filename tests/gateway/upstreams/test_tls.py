@@ -391,7 +391,7 @@ async def test_a_client_that_takes_no_answers_to_its_key_updates_is_left(server:
     client.writer.write(client.outgoing.read())
     side = await server.side()
 
-    lost = []
+    lost: list[bool] = []
     for takes_them, end in ((True, b"one"), (False, b"onetwo")):
         if not takes_them:
             cast(TlsTransport, side.transport).pause_writing()  # as the socket says when it is full
