@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.protocols.postgres import server
 from gateway.session.known import KnownStatement
 from gateway.session.permit import ExecutionPermit
+from gateway.session.recurring import Recurring
 
 if TYPE_CHECKING:
     from gateway.listeners.postgres_session import ClientSession
@@ -22,6 +23,9 @@ _CANCELLED = server.error(sqlstate="57014", message="canceling statement due to 
 
 class Recorded(Protocol):
     """An execution whose entry is durable: an `Occurrence`, or the compiled lane's own."""
+
+    @property
+    def recurring(self) -> Recurring: ...
 
     def permit(self) -> ExecutionPermit: ...
 
@@ -48,8 +52,9 @@ class Deferred:
             self._give_up(occurrence, "cancelled")
             session.refuse(_CANCELLED)
             session.sync()
-        elif not session.at_rest or not session.meaning.is_quiet(self._known):
-            # What it meant when it was recalled, it may not mean now: it is asked for, and recorded, anew.
+        elif not (session.at_rest and session.meaning.is_quiet(self._known) and occurrence.recurring.holds()):
+            # What it meant when it was recalled, and what the rules said of it, may not be so now: it may have waited
+            # for seconds. It is asked for, and recorded, anew.
             self._give_up(occurrence, "skipped")
             session.client.take_back(self._data)
         else:

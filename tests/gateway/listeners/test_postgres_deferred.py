@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -174,3 +175,22 @@ async def test_draining_gateway_waits_for_it(waiting: Waiting) -> None:
     await wait_for(lambda: bool(waiting.gateway.record.of("session.closed")))
 
     assert waiting.outcomes == ["skipped"]  # it had not begun: the client hears 57P01 and asks elsewhere
+
+
+@pytest.mark.parametrize("asked", [query, extended])
+async def test_rules_that_change_meanwhile_are_asked_again(
+    waiting: Waiting, asked: Callable[[str], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the log is far behind it may wait for seconds, and what allowed it may be gone."""
+    await waiting.send(asked(SSN))
+    snapshots = waiting.session.services.snapshots
+    forbidding = replace(snapshots.current(), version=2, access_rules=())
+    monkeypatch.setattr(type(snapshots), "current", lambda _: forbidding)
+    waiting.gateway.record.holding = None
+
+    waiting.durable()
+    heard = await waiting.raw.until_ready()
+
+    assert kinds(heard) == "EZ"
+    assert waiting.outcomes == ["skipped"]
+    assert waiting.gateway.record.of("statement.denied")
