@@ -71,10 +71,7 @@ def append_prepared(
     """
     if not prepared:
         return []
-    few = len(prepared) < BULK
-    whole = few and not connection.in_atomic_block  # the transaction in two round trips, its commit in the second one
-    connection.ensure_connection()
-    with one_round_trip() if whole else nullcontext(), transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
         head = lock_head(cursor)
         if head.size < at_least:
             raise LogShrank(f"the log has {head.size} entries, expected at least {at_least}")
@@ -82,7 +79,7 @@ def append_prepared(
             return []
         leaves, head = link(head, prepared)
         attempted(leaves)
-        with one_round_trip() if few and not whole else nullcontext():
+        with one_round_trip() if len(prepared) < BULK else nullcontext():
             _store(leaves, prepared)
             project(leaves, prepared)
             index_subjects(leaves, prepared)
