@@ -232,15 +232,17 @@ async def test_approval_of_an_execute_is_bound_to_what_its_name_stands_for(gatew
 
 
 async def test_a_client_that_half_closes_and_takes_nothing_more_holds_no_session(
-    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(postgres_client, "SHUTDOWN_TIMEOUT_S", 0.1)
-    raw = await RawClient.connect(gateway)
+    open_gateway = await Gateway(phi=False, masking=False).start()
+    raw = await RawClient.connect(open_gateway)
     raw.reader._transport.pause_reading()  # type: ignore[attr-defined]
-    raw.writer.write(query("select repeat('x', 1000) from generate_series(1, 100000)"))
-    await wait_for(lambda: bool(gateway.record.of("statement.authorised")))
-    await asyncio.sleep(0.3)
+    raw.writer.write(query("select repeat('x',1000) from generate_series(1,100000)"))
+    (session,) = open_gateway.listener._keys.values()
+    await wait_for(lambda: session.client._transport.get_write_buffer_size() > 0)
     raw.writer.write_eof()
 
-    await wait_for(lambda: bool(gateway.record.of("session.closed")))
+    await wait_for(lambda: bool(open_gateway.record.of("session.closed")))
     raw.close()
+    await open_gateway.stop()
