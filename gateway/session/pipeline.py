@@ -39,6 +39,9 @@ from masking.domain.field import MaskingPlan, ResultColumn
 
 logger = logging.getLogger(__name__)
 
+# A record that takes longer is no part of deciding any more: what was decided is looked at again.
+SHORT_WAIT_S = 2.0
+
 
 async def run_statement(
     services: Services, session: SessionContext, request: StatementRequest, transport: Transport
@@ -305,13 +308,14 @@ async def record_and_mint(
         passage.stages.enter("inherit")
         await inherit(services, request, assessment)
     passage.stages.enter("record")
+    asked = now()
     try:
         await services.record.append(entries.authorised(session, request, assessment, claim))
     except Exception as error:  # fail closed: no record, no query
         logger.error("record unavailable: session=%s error=%s", session.session_id, type(error).__name__)
         raise Denied(code="record-unavailable", reason="the audit log cannot be written; nothing was run") from None
     passage.stages.close()
-    return _mint(
+    permit = _mint(
         services,
         session,
         request,
@@ -322,6 +326,27 @@ async def record_and_mint(
         began=now(),
         stages=passage.stages,
     )
+    if claim is None and not await _stands(services, session, request, assessment, waited_s=now() - asked):
+        permit.complete(Outcome("skipped"))
+        raise Denied(code="rules-changed", reason="rules or schema changed while this waited for its record; ask again")
+    return permit
+
+
+async def _stands(
+    services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment, *, waited_s: float
+) -> bool:
+    """Whether what was decided before its record was waited for would be decided now."""
+    try:
+        unchanged = services.snapshots.current().version == assessment.snapshot.version
+    except StaleSnapshot:
+        return False
+    if unchanged and waited_s < SHORT_WAIT_S:
+        return True
+    try:
+        again = await assess(services, session, request)
+    except Denied:
+        return False
+    return again.decision == assessment.decision and _is_about(again.analysis, assessment.analysis)
 
 
 async def inherit(services: Services, request: StatementRequest, assessment: Assessment) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from audit.domain.entry import Entry, Receipt
 from gateway.listeners.postgres_session import ClientSession
 from gateway.session.known import KnownStatement
 from tests.gateway.listeners.harness import Gateway
@@ -194,3 +195,26 @@ async def test_rules_that_change_meanwhile_are_asked_again(
     assert kinds(heard) == "EZ"
     assert waiting.outcomes == ["skipped"]
     assert waiting.gateway.record.of("statement.denied")
+
+
+@pytest.mark.parametrize(("change", "shown"), [({"access_rules": ()}, "EZ"), ({"masking_rules": ()}, "TDCZ")])
+async def test_rules_that_change_while_any_record_is_waited_for(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch, change: dict[str, tuple[()]], shown: str
+) -> None:
+    """The control: another version of the rules by which it is decided alike stops nothing."""
+    raw = await RawClient.connect(gateway)
+    snapshots, append = gateway.services.snapshots, gateway.record.append
+    changed = replace(snapshots.current(), version=2, **change)
+
+    async def slow(entry: Entry) -> Receipt:
+        receipt = await append(entry)
+        if entry.kind == "statement.authorised":
+            monkeypatch.setattr(type(snapshots), "current", lambda _: changed)
+        return receipt
+
+    monkeypatch.setattr(gateway.record, "append", slow)
+    heard = await raw.ask(query("select name from people where id = 3"))
+
+    assert kinds(heard) == shown
+    statuses = [entry.body["status"] for entry in gateway.record.of("statement.completed")]
+    assert statuses == ["skipped" if shown == "EZ" else "completed"]
