@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import struct
 import uuid
 from datetime import date
@@ -103,10 +104,15 @@ def _binary_date(iso: str) -> bytes:
 NEEDLES = needles()
 
 
+# Ids, addresses and times in the gateway's own words: three digits of a canary stand in one of some hundred by chance.
+_OURS = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|127\.0\.0\.1:\d+|\d{4}-\d\d-\d\d \d\d:\d\d UTC")
+
+
 def found(data: bytes, extra: tuple[str, ...] = ()) -> list[str]:
     """Names of the canaries in `data`; `extra` are needles only one attack can produce (a part, a number)."""
     names = {name for needle, name in NEEDLES.items() if needle in data}
-    return sorted(names | {f"part {needle!r}" for needle in extra if needle.encode() in data})
+    told = _OURS.sub(b"?", data) if extra else b""
+    return sorted(names | {f"part {needle!r}" for needle in extra if needle.encode() in told})
 
 
 def left_behind(data: bytes) -> list[str]:
