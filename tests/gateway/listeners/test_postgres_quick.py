@@ -14,7 +14,7 @@ from gateway.listeners import postgres_express
 from gateway.listeners.postgres_express import ExpressLane
 from gateway.session.services import StaleSnapshot
 from tests.gateway.listeners.harness import Gateway
-from tests.gateway.listeners.raw import RawClient, errors, kinds, query, rows
+from tests.gateway.listeners.raw import SYNC, RawClient, errors, kinds, parse, query, rows
 from tests.gateway.listeners.test_postgres_express import (
     NAMES,
     SHUT,
@@ -102,6 +102,22 @@ async def quick(gateway: Gateway, watched: type[Watched], request: bytes) -> Raw
     assert watched.requests[-1]
     assert watched.answers[-1]
     return raw
+
+
+async def test_prepared_statement_whose_names_may_have_changed_is_left_to_the_ordinary_way(
+    gateway: Gateway, watched: type[Watched]
+) -> None:
+    raw = await RawClient.connect(gateway)
+    await raw.ask(parse(SSN, name="kept"), SYNC)
+    for _ in range(4):
+        await raw.ask(again("kept"))
+    assert watched.requests[-1]
+
+    watched.lanes[-1].session.plans._changed()
+    shown = rows(await raw.ask(again("kept")))
+
+    assert not watched.requests[-1]
+    assert shown == [[b"[REDACTED]"]]
 
 
 @pytest.mark.parametrize("request_", [query(SSN), run(SSN)])
