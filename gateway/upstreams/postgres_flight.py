@@ -19,6 +19,11 @@ from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 
+# A watched socket may fall silent for good: libuv stops watching one that was reset, and tells so once, while there may
+# be more to read than is read at once. So it is looked at again, however quiet it is.
+LOOK_S = 0.2
+
+
 @dataclass(frozen=True, slots=True)
 class Fixed:
     """A command that was prepared under `name`. Call it with its parameters."""
@@ -109,9 +114,15 @@ async def _landed(pgconn: PGconn) -> list[PGresult]:
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
+    def look() -> None:
+        nonlocal timer
+        arrived()
+        timer = loop.call_later(LOOK_S, look)
+
     results: list[PGresult] = []
     socket = pgconn.socket
     loop.add_reader(socket, arrived)
+    timer = loop.call_later(LOOK_S, look)
     try:
         while True:
             while pgconn.is_busy():
@@ -127,4 +138,5 @@ async def _landed(pgconn: PGconn) -> list[PGresult]:
                 return results
             results.append(result)
     finally:
+        timer.cancel()
         loop.remove_reader(socket)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
 import pytest
 import pytest_asyncio
+import uvloop
 from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from gateway.upstreams.postgres_flight import Command, Fixed, Preparation, fly, prepare_all, rolled_back, rows_of
 
@@ -63,3 +67,53 @@ async def test_lost_connection_is_no_word_of_the_database(connection: AsyncConne
 
     assert raised.value.diag.sqlstate is None
     assert connection.closed
+
+
+class Dying:
+    """A way to a server that ends as a server does: with a last word nobody has read when the next question comes."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._address = address
+        self._ways: list[asyncio.StreamWriter] = []
+
+    async def serve(self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection(*self._address)
+        self._ways.append(client_writer)
+        answers = asyncio.create_task(self._pass(server_reader, client_writer))
+        while sent := await client_reader.read(65536):
+            server_writer.write(sent)
+        answers.cancel()
+        server_writer.close()
+
+    async def die(self) -> None:
+        fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"
+        for way in self._ways:
+            way.write(b"E" + struct.pack("!i", 4 + len(fields)) + fields)
+            way.close()  # all that came was read: an orderly end, and a reset for whatever is sent after it
+            await way.wait_closed()
+
+    @staticmethod
+    async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while got := await reader.read(65536):
+            writer.write(got)
+
+
+def test_server_that_dies_with_a_last_word_is_not_waited_for(postgres_dsn: str) -> None:
+    """In the gateway's own loop, which looks at a socket that was reset once and never again."""
+
+    async def asked_of_one_that_dies() -> str:
+        where = conninfo_to_dict(postgres_dsn)
+        way = Dying((str(where["host"]), int(str(where["port"]))))
+        door = await asyncio.start_server(way.serve, "127.0.0.1", 0)
+        port = door.sockets[0].getsockname()[1]
+        through = make_conninfo(postgres_dsn, host="127.0.0.1", port=port, sslmode="disable")
+        async with door:
+            connection = await AsyncConnection.connect(through, autocommit=True)
+            await way.die()
+            try:
+                await asyncio.wait_for(fly(connection, [Command("SELECT 1"), Command("SELECT 2")]), 20)
+            except psycopg.OperationalError:
+                return "lost"
+            return "answered"
+
+    assert uvloop.run(asked_of_one_that_dies()) == "lost"
