@@ -18,7 +18,6 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-
 # A watched socket may fall silent for good: libuv stops watching one that was reset, and tells so once, while there may
 # be more to read than is read at once. So it is looked at again, however quiet it is.
 LOOK_S = 0.2
@@ -114,20 +113,18 @@ async def _landed(pgconn: PGconn) -> list[PGresult]:
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
-    def look() -> None:
-        nonlocal timer
-        arrived()
-        timer = loop.call_later(LOOK_S, look)
-
     results: list[PGresult] = []
     socket = pgconn.socket
     loop.add_reader(socket, arrived)
-    timer = loop.call_later(LOOK_S, look)
     try:
         while True:
             while pgconn.is_busy():
                 waiting = loop.create_future()
-                await waiting
+                timer = loop.call_later(LOOK_S, arrived)
+                try:
+                    await waiting
+                finally:
+                    timer.cancel()
                 pgconn.consume_input()
             result = pgconn.get_result()
             if pgconn.status != ConnStatus.OK:
@@ -138,5 +135,4 @@ async def _landed(pgconn: PGconn) -> list[PGresult]:
                 return results
             results.append(result)
     finally:
-        timer.cancel()
         loop.remove_reader(socket)
