@@ -52,11 +52,11 @@ def word(text: str, start: int) -> Token:
 _BLANK = r"[ \t\n\r\f\v]+"
 _LINE_COMMENT = r"--[^\n\r]*"
 # A quoted literal goes on after white space that holds a newline (scan.l `quotecontinue`), in the mode it began in.
-_CONTINUE = r"(?:[ \t\f\v]|--[^\n\r]*(?=[\n\r]))*[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*'"
+CONTINUE = r"(?:[ \t\f\v]|--[^\n\r]*(?=[\n\r]))*[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*[\n\r])*'"
 # Never a shorter match than the server's: a quote that goes on must be lexed to its end or not at all.
-_ENDS = rf"(?!'|{_CONTINUE})"
-_PLAIN = rf"'[^']*'(?:(?:{_CONTINUE}|')[^']*')*{_ENDS}"
-_ESCAPED = rf"'(?:[^'\\]|\\.|'')*'(?:{_CONTINUE}(?:[^'\\]|\\.|'')*')*{_ENDS}"
+_ENDS = rf"(?!'|{CONTINUE})"
+_PLAIN = rf"'[^']*'(?:(?:{CONTINUE}|')[^']*')*{_ENDS}"
+_ESCAPED = rf"'(?:[^'\\]|\\.|'')*'(?:{CONTINUE}(?:[^'\\]|\\.|'')*')*{_ENDS}"
 _IDENT = r"(?![eEbBxXnN]'|[uU]&['\"])[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*"
 _NUMBER = (
     r"0[xX](?:_?[0-9A-Fa-f])+|0[oO](?:_?[0-7])+|0[bB](?:_?[01])+"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from analysis.lexer import Token, TokenKind, string_value
+from analysis.literals import literal_value
 from analysis.settings import may_set
 from analysis.utility_shape import ADMIN, LISTEN, SESSION, WRITE, StatementText, Utility
 from analysis.words import words
@@ -33,9 +34,10 @@ def read_transaction(read: StatementText) -> Utility:
 
 def read_two_phase(kind: str, read: StatementText) -> Utility:
     """PREPARE TRANSACTION 'id', COMMIT PREPARED 'id', ROLLBACK PREPARED 'id': what ran was decided when it ran."""
-    if len(read.tokens) != 3 or read.tokens[2].kind is not TokenKind.STRING:
+    name = literal_value(read.tokens[2:])
+    if name is None and (len(read.tokens) != 3 or read.tokens[2].kind is not TokenKind.STRING):
         return Utility(kind, ADMIN, problems=("two-phase commit of a form that is not known",))
-    return Utility(kind, WRITE, name=string_value(read.tokens[2]) or "")
+    return Utility(kind, WRITE, name=name or "")
 
 
 def read_set(read: StatementText) -> Utility:

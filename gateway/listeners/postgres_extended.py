@@ -16,10 +16,9 @@ from approvals.domain.request import Deny, RequireApproval
 from gateway.listeners.postgres_copy import UnmaskableCopy, converse, copy_columns
 from gateway.listeners.postgres_names import Portal, Prepared
 from gateway.listeners.postgres_session import ClientSession
-from gateway.listeners.postgres_simple import refuse_copy
+from gateway.listeners.postgres_simple import refuse_copy, refused_two_phase
 from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
 from gateway.listeners.postgres_transport import StatementTransport
-from gateway.listeners.postgres_two_phase import NOT_ITS_OWN
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.session.assessment import Assessment, Denied, assess, denied_by
@@ -179,9 +178,7 @@ async def _send_execute(session: ClientSession, portal: Portal, message: Execute
         permit.complete(Outcome(status="failed", error="0A000"))
         session.refuse(server.error(sqlstate="0A000", message=_BOUND_BEFORE, hint="Bind it again."))
         return
-    if not await session.two_phase.still(permit):
-        permit.complete(Outcome(status="failed", error="42501"))
-        session.refuse(NOT_ITS_OWN)
+    if await refused_two_phase(session, permit):
         return
     copying = first_word(permit.statement) == "copy"
     columns: tuple[server.Field, ...] = ()

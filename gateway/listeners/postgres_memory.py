@@ -75,10 +75,6 @@ class Memory:
             case "DEALLOCATE":
                 self.statements.forget(analysis.name)
                 prepared.pop(analysis.name, None)
-            case "PREPARE_TRANSACTION":
-                self._context.prepared_transactions.add(analysis.name)
-            case "COMMIT_PREPARED" | "ROLLBACK_PREPARED":
-                self._context.prepared_transactions.discard(analysis.name)
             case "CLOSE" | "CLOSE_CURSOR" if every:
                 cursors.clear()
                 self._context.approved_cursors.clear()

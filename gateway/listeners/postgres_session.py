@@ -297,7 +297,6 @@ class ClientSession(SessionState):
     def sync(self, *, hidden: bool = False) -> None:
         if not hidden:
             self._place.request_ends()
-            self.two_phase.request_ends()
         self.ask(Ready(hidden=hidden), client.SYNC_FRAME)
         self.flush()
 
@@ -407,6 +406,7 @@ class ClientSession(SessionState):
         if execution.succeeded:
             self.block.succeeded(execution.permit.statement)
             self.memory.remember(execution.permit)
+        self.two_phase.ended(execution)
         self._last_activity = time.monotonic()
 
     # --- Events -------------------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from gateway.listeners.postgres_copy import UnmaskableCopy, converse, copy_colum
 from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
 from gateway.listeners.postgres_transport import StatementTransport
-from gateway.listeners.postgres_two_phase import NOT_ITS_OWN
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.session.context import StatementRequest
@@ -116,9 +115,7 @@ async def send_statement(
     `ended`: with the semicolon it had in the query, which messages ("at or near") and catalogues repeat. `last`: the
     query ends with it, and is committed before anything is told of its end.
     """
-    if not await session.two_phase.still(permit):
-        permit.complete(Outcome(status="failed", error="42501"))
-        session.refuse(NOT_ITS_OWN)
+    if await refused_two_phase(session, permit):
         return
     copying = first_word(permit.statement) == "copy"
     columns: tuple[server.Field, ...] = ()
@@ -162,6 +159,15 @@ def simple_expectations(execution: Execution, *, offset: int = 0, last: bool = T
         Description(Shape(), rows_only=True, execution=execution),
         Result(execution, offset=offset, last_of_query=last),
     )
+
+
+async def refused_two_phase(session: ClientSession, permit: ExecutionPermit) -> bool:
+    """Refuse what must not be prepared, or not be ended, after all."""
+    why = await session.two_phase.refused(permit)
+    if why is not None:
+        permit.complete(Outcome(status="failed", error=why.sqlstate))
+        session.refuse(why.frame)
+    return why is not None
 
 
 def refuse_copy(session: ClientSession, permit: ExecutionPermit) -> None:

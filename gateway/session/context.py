@@ -51,7 +51,7 @@ class SessionContext:
     # What the names of prepared statements and cursors stand for, as far as the server has confirmed them.
     prepared: dict[str, Analysis] = field(default_factory=dict)
     cursors: dict[str, Analysis] = field(default_factory=dict)
-    prepared_transactions: set[str] = field(default_factory=set)  # those this session may end
+    prepared_transactions: set[str] = field(default_factory=set)  # the one that may be ended now, by its name
     approved_cursors: dict[str, ApprovedCursor] = field(default_factory=dict)
     known: KnownStatements | None = field(default=None, repr=False)  # the pipeline's memory of this session
 

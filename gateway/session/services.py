@@ -110,6 +110,9 @@ class Analyst(Protocol):
     ) -> Recollection | None:
         """What tells for as long as the session lives whether `recall` would return `found`, as it just did."""
 
+    async def prepared(self, session: SessionContext, identifier: str) -> int | None:
+        """The number of the transaction that is prepared under `identifier` now; None: none, or nobody can say."""
+
     async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
         """Every table and view of users, sorted by name. Raises UpstreamRejected when the database does not say."""
 
@@ -194,11 +197,14 @@ class Record(Protocol):
 class PreparedTransactions(Protocol):
     """What sessions of a principal prepared over a connection, by the database's own number. Never raises."""
 
-    async def keep(self, session: SessionContext, identifier: str, transaction: int) -> None:
-        """`transaction` is about to be prepared under `identifier`."""
+    async def keep(self, session: SessionContext, identifier: str, transaction: int) -> bool:
+        """`transaction` is about to be prepared under `identifier`. False: nobody will know, so it must not be."""
 
-    async def known(self, session: SessionContext, identifier: str) -> frozenset[int]:
-        """Every transaction that was to be prepared under it."""
+    async def known(self, session: SessionContext, identifier: str, transaction: int) -> bool:
+        """Whether it was to be prepared under it."""
+
+    async def forget(self, session: SessionContext, identifier: str, transaction: int) -> None:
+        """It was not prepared after all, or has been ended."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,10 @@ class BigQueryAnalyst:
     ) -> Recollection | None:
         return None
 
+    async def prepared(self, session: SessionContext, identifier: str) -> int | None:
+        """There is no two-phase commit."""
+        return None
+
     async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
         """The tables and views of the connection's project, as many as are described at all; nested fields by path.
 

@@ -161,6 +161,9 @@ class PostgresAnalyst:
             return Recollected(session, side, self._changing, found, shaped)
         return Recollected(session, side, self._changing, found, exact)
 
+    async def prepared(self, session: SessionContext, identifier: str) -> int | None:
+        return await self._side(session.connection).prepared(identifier)
+
     async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
         """The catalogue's relations that are no part of PostgreSQL itself."""
         side = self._side(session.connection)

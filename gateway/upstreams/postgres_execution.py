@@ -94,6 +94,7 @@ class Execution:
         self.bytes = 0
         self.finished = False
         self.succeeded = False
+        self.error = ""  # its SQLSTATE, where the server refused it
         self.copying_in = False
         self._begun = False  # the first rows came
         self.plan: MaskingPlan | None = None  # of the result described as `fields`
@@ -293,6 +294,7 @@ class Execution:
             return
         self.finished = True
         self.succeeded = status == "completed"
+        self.error = error
         outcome = Outcome(
             status=status,
             rows=self.rows,

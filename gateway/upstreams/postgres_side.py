@@ -39,6 +39,12 @@ CACHE_ENTRIES = 4096
 CONNECTIONS = 4
 CONNECT_TIMEOUT_S = 5
 
+# Told by everybody's shared state, not by a session's: it may be asked beside one that is midway in something.
+_PREPARED = (
+    "select transaction::pg_catalog.text from pg_catalog.pg_prepared_xacts where gid operator(pg_catalog.=) %s "
+    "and database operator(pg_catalog.=) pg_catalog.current_database()"
+)
+
 Dsn = str | Mapping[str, object]
 DsnFor = Callable[[ConnectionSpec], Awaitable[Dsn]]
 Key = tuple[str, tuple[int, ...], str, str]
@@ -148,6 +154,19 @@ class PostgresSide(SideState):
         except (psycopg.Error, NoWitness, UpstreamRejected) as error:
             logger.warning("estimate failed: connection=%s error=%s", self._spec.name, type(error).__name__)
             return None
+
+    async def prepared(self, identifier: str) -> int | None:
+        """The number of the transaction that is prepared under `identifier`; None: none, or nobody can say."""
+
+        async def question(connection: AsyncConnection[Any]) -> tuple[str] | None:
+            return await (await connection.execute(_PREPARED, [identifier])).fetchone()
+
+        try:
+            found = await self._asked(question)
+        except (psycopg.Error, NoWitness) as error:
+            logger.warning("transactions not told: connection=%s error=%s", self._spec.name, type(error).__name__)
+            return None
+        return int(found[0]) if found is not None else None
 
     def _means_the_usual(self, question: Question, catalogue: Catalogue) -> bool:
         """Whether names mean what they mean to a session of the upstream's own user that changed nothing."""

@@ -38,7 +38,14 @@ from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.listeners.postgres import Limits, PostgresListener
 from gateway.session.context import SessionContext
 from gateway.session.registry import SessionRegistry
-from gateway.session.services import Analyst, AuthenticationFailed, Recollection, ReviewRefused, Services
+from gateway.session.services import (
+    Analyst,
+    AuthenticationFailed,
+    PreparedTransactions,
+    Recollection,
+    ReviewRefused,
+    Services,
+)
 from gateway.session.transport import PendingReview
 from masking.domain.rules import Inference, MaskingRule, Technique
 from tests.services import SUPERUSER_DSN
@@ -120,6 +127,9 @@ class TableAnalyst:
 
     async def expect(self, session: SessionContext, analysis: Analysis) -> RowsExpected:
         return UNKNOWN
+
+    async def prepared(self, session: SessionContext, identifier: str) -> int | None:
+        return None
 
     def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
         return self._remembered.get((text, parameter_types, session.role, session.search_path))
@@ -316,6 +326,7 @@ class Gateway:
     held_column: str = "public.people.held"
     recording: str = "masked-results"
     durability: str = "database"
+    prepared: PreparedTransactions | None = None
 
     def snapshot(self) -> Snapshot:
         ports = {"people": self.upstream_port, **self.others}
@@ -372,6 +383,7 @@ class Gateway:
             analysts={"postgres": self.analyst},
             reviews=self.reviewers,
             record=self.record,
+            prepared=self.prepared,
         )
 
         async def credential(spec: ConnectionSpec) -> dict[str, str]:

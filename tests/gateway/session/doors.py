@@ -106,6 +106,9 @@ class Analyst:
             await self.planned.wait()
         return self.expected
 
+    async def prepared(self, session: SessionContext, identifier: str) -> int | None:
+        return None
+
     def recall(self, session: SessionContext, text: str, parameter_types: tuple[int, ...]) -> Analysis | None:
         return self.remembered.get(text)
 
