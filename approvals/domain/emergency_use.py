@@ -10,7 +10,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from approvals.domain.clock import ClockTimestamp
@@ -63,8 +63,12 @@ def claim_emergency(
 def confirm_emergency(*, claim: GrantClaim, statement_id: str) -> bool:
     """Spend the claim for good; False when it was given back, or the access ended meanwhile."""
     mine = EmergencyUse.objects.filter(access=UUID(claim.emergency), statement_id=statement_id, state=State.CLAIMED)
-    in_force = EmergencyAccess.objects.filter(pk=claim.emergency, ended_at=None, ends_at__gt=ClockTimestamp())
-    return mine.filter(access__in=in_force).update(state=State.CONFIRMED) == 1
+    return mine.filter(access__in=_in_force(claim)).update(state=State.CONFIRMED) == 1
+
+
+def emergency_stands(*, claim: GrantClaim) -> bool:
+    """Whether the access the claim was made under goes on."""
+    return _in_force(claim).exists()
 
 
 def end_emergency_use(*, claim: GrantClaim, statement_id: str, rows: int) -> None:
@@ -94,6 +98,10 @@ def _give_back(use: EmergencyUse) -> bool:
             return False
         EmergencyAccess.objects.filter(pk=use.access_id).update(statements=F("statements") - 1)
     return True
+
+
+def _in_force(claim: GrantClaim) -> QuerySet[EmergencyAccess]:
+    return EmergencyAccess.objects.filter(pk=claim.emergency, ended_at=None, ends_at__gt=ClockTimestamp())
 
 
 def _tables(request: AccessRequest) -> list[str]:

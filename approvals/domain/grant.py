@@ -34,6 +34,7 @@ __all__ = [
     "claim_grant",
     "confirm_grant",
     "end_use",
+    "grant_stands",
     "release_grant",
     "release_stale_claims",
     "revoke_grant",
@@ -98,6 +99,11 @@ def confirm_grant(*, claim: GrantClaim, statement_id: str) -> bool:
     """Spend a claimed use for good, right before its execution is recorded; False when it is no longer there."""
     mine = GrantUse.objects.filter(grant__id=claim.grant_id, statement_id=statement_id, state=GrantUse.State.CLAIMED)
     return mine.filter(grant__revoked=False).update(state=GrantUse.State.CONFIRMED) == 1
+
+
+def grant_stands(*, claim: GrantClaim) -> bool:
+    """Whether what was claimed was not revoked since; how much of it is spent is another matter."""
+    return Grant.objects.filter(pk=claim.grant_id, revoked=False).exists()
 
 
 def end_use(*, claim: GrantClaim, statement_id: str, rows: int | None) -> None:

@@ -21,6 +21,7 @@ from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
 from gateway.listeners.postgres_transport import StatementTransport
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
+from gateway.session.approval import still_approved
 from gateway.session.assessment import Assessment, Denied, assess, denied_by
 from gateway.session.context import StatementRequest
 from gateway.session.emergency import is_outlived
@@ -163,7 +164,7 @@ async def execute(session: ClientSession, message: Execute) -> None:
             _send_result(session, portal, message, permit)
             return
     await _prepare_to_decide(session, portal.statement.text)
-    if portal.permit is not None and is_outlived(session.services, portal.permit):
+    if portal.permit is not None and not await _still_permitted(session, portal.permit):
         portal.retire()  # its answer may be clear, or allowed, no longer: decide again
     permit, portal.permit = portal.permit, None
     if permit is not None:
@@ -171,6 +172,11 @@ async def execute(session: ClientSession, message: Execute) -> None:
         return
     transport = StatementTransport(session, execute=partial(_send_execute, session, portal, message))
     await run_statement(session.services, session.context, request_of(portal), transport)
+
+
+async def _still_permitted(session: ClientSession, permit: ExecutionPermit) -> bool:
+    """Whether a permit that was kept since the Bind would be given now."""
+    return not is_outlived(session.services, permit) and await still_approved(session.services, permit.claim)
 
 
 async def _send_execute(session: ClientSession, portal: Portal, message: Execute, permit: ExecutionPermit) -> None:

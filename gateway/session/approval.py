@@ -5,6 +5,7 @@ Nothing here mints a permit. Each step fails closed: what is not plainly approve
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from analysis.estimate import UNKNOWN, RowsExpected
@@ -19,6 +20,8 @@ from gateway.session.expected import rows_expected
 from gateway.session.quotas import Admission
 from gateway.session.services import ReviewRefused, Services
 from gateway.session.transport import Resumption, Transport
+
+logger = logging.getLogger(__name__)
 
 
 async def approve(
@@ -117,6 +120,15 @@ async def spend(services: Services, request: StatementRequest, claim: GrantClaim
     """From here on the use is gone, whatever happens; a claim that was revoked or given back meanwhile runs nothing."""
     if not await services.reviews.confirm(claim, request.statement_id):
         raise Denied(code="grant-used", reason="the approval was revoked or given back meanwhile; ask again")
+
+
+async def still_approved(services: Services, claim: GrantClaim | None) -> bool:
+    """Whether what a statement was permitted under was neither revoked nor ended since. Never raises."""
+    try:
+        return claim is None or await services.reviews.stands(claim)
+    except Exception as error:  # fail closed: nobody can say
+        logger.error("approval not looked up: error=%s", type(error).__name__)
+        return False
 
 
 def adopt(request: StatementRequest, transport: Transport, claim: GrantClaim) -> StatementRequest:

@@ -18,10 +18,11 @@ from analysis.estimate import UNKNOWN, RowsExpected
 from approvals.domain.emergency_use import (
     claim_emergency,
     confirm_emergency,
+    emergency_stands,
     end_emergency_use,
     release_emergency_use,
 )
-from approvals.domain.grant import claim_grant, confirm_grant, end_use, release_grant
+from approvals.domain.grant import claim_grant, confirm_grant, end_use, grant_stands, release_grant
 from approvals.domain.recorded_inputs import InputMemory, store_inputs
 from approvals.domain.refusal import Refusal
 from approvals.domain.request import AccessRequest, Binding, Decision, GrantClaim, RequireApproval
@@ -80,6 +81,9 @@ class DatabaseReviewDesk:
     async def confirm(self, claim: GrantClaim, statement_id: str) -> bool:
         confirm = confirm_emergency if claim.emergency else confirm_grant
         return await in_thread(confirm, claim=claim, statement_id=statement_id)
+
+    async def stands(self, claim: GrantClaim) -> bool:
+        return await in_thread(emergency_stands if claim.emergency else grant_stands, claim=claim)
 
     async def release(self, claim: GrantClaim, statement_id: str) -> None:
         release = release_emergency_use if claim.emergency else release_grant

@@ -23,7 +23,7 @@ from audit.domain.entry import Entry
 from audit.domain.subjects import SubjectsSeen
 from gateway.session import entries
 from gateway.session.alternative import instead
-from gateway.session.approval import adopt, approve, reassess, spend, suffices
+from gateway.session.approval import adopt, approve, reassess, spend, still_approved, suffices
 from gateway.session.assessment import Assessment, Denied, assess, denied_by
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.cursors import covering
@@ -277,7 +277,11 @@ async def _authorise(
         remember(services, session, request, assessment)
         return await record_and_mint(services, session, request, assessment, None, passage=passage)
     cursor = covering(session.approved_cursors, assessment.analysis, snapshot_version=assessment.snapshot.version)
-    if cursor is not None and suffices(cursor.decision, assessment.decision):
+    if (
+        cursor is not None
+        and suffices(cursor.decision, assessment.decision)
+        and await still_approved(services, cursor.claim)
+    ):
         return await record_and_mint(services, session, request, assessment, cursor.claim, passage=passage)
     passage.stages.enter("approve")
     claim = await approve(services, session, request, transport, assessment, admission=passage.admission)
@@ -326,10 +330,33 @@ async def record_and_mint(
         began=now(),
         stages=passage.stages,
     )
-    if claim is None and not await _stands(services, session, request, assessment, waited_s=now() - asked):
+    overtaken = await _overtaken(services, session, request, assessment, claim, waited_s=now() - asked)
+    if overtaken is not None:
         permit.complete(Outcome("skipped"))
-        raise Denied(code="rules-changed", reason="rules or schema changed while this waited for its record; ask again")
+        raise overtaken
     return permit
+
+
+async def _overtaken(
+    services: Services,
+    session: SessionContext,
+    request: StatementRequest,
+    assessment: Assessment,
+    claim: GrantClaim | None,
+    *,
+    waited_s: float,
+) -> Denied | None:
+    """Why what was decided before its record was waited for must not run any more.
+
+    An approval was spent by then, and stays so: of two executions under it, one at most may ever have run.
+    """
+    if not await _stands(services, session, request, assessment, waited_s=waited_s):
+        why = "rules or schema changed while this waited for its record; ask again"
+        return Denied(code="rules-changed", reason=why)
+    if not await still_approved(services, claim):
+        why = "the approval was revoked, or the emergency access ended, while this waited for its record; ask again"
+        return Denied(code="grant-used", reason=why)
+    return None
 
 
 async def _stands(

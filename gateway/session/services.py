@@ -133,6 +133,9 @@ class ReviewDesk(Protocol):
     async def confirm(self, claim: GrantClaim, statement_id: str) -> bool:
         """Spend the claim for good, right before the execution is recorded; False when it was taken back meanwhile."""
 
+    async def stands(self, claim: GrantClaim) -> bool:
+        """Whether a spent claim still counts: its approval was not revoked, its emergency access goes on."""
+
     async def release(self, claim: GrantClaim, statement_id: str) -> None:
         """Give a claim back under which nothing ran."""
 

@@ -24,6 +24,7 @@ from approvals.domain.emergency import (
 from approvals.domain.emergency_use import (
     claim_emergency,
     confirm_emergency,
+    emergency_stands,
     end_emergency_use,
     release_emergency_use,
     release_stale_uses,
@@ -195,6 +196,9 @@ def test_claims_that_did_not_run_are_given_back(doctor, roster):
 def test_over_is_over(doctor, roster, how):
     access = broken(doctor, roster)
     waiting = claim(access)
+    running = claim(access, 3)
+    assert confirm_emergency(claim=running, statement_id="stmt-3")
+    assert emergency_stands(claim=running)
     if how == "time":
         EmergencyAccess.objects.update(ends_at=timezone.now())
     elif how == "ended":
@@ -206,6 +210,7 @@ def test_over_is_over(doctor, roster, how):
     assert claim(access, 2) is None
     if how != "disabled":
         assert confirm_emergency(claim=waiting, statement_id="stmt-1") is False
+        assert not emergency_stands(claim=running)
 
 
 def test_ending_it_ends_what_streams(doctor, roster, reviewer, django_capture_on_commit_callbacks, monkeypatch):

@@ -16,6 +16,7 @@ from approvals.domain.grant import (
     claim_grant,
     confirm_grant,
     end_use,
+    grant_stands,
     release_grant,
     release_stale_claims,
     revoke_grant,
@@ -424,6 +425,17 @@ def test_revoking_between_claim_and_execution_stops_it(reviewer):
     revoke_grant(grant=Grant.objects.get(), by="admin")
 
     assert not confirm_grant(claim=claimed, statement_id="s1")
+
+
+def test_revoking_is_seen_of_what_is_spent_already(reviewer):
+    approve(held(), reviewer)
+    claimed = claim_grant(binding=binding(), statement_id="s1", session_id="session-2")
+    assert confirm_grant(claim=claimed, statement_id="s1")
+    stood = grant_stands(claim=claimed)
+
+    revoke_grant(grant=Grant.objects.get(), by="admin")
+
+    assert (stood, grant_stands(claim=claimed)) == (True, False)
 
 
 def test_revoking_ends_the_sessions_that_still_run_under_it(reviewer, monkeypatch):

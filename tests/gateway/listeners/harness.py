@@ -237,9 +237,13 @@ class Reviewers:
     modified: str | None = None
     opened: list[Binding] = field(default_factory=list)
     withdrawn: int = 0
+    revoked: bool = False
 
     async def confirm(self, claim: GrantClaim, statement_id: str) -> bool:
         return True
+
+    async def stands(self, claim: GrantClaim) -> bool:
+        return not self.revoked
 
     async def release(self, claim: GrantClaim, statement_id: str) -> None: ...
 

@@ -12,7 +12,7 @@ import pytest
 from gateway.listeners import postgres_client
 from gateway.protocols.postgres.startup import encode_cancel
 from tests.gateway.listeners.harness import HOST, Gateway
-from tests.gateway.listeners.raw import SYNC, RawClient, bind, errors, execute, kinds, parse, query, rows
+from tests.gateway.listeners.raw import FLUSH, SYNC, RawClient, bind, errors, execute, kinds, parse, query, rows
 
 HELD = "update people set name = 'held' where id = 1 and false"
 
@@ -246,3 +246,30 @@ async def test_a_client_that_half_closes_and_takes_nothing_more_holds_no_session
     await wait_for(lambda: bool(open_gateway.record.of("session.closed")))
     raw.close()
     await open_gateway.stop()
+
+
+@pytest.mark.parametrize("by", ["protocol", "cursor"])
+async def test_what_is_revoked_runs_no_portal_and_no_cursor_that_was_approved_before(gateway: Gateway, by: str) -> None:
+    """The control is the first half: what is approved goes on for as long as nobody takes it back."""
+    raw = await RawClient.connect(gateway)
+    await raw.ask(query("begin"))
+    first, second = (
+        ((parse(HELD), bind(), FLUSH), (execute(), SYNC))
+        if by == "protocol"
+        else ((query("declare c cursor for select name as held from people order by id"),), (query("fetch 1 from c"),))
+    )
+    raw.writer.write(b"".join(first))
+    await raw.until("N")
+    gateway.reviewers.approved.set()
+    await raw.until("2" if by == "protocol" else "Z")
+    if by == "cursor":
+        assert rows(await raw.ask(*second)) == [[b"name 1"]]
+
+    gateway.reviewers.revoked = True
+    raw.writer.write(b"".join(second))
+    got = await raw.until("N", "Z", "E")
+    raw.close()
+
+    assert got[-1][0] == "N"
+    assert rows(got) == []
+    assert len(gateway.reviewers.opened) == 2

@@ -128,6 +128,7 @@ class Desk:
     opened: list[Binding] = field(default_factory=list)
 
     confirms: bool = True
+    spent: list[GrantClaim] = field(default_factory=list)
     released: list[GrantClaim] = field(default_factory=list)
     counted: list[tuple[str, int | None]] = field(default_factory=list)
     masks: tuple[tuple[str, str, str], ...] = ()
@@ -145,7 +146,16 @@ class Desk:
         return self.emergencies.get(emergency_id)
 
     async def confirm(self, claim: GrantClaim, statement_id: str) -> bool:
+        self.spent.append(claim)
         return self.confirms
+
+    stood: bool = True
+    lost: bool = False  # nobody can say
+
+    async def stands(self, claim: GrantClaim) -> bool:
+        if self.lost:
+            raise OSError("no database")
+        return self.stood
 
     async def release(self, claim: GrantClaim, statement_id: str) -> None:
         self.released.append(claim)
@@ -186,10 +196,13 @@ class Log:
     entries: list[Entry] = field(default_factory=list)
     broken: bool = False
     waits: bool = False  # every entry must be waited for
+    meanwhile: Callable[[], None] | None = None  # what happens while an authorised entry is waited for
 
     async def append(self, entry: Entry) -> Receipt:
         if self.broken:
             raise OSError("no space left")
+        if self.meanwhile is not None and entry.kind == "statement.authorised":
+            self.meanwhile()
         self.entries.append(entry)
         return Receipt(seq=len(self.entries), durability="database")
 

@@ -176,3 +176,21 @@ def test_whose_sessions_an_emergency_covers(principal, emergency, covered):
     opened.principal = Principal(**({"issuer": OWN()} | WHO | principal))
 
     assert (emergency_of(world.rules.value, opened, at=time.time()) is not None) is covered
+
+
+@pytest.mark.parametrize("how", ["the row", "the rules"])
+async def test_emergency_that_ends_while_its_record_is_waited_for_runs_nothing(how):
+    world = emergency_world(UPDATE)
+
+    def meanwhile() -> None:
+        if how == "the row":
+            world.desk.stood = False
+        else:
+            world.rules.value = replace(world.rules.value, version=2, policies=(DENIED,), emergencies=())
+
+    world.log.meanwhile = meanwhile
+    await run(world, UPDATE)
+
+    assert world.client.executed == []
+    assert [denial.code for denial in world.client.denials] == ["grant-used" if how == "the row" else "rules-changed"]
+    assert world.log.entries[1].body["status"] == "skipped"

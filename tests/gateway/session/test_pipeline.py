@@ -377,3 +377,62 @@ async def test_held_statement_is_never_remembered():
     await run_in(world, session, UPDATE)
 
     assert authorise_known(world.services, session, StatementRequest(UPDATE)) is None
+
+
+def allowed_world() -> World:
+    """A world in which the write is approved already."""
+    world = held_world()
+    world.desk.grants[UPDATE] = granted(UPDATE)
+    return world
+
+
+async def test_approved_statement_is_decided_again_once_it_is_recorded():
+    """The control: nothing happened while its record was waited for."""
+    world = allowed_world()
+
+    await run(world, UPDATE)
+
+    assert [permit.statement for permit in world.client.executed] == [UPDATE]
+
+
+@pytest.mark.parametrize("what", ["revoked", "nobody can say", "frozen", "stale", "rules"])
+async def test_what_ends_an_approval_while_its_record_is_waited_for_ends_the_statement(what):
+    world = allowed_world()
+    freeze = PolicyRule(name="freeze", connections=("clinic",), action=Action.DENY)
+    stricter = replace(WRITES_NEED_APPROVAL, reviewers=(ReviewerGroup("security"),))
+
+    def meanwhile() -> None:
+        match what:
+            case "revoked":
+                world.desk.stood = False
+            case "nobody can say":
+                world.desk.lost = True
+            case "frozen":
+                world.rules.value = snapshot(policies=(freeze,), version=2)
+            case "stale":
+                world.rules.stale = True
+            case "rules":
+                world.rules.value = snapshot(policies=(stricter,), version=2)
+
+    world.log.meanwhile = meanwhile
+    await run(world, UPDATE)
+
+    assert world.client.executed == []
+    code = "grant-used" if what in ("revoked", "nobody can say") else "rules-changed"
+    assert [denial.code for denial in world.client.denials] == [code]
+    assert world.log.kinds == ["statement.authorised", "statement.completed", "statement.denied"]
+    assert world.log.entries[1].body["status"] == "skipped"
+    assert len(world.desk.spent) == 1  # exactly once, whatever comes of it
+    assert world.desk.released == []
+    assert world.desk.counted == [("g1", 0)]
+
+
+async def test_other_rules_that_decide_alike_leave_an_approval_alone():
+    world = allowed_world()
+    world.log.meanwhile = lambda: setattr(
+        world.rules, "value", snapshot(policies=(WRITES_NEED_APPROVAL,), digest="d1", version=2)
+    )
+
+    await run(world, UPDATE)
+
+    assert [permit.statement for permit in world.client.executed] == [UPDATE]
