@@ -40,7 +40,7 @@ from audit.domain.template import Filling, Template, Whole
 from audit.log_commits import LogCommits
 from audit.pace import SMOOTH_BEHIND, Pace
 from audit.process_journal import IN_JOURNAL, ProcessJournal, open_journal
-from audit.room import Room, Waiting
+from audit.room import Room, Waiting, principal_of
 from audit.sequencer import Sequencer, SequencerFailed, Taken
 
 logger = logging.getLogger(__name__)
@@ -203,7 +203,8 @@ class AuditWriter(WriterState):
                 payload = self._packed(entry)
                 if payload is not None and self._journal.fits(payload):
                     self._urgent.set()
-                    return self._room.wait(Waiting(payload, entry.durability, entry.session_id, answer))
+                    who = principal_of(entry)
+                    return self._room.wait(Waiting(payload, entry.durability, entry.session_id, answer, who))
             elif self._journaled(entry, self.most_behind):
                 self._journal_answers(entry.durability, answer)
                 return 0

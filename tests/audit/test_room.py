@@ -278,8 +278,8 @@ async def test_journal_too_long_in_bytes_makes_statements_wait_too(writer, monke
 
 
 def test_room_is_bounded_and_counts_who_left(monkeypatch):
-    monkeypatch.setattr("audit.room.MAX_WAITING", 2)
-    monkeypatch.setattr("audit.room.MAX_WAITING_BYTES", 10)
+    monkeypatch.setattr("audit.room.MAX_WAITING", 4)
+    monkeypatch.setattr("audit.room.MAX_WAITING_BYTES", 20)
     room, told = Room(), []
     waiting = Waiting(b"12345", "os", "s", told.append)
 
@@ -290,20 +290,90 @@ def test_room_is_bounded_and_counts_who_left(monkeypatch):
     room.leave(first)
     room.leave(first)
     with pytest.raises(RecordUnavailable):
-        room.wait(Waiting(b"123456", "os", "s", told.append))
+        room.wait(Waiting(b"12345678901", "os", "s", told.append))
     room.wait(waiting)
     assert told == []
 
     room.refuse("why")
 
     assert [str(answer) for answer in told] == ["why", "why"]
-    room.wait(Waiting(b"1234567890", "os", "s", told.append))
+    room.wait(Waiting(b"12345678901234567890", "os", "s", told.append))
+    assert len(room.leave_session("s")) == 1
+    assert (room.waiting, room._queues, room._sessions, room._bytes) == ({}, {}, {}, 0)
+
+
+def waits(room: Room, principal: str, session: str) -> int:
+    """How many places this principal got, until it was refused one."""
+    got = 0
+    while True:
+        try:
+            room.wait(Waiting(b"12345", "os", session, lambda _: None, principal))
+        except RecordUnavailable:
+            return got
+        got += 1
+
+
+def test_however_many_places_one_takes_another_has_its_own(monkeypatch):
+    monkeypatch.setattr("audit.room.MAX_WAITING", 120)
+    room = Room()
+
+    assert waits(room, "greedy", "a") == 60
+    assert waits(room, "greedy", "another session") == 0
+    assert [waits(room, name, name) for name in ("b", "c", "d", "e")] == [30, 15, 8, 4]
+    room.leave_session("a")
+    assert waits(room, "e", "e") > 20
+
+
+def test_one_long_statement_does_not_take_what_others_need(monkeypatch):
+    monkeypatch.setattr("audit.room.MAX_WAITING_BYTES", 100)
+    room = Room()
+    room.wait(Waiting(b"1" * 90, "os", "a", lambda _: None, "greedy"))
+
+    with pytest.raises(RecordUnavailable):
+        room.wait(Waiting(b"1", "os", "a", lambda _: None, "greedy"))
+    assert waits(room, "other", "b") == 1
+
+
+def test_principals_are_let_in_by_turns_each_in_its_order():
+    room = Room()
+    for number in range(4):
+        room.wait(Waiting(b"%d" % number, "os", f"s{number % 2}", lambda _: None, "greedy"))
+    for number in range(4, 6):
+        room.wait(Waiting(b"%d" % number, "os", "b", lambda _: None, "b"))
+    room.wait(Waiting(b"6", "os", "c", lambda _: None, "c"))
+
+    assert b"".join(room.next().payload for _ in range(7)) == b"0461523"
+    assert (room.waiting, room._queues, room._sessions, room._bytes) == ({}, {}, {}, 0)
+
+
+async def test_agent_that_fills_the_room_keeps_nobody_else_out(writer, monkeypatch):
+    monkeypatch.setattr("audit.room.MAX_WAITING", 6)
+    held = Held(writer)
+    await fill(writer)
+    order: list[str] = []
+
+    async def statement(subject: str, number: int) -> None:
+        body = {"connection": "clinic", "subject": subject, "actor": None}
+        about = Entry("statement.authorised", body, f"{subject}-{number}", f"{subject}-{number}", durability="os")
+        await writer.append(about)
+        order.append(subject)
+
+    greedy = [asyncio.create_task(statement("greedy", number)) for number in range(20)]
+    await asyncio.sleep(0)
+    other = asyncio.create_task(statement("other", 1))
+    await asyncio.sleep(0)
+    held.go.set()
+    done = await asyncio.gather(*greedy, other, return_exceptions=True)
+
+    assert done[-1] is None
+    assert [isinstance(each, RecordUnavailable) for each in done].count(True) == 17
+    assert order.index("other") == 1
 
 
 async def test_who_was_refused_a_place_is_not_answered_as_well(writer, monkeypatch):
     """The exception sent the statement the long way; an answer later would have it run a second time."""
     monkeypatch.setattr("audit.answers.WITHIN_S", 0.05)
-    monkeypatch.setattr("audit.room.MAX_WAITING", 1)
+    monkeypatch.setattr("audit.room.MAX_WAITING", 2)
     held = Held(writer)
     await fill(writer)
     answers: list[str] = []
