@@ -62,6 +62,14 @@ KEPT: dict[str, list[Request]] = {
         (query("select 1/0; execute p"),),
         (query("execute p"),),
     ],
+    "in-a-failed-transaction": [
+        *(run(FIRST), (parse(SSN, "s"), SYNC), run(SHADOW), run("begin"), run("select 1/0")),
+        *((bind("s"), execute(), SYNC), run("rollback"), (bind("s"), execute(), SYNC)),
+    ],
+    "in-a-failed-transaction-by-text": [
+        *(run(FIRST), run(f"prepare p as {SSN}"), run(SHADOW), run("begin"), run("select 1/0")),
+        *(run("execute p"), (query("execute p"),), run("rollback"), run("execute p"), (query("execute p"),)),
+    ],
     "undone": [
         *(run(FIRST), run(SHADOW), (parse(SSN, "s"), SYNC), (bind("s"), execute(), SYNC)),
         *(run("begin"), run("drop table people"), (bind("s"), execute(), SYNC), run("rollback")),
