@@ -10,45 +10,28 @@ the session itself (`postgres_own`), and nothing it says is complete while that 
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-import psycopg
-
-from analysis.agree import agree, distrusted, incomplete, taken_over
+from analysis.agree import distrusted, incomplete, taken_over
 from analysis.estimate import UNKNOWN, RowsExpected, estimated_rows, may_be_sized, rows_expected, wants_estimate
 from analysis.fingerprint import Shape, exact_shape, shape_of, skeleton, skeleton_of
-from analysis.lexer import LexError, Token, TokenKind, tokenize
-from analysis.parse import MAX_DEPTH, ClientReading, depth_of, read_client
+from analysis.lexer import LexError, TokenKind, tokenize
 from analysis.statement import Analysis, Operation, Statement
 from analysis.utility import Utility, read_utility
-from analysis.witness import Witness
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
 from gateway.session.services import TableDescription, UpstreamRejected
 from gateway.upstreams.postgres_catalogue import described_tables
 from gateway.upstreams.postgres_own import PostgresOwnSide
+from gateway.upstreams.postgres_readings import Readings, Side
+from gateway.upstreams.postgres_recollected import Recollected
 from gateway.upstreams.postgres_side import CLASSIFIED, DsnFor, Estimate, Key, PostgresSide
-from gateway.upstreams.postgres_witness import LOCK_NOT_AVAILABLE, NoWitness, Question
-from gateway.upstreams.state import RecollectionState
-
-logger = logging.getLogger(__name__)
+from gateway.upstreams.postgres_witness import Question
 
 CACHE_TEXT = 16_384  # longer statements are not remembered by their exact text
-MAX_PARAMETERS = 2000
-# What one statement may cost the process it shares with every other session.
-MAX_TOKENS = 50_000
-MAX_PARTS = 200
-SHORT_TOKENS = 500  # some milliseconds: not worth a thread
-_PARTS = frozenset({"SELECT", "VALUES", "TABLE", "JOIN"})
 RETRIES = 3
-# A table that is locked whole (ALTER, TRUNCATE) cannot be read about either: how long a statement waits here for it.
-LOCK_PATIENCE_S = 10.0
-LOCK_RETRY_S = 0.4
-LOCK_GLANCE = "100ms"
 _ENDS_PREPARED = frozenset({"COMMIT_PREPARED", "ROLLBACK_PREPARED"})
 _STAND_FOR_A_QUERY = frozenset({"EXECUTE", "DECLARE_CURSOR"})
 # Statements that name no relation, by their first word.
@@ -58,16 +41,13 @@ _SESSION_WORDS = frozenset(
 _BEHIND = "does not know yet"  # how analysis says that the schema moved on
 
 
-Side = PostgresSide | PostgresOwnSide
-
-
 class PostgresAnalyst:
     """`gateway.session.services.Analyst` for connections of kind `postgres`."""
 
     def __init__(self, dsn_for: DsnFor) -> None:
         self._dsn_for = dsn_for
         self._sides: dict[_Place, PostgresSide] = {}
-        self._long = asyncio.Semaphore(1)
+        self._readings = Readings()
         self._changing: set[str] = set()  # sessions whose last statement may have changed definitions
 
     async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
@@ -242,7 +222,7 @@ class PostgresAnalyst:
             if side.catalogue is None:
                 await side.check(time.monotonic())
             catalogue = side.catalogue
-            found = await self._both_readings(side, session, statement, utility, shape)
+            found = await self._readings.compared(side, session, statement, utility, shape)
             if any(problem.endswith(_BEHIND) for problem in found.problems):
                 await side.check(time.monotonic())
             if catalogue is side.catalogue:
@@ -270,123 +250,12 @@ class PostgresAnalyst:
             raise UpstreamRejected(sqlstate=rejected.sqlstate, message=rejected.message) from None
         return found.complete and found.operations == {Operation.READ} and not found.tables_read
 
-    async def _both_readings(
-        self, side: Side, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
-    ) -> Analysis:
-        if utility.probe is None:
-            none = read_client("SELECT 1", [])
-            return agree(statement=statement, utility=utility, client=none, witness=None, shape=shape)
-        tokens, problem = tokenize(utility.probe), ""
-        client: ClientReading | None = None
-        witness: Witness | None = None
-        probe, short = utility.probe, len(tokens) <= SHORT_TOKENS
-        try:
-            _must_be_readable_in_time(tokens)
-            asked = asyncio.create_task(self._witness(side, session, statement, utility, tokens))
-            try:
-                if short:
-                    await asyncio.sleep(0)  # the database reads while we do
-                    client = read_client(probe, tokens)
-                witness = await asked
-            finally:
-                asked.cancel()
-        except (NoWitness, LexError) as error:
-            problem = str(error)
-
-        def compared() -> Analysis:
-            first = client or read_client(probe, tokens)
-            return agree(statement=statement, utility=utility, client=first, witness=witness, shape=shape)
-
-        if short:
-            analysis = compared()
-        else:  # seconds of work must not hold up every other session
-            async with self._long:
-                analysis = await asyncio.to_thread(compared)
-        return replace(analysis, problems=(*analysis.problems, problem)) if problem else analysis
-
-    # --- the side connection ---
-
-    async def _witness(
-        self, side: Side, session: SessionContext, statement: Statement, utility: Utility, tokens: list[Token]
-    ) -> Witness:
-        assert utility.probe is not None
-        if utility.parameter_types and not _is_type_list(utility.parameter_types):
-            raise NoWitness("parameter types of a form that is not known")
-        count = max((int(token.text[1:]) for token in tokens if token.kind is TokenKind.PARAM), default=0)
-        if count > MAX_PARAMETERS:
-            raise NoWitness(f"more than {MAX_PARAMETERS} parameters")
-        question = Question(
-            text=utility.probe,
-            role=session.role,
-            search_path=session.search_path,
-            parameter_count=max(count, len(statement.parameter_types) if utility.is_query else 0),
-            parameter_types=statement.parameter_types if utility.is_query else (),
-            offset=utility.probe_offset,
-            declared_types=utility.parameter_types,
-            makes=utility.made is not None or utility.defines is not None,
-        )
-        try:
-            return await _read_once_unlocked(side, question)
-        except UpstreamRejected:
-            # Definitions are refused for want of a right, not for what the database thinks of them.
-            if Operation.DDL in utility.operations:
-                raise NoWitness("the database refused the query it is defined by") from None
-            raise
-        except psycopg.Error as error:
-            # Fail closed: without the database's answer the analysis is incomplete.
-            logger.warning("second reading failed: session=%s error=%s", session.session_id, type(error).__name__)
-            side.forget()
-            raise NoWitness("the database could not be asked") from None
-
     def _side(self, spec: ConnectionSpec) -> PostgresSide:
         place = _place(spec)
         side = self._sides.get(place)
         if side is None:
             side = self._sides[place] = PostgresSide(spec, self._dsn_for)
         return side
-
-
-async def _read_once_unlocked(side: Side, question: Question) -> Witness:
-    """The reading, as soon as nobody locks what it names. Raises UpstreamRejected 55P03 after LOCK_PATIENCE_S.
-
-    It is asked again and again, so that whoever waits for a lock keeps no side connection from the others.
-    """
-    until = time.monotonic() + LOCK_PATIENCE_S
-    while True:
-        try:
-            return await side.read(question)
-        except UpstreamRejected as rejected:
-            if rejected.sqlstate != LOCK_NOT_AVAILABLE or time.monotonic() > until:
-                raise
-        await asyncio.sleep(LOCK_RETRY_S)
-        question = replace(question, lock_timeout=LOCK_GLANCE)
-
-
-class Recollected(RecollectionState):
-    """Fulfils `Recollection`: everything `recall` looks at, with the keys made once."""
-
-    def __init__(
-        self,
-        session: SessionContext,
-        side: PostgresSide,
-        changing: set[str],
-        found: Analysis,
-        key: Key,
-        *,
-        estimated: bool = False,
-    ) -> None:
-        self._session, self._side, self._changing = session, side, changing
-        self._generation = side.generation
-        self._found, self._key, self._estimated = found, key, estimated
-        self._role, self._search_path = session.role, session.search_path
-        self.shape = key[0][1:] if key[0].startswith("~") else ""
-
-    def holds(self) -> bool:
-        return self.holds_here() and (not self._estimated or self._still_expected())
-
-    def _still_expected(self) -> bool:
-        estimate = self._side.estimates.find(self._key)
-        return estimate is not None and estimate.analysis is self._found and estimate.is_fresh
 
 
 _Place = tuple[str, str, int, str, str, str]
@@ -396,13 +265,6 @@ def _place(spec: ConnectionSpec) -> _Place:
     """Whose catalogue and whose word about its functions: another word is another side, with nothing remembered."""
     classified = spec.settings.get(CLASSIFIED, "")
     return (spec.name, spec.host, spec.port, spec.database, spec.username, classified)
-
-
-def _must_be_readable_in_time(tokens: list[Token]) -> None:
-    """Lineage takes time by the square of a statement's parts: past these bounds there is no second reading."""
-    parts = sum(token.word in _PARTS for token in tokens)
-    if len(tokens) > MAX_TOKENS or parts > MAX_PARTS or depth_of(tokens) > MAX_DEPTH:
-        raise NoWitness("longer or deeper than can be analysed in time")
 
 
 def _query_of(statement: Statement, session: SessionContext) -> Question:
@@ -419,18 +281,6 @@ def _query_of(statement: Statement, session: SessionContext) -> Question:
 
 def _has_literals(analysis: Analysis) -> bool:
     return any(token.kind in (TokenKind.STRING, TokenKind.NUMBER) for token in tokenize(analysis.statement.text))
-
-
-def _is_type_list(text: str) -> bool:
-    """Names, modifiers and array bounds only: the text goes into our own PREPARE."""
-    depth = 0
-    for token in tokenize(text):
-        depth += {"(": 1, ")": -1}.get(token.text, 0)
-        if depth < 0 or not (
-            token.kind in (TokenKind.WORD, TokenKind.QUOTED, TokenKind.NUMBER) or token.text in tuple("(),.[]")
-        ):
-            return False
-    return depth == 0
 
 
 def _doubted(found: Analysis, session: SessionContext) -> Analysis:

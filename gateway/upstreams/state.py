@@ -32,7 +32,7 @@ class SideState:
 
 
 class RecollectionState:
-    """Of `postgres_analyst.Recollected`."""
+    """Of `postgres_recollected.Recollected`."""
 
     _session: SessionContext
     _side: Any

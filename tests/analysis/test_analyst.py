@@ -11,7 +11,8 @@ import pytest
 from analysis.statement import Operation, Statement
 from gateway.session.context import SessionContext
 from gateway.session.services import UpstreamRejected
-from gateway.upstreams.postgres_analyst import PostgresAnalyst, Recollected
+from gateway.upstreams.postgres_analyst import PostgresAnalyst
+from gateway.upstreams.postgres_recollected import Recollected
 from gateway.upstreams.postgres_side import PostgresSide
 from gateway.upstreams.postgres_witness import NoWitness, Question, ask, load_catalogue, prepare, scrubbed
 from tests.analysis.conftest import Analyse

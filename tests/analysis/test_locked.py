@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from gateway.session.services import UpstreamRejected
-from gateway.upstreams import postgres_analyst
+from gateway.upstreams import postgres_readings
 from tests.analysis.conftest import Analyse
 
 
@@ -34,7 +34,7 @@ async def test_statement_is_read_once_the_table_is_free(analyse: Analyse, locked
 async def test_statement_that_waited_long_enough_is_refused_as_the_database_would(
     analyse: Analyse, locked: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_analyst, "LOCK_PATIENCE_S", 0.0)
+    monkeypatch.setattr(postgres_readings, "LOCK_PATIENCE_S", 0.0)
 
     with pytest.raises(UpstreamRejected) as refused:
         await analyse("SELECT id FROM claims WHERE id = 1")

@@ -1,0 +1,194 @@
+"""The analysis of a statement, put together from what its readings found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from analysis.catalogue import Catalogue
+from analysis.facts import read_facts
+from analysis.findings import Findings
+from analysis.fingerprint import Shape
+from analysis.lineage import COMMANDS, Lineage
+from analysis.nodes import walk
+from analysis.statement import (
+    NOT_YET,
+    Analysis,
+    ColumnRef,
+    Creation,
+    Facts,
+    Flow,
+    Operation,
+    Origin,
+    Output,
+    Statement,
+    TableRef,
+    Transform,
+)
+from analysis.utility import Utility
+from analysis.utility_shape import Made
+from analysis.witness import Witness
+
+
+def assemble(
+    *,
+    statement: Statement,
+    utility: Utility,
+    lineage: Lineage | None,
+    witness: Witness | None,
+    found: Findings,
+    shape: Shape,
+) -> Analysis:
+    complete = not found.problems
+    base = Analysis(
+        statement=statement,
+        kind=utility.kind,
+        fingerprint=shape.fingerprint,
+        complete=complete,
+        problems=tuple(sorted(found.problems)),
+        operations=frozenset(found.operations),
+        outputs=None if utility.outputs is None else tuple(Output(name) for name in utility.outputs),
+        facts=Facts(no_where=utility.no_where, export=utility.export, row_bound=utility.row_bound),
+        # A utility statement's literals are what it does: SET client_encoding = 'latin1'.
+        literal_independent=complete and utility.is_query and shape.literal_independent,
+        name=utility.name,
+        copy=utility.copy,
+        creates_temp=utility.creates_temp,
+        creates=Creation(utility.creates) if utility.creates else None,
+    )
+    if utility.temporary_only and (lineage is None or witness is None):
+        own = Operation.ADMIN if utility.kind == "ANALYZE" else Operation.DDL
+        return replace(base, operations=frozenset({own}), complete=False)
+    if utility.probe is None:
+        # Unknown kinds must not look harmless: their result, if any, is not understood.
+        return base if complete or utility.outputs else replace(base, outputs=(Output("", resolved=False),))
+    if lineage is None or witness is None:
+        return replace(
+            base,
+            kind="UNKNOWN" if utility.is_query else base.kind,
+            operations=base.operations | {Operation.ADMIN},
+            outputs=(Output("", resolved=False),),
+            facts=replace(base.facts, no_where=True),
+        )
+    return _with_lineage(base, utility, lineage, witness, found)
+
+
+def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: Witness, found: Findings) -> Analysis:
+    reading = lineage.reading
+    facts = read_facts(lineage.query, witness.catalogue)
+    whole = replace(
+        base,
+        kind=COMMANDS[lineage.query.number("commandType")] if utility.is_query else base.kind,
+        operations=frozenset(found.operations | _operations(lineage, witness.catalogue)),
+        tables_read=reading.tables(reading.beneath - reading.written) | _read_tables(lineage, witness.catalogue),
+        tables_written=reading.tables(reading.written),
+        reads=frozenset(reading.reads),
+        writes=frozenset(reading.writes),
+        flows=frozenset(reading.flows),
+        outputs=trusted(lineage.outputs, complete=base.complete),
+        predicates=frozenset(reading.predicates),
+        functions=frozenset(found.functions),
+        opaque_functions=frozenset(found.opaque),
+        facts=replace(
+            facts,
+            no_where=facts.no_where or utility.no_where,
+            export=utility.export,
+            uncounted=_changes_beneath(lineage),
+        ),
+    )
+    return _reshaped(whole, base, utility, lineage, witness)
+
+
+def _operations(lineage: Lineage, catalogue: Catalogue) -> set[Operation]:
+    commands = {node.number("commandType") for node in walk(lineage.query) if node.tag == "QUERY"}
+    written = lineage.reading.written
+    own = bool(written) and written <= catalogue.temporary
+    operations = {Operation.TEMP if own else Operation.WRITE} if commands - {1} else set()
+    if lineage.query.number("commandType") == 1 or lineage.reading.reads:
+        operations.add(Operation.READ)
+    return operations
+
+
+def _changes_beneath(lineage: Lineage) -> bool:
+    """Whether WITH holds a statement that changes rows: the command tag counts those of the outermost one alone."""
+    inner = (node for node in walk(lineage.query) if node.tag == "QUERY" and node is not lineage.query)
+    return any(node.number("commandType") != 1 for node in inner)
+
+
+def _read_tables(lineage: Lineage, catalogue: Catalogue) -> frozenset[TableRef]:
+    """Written tables count as read too where one of their columns is."""
+    written = lineage.reading.tables(lineage.reading.written)
+    return frozenset(table for table in written if any(c.table_ref == table for c in lineage.reading.reads))
+
+
+def trusted(outputs: Iterable[Output] | None, *, complete: bool) -> tuple[Output, ...] | None:
+    return None if outputs is None else tuple(replace(output, resolved=complete) for output in outputs)
+
+
+def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineage, witness: Witness) -> Analysis:
+    """Fit the probe's analysis to the statement that carries it."""
+    if utility.returns_probe:
+        return whole
+    if utility.kind in ("PREPARE", "DECLARE_CURSOR"):
+        inner = replace(
+            whole,
+            statement=Statement(utility.probe or "", base.statement.dialect, witness.parameter_types),
+            kind=COMMANDS[lineage.query.number("commandType")],
+            name="",
+        )
+        return replace(base, inner=inner, operations=frozenset({Operation.SESSION}))
+    if utility.writes_probed:
+        own = bool(lineage.reading.relations) and lineage.reading.relations <= witness.catalogue.temporary
+        return replace(
+            base,
+            operations=frozenset({Operation.TEMP}) if own and Operation.WRITE in base.operations else base.operations,
+            tables_written=whole.tables_read,
+            writes=_whole_tables(lineage, witness.catalogue) if utility.writes_whole else whole.reads,
+            facts=replace(base.facts, row_bound=0, uncounted=utility.kind == "TRUNCATE"),
+        )
+    if utility.derived_output:
+        return explained(whole, utility)
+    if utility.made is not None:
+        whole = replace(whole, flows=whole.flows | _flows_into(utility.made, whole.outputs or (), witness))
+    if utility.defines is not None:  # whatever its columns are made of is read
+        origins = frozenset(origin.column for output in whole.outputs or () for origin in output.origins)
+        whole = replace(whole, reads=whole.reads | origins)
+    columns = tuple(frozenset(output.origins) for output in whole.outputs or ())
+    creates = Creation(utility.creates, columns) if utility.creates else None
+    return replace(whole, outputs=None, creates=creates, facts=replace(whole.facts, row_bound=0))
+
+
+def _flows_into(made: Made, outputs: tuple[Output, ...], witness: Witness) -> frozenset[Flow]:
+    """What a relation that is only about to be made takes in: a person may let it, and then its columns inherit."""
+    schema = made.schema or witness.creation_schema
+    names = made.columns + tuple(output.name for output in outputs)[len(made.columns) :]
+    return frozenset(
+        Flow(NOT_YET, number, ColumnRef(schema, made.name, name), origin)
+        for number, (name, output) in enumerate(zip(names, outputs, strict=False), start=1)
+        for origin in output.origins
+        if schema and name
+    )
+
+
+def _whole_tables(lineage: Lineage, catalogue: Catalogue) -> frozenset[ColumnRef]:
+    """Every column of every table reached: TRUNCATE names none and empties all."""
+    relations = (catalogue.relations[oid] for oid in lineage.reading.beneath if oid in catalogue.relations)
+    columns = (relation.column_ref(number) for relation in relations for number in relation.columns)
+    return frozenset(column for column in columns if column is not None)
+
+
+def explained(whole: Analysis, utility: Utility) -> Analysis:
+    """EXPLAIN tells of every column the plan is steered by: estimates, filters, rows removed."""
+    columns = {predicate.column for predicate in whole.predicates}
+    origins = tuple(sorted(Origin(column, Transform.DERIVED) for column in columns))
+    operations = whole.operations if utility.kind == "EXPLAIN_ANALYZE" else frozenset({Operation.READ})
+    if not whole.complete:
+        operations |= whole.operations
+    return replace(
+        whole,
+        operations=operations,
+        tables_written=whole.tables_written if utility.kind == "EXPLAIN_ANALYZE" else frozenset(),
+        outputs=(Output(utility.derived_output, origins, resolved=whole.complete),),
+        # The lines of a plan are no rows of any table, and its tag counts nothing.
+        facts=replace(whole.facts, row_bound=0, uncounted=Operation.WRITE in operations),
+    )
