@@ -21,6 +21,8 @@ from psycopg.pq.abc import PGconn, PGresult
 # A watched socket may fall silent for good: libuv stops watching one that was reset, and tells so once, while there may
 # be more to read than is read at once. So it is looked at again, however quiet it is.
 LOOK_S = 0.2
+# Between two answers. The server itself ends what takes longer than some seconds; one that says nothing is cut off.
+SILENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,10 @@ async def _landed(pgconn: PGconn) -> list[PGresult]:
     loop.add_reader(socket, arrived)
     try:
         while True:
+            until = loop.time() + SILENCE_S
             while pgconn.is_busy():
+                if loop.time() > until:
+                    raise psycopg.OperationalError("the database does not answer")
                 waiting = loop.create_future()
                 timer = loop.call_later(LOOK_S, arrived)
                 try:

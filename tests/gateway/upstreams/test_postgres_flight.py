@@ -12,6 +12,7 @@ import uvloop
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from gateway.upstreams import postgres_flight
 from gateway.upstreams.postgres_flight import Command, Fixed, Preparation, fly, prepare_all, rolled_back, rows_of
 
 _DOUBLE = Fixed("double", "SELECT $1::int * 2, NULL")
@@ -67,6 +68,16 @@ async def test_lost_connection_is_no_word_of_the_database(connection: AsyncConne
 
     assert raised.value.diag.sqlstate is None
     assert connection.closed
+
+
+async def test_server_that_falls_silent_is_given_up(
+    connection: AsyncConnection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_flight, "SILENCE_S", 0.5)
+    await fly(connection, [Command("SELECT pg_sleep(0.3)"), Command("SELECT pg_sleep(0.3)")])
+
+    with pytest.raises(psycopg.OperationalError, match="does not answer"):
+        await fly(connection, [Command("SELECT pg_sleep(5)")])
 
 
 class Dying:
