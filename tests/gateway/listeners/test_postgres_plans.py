@@ -13,7 +13,7 @@ from psycopg import sql
 from approvals.domain.decide import EVERY_RIGHT, AccessRule
 from gateway.domain.snapshot import Snapshot
 from tests.gateway.listeners.harness import USER, Gateway, direct_dsn
-from tests.gateway.listeners.raw import SYNC, RawClient, bind, close, describe, execute, parse, query
+from tests.gateway.listeners.raw import SYNC, RawClient, bind, close, describe, execute, kinds, parse, query
 from tests.gateway.listeners.test_postgres_midway import transcript
 
 CLEAR = "078-05-0007"
@@ -61,14 +61,6 @@ KEPT: dict[str, list[Request]] = {
         (*run("select 1/0")[:3], *run("execute p")),
         (query("select 1/0; execute p"),),
         (query("execute p"),),
-    ],
-    "in-a-failed-transaction": [
-        *(run(FIRST), (parse(SSN, "s"), SYNC), run(SHADOW), run("begin"), run("select 1/0")),
-        *((bind("s"), execute(), SYNC), run("rollback"), (bind("s"), execute(), SYNC)),
-    ],
-    "in-a-failed-transaction-by-text": [
-        *(run(FIRST), run(f"prepare p as {SSN}"), run(SHADOW), run("begin"), run("select 1/0")),
-        *(run("execute p"), (query("execute p"),), run("rollback"), run("execute p"), (query("execute p"),)),
     ],
     "undone": [
         *(run(FIRST), run(SHADOW), (parse(SSN, "s"), SYNC), (bind("s"), execute(), SYNC)),
@@ -176,3 +168,31 @@ async def test_a_table_somebody_else_puts_before_it_uncovers_nothing(
     assert b"harmless" in seen
     assert b"078-05-" not in shown
     assert shown.count(b"harmless") == 4
+
+
+async def test_plans_count_as_renewed_only_once_the_server_did_it(
+    reading_gateway: Gateway, shadow_schema: Callable[[], None]
+) -> None:
+    """In a transaction that failed it refuses DISCARD PLANS like anything else."""
+    client, watcher = await RawClient.connect(reading_gateway), await RawClient.connect(reading_gateway)
+    await client.ask(parse(SSN, "s"), SYNC)
+    before = await client.ask(bind("s"), describe(), execute(), SYNC)
+    shadow_schema()
+    for _ in range(200):
+        seen = b"".join(body for _, body in await watcher.ask(query(SSN)))
+        if b"harmless" in seen:
+            break
+        await asyncio.sleep(0.05)
+
+    renewing = (bind("s"), describe(), execute(), SYNC)
+    for request in ((query("begin"),), (query("select 1/0"),), renewing):
+        refused = await client.ask(*request)
+    await client.ask(query("rollback"))
+    later = [await client.ask(*renewing) for _ in range(3)]
+    client.close()
+    watcher.close()
+
+    assert kinds(refused)[-2:] == "EZ"
+    shown = b"".join(body for answers in [before, *later] for _, body in answers)
+    assert b"078-05-" not in shown
+    assert shown.count(b"harmless") == 3
