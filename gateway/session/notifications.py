@@ -8,6 +8,7 @@ and without one, or without the right `listen`, nothing of it is. Rules and righ
 from __future__ import annotations
 
 import logging
+from fnmatch import fnmatchcase
 
 from analysis.statement import Analysis, ColumnRef, Operation, Origin, Output, Statement, Transform
 from gateway.domain.snapshot import Snapshot
@@ -15,7 +16,7 @@ from gateway.session.context import SessionContext
 from gateway.session.services import Snapshots, StaleSnapshot
 from masking.domain.field import ResultColumn
 from masking.domain.plan import build_plan
-from masking.domain.rules import rules_for
+from masking.domain.rules import MaskingRule, rules_for
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +51,15 @@ def _may_listen(snapshot: Snapshot, session: SessionContext) -> bool:
     )
 
 
+def _names(rule: MaskingRule, column: ColumnRef) -> bool:
+    """Whether the rule means this very channel. Rules that hide ignore case on purpose; here one uncovers."""
+    return any(fnmatchcase(str(column), glob) for glob in rule.columns)
+
+
 def _masked(snapshot: Snapshot, session: SessionContext, channel: str, payload: str) -> str:
     name, column = session.connection.name, ColumnRef(SCHEMA, channel, COLUMN)
-    if rules_for(snapshot.masking_rules, name).rule_for(column) is None:
+    rule = rules_for(snapshot.masking_rules, name).rule_for(column)
+    if rule is None or not _names(rule, column):
         return ""
     analysis = Analysis(
         statement=Statement(""),

@@ -5,8 +5,8 @@ DROP SCHEMA IF EXISTS attack_shadow CASCADE;
 DROP TABLE IF EXISTS attack_identifiers, attack_sink, attack_ruled, attack_echo, attack_default, attack_parted,
     attack_open, attack_open2, attack_keyed CASCADE;
 DROP TABLE IF EXISTS attack_made, attack_words, attack_guarded, attack_checked, attack_indexed, attack_ruled_also, attack_watched,
-    attack_split CASCADE;
-DROP VIEW IF EXISTS attack_view, attack_view_row, attack_swap, attack_instead, attack_view_coded CASCADE;
+    attack_split, attack_noticed, attack_noticed_late, attack_noticed_rule, attack_noticed_default CASCADE;
+DROP VIEW IF EXISTS attack_telling, attack_view, attack_view_row, attack_swap, attack_instead, attack_view_coded CASCADE;
 DROP TYPE IF EXISTS attack_pair, attack_range CASCADE;
 DROP MATERIALIZED VIEW IF EXISTS attack_matview;
 DROP SEQUENCE IF EXISTS attack_sequence;
@@ -15,6 +15,7 @@ DROP OPERATOR IF EXISTS ~@~ (NONE, integer);
 DROP DOMAIN IF EXISTS attack_domain;
 DROP ROUTINE IF EXISTS attack_table, attack_atomic, attack_whole, attack_lookup, attack_rows, attack_dynamic, attack_shout, attack_fail, attack_constant,
     attack_set, attack_append, attack_fill, attack_cry, attack_procedure, attack_is_valid, attack_polymorphic,
+    attack_notice, attack_tell, attack_tell_parsed, attack_tell_first,
     attack_label(integer), attack_label(text), attack_fixed, attack_words_of, attack_cry_once, attack_index_of;
 
 DELETE FROM claims WHERE patient_id IN (900001, 900002);
@@ -166,6 +167,29 @@ CREATE CAST (attack_pair AS text) WITH FUNCTION text(attack_pair) AS ASSIGNMENT;
 CREATE TYPE attack_range AS RANGE (subtype = integer);
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON attack_words, attack_guarded, attack_checked, attack_indexed,
     attack_ruled_also, attack_watched, attack_split, attack_split_one, attack_instead, attack_view_coded TO PUBLIC;
+
+-- What notifies with a value no detector knows, when somebody writes, reads or calls it.
+CREATE FUNCTION attack_tell() RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+    AS 'BEGIN PERFORM pg_notify(''attack'', reverse(last_name)) FROM patients WHERE id = 900001; RETURN ''told''; END';
+CREATE FUNCTION attack_notice() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN PERFORM attack_tell(); RETURN NULL; END';
+CREATE FUNCTION attack_tell_parsed() RETURNS text LANGUAGE sql
+    BEGIN ATOMIC SELECT pg_notify('attack', reverse(last_name))::text FROM patients WHERE id = 900001; END;
+CREATE FUNCTION attack_tell_first(text, text) RETURNS text LANGUAGE sql
+    BEGIN ATOMIC SELECT pg_notify($1, $2)::text; END;
+CREATE TABLE attack_noticed (id integer);
+CREATE TRIGGER attack_notice AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON attack_noticed FOR EACH STATEMENT
+    EXECUTE FUNCTION attack_notice();
+CREATE TABLE attack_noticed_late (id integer);
+CREATE CONSTRAINT TRIGGER attack_notice AFTER INSERT ON attack_noticed_late DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION attack_notice();
+CREATE TABLE attack_noticed_rule (id integer);
+CREATE RULE attack_also AS ON INSERT TO attack_noticed_rule DO ALSO
+    SELECT pg_notify('attack', reverse(last_name)) FROM patients WHERE patients.id = 900001;
+CREATE TABLE attack_noticed_default (id integer, told text DEFAULT attack_tell());
+CREATE VIEW attack_telling AS SELECT id, pg_notify('attack', reverse(last_name))::text AS told FROM patients;
+GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON attack_noticed, attack_noticed_late, attack_noticed_rule,
+    attack_noticed_default, attack_telling TO PUBLIC;
 
 CREATE SCHEMA attack_shadow;
 CREATE VIEW attack_shadow.encounters AS SELECT id, ssn AS kind FROM public.patients;

@@ -25,9 +25,9 @@ SSN = "(SELECT ssn FROM patients WHERE id = 900001)"
 TURNED = "(SELECT reverse(last_name) FROM patients WHERE id = 900001)"
 
 
-def sent(name: str, *steps: str, modes: tuple[Mode, ...] | None = None) -> Attack:
+def sent(name: str, *steps: str, modes: tuple[Mode, ...] | None = None, copy_in: bytes = b"") -> Attack:
     more = {} if modes is None else {"modes": modes}
-    return attack(name, LISTEN, *steps, "SELECT 1", transaction=False, **more)
+    return attack(name, LISTEN, *steps, "SELECT 1", transaction=False, copy_in=copy_in, **more)
 
 
 ATTACKS = [
@@ -53,6 +53,39 @@ ATTACKS = [
     sent("returning", "CREATE TEMP TABLE k (x text)",
          f"INSERT INTO k VALUES ({TURNED}) RETURNING pg_notify('attack', x)", "DROP TABLE k"),
     sent("channel", f"SELECT pg_notify(left('attack', 6), {TURNED})"),
+    sent("trigger", "INSERT INTO attack_noticed VALUES (1)"),
+    sent("trigger-updating", "UPDATE attack_noticed SET id = 2"),
+    sent("trigger-deleting", "DELETE FROM attack_noticed"),
+    sent("trigger-truncating", "TRUNCATE attack_noticed"),
+    sent("trigger-in-cte", "WITH w AS (INSERT INTO attack_noticed VALUES (1) RETURNING id) SELECT * FROM w"),
+    sent("trigger-prepared", "PREPARE t AS INSERT INTO attack_noticed VALUES (1)", "EXECUTE t"),
+    sent("trigger-explained", "EXPLAIN ANALYZE INSERT INTO attack_noticed VALUES (1)"),
+    sent("trigger-at-commit", "BEGIN", "INSERT INTO attack_noticed_late VALUES (1)", "COMMIT"),
+    sent("trigger-at-commit-alone", "INSERT INTO attack_noticed_late VALUES (1)"),
+    sent("trigger-at-once", "BEGIN", "INSERT INTO attack_noticed_late VALUES (1)", "SET CONSTRAINTS ALL IMMEDIATE",
+         "COMMIT"),
+    sent("trigger-copying", "COPY attack_noticed FROM STDIN", modes=SIMPLE_ONLY, copy_in=b"1\n"),
+    sent("rule", "INSERT INTO attack_noticed_rule VALUES (1)"),
+    sent("default", "INSERT INTO attack_noticed_default (id) VALUES (1)"),
+    sent("default-copied", "COPY attack_noticed_default (id) FROM STDIN", modes=SIMPLE_ONLY, copy_in=b"1\n"),
+    sent("definer", "SELECT attack_tell()"),
+    sent("definer-in-from", "SELECT count(*) FROM attack_tell()"),
+    sent("definer-copied", "COPY (SELECT attack_tell()) TO STDOUT", modes=SIMPLE_ONLY),
+    sent("parsed", "SELECT attack_tell_parsed()"),
+    sent("parsed-told", f"SELECT attack_tell_first('attack', {TURNED})"),
+    sent("view", "SELECT told FROM attack_telling WHERE id = 900001"),
+    sent("view-counted", "SELECT count(told) FROM attack_telling WHERE id = 900001"),
+    sent("view-copied", "COPY (SELECT told FROM attack_telling WHERE id = 900001) TO STDOUT", modes=SIMPLE_ONLY),
+    sent("long", f"SELECT count(pg_notify('attack', repeat('x ', 3900) || {TURNED}))"),
+    sent("widest", f"SELECT count(pg_notify('attack', repeat(chr(128169), 1900) || {TURNED}))"),
+    sent("in-parts", "SELECT count(pg_notify('attack', substr(reverse(last_name), 1, 30))) FROM patients "
+         "WHERE id = 900001"),
+    attack("channel-as-guess", 'LISTEN "536-71-9284"', "SELECT count(pg_notify(ssn, 'x')) FROM patients "
+           "WHERE id = 900001", "SELECT 1", transaction=False),
+    attack("channel-quoted", 'LISTEN "at""tack"', f"SELECT count(pg_notify('at\"tack', {TURNED}))", "SELECT 1",
+           transaction=False),
+    attack("channel-as-path", 'LISTEN "attack.payload"', f"SELECT count(pg_notify('attack.payload', {TURNED}))",
+           "SELECT 1", transaction=False),
     sent("at-once", f"LISTEN other; SELECT pg_notify('other', {TURNED})", modes=SIMPLE_ONLY),
 ]  # fmt: skip
 

@@ -51,6 +51,7 @@ class Answer:
     tags: list[str] = field(default_factory=list)
     errors: list[dict[str, str]] = field(default_factory=list)
     notices: list[dict[str, str]] = field(default_factory=list)
+    notified: list[tuple[str, str]] = field(default_factory=list)  # channel, payload
     review_url: str | None = None
     lost: bool = False
     status: str = ""  # I, T or E of the last ReadyForQuery
@@ -73,6 +74,7 @@ class Answer:
             tags=self.tags + other.tags,
             errors=self.errors + other.errors,
             notices=self.notices + other.notices,
+            notified=self.notified + other.notified,
             review_url=self.review_url or other.review_url,
             lost=self.lost or other.lost,
             status=other.status,
@@ -161,6 +163,9 @@ class Wire:
             case b"N":
                 answer.notices.append(_fields(body))
                 self._maybe_cancel(body, answer)
+            case b"A":
+                channel, payload, _ = body[4:].split(b"\0")
+                answer.notified.append((channel.decode(), payload.decode()))
             case b"G":
                 # A Sync sent before the data is ignored while copying in (protocol-flow, "COPY operations").
                 end = message(b"c") if self.copy_in else message(b"f", b"no data\0")

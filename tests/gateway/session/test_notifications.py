@@ -78,5 +78,13 @@ def test_without_right_or_rule_nothing_is_shown(snapshot: Snapshot | None) -> No
     assert shown(snapshot) == ""
 
 
-def test_a_rule_covers_its_channel_alone() -> None:
-    assert shown(_SNAPSHOT, "invoices") == ""
+@pytest.mark.parametrize("channel", ["invoices", "Orders", "ORDERS", "orders.payload", "orders ", "*", ""])
+def test_a_rule_covers_its_channel_alone(channel: str) -> None:
+    assert shown(_SNAPSHOT, channel) == ""
+
+
+def test_globs_cover_channels_as_they_are_spelled() -> None:
+    every = replace(_SNAPSHOT, masking_rules=(replace(_SCAN, columns=("notifications.Or*.payload",)),))
+
+    assert shown(every, "Orders", "order 7") == "order 7"
+    assert shown(every, "orders", "order 7") == ""
