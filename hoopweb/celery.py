@@ -9,14 +9,25 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.loaders.app import AppLoader
 from celery.schedules import crontab
 
 from audit.sinks.schedule import EVERY_S, QUEUE
 from hoopweb import heartbeat  # noqa: F401  registers the worker's sign of life
+from hoopweb.loading import nothing_thrown_away
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hoopweb.settings")
 
-app = Celery("hoopweb")
+
+class Loader(AppLoader):  # type: ignore[misc]
+    """Loads Django and the tasks into a worker or the scheduler, when it begins."""
+
+    def init_worker(self) -> None:
+        with nothing_thrown_away():
+            super().init_worker()
+
+
+app = Celery("hoopweb", loader="hoopweb.celery:Loader")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 app.conf.beat_schedule = {

@@ -87,13 +87,15 @@ def serve(control: socket.socket) -> None:
     from django.core.checks import run_checks
     from django.core.management import get_commands, load_command_class
 
+    from hoopweb.loading import nothing_thrown_away
     from tests.gate import OURS
 
-    django.setup()
-    for name, app in get_commands().items():
-        if isinstance(app, str) and app.partition(".")[0] in OURS:
-            load_command_class(app, name)
-    run_checks()  # as most commands do first: it loads every URL and the console behind them
+    with nothing_thrown_away():
+        django.setup()
+        for name, app in get_commands().items():
+            if isinstance(app, str) and app.partition(".")[0] in OURS:
+                load_command_class(app, name)
+        run_checks()  # as most commands do first: it loads every URL and the console behind them
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them here
     while True:
         request, descriptors, _, _ = socket.recv_fds(control, _LARGEST_REQUEST, 4)
