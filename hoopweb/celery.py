@@ -15,6 +15,7 @@ from celery.schedules import crontab
 from audit.sinks.schedule import EVERY_S, QUEUE
 from hoopweb import heartbeat  # noqa: F401  registers the worker's sign of life
 from hoopweb.loading import nothing_thrown_away
+from hoopweb.task_connections import keep_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "hoopweb.settings")
 
@@ -30,6 +31,7 @@ class Loader(AppLoader):  # type: ignore[misc]
 app = Celery("hoopweb", loader="hoopweb.celery:Loader")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+keep_connections(app)
 app.conf.beat_schedule = {
     "expire reviews": {"task": "approvals.expire_reviews", "schedule": 15.0},
     "release stale claims": {"task": "approvals.release_stale_claims", "schedule": 15.0},
