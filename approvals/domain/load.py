@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from django.utils import timezone
 
@@ -79,8 +78,3 @@ def grant_terms(policy: Policy) -> GrantTerms:
         max_rows=policy.max_rows,
         grace_s=policy.grace_s,
     )
-
-
-def draft_rule(document: Mapping[str, Any]) -> PolicyRule:
-    """The rule a policy document (fields of the model) would be. Raises ConditionProblem."""
-    return policy_rule(Policy(**document))

@@ -1,26 +1,15 @@
-"""Withdrawing what was issued: one token, or everything an agent or a person holds. Live sessions end with it."""
+"""Withdrawing everything an agent or a person holds. Live sessions end with it."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from gateway.domain.tokens import MAX_TTL_S
 from gateway.domain.version import bump_version
 from gateway.models import Agent, PersonStatus, RevokedToken
-
-
-@transaction.atomic
-def revoke_token(*, token_id: str, expires_at: datetime | None = None, reason: str = "") -> None:
-    """Refuse the token with this `jti` from now on. Repeating it is harmless."""
-    RevokedToken.objects.get_or_create(
-        jti=token_id,
-        defaults={"expires_at": expires_at or timezone.now() + timedelta(seconds=MAX_TTL_S), "reason": reason[:255]},
-    )
-    bump_version()
 
 
 @transaction.atomic

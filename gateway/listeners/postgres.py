@@ -248,13 +248,6 @@ class PostgresListener:
                 return key
 
 
-async def serve_postgres(**options: Any) -> PostgresListener:
-    """Start a listener with the options of `PostgresListener`."""
-    listener = PostgresListener(**options)
-    await listener.start()
-    return listener
-
-
 def _welcome(upstream: UpstreamConnection, key: tuple[int, bytes]) -> bytes:
     statuses = [server.encode_parameter_status(name, value) for name, value in upstream.parameters.items()]
     return b"".join((server.AUTHENTICATION_OK, *statuses, server.encode_key_data(*key), server.encode_ready("I")))

@@ -125,11 +125,6 @@ class BigQueryAnalyst:
             key=lambda table: (table.schema, table.name),
         )
 
-    def invalidate(self, connection: str) -> None:
-        """Ask for every table's columns anew: a DDL statement went through."""
-        for key in [key for key in self._tables if key[0] == connection]:
-            del self._tables[key]
-
     async def close(self) -> None:
         self._tables.clear()
 

@@ -154,12 +154,6 @@ class PostgresAnalyst:
             raise UpstreamRejected(sqlstate="08006", message="the database does not tell its tables now")
         return described_tables(side.catalogue)
 
-    def invalidate(self, connection: str) -> None:
-        """Ask for the schema anew before the next statement: a DDL statement went through."""
-        for place, side in self._sides.items():
-            if place[0] == connection:
-                side.forget()
-
     async def close(self) -> None:
         for side in self._sides.values():
             await side.close()

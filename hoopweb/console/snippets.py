@@ -17,10 +17,6 @@ class Snippet:
     text: str
 
 
-def token_command(agent: str) -> str:
-    return f"TOKEN=$(.venv/bin/python manage.py agent_token {agent})"
-
-
 def for_agent(*, connection: Connection, agent: str) -> list[Snippet]:
     """The snippets of the connection's kind, those every kind has last."""
     own = _bigquery(connection) if connection.kind == Connection.Kind.BIGQUERY else _postgres(connection.name, agent)

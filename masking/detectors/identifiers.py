@@ -152,9 +152,7 @@ _CUED = tuple(
         watch(
             rf"(?<![\w])(?P<cue>{cue}){_LINK}(?P<value>{_value_after(cls)})(?!\w)",
             re.IGNORECASE,
-            trigger=relaxed(
-                rf"(?<![\w]){cue}{_LINK}{_SPACED_VALUE if _is_spaced(cls) else _TWO_DIGITS}", ignore_case=True
-            ),
+            trigger=relaxed(rf"(?<![\w]){cue}{_LINK}{_least_value_after(cls)}", ignore_case=True),
         ),
         whole,
     )

@@ -77,17 +77,8 @@ def _scanner(target: Target, depth: Depth) -> MaskValue | None:
     return (lambda value: _scan_opaque(value, find)) if target.family is Family.UNKNOWN else None
 
 
-def scan_value(value: bytes | None) -> bytes | None:
-    """Mask what the detectors find in a text value. Text that is not UTF-8 cannot be read, hence not be shown."""
-    return _scan_text(value, detect)
-
-
-def scan_json(value: bytes | None) -> bytes | None:
-    """Mask inside the strings and long numbers of a JSON document, which stays valid JSON."""
-    return _scan_json(value, detect)
-
-
 def _scan_text(value: bytes | None, find: Detect) -> bytes | None:
+    """Text that is not UTF-8 cannot be read, hence not be shown."""
     if value is None:
         return None
     try:
@@ -134,9 +125,3 @@ def _scan_hex_bytes(value: bytes | None, find: Detect) -> bytes | None:
     except ValueError:
         raw = value
     return None if _scan_opaque(raw, find) is None else value
-
-
-def scan_column(values: list[bytes | None]) -> tuple[list[bytes | None], int]:
-    """Scan a batch of text values; returns them and how many changed."""
-    masked = [scan_value(value) for value in values]
-    return masked, sum(1 for before, after in zip(values, masked, strict=True) if before is not after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import psycopg
@@ -263,14 +264,15 @@ async def test_limit_bounds_follow_their_own_literal(analyse: Analyse) -> None:
     assert (await analyse("SELECT id FROM claims LIMIT 30000")).facts.row_bound == 30000
 
 
-async def test_schema_changes_are_seen_after_invalidate(
+async def test_schema_changes_are_seen_when_they_are_looked_for(
     analyst: PostgresAnalyst, analyse: Analyse, scratch_dsn: str
 ) -> None:
     with psycopg.connect(scratch_dsn, autocommit=True) as connection:
         connection.execute("CREATE VIEW changing AS SELECT zip AS v FROM patients")
         before = await analyse("SELECT v FROM changing")
         connection.execute("CREATE OR REPLACE VIEW changing AS SELECT ssn::text AS v FROM patients")
-        analyst.invalidate("clinic")
+        (side,) = analyst._sides.values()
+        await side.check(time.monotonic())
         after = await analyse("SELECT v FROM changing")
         connection.execute("DROP VIEW changing")
 
@@ -509,7 +511,7 @@ async def test_recollection_ends_with_what_it_is_about(
         case "ddl":
             await analyst.analyse(session_context, Statement("CREATE TABLE guesses_again (a int)"))
         case "schema":
-            analyst.invalidate("clinic")
+            side.forget()
         case "stale":
             side._checked_at -= 10
 
