@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from gateway.listeners.postgres_session import ClientSession
-from gateway.protocols.postgres import client
+from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.frames import ProtocolViolation, frame
 from gateway.protocols.postgres.server import Field
-from gateway.session.permit import ExecutionPermit
+from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.upstreams.postgres_execution import Execution
 from masking.domain.field import ResultColumn
 
@@ -22,12 +22,22 @@ _TYPES_QUESTION = (
 _TEXT = 25
 
 
-class UnmaskableCopy(Exception):
+class _Unmaskable(Exception):
     """A masked column whose type is unknown cannot be written into a binary COPY."""
 
 
-async def copy_columns(session: ClientSession, permit: ExecutionPermit) -> tuple[Field, ...]:
-    """Return the columns of a COPY TO, typed where its masks need types; raises UnmaskableCopy."""
+async def copied_columns(session: ClientSession, permit: ExecutionPermit) -> tuple[Field, ...] | None:
+    """Return the columns a COPY shows, typed where masks need types; None: refused, for a mask it cannot hold."""
+    if not permit.analysis.complete or permit.analysis.outputs is None:
+        return ()
+    try:
+        return await _typed_columns(session, permit)
+    except _Unmaskable:
+        _refuse(session, permit)
+        return None
+
+
+async def _typed_columns(session: ClientSession, permit: ExecutionPermit) -> tuple[Field, ...]:
     outputs = permit.analysis.outputs or ()
     fields = [Field(output.name, 0, 0, _TEXT, 0) for output in outputs]
     plan = permit.plan_for([ResultColumn(name=f.name, type_oid=f.type_oid) for f in fields])
@@ -41,9 +51,20 @@ async def copy_columns(session: ClientSession, permit: ExecutionPermit) -> tuple
             rows = await session.questions.one(_TYPES_QUESTION, (stored.schema, stored.table, stored.column))
             oid = int(rows[0][0] or 0) if rows else 0
         if not oid and binary and mask.mask is not None:
-            raise UnmaskableCopy
+            raise _Unmaskable
         fields[index] = Field(output.name, 0, 0, oid or _TEXT, int(binary))
     return tuple(fields)
+
+
+def _refuse(session: ClientSession, permit: ExecutionPermit) -> None:
+    permit.complete(Outcome(status="failed", error="42501"))
+    session.refuse(
+        server.error(
+            sqlstate="42501",
+            message="a masked column that is computed cannot be copied in binary format",
+            hint="Copy it in text or CSV format.",
+        )
+    )
 
 
 async def converse(session: ClientSession, execution: Execution, *, simple: bool) -> None:

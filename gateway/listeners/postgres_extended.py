@@ -13,10 +13,10 @@ from functools import partial
 from analysis.split import split_statements
 from analysis.statement import Analysis
 from approvals.domain.request import Deny, RequireApproval
-from gateway.listeners.postgres_copy import UnmaskableCopy, converse, copy_columns
+from gateway.listeners.postgres_copy import converse, copied_columns
 from gateway.listeners.postgres_names import Portal, Prepared
 from gateway.listeners.postgres_session import ClientSession
-from gateway.listeners.postgres_simple import refuse_copy, refused_two_phase
+from gateway.listeners.postgres_simple import refused_two_phase
 from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
 from gateway.listeners.postgres_transport import StatementTransport
 from gateway.protocols.postgres import client, server
@@ -187,13 +187,9 @@ async def _send_execute(session: ClientSession, portal: Portal, message: Execute
     if await refused_two_phase(session, permit):
         return
     copying = first_word(permit.statement) == "copy"
-    columns: tuple[server.Field, ...] = ()
-    if copying and permit.analysis.complete and permit.analysis.outputs is not None:
-        try:
-            columns = await copy_columns(session, permit)
-        except UnmaskableCopy:
-            refuse_copy(session, permit)
-            return
+    columns = await copied_columns(session, permit) if copying else ()
+    if columns is None:
+        return
     execution = _send_result(session, portal, message, permit, copying=copying, copy_columns=columns)
     if copying:
         await converse(session, execution, simple=False)

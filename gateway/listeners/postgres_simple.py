@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from analysis.split import StatementPart, split_statements
 from gateway.listeners.postgres_block import ends_or_begins
-from gateway.listeners.postgres_copy import UnmaskableCopy, converse, copy_columns
+from gateway.listeners.postgres_copy import converse, copied_columns
 from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
 from gateway.listeners.postgres_transport import StatementTransport
@@ -118,13 +118,9 @@ async def send_statement(
     if await refused_two_phase(session, permit):
         return
     copying = first_word(permit.statement) == "copy"
-    columns: tuple[server.Field, ...] = ()
-    if copying and permit.analysis.complete and permit.analysis.outputs is not None:
-        try:
-            columns = await copy_columns(session, permit)
-        except UnmaskableCopy:
-            refuse_copy(session, permit)
-            return
+    columns = await copied_columns(session, permit) if copying else ()
+    if columns is None:
+        return
     if session.block.own and ends_or_begins(permit.statement):
         last = False  # whose transaction it is from here on must be known before the query's end
     execution = _send(session, permit, offset=offset, ended=ended, last=last, copy_columns=columns)
@@ -168,14 +164,3 @@ async def refused_two_phase(session: ClientSession, permit: ExecutionPermit) -> 
         permit.complete(Outcome(status="failed", error=why.sqlstate))
         session.refuse(why.frame)
     return why is not None
-
-
-def refuse_copy(session: ClientSession, permit: ExecutionPermit) -> None:
-    permit.complete(Outcome(status="failed", error="42501"))
-    session.refuse(
-        server.error(
-            sqlstate="42501",
-            message="a masked column that is computed cannot be copied in binary format",
-            hint="Copy it in text or CSV format.",
-        )
-    )
