@@ -1,0 +1,90 @@
+"""Migrations of the record: they find what an installation has, and keep nobody from writing it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+BEFORE, AFTER = [("audit", "0016_bucket_anchors")], [("audit", "0017_ascending_indexes")]
+WRITE = (
+    "INSERT INTO audit_statementrecord SELECT (jsonb_populate_record(NULL::audit_statementrecord, "
+    "jsonb_object_agg(column_name, CASE data_type WHEN 'jsonb' THEN '[]'::jsonb WHEN 'ARRAY' THEN '[]'::jsonb "
+    "WHEN 'boolean' THEN 'false' "
+    "WHEN 'timestamp with time zone' THEN '\"2026-01-01\"' WHEN 'bigint' THEN '0' WHEN 'integer' THEN '0' "
+    "ELSE to_jsonb('%s'::text) END))).* FROM information_schema.columns WHERE table_name = 'audit_statementrecord'"
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def older() -> Iterator[None]:
+    """The database as it was before the migration; newest again afterwards."""
+    leaves = [node for node in MigrationExecutor(connection).loader.graph.leaf_nodes() if node[0] == "audit"]
+    migrate(BEFORE)
+    yield
+    migrate(leaves)
+
+
+def migrate(to: list[tuple[str, str]]) -> None:
+    MigrationExecutor(connection).migrate(to)
+
+
+def indexes() -> dict[str, bool]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT c.relname, i.indisvalid FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+            "WHERE i.indrelid IN ('audit_statementrecord'::regclass, 'audit_logentry'::regclass)"
+        )
+        return dict(cursor.fetchall())
+
+
+def writer() -> psycopg.Connection:
+    settings = connection.get_connection_params()
+    names = ("host", "port", "user", "password", "dbname")
+    return psycopg.connect(**{name: settings[name] for name in names if name in settings})
+
+
+def test_indexes_of_the_record_are_made_beside_who_writes_it(older: None) -> None:
+    """One writer is midway in a transaction when the migration begins; the next one waits for neither."""
+    migrating = threading.Thread(target=lambda: (migrate(AFTER), connection.close()))
+    with writer() as first, writer() as second:
+        first.execute(WRITE % "first")
+        migrating.start()
+        deadline = time.monotonic() + 20
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%INDEX%%'"
+        waiting = False
+        while not waiting and time.monotonic() < deadline:
+            waiting = second.execute(waits).fetchone() != (0,)
+            second.rollback()
+
+        second.execute("SET lock_timeout = '3s'")
+        second.execute(WRITE % "second")
+        second.rollback()
+        first.rollback()
+    migrating.join()
+
+    assert waiting  # a control: it met the first one
+    found = indexes()
+    assert all(found.values())
+    assert {"audit_entry_by_subject", "audit_statement_in_time"} <= found.keys()
+    assert not {"audit_entry_kind", "audit_statement_newest"} & found.keys()
+
+
+def test_an_attempt_that_was_interrupted_is_made_again(older: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE INDEX audit_statement_in_time ON audit_statementrecord (id)")
+        cursor.execute("DROP INDEX audit_entry_kind")
+
+    migrate(AFTER)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'audit_statement_in_time'")
+        assert cursor.fetchone()[0].endswith("(at, id)")
+    assert "audit_entry_kind" not in indexes()
