@@ -131,7 +131,7 @@ def _prepare(read: StatementText) -> Utility:
     if read.words(at, at + 1) != ["AS"] or not inner_query(read, at + 1):
         return Utility("PREPARE", ADMIN, problems=("PREPARE of something that is not a query",))
     inner = _query(read, at + 1)
-    return Utility(
+    prepared = Utility(
         "PREPARE",
         SESSION,
         probe=inner.probe,
@@ -140,6 +140,7 @@ def _prepare(read: StatementText) -> Utility:
         name=read.name_at(1),
         parameter_types=types,
     )
+    return _named(prepared)
 
 
 def _execute(read: StatementText) -> Utility:
@@ -152,13 +153,16 @@ def _execute(read: StatementText) -> Utility:
     whole = read.tokens[2:3] and read.tokens[2].text == "(" and close_of(read, 2) == len(read.tokens) - 1
     arguments = read.text[read.tokens[2].end : read.tokens[-1].start] if whole and not plain else ""
     problems = () if plain or arguments else ("EXECUTE of a form that is not known",)
-    return Utility("EXECUTE", ADMIN, name=read.name_at(1), problems=problems, executes=True, arguments=arguments)
+    return _named(
+        Utility("EXECUTE", ADMIN, name=read.name_at(1), problems=problems, executes=True, arguments=arguments)
+    )
 
 
 def _deallocate(read: StatementText) -> Utility:
     at = 2 if read.words(1, 2) == ["PREPARE"] and len(read.tokens) > 2 else 1
-    is_all = read.words(at, at + 1) == ["ALL"]
-    return Utility("DEALLOCATE", SESSION, name="" if is_all else read.name_at(at))
+    if read.words(at, at + 1) == ["ALL"]:
+        return Utility("DEALLOCATE", SESSION)
+    return _named(Utility("DEALLOCATE", SESSION, name=read.name_at(at)))
 
 
 def _declare(read: StatementText) -> Utility:
@@ -169,7 +173,7 @@ def _declare(read: StatementText) -> Utility:
     if not inner_query(read, at):
         return Utility("DECLARE_CURSOR", ADMIN, problems=("DECLARE of something that is not a query",))
     inner = _query(read, at)
-    return Utility(
+    declared = Utility(
         "DECLARE_CURSOR",
         SESSION,
         probe=inner.probe,
@@ -177,6 +181,7 @@ def _declare(read: StatementText) -> Utility:
         problems=inner.problems,
         name=read.name_at(1),
     )
+    return _named(declared)
 
 
 def _fetch(read: StatementText) -> Utility:
@@ -188,11 +193,20 @@ def _fetch(read: StatementText) -> Utility:
         bound = None
     elif numbers and not {"ABSOLUTE", "RELATIVE"} & set(words[1:-1]):
         bound = int(numbers[0]) if numbers[0].isdigit() else None
-    return Utility(read.tokens[0].word, ADMIN, name=read.name_at(len(read.tokens) - 1), row_bound=bound)
+    return _named(Utility(read.tokens[0].word, ADMIN, name=read.name_at(len(read.tokens) - 1), row_bound=bound))
 
 
 def _close(read: StatementText) -> Utility:
-    return Utility("CLOSE", SESSION, name="" if read.words(1, 2) == ["ALL"] else read.name_at(1))
+    if read.words(1, 2) == ["ALL"]:
+        return Utility("CLOSE", SESSION)
+    return _named(Utility("CLOSE", SESSION, name=read.name_at(1)))
+
+
+def _named(utility: Utility) -> Utility:
+    """With a name nobody read (U&"…"), it may be about any statement or cursor: all such names would look alike."""
+    if utility.name:
+        return utility
+    return replace(utility, operations=ADMIN, problems=(*utility.problems, "a name that is not read"))
 
 
 # --- EXPLAIN, LOCK, TRUNCATE -----------------------------------------------------------------------------------------

@@ -31,10 +31,15 @@ from gateway.session.pipeline import authorise_known, recall, refuse, remember, 
 from gateway.upstreams.postgres_execution import BoundShape, Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Expectation, Result
 
+# NAMEDATALEN - 1: longer names of statements and portals are the same to the server where they begin alike.
+MAX_NAME_BYTES = 63
+
 _BOUND_BEFORE = "names in this statement mean something else than when the portal was bound"
 
 
 async def parse(session: ClientSession, message: Parse) -> None:
+    if _is_cut(session, message.name):
+        return
     if session.statements.full:
         session.refuse(server.error(sqlstate="54000", message="too many prepared statements in this session"))
         return
@@ -79,6 +84,8 @@ def parse_expectation(session: ClientSession, entry: Prepared) -> Expectation:
 
 
 async def bind(session: ClientSession, message: Bind) -> None:
+    if _is_cut(session, message.portal):
+        return
     await session.settle()  # names may have changed meanwhile
     statement = session.statements.get(message.statement)
     if statement is None:
@@ -241,6 +248,8 @@ async def describe(session: ClientSession, target: Target) -> None:
 
 def close(session: ClientSession, target: Target) -> None:
     """Closing a name that does not exist is not an error (message flow, "Extended Query")."""
+    if _is_cut(session, target.name):
+        return
     portal = session.portals.get(target.name) if target.kind == "P" else None
 
     def done() -> None:
@@ -268,6 +277,23 @@ def request_of(portal: Portal) -> StatementRequest:
         parameter_types=portal.statement.types,
         parameter_formats=portal.bind.parameter_formats,
     )
+
+
+def _is_cut(session: ClientSession, name: str) -> bool:
+    """Refuse a name the server would cut: it keeps 63 bytes (dynahash.c), and so one statement for names we tell apart.
+
+    Where a name only has to be found, none so long is.
+    """
+    if len(name.encode()) <= MAX_NAME_BYTES:
+        return False
+    session.refuse(
+        server.error(
+            sqlstate="42622",
+            message=f"a name of more than {MAX_NAME_BYTES} bytes",
+            hint="Give statements and portals shorter names.",
+        )
+    )
+    return True
 
 
 def missing(kind: str, name: str, *, sqlstate: str) -> bytes:

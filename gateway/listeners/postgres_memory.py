@@ -3,7 +3,7 @@
 PREPARE, DECLARE, DEALLOCATE and CLOSE share their names with Parse, Bind and Close. Code nobody could read (an opaque
 function, a DO block) may make and drop names too; then every name is doubtful until the server has said what it keeps
 under it. A name made anew from the same text stands for the same; one with another text is forgotten and must be made
-again to be used. The unnamed statement and portal are beyond SQL, which has no empty names.
+again to be used. The unnamed statement and portal are beyond SQL, which has no empty names: they are not kept here.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ class Memory:
         prepared, cursors, analysis = self._context.prepared, self._context.cursors, permit.analysis
         every = not analysis.name or analysis.name.upper() == "ALL"
         match analysis.kind:
-            case "PREPARE" if analysis.inner is not None:
+            case "PREPARE" if analysis.inner is not None and analysis.name:
                 self.statements.forget(analysis.name)
                 prepared[analysis.name] = analysis.inner
                 self._sources["prepared", analysis.name] = permit.statement
-            case "DECLARE_CURSOR" | "DECLARE":
+            case "DECLARE_CURSOR" | "DECLARE" if analysis.name:
                 self.portals.forget(analysis.name)
                 cursors[analysis.name] = analysis.inner or _not_read(analysis)
                 self._sources["cursor", analysis.name] = permit.statement
@@ -116,13 +116,13 @@ class Memory:
             )
 
     def _statement_changed(self, name: str, entry: Prepared | None) -> None:
-        if entry is not None and entry.analysis is not None:
+        if name and entry is not None and entry.analysis is not None:
             self._context.prepared[name] = entry.analysis
         else:
             self._context.prepared.pop(name, None)
 
     def _portal_changed(self, name: str, entry: Portal | None) -> None:
-        if entry is not None and entry.statement.analysis is not None:
+        if name and entry is not None and entry.statement.analysis is not None:
             self._context.cursors[name] = entry.statement.analysis
         else:
             self._context.cursors.pop(name, None)

@@ -307,6 +307,12 @@ SET search_path = "$user" public
 SET search_path = pg_temp, public
 SELECT set_config('search_path', 'public, pg_catalog', false)
 EXPLAIN EXECUTE nothing
+PREPARE U&"\\0070" AS SELECT id FROM claims
+DECLARE U&"\\0063" CURSOR FOR SELECT id FROM claims
+DEALLOCATE U&"\\0070"
+CLOSE U&"\\0063"
+FETCH FROM U&"\\0063"
+EXECUTE U&"\\0070"
 COPY claims TO STDOUT WITH (ENCODING default)
 SET SESSION AUTHORIZATION postgres
 SET standard_conforming_strings TO off

@@ -37,6 +37,7 @@ from tests.bypass.wire import (
 )
 
 SSN = "SELECT ssn FROM patients WHERE id = 900001"
+NAME, STATE = (f"SELECT {column} AS x FROM patients WHERE id = 900001" for column in ("last_name", "state"))
 HARMLESS = "SELECT id FROM patients WHERE id = 900001"
 
 
@@ -136,6 +137,34 @@ def bind_by_frame_fetch_by_text(wire: Wire, mode: Mode) -> Answer:
     return answer + wire.simple("FETCH ALL FROM shared") + wire.simple("COMMIT")
 
 
+def statements_cut_to_one_name(wire: Wire, mode: Mode) -> Answer:
+    """The server keeps 63 bytes of a name: closed as one, made as another, run as the first."""
+    binary = mode is Mode.EXTENDED_BINARY
+    first, other, third = (f"{'n' * 63}{number}" for number in range(3))
+    answer = wire.request(parse(STATE, name=first) + SYNC)
+    answer += wire.request(message(b"C", b"S" + other.encode() + b"\0") + parse(NAME, name=third) + SYNC)
+    return answer + wire.request(bind(statement=first, binary=binary) + describe_portal() + execute() + SYNC)
+
+
+def portals_cut_to_one_name(wire: Wire, mode: Mode) -> Answer:
+    binary = mode is Mode.EXTENDED_BINARY
+    first, other = f"{'p' * 63}1", f"{'p' * 63}2"
+    answer = wire.simple("BEGIN") + wire.request(parse(STATE) + bind(portal=first, binary=binary) + SYNC)
+    answer += wire.request(message(b"C", b"P" + other.encode() + b"\0") + SYNC)
+    answer += wire.request(parse(NAME) + bind(portal=other, binary=binary) + SYNC)
+    return answer + wire.request(execute(first) + SYNC) + wire.simple("COMMIT")
+
+
+def unread_name_of_statement(wire: Wire, _: Mode) -> Answer:
+    """U&"…" spells the name of one statement; the unnamed one is harmless."""
+    answer = wire.request(parse(NAME, name="abc") + SYNC) + wire.request(parse(STATE) + SYNC)
+    return (
+        answer
+        + wire.request(parse('EXECUTE U&"\\0061bc"', name="run") + SYNC)
+        + wire.request(bind(statement="run") + execute() + SYNC)
+    )
+
+
 ATTACKS: list[Attack] = [
     attack("copy-query", f"COPY ({SSN}) TO STDOUT"),
     attack("copy-query-csv", f"COPY ({SSN}) TO STDOUT (FORMAT csv, HEADER, FORCE_QUOTE *)"),
@@ -182,6 +211,29 @@ ATTACKS: list[Attack] = [
     attack("prepare-frame-execute-text", prepare_by_frame_execute_by_text, modes=SIMPLE_ONLY),
     attack("declare-text-execute-frame", declare_by_text_execute_by_frame, modes=EXTENDED),
     attack("bind-frame-fetch-text", bind_by_frame_fetch_by_text, modes=EXTENDED),
+    attack("statements-cut-to-one-name", statements_cut_to_one_name, modes=EXTENDED, transaction=False),
+    attack("portals-cut-to-one-name", portals_cut_to_one_name, modes=EXTENDED),
+    attack("unread-name-of-statement", unread_name_of_statement, modes=(Mode.EXTENDED_TEXT,)),
+    attack(
+        "unread-names-of-statements",
+        *(f'PREPARE U&"\\0061bc" AS {STATE}', f"PREPARE other AS {NAME}", 'EXECUTE U&"oth\\0065r"'),
+        "DEALLOCATE ALL",
+        modes=SIMPLE_ONLY,
+    ),
+    attack(
+        "unread-name-replaced",
+        *(f'PREPARE U&"\\0061bc" AS {STATE}', "DEALLOCATE abc", f"PREPARE abc AS {NAME}", 'EXECUTE U&"\\0061bc"'),
+        "DEALLOCATE ALL",
+        modes=SIMPLE_ONLY,
+    ),
+    attack(
+        "unread-names-of-cursors",
+        "BEGIN",
+        f'DECLARE U&"\\0061" CURSOR FOR {STATE}',
+        f"DECLARE b CURSOR FOR {NAME}",
+        'FETCH ALL FROM U&"\\0062"',
+        "COMMIT",
+    ),
     attack(
         "execute-without-describe", in_mode(lambda b: parse(SSN) + bind(binary=b) + execute() + SYNC), modes=EXTENDED
     ),

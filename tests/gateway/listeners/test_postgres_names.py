@@ -18,6 +18,7 @@ from tests.gateway.listeners.raw import (
     SYNC,
     RawClient,
     bind,
+    close,
     describe,
     errors,
     execute,
@@ -106,6 +107,42 @@ async def test_swap_inside_one_pipeline_is_not_believed(masking_gateway: Gateway
 
     assert _REAL not in [value for row in rows(answer) for value in row]
     assert errors(answer)[0]["C"] == "26000"
+
+
+async def test_names_the_server_would_cut_are_refused(masking_gateway: Gateway) -> None:
+    """To the server `first` and `second` are one name; what was analysed under one would run under the other."""
+    raw = await RawClient.connect(masking_gateway)
+    first, second, longest = "n" * 63 + "1", "n" * 63 + "2", "é" * 31 + "n"
+    harmless, real = "select id, score from people where id = 7", "select id, ssn from people where id = 7"
+
+    refused = [
+        await raw.ask(parse(harmless, name=first), SYNC),
+        await raw.ask(close("S", second), SYNC),
+        await raw.ask(parse(real, name="é" * 32), SYNC),
+        await raw.ask(parse(harmless), bind(portal=first), SYNC),
+        await raw.ask(close("P", second), SYNC),
+    ]
+    missing = await raw.ask(bind(first), execute(), SYNC)
+    served = await raw.ask(parse(harmless, name=longest), bind(longest, longest), execute(longest), SYNC)
+    raw.close()
+
+    assert [errors(answer)[0]["C"] for answer in refused] == ["42622"] * 5
+    assert errors(missing)[0]["C"] == "26000"
+    assert rows(served)[0][0] == b"7"
+
+
+async def test_unnamed_statement_has_no_name_in_sql(masking_gateway: Gateway) -> None:
+    raw = await RawClient.connect(masking_gateway)
+    sessions = masking_gateway.listener._keys.values()
+
+    await raw.ask(query("begin"))
+    await raw.ask(
+        parse("select id from people"), bind(), parse("select id from people", name="p"), bind("p", "c"), SYNC
+    )
+    context = next(iter(sessions)).context
+
+    assert (set(context.prepared), set(context.cursors)) == ({"p"}, {"c"})
+    raw.close()
 
 
 async def test_cursor_of_sql_can_be_described_by_the_protocol(gateway: Gateway) -> None:
