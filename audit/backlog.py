@@ -85,11 +85,14 @@ class Backlog(BacklogState):
 
     # --- entries for a commit ---
 
-    def enqueue(self, entry: Entry, answer: Answer | None, *, after: int) -> None:
+    def enqueue(self, entry: Entry | Prepared, answer: Answer | None, *, after: int) -> None:
         """`after`: the place in the journal that stands before it."""
         self.numbered += 1
         self._queued_at = time.monotonic()
-        self.queue.append(Queued(entry, answer, self.numbered, after))
+        if isinstance(entry, Prepared):
+            self.queue.append(Queued(entry.entry, answer, self.numbered, after, entry))
+        else:
+            self.queue.append(Queued(entry, answer, self.numbered, after))
         self.owed += 1
         if answer is not None:
             self.waiting += 1

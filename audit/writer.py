@@ -33,7 +33,7 @@ from audit.domain.chain import Prepared, prepare
 from audit.domain.damage import stops_serving
 from audit.domain.entry import Answer, Entry, Receipt
 from audit.domain.journal import SEGMENT_BYTES
-from audit.domain.journaled import pack
+from audit.domain.journaled import pack, unpack
 from audit.domain.sealing import evidence_sealer
 from audit.domain.state import Run, WriterState
 from audit.domain.template import Filling, Template, Whole
@@ -59,6 +59,7 @@ MAX_QUEUED = 20_000  # entries; some 40 MB of statement text at the usual length
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 2.0
 LOOK_S = 0.25  # so often a pause is looked at again
+_DAMAGED = "the stored log is damaged, and HOOPWEB_ON_LOG_DAMAGE is stop"
 
 
 class AuditWriter(WriterState):
@@ -140,9 +141,12 @@ class AuditWriter(WriterState):
             if kept:
                 self._when_on_disk(answer)
                 return
-        entry, within = whole(), Within(answer)
+        within = Within(answer)
         try:
-            place = self._accept(entry, within.tell)
+            if template.durability == DURABILITY:
+                place = self._accept_like(template, filling, within.tell)
+            else:
+                place = self._accept(whole(), within.tell)
         except BaseException:
             within.forget()  # what is raised is the answer: a second one would run the statement again
             raise
@@ -172,10 +176,14 @@ class AuditWriter(WriterState):
         return IN_JOURNAL
 
     def append_like_later(self, template: Template, filling: Filling) -> bool:
-        """`append_later` of an entry of this template where a journal has it at once; False: it is not kept."""
+        """`append_later` of an entry of this template; False: it has to be spelled, and kept, the ordinary way."""
         if append_alike(self, template, filling, self.most_kept):
             return True
-        if template.durability == DURABILITY or not self._takes(self.most_kept):
+        if template.durability == DURABILITY:
+            self._begin()
+            self._enqueue(unpack(self._spelled(template, filling)), None)
+            return True
+        if not self._takes(self.most_kept):
             return False
         self._begin()
         self._journal_payload(self._spelled(template, filling), mapped=template.durability == "os")
@@ -196,8 +204,7 @@ class AuditWriter(WriterState):
     def _accept(self, entry: Entry, answer: Answer) -> int:
         """Have `answer` called when it is durable; returns its place in `_room`, or 0. Raises RecordUnavailable."""
         self._begin()
-        if stops_serving():
-            raise RecordUnavailable("the stored log is damaged, and HOOPWEB_ON_LOG_DAMAGE is stop")
+        _refuse_if_damaged()
         if entry.durability != DURABILITY and self._journal is not None and not self._closing:
             if not self._has_room():
                 payload = self._packed(entry)
@@ -208,12 +215,22 @@ class AuditWriter(WriterState):
             elif self._journaled(entry, self.most_behind):
                 self._journal_answers(entry.durability, answer)
                 return 0
+        self._queue(entry, answer)
+        return 0
+
+    def _accept_like(self, template: Template, filling: Filling, answer: Answer) -> int:
+        """`_accept` of an entry of durability `database` of this template."""
+        self._begin()
+        _refuse_if_damaged()
+        self._queue(unpack(self._spelled(template, filling)), answer)
+        return 0
+
+    def _queue(self, entry: Entry | Prepared, answer: Answer) -> None:
         if self._closing or self._backlog.owed >= MAX_QUEUED or (self._failing and self._backlog.owes):
             raise RecordUnavailable("the audit log cannot be written now")
         self._enqueue(entry, answer)
-        return 0
 
-    def _enqueue(self, entry: Entry, answer: Answer | None) -> None:
+    def _enqueue(self, entry: Entry | Prepared, answer: Answer | None) -> None:
         self._backlog.enqueue(entry, answer, after=0 if self._journal is None else self._journal.end)
         if self._backlog.waiting or self._backlog.owed >= MAX_BATCH:
             self._urgent.set()
@@ -280,7 +297,7 @@ class AuditWriter(WriterState):
     def _admit(self) -> None:
         """Journal what waited, in its order, as far as there is room."""
         if self._room.waiting and stops_serving():
-            self._room.refuse("the stored log is damaged, and HOOPWEB_ON_LOG_DAMAGE is stop")
+            self._room.refuse(_DAMAGED)
         while self._room.waiting and self._may_begin():
             self._let_in(self._room.next())
 
@@ -452,8 +469,7 @@ class AuditWriter(WriterState):
 
     async def _pause_once(self, seconds: float) -> None:
         if self._backlog.is_behind:  # nobody waits for it: commits go beside it, and do not share the machine with it
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._closed.wait(), seconds)
+            await _set_within(self._closed, seconds)
         elif not self._backlog.owed:
             await self._unless_urgent(seconds)
 
@@ -461,8 +477,7 @@ class AuditWriter(WriterState):
 
     async def _unless_urgent(self, seconds: float) -> None:
         self._urgent.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._urgent.wait(), seconds)
+        await _set_within(self._urgent, seconds)
 
     def _stir(self) -> None:
         for moved in self._moved:
@@ -490,8 +505,19 @@ with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols
     from audit.domain._fast import append_alike
 
 
+def _refuse_if_damaged() -> None:
+    if stops_serving():
+        raise RecordUnavailable(_DAMAGED)
+
+
 def _problem(error: Exception) -> str:
     return f"sequencer {error}" if isinstance(error, SequencerFailed) else type(error).__name__
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):  # no task of its own, which `wait_for` makes
+            await event.wait()
 
 
 async def _next(moved: asyncio.Event) -> None:

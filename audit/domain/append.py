@@ -61,13 +61,15 @@ def append_prepared(
     *,
     at_least: int = 0,
     attempted: Callable[[Sequence[Leaf]], None] = lambda leaves: None,
+    moved: Callable[[Head], None] = lambda head: None,
     span: JournalSpan | None = None,
 ) -> list[Receipt]:
     """Append what `chain.prepare` made. Raises LogShrank when the log has fewer than `at_least` entries.
 
-    `attempted` is told the leaves before the commit: whoever loses the answer can ask `was_appended`. `span` is where
-    in a journal these entries come from. It is remembered in the same transaction: what the log has is not written
-    again, whoever else may be taking in the same journal, and then nothing is returned.
+    `attempted` is told the leaves before the commit: whoever loses the answer can ask `was_appended`. `moved` is told
+    the log's head as the commit will leave it. `span` is where in a journal these entries come from. It is remembered
+    in the same transaction: what the log has is not written again, whoever else may be taking in the same journal, and
+    then nothing is returned.
     """
     if not prepared:
         return []
@@ -79,6 +81,7 @@ def append_prepared(
             return []
         leaves, head = link(head, prepared)
         attempted(leaves)
+        moved(head)
         with one_round_trip() if len(prepared) < BULK else nullcontext():
             _store(leaves, prepared)
             project(leaves, prepared)
@@ -124,7 +127,7 @@ def lock_head(cursor: CursorWrapper) -> Head:
         )
         row = _state(cursor, "FOR UPDATE")
         assert row is not None
-    return Head(Frontier.from_bytes(row[0], bytes(row[2])), bytes(row[1]))
+    return head_of(*row)
 
 
 def read_head() -> Head:
@@ -133,7 +136,12 @@ def read_head() -> Head:
         row = _state(cursor, "")
     if row is None:
         return Head(Frontier(), GENESIS)
-    return Head(Frontier.from_bytes(row[0], bytes(row[2])), bytes(row[1]))
+    return head_of(*row)
+
+
+def head_of(size: int, leaf: bytes, frontier: bytes) -> Head:
+    """The head that a row of the log's state states. Raises ValueError when it cannot be one."""
+    return Head(Frontier.from_bytes(size, bytes(frontier)), bytes(leaf))
 
 
 def stated_size() -> int:
@@ -203,23 +211,30 @@ with suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.c
 def _leaf_row(leaf: Leaf, item: Prepared) -> bytes:
     entry, (seq, prev, canonical, digest) = item.entry, leaf
     session, statement = entry.session_id, entry.statement_id
-    return leaf_row(_LEAF_HEAD, seq, entry.at_us, digest, prev, canonical, session, statement, _shared_cells(entry))
+    return leaf_row(_LEAF_HEAD, seq, entry.at_us, digest, prev, canonical, session, statement, _joined_cells(entry))
 
 
-def _shared_cells(entry: Entry) -> bytes:
-    """The columns that entries with the same body have in common."""
+def shared_cells(entry: Entry) -> tuple[bytes, bytes, bytes]:
+    """The columns that entries with the same body have in common: kind, subject and connection."""
     body = entry.body
     memo = body.memo if isinstance(body, CanonicalBody) else {}
-    cells = memo.get(("leaf", entry.kind))
+    cells: tuple[bytes, bytes, bytes] | None = memo.get(("cells", entry.kind))
     if cells is None:
-        cells = memo["leaf", entry.kind] = b"".join(
-            (
-                copy_rows.text(entry.kind[:64]),
-                copy_rows.text(text_column(body.get("subject"), 256)),
-                copy_rows.text(text_column(body.get("connection"), 128)),
-            )
+        cells = memo["cells", entry.kind] = (
+            copy_rows.text(entry.kind[:64]),
+            copy_rows.text(text_column(body.get("subject"), 256)),
+            copy_rows.text(text_column(body.get("connection"), 128)),
         )
-    return bytes(cells)
+    return cells
+
+
+def _joined_cells(entry: Entry) -> bytes:
+    body = entry.body
+    memo = body.memo if isinstance(body, CanonicalBody) else {}
+    joined = memo.get(("leaf", entry.kind))
+    if joined is None:
+        joined = memo["leaf", entry.kind] = b"".join(shared_cells(entry))
+    return bytes(joined)
 
 
 def _insert_leaves(leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:

@@ -7,13 +7,16 @@ completed in one batch), then goes to the database as one JSON document per tabl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 from audit.domain.chain import Leaf, Prepared
 from audit.domain.columns import json_column, text_column
 from audit.domain.entry import Entry
 from audit.domain.sending import BULK, copy, known_ids, send
 from audit.domain.statement_rows import (
+    BEGUN,
     COLUMNS,
+    ENDED,
     GREATEST,
     JSON,
     KEPT,
@@ -21,7 +24,8 @@ from audit.domain.statement_rows import (
     Row,
     Said,
     copied,
-    folded,
+    documented,
+    documented_end,
     merge,
     said,
     timestamp,
@@ -37,45 +41,85 @@ _COLUMNS = ", ".join(f'"{name}"' for name in COLUMNS)
 _TYPES = {"integer": ("risk", "statements", "denied"), "bigint": ("snapshot", "rows", "bytes", "first_seq", "last_seq")}
 
 
+class Records:
+    """What entries make of the records: statements that begin with them and that end, sessions, and counts."""
+
+    def __init__(self, leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:
+        self.begun: dict[str, list[Said]] = {}
+        self.outcomes: dict[str, list[Said]] = {}
+        self._sessions, self._closings, self._counts = _Fold(_blank_session), _Fold(dict), _Fold(_no_counts)
+        for leaf, item in zip(leaves, prepared, strict=True):
+            self._add(leaf, item)
+
+    def _add(self, leaf: Leaf, item: Prepared) -> None:
+        entry = item.entry
+        about = said(leaf, item)
+        if about is not None:
+            key = entry.statement_id[:64]
+            known = key in self.begun or not about.change.completes
+            (self.begun if known else self.outcomes).setdefault(key, []).append(about)
+        elif entry.kind == "session.opened":
+            self._sessions.merge(entry.session_id, _opened(entry, item.gateway, leaf.seq))
+        elif entry.kind == "session.closed":
+            self._closings.merge(entry.session_id, _closed(entry))
+        if entry.session_id:
+            _count(self._counts.row(entry.session_id), entry, leaf.seq)
+
+    @property
+    def ended(self) -> str:
+        """What is known of the ends of statements that began before, as a JSON document of rows."""
+        return f"[{','.join([documented_end(key, entries) for key, entries in self.outcomes.items()])}]"
+
+    @property
+    def opened(self) -> dict[str, Row]:
+        return self._sessions.rows
+
+    @property
+    def closed(self) -> dict[str, Row]:
+        return self._closings.rows
+
+    @property
+    def counts(self) -> dict[str, Row]:
+        """By session: what is to be added to its numbers."""
+        return self._counts.rows
+
+
 def project(leaves: Sequence[Leaf], prepared: Sequence[Prepared], *, shadowed: bool = False) -> None:
     """Bring the records up to date with these entries.
 
     `shadowed`: other tables of these names are to be found instead, which a plan made before would pass over.
     """
-    statements: dict[str, list[Said]] = {}
-    outcomes: dict[str, list[Said]] = {}
-    sessions, closings, counts = _Fold(_blank_session), _Fold(dict), _Fold(_no_counts)
-    for leaf, item in zip(leaves, prepared, strict=True):
-        entry = item.entry
-        about = said(leaf, item)
-        if about is not None:
-            key = entry.statement_id[:64]
-            known = key in statements or not about.change.completes
-            (statements if known else outcomes).setdefault(key, []).append(about)
-        elif entry.kind == "session.opened":
-            sessions.merge(entry.session_id, _opened(entry, item.gateway, leaf.seq))
-        elif entry.kind == "session.closed":
-            closings.merge(entry.session_id, _closed(entry))
-        if entry.session_id:
-            _count(counts.row(entry.session_id), entry, leaf.seq)
-    ended = {key: folded(entries, blank=False) for key, entries in outcomes.items()}
-    prepare = not shadowed
-    _upsert("audit_sessionrecord", sessions.rows, prepare=prepare)
-    _keep(statements, prepare=prepare)
-    _update("audit_statementrecord", ended, prepare=prepare)
-    _update("audit_sessionrecord", closings.rows, prepare=prepare)
-    _add(counts.rows, prepare=prepare)
+    records, prepare = Records(leaves, prepared), not shadowed
+    opened, closed, counts = records.opened, records.closed, records.counts
+    if opened:
+        send(upsert_sql("audit_sessionrecord", _names(opened), "%s"), [document_of(opened)], prepare=prepare)
+    _keep(records.begun, prepare=prepare)
+    if records.outcomes:
+        send(update_sql("audit_statementrecord", ENDED, "%s"), [records.ended], prepare=prepare)
+    if closed:
+        send(update_sql("audit_sessionrecord", _names(closed), "%s"), [document_of(closed)], prepare=prepare)
+    if counts:
+        send(add_sql("%s"), [document_of(counts)], prepare=prepare)
 
 
 def _keep(statements: Mapping[str, Sequence[Said]], *, prepare: bool) -> None:
     """Statements that began, with all this batch says of them: many by COPY, but for those that have a record."""
     table = "audit_statementrecord"
-    if len(statements) < BULK:
-        _upsert(table, {key: folded(entries) for key, entries in statements.items()}, prepare=prepare)
-        return
-    known = known_ids(table, list(statements))
-    _upsert(table, {key: folded(statements[key]) for key in statements if key in known}, prepare=prepare)
-    copy(table, _COLUMNS, (copied(key, entries) for key, entries in statements.items() if key not in known))
+    known = statements.keys() if len(statements) < BULK else known_ids(table, list(statements))
+    if known:
+        few = document_of_begun({key: statements[key] for key in statements if key in known})
+        send(upsert_sql(table, BEGUN, "%s"), [few], prepare=prepare)
+    if len(known) < len(statements):
+        copy(table, _COLUMNS, (copied(key, entries) for key, entries in statements.items() if key not in known))
+
+
+def document_of_begun(statements: Mapping[str, Sequence[Said]]) -> str:
+    """Rows of statements, with all that is said of them here, as a JSON document."""
+    return f"[{','.join([documented(key, entries) for key, entries in statements.items()])}]"
+
+
+def _names(rows: Mapping[str, Row]) -> tuple[str, ...]:
+    return tuple(next(iter(rows.values())))
 
 
 class _Fold:
@@ -127,18 +171,17 @@ def _count(counts: Row, entry: Entry, seq: int) -> None:
         counts["rows"] += rows
 
 
-def _upsert(table: str, rows: Mapping[str, Row], *, prepare: bool) -> None:
-    """Insert, or let the newer entry speak where the record exists: what it does not say stays."""
-    if not rows:
-        return
-    names = list(next(iter(rows.values())))
+@cache
+def upsert_sql(table: str, names: tuple[str, ...], document: str, *, only_if: str = "true") -> str:
+    """Insert, or let the newer entry speak where the record exists: what it does not say stays.
+
+    `document` stands for rows of these columns, as `document_of` has them.
+    """
     columns = ", ".join(f'"{name}"' for name in names)
     changes = ", ".join(f'"{name}" = {_newer(table, name)}' for name in names if name not in KEPT)
-    send(
-        f"INSERT INTO {table} (id, {columns}) SELECT id, {columns} FROM jsonb_to_recordset(%s::jsonb)"  # noqa: S608
-        f" AS r({_definition(['id', *names])}) ON CONFLICT (id) DO UPDATE SET {changes}",
-        [_document(rows)],
-        prepare=prepare,
+    return (
+        f"INSERT INTO {table} (id, {columns}) SELECT id, {columns} FROM jsonb_to_recordset({document}::jsonb)"  # noqa: S608
+        f" AS r({_definition(['id', *names])}) WHERE {only_if} ON CONFLICT (id) DO UPDATE SET {changes}"
     )
 
 
@@ -159,28 +202,23 @@ def _newer(table: str, name: str) -> str:
     return f'excluded."{name}"'
 
 
-def _update(table: str, rows: Mapping[str, Row], *, prepare: bool) -> None:
-    if not rows:
-        return
-    names = list(next(iter(rows.values())))
+@cache
+def update_sql(table: str, names: tuple[str, ...], document: str, *, only_if: str = "true") -> str:
+    """Say these columns anew, of the records that there are."""
     changes = ", ".join(f'"{name}" = r."{name}"' for name in names)
-    send(
-        f"UPDATE {table} AS t SET {changes} FROM jsonb_to_recordset(%s::jsonb)"  # noqa: S608
-        f" AS r({_definition(['id', *names])}) WHERE t.id = r.id",
-        [_document(rows)],
-        prepare=prepare,
+    return (
+        f"UPDATE {table} AS t SET {changes} FROM jsonb_to_recordset({document}::jsonb)"  # noqa: S608
+        f" AS r({_definition(['id', *names])}) WHERE t.id = r.id AND {only_if}"
     )
 
 
-def _add(rows: Mapping[str, Row], *, prepare: bool) -> None:
-    if rows:
-        send(
-            "UPDATE audit_sessionrecord AS t SET statements = t.statements + r.statements, denied = t.denied +"
-            " r.denied, rows = t.rows + r.rows, last_seq = r.last_seq FROM jsonb_to_recordset(%s::jsonb)"
-            " AS r(id text, statements int, denied int, rows bigint, last_seq bigint) WHERE t.id = r.id",
-            [_document(rows)],
-            prepare=prepare,
-        )
+def add_sql(document: str, *, only_if: str = "true") -> str:
+    """Add to what sessions count."""
+    return (
+        "UPDATE audit_sessionrecord AS t SET statements = t.statements + r.statements, denied = t.denied +"  # noqa: S608
+        f" r.denied, rows = t.rows + r.rows, last_seq = r.last_seq FROM jsonb_to_recordset({document}::jsonb)"
+        f" AS r(id text, statements int, denied int, rows bigint, last_seq bigint) WHERE t.id = r.id AND {only_if}"
+    )
 
 
 def _definition(names: Sequence[str]) -> str:
@@ -198,5 +236,6 @@ def _sql_type(name: str) -> str:
     return {"complete": "boolean", "touched": "text[]"}.get(name, "text")
 
 
-def _document(rows: Mapping[str, Row]) -> str:
+def document_of(rows: Mapping[str, Row]) -> str:
+    """Rows by id as one JSON document."""
     return json_column([{"id": key, **row} for key, row in rows.items()])

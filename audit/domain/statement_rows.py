@@ -6,9 +6,10 @@ each (`canonical.CanonicalBody.memo`), down to the bytes of the row.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from audit.domain import copy_rows
@@ -35,13 +36,15 @@ GREATEST = frozenset({"risk", "snapshot"})
 
 # A row: what its entries say each, what the first of them says, and how it ended.
 _OWN = ("id", "session_id", "gateway", "at", "finished_at", "first_seq", "last_seq")
-_OUTCOME = ("status", "rows", "bytes", "masked", "subjects", "shown", "recording", "error", "command_tag")
+OUTCOME = ("status", "rows", "bytes", "masked", "subjects", "shown", "recording", "error", "command_tag")
 _FIRST = (
-    *(name for name in (*TEXT, *JSON, *NUMBERS) if name not in (*_OWN, *_OUTCOME)),
+    *(name for name in (*TEXT, *JSON, *NUMBERS) if name not in (*_OWN, *OUTCOME)),
     "complete",
     "touched",
 )
-COLUMNS = (*_OWN, *_FIRST, *_OUTCOME)
+COLUMNS = (*_OWN, *_FIRST, *OUTCOME)
+BEGUN = tuple(name for name in COLUMNS if name != "id")
+ENDED = (*OUTCOME, "finished_at", "last_seq")  # what is said of a statement that has a record
 _HEAD = copy_rows.row_head(len(COLUMNS))
 
 
@@ -54,14 +57,31 @@ class Change:
     completes: bool
     plain: bool  # says nothing an outcome would have to be merged with
     _spelled: tuple[bytes, bytes] | None = None
+    _begins: str | None = None
+    _says: str | None = None
 
     def spelled(self) -> tuple[bytes, bytes]:
-        """The columns of `_FIRST` and `_OUTCOME` where nothing is known before."""
+        """The columns of `_FIRST` and `OUTCOME` where nothing is known before."""
         if self._spelled is None:
             row = _blank()
             merge(row, self.says)
-            self._spelled = (_cells(row, _FIRST), _cells(row, _OUTCOME))
+            self._spelled = (_cells(row, _FIRST), _cells(row, OUTCOME))
         return self._spelled
+
+    def begins(self) -> str:
+        """The same as members of a JSON object."""
+        if self._begins is None:
+            row = _blank()
+            merge(row, self.says)
+            del row["session_id"], row["gateway"], row["finished_at"]
+            self._begins = _members(row)
+        return self._begins
+
+    def members(self) -> str:
+        """What it says, and no more, as members of a JSON object."""
+        if self._says is None:
+            self._says = _members(self.says)
+        return self._says
 
 
 class Said(NamedTuple):
@@ -104,7 +124,7 @@ def copied(key: str, entries: Sequence[Said]) -> bytes:
     else:
         row = folded(entries)
         session, gateway = row["session_id"], row["gateway"]
-        rest = _cells(row, _FIRST) + _cells(row, _OUTCOME)
+        rest = _cells(row, _FIRST) + _cells(row, OUTCOME)
     return b"".join(
         (
             _HEAD,
@@ -118,6 +138,28 @@ def copied(key: str, entries: Sequence[Said]) -> bytes:
             rest,
         )
     )
+
+
+def documented(key: str, entries: Sequence[Said]) -> str:
+    """The record of a statement that begins with these entries, as a JSON object."""
+    about = entries[0]
+    if len(entries) > 1 or about.change.completes:
+        return json_column({"id": key, **folded(entries)})
+    entry, seq = about.item.entry, about.leaf.seq
+    at = timestamp(entry)
+    session, gateway = text_column(entry.session_id, 64), text_column(about.item.gateway, 64)
+    own = f'"id":{_QUOTE(key)},"session_id":{_QUOTE(session)},"gateway":{_QUOTE(gateway)},"at":"{at}"'
+    finished = f'"{at}"' if about.change.ends else "null"
+    return f'{{{own},"finished_at":{finished},"first_seq":{seq},"last_seq":{seq},{about.change.begins()}}}'
+
+
+def documented_end(key: str, entries: Sequence[Said]) -> str:
+    """What these entries say of how a statement ended that has a record, as a JSON object."""
+    about = entries[0]
+    if len(entries) > 1:
+        return json_column({"id": key, **folded(entries, blank=False)})
+    own = f'"id":{_QUOTE(key)},"finished_at":"{timestamp(about.item.entry)}","last_seq":{about.leaf.seq}'
+    return f"{{{own},{about.change.members()}}}"
 
 
 def merge(row: Row, changes: Mapping[str, Any]) -> None:
@@ -169,7 +211,7 @@ def _worked_out(kind: str, body: Mapping[str, Json]) -> Change:
         says=says,
         ends=kind in ("statement.denied", "statement.completed"),
         completes=kind == "statement.completed",
-        plain=says.keys() & set(_OUTCOME) == {"status"},
+        plain=says.keys() & set(OUTCOME) == {"status"},
     )
 
 
@@ -204,6 +246,13 @@ _CHANGES: Mapping[str, Callable[[Mapping[str, Any]], Row]] = {
 }
 
 
+_QUOTE = json.encoder.encode_basestring_ascii
+
+
+def _members(row: Row) -> str:
+    return json_column(row)[1:-1]
+
+
 def _cells(row: Row, names: Sequence[str]) -> bytes:
     return b"".join(_cell(name, row[name]) for name in names)
 
@@ -220,5 +269,7 @@ def _cell(name: str, value: Any) -> bytes:
 
 def timestamp(entry: Entry) -> str:
     """The moment of an entry as PostgreSQL reads it."""
-    seconds, micros = divmod(entry.at_us, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{micros:06d}+00"
+    return (_EPOCH + timedelta(microseconds=entry.at_us)).isoformat(" ")
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from audit.domain.box import SealProblem
 from audit.domain.chain import Leaf, Prepared, open_box
+from audit.domain.entry import Entry
 from audit.domain.findings import Finding, read_place
 from audit.domain.sealing import evidence_sealer
 from audit.domain.sending import send
@@ -31,11 +32,16 @@ def index_subjects(leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None
     found = [
         sighting
         for leaf, item in zip(leaves, prepared, strict=True)
-        if item.entry.kind in CARRIERS and has_tokens(item.entry.body)
+        if names_subjects(item.entry)
         for sighting in _sightings(leaf.seq, _sealed(item))
     ]
     if found:
         insert_sightings(found)
+
+
+def names_subjects(entry: Entry) -> bool:
+    """Whether subjects are named in its sealed text, which the index has to have."""
+    return entry.kind in CARRIERS and has_tokens(entry.body)
 
 
 def insert_sightings(found: Sequence[Sighting]) -> None:

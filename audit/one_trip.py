@@ -1,0 +1,114 @@
+"""The short way into the log: one statement, sent and answered by the event loop itself.
+
+The writer's connection is lent to it between two commits of the writer's thread, and used with libpq's asynchronous
+calls: no thread is handed anything, and nothing waits for another thread's turn of the interpreter. What goes wrong is
+raised; whoever lent the connection must then give it up, because an answer may still be under way on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+
+import psycopg
+from psycopg.pq import ExecStatus, Format, TransactionStatus
+
+from audit.domain.chain import Head, Leaf, Prepared
+from audit.domain.one_statement import HEAD, STATEMENT, is_done, parameters, read_head
+
+_GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
+
+
+class OneTrip:
+    """Used by one task at a time, while nobody else uses the connection."""
+
+    def __init__(self, connection: psycopg.Connection[object]) -> None:
+        """Wait until the statements are prepared. Raises `psycopg.Error`."""
+        self.connection = connection
+        self._libpq = connection.pgconn
+        own = uuid.uuid4().hex
+        self._statement, self._head = (f"hoopweb_{word}_{own}".encode() for word in ("append", "head"))
+        for name, text in ((self._statement, STATEMENT), (self._head, HEAD)):
+            _checked(self._libpq.prepare(name, text.encode()))
+
+    @property
+    def is_usable(self) -> bool:
+        return not self.connection.closed and self._libpq.transaction_status == TransactionStatus.IDLE
+
+    async def append(self, before: Head, after: Head, leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> bool:
+        """Commit these entries behind `before`. False: the log's head is another, and nothing was written."""
+        return is_done(await self._ask(self._statement, parameters(before, after, leaves, prepared)))
+
+    async def head(self) -> Head | None:
+        """The log's head as it is now; None where there is no log yet."""
+        values = await self._ask(self._head, [])
+        return read_head(values) if values else None
+
+    async def _ask(self, name: bytes, values: Sequence[bytes]) -> list[bytes | None]:
+        """The first row of the answer. Raises `psycopg.Error`."""
+        self._libpq.send_query_prepared(name, values, [Format.BINARY] * len(values), Format.BINARY)
+        answered = _Answered(self._libpq)
+        try:
+            result = await answered.future
+        finally:
+            answered.stop()
+        _checked(result)
+        return [result.get_value(0, column) for column in range(result.nfields)] if result.ntuples else []
+
+
+class _Answered:
+    """Waits for the answer to what was just sent, and until the server is ready for the next thing."""
+
+    def __init__(self, libpq: psycopg.pq.abc.PGconn) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[psycopg.pq.abc.PGresult] = self._loop.create_future()
+        self._libpq, self._socket = libpq, libpq.socket
+        self._result: psycopg.pq.abc.PGresult | None = None
+        self._sending = libpq.flush() == 1
+        self._loop.add_reader(self._socket, self._look)
+        if self._sending:
+            self._loop.add_writer(self._socket, self._look)
+
+    def stop(self) -> None:
+        self._loop.remove_reader(self._socket)
+        if self._sending:
+            self._loop.remove_writer(self._socket)
+
+    def _look(self) -> None:
+        if self.future.done():
+            return
+        try:
+            self._read()
+        except Exception as error:
+            self.future.set_exception(error)
+
+    def _read(self) -> None:
+        self._libpq.consume_input()
+        if self._sending and self._libpq.flush() == 0:
+            self._loop.remove_writer(self._socket)
+            self._sending = False
+        while not self._libpq.is_busy():
+            result = self._libpq.get_result()
+            if result is None:  # the server is ready again
+                self._tell()
+                return
+            self._result = self._result or result
+
+    def _tell(self) -> None:
+        if self._result is None:
+            self.future.set_exception(psycopg.OperationalError("the database gave no answer"))
+        else:
+            self.future.set_result(self._result)
+
+
+def _checked(result: psycopg.pq.abc.PGresult) -> None:
+    """Raise what the database said, by its kind alone: its words may quote an entry's."""
+    if result.status in _GOOD:
+        return
+    state = (result.error_field(psycopg.pq.DiagnosticField.SQLSTATE) or b"").decode()
+    try:
+        kind: type[psycopg.Error] = psycopg.errors.lookup(state)
+    except KeyError:
+        kind = psycopg.OperationalError
+    raise kind(f"the log was not written: {state}")

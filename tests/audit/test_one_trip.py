@@ -1,0 +1,438 @@
+"""The short way into the log, over a real database: the same rows, once, whatever becomes of connection and head."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+
+import psycopg
+import pytest
+from django.db import connection, connections
+
+from audit import log_commits
+from audit.answers import RecordUnavailable
+from audit.domain.append import append_entries, append_prepared, read_head
+from audit.domain.canonical import CanonicalBody, EntryRefused
+from audit.domain.chain import link, prepare
+from audit.domain.contents import check_texts_and_columns
+from audit.domain.entry import Entry
+from audit.domain.integrity import check_chain
+from audit.domain.journaled import pack, unpack
+from audit.domain.keys import log_keys
+from audit.domain.one_statement import MAX_BYTES, fits
+from audit.domain.records_check import check_records
+from audit.domain.sealing import evidence_sealer
+from audit.domain.template import Filling, Template
+from audit.models import LogEntry, LogState, SealedText, SessionRecord, StatementRecord
+from audit.one_trip import OneTrip
+from audit.writer import AuditWriter
+from tests.audit.factories import WHO, authorised, completed, denied, opened
+from tests.audit.test_bulk import of_statement
+from tests.audit.test_bulk import opened as all_opened
+from tests.audit.test_writer import in_thread, sql
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def ordinary(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many entries each commit had that went the ordinary way, in a thread."""
+    sizes: list[int] = []
+
+    def noted(prepared, **kwargs):
+        sizes.append(len(prepared))
+        return append_prepared(prepared, **kwargs)
+
+    monkeypatch.setattr(log_commits, "append_prepared", noted)
+    return sizes
+
+
+def dsn(**other: object) -> str:
+    known = connection.settings_dict
+    words = {"host": known["HOST"], "port": known["PORT"], "dbname": known["NAME"], "user": known["USER"]}
+    return psycopg.conninfo.make_conninfo(**{**words, "password": known["PASSWORD"], **other})
+
+
+def stored() -> list[object]:
+    return [
+        list(LogEntry.objects.order_by("seq").values()),
+        list(SealedText.objects.order_by("seq").values()),
+        list(StatementRecord.objects.order_by("pk").values()),
+        list(SessionRecord.objects.order_by("pk").values()),
+        list(LogState.objects.values("size", "head", "frontier")),
+    ]
+
+
+def empty() -> None:
+    sql(
+        "SET session_replication_role = replica;"
+        "TRUNCATE audit_logentry, audit_sealedtext, audit_statementrecord, audit_sessionrecord;"
+        "UPDATE audit_logstate SET size = 0, frontier = '', head = decode(repeat('00', 32), 'hex');"
+        "RESET session_replication_role"
+    )
+
+
+@pytest.mark.parametrize("journaled", [False, True])
+async def test_one_statement_leaves_what_the_ordinary_way_leaves(journaled):
+    entries = [entry for number in range(64) for entry in of_statement(number)]
+    prepared = [prepare(entry, gateway="g1", sealer=evidence_sealer()) for entry in entries]
+    if journaled:
+        prepared = [unpack(pack(item)) for item in prepared]
+    batches = [prepared[at : at + 1 + at % 5] for at in range(0, len(prepared), 5)]
+
+    def ordinarily():
+        append_entries(all_opened())
+        for batch in batches:
+            append_prepared(batch)
+        before = stored()
+        empty()
+        append_entries(all_opened(), gateway="")
+        return before, read_head()
+
+    expected, head = await in_thread(ordinarily)
+    with psycopg.connect(dsn(), autocommit=True) as own:
+        trip = OneTrip(own)
+        for batch in batches:
+            assert fits(batch)
+            leaves, after = link(head, batch)
+            assert await trip.append(head, after, leaves, batch)
+            head = after
+
+    def compared():
+        # The three openings are other entries than before, and so is what is chained to them.
+        found = stored()
+        chained = {"leaf", "prev", "canonical", "head", "frontier", "box", "opened_at"}
+        for rows, wanted in zip(found, expected, strict=True):
+            assert [{k: v for k, v in row.items() if k not in chained and row.get("seq", 9) > 3} for row in rows] == [
+                {k: v for k, v in row.items() if k not in chained and row.get("seq", 9) > 3} for row in wanted
+            ]
+        return check_chain(log_keys()), check_records(), check_texts_and_columns(len(found[0]))
+
+    assert await in_thread(compared) == ([], [], [])
+
+
+async def test_only_the_first_batch_goes_the_ordinary_way(ordinary):
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+
+    receipts = [await writer.append(authorised(f"a{at}")) for at in range(5)]
+    writer.append_later(completed("a0"))
+    await writer.close()
+
+    assert [receipt.seq for receipt in receipts] == [2, 3, 4, 5, 6]
+    assert ordinary == [1]
+    assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
+    assert await in_thread(lambda: StatementRecord.objects.get(id="a0").status) == "completed"
+
+
+async def test_entries_of_templates_are_queued_as_they_are_spelled(ordinary):
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+    begun = Template(Entry("statement.authorised", CanonicalBody(authorised("x").body), session_id="s1"))
+    ended = Template(Entry("statement.completed", CanonicalBody(completed("x").body), session_id="s1"))
+    answers: asyncio.Queue[object] = asyncio.Queue()
+
+    writer.append_soon(begun, Filling("a1", sensitive={"statement": "select 1"}), pytest.fail, answers.put_nowait)
+    receipt = await answers.get()
+    assert writer.append_like_later(ended, Filling("a1"))
+    await writer.close()
+
+    assert (receipt.seq, receipt.durability, ordinary) == (2, "database", [1])
+    assert await in_thread(lambda: list(LogEntry.objects.values_list("kind", flat=True).order_by("seq"))) == [
+        "session.opened",
+        "statement.authorised",
+        "statement.completed",
+    ]
+    assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
+
+
+async def test_what_others_append_meanwhile_stands_before(ordinary):
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+    await in_thread(append_entries, [opened("s2"), opened("s3")])
+
+    receipt = await writer.append(authorised("a1"))
+    await in_thread(append_entries, [opened("s4")])
+    later = await writer.append(authorised("a2"))
+    await writer.close()
+
+    assert (receipt.seq, later.seq) == (4, 6)
+    assert ordinary == [1]
+    assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
+
+
+async def test_writers_that_are_outrun_over_and_over_lock_the_log(ordinary, monkeypatch):
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+    real = OneTrip.append
+    tries = []
+
+    async def outrun(self, *args):
+        tries.append(1)
+        await in_thread(append_entries, [opened(f"o{len(tries)}")])
+        return await real(self, *args)
+
+    monkeypatch.setattr(OneTrip, "append", outrun)
+    receipt = await writer.append(authorised("a1"))
+    await writer.close()
+
+    assert (len(tries), ordinary) == (log_commits.TRIES, [1, 1])
+    assert receipt.seq == log_commits.TRIES + 2
+    assert await in_thread(lambda: check_chain(log_keys())) == []
+
+
+async def test_writers_at_once_write_one_gapless_log():
+    writers = [AuditWriter(gateway_id=f"g{number}") for number in range(3)]
+
+    async def writes(writer: AuditWriter, number: int) -> None:
+        await writer.append(opened(f"s{number}"))
+        for at in range(60):
+            name = f"{number}-{at}"
+            await writer.append(authorised(name, f"s{number}"))
+            writer.append_later(completed(name, f"s{number}"))
+        await writer.close()
+
+    await asyncio.gather(*(writes(writer, number) for number, writer in enumerate(writers)))
+
+    def found():
+        seqs = list(LogEntry.objects.order_by("seq").values_list("seq", flat=True))
+        counts = set(SessionRecord.objects.values_list("statements", "rows"))
+        return seqs == list(range(1, 3 * 121 + 1)), counts, check_chain(log_keys()), check_records()
+
+    assert await in_thread(found) == (True, {(60, 120)}, [], [])
+
+
+async def test_a_shrunken_log_stops_the_short_way_too(ordinary):
+    writer = AuditWriter()
+    await writer.append(opened())
+    for at in range(3):
+        await writer.append(authorised(f"a{at}"))
+    assert ordinary == [1]
+    await in_thread(empty)
+
+    with pytest.raises(RecordUnavailable):
+        await writer.append(authorised("a9"))
+    await writer.close()
+
+    assert await in_thread(LogEntry.objects.count) == 0
+
+
+async def test_a_head_somebody_altered_is_not_built_upon(ordinary):
+    writer = AuditWriter()
+    await writer.append(opened())
+    await writer.append(authorised("a1"))
+    await in_thread(sql, "UPDATE audit_logstate SET frontier = decode(repeat('00', 32), 'hex')")
+
+    receipt = await writer.append(authorised("a2"))
+    await writer.close()
+
+    assert receipt.seq == 3
+    # As the ordinary way would: it goes on from what is stored, and the check says that it is not what was written.
+    assert await in_thread(lambda: bool(check_chain(log_keys()))) or await in_thread(
+        lambda: bytes(LogState.objects.get().frontier[:32]) == bytes(32)
+    )
+
+
+async def test_an_unwritable_entry_fails_alone_on_the_short_way(ordinary):
+    writer = AuditWriter()
+    await writer.append(opened())
+
+    bad = writer.append(Entry(kind="x", body={"n": 1.5}))  # type: ignore[dict-item]
+    results = await asyncio.gather(
+        writer.append(authorised("a1")), bad, writer.append(authorised("a2")), return_exceptions=True
+    )
+    await writer.close()
+
+    assert [type(result).__name__ for result in results] == ["Receipt", "EntryRefused", "Receipt"]
+    assert isinstance(results[1], EntryRefused)
+    assert ordinary == [1]
+
+
+async def test_a_failed_statement_fails_its_waiters_and_keeps_what_is_owed():
+    writer = AuditWriter()
+    await writer.append(opened())
+    await writer.append(authorised("a1"))
+    await in_thread(sql, "ALTER TABLE audit_sealedtext RENAME TO sealedtext_gone")
+    try:
+        with pytest.raises(RecordUnavailable):
+            await writer.append(authorised("a2"))
+        writer.append_later(denied("owed"))
+        await asyncio.sleep(0.3)
+        assert not writer.healthy
+    finally:
+        await in_thread(sql, "ALTER TABLE sealedtext_gone RENAME TO audit_sealedtext")
+    await until(lambda: writer.healthy)
+    receipt = await writer.append(authorised("a3"))
+    await writer.close()
+
+    kinds = await in_thread(lambda: list(LogEntry.objects.order_by("seq").values_list("statement_id", flat=True)))
+    assert kinds == ["", "a1", "owed", "a3"]
+    assert receipt.seq == 4
+
+
+async def test_what_is_long_goes_the_ordinary_way(ordinary):
+    writer = AuditWriter()
+    await writer.append(opened())
+
+    await writer.append(authorised("short", text="x" * (MAX_BYTES // 2)))
+    await writer.append(authorised("long", text="x" * MAX_BYTES))
+    await writer.close()
+
+    assert ordinary == [1, 1]
+    assert await in_thread(lambda: check_texts_and_columns(3)) == []
+
+
+# --- connections that break ---
+
+
+class Proxy:
+    """Between the writer and the database. `lose_answers`: what the server says from now on gets to nobody."""
+
+    def __init__(self) -> None:
+        self.losing = asyncio.Event()
+        self._clients: list[asyncio.StreamWriter] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def lose_answers(self) -> None:
+        self.losing.set()
+
+    def cut(self) -> None:
+        """End the clients' connections; the server's stay open until it says something. New ones work."""
+        for client in self._clients:
+            client.transport.abort()
+        self._clients.clear()
+        self.losing = asyncio.Event()
+
+    async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        host, port = connection.settings_dict["BEHIND"]
+        server, to_server = await asyncio.open_connection(host, port)
+        self._clients.append(to_client)
+        self.tasks.append(asyncio.create_task(self._pass(client, to_server, None)))
+        self.tasks.append(asyncio.create_task(self._pass(server, to_client, self.losing)))
+
+    async def _pass(self, source, target, losing) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                if losing is None or not losing.is_set():
+                    target.write(data)
+                    await target.drain()
+        target.close()
+
+
+@pytest.fixture
+async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
+    """Every thread's next connection to the database goes through it."""
+    known = connections.settings["default"]
+    monkeypatch.setitem(known, "BEHIND", (known["HOST"], int(known["PORT"])))
+    made = Proxy()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    monkeypatch.setitem(known, "HOST", "127.0.0.1")
+    monkeypatch.setitem(known, "PORT", str(server.sockets[0].getsockname()[1]))
+    yield made
+    server.close()
+    await asyncio.wait(made.tasks, timeout=5)
+
+
+async def until(holds) -> None:
+    for _ in range(200):
+        if holds():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("it never was so")
+
+
+async def test_a_statement_whose_answer_was_lost_is_not_written_twice(ordinary, proxy):
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+    await writer.append(authorised("a1"))
+    proxy.lose_answers()
+
+    writer.append_later(denied("d1"))
+    host, port = connection.settings_dict["BEHIND"]
+    with psycopg.connect(dsn(host=host, port=port), autocommit=True) as other:
+        while other.execute("SELECT count(*) FROM audit_logentry").fetchone() != (3,):
+            await asyncio.sleep(0.01)
+    proxy.cut()
+    await healthy(writer)
+    receipt = await writer.append(authorised("a2"))
+    await writer.close()
+
+    assert (receipt.seq, ordinary[:1]) == (4, [1])
+    assert await in_thread(LogEntry.objects.count) == 4
+    assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
+
+
+async def healthy(writer: AuditWriter) -> None:
+    await asyncio.sleep(0.2)
+    await until(lambda: writer.healthy and not writer._backlog.owed and not writer._backlog._committing)
+
+
+@pytest.mark.parametrize("ends_first", [True, False])
+async def test_a_statement_that_is_under_way_when_its_connection_is_lost_is_not_written_twice(proxy, ends_first):
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+    await writer.append(authorised("a1"))
+    host, port = connection.settings_dict["BEHIND"]
+    with psycopg.connect(dsn(host=host, port=port)) as other:
+        other.execute("SELECT 1 FROM audit_logstate FOR UPDATE")
+        writer.append_later(denied("d1"))
+        await asyncio.sleep(0.3)
+        proxy.cut()
+        await asyncio.sleep(0.0 if ends_first else 1.0)  # the writer has tried again by then, and waits as well
+        other.rollback()
+    await healthy(writer)
+    await writer.close()
+
+    found = await in_thread(lambda: list(LogEntry.objects.order_by("seq").values_list("statement_id", flat=True)))
+    assert found == ["", "a1", "d1"]
+    assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
+
+
+async def test_a_statement_whose_backend_is_ended_is_written_again():
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+    await writer.append(authorised("a1"))
+    with psycopg.connect(dsn()) as other:
+        other.execute("SELECT 1 FROM audit_logstate FOR UPDATE")
+        writer.append_later(denied("d1"))
+        waiting = asyncio.create_task(writer.append(authorised("a2")))
+        await asyncio.sleep(0.3)
+        await in_thread(
+            sql,
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            " AND datname = current_database()",
+        )
+        with pytest.raises(RecordUnavailable):
+            await waiting
+        other.rollback()
+    await healthy(writer)
+    await writer.close()
+
+    found = await in_thread(lambda: list(LogEntry.objects.order_by("seq").values_list("statement_id", flat=True)))
+    assert found == ["", "a1", "d1"]
+
+
+async def test_what_does_not_fit_into_the_socket_at_once_is_sent_all_the_same():
+    head = await in_thread(lambda: (append_entries([opened()]), read_head())[1])
+    batch = [prepare(authorised("a1", text="x" * 200_000), gateway="g1", sealer=evidence_sealer())]
+    with psycopg.connect(dsn(), autocommit=True) as own:
+        with socket.socket(fileno=os.dup(own.pgconn.socket)) as same:
+            same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        leaves, after = link(head, batch)
+        assert await OneTrip(own).append(head, after, leaves, batch)
+
+    assert await in_thread(lambda: (check_chain(log_keys()), check_texts_and_columns(2))) == ([], [])
+
+
+async def test_sessions_of_many_statements_are_counted_once(ordinary):
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+    await asyncio.gather(*(writer.append(authorised(f"a{at}")) for at in range(40)))
+    writer.append_later(Entry("request.refused", {**WHO, "reason": "x"}, session_id="s1"))
+    await writer.close()
+
+    assert await in_thread(lambda: list(SessionRecord.objects.values_list("statements", "last_seq"))) == [(40, 42)]
+    assert ordinary == [1]
