@@ -5,7 +5,7 @@ whoever waits for it (`audit.log_commits`).
 
 Entries of durability `os` and `disk` go to this process's journal first and are durable there (`append_now`, or
 `append` and `append_soon` with one `fdatasync` for all who wait). A process of its own (`audit.sequencer`) takes them
-into the log, usually within a second. What waits for what is in `audit.backlog`, how fast in `audit.pace`.
+into the log, usually within a second (`audit.intake`). What waits for what is in `audit.backlog`.
 When the log falls far behind, what is about to happen waits for room in the journal (`audit.room`), so that it goes at
 the log's pace; for what has happened already there is a reserve. Without a journal, all wait for the log.
 
@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,11 +36,12 @@ from audit.domain.journaled import pack, unpack
 from audit.domain.sealing import evidence_sealer
 from audit.domain.state import Run, WriterState
 from audit.domain.template import Filling, Template, Whole
+from audit.intake import Intake
 from audit.log_commits import LogCommits
-from audit.pace import SMOOTH_BEHIND, Pace
 from audit.process_journal import IN_JOURNAL, ProcessJournal, open_journal
 from audit.room import Room, Waiting, principal_of
 from audit.sequencer import Sequencer, SequencerFailed, Taken
+from audit.turns import Turns, moved
 
 logger = logging.getLogger(__name__)
 
@@ -49,16 +49,10 @@ logger = logging.getLogger(__name__)
 MAX_BEHIND, MAX_BYTES_BEHIND = 200_000, 24 * SEGMENT_BYTES
 # What has happened already is journaled up to here, all the same: it is bounded by what runs.
 MAX_KEPT = 250_000
-# Entries the sequencer takes in with one transaction, which holds the log's lock; fewer while others commit as well, or
-# wait for the room it makes.
-RUN_TRANSACTION, SHORT_TRANSACTION = 2_000, 250
-# A batch nobody waits for may grow this long: entries in the journal are safe, and commits are not cheap.
-GATHER_S = 0.1
-GATHER_OWED_S = 0.01  # with entries in it that are nowhere else yet
+GATHER_S = 0.01  # so long a batch nobody waits for may grow: its entries are nowhere else yet
 MAX_QUEUED = 20_000  # entries; some 40 MB of statement text at the usual lengths
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 2.0
-LOOK_S = 0.25  # so often a pause is looked at again
 _DAMAGED = "the stored log is damaged, and HOOPWEB_ON_LOG_DAMAGE is stop"
 
 
@@ -74,18 +68,16 @@ class AuditWriter(WriterState):
         self._journal = None
         self._sequencer: Sequencer | None = None
         self._commits = LogCommits(gateway_id=self.gateway_id, prepare=self._prepare)
-        self._backlog, self._room, self._pace = Backlog(), Room(self._gate), Pace()
+        self._backlog, self._room, self._turns = Backlog(), Room(self._gate), Turns()
         self._overflowed: int | None = None  # of what queued for want of room in the journal, the newest one's number
-        self._urgent, self._closed = asyncio.Event(), asyncio.Event()
-        self._moved = (asyncio.Event(), asyncio.Event())  # something to look at: for the commits, for the taking-in
         self._tasks = []
-        self._failing = self._run_failing = False
-        self._closing = False
+        self._intake: Intake | None = None
+        self._failing = self._closing = False
 
     @property
     def healthy(self) -> bool:
         """Whether the last batch was written and there is room for more."""
-        failing = self._failing or self._run_failing
+        failing = self._failing or (self._intake is not None and self._intake.failing)
         return not failing and not self._closing and self._backlog.owed < MAX_QUEUED
 
     @property
@@ -109,6 +101,16 @@ class AuditWriter(WriterState):
         if self._journal_root is not None:
             self._journal = ProcessJournal(await self._commits.in_thread(open_journal, self._journal_root))
             self._sequencer = Sequencer(self._journal.directory)
+            self._intake = Intake(
+                self._sequencer,
+                backlog=self._backlog,
+                room=self._room,
+                commits=self._commits,
+                turns=self._turns,
+                scarce=self._scarce,
+                took=self._took_in,
+                failed=lambda error: self._failed([], error),
+            )
         self._begin()
 
     # --- doors ---
@@ -209,7 +211,7 @@ class AuditWriter(WriterState):
             if not self._has_room():
                 payload = self._packed(entry)
                 if payload is not None and self._journal.fits(payload):
-                    self._urgent.set()
+                    self._turns.urgent.set()
                     who = principal_of(entry)
                     return self._room.wait(Waiting(payload, entry.durability, entry.session_id, answer, who))
             elif self._journaled(entry, self.most_behind):
@@ -233,8 +235,8 @@ class AuditWriter(WriterState):
     def _enqueue(self, entry: Entry | Prepared, answer: Answer | None) -> None:
         self._backlog.enqueue(entry, answer, after=0 if self._journal is None else self._journal.end)
         if self._backlog.waiting or self._backlog.owed >= MAX_BATCH:
-            self._urgent.set()
-        self._moved[0].set()
+            self._turns.urgent.set()
+        self._turns.for_commits.set()
 
     # --- the journal ---
 
@@ -276,7 +278,7 @@ class AuditWriter(WriterState):
     def _journal_payload(self, payload: bytes, *, mapped: bool = False) -> None:
         assert self._journal is not None
         if self._backlog.journaled(self._journal.append(payload, mapped=mapped)):
-            self._moved[1].set()
+            self._turns.for_intake.set()
 
     def _journal_answers(self, durability: str, answer: Answer) -> None:
         if durability == "disk":
@@ -345,16 +347,14 @@ class AuditWriter(WriterState):
     def _begin(self) -> None:
         if not self._tasks and not self._closing:
             self._tasks = [asyncio.create_task(self._commit_batches(), name="audit-writer")]
-            if self._sequencer is not None:
-                self._tasks.append(asyncio.create_task(self._take_in_runs(), name="audit-intake"))
+            if self._intake is not None:
+                self._tasks.append(asyncio.create_task(self._intake.run(), name="audit-intake"))
 
     async def close(self) -> None:
         """Write what is queued, then stop. What cannot be written within a few tries is counted in the log file."""
         self._closing = True
         self._room.refuse("the gateway is closing")
-        self._closed.set()
-        self._stir()
-        self._urgent.set()
+        self._turns.close()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=10)
             for task in late:
@@ -377,7 +377,7 @@ class AuditWriter(WriterState):
         delay = RETRY_FIRST_S
         while self._backlog.queue or not self._closing:
             if not self._backlog.has_batch:
-                await _next(self._moved[0])
+                await moved(self._turns.for_commits)
                 continue
             await self._gather()
             batch = self._backlog.take_batch()
@@ -393,95 +393,28 @@ class AuditWriter(WriterState):
             finally:
                 self._backlog.end_batch()
                 self._written()
-                self._stir()
+                self._turns.stir()
 
     async def _gather(self) -> None:
         """Let a batch grow that nobody waits for, until somebody does."""
         backlog = self._backlog
         if backlog.waiting or self._closing or backlog.owed >= MAX_BATCH or backlog.runs:
             return
-        await self._unless_urgent(GATHER_OWED_S)
+        await self._turns.unless_urgent(GATHER_S)
 
     # --- the journal's way into the log ---
-
-    async def _take_in_runs(self) -> None:
-        delay = RETRY_FIRST_S
-        while self._backlog.runs or not self._closing:
-            if not self._backlog.has_run:
-                await _next(self._moved[1])
-                continue
-            await self._gather_run(self._backlog.runs[0])
-            run = self._backlog.runs.popleft()
-            try:
-                await self._take_in(run)
-                delay = RETRY_FIRST_S
-                self._run_failing = False
-            except Exception as error:  # fail closed: whoever waits for what stands behind it hears it
-                self._backlog.runs.appendleft(run)
-                if self._run_failing:  # once may be a process that ended: another takes over, and nobody hears of it
-                    self._room.refuse("the audit log could not be written")
-                self._run_failing = True
-                self._failed([], error)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, RETRY_MOST_S)
-            finally:
-                self._stir()
-
-    async def _gather_run(self, run: Run) -> None:
-        if run.entries < MAX_RUN and not self._backlog.queue and not self._room.waiting and not self._closing:
-            await self._unless_urgent(GATHER_S)
-
-    async def _take_in(self, run: Run) -> None:
-        """Have the sequencer take a run of the journal into the log."""
-        assert self._sequencer is not None
-        began = time.monotonic()
-        short = self._scarce or self._backlog.commits_lately
-        await self._sequencer.take_in(
-            run.end,
-            at_least=self._commits.written,
-            transaction=SHORT_TRANSACTION if short else RUN_TRANSACTION,
-            taken=lambda taken: self._took_in(run, taken),
-        )
-        now = time.monotonic()
-        self._pace.look(self._backlog.grown, now)
-        await self._pause(self._pace.pause(self._backlog.behind) * (now - began))
 
     def _took_in(self, run: Run, taken: Taken) -> None:
         assert self._journal is not None
         self._commits.written = max(self._commits.written, taken.size)
         self._backlog.took_in(run, place=taken.place, entries=taken.entries)
         self._admit()
-        self._moved[0].set()
+        self._turns.for_commits.set()
         self._journal.release(taken.place)
 
-    @property
     def _scarce(self) -> bool:
         """Whether somebody waits for room in the journal, or soon will."""
         return bool(self._room.waiting) or self._backlog.behind + MAX_RUN >= self.most_behind
-
-    async def _pause(self, seconds: float) -> None:
-        """Leave the machine to the sessions for a while, unless somebody waits for this or the log is far behind."""
-        while seconds > 0 and not self._closing and not self._scarce and self._backlog.behind < SMOOTH_BEHIND:
-            await self._pause_once(min(seconds, LOOK_S))
-            if not self._backlog.is_behind or not self._pace.look(self._backlog.grown, time.monotonic()):
-                return  # nobody is kept from anything any more
-            seconds -= LOOK_S
-
-    async def _pause_once(self, seconds: float) -> None:
-        if self._backlog.is_behind:  # nobody waits for it: commits go beside it, and do not share the machine with it
-            await _set_within(self._closed, seconds)
-        elif not self._backlog.owed:
-            await self._unless_urgent(seconds)
-
-    # --- both ---
-
-    async def _unless_urgent(self, seconds: float) -> None:
-        self._urgent.clear()
-        await _set_within(self._urgent, seconds)
-
-    def _stir(self) -> None:
-        for moved in self._moved:
-            moved.set()
 
     def _failed(self, batch: Sequence[Queued], error: Exception) -> None:
         logger.error("audit log not written: entries=%s error=%s", len(batch), _problem(error))
@@ -512,14 +445,3 @@ def _refuse_if_damaged() -> None:
 
 def _problem(error: Exception) -> str:
     return f"sequencer {error}" if isinstance(error, SequencerFailed) else type(error).__name__
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):  # no task of its own, which `wait_for` makes
-            await event.wait()
-
-
-async def _next(moved: asyncio.Event) -> None:
-    moved.clear()
-    await moved.wait()

@@ -7,7 +7,6 @@ completed in one batch), then goes to the database as one JSON document per tabl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 
 from audit.domain.chain import Leaf, Prepared
 from audit.domain.columns import json_column, text_column
@@ -171,7 +170,6 @@ def _count(counts: Row, entry: Entry, seq: int) -> None:
         counts["rows"] += rows
 
 
-@cache
 def upsert_sql(table: str, names: tuple[str, ...], document: str, *, only_if: str = "true") -> str:
     """Insert, or let the newer entry speak where the record exists: what it does not say stays.
 
@@ -202,7 +200,6 @@ def _newer(table: str, name: str) -> str:
     return f'excluded."{name}"'
 
 
-@cache
 def update_sql(table: str, names: tuple[str, ...], document: str, *, only_if: str = "true") -> str:
     """Say these columns anew, of the records that there are."""
     changes = ", ".join(f'"{name}" = r."{name}"' for name in names)
