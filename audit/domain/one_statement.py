@@ -152,4 +152,4 @@ def _document(rows: str) -> bytes:
 
 
 def _ids(rows: Iterable[str]) -> bytes:
-    return _array(_OIDS["text"], [copy_rows.text(key) for key in rows])
+    return _array(_OIDS["text"], [copy_rows.text(text_column(key, 64)) for key in rows])

@@ -148,7 +148,7 @@ def documented(key: str, entries: Sequence[Said]) -> str:
     entry, seq = about.item.entry, about.leaf.seq
     at = timestamp(entry)
     session, gateway = text_column(entry.session_id, 64), text_column(about.item.gateway, 64)
-    own = f'"id":{_QUOTE(key)},"session_id":{_QUOTE(session)},"gateway":{_QUOTE(gateway)},"at":"{at}"'
+    own = f'"id":{_QUOTE(text_column(key, 64))},"session_id":{_QUOTE(session)},"gateway":{_QUOTE(gateway)},"at":"{at}"'
     finished = f'"{at}"' if about.change.ends else "null"
     return f'{{{own},"finished_at":{finished},"first_seq":{seq},"last_seq":{seq},{about.change.begins()}}}'
 
@@ -158,7 +158,8 @@ def documented_end(key: str, entries: Sequence[Said]) -> str:
     about = entries[0]
     if len(entries) > 1:
         return json_column({"id": key, **folded(entries, blank=False)})
-    own = f'"id":{_QUOTE(key)},"finished_at":"{timestamp(about.item.entry)}","last_seq":{about.leaf.seq}'
+    own = f'"id":{_QUOTE(text_column(key, 64))},"finished_at":"{timestamp(about.item.entry)}"'
+    own += f',"last_seq":{about.leaf.seq}'
     return f"{{{own},{about.change.members()}}}"
 
 
