@@ -105,17 +105,18 @@ class LogCommits:
     async def _behind_head(self, trip: OneTrip, batch: Sequence[Ready]) -> Sequence[Leaf] | None:
         """Place the batch behind the head. None: others were quicker every time."""
         prepared = [item for _, _, item in batch]
+        head, self._head = self._head, None
+        if head is not None and head.size < self.written:
+            head = await trip.head()
         for _ in range(TRIES):
-            head, self._head = self._head, None
-            if head is None or head.size < self.written:
-                head = await trip.head()
             if head is None:
                 return None
             if head.size < self.written:
                 raise LogShrank(f"the log has {head.size} entries, expected at least {self.written}")
             leaves, after = link(head, prepared)
             _attempted(batch, leaves)
-            if await trip.append(head, after, leaves, prepared):
+            head = await trip.append(head, after, leaves, prepared)
+            if head == after:
                 self._head = after
                 return leaves
             _attempted(batch, None)

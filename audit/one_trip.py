@@ -18,6 +18,8 @@ from audit.domain.chain import Head, Leaf, Prepared
 from audit.domain.one_statement import HEAD, STATEMENT, is_done, parameters, read_head
 
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
+# After others were quicker, the head is asked for in the same trip for a while.
+OUTRUN_S = 1.0
 
 
 class OneTrip:
@@ -27,6 +29,7 @@ class OneTrip:
         """Wait until the statements are prepared. Raises `psycopg.Error`."""
         self.connection = connection
         self._libpq = connection.pgconn
+        self._outrun_until = 0.0
         own = uuid.uuid4().hex
         self._statement, self._head = (f"hoopweb_{word}_{own}".encode() for word in ("append", "head"))
         for name, text in ((self._statement, STATEMENT), (self._head, HEAD)):
@@ -36,25 +39,46 @@ class OneTrip:
     def is_usable(self) -> bool:
         return not self.connection.closed and self._libpq.transaction_status == TransactionStatus.IDLE
 
-    async def append(self, before: Head, after: Head, leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> bool:
-        """Commit these entries behind `before`. False: the log's head is another, and nothing was written."""
-        return is_done(await self._ask(self._statement, parameters(before, after, leaves, prepared)))
+    async def append(
+        self, before: Head, after: Head, leaves: Sequence[Leaf], prepared: Sequence[Prepared]
+    ) -> Head | None:
+        """Commit these entries behind `before`, and return the head the log has now.
+
+        Another one than `after`: nothing was written, because others had appended. None: nor is there a log.
+        """
+        asked = [(self._statement, parameters(before, after, leaves, prepared))]
+        now = asyncio.get_running_loop().time()
+        if now < self._outrun_until:  # the head will be wanted, and may have moved again by another trip
+            asked.append((self._head, []))
+        first, *rest = await self._ask(asked)
+        if is_done(first):
+            return after
+        self._outrun_until = now + OUTRUN_S
+        return _head(rest[0]) if rest else await self.head()
 
     async def head(self) -> Head | None:
         """The log's head as it is now; None where there is no log yet."""
-        values = await self._ask(self._head, [])
-        return read_head(values) if values else None
+        return _head((await self._ask([(self._head, [])]))[0])
 
-    async def _ask(self, name: bytes, values: Sequence[bytes]) -> list[bytes | None]:
-        """The first row of the answer. Raises `psycopg.Error`."""
-        self._libpq.send_query_prepared(name, values, [Format.BINARY] * len(values), Format.BINARY)
+    async def _ask(self, asked: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[list[bytes | None]]:
+        """Run prepared statements as one transaction; the first row of each answer. Raises `psycopg.Error`."""
+        self._libpq.enter_pipeline_mode()
+        for name, values in asked:
+            self._libpq.send_query_prepared(name, values, [Format.BINARY] * len(values), Format.BINARY)
+        self._libpq.pipeline_sync()
         answered = _Answered(self._libpq)
         try:
-            result = await answered.future
+            results = await answered.future
         finally:
             answered.stop()
-        _checked(result)
-        return [result.get_value(0, column) for column in range(result.nfields)] if result.ntuples else []
+        self._libpq.exit_pipeline_mode()
+        return [
+            [result.get_value(0, at) for at in range(result.nfields)] if result.ntuples else [] for result in results
+        ]
+
+
+def _head(values: Sequence[bytes | None]) -> Head | None:
+    return read_head(values) if values else None
 
 
 class _Answered:
@@ -62,9 +86,9 @@ class _Answered:
 
     def __init__(self, libpq: psycopg.pq.abc.PGconn) -> None:
         self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[psycopg.pq.abc.PGresult] = self._loop.create_future()
+        self.future: asyncio.Future[list[psycopg.pq.abc.PGresult]] = self._loop.create_future()
         self._libpq, self._socket = libpq, libpq.socket
-        self._result: psycopg.pq.abc.PGresult | None = None
+        self._results: list[psycopg.pq.abc.PGresult] = []
         self._sending = libpq.flush() == 1
         self._loop.add_reader(self._socket, self._look)
         if self._sending:
@@ -90,16 +114,13 @@ class _Answered:
             self._sending = False
         while not self._libpq.is_busy():
             result = self._libpq.get_result()
-            if result is None:  # the server is ready again
-                self._tell()
+            if result is None:  # behind each answer
+                continue
+            if result.status == ExecStatus.PIPELINE_SYNC:  # only now it is committed
+                self.future.set_result(self._results)
                 return
-            self._result = self._result or result
-
-    def _tell(self) -> None:
-        if self._result is None:
-            self.future.set_exception(psycopg.OperationalError("the database gave no answer"))
-        else:
-            self.future.set_result(self._result)
+            _checked(result)
+            self._results.append(result)
 
 
 def _checked(result: psycopg.pq.abc.PGresult) -> None:

@@ -98,7 +98,7 @@ async def test_one_statement_leaves_what_the_ordinary_way_leaves(journaled):
         for batch in batches:
             assert fits(batch)
             leaves, after = link(head, batch)
-            assert await trip.append(head, after, leaves, batch)
+            assert await trip.append(head, after, leaves, batch) == after
             head = after
 
     def compared():
@@ -287,11 +287,17 @@ async def test_what_is_long_goes_the_ordinary_way(ordinary):
 # --- connections that break ---
 
 
+READY = b"Z\x00\x00\x00\x05I"
+
+
 class Proxy:
-    """Between the writer and the database. `lose_answers`: what the server says from now on gets to nobody."""
+    """Between the writer and the database. `lose_answers`: what the server says from now on gets to nobody.
+
+    `unfinished`: the next answer is handed on without the word that the server is ready, and the connection ends.
+    """
 
     def __init__(self) -> None:
-        self.losing = asyncio.Event()
+        self.losing, self.unfinished = asyncio.Event(), False
         self._clients: list[asyncio.StreamWriter] = []
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -315,6 +321,11 @@ class Proxy:
     async def _pass(self, source, target, losing) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65536):
+                if losing is not None and self.unfinished:
+                    assert data.endswith(READY)
+                    target.write(data.removesuffix(READY))
+                    self.unfinished = False
+                    break
                 if losing is None or not losing.is_set():
                     target.write(data)
                     await target.drain()
@@ -362,6 +373,22 @@ async def test_a_statement_whose_answer_was_lost_is_not_written_twice(ordinary, 
     assert (receipt.seq, ordinary[:1]) == (4, [1])
     assert await in_thread(LogEntry.objects.count) == 4
     assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
+
+
+async def test_an_answer_that_does_not_say_the_transaction_ended_is_no_receipt(ordinary, proxy):
+    """A server that is ended between a statement and its commit has answered the statement."""
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+    await writer.append(authorised("a1"))
+    proxy.unfinished = True
+
+    with pytest.raises(RecordUnavailable):
+        await writer.append(authorised("a2"))
+    receipt = await writer.append(authorised("a3"))
+    await writer.close()
+
+    assert receipt.seq == 4  # here it was committed all the same
+    assert ordinary == [1, 1]
 
 
 async def healthy(writer: AuditWriter) -> None:
@@ -421,7 +448,7 @@ async def test_what_does_not_fit_into_the_socket_at_once_is_sent_all_the_same():
         with socket.socket(fileno=os.dup(own.pgconn.socket)) as same:
             same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         leaves, after = link(head, batch)
-        assert await OneTrip(own).append(head, after, leaves, batch)
+        assert await OneTrip(own).append(head, after, leaves, batch) == after
 
     assert await in_thread(lambda: (check_chain(log_keys()), check_texts_and_columns(2))) == ([], [])
 
