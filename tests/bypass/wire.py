@@ -183,7 +183,7 @@ class Wire:
     def read_message(self) -> tuple[bytes, bytes]:
         header = self._exactly(5)
         length = int.from_bytes(header[1:], "big")
-        assert 4 <= length <= MAX_MESSAGE, f"server announced {length} bytes, expected 4 to {MAX_MESSAGE}"
+        assert 4 <= length <= MAX_MESSAGE, f"server sent {header!r}: {length} bytes, expected 4 to {MAX_MESSAGE}"
         return header[:1], self._exactly(length - 4)
 
     def _exactly(self, count: int) -> bytes:
