@@ -1,7 +1,7 @@
 """Every way to change a stored or exported log, over 2,000 entries (10,000 in `make soak`): found offline, and located.
 
 The attacker is a database superuser without the signing key: triggers are switched off, every table may be rewritten.
-Each test changes the intact log of `log` (one transaction, rolled back after it), exports it anew and verifies that.
+Each test changes the intact log of `log` (to a savepoint, rolled back after it), exports it anew and verifies that.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
+from django.test import override_settings
 
 from audit.domain.anchor import anchor_file
 from audit.domain.append import append_entries
@@ -27,6 +31,7 @@ from audit.domain.note import Checkpoint as SignedCheckpoint
 from audit.domain.note import Signer
 from audit.domain.verify import Report, Verdict, verify_bundle
 from audit.models import Checkpoint, LogEntry, LogState
+from tests.audit.conftest import KEYS
 from tests.audit.factories import authorised, completed, denied, opened
 
 SOAKING = bool(os.environ.get("HOOPWEB_SOAK"))
@@ -35,22 +40,42 @@ SIZE = 10_000 if SOAKING else 2_000
 pytestmark = pytest.mark.timeout(900 if SOAKING else 300)
 
 
+@pytest.fixture(scope="module")
+def written(django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The intact log, written once in a transaction that ends with the module; its anchors are in the home yielded."""
+    home = tmp_path_factory.mktemp("home")
+    with django_db_blocker.unblock(), rolled_back(), override_settings(HOOPWEB_HOME=home, **KEYS):
+        entries = []
+        for session in range(SIZE // 50):
+            name = f"s{session}"
+            entries.append(opened(name))
+            for at in range(16):
+                statement = f"{name}-{at}"
+                entries += [authorised(statement, name), completed(statement, name), denied(f"{statement}d", name)]
+            entries.append(denied(f"{name}-last", name))
+        for at in range(0, SIZE, 500):
+            append_entries(entries[at : at + 500])
+            if at < SIZE - 500:
+                sign_checkpoint()
+        assert LogEntry.objects.count() == SIZE
+        yield home
+
+
 @pytest.fixture
-def log(db) -> None:
+def log(written: Path, own_evidence: None, tmp_path: Path) -> Iterator[None]:
     """Entries of sessions of 50 each, a checkpoint after every 500 but the last."""
-    entries = []
-    for session in range(SIZE // 50):
-        name = f"s{session}"
-        entries.append(opened(name))
-        for at in range(16):
-            statement = f"{name}-{at}"
-            entries += [authorised(statement, name), completed(statement, name), denied(f"{statement}d", name)]
-        entries.append(denied(f"{name}-last", name))
-    for at in range(0, SIZE, 500):
-        append_entries(entries[at : at + 500])
-        if at < SIZE - 500:
-            sign_checkpoint()
-    assert LogEntry.objects.count() == SIZE
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    with rolled_back():
+        yield
+
+
+@contextmanager
+def rolled_back() -> Iterator[None]:
+    block = transaction.atomic()
+    block._from_testcase = True  # type: ignore[attr-defined]  # what must be durable may stand in it, as in Django's own
+    with block:
+        yield
+        transaction.set_rollback(True)
 
 
 def exported(path: Path, *, scope: Scope = Scope(), with_text: bool = False) -> Path:  # noqa: B008
