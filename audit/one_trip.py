@@ -20,6 +20,11 @@ from audit.domain.one_statement import HEAD, STATEMENT, is_done, parameters, rea
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 # After others were quicker, the head is asked for in the same trip for a while.
 OUTRUN_S = 1.0
+# A watched socket may fall silent for good: libuv stops watching one that was reset, and tells so once, while there may
+# be more to read than is read at once. So it is looked at again, however quiet it is.
+LOOK_S = 0.2
+# The server ends by itself what takes ten seconds (`audit.log_commits`): one that says nothing for longer is gone.
+SILENCE_S = 15.0
 
 
 class OneTrip:
@@ -93,8 +98,11 @@ class _Answered:
         self._loop.add_reader(self._socket, self._look)
         if self._sending:
             self._loop.add_writer(self._socket, self._look)
+        self._until = self._loop.time() + SILENCE_S
+        self._timer = self._loop.call_later(LOOK_S, self._look_again)
 
     def stop(self) -> None:
+        self._timer.cancel()
         self._loop.remove_reader(self._socket)
         if self._sending:
             self._loop.remove_writer(self._socket)
@@ -106,6 +114,12 @@ class _Answered:
             self._read()
         except Exception as error:
             self.future.set_exception(error)
+
+    def _look_again(self) -> None:
+        self._look()
+        if not self.future.done() and self._loop.time() > self._until:
+            self.future.set_exception(psycopg.OperationalError("the database does not answer"))
+        self._timer = self._loop.call_later(LOOK_S, self._look_again)
 
     def _read(self) -> None:
         self._libpq.consume_input()

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from django.db import connection, connections
 
-from audit import log_commits
+from audit import log_commits, one_trip
 from audit.answers import RecordUnavailable
 from audit.domain.append import append_entries, append_prepared, read_head
 from audit.domain.canonical import CanonicalBody, EntryRefused
@@ -462,3 +462,13 @@ async def test_sessions_of_many_statements_are_counted_once(ordinary):
 
     assert await in_thread(lambda: list(SessionRecord.objects.values_list("statements", "last_seq"))) == [(40, 42)]
     assert ordinary == [1]
+
+
+async def test_database_that_falls_silent_is_given_up(monkeypatch):
+    monkeypatch.setattr(one_trip, "SILENCE_S", 0.5)
+    with contextlib.closing(psycopg.connect(dsn(), autocommit=True)) as own:
+        trip = OneTrip(own)
+        with psycopg.connect(dsn()) as other:
+            other.execute("LOCK TABLE audit_logstate IN ACCESS EXCLUSIVE MODE")
+            with pytest.raises(psycopg.OperationalError, match="does not answer"):
+                await trip.head()

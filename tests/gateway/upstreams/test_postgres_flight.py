@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,10 +9,10 @@ import pytest
 import pytest_asyncio
 import uvloop
 from psycopg import AsyncConnection
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from gateway.upstreams import postgres_flight
 from gateway.upstreams.postgres_flight import Command, Fixed, Preparation, fly, prepare_all, rolled_back, rows_of
+from tests.gateway.upstreams.dying import Dying, dying
 
 _DOUBLE = Fixed("double", "SELECT $1::int * 2, NULL")
 
@@ -74,57 +73,22 @@ async def test_server_that_falls_silent_is_given_up(
     connection: AsyncConnection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_flight, "SILENCE_S", 0.5)
-    await fly(connection, [Command("SELECT pg_sleep(0.3)"), Command("SELECT pg_sleep(0.3)")])
 
     with pytest.raises(psycopg.OperationalError, match="does not answer"):
-        await fly(connection, [Command("SELECT pg_sleep(5)")])
-
-
-class Dying:
-    """A way to a server that ends as a server does: with a last word nobody has read when the next question comes."""
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self._address = address
-        self._ways: list[asyncio.StreamWriter] = []
-
-    async def serve(self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_connection(*self._address)
-        self._ways.append(client_writer)
-        answers = asyncio.create_task(self._pass(server_reader, client_writer))
-        while sent := await client_reader.read(65536):
-            server_writer.write(sent)
-        answers.cancel()
-        server_writer.close()
-
-    async def die(self) -> None:
-        fields = b"SFATAL\0VFATAL\0C57P01\0Mterminating connection\0\0"
-        for way in self._ways:
-            way.write(b"E" + struct.pack("!i", 4 + len(fields)) + fields)
-            way.close()  # all that came was read: an orderly end, and a reset for whatever is sent after it
-            await way.wait_closed()
-
-    @staticmethod
-    async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while got := await reader.read(65536):
-            writer.write(got)
+        await fly(connection, [Command("SELECT pg_sleep(30)")])
 
 
 def test_server_that_dies_with_a_last_word_is_not_waited_for(postgres_dsn: str) -> None:
     """In the gateway's own loop, which looks at a socket that was reset once and never again."""
 
-    async def asked_of_one_that_dies() -> str:
-        where = conninfo_to_dict(postgres_dsn)
-        way = Dying((str(where["host"]), int(str(where["port"]))))
-        door = await asyncio.start_server(way.serve, "127.0.0.1", 0)
-        port = door.sockets[0].getsockname()[1]
-        through = make_conninfo(postgres_dsn, host="127.0.0.1", port=port, sslmode="disable")
-        async with door:
-            connection = await AsyncConnection.connect(through, autocommit=True)
-            await way.die()
-            try:
-                await asyncio.wait_for(fly(connection, [Command("SELECT 1"), Command("SELECT 2")]), 20)
-            except psycopg.OperationalError:
-                return "lost"
-            return "answered"
+    async def asked_of_one_that_dies(way: Dying) -> str:
+        connection = await AsyncConnection.connect(way.dsn, autocommit=True)
+        way.die()
+        try:
+            await asyncio.wait_for(fly(connection, [Command("SELECT 1"), Command("SELECT 2")]), 20)
+        except psycopg.OperationalError:
+            return "lost"
+        return "answered"
 
-    assert uvloop.run(asked_of_one_that_dies()) == "lost"
+    with dying(postgres_dsn) as way:
+        assert uvloop.run(asked_of_one_that_dies(way)) == "lost"
