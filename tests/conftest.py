@@ -21,6 +21,7 @@ from psycopg.conninfo import make_conninfo
 from xdist.scheduler import LoadScopeScheduling
 
 from hoopweb.demo.generate import generate, load
+from tests.emptying import empty_quickly
 from tests.gate import OUTCOMES, TALLY
 from tests.services import SUPERUSER_DSN
 from tests.stack import Stack, running_stack, stack_in
@@ -90,13 +91,8 @@ LONG_FIRST = ("chaos", "approvals", "hoopweb/browser", "hoopweb/embedded", "newc
 
 @pytest.fixture(autouse=True, scope="session")
 def emptied_between_tests() -> None:
-    """Django empties tables after a test with transactions of its own; the evidence refuses that to everybody else."""
-    sql_flush = DatabaseOperations.sql_flush
-
-    def unguarded(self: DatabaseOperations, *arguments: Any, **named: Any) -> list[str]:
-        return ["SET LOCAL session_replication_role = replica", *sql_flush(self, *arguments, **named)]
-
-    DatabaseOperations.sql_flush = unguarded  # type: ignore[method-assign]
+    """Django empties tables after a test with transactions of its own: also the evidence, which refuses it."""
+    DatabaseOperations.sql_flush = empty_quickly  # type: ignore[method-assign]
 
 
 @pytest.hookimpl(wrapper=True)
