@@ -65,7 +65,7 @@ def emulator_command(*, rest_port: int, grpc_port: int) -> Command:
 
 
 def _make(directory: Path) -> None:
-    """With the product's own pip, and without compiling what the emulator hardly loads a third of."""
+    """With the product's own pip, and compiled as far as the emulator loads it, when it does."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
     python = str(directory / "bin" / "python")
     pip = [sys.executable, "-m", "pip", "--python", python, "--quiet", "--disable-pip-version-check"]
