@@ -53,6 +53,8 @@ logger = logging.getLogger(__name__)
 SEALING_TIMEOUT_S = 30.0
 # Messages of a pipeline that are read before any is sent on: one write for many, and one that never pauses is heard.
 MOST_UNSENT = 64
+# When a server that may not have had a statement yet is asked again to cancel it, each time twice as late.
+FIRST_CANCEL_AGAIN_S, LAST_CANCEL_AGAIN_S = 0.05, 5.0
 
 
 _OF_CURSORS = frozenset({"FETCH", "MOVE", "DECLARE", "DECLARE_CURSOR", "PREPARE"})
@@ -218,7 +220,7 @@ class ClientSession(SessionState):
             self._withdraw()
         elif self.relay.running is not None:
             self.flush()  # of a pipeline that is still being read: a server that has nothing yet would cancel nothing
-            self._start_cancel()
+            self._cancel_until_heard(self.relay.running)
         elif not self._resting:
             self._cancel_wanted = True  # of what is still being looked at: once the server has it
         if self._cancelling is not None:
@@ -286,7 +288,7 @@ class ClientSession(SessionState):
             self.upstream.write(data)
             if self._cancel_wanted and self.relay.running is not None:
                 self._cancel_wanted = False
-                self._start_cancel()
+                self._cancel_until_heard(self.relay.running)
 
     async def end_request(self) -> None:
         """The client's Sync, or the end of its simple Query."""
@@ -470,6 +472,27 @@ class ClientSession(SessionState):
     def _withdraw(self) -> None:
         if self.holding is not None:
             self.holding.set()
+
+    def _cancel_until_heard(self, statement: Execution | None) -> None:
+        """Cancel `statement`, which runs, and again while the server says nothing of it.
+
+        A server that has not read it yet ignores the request ("DoingCommandRead" in its tcop/postgres.c): statement and
+        request come over two connections. It is asked again only where nothing else could be hit: nothing was sent
+        behind the statement, and the session is at rest, so that what the client sends next waits for the request.
+        """
+        self._start_cancel()
+        if statement is not None:
+            self._look_again(statement, FIRST_CANCEL_AGAIN_S)
+
+    def _look_again(self, statement: Execution, in_s: float) -> None:
+        if in_s < LAST_CANCEL_AGAIN_S:
+            asyncio.get_running_loop().call_later(in_s, self._cancel_unheard, statement, in_s * 2)
+
+    def _cancel_unheard(self, statement: Execution, next_in_s: float) -> None:
+        if self.relay.running is statement and not statement.bytes and not self.reason:
+            if self._resting and self.relay.nothing_behind:
+                self._start_cancel()
+            self._look_again(statement, next_in_s)
 
     def _start_cancel(self) -> None:
         if self._cancelling is None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import dropwhile, islice
 from struct import Struct
 
 from gateway.protocols.postgres import server
@@ -87,6 +88,14 @@ class Relay(RelayState):
             if isinstance(expectation, Result):
                 return expectation.execution
         return self._withheld[0] if self._withheld is not None else None
+
+    @property
+    def nothing_behind(self) -> bool:
+        """Whether what is `running` was asked last: at most a Sync was sent behind it."""
+        if self._exchange is not None:
+            return not self._queue
+        asked = dropwhile(lambda expectation: not isinstance(expectation, Result), self._queue)
+        return all(isinstance(expectation, Ready) for expectation in islice(asked, 1, None))
 
     def reported(self, parameters: Mapping[str, str]) -> None:
         """Remember the settings the client was told when the session opened."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 import struct
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from tests.gateway.listeners.raw import errors, query
 from tests.gateway.listeners.test_postgres_tls import opened
 
 SLEEP = "select pg_sleep(30)"
+PID = "select pg_backend_pid()"
 
 
 @dataclass
@@ -68,3 +71,29 @@ async def test_request_with_nothing_to_cancel_does_not_reach_the_next_statement(
     raw.close()
 
     assert errors(got) == []
+
+
+@pytest.mark.timeout(25)
+async def test_server_that_reads_the_statement_after_the_request_is_asked_again() -> None:
+    """As on a busy machine: the request's process runs before the session's has read what was sent to it."""
+    analyst = SlowAnalyst()
+    gateway = await Gateway(analyst=analyst).start()
+    raw, said = await opened(gateway.listener, 0)
+    key = next(body for kind, body in said if kind == "K")
+    raw.writer.write(query(PID))
+    answered = await raw.until_ready()
+    pid = int(next(body for kind, body in answered if kind == "D")[6:])
+    raw.writer.write(query(SLEEP))
+    await analyst.looking.wait()
+    await asyncio.to_thread(cancelled, gateway, key)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        analyst.seen.set()
+        await asyncio.sleep(0.3)  # the request reaches the stopped process, whose statement is still unread
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    got = await raw.until_ready()
+    raw.close()
+    await gateway.stop()
+
+    assert errors(got)[0]["C"] == "57014"
