@@ -18,6 +18,7 @@ import ssl
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 REVIEW_URL = re.compile(rb"https?://[^\s\x00]*review[^\s\x00]*")
 MAX_MESSAGE = 64 * 1024 * 1024
@@ -233,9 +234,7 @@ class Wire:
         _, body = self.read_message()
         server_first = body[4:].decode()
         parts = dict(part.split("=", 1) for part in server_first.split(","))
-        salted = hashlib.pbkdf2_hmac(
-            "sha256", self.target.password.encode(), base64.b64decode(parts["s"]), int(parts["i"])
-        )
+        salted = _salted(self.target.password, parts["s"], int(parts["i"]))
         client_key = hmac.digest(salted, b"Client Key", "sha256")
         final = f"c=biws,r={parts['r']}"
         signed = f"{bare},{server_first},{final}".encode()
@@ -243,6 +242,11 @@ class Wire:
         proof = bytes(a ^ b for a, b in zip(client_key, signature, strict=True))
         self.socket.sendall(message(b"p", f"{final},p={base64.b64encode(proof).decode()}".encode()))
         self.read_message()
+
+
+@lru_cache
+def _salted(password: str, salt: str, iterations: int) -> bytes:
+    return hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), iterations)
 
 
 # --- messages --------------------------------------------------------------------------------------------------------
