@@ -160,7 +160,7 @@ async def _session(writer: Any) -> tuple[Any, Any, _Socket, _Socket]:
     from gateway.listeners.postgres_timers import SessionLimits  # noqa: PLC0415
     from gateway.session.assessment import assess  # noqa: PLC0415
     from gateway.session.context import SessionContext, StatementRequest  # noqa: PLC0415
-    from gateway.session.pipeline import remember  # noqa: PLC0415
+    from gateway.session.remembered import remember  # noqa: PLC0415
     from gateway.session.services import Services  # noqa: PLC0415
     from gateway.upstreams.postgres import UpstreamConnection  # noqa: PLC0415
     from gateway.upstreams.postgres_analyst import PostgresAnalyst, _place  # noqa: PLC0415

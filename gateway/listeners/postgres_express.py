@@ -32,8 +32,8 @@ from gateway.protocols.postgres.express import (
 from gateway.protocols.postgres.frames import ProtocolViolation, frame
 from gateway.protocols.postgres.server import Field
 from gateway.session.context import StatementRequest
-from gateway.session.pipeline import recall, recurring
 from gateway.session.recurring import Occurrence, Recurring, View
+from gateway.session.remembered import recall, recurring
 from gateway.session.services import StaleSnapshot
 from gateway.upstreams.postgres_execution import BoundShape, Execution
 from gateway.upstreams.postgres_expectations import Description, Expectation, Ready, Result

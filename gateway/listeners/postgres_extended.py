@@ -27,7 +27,8 @@ from gateway.session.context import StatementRequest
 from gateway.session.emergency import is_outlived
 from gateway.session.known import KnownStatement
 from gateway.session.permit import ExecutionPermit, Outcome
-from gateway.session.pipeline import authorise_known, recall, refuse, remember, run_statement
+from gateway.session.pipeline import refuse, run_statement
+from gateway.session.remembered import authorise_known, recall, remember
 from gateway.upstreams.postgres_execution import BoundShape, Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Expectation, Result
 

@@ -17,7 +17,8 @@ from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.session.context import StatementRequest
 from gateway.session.permit import ExecutionPermit, Outcome
-from gateway.session.pipeline import authorise_known, run_statement
+from gateway.session.pipeline import run_statement
+from gateway.session.remembered import authorise_known
 from gateway.upstreams.postgres_execution import Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Expectation, Local, Result
 

@@ -144,7 +144,7 @@ def mint_permit(
     subjects: SubjectWatch | None = None,
     still_masks: Callable[[Sequence[ResultColumn], MaskingPlan], bool] | None = None,
 ) -> ExecutionPermit:
-    """Called by `gateway.session.pipeline` alone, after the authorised entry is durable."""
+    """Called by `gateway.session.minting` alone, after the authorised entry is durable."""
     return ExecutionPermit(
         session=session,
         request=request,

@@ -8,34 +8,27 @@ error and no row.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from analysis.statement import Analysis
-from approvals.domain.decide import covers
 from approvals.domain.request import (
-    Allow,
     Deny,
     GrantClaim,
     RequireApproval,
 )
-from audit.domain.entry import Entry
-from audit.domain.subjects import SubjectsSeen
 from gateway.session import entries
 from gateway.session.alternative import instead
 from gateway.session.approval import adopt, approve, reassess, spend, still_approved, suffices
 from gateway.session.assessment import Assessment, Denied, assess, denied_by
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.cursors import covering
-from gateway.session.emergency import claim_emergency, emergency_of
-from gateway.session.known import KnownStatement, KnownStatements
+from gateway.session.emergency import claim_emergency
 from gateway.session.meter import Stages, now
-from gateway.session.permit import ExecutionPermit, Outcome, SubjectWatch, mint_permit, rows_counted
+from gateway.session.minting import mint
+from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.quotas import FREE, Admission, QuotaExceeded, QuotasUnavailable
-from gateway.session.recurring import Occurrence, Recurring
+from gateway.session.remembered import is_about, remember
 from gateway.session.services import InheritanceUnavailable, Services, StaleSnapshot
 from gateway.session.transport import Denial, Transport
-from masking.domain.field import MaskingPlan, ResultColumn
 
 logger = logging.getLogger(__name__)
 
@@ -55,149 +48,6 @@ async def run_statement(
     if permit is not None:
         await transport.execute(permit)
     return permit
-
-
-def recall(
-    services: Services, session: SessionContext, text: str, parameter_types: tuple[int, ...] = ()
-) -> KnownStatement | None:
-    """Return the plain Allow that `assess` would arrive at now, or None when only `assess` can tell."""
-    try:
-        snapshot = services.snapshots.current()
-    except StaleSnapshot:
-        return None  # `assess` says so to the client
-    connection = snapshot.connections.get(session.connection.name)
-    if connection is None or not connection.enabled or session.known is None:
-        return None
-    remembered = services.analysts[connection.kind].recall(session, text, parameter_types)
-    return None if remembered is None else session.known.find(remembered, snapshot.version)
-
-
-def authorise_known(services: Services, session: SessionContext, request: StatementRequest) -> ExecutionPermit | None:
-    """Authorise without waiting: decided as before under the same rules, recorded now. None: use `authorise`.
-
-    Every execution has its own durable entry, as on the long way; only its constant part is not spelled anew.
-    """
-    known = recall(services, session, request.text, request.parameter_types)
-    return None if known is None else authorise_again(services, session, request, known)
-
-
-def authorise_again(
-    services: Services, session: SessionContext, request: StatementRequest, known: KnownStatement
-) -> ExecutionPermit | None:
-    """The same for a statement that was recalled in this very moment."""
-
-    def whole() -> Entry:
-        return entries.authorised_again(session, request, known)
-
-    began = now()
-    admission = _admit_now(services, session, known)
-    if admission is None:
-        return None
-    template = known.authorised = known.authorised or entries.authorised_template(session, known)
-    try:
-        receipt = services.record.append_like(template, entries.authorised_filling(request), whole)
-        receipt = receipt or services.record.append_now(whole())
-    except Exception:  # fail closed: the long way tries again, and refuses with the reason
-        receipt = None
-    if receipt is None:
-        admission.finish()
-        return None
-    services.meter.remembered += 1
-    return _mint(
-        services,
-        session,
-        request,
-        assessment=known.assessment,
-        claim=None,
-        planner=known,
-        admission=admission,
-        began=began,
-    )
-
-
-def recurring(
-    services: Services,
-    session: SessionContext,
-    request: StatementRequest,
-    known: KnownStatement,
-    *,
-    by_shape: bool = False,
-) -> Recurring | None:
-    """What authorises a statement that was recalled in this very moment, and later ones like it, with one look.
-
-    `by_shape`: it may be another text's of the same shape.
-    """
-    found = known.recurring
-    if found is not None and found.covers(request, by_shape=by_shape):
-        return found
-    analyst = services.analysts[known.assessment.connection.kind]
-    recollection = analyst.recollect(session, request.text, request.parameter_types, known.remembered)
-    if recollection is None:
-        return None
-    assessment = known.assessment
-    says_more = session.connection.recording == "masked-results" or _watch(services, assessment) is not None
-    if not says_more and known.completed is None:
-        known.completed = entries.completed_again(session, assessment.analysis.kind)
-    known.recurring = Recurring(
-        services,
-        session,
-        request,
-        known,
-        recollection,
-        mint=_mint_occurrence,
-        admit=lambda: _admit_now(services, session, known),
-        completed=None if says_more else known.completed,
-    )
-    return known.recurring
-
-
-def _mint_occurrence(occurrence: Occurrence) -> ExecutionPermit:
-    """Called by an occurrence that was recorded, when its execution is not the usual one."""
-    known = occurrence.recurring.known
-    return _mint(
-        occurrence.recurring.services,
-        occurrence.recurring.session,
-        occurrence.request(),
-        assessment=known.assessment,
-        claim=None,
-        planner=known,
-        admission=occurrence.admission,
-        began=occurrence.began,
-    )
-
-
-def _admit_now(services: Services, session: SessionContext, known: KnownStatement) -> Admission | None:
-    """What `admit` would answer, where it need not wait to say so."""
-    rules = known.assessment.snapshot.quotas
-    if not rules:
-        return FREE
-    return None if services.quotas is None else services.quotas.admit_now(session, rules)
-
-
-def remember(services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment) -> None:
-    """Keep a plain Allow that holds for as long as its analysis, its rules and its principal do."""
-    if type(assessment.decision) is not Allow or assessment.analysis.inner is not None:
-        return
-    if assessment.access.touch.columns_written:
-        return  # its values are looked at every time: see `writes_masked_value`
-    snapshot, name = assessment.snapshot, assessment.connection.name
-    if emergency_of(snapshot, session, at=assessment.access.at) is not None:
-        return  # every statement of an emergency is counted
-    if any(policy.when.depends_on_moment for policy in snapshot.policies if covers(policy.connections, name)):
-        return
-    analyst = services.analysts[assessment.connection.kind]
-    remembered = analyst.recall(session, request.text, request.parameter_types)
-    if remembered is None or not _is_about(remembered, assessment.analysis):
-        return
-    if session.known is None:
-        session.known = KnownStatements()
-    body = entries.authorised_body(session, assessment)
-    session.known.keep(KnownStatement(remembered=remembered, assessment=assessment, body=body))
-
-
-def _is_about(remembered: Analysis, analysis: Analysis) -> bool:
-    """Whether the analysis is the remembered one, the text of the statement aside."""
-    return remembered is analysis or replace(remembered, statement=analysis.statement) == analysis
 
 
 async def authorise(
@@ -319,7 +169,7 @@ async def record_and_mint(
         logger.error("record unavailable: session=%s error=%s", session.session_id, type(error).__name__)
         raise Denied(code="record-unavailable", reason="the audit log cannot be written; nothing was run") from None
     passage.stages.close()
-    permit = _mint(
+    permit = mint(
         services,
         session,
         request,
@@ -373,7 +223,7 @@ async def _stands(
         again = await assess(services, session, request)
     except Denied:
         return False
-    return again.decision == assessment.decision and _is_about(again.analysis, assessment.analysis)
+    return again.decision == assessment.decision and is_about(again.analysis, assessment.analysis)
 
 
 async def inherit(services: Services, request: StatementRequest, assessment: Assessment) -> None:
@@ -395,75 +245,6 @@ async def inherit(services: Services, request: StatementRequest, assessment: Ass
             sqlstate="57014",
             assessment=assessment,
         ) from None
-
-
-def _mint(
-    services: Services,
-    session: SessionContext,
-    request: StatementRequest,
-    *,
-    assessment: Assessment,
-    claim: GrantClaim | None,
-    planner: Assessment | KnownStatement,
-    admission: Admission,
-    began: float,
-    stages: Stages | None = None,
-) -> ExecutionPermit:
-    """Called right after the authorised entry became durable, and nowhere else."""
-
-    def on_complete(permit: ExecutionPermit, outcome: Outcome) -> None:
-        admission.finish(outcome.rows, outcome.bytes)
-        ended = now()
-        services.meter.completed(session, outcome, ended - began, remembered=planner is not assessment)
-        if services.meter.trace is not None:
-            before = () if stages is None else stages.spans
-            services.meter.trace(session, request.statement_id, [*before, ("execute", began, ended)], outcome.status)
-        if not isinstance(planner, KnownStatement) or not _completed_again(services, planner, permit, outcome):
-            services.record.append_later(entries.completed(permit, outcome))
-        if claim is not None:
-            services.reviews.used(claim, request.statement_id, rows_counted(assessment.analysis, outcome))
-
-    def still_masks(columns: Sequence[ResultColumn], plan: MaskingPlan) -> bool:
-        return assessment.still_masks(services.snapshots, columns, plan)
-
-    return mint_permit(
-        session=session,
-        request=request,
-        analysis=assessment.analysis,
-        decision=assessment.decision,
-        snapshot_version=assessment.snapshot.version,
-        plan_for=assessment.clear_plan_for if claim is not None and claim.lifts_masks else planner.plan_for,
-        on_complete=on_complete,
-        claim=claim,
-        subjects=_watch(services, assessment),
-        still_masks=None if claim is not None and claim.lifts_masks else still_masks,
-    )
-
-
-def _completed_again(services: Services, known: KnownStatement, permit: ExecutionPermit, outcome: Outcome) -> bool:
-    """Record the usual end of a remembered statement; False when it has to be recorded the ordinary way."""
-    filling = entries.completed_filling(permit, outcome)
-    if filling is None:
-        return False
-    template = known.completed = known.completed or entries.completed_template(permit)
-    try:
-        return template is not None and services.record.append_like_later(
-            template, filling, lambda: entries.completed(permit, outcome)
-        )
-    except Exception:  # it happened: the ordinary way keeps it until it is written
-        return False
-
-
-def _watch(services: Services, assessment: Assessment) -> SubjectWatch | None:
-    """How whose records are met gets into the record; None on connections that declare no subjects."""
-    about = assessment.about if assessment.connection.subjects else ()
-    if not about:
-        return None
-
-    def note(permit: ExecutionPermit, seen: SubjectsSeen) -> None:
-        services.record.append_later(entries.subjects_seen(permit, seen))
-
-    return SubjectWatch(about=about, key=assessment.snapshot.subject_key, note=note)
 
 
 async def refuse(

@@ -14,7 +14,8 @@ from approvals.domain.request import Emergency, GrantClaim, Principal
 from gateway.domain import tokens
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.emergency import emergency_of, without_masks
-from gateway.session.pipeline import authorise_known, run_statement
+from gateway.session.pipeline import run_statement
+from gateway.session.remembered import authorise_known
 from masking.domain.field import FieldMask, MaskingPlan, ResultColumn, ShownColumn, SubjectPlan
 from tests.gateway.session.doors import SSN, World, analysed, snapshot
 from tests.gateway.session.test_pipeline import UPDATE, WRITES_NEED_APPROVAL, held_world

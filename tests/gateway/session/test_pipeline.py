@@ -17,7 +17,8 @@ from approvals.domain.request import ReviewerGroup
 from gateway.session import expected
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.permit import ExecutionPermit, Outcome, PermitError
-from gateway.session.pipeline import authorise_known, run_statement
+from gateway.session.pipeline import run_statement
+from gateway.session.remembered import authorise_known
 from masking.domain.field import ResultColumn
 from tests.gateway.session.doors import SSN, Desk, ReviewRefused, UpstreamRejected, World, analysed, granted, snapshot
 
@@ -294,16 +295,23 @@ def test_permit_cannot_be_made_by_hand():
         ExecutionPermit(None, None, None, None, 0, None, None)  # type: ignore[arg-type]
 
 
-def test_only_the_pipeline_mints():
-    callers = {
+@pytest.mark.parametrize(
+    ("name", "callers"),
+    [
+        ("'mint_permit'", {"gateway/session/minting.py"}),
+        ("'gateway.session.minting'", {"gateway/session/pipeline.py", "gateway/session/remembered.py"}),
+    ],
+)
+def test_only_the_pipeline_mints(name: str, callers: set[str]) -> None:
+    found = {
         path.relative_to(ROOT).as_posix()
         for room in ("gateway", "hoopweb", "approvals", "audit", "masking", "analysis")
         for path in (ROOT / room).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom | ast.Attribute | ast.Name) and "mint_permit" in ast.dump(node)
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.Attribute | ast.Name) and name in ast.dump(node)
     }
 
-    assert callers == {"gateway/session/pipeline.py"}
+    assert found == callers
 
 
 def remembering(world: World) -> SessionContext:

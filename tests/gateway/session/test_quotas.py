@@ -13,8 +13,9 @@ from gateway.domain.quotas import QuotaRule
 from gateway.quota_counts import RedisCounts
 from gateway.session.context import SessionContext, StatementRequest, new_id
 from gateway.session.permit import Outcome
-from gateway.session.pipeline import authorise_known, run_statement
+from gateway.session.pipeline import run_statement
 from gateway.session.quotas import FREE, QuotaExceeded, Quotas, QuotasUnavailable
+from gateway.session.remembered import authorise_known
 from tests.gateway.session.doors import Client, World, analysed
 from tests.gateway.session.test_pipeline import held_world
 

@@ -13,9 +13,10 @@ from gateway.domain.quotas import QuotaRule
 from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.permit import Outcome
-from gateway.session.pipeline import authorise_known, recall, recurring, run_statement
+from gateway.session.pipeline import run_statement
 from gateway.session.quotas import FREE
 from gateway.session.recurring import Occurrence, Recurring, View
+from gateway.session.remembered import authorise_known, recall, recurring
 from gateway.session.services import Services
 from masking.domain.field import FieldMask, MaskingPlan
 from tests.gateway.session.doors import World
