@@ -77,7 +77,7 @@ class ProcessJournal(HeldState):
         """What the log has not taken in stays for the next process to recover."""
         if self._making_spare is not None:
             await asyncio.wait({self._making_spare})
-        await asyncio.get_running_loop().run_in_executor(None, self._syncing.close)
+        await self._syncing.close()
         self.journal.close(taken_in=taken_in == self.journal.end)
 
     def _spare_made(self, made: asyncio.Future[None]) -> None:

@@ -1,70 +1,102 @@
-"""One `fdatasync` of a journal for all who wait: one is in flight in a thread while the next batch gathers."""
+"""One `fdatasync` of a journal for all who wait: one is in flight in a thread while the next batch gathers.
+
+The usual sync is one call of a thread that needs nothing of the interpreter (`domain.sync_thread`), ordered at the end
+of a turn of the event loop, so that whoever came in that turn shares it. What comes seldom (a new segment, whose name
+and predecessor have to be on the disk as well, or a sync that failed before) is `Journal.sync` in an ordinary thread.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-import queue
-import threading
 from collections.abc import Callable
 
 from audit.domain.journal import Journal
+from audit.domain.state import SyncState
+from audit.domain.sync_thread import SyncThread
 
 logger = logging.getLogger(__name__)
 
 Reached = Callable[[bool], None]  # told once, in the event loop: whether everything journaled before is on the disk
 
 
-class SharedSync:
+class SharedSync(SyncState):
     """Used by one event loop. Whoever comes while a sync is under way shares the next, all told in one turn."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._waiting: list[Reached] = []
+        self._waiting = []
+        self._begun = False
         self._in_flight: list[Reached] = []
-        self._orders: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
-        self._thread: threading.Thread | None = None
+        self._thread: SyncThread | None = None
 
     def when_reached(self, told: Reached) -> None:
         """Have `told` called when everything journaled so far is on the disk, or is known not to be."""
         self._waiting.append(told)
-        if not self._in_flight:
-            self._begin()
+        if not self._begun:
+            self.begin_soon()
 
-    def close(self) -> None:
-        """End the thread, after the sync it is in."""
+    def begin_soon(self) -> None:
+        """Begin with all who come in this turn. For who has added itself to those who wait, and found none begun."""
+        self._begun = True
+        self._loop.call_soon(self._begin)
+
+    async def close(self) -> None:
+        """Return when nobody waits any more and the thread has ended."""
+        while self._begun:
+            ended = asyncio.Event()
+            self.when_reached(lambda _, ended=ended: ended.set())  # type: ignore[misc]
+            await ended.wait()
         thread, self._thread = self._thread, None
         if thread is not None:
-            self._orders.put(False)
-            thread.join()
+            self._loop.remove_reader(thread.answers)
+            thread.close()
 
     def _begin(self) -> None:
         self._in_flight, self._waiting = self._waiting, []
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="audit-journal", daemon=True)
-            self._thread.start()
-        self._orders.put(True)
+        try:
+            file = self._journal.begin_sync()
+            if file is None:
+                self._loop.run_in_executor(None, self._journal.sync).add_done_callback(self._synced)
+            else:
+                self._order(file)
+        except Exception as error:  # fail closed: nobody is told what was not tried
+            self._ended(type(error).__name__)
 
-    def _work(self) -> None:
-        while self._orders.get():
-            try:
-                self._journal.sync()
-                reached = True
-            except Exception as error:  # fail closed: what may not be on the disk is not acknowledged
-                logger.error("journal not synced: error=%s", type(error).__name__)
-                reached = False
-            try:
-                self._loop.call_soon_threadsafe(self._tell, reached)
-            except RuntimeError:  # the loop has ended, and with it whoever waited
-                return
+    def _order(self, file: int) -> None:
+        try:
+            if self._thread is None:
+                self._thread = SyncThread()
+                self._loop.add_reader(self._thread.answers, self._answered)
+            self._thread.order(file)
+        except BaseException:
+            self._journal.end_sync(failed=True)
+            raise
 
-    def _tell(self, reached: bool) -> None:
+    def _answered(self) -> None:
+        assert self._thread is not None
+        try:
+            failed = self._thread.outcome()
+        except BlockingIOError:  # woken for nothing
+            return
+        self._journal.end_sync(failed=failed != 0)
+        self._ended(errno.errorcode.get(failed, str(failed)) if failed else "")
+
+    def _synced(self, done: asyncio.Future[None]) -> None:
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        self._ended("" if error is None else type(error).__name__)
+
+    def _ended(self, problem: str) -> None:
+        if problem:
+            logger.error("journal not synced: error=%s", problem)
         told, self._in_flight = self._in_flight, []
-        if self._waiting:  # the next one is under way while this one's waiters go on
+        self._begun = bool(self._waiting)
+        if self._begun:  # the next one is under way while this one's waiters go on
             self._begin()
         for tell in told:
             try:
-                tell(reached)
+                tell(not problem)
             except Exception as error:  # one session's trouble is not its neighbours'
                 logger.error("waiter of a sync failed: error=%s", type(error).__name__)

@@ -71,6 +71,7 @@ class Journal(JournalState):
         self._segments = deque()
         self._unsynced: deque[Segment] = deque()  # the oldest may hold what is not on the disk, the newest is written
         self._syncing = threading.Lock()
+        self._ordered: Segment | None = None  # is being synced by who asked for it (`begin_sync`)
         self._broken = False
         self._spare = None
         self._making = threading.Lock()
@@ -135,6 +136,22 @@ class Journal(JournalState):
                 self._broken = True
                 raise
 
+    def begin_sync(self) -> int | None:
+        """The file whose `fdatasync` now is all that `sync` would do; None: `sync` has to be called.
+
+        The file stays open until `end_sync`, which says what became of it, is called by the writing thread as well.
+        """
+        segment = self._segments[-1]
+        if self._broken or len(self._unsynced) != 1 or not segment.named or self._ordered is not None:
+            return None
+        self._ordered = segment
+        return segment.file
+
+    def end_sync(self, *, failed: bool) -> None:
+        """The `fdatasync` of what `begin_sync` named has ended. A failed one is as final as one of `sync`."""
+        self._ordered = None
+        self._broken |= failed
+
     def _sync_oldest(self) -> Segment:
         segment = self._unsynced[0]
         os.fdatasync(segment.file)
@@ -149,6 +166,8 @@ class Journal(JournalState):
             return  # one that is being synced goes with the next release
         try:
             while len(self._segments) > 1 and self._segments[0].end <= place:
+                if self._segments[0] is self._ordered:
+                    break  # as well: whoever has its file's number may not have reached the disk with it yet
                 segment = self._segments.popleft()
                 if self._unsynced[0] is segment:
                     self._unsynced.popleft()
@@ -172,6 +191,7 @@ class Journal(JournalState):
 
     def close(self, *, taken_in: bool) -> None:
         """Let go; with `taken_in` everything is in the log and the files go too."""
+        self._broken = True  # nothing is synced any more: another file may get the number of one of these
         for segment in self._segments:
             segment.view.close()
         with self._making:

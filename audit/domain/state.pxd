@@ -15,8 +15,13 @@ cdef class JournalState:
     cdef public bytes _chain
 
 
+cdef class SyncState:
+    cdef public list _waiting
+    cdef public bint _begun
+
+
 cdef class HeldState:
-    cdef public object journal
+    cdef public object journal, _syncing
 
 
 cdef class BacklogState:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
     import mmap
+    from collections.abc import Callable
     from pathlib import Path
 
     from audit.backlog import Backlog
     from audit.domain.box import Sealer
     from audit.domain.journal import Journal
     from audit.process_journal import ProcessJournal
+    from audit.shared_sync import SharedSync
 
 
 class Run:
@@ -58,10 +60,18 @@ class JournalState:
     _chain: bytes
 
 
+class SyncState:
+    """Of `shared_sync.SharedSync`."""
+
+    _waiting: list[Callable[[bool], None]]
+    _begun: bool  # a sync is under way or about to begin
+
+
 class HeldState:
     """Of `process_journal.ProcessJournal`."""
 
     journal: Journal
+    _syncing: SharedSync
 
 
 class BacklogState:

@@ -195,3 +195,50 @@ def test_sync_reaches_every_segment_that_was_written(tmp_path: Path, monkeypatch
     synced.clear()
     written.sync()
     assert len(synced) == 1
+
+
+def test_file_that_is_being_synced_is_kept(tmp_path: Path) -> None:
+    """Its number may be used by another file at once, which would be synced in its place."""
+    written = journal(tmp_path)
+    written.append(b"first")
+    assert written.begin_sync() is None  # its name is not on the disk yet
+    written.sync()
+    file = written.begin_sync()
+    assert file is not None
+    for _ in range(10):
+        written.append(b"z" * 900)
+
+    written.release(written.end)
+    os.fstat(file)  # is open
+    written.end_sync(failed=False)
+    written.release(written.end)
+
+    assert len(list(written.directory.glob("*.journal"))) == 1
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(file)
+
+
+def test_sync_that_failed_elsewhere_is_as_final(tmp_path: Path) -> None:
+    written = journal(tmp_path)
+    written.append(b"first")
+    written.sync()
+    assert written.begin_sync() is not None
+
+    written.end_sync(failed=True)
+
+    assert written.begin_sync() is None
+    with pytest.raises(OSError, match="earlier sync"):
+        written.sync()
+
+
+def test_new_segment_is_synced_the_long_way_once(tmp_path: Path) -> None:
+    written = journal(tmp_path)
+    for _ in range(10):
+        written.append(b"z" * 900)
+    assert written.begin_sync() is None
+
+    written.sync()
+
+    file = written.begin_sync()
+    assert file is not None
+    assert os.fstat(file).st_ino == max(written.directory.glob("*.journal")).stat().st_ino
