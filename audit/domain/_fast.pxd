@@ -12,6 +12,8 @@ cdef class Alike:
     cdef object live, writer, serving
     cdef Py_ssize_t most_told
     cdef bint put(self, template, Filling filling, whole, bint begins) except -1
+    cdef bint put_soon(self, template, Filling filling, reached) except -1
+    cdef int tell(self, whole) except -1
 
 
 cdef str new_id(int64_t millis)

@@ -17,7 +17,7 @@ from libc.string cimport memcpy, memset
 cimport cython
 
 from audit.domain.state cimport (
-    BacklogState, HeldState, JournalState, Run, Segment, TemplateState, WriterState
+    BacklogState, HeldState, JournalState, Run, Segment, SyncState, TemplateState, WriterState
 )
 
 import hashlib
@@ -468,8 +468,30 @@ cdef class Alike:
         cdef WriterState writer = <WriterState?>self.writer
         if not _append_alike(writer, known, filling, writer.most_behind if begins else writer.most_kept):
             return False
+        self.tell(whole)
+        return True
+
+    cdef bint put_soon(self, template, Filling filling, reached) except -1:
+        """`append_soon` of what waits for the disk alone; `reached` is told, once, whether it is there.
+
+        It is another one's to `tell` of it then. False: nothing was done.
+        """
+        cdef TemplateState known = <TemplateState?>template
+        cdef WriterState writer = <WriterState?>self.writer
+        cdef SyncState sync
+        if self.serving.stopped or known.durability != "disk":
+            return False
+        if not _append_alike(writer, known, filling, writer.most_behind):
+            return False
+        sync = <SyncState?>(<HeldState>writer._journal)._syncing
+        sync._waiting.append(reached)
+        if not sync._begun:
+            sync.begin_soon()
+        return True
+
+    cdef int tell(self, whole) except -1:
         if len(<list?>self.live._waiting) >= self.most_told:
             self.live._dropped += 1
         else:
             self.live._tell(whole())
-        return True
+        return 0

@@ -25,6 +25,7 @@ from gateway.upstreams.state cimport RecollectionState
 from json.encoder import encode_basestring_ascii
 from time import monotonic, perf_counter, time_ns
 
+from audit.answers import RecordUnavailable
 from audit.domain.canonical import canonical_text
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_names import Prepared
@@ -43,6 +44,7 @@ cdef bytes _TAIL = SIMPLE_TAIL, _EXACTLY = b"\0"
 cdef Py_ssize_t _MOST = SCANNED_TURN_BYTES  # a longer answer may have to be handed on in turns
 cdef Py_ssize_t _BEGIN = 10  # ParseComplete and BindComplete, which a simple Query's client does not see
 cdef tuple _NOTHING = ()
+cdef object _NOT_ON_DISK = RecordUnavailable("the journal cannot be synced")
 cdef tuple _BUCKETS = BUCKETS
 cdef const char *_HEX = b"0123456789abcdef"
 cdef dict _COUNTED = {}  # small numbers as they are written
@@ -110,14 +112,19 @@ cdef class Passage:
     cdef readonly RecurringState recurring
     cdef ViewState view
     cdef object asked, statement, exchange, counts, deferred
-    cdef bytes out
+    cdef bytes out, data
     cdef str statement_id, text, tag
     cdef tuple parameters, formats
     cdef double began
     cdef bint parsed, simple
     cdef Py_ssize_t rows, size
+    cdef public bint withdrawn
 
     # --- while its entry is waited for ---
+
+    def __call__(self, bint reached):
+        """Whether its entry is on the disk, told in a later turn of the event loop."""
+        self.lane.resume(self, reached)
 
     def answered(self, answer):
         """What became of its entry, told in a later turn of the event loop."""
@@ -358,13 +365,48 @@ cdef class QuickLane:
 
     cdef bint defer(self, Passage passage, RecurringState recurring, Filling filling, bytes data) except -1:
         """Until it is told what became of the entry, the session is not at rest, and whoever ends or cancels is heard."""
-        passage.deferred = self.session.deferred = _Deferred(self.session, recurring.known, data, passage.send)
         try:
+            passage.data, self.session.deferred = data, passage
+            if self.alike is not None and self.alike.put_soon(recurring.authorised, filling, passage):
+                return True
+            self.postpone(passage)
             self.entries.append_soon(recurring.authorised, filling, passage.authorised, passage.answered)
         except Exception:  # fail closed: the long way tries again, and refuses with the reason
             passage.deferred = self.session.deferred = None
             return False
         return True
+
+    cdef object postpone(self, Passage passage):
+        """The lane's own way of waiting, which knows of everything that may have happened meanwhile."""
+        deferred = _Deferred(self.session, passage.recurring.known, passage.data, passage.send)
+        deferred.withdrawn = passage.withdrawn
+        passage.deferred = self.session.deferred = deferred
+
+    cdef int resume(self, Passage passage, bint reached) except -1:
+        """`Deferred.told`, where nothing has happened while it waited."""
+        cdef SessionState session = self.session
+        cdef RecurringState recurring = passage.recurring
+        if session.deferred is not passage:
+            return 0  # it was not known to wait for this, and went the long way
+        session.deferred = None
+        if not (
+            reached
+            and not passage.withdrawn
+            and not self.client.closed
+            and recurring.known.quiet is True
+            and self.rests()
+            and self.holds(recurring)
+        ):
+            self.postpone(passage)
+            passage.answered(None if reached else _NOT_ON_DISK)
+        else:
+            self.meter.remembered += 1
+            self.send(passage)
+            if self.client._frames or self.client.violation is not None:
+                session.client.wake()  # for what came meanwhile
+        if reached:
+            self.alike.tell(passage.authorised)
+        return 0
 
     cdef int send(self, Passage passage) except -1:
         cdef UpstreamState upstream = self.upstream
