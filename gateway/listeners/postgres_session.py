@@ -55,6 +55,11 @@ SEALING_TIMEOUT_S = 30.0
 MOST_UNSENT = 64
 # When a server that may not have had a statement yet is asked again to cancel it, each time twice as late.
 FIRST_CANCEL_AGAIN_S, LAST_CANCEL_AGAIN_S = 0.05, 5.0
+# Messages a client may have served before it is everybody else's turn: most take microseconds and wait for nothing.
+MOST_A_TURN = 64
+# Answers that may be expected. Messages a server that is busy does not read yet are a few bytes each on their way to
+# it, and hundreds here: past this no more are read until half of them are answered.
+MOST_EXPECTED = 10_000
 
 
 _OF_CURSORS = frozenset({"FETCH", "MOVE", "DECLARE", "DECLARE_CURSOR", "PREPARE"})
@@ -65,7 +70,7 @@ class ClientSession(SessionState):
 
     # A dictionary of so many names would be two kilobytes of every session.
     __slots__ = (
-        "_answered", "_cancel_wanted", "_draining", "_killed", "_own_name", "_place", "_sealing",
+        "_answered", "_cancel_wanted", "_draining", "_killed", "_own_name", "_place", "_sealing", "_served",
         "_takes_more", "_timers", "_turns", "_upstream_valve", "block", "client", "context", "meaning", "memory",
         "plans", "portals", "questions", "recordings", "relay", "services", "statements", "two_phase", "upstream",
         "withdrawn",
@@ -117,6 +122,7 @@ class ClientSession(SessionState):
         self._cancel_wanted = False  # by a request that came before the server had anything to cancel
         self._draining: asyncio.Task[None] | None = None
         self._sealing: set[asyncio.Task[None]] = set()
+        self._served = 0  # messages since it was last everybody else's turn
         self._last_activity = time.monotonic()
         self._timers = SessionTimers(self, limits)
         connection.writable = self._client_writable
@@ -171,6 +177,8 @@ class ClientSession(SessionState):
             if not self.client.has_frames or len(self._outgoing) >= MOST_UNSENT:
                 self.flush()
             await self._sendable()
+            if self.relay.expected > MOST_EXPECTED:
+                await self._half_answered()
 
     def end(self, reason: str) -> None:
         """End the session from outside; its task does the rest."""
@@ -335,8 +343,18 @@ class ClientSession(SessionState):
         self.upstream.write(data)
         await self._sendable()
 
+    async def _half_answered(self) -> None:
+        """Return when half as many answers are expected as may be, or the session ends."""
+        self.push_answers()
+        while self.relay.expected > MOST_EXPECTED // 2 and not (self.relay.broken or self.reason):
+            await self.client.wait()
+
     async def _sendable(self) -> None:
-        """Return when the upstream takes more, or the session ends."""
+        """Return when the upstream takes more and others had their turn, or the session ends."""
+        self._served += 1
+        if self._served >= MOST_A_TURN:
+            self._served = 0
+            await asyncio.sleep(0)
         if not (self.can_send or self.reason):
             self._takes_more = asyncio.Event()
             await self._takes_more.wait()

@@ -75,9 +75,14 @@ class Relay(RelayState):
         return not self._queue and self._exchange is None
 
     @property
+    def expected(self) -> int:
+        """How many messages were not answered yet, an exchange counted as one."""
+        return len(self._queue) + (self._exchange is not None)
+
+    @property
     def last_answer(self) -> bool:
         """Whether the answer being handled is the last one expected."""
-        return len(self._queue) + (self._exchange is not None) == 1
+        return self.expected == 1
 
     @property
     def running(self) -> Execution | None:
