@@ -21,6 +21,8 @@ from gateway.upstreams.postgres_execution import BoundShape, Shape
 
 # Drivers cache at most a few hundred; a client that keeps more is leaking or attacking.
 MAX_NAMES = 10_000
+# What may be kept under names, in bytes of texts and parameters: a message may have 64 MiB, and so might each name.
+MAX_NAMED_BYTES = 64 << 20
 
 
 @dataclass(slots=True)
@@ -35,6 +37,10 @@ class Prepared:
     shape: Shape = field(default_factory=Shape)
     recurring: Recurring | None = None  # once it ran in the express lane
 
+    @property
+    def size(self) -> int:
+        return len(self.text)
+
 
 @dataclass(slots=True)
 class Portal:
@@ -47,6 +53,10 @@ class Portal:
     permit: ExecutionPermit | None = None
     names: tuple[int, str] | None = None  # what names meant when it was bound (see `postgres_plans`), and
     meant: Analysis | None = None  # what it was bound to
+
+    @property
+    def size(self) -> int:
+        return sum([len(value) for value in self.bind.parameters if value is not None])
 
     def retire(self) -> None:
         permit, self.permit = self.permit, None
@@ -63,6 +73,8 @@ class Names(NamesState, Generic[Entry]):
     def __init__(self, changed: Callable[[str, Entry | None], None]) -> None:
         self._confirmed = {}
         self._proposed = {}
+        self._kept_bytes = 0  # of what is confirmed under names; the unnamed one is replaced by the next
+        self.proposed_bytes = 0
         self._changed: Callable[[str, Entry | None], None] = changed
 
     def get(self, name: str) -> Entry | None:
@@ -79,18 +91,20 @@ class Names(NamesState, Generic[Entry]):
 
     @property
     def full(self) -> bool:
-        return len(self._confirmed) + len(self._proposed) >= MAX_NAMES
+        return len(self._confirmed) + len(self._proposed) >= MAX_NAMES or self._kept_bytes > MAX_NAMED_BYTES
 
     def propose(self, name: str, entry: Entry | None) -> None:
         self._proposed.setdefault(name, []).append(entry)
+        self.proposed_bytes += _size(entry)
 
     def commit(self, name: str, entry: Entry | None) -> None:
         if self._proposed:
             self.withdraw(name, entry)
-        if entry is None:
-            self._confirmed.pop(name, None)
-        else:
+        replaced = self._confirmed.pop(name, None)
+        if entry is not None:
             self._confirmed[name] = entry
+        if name:
+            self._kept_bytes += _size(entry) - _size(replaced)
         self._changed(name, entry)
 
     def withdraw(self, name: str, entry: Entry | None) -> None:
@@ -98,13 +112,16 @@ class Names(NamesState, Generic[Entry]):
         for index, proposed in enumerate(proposals):
             if proposed is entry:
                 del proposals[index]
+                self.proposed_bytes -= _size(entry)
                 break
         if not proposals:
             self._proposed.pop(name, None)
 
     def forget(self, name: str) -> None:
         """The server dropped it without being asked by name."""
-        if self._confirmed.pop(name, None) is not None:
+        dropped = self._confirmed.pop(name, None)
+        if dropped is not None:
+            self._kept_bytes -= _size(dropped) if name else 0
             self._changed(name, None)
 
     def clear(self) -> list[Entry]:
@@ -115,3 +132,7 @@ class Names(NamesState, Generic[Entry]):
         for name in list(self._confirmed):
             self.forget(name)
         return entries
+
+
+def _size(entry: Prepared | Portal | None) -> int:
+    return 0 if entry is None else entry.size

@@ -24,6 +24,7 @@ from gateway.listeners.postgres_client import ClientConnection, ClientGone
 from gateway.listeners.postgres_farewell import farewell
 from gateway.listeners.postgres_meaning import SessionMeaning
 from gateway.listeners.postgres_memory import Memory
+from gateway.listeners.postgres_names import MAX_NAMED_BYTES
 from gateway.listeners.postgres_place import SessionPlace
 from gateway.listeners.postgres_plans import KeptPlans
 from gateway.listeners.postgres_questions import OwnQuestions
@@ -178,7 +179,9 @@ class ClientSession(SessionState):
                 self.flush()
             await self._sendable()
             if self.relay.expected > MOST_EXPECTED:
-                await self._half_answered()
+                await self._answered_to(MOST_EXPECTED // 2)
+            if self.statements.proposed_bytes + self.portals.proposed_bytes > MAX_NAMED_BYTES:
+                await self._answered_to(0)  # nobody has counted yet what is kept of them
 
     def end(self, reason: str) -> None:
         """End the session from outside; its task does the rest."""
@@ -343,10 +346,10 @@ class ClientSession(SessionState):
         self.upstream.write(data)
         await self._sendable()
 
-    async def _half_answered(self) -> None:
-        """Return when half as many answers are expected as may be, or the session ends."""
+    async def _answered_to(self, few: int) -> None:
+        """Return when only so many answers are expected, or the session ends."""
         self.push_answers()
-        while self.relay.expected > MOST_EXPECTED // 2 and not (self.relay.broken or self.reason):
+        while self.relay.expected > few and not (self.relay.broken or self.reason):
             await self.client.wait()
 
     async def _sendable(self) -> None:

@@ -8,11 +8,25 @@ import contextlib
 import psycopg
 import pytest
 
+from gateway.listeners import postgres_names, postgres_session
 from gateway.listeners.postgres_session import MOST_A_TURN, MOST_EXPECTED, ClientSession
 from gateway.upstreams.postgres_expectations import Expectation
 from gateway.upstreams.postgres_relay import Relay
 from tests.gateway.listeners.harness import Gateway, direct_dsn
-from tests.gateway.listeners.raw import FLUSH, SYNC, RawClient, bind, close, execute, kinds, parse
+from tests.gateway.listeners.raw import (
+    FLUSH,
+    SYNC,
+    RawClient,
+    bind,
+    close,
+    errors,
+    execute,
+    kinds,
+    parse,
+    query,
+    rows,
+    status,
+)
 
 MANY = 5 * MOST_EXPECTED
 
@@ -65,3 +79,44 @@ async def test_answers_of_a_server_that_is_busy_are_expected_up_to_a_bound(
 
     assert MOST_EXPECTED < most < MOST_EXPECTED + MOST_A_TURN
     assert kinds(heard).lstrip("12D").removeprefix("C") == "3" * MANY + "Z"
+
+
+@pytest.fixture
+def small_names(monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many bytes may be kept under names, a hundredth of a megabyte of them."""
+    for module in (postgres_names, postgres_session):
+        monkeypatch.setattr(module, "MAX_NAMED_BYTES", 10_000)
+    return 10_000
+
+
+@pytest.mark.usefixtures("small_names")
+@pytest.mark.parametrize("pipelined", [True, False])
+async def test_what_names_stand_for_is_kept_up_to_a_bound(gateway: Gateway, *, pipelined: bool) -> None:
+    raw = await RawClient.connect(gateway)
+    await raw.ask(parse("select $1::text", name="q"), SYNC)
+    await raw.ask(query("begin"))
+    portals = [bind("q", f"p{number}", values=(b"x" * 1_000,)) for number in range(100)]
+
+    answers = [await raw.ask(*portals, SYNC)] if pipelined else [await raw.ask(portal, SYNC) for portal in portals[:12]]
+    session = next(iter(gateway.listener._keys.values()))
+    kept, proposed = session.portals._kept_bytes, session.portals.proposed_bytes
+
+    assert errors(answers[-1])[0]["C"] == "54000"
+    assert (kept, proposed) == (11_000, 0)
+    await raw.ask(query("rollback"))
+    assert session.portals._kept_bytes == 0
+    assert rows(await raw.ask(bind("q", "p", values=(b"y",)), execute("p"), SYNC)) == [[b"y"]]
+    raw.close()
+
+
+@pytest.mark.usefixtures("small_names")
+async def test_unnamed_ones_take_each_others_place_however_large(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    await raw.ask(parse("select $1::text", name="q"), SYNC)
+    values = [b"%d" % number * 3_000 for number in range(10)]
+
+    heard = await raw.ask(*[bind("q", values=(value,)) + execute() for value in values], SYNC)
+
+    assert rows(heard) == [[value] for value in values]
+    assert status(heard) == "I"
+    raw.close()
