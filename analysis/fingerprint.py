@@ -12,12 +12,24 @@ import re
 from dataclasses import dataclass
 
 from analysis.lexer import LexError, Token, TokenKind, identifier
+from analysis.words import words
 
 _COMPARING = frozenset({"=", "<>", "!=", "<", ">", "<=", ">=", "+", "-"})
 _COMPARING_WORDS = frozenset({"LIKE", "ILIKE"})
 _ENDING = frozenset(")") | {","}
 _ENDING_WORDS = frozenset({"AND", "OR", "ORDER", "GROUP", "LIMIT", "FOR", "RETURNING", "WHERE", "FROM"})
 _LITERALS = (TokenKind.STRING, TokenKind.NUMBER)
+# What may stand before a signed number and is no column. `LIMIT - -5` and `ORDER BY - -2` say `LIMIT 5`, `ORDER BY 2`.
+_NO_COLUMN = words(
+    """
+    ALL ANALYSE ANALYZE AND ANY ARRAY AS ASC ASYMMETRIC BETWEEN BOTH BY CASE CAST CHECK COLLATE COLUMN CONSTRAINT CREATE
+    CROSS DEFAULT DEFERRABLE DESC DISTINCT DO ELSE END ESCAPE EXCEPT EXISTS FALSE FETCH FILTER FIRST FOR FOREIGN FROM
+    FULL GRANT GROUP HAVING ILIKE IN INITIALLY INNER INTERSECT INTERVAL INTO IS ISNULL JOIN LATERAL LEADING LEFT LIKE
+    LIMIT NATURAL NEXT NOT NOTNULL NULL OF OFFSET ON ONLY OR ORDER OUTER OVER OVERLAPS PLACING PRIMARY RANGE REFERENCES
+    RETURNING RIGHT ROW ROWS GROUPS SELECT SET SIMILAR SOME SYMMETRIC TABLE TABLESAMPLE THEN TO TRAILING TRUE UESCAPE
+    UNION UNIQUE USER USING VALUE VALUES VARIADIC WHEN WHERE WINDOW WITH
+    """
+)
 _SHORT_INTEGER = 9  # digits that are always an int4
 # A short integer between characters that can neither continue it nor be continued by it, whatever its digits are.
 _RUN = re.compile(r"(?<=[=<> (,])[0-9]{1,9}(?=[ ),;]|$)")
@@ -113,7 +125,7 @@ def _is_compared(tokens: list[Token], index: int) -> bool:
     if before < 1 or not (tokens[before].text in _COMPARING or tokens[before].word in _COMPARING_WORDS):
         return False
     column = tokens[before - 1]
-    if column.kind not in (TokenKind.WORD, TokenKind.QUOTED):
+    if column.kind not in (TokenKind.WORD, TokenKind.QUOTED) or column.word in _NO_COLUMN:
         return False
     if index + 1 >= len(tokens):
         return True

@@ -56,6 +56,14 @@ def test_number_that_matters_has_no_skeleton(text: str) -> None:
     assert skeleton_of(text, tokens) is None
 
 
+@pytest.mark.parametrize(
+    "text", ["select a from t limit - -5", "select a, b from t order by - -5", "select a from t offset - -5"]
+)
+def test_number_behind_two_signs_is_kept(text: str) -> None:
+    """The server takes `- -5` for the constant 5: a bound, or the place of a column."""
+    assert shape_of(tokenize(text)).template != shape_of(tokenize(text.replace("5", "6"))).template
+
+
 def test_point_select_has_one() -> None:
     text = "SELECT abalance FROM pgbench_accounts WHERE aid = 4711"
 
