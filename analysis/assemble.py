@@ -87,6 +87,8 @@ def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: W
         flows=frozenset(reading.flows),
         outputs=trusted(lineage.outputs, complete=base.complete),
         predicates=frozenset(reading.predicates),
+        computed=frozenset(reading.computed),
+        sized=frozenset(reading.sized),
         functions=frozenset(found.functions),
         opaque_functions=frozenset(found.opaque),
         facts=replace(
@@ -178,8 +180,13 @@ def _whole_tables(lineage: Lineage, catalogue: Catalogue) -> frozenset[ColumnRef
 
 
 def explained(whole: Analysis, utility: Utility) -> Analysis:
-    """EXPLAIN tells of every column the plan is steered by: estimates, filters, rows removed."""
-    columns = {predicate.column for predicate in whole.predicates}
+    """EXPLAIN tells of every column the plan is steered by: estimates, filters, rows removed.
+
+    With ANALYZE it measures as well: the memory, the bytes sent and logged tell the size of whatever was computed.
+    """
+    columns = {predicate.column for predicate in whole.predicates} | whole.sized
+    if utility.kind == "EXPLAIN_ANALYZE":
+        columns |= whole.computed
     origins = tuple(sorted(Origin(column, Transform.DERIVED) for column in columns))
     operations = whole.operations if utility.kind == "EXPLAIN_ANALYZE" else frozenset({Operation.READ})
     if not whole.complete:

@@ -38,7 +38,8 @@ class Relation:
     columns: Mapping[int, Column]  # by attribute number, dropped ones left out
     unique_keys: tuple[frozenset[int], ...] = ()
     unique_columns: frozenset[int] = frozenset()  # of any unique or exclusion index: a write is compared
-    referencing_columns: frozenset[int] = frozenset()  # of foreign keys: a write is looked for elsewhere
+    referencing_columns: frozenset[int] = frozenset()  # of foreign and partition keys: looked for elsewhere
+    checked_columns: frozenset[int] = frozenset()  # what the database computes from them can refuse a write
     parents: tuple[int, ...] = ()  # inheritance and partitioning, nearest first
     children: tuple[int, ...] = ()
     definition: str | None = None

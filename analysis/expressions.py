@@ -7,14 +7,15 @@ node tags; a tag that is in neither table is a problem, never a constant.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from analysis.bodies import Body
-from analysis.functions import SAFE_AGGREGATES, SAFE_FUNCTIONS, is_total, is_total_operator
-from analysis.nodes import Node, children, walk
+from analysis.functions import SAFE_AGGREGATES, SAFE_FUNCTIONS, SIZE_FUNCTIONS
+from analysis.nodes import Node, children
 from analysis.scope import NOTHING, Level, Reading, Value, derived, row, safe, stored, union
 from analysis.statement import Origin, PredicateUse, Transform
+from analysis.totality import TEXT_TYPES, is_total, is_total_construct, keeps_steady, may_act
 
-_TEXT_TYPES = frozenset({"25", "1042", "1043", "19", "705", "2275"})  # output functions never fail
 _EXISTS, _EXPR, _MULTIEXPR, _ARRAY = 0, 4, 5, 6  # SubLinkType (src/include/nodes/primnodes.h)
 _PARAM_SUBLINK, _PARAM_MULTIEXPR = 2, 3
 
@@ -105,37 +106,12 @@ def _short_circuit(reading: Reading, level: Level, node: Node) -> Value:
     """AND, OR and COALESCE decide by one part whether another is run: if that one can fail or act, they tell."""
     parts = node.nodes("args")
     found = [value(reading, level, item) for item in parts]
-    if len(parts) > 1 and any(_may_act(reading, item) for item in parts):
+    if len(parts) > 1 and any(may_act(reading, item) for item in parts):
         for each in found:
             # Whether a stored value is NULL is no secret; COALESCE asks for nothing else of it.
             if node.tag == "BOOLEXPR" or not each.stored:
                 reading.note(each, PredicateUse.COMPUTED)
     return derived(found)
-
-
-_NEVER_ACTS = frozenset(
-    {"CONST", "VAR", "PARAM", "RELABELTYPE", "COLLATEEXPR", "BOOLEXPR", "BOOLEANTEST", "NULLTEST", "DISTINCTEXPR",
-     "NULLIFEXPR", "COALESCEEXPR", "COALESCE", "CASEEXPR", "CASE", "CASEWHEN", "WHEN", "CASETESTEXPR", "ARRAYEXPR",
-     "ARRAY", "MINMAXEXPR", "MINMAX", "SQLVALUEFUNCTION", "ROWEXPR", "ROW", "FIELDSELECT"}
-)  # fmt: skip
-
-
-def _may_act(reading: Reading, node: Node) -> bool:
-    """Whether running the expression, on whatever values, could fail or leave something behind."""
-    for part in walk(node):
-        if part.tag == "FUNCEXPR":
-            name = reading.builtin_name(part.number("funcid"))
-            if not is_total(name, [True] * len(part.nodes("args"))):
-                return True
-        elif part.tag in ("OPEXPR", "SCALARARRAYOPEXPR"):
-            if not is_total_operator(reading.operator_name(part.number("opno"))):
-                return True
-        elif part.tag == "COERCEVIAIO":
-            if part.text("resulttype") not in _TEXT_TYPES:
-                return True
-        elif part.tag not in _NEVER_ACTS:
-            return True
-    return False
 
 
 def _function(reading: Reading, level: Level, node: Node) -> Value:
@@ -145,11 +121,14 @@ def _function(reading: Reading, level: Level, node: Node) -> Value:
         return _user_function(reading, node.number("funcid"), body, arguments)
     found = derived(arguments)
     name = reading.builtin_name(node.number("funcid"))
+    if name in SIZE_FUNCTIONS:
+        return Value(found.origins | reading.filled())
     if name in SAFE_FUNCTIONS and len(arguments) == 1:
         return safe(arguments[0])
-    if found.discloses and not is_total(name, [argument.discloses for argument in arguments]):
+    if found.discloses and not is_total(node, name, arguments):
         reading.note(found, PredicateUse.COMPUTED)
-    return found
+        return found
+    return replace(found, steady=keeps_steady(node, name))
 
 
 def _user_function(reading: Reading, oid: int, body: Body, arguments: list[Value]) -> Value:
@@ -162,16 +141,16 @@ def _user_function(reading: Reading, oid: int, body: Body, arguments: list[Value
     return found
 
 
-def _operator(reading: Reading, level: Level, node: Node) -> Value:
+def _construct(reading: Reading, level: Level, node: Node) -> Value:
     found = derived(_parts(reading, level, node))
-    if found.discloses and not is_total_operator(reading.operator_name(node.number("opno"))):
+    if found.discloses and not is_total_construct(reading, node):
         reading.note(found, PredicateUse.COMPUTED)
     return found
 
 
 def _coerce_via_io(reading: Reading, level: Level, node: Node) -> Value:
     found = derived([value(reading, level, node.node("arg"))])
-    if node.text("resulttype") not in _TEXT_TYPES:
+    if node.text("resulttype") not in TEXT_TYPES:
         reading.note(found, PredicateUse.COMPUTED)
     return found
 
@@ -194,7 +173,7 @@ def _aggregate(reading: Reading, level: Level, node: Node) -> Value:
         kept = [safe(argument) for argument in arguments]
         return _with_decision(union(kept), deciding)
     found = derived([*arguments, *direct])
-    if found.discloses and not is_total(name, [argument.discloses for argument in arguments]):
+    if found.discloses and not is_total(node, name, arguments):
         reading.note(found, PredicateUse.COMPUTED)
     return _with_decision(found, deciding)
 
@@ -206,7 +185,7 @@ def _window_function(reading: Reading, level: Level, node: Node) -> Value:
     if name in SAFE_AGGREGATES:
         return _with_decision(union([safe(argument) for argument in arguments]), deciding)
     found = derived(arguments)
-    if found.discloses and not is_total(name, [argument.discloses for argument in arguments]):
+    if found.discloses and not is_total(node, name, arguments):
         reading.note(found, PredicateUse.COMPUTED)
     return _with_decision(found, deciding)
 
@@ -352,21 +331,21 @@ _VALUES: dict[str, _Handler] = {
     "RETURNINGEXPR": lambda reading, level, node: value(reading, level, node.node("retexpr")),
     "TARGETENTRY": lambda reading, level, node: value(reading, level, node.node("expr")),
     "FUNCEXPR": _function,
-    "OPEXPR": _operator,
-    "DISTINCTEXPR": _generic,
-    "NULLIFEXPR": _generic,
-    "SCALARARRAYOPEXPR": _operator,
-    "ROWCOMPAREEXPR": _generic,
-    "ROWCOMPARE": _generic,
+    "OPEXPR": _construct,
+    "DISTINCTEXPR": _construct,
+    "NULLIFEXPR": _construct,
+    "SCALARARRAYOPEXPR": _construct,
+    "ROWCOMPAREEXPR": _construct,
+    "ROWCOMPARE": _construct,
     "BOOLEXPR": _short_circuit,
     "BOOLEANTEST": _generic,
     "COALESCEEXPR": _short_circuit,
     "COALESCE": _short_circuit,
-    "MINMAXEXPR": _generic,
-    "MINMAX": _generic,
-    "ARRAYEXPR": _generic,
-    "ARRAY": _generic,
-    "SUBSCRIPTINGREF": _generic,
+    "MINMAXEXPR": _construct,
+    "MINMAX": _construct,
+    "ARRAYEXPR": _construct,
+    "ARRAY": _construct,
+    "SUBSCRIPTINGREF": _construct,
     "FIELDSTORE": _generic,
     "CONVERTROWTYPEEXPR": _generic,
     "ARRAYCOERCEEXPR": _partial,

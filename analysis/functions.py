@@ -96,46 +96,6 @@ COLLECTING = words(
 )
 # percentile_disc and percentile_cont of an array of fractions (pg_proc.dat) answer with as many values.
 COLLECTING_OIDS = frozenset({3978, 3980, 3982})
-# Total: never fail whatever stored value they meet, so that an error cannot answer a question about the value.
-_TOTAL = words(
-    """
-    count min max sum avg array_agg string_agg json_agg jsonb_agg any_value bool_and bool_or every stddev
-    variance stddev_pop stddev_samp var_pop var_samp mode row_number rank dense_rank lag lead first_value
-    last_value cume_dist percent_rank upper lower initcap length char_length character_length octet_length trim
-    btrim ltrim rtrim reverse concat concat_ws textcat textanycat anytextcat replace strpos position md5
-    starts_with text varchar bpchar name to_json to_jsonb row_to_json array_to_json jsonb_build_array
-    json_build_array array_to_string array_append array_prepend array_length cardinality age date_mi date
-    timestamp json_extract_path json_extract_path_text jsonb_extract_path jsonb_extract_path_text
-    jsonb_object_field jsonb_object_field_text json_object_field json_object_field_text jsonb_array_element
-    jsonb_array_element_text json_array_element json_array_element_text jsonb_typeof json_typeof pg_typeof
-    pg_column_size quote_literal quote_ident quote_nullable ascii unnest to_tsvector ts_rank round floor ceil
-    ceiling hashtext timestamptz ts_headline
-    """
-)
-# Total in the argument at this place, as long as columns reach no other (substr(x, 1, n) fails for negative n).
-_TOTAL_IN_ARGUMENT = {
-    "substr": 0, "substring": 0, "left": 0, "right": 0, "split_part": 0, "to_char": 0, "overlay": 0,
-    "date_trunc": 1, "extract": 1, "date_part": 1, "timezone": 1,
-}  # fmt: skip
-_TOTAL_OPERATORS = words(
-    """
-    = <> < > <= >= ~~ !~~ ~~* !~~* @> <@ && ? || -> ->> #> #>>
-    """
-)
-
-
-def is_total(name: str, computed: list[bool]) -> bool:
-    """Whether the built-in `name` cannot fail, given which of its arguments depend on stored values."""
-    if name in _TOTAL:
-        return True
-    if name in ("jsonb_build_object", "json_build_object"):
-        return not any(computed[0::2])  # a NULL key is an error
-    place = _TOTAL_IN_ARGUMENT.get(name)
-    return place is not None and not any(flag for index, flag in enumerate(computed) if index != place)
-
-
-def is_total_operator(name: str) -> bool:
-    return name in _TOTAL_OPERATORS
 
 
 def classify(function: Function) -> FunctionClass:  # noqa: PLR0911
@@ -164,5 +124,10 @@ SIDE_DOORS = words(
     pg_stat_subscription user_mapping_options _pg_user_mappings pg_stat_replication pg_stat_wal_receiver
     pg_replication_slots pg_backend_memory_contexts pg_shmem_allocations pg_stat_statements
     """
+)
+# How large relations are: columns of pg_class, and functions.
+RELATION_SIZES = words("relpages reltuples relallvisible relallfrozen")
+SIZE_FUNCTIONS = words(
+    "pg_relation_size pg_table_size pg_total_relation_size pg_indexes_size pg_database_size pg_tablespace_size"
 )
 READABLE_KINDS = frozenset("rvmpfS")  # pg_class.relkind; TOAST and index relations are not for clients

@@ -15,7 +15,7 @@ from analysis.bodies import read_body
 from analysis.calls import collect_functions
 from analysis.catalogue import Catalogue, Relation
 from analysis.expressions import condition, value
-from analysis.functions import READABLE_KINDS, SIDE_DOORS
+from analysis.functions import READABLE_KINDS, RELATION_SIZES, SIDE_DOORS
 from analysis.nodes import Node, TreeError, children, read_tree, walk
 from analysis.scope import BOTTOM, NOTHING, Level, Reading, Value, derived, merged, row, stored
 from analysis.statement import ColumnRef, Origin, Output, PredicateUse, Transform
@@ -80,6 +80,11 @@ def visible_entries(query: Node) -> list[Node]:
     return [entry for entry in query.nodes(name) if not entry.flag("resjunk")]
 
 
+def _tells_sizes(relation: Relation, column: str) -> bool:
+    """Whether a column of the catalogue says how many pages relations have, or how many were read."""
+    return relation.is_system and (column in RELATION_SIZES or "_blks_" in column)
+
+
 class _Walker:
     """Answers for queries and range table entries, remembering each query it has read."""
 
@@ -110,7 +115,7 @@ class _Walker:
             self._reading.problems.add("a command that is not a query")
             return ()
         for cte in query.nodes("cteList"):
-            self._cte(cte, level)
+            self._cycle(cte, self._cte(cte, level))
         for entry in query.nodes("rtable"):
             self._enter(entry, level)
         self._jointree(query.node("jointree"), level)
@@ -121,8 +126,11 @@ class _Walker:
         if query.node("setOperations") is not None:
             values = self._set_operation(query, entries, values, level)
         self._order(query, entries, values, level)
+        self._reading.weigh(values)
         if command != "SELECT":
-            return tuple(value(self._reading, level, entry.node("expr")) for entry in query.nodes("returningList"))
+            returned = [value(self._reading, level, entry.node("expr")) for entry in query.nodes("returningList")]
+            self._reading.weigh(returned)
+            return tuple(returned)
         return tuple(found for entry, found in zip(entries, values, strict=True) if not entry.flag("resjunk"))
 
     def _jointree(self, node: Node | None, level: Level) -> None:
@@ -216,9 +224,8 @@ class _Walker:
             self._steer_by(entry.node("tablefunc"), level)
         elif kind == _VALUES:
             for item in entry.items("values_lists"):
-                for cell in item if isinstance(item, list) else []:
-                    if isinstance(cell, Node):
-                        value(self._reading, level, cell)
+                cells = [cell for cell in item if isinstance(cell, Node)] if isinstance(item, list) else []
+                self._reading.weigh(value(self._reading, level, cell) for cell in cells)
         elif kind not in (_JOIN, _CTE, _RESULT, _GROUP):
             self._reading.problems.add("a source of rows of a kind that is not known")
 
@@ -286,6 +293,17 @@ class _Walker:
             return self._known[id(query)]
         return self._fixed_point(cte, level)
 
+    def _cycle(self, cte: Node, columns: tuple[Value, ...]) -> None:
+        """CYCLE ends the recursion where a row was there before: its columns are compared with one another."""
+        clause = cte.node("cycle_clause")
+        if clause is None:
+            return
+        names = cte.items("ctecolnames")
+        for name in clause.items("cycle_col_list"):
+            at = names.index(name) if name in names else len(columns)
+            found = columns[at] if at < len(columns) else derived(columns)
+            self._reading.note(found, PredicateUse.GROUP if found.stored else PredicateUse.COMPUTED)
+
     def _fixed_point(self, cte: Node, level: Level) -> tuple[Value, ...]:
         """Read a recursive CTE until its columns' origins no longer grow. Origins only ever grow, so it ends."""
         current = (BOTTOM,) * len(visible_entries(level.query))
@@ -313,6 +331,7 @@ class _Walker:
         if not self._reading.inside_view:
             self._reading.relations.add(oid)
         self._reading.beneath |= {oid, *self._reading.catalogue.family.get(oid, ())}
+        self._reading.sized |= {origin.column for origin in self._reading.filled(oid)}
         if relation.is_system and relation.name in SIDE_DOORS:
             self._reading.side_doors.add(relation.name)
         if oid in self._reading.catalogue.unfollowed:
@@ -349,6 +368,9 @@ class _Walker:
             self._reading.reads |= columns
         # A system catalogue shows settings and statements a client may have written: never a partner of a free join.
         found = stored(columns, joinable=not relation.is_system)
+        if attribute < 0 or _tells_sizes(relation, ref.column):
+            # Where a row lies (ctid) is where those before it end.
+            found = replace(found, origins=found.origins | self._reading.filled(oid if attribute < 0 else None))
         made_of = relation.columns[attribute].made_of if attribute > 0 else ()
         if made_of:
             found = replace(found, origins=found.origins | self._computed_from(oid, made_of))
@@ -405,7 +427,9 @@ class _Walker:
         if relation.definition is None or self._reading.inside_view >= MAX_VIEW_DEPTH:
             self._reading.problems.add("a view whose definition is not known")
             return (NOTHING,) * (max(relation.columns, default=0))
+        authored = relation.oid not in self._reading.catalogue.temporary
         self._reading.inside_view += 1
+        self._reading.inside_authored += authored
         self._expanding.add(relation.oid)
         try:
             query = _single_query(read_tree(relation.definition))
@@ -413,6 +437,7 @@ class _Walker:
             collect_functions(self._reading, query)
         finally:
             self._reading.inside_view -= 1
+            self._reading.inside_authored -= authored
             self._expanding.discard(relation.oid)
         self._views[relation.oid] = known
         self._pinned.append(query)

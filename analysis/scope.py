@@ -21,12 +21,14 @@ class Value:
 
     `stored`: nothing but values as some relation stores them, no constant or computation mixed in.
     `fields`: the parts of a row value, so that `(d.sub).ssn` finds its column again; `names` those of a record's.
+    `steady`: made of stored values alone by functions that no choice of theirs steers (`analysis.totality`).
     """
 
     origins: frozenset[Origin] = frozenset()
     stored: bool = False
     fields: tuple[Value, ...] | None = None
     names: tuple[str, ...] = ()
+    steady: bool = False
 
     @property
     def discloses(self) -> bool:
@@ -161,14 +163,28 @@ class Reading(Questions):
     problems: set[str] = field(default_factory=set)
     side_doors: set[str] = field(default_factory=set)  # system relations that show other tables' values, or secrets
     sublink_rows: list[tuple[Value, ...]] = field(default_factory=list)
+    computed: set[ColumnRef] = field(default_factory=set)  # columns that anything but themselves is made of
+    sized: set[ColumnRef] = field(default_factory=set)  # columns that decide how large a relation is that is read
     inside_view: int = 0
+    inside_authored: int = 0  # the same without temporary views, whose author is the client
 
     def note(self, value: Value, use: PredicateUse, against: Value = NOTHING) -> None:
         """Record that `value` steers rows. What a view's author wrote into it is not the client's question."""
-        if self.inside_view:
+        if self.inside_authored:
             return
         partners = self._partners(value, against) if use in _PAIRING else frozenset()
         self.predicates.update(predicates_of(value, use, against, partners))
+
+    def weigh(self, values: Iterable[Value]) -> None:
+        """Record what values are computed that rows are made of: their size is told by what keeps or sends them."""
+        if not self.inside_authored:
+            self.computed.update(column for value in values if not value.stored for column in disclosed(value))
+
+    def filled(self, oid: int | None = None) -> frozenset[Origin]:
+        """What was computed and put into the session's own relations, or that with `oid`: their size tells of it."""
+        inherited = self.catalogue.inherited.items()
+        origins = (origin for place, found in inherited if oid in (None, place[0]) for origin in found)
+        return frozenset(origin for origin in origins if origin.transform is Transform.DERIVED)
 
     def _partners(self, *values: Value) -> frozenset[ColumnRef]:
         """The stored columns behind `values`, each once: no views' own names, no partition beside its parent."""

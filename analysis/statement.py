@@ -209,6 +209,8 @@ class Analysis:
     writes: frozenset[ColumnRef] = frozenset()
     outputs: tuple[Output, ...] | None = None  # None: the statement returns no rows
     predicates: frozenset[Predicate] = frozenset()
+    computed: frozenset[ColumnRef] = frozenset()  # columns that values of other sizes than theirs are made of
+    sized: frozenset[ColumnRef] = frozenset()  # columns that decide how large a relation of the session's own is
     carries: frozenset[Carried] = frozenset()  # BigQuery; what it writes into places that outlive the statement
     functions: frozenset[str] = frozenset()
     opaque_functions: frozenset[str] = frozenset()  # user functions nobody has classified, hidden SQL

@@ -79,10 +79,17 @@ class Writes:
             self._reading.flows |= {Flow(*place, ref, origin) for origin in found.origins}
 
     def _compare(self, place: Place, found: Value, *, one: bool) -> None:
-        """A unique index or a foreign key compares what is written with what is stored, and says so by failing."""
+        """A unique index, a foreign key or the bounds of partitions compare what is written, and say so by failing.
+
+        So do constraints, generated columns and policies, which hold what is made for them against what they want.
+        """
         relation, number = self._reading.catalogue.relations[place[0]], place[1]
         if number in relation.unique_columns | relation.referencing_columns:
             self._reading.note(found, PredicateUse.COMPARISON if found.stored else PredicateUse.COMPUTED)
+        if number in relation.checked_columns and not (
+            found.stored or found.steady
+        ):  # nullif(ssn, guess) into what may not be NULL
+            self._reading.note(found, PredicateUse.COMPUTED)
         if number not in relation.unique_columns:
             return
         inherited = self._reading.catalogue.inherited.get(place, frozenset())

@@ -95,6 +95,28 @@ WHERE c.contype IN ('p', 'u', 'x') AND d.refobjsubid > 0
   AND d.classid = 'pg_catalog.pg_constraint'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
 UNION SELECT 'reference', c.conrelid::bigint, k.number
 FROM pg_catalog.pg_constraint c, LATERAL pg_catalog.unnest(c.conkey) AS k(number) WHERE c.contype = 'f'
+UNION SELECT 'reference', d.refobjid::bigint, d.refobjsubid
+FROM pg_catalog.pg_partitioned_table t JOIN pg_catalog.pg_depend d ON d.objid = t.partrelid AND d.refobjid = d.objid
+WHERE d.refobjsubid > 0 AND d.objsubid = 0
+  AND d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+UNION SELECT 'reference', t.partrelid::bigint, k.number
+FROM pg_catalog.pg_partitioned_table t, LATERAL pg_catalog.unnest(t.partattrs::int2[]) AS k(number) WHERE k.number > 0
+UNION SELECT 'check', c.conrelid::bigint, k.number
+FROM pg_catalog.pg_constraint c, LATERAL pg_catalog.unnest(c.conkey) AS k(number)
+WHERE c.contype = 'c' AND c.conrelid <> 0
+UNION SELECT 'check', a.attrelid::bigint, a.attnum
+FROM pg_catalog.pg_attribute a WHERE a.attnotnull AND a.attnum > 0 AND NOT a.attisdropped AND a.attrelid >= 16384
+UNION SELECT 'check', i.indrelid::bigint, d.refobjsubid
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_depend d ON d.objid = i.indexrelid AND d.refobjid = i.indrelid
+WHERE (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND d.refobjsubid > 0
+  AND d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+UNION SELECT 'check', d.refobjid::bigint, d.refobjsubid
+FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_policy p ON p.oid = d.objid AND p.polrelid = d.refobjid
+WHERE d.classid = 'pg_catalog.pg_policy'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+  AND d.refobjsubid > 0
+UNION SELECT 'check', a.attrelid::bigint, a.attnum
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+WHERE c.relkind = 'v' AND c.reloptions::text ~ 'check_option'
 """
 _INHERITS = "SELECT inhrelid::bigint, inhparent::bigint FROM pg_catalog.pg_inherits"
 _TRIGGERS = """
@@ -221,6 +243,7 @@ def _relations(  # noqa: PLR0917, one argument a query
     triggers_of, rules_of = _named(triggers), _named(rules)
     write, read = _grouped(hidden, "write"), _grouped(hidden, "read")
     unique, referencing = _grouped(compared, "unique"), _grouped(compared, "reference")
+    checked = _grouped(compared, "check")
     return {
         oid: Relation(
             oid=oid,
@@ -231,6 +254,7 @@ def _relations(  # noqa: PLR0917, one argument a query
             unique_keys=tuple(keys_of[oid]),
             unique_columns=unique.get(oid, frozenset()),
             referencing_columns=referencing.get(oid, frozenset()),
+            checked_columns=checked.get(oid, frozenset()).union(*(c.made_of for c in columns_of[oid].values())),
             parents=tuple(parents[oid]),
             children=tuple(children[oid]),
             definition=definition,

@@ -1,0 +1,145 @@
+"""What tells without being asked: whether something fails, warns, repeats, fits, or how much it weighs.
+
+Nothing here is a condition, so nothing is held for being one. Each case is played twice, with a right and a wrong guess
+in place of `{}`: directly the two look different (the control: one bit), through the gateway both are refused or alike.
+"""
+
+# ruff: noqa: E501 - a statement on one line reads better than one broken by quotes
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.bypass.attack import Arena, Mode, attack, describe, play
+from tests.bypass.test_inference import visible
+from tests.bypass.wire import Answer, Target
+
+P = "FROM patients WHERE id = 900001"
+MEASURED = "EXPLAIN (ANALYZE, TIMING off, SUMMARY off, COSTS off, BUFFERS off"
+MANY = "FROM patients, generate_series(1, 10000) g WHERE patients.id = 900001"
+FULL, OTHER = "'536-71-9284'", "'536-71-9285'"
+DIGIT, NO_DIGIT = "'5'", "'6'"  # ltrim(ssn, …) is one shorter, or not
+BORN, UNBORN = "'1947-03-29'", "'1947-03-30'"
+
+
+@dataclass(frozen=True)
+class Telling:
+    """`steps` on one connection, with {} for the guess."""
+
+    name: str
+    steps: tuple[str, ...]
+    right: str = FULL
+    wrong: str = OTHER
+
+
+def telling(name: str, *steps: str, right: str = FULL, wrong: str = OTHER) -> Telling:
+    return Telling(name, steps, right, wrong)
+
+
+FAILS = [
+    telling("like-ends-in-escape", f"SELECT ssn LIKE {{}} {P}", right="'536\\'", wrong="'537\\'"),
+    telling("ilike-ends-in-escape", f"SELECT last_name NOT ILIKE {{}} {P}", right="'quix\\'", wrong="'quiz\\'"),
+    telling("pattern-ends-in-escape", f"SELECT {{}} LIKE left(ssn, 1) || '\\' {P}", right="'5x'", wrong="'6x'"),
+    telling("like-parameter", f"PREPARE q(text) AS SELECT ssn LIKE $1 {P}", "EXECUTE q({})", right="'536\\'", wrong="'537\\'"),
+    telling("null-array-collected", f"SELECT array_agg(nullif(ARRAY[ssn::text], ARRAY[{{}}])) {P}"),
+    telling("null-array-in-array", f"SELECT ARRAY[nullif(ARRAY[ssn::text], ARRAY[{{}}]), ARRAY['x']] {P}"),
+    telling("arrays-concatenated", f"SELECT ARRAY[['a', 'b']] || coalesce(nullif(ARRAY[ssn::text], ARRAY[{{}}]), ARRAY['a', 'b']) {P}"),
+    telling("array-appended", f"SELECT array_append(coalesce(nullif(ARRAY[ssn::text], ARRAY[{{}}]), ARRAY[['a']]), 'b') {P}"),
+    telling("rows-compared", f"SELECT coalesce(nullif(ROW(ssn::text), ROW({{}}::text)), ROW(1, 2)) = ROW('x'::text) {P}"),
+    telling("row-subscripted", f"SELECT (ARRAY[ROW(1, 2)])[strpos(ssn, {{}})] = ROW('x'::text) {P}", right="'5'", wrong="'zz'"),
+    telling("row-arrays-compared", f"SELECT ARRAY[coalesce(nullif(ROW(ssn::text), ROW({{}}::text)), ROW(1, 2))] = ARRAY[ROW('x'::text)] {P}"),
+    telling("row-nullif", f"SELECT nullif(coalesce(nullif(ROW(ssn::text), ROW({{}}::text)), ROW(1, 2)), ROW('x'::text)) {P}"),
+    telling("row-distinct", f"SELECT coalesce(nullif(ROW(ssn::text), ROW({{}}::text)), ROW(1, 2)) IS DISTINCT FROM ROW('x'::text) {P}"),
+    telling("row-greatest", f"SELECT greatest(coalesce(nullif(ROW(ssn::text), ROW({{}}::text)), ROW(1, 2)), ROW('x'::text)) {P}"),
+    telling("row-largest", f"SELECT max(r) FROM (SELECT coalesce(nullif(ROW(ssn::text), ROW({{}}::text)), ROW(1, 2)) r {P} UNION ALL SELECT ROW('x'::text)) x"),
+    telling("options-of-headline", f"SELECT ts_headline('simple', 'x', 'x'::tsquery, 'MinWords={{}}, MaxWords=' || zip) {P}", right="94930", wrong="94931"),
+    telling("infinite-dates", f"SELECT date_mi(coalesce(nullif(dob, date {{}}), date 'infinity'), '2000-01-01') {P}", right=BORN, wrong=UNBORN),
+    telling("far-date", f"SELECT coalesce(nullif(dob, date {{}}), date '5000000-01-01')::timestamp {P}", right=BORN, wrong=UNBORN),
+    telling("age-of-infinity", f"SELECT age('infinity', coalesce(nullif(dob, date {{}}), date 'infinity')::timestamp) {P}", right=BORN, wrong=UNBORN),
+    telling("array-place-is-null", "CREATE TEMP TABLE k (a int[])", "INSERT INTO k (a[1]) VALUES (3)", f"UPDATE k SET a[nullif(ascii(ssn), {{}})] = 1 {P}", right="53", wrong="54"),
+]  # fmt: skip
+
+# What the table that takes it in refuses.
+REFUSES = [
+    telling("not-null", "CREATE TEMP TABLE k (s text NOT NULL)", f"INSERT INTO k SELECT nullif(ssn, {{}}) {P}"),
+    telling("not-null-updated", f"UPDATE encounters SET kind = nullif(ssn, {{}}) {P.replace('patients', 'patients p').replace(' id', ' p.id')} AND encounters.id = 900001"),
+    telling("varchar-too-short", "CREATE TEMP TABLE k (s varchar(10))", f"INSERT INTO k SELECT ltrim(ssn, {{}}) {P}", right=DIGIT, wrong=NO_DIGIT),
+    telling("char-too-short", "CREATE TEMP TABLE k (s char(10))", f"INSERT INTO k SELECT ltrim(ssn, {{}}) {P}", right=DIGIT, wrong=NO_DIGIT),
+    telling("check", "UPDATE encounters SET kind = 'office' || ltrim(left(ssn, 1), {}) FROM patients p WHERE p.id = 900001 AND encounters.id = 900001", right=DIGIT, wrong=NO_DIGIT),
+    telling("no-partition", f"INSERT INTO attack_parted (id, secret) SELECT length(ltrim(left(ssn, 10), {{}})), 'x' {P}", right=DIGIT, wrong=NO_DIGIT),
+]  # fmt: skip
+
+# How many rows there are, or in which order.
+REPEATS = [
+    telling("unnested-words", f"SELECT unnest(to_tsvector('simple', last_name || {{}})) {P}", right="' quixandrel'", wrong="' quixandrex'"),
+    telling("cycle", f"WITH RECURSIVE r(n, s) AS (SELECT 1, ssn::text {P} UNION ALL SELECT n + 1, {{}}::text FROM r WHERE n < 4) CYCLE s SET c USING path SELECT count(*) FROM r"),
+    telling("cycle-unnamed-columns", f"WITH RECURSIVE r AS (SELECT 1 AS n, ssn::text AS s {P} UNION ALL SELECT n + 1, {{}}::text FROM r WHERE n < 4) CYCLE s SET c USING path SELECT count(*) FROM r"),
+    telling("ordinal-behind-two-signs", "SELECT id, ssn = {} FROM patients WHERE id IN (900001, 900002) ORDER BY - -1", "SELECT id, ssn = {} FROM patients WHERE id IN (900001, 900002) ORDER BY - -2", right="'219-04-1177'", wrong="'536-71-9284'"),
+    telling("own-view-filled-later", "CREATE TEMP TABLE k (id int, s text)", "CREATE TEMP VIEW v AS SELECT id FROM k WHERE s = {}", f"INSERT INTO k SELECT id, ssn {P}", "SELECT count(*) FROM v"),
+    telling("own-view-joined", "CREATE TEMP TABLE k (id int, s text)", "CREATE TEMP VIEW v AS SELECT id FROM k JOIN (VALUES ({})) g(x) ON x = s", f"INSERT INTO k SELECT id, ssn {P}", "SELECT count(*) FROM v"),
+    telling("own-view-that-fails", "CREATE TEMP TABLE k (id int, s text)", "CREATE TEMP VIEW v AS SELECT CASE WHEN s = {} THEN 1 / (id - 900001) ELSE 1 END AS c FROM k", f"INSERT INTO k SELECT id, ssn {P}", "SELECT c FROM v"),
+    telling("own-view-of-a-view", "CREATE TEMP TABLE k (id int, s text)", "CREATE TEMP VIEW v AS SELECT id FROM k WHERE s = {}", "CREATE TEMP VIEW w AS SELECT id FROM v", f"INSERT INTO k SELECT id, ssn {P}", "SELECT count(*) FROM w"),
+]  # fmt: skip
+
+# How large a value is that is computed so that its size answers.
+WEIGHS = [
+    telling("word-too-long", f"SELECT to_tsvector('simple', repeat('a', 2037) || ltrim(last_name, {{}})) {P}", right="'Q'", wrong="'Z'"),
+    telling("serialized", f"{MEASURED}, SERIALIZE TEXT) SELECT string_agg(ltrim(ssn, {{}}), '') {MANY}", right=DIGIT, wrong=NO_DIGIT),
+    telling("kept-by-a-cte", f"{MEASURED}) WITH c AS MATERIALIZED (SELECT string_agg(ltrim(ssn, {{}}), '') x {MANY}) SELECT 1 FROM c", right=DIGIT, wrong=NO_DIGIT),
+    telling("sorted", f"{MEASURED}) SELECT string_agg(ltrim(ssn, {{}}), '') {MANY} GROUP BY g % 3 ORDER BY g % 3", right=DIGIT, wrong=NO_DIGIT),
+    telling("logged", f"{MEASURED}, WAL) INSERT INTO attack_open SELECT 1, ltrim(ssn, {{}}) {MANY.replace('10000', '100')}", right=DIGIT, wrong=NO_DIGIT),
+    telling("executed", f"PREPARE q AS SELECT string_agg(ltrim(ssn, {{}}), '') {MANY}", f"{MEASURED}, SERIALIZE TEXT) EXECUTE q", right=DIGIT, wrong=NO_DIGIT),
+    telling("own-view-measured", "CREATE TEMP TABLE k (s text)", "CREATE TEMP VIEW v AS SELECT string_agg(ltrim(s, {}), '') x FROM k, generate_series(1, 10000)", f"INSERT INTO k SELECT ssn {P}", f"{MEASURED}, SERIALIZE TEXT) SELECT x FROM v", right=DIGIT, wrong=NO_DIGIT),
+]  # fmt: skip
+
+# … or a table of the session's own that was filled with it.
+FILLED = f"CREATE TEMP TABLE k AS SELECT ltrim(ssn, {{}}) || 'aaaaa' AS x {MANY.replace('10000', '65000')}"
+SIZES = [
+    telling("place-of-the-last-row", FILLED, "SELECT max(ctid) FROM k", right=DIGIT, wrong=NO_DIGIT),
+    telling("order-of-places", FILLED, "SELECT ctid FROM k ORDER BY ctid DESC LIMIT 1", right=DIGIT, wrong=NO_DIGIT),
+    telling("size-of-the-table", FILLED, "SELECT pg_relation_size('k', 'main')", right=DIGIT, wrong=NO_DIGIT),
+    telling("pages-of-the-table", FILLED, "ANALYZE k", "SELECT relpages FROM pg_class WHERE relname = 'k'", right=DIGIT, wrong=NO_DIGIT),
+    telling("estimate-of-rows", FILLED, "EXPLAIN SELECT 1 FROM k", right=DIGIT, wrong=NO_DIGIT),
+]  # fmt: skip
+
+CASES = FAILS + REFUSES + REPEATS + WEIGHS + SIZES
+
+
+def tried(target: Target, case: Telling, guess: str, mode: Mode, *, rehearsal: bool) -> Answer:
+    steps = tuple(step.replace("{}", guess) for step in case.steps)
+    return play(target, attack(case.name, *steps), mode, rehearsal=rehearsal)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("mode", [Mode.SIMPLE])
+def test_right_and_wrong_guess_tell_the_same(arena: Arena, case: Telling, mode: Mode) -> None:
+    control = [visible(tried(arena.direct, case, guess, mode, rehearsal=True)) for guess in (case.right, case.wrong)]
+    assert control[0] != control[1], f"the control cannot tell the guesses apart: {control[0]}"
+
+    right, wrong = (tried(arena.bare, case, guess, mode, rehearsal=False) for guess in (case.right, case.wrong))
+
+    assert (right.refused and wrong.refused) or visible(right) == visible(wrong), (
+        f"right: {describe(right)}; wrong: {describe(wrong)}"
+    )
+
+
+NOT_HELD = [
+    f"SELECT age(dob), date_trunc('year', dob), extract(year FROM age(dob)), upper(last_name) || ', ' || first_name {P}",
+    f"SELECT avg(age(dob)), max(dob), min(ssn), array_agg(last_name), count(DISTINCT zip) {P}",
+    f"SELECT last_name::varchar(3), dob::timestamp, to_char(dob, 'YYYY'), greatest(ssn, mrn), ssn = '1' {P}",
+    f"SELECT coalesce(first_name, last_name), nullif(first_name, ''), ARRAY[first_name, last_name] {P}",
+    f"EXPLAIN ANALYZE SELECT id, ssn, last_name {P}",
+    "CREATE TEMP TABLE k (i int NOT NULL, s varchar(40))",
+    f"INSERT INTO k SELECT id, ssn {P}",
+    "DROP TABLE k",
+]
+
+
+@pytest.mark.e2e
+def test_what_cannot_tell_anything_is_not_held(arena: Arena) -> None:
+    answer = play(arena.bare, attack("ordinary", *NOT_HELD), Mode.SIMPLE, rehearsal=False)
+
+    assert (answer.errors, answer.review_url) == ([], None), describe(answer)
