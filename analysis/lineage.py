@@ -393,7 +393,9 @@ class _Walker:
             self._reading.reads |= {origin.column for origin in inherited}
         sources = (self._reading.catalogue.by_name.get(origin.column.table_ref) for origin in inherited)
         self._reading.beneath |= {source.oid for source in sources if source is not None}
-        return replace(found, origins=found.origins | inherited)
+        # Whether it is NULL is no secret of a value that was stored; nullif(ssn, guess) is made to be asked that.
+        computed = any(origin.transform is Transform.DERIVED for origin in inherited)
+        return replace(found, origins=found.origins | inherited, stored=found.stored and not computed)
 
     def _relatives(self, relation: Relation, column: str) -> set[ColumnRef]:
         """The same column of ancestors and descendants: a rule on any of them protects the row."""

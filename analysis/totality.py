@@ -20,7 +20,7 @@ _RECORDS = frozenset({"2249", "2287"})
 _TOTAL = words(
     """
     count min max sum avg array_agg string_agg json_agg jsonb_agg any_value bool_and bool_or every stddev
-    variance stddev_pop stddev_samp var_pop var_samp mode row_number rank dense_rank lag lead first_value
+    variance stddev_pop stddev_samp var_pop var_samp mode row_number rank dense_rank first_value
     last_value cume_dist percent_rank upper lower initcap length char_length character_length octet_length trim
     btrim ltrim rtrim reverse concat concat_ws textcat textanycat anytextcat replace strpos position md5
     starts_with text varchar bpchar name to_json to_jsonb row_to_json array_to_json jsonb_build_array
@@ -36,7 +36,7 @@ _TOTAL_OF_STEADY = words("age date_mi timestamp timestamptz timezone date_trunc 
 # Total in the argument at this place, as long as columns reach no other (substr(x, 1, n) fails for negative n).
 _TOTAL_IN_ARGUMENT = {
     "substr": 0, "substring": 0, "left": 0, "right": 0, "split_part": 0, "to_char": 0, "overlay": 0,
-    "date_trunc": 1, "extract": 1, "date_part": 1, "timezone": 1,
+    "date_trunc": 1, "extract": 1, "date_part": 1, "timezone": 1, "lag": 0, "lead": 0,
 }  # fmt: skip
 # Overloads by OID (pg_proc.dat): array_agg of arrays, sum of money and of intervals, avg of intervals …
 _OVERLOADS_OF_STEADY = frozenset({4053, 2112, 2113, 2106})

@@ -107,7 +107,8 @@ def _hides_enough(target: MaskingRule, source: MaskingRule, transform: Transform
     if target.inference is Inference.OPEN and source.inference is not Inference.OPEN:
         return False
     if target.technique in _HIDES_ALL:
-        return True
+        # Every rule shows whether there is a value, and nullif(ssn, guess) is made to be asked that.
+        return transform is Transform.IDENTITY
     alike = target.technique is source.technique and (
         target.technique is Technique.SCAN or target.protected_class == source.protected_class
     )

@@ -129,7 +129,7 @@ def _field(
         return _whole(column, UNRESOLVED)
     if column.fields and _is_described(column, output):
         return _record_field(column=column, output=output, scope=scope, groups=groups, scans=scans)
-    telling = [origin for origin in output.origins if origin.transform is not Transform.SAFE]
+    telling = [origin for origin in output.origins if _tells(origin, scope)]
     covered = [(origin, scope.rule_for(origin.column)) for origin in telling]
     masking = [(origin, rule) for origin, rule in covered if rule is not None and not rule.exempts(groups)]
     if masking:
@@ -138,6 +138,14 @@ def _field(
     if scans and not all_exempt and not all(_of_the_system(origin.column) for origin in telling):
         return _scanned(column, _depth(telling, column))
     return FieldMask(column=column.name)
+
+
+def _tells(origin: Origin, scope: ConnectionRules) -> bool:
+    """Whether the value shows in it: of what was carried in by whoever asks, even that it is NULL is an answer."""
+    if origin.transform is not Transform.SAFE:
+        return True
+    rule = scope.rule_for(origin.column)
+    return rule is not None and rule.inherited
 
 
 def _is_described(column: ResultColumn, output: Output) -> bool:
@@ -245,7 +253,7 @@ def _violation(predicate: Predicate, scope: ConnectionRules, groups: frozenset[s
     rule = scope.rule_for(predicate.column)
     if rule is None or rule.exempts(groups):
         return ""
-    if predicate.use in _HARMLESS[rule.inference]:
+    if predicate.use in _HARMLESS[rule.inference] and not rule.inherited:
         if rule.inference is Inference.OPEN or _among_equals(predicate, rule, scope):
             return ""
         return f"{rule.protected_class}: matched with other columns (rule {rule.name}, {rule.inference.value})"

@@ -71,6 +71,19 @@ REFUSES = [
     telling("no-partition", f"INSERT INTO attack_parted (id, secret) SELECT length(ltrim(left(ssn, 10), {{}})), 'x' {P}", right=DIGIT, wrong=NO_DIGIT),
 ]  # fmt: skip
 
+# Whether what it took in is NULL.
+HOLDS = [
+    telling("null-counted", "CREATE TEMP TABLE k (x text)", f"INSERT INTO k SELECT nullif(ssn, {{}}) {P}", "SELECT count(x) FROM k"),
+    telling("null-tested", "CREATE TEMP TABLE k (x int)", f"INSERT INTO k SELECT length(nullif(ssn, {{}})) {P}", "SELECT x IS NULL FROM k"),
+    telling("null-asked-for", f"CREATE TEMP TABLE k AS SELECT nullif(ssn, {{}}) AS x {P}", "SELECT 1 FROM k WHERE x IS NULL"),
+    telling("null-updated", "CREATE TEMP TABLE k AS SELECT ''::text AS x", f"UPDATE k SET x = nullif(ssn, {{}}) {P}", "SELECT count(x), count(*) FROM k"),
+    telling("null-of-an-open-table", f"INSERT INTO attack_open SELECT 51, nullif(ssn, {{}}) {P}", "SELECT count(x) FROM attack_open WHERE id = 51", "DELETE FROM attack_open WHERE id = 51"),
+    telling("null-of-an-open-view", f"INSERT INTO attack_open SELECT 51, nullif(ssn, {{}}) {P}", "SELECT harmless IS NULL FROM attack_open_view WHERE id = 51", "DELETE FROM attack_open WHERE id = 51"),
+    telling("null-asked-of-an-open-table", f"INSERT INTO attack_open SELECT 51, nullif(ssn, {{}}) {P}", "SELECT id FROM attack_open WHERE id = 51 AND x IS NULL", "DELETE FROM attack_open WHERE id = 51"),
+    telling("null-beneath-a-rule", "UPDATE patients SET email = nullif(ssn, {}) WHERE id = 900001", "SELECT email IS NULL FROM patients WHERE id = 900001"),
+    telling("lag-by-nothing", f"SELECT lag(id, nullif(strpos(ssn, {{}}), 0), 1 / (id - 900001)) OVER () {P}", right="'5'", wrong="'z'"),
+]  # fmt: skip
+
 # How many rows there are, or in which order.
 REPEATS = [
     telling("unnested-words", f"SELECT unnest(to_tsvector('simple', last_name || {{}})) {P}", right="' quixandrel'", wrong="' quixandrex'"),
@@ -104,7 +117,7 @@ SIZES = [
     telling("estimate-of-rows", FILLED, "EXPLAIN SELECT 1 FROM k", right=DIGIT, wrong=NO_DIGIT),
 ]  # fmt: skip
 
-CASES = FAILS + REFUSES + REPEATS + WEIGHS + SIZES
+CASES = FAILS + REFUSES + HOLDS + REPEATS + WEIGHS + SIZES
 
 
 def tried(target: Target, case: Telling, guess: str, mode: Mode, *, rehearsal: bool) -> Answer:

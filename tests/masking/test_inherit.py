@@ -64,10 +64,11 @@ def test_inherited_columns_come_first_and_show_nothing() -> None:
         (flow(ZIP, SSN), True),
         (flow(ZIP, ZIP), True),
         (flow(ZIP, ZIP, Transform.IDENTITY), False),
-        (flow(SSN, ZIP), False),
+        (flow(SSN, ZIP), True),
+        (flow(SSN, ZIP, Transform.IDENTITY), False),
         (flow(ZIP, SSN, Transform.SAFE), False),
     ],
-    ids=["other-class", "turned", "itself", "into-redacted", "count"],
+    ids=["other-class", "turned", "itself", "computed-into-redacted", "into-redacted", "count"],
 )
 def test_a_rule_that_shows_more_is_told_of(written: Flow, tells: bool) -> None:
     assert bool(spilled([written], rules_for(RULES, "clinic"), frozenset())) is tells
