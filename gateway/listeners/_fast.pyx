@@ -232,7 +232,7 @@ cdef class QuickLane:
         cdef SessionState session = self.session
         cdef RelayState relay = self.relay
         return (
-            session._resting
+            session.resting
             and relay._exchange is None
             and not relay._queue
             and not self.meaning.unsettled
@@ -242,7 +242,7 @@ cdef class QuickLane:
             and not session._outgoing
             and not session.reason
             and not session._retiring
-            and session._cancelling is None
+            and session.cancelling is None
             and session.holding is None
             and session.deferred is None
             and session.can_send

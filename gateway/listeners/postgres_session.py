@@ -20,6 +20,7 @@ from collections.abc import Callable
 from functools import partial
 
 from gateway.listeners.postgres_block import TransactionBlock
+from gateway.listeners.postgres_cancel import Cancellation
 from gateway.listeners.postgres_client import ClientConnection, ClientGone
 from gateway.listeners.postgres_farewell import farewell
 from gateway.listeners.postgres_meaning import SessionMeaning
@@ -54,8 +55,6 @@ logger = logging.getLogger(__name__)
 SEALING_TIMEOUT_S = 30.0
 # Messages of a pipeline that are read before any is sent on: one write for many, and one that never pauses is heard.
 MOST_UNSENT = 64
-# When a server that may not have had a statement yet is asked again to cancel it, each time twice as late.
-FIRST_CANCEL_AGAIN_S, LAST_CANCEL_AGAIN_S = 0.05, 5.0
 # Messages a client may have served before it is everybody else's turn: most take microseconds and wait for nothing.
 MOST_A_TURN = 64
 # Answers that may be expected. Messages a server that is busy does not read yet are a few bytes each on their way to
@@ -71,7 +70,7 @@ class ClientSession(SessionState):
 
     # A dictionary of so many names would be two kilobytes of every session.
     __slots__ = (
-        "_answered", "_cancel_wanted", "_draining", "_killed", "_own_name", "_place", "_sealing", "_served",
+        "_answered", "_cancellation", "_draining", "_killed", "_own_name", "_place", "_sealing", "_served",
         "_takes_more", "_timers", "_turns", "_upstream_valve", "block", "client", "context", "meaning", "memory",
         "plans", "portals", "questions", "recordings", "relay", "services", "statements", "two_phase", "upstream",
         "withdrawn",
@@ -113,14 +112,14 @@ class ClientSession(SessionState):
         self._own_name = f"hoopweb_{secrets.token_hex(8)}"
         self.questions = OwnQuestions(self, self._own_name)
         self._outgoing = []
-        self._resting = False
+        self.resting = False
         self._retiring = False
         self.at_boundary = True
         self._upstream_valve = Valve(upstream.pause_reading, upstream.resume_reading)
         self.can_send = True
         self._takes_more: asyncio.Event | None = None  # set when it does again, or the session ends
-        self._cancelling = None
-        self._cancel_wanted = False  # by a request that came before the server had anything to cancel
+        self.cancelling = None
+        self._cancellation = Cancellation(self)
         self._draining: asyncio.Task[None] | None = None
         self._sealing: set[asyncio.Task[None]] = set()
         self._served = 0  # messages since it was last everybody else's turn
@@ -159,10 +158,11 @@ class ClientSession(SessionState):
 
     async def _serve(self, handle: Callable[[ClientSession, int, bytes], object]) -> None:
         while not self.reason:
-            self._resting = True
-            self._cancel_wanted &= self.client.has_frames
+            self.resting = True
+            if not self.client.has_frames:
+                self._cancellation.want_no_more()
             frame = await self.next_frame(lambda: bool(self.reason or self.relay.broken or self._is_over))
-            self._resting = False
+            self.resting = False
             self.relay.unfold()  # whatever comes next counts on ordinary expectations
             if frame is None:
                 self.reason = self.reason or self.relay.broken or "drained"
@@ -172,8 +172,8 @@ class ClientSession(SessionState):
             if kind == client.TERMINATE:
                 self.reason = "client"
                 return
-            if self._cancelling is not None:
-                await self._cancelling
+            if self.cancelling is not None:
+                await self.cancelling
             await handle(self, kind, body)  # type: ignore[misc]
             if not self.client.has_frames or len(self._outgoing) >= MOST_UNSENT:
                 self.flush()
@@ -190,7 +190,7 @@ class ClientSession(SessionState):
         self.reason = reason
         self._withdraw()
         if self.relay.running is not None:
-            self._start_cancel()
+            self._cancellation.start()
         self.relay.abandon("cancelled")
         self._let_send()
         self.client.wake()
@@ -231,22 +231,22 @@ class ClientSession(SessionState):
             self._withdraw()
         elif self.relay.running is not None:
             self.flush()  # of a pipeline that is still being read: a server that has nothing yet would cancel nothing
-            self._cancel_until_heard(self.relay.running)
-        elif not self._resting:
-            self._cancel_wanted = True  # of what is still being looked at: once the server has it
-        if self._cancelling is not None:
-            await asyncio.shield(self._cancelling)
+            self._cancellation.until_heard(self.relay.running)
+        elif not self.resting:
+            self._cancellation.want()
+        if self.cancelling is not None:
+            await asyncio.shield(self.cancelling)
 
     async def _finish(self) -> None:
         self._timers.stop()
         self._say_farewell()
         if self.relay.running is not None and not self.upstream.closed:
-            self._start_cancel()
+            self._cancellation.start()
         self.relay.abandon("cancelled")
         for portal in self.portals.clear():
             portal.retire()
-        if self._cancelling is not None:
-            await self._cancelling
+        if self.cancelling is not None:
+            await self.cancelling
         self.upstream.close()
         self.client.close()
         await self._deferred_ended()
@@ -297,9 +297,7 @@ class ClientSession(SessionState):
             data = self._outgoing[0] if len(self._outgoing) == 1 else b"".join(self._outgoing)
             self._outgoing.clear()
             self.upstream.write(data)
-            if self._cancel_wanted and self.relay.running is not None:
-                self._cancel_wanted = False
-                self._cancel_until_heard(self.relay.running)
+            self._cancellation.sent()
 
     async def end_request(self) -> None:
         """The client's Sync, or the end of its simple Query."""
@@ -399,14 +397,14 @@ class ClientSession(SessionState):
     def at_rest(self) -> bool:
         """Whether nothing is under way, waited for or in doubt: then a request may be served where it arrives."""
         return (
-            self._resting
+            self.resting
             and self.settled
             and self.relay.idle
             and self.at_boundary
             and not self._outgoing
             and not self.reason
             and not self._retiring
-            and self._cancelling is None
+            and self.cancelling is None
             and self.holding is None
             and self.deferred is None
             and self.can_send
@@ -493,35 +491,6 @@ class ClientSession(SessionState):
     def _withdraw(self) -> None:
         if self.holding is not None:
             self.holding.set()
-
-    def _cancel_until_heard(self, statement: Execution | None) -> None:
-        """Cancel `statement`, which runs, and again while the server says nothing of it.
-
-        A server that has not read it yet ignores the request ("DoingCommandRead" in its tcop/postgres.c): statement and
-        request come over two connections. It is asked again only where nothing else could be hit: nothing was sent
-        behind the statement, and the session is at rest, so that what the client sends next waits for the request.
-        """
-        self._start_cancel()
-        if statement is not None:
-            self._look_again(statement, FIRST_CANCEL_AGAIN_S)
-
-    def _look_again(self, statement: Execution, in_s: float) -> None:
-        if in_s < LAST_CANCEL_AGAIN_S:
-            asyncio.get_running_loop().call_later(in_s, self._cancel_unheard, statement, in_s * 2)
-
-    def _cancel_unheard(self, statement: Execution, next_in_s: float) -> None:
-        if self.relay.running is statement and not statement.bytes and not self.reason:
-            if self._resting and self.relay.nothing_behind:
-                self._start_cancel()
-            self._look_again(statement, next_in_s)
-
-    def _start_cancel(self) -> None:
-        if self._cancelling is None:
-            self._cancelling = asyncio.get_running_loop().create_task(self.upstream.cancel())
-            self._cancelling.add_done_callback(self._cancelled)
-
-    def _cancelled(self, _: asyncio.Task[None]) -> None:
-        self._cancelling = None
 
 
 def described(error: BaseException) -> str:

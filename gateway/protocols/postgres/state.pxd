@@ -38,7 +38,7 @@ cdef class MeaningState:
 
 cdef class SessionState:
     cdef public str reason
-    cdef public object holding, deferred, _cancelling
-    cdef public bint at_boundary, can_send, _resting, _retiring
+    cdef public object holding, deferred, cancelling
+    cdef public bint at_boundary, can_send, resting, _retiring
     cdef public list _outgoing
     cdef public double _last_activity

@@ -118,8 +118,8 @@ class SessionState:
     deferred: Any  # a request of the express lane that waits for its entry
     at_boundary: bool  # nothing was sent since the last Sync
     can_send: bool  # the upstream takes what is written
-    _resting: bool  # its task waits for the client's next frame and for nothing else
+    resting: bool  # its task waits for the client's next frame and for nothing else
     _retiring: bool
     _outgoing: list[bytes]
-    _cancelling: asyncio.Task[None] | None
+    cancelling: asyncio.Task[None] | None
     _last_activity: float

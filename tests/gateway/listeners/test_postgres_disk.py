@@ -162,7 +162,8 @@ async def test_one_sync_is_shared_by_all_who_came_before_it(slow: Disk) -> None:
     for raw in clients:
         assert rows(await raw.until_ready()) == [[b"[REDACTED]"]]
 
-    assert slow.events == ["synced", "sent", "synced", *["sent"] * 4]
+    # The second one begins as soon as the first has ended, whenever the loop hears of that.
+    assert slow.events in (["synced", "sent", "synced", *["sent"] * 4], ["synced", "synced", *["sent"] * 5])
 
 
 async def test_what_comes_meanwhile_is_served_behind_it(slow: Disk) -> None:

@@ -198,7 +198,7 @@ async def test_it_does_not_outlive_what_it_rests_on(
 
 @pytest.mark.parametrize(
     "name",
-    ["_resting", "at_boundary", "can_send", "reason", "_retiring", "_cancelling", "holding", "deferred", "_outgoing",
+    ["resting", "at_boundary", "can_send", "reason", "_retiring", "cancelling", "holding", "deferred", "_outgoing",
      "relay.skipping", "relay.broken", "relay._queue", "relay._exchange", "meaning.unsettled"],
 )  # fmt: skip
 async def test_whatever_makes_a_session_not_rest_is_seen(gateway: Gateway, watched: type[Watched], name: str) -> None:
