@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 MAX_TEXT = 8 * 1024 * 1024  # beyond this nobody can review a statement either
 MAX_TOKENS = 100_000
+# PostgreSQL's scanner looks at a whole run of operator characters for every comment that begins in it (scan.l,
+# `xcstart`): a megabyte of them takes it minutes, in which nothing interrupts it.
+MAX_COMMENTS_IN_A_RUN = 100
 # Every stage asks for the tokens of one and the same text; longer ones are read again each time, not kept.
 _KEPT, _KEPT_TEXT = 64, 16_384
 
@@ -89,6 +92,7 @@ def _compile(plain: str) -> re.Pattern[str]:
 
 _STANDARD = _compile(_PLAIN)
 _BACKSLASH = _compile(_ESCAPED)  # standard_conforming_strings = off
+_OPERATOR_CHARACTERS = re.compile(r"[-~!@#^&|`?+*/%<>=]+")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _KINDS = {
     "estring": TokenKind.STRING,
@@ -112,10 +116,7 @@ def tokenize(text: str, *, standard_conforming_strings: bool = True) -> list[Tok
 
 
 def _tokens(text: str, standard_conforming_strings: bool) -> tuple[Token, ...]:
-    if len(text) > MAX_TEXT:
-        raise LexError(f"statement of {len(text)} characters, expected no more than {MAX_TEXT}")
-    if "\x00" in text:
-        raise LexError("a NUL character in the statement")
+    _must_be_within_bounds(text)
     match_at = (_STANDARD if standard_conforming_strings else _BACKSLASH).match
     tokens: list[Token] = []
     at, end = 0, len(text)
@@ -146,6 +147,17 @@ def _tokens(text: str, standard_conforming_strings: bool) -> tuple[Token, ...]:
         if len(tokens) > MAX_TOKENS:
             raise LexError(f"more than {MAX_TOKENS} tokens in one text")
     return tuple(tokens)
+
+
+def _must_be_within_bounds(text: str) -> None:
+    if len(text) > MAX_TEXT:
+        raise LexError(f"statement of {len(text)} characters, expected no more than {MAX_TEXT}")
+    if "\x00" in text:
+        raise LexError("a NUL character in the statement")
+    if text.count("/*") <= MAX_COMMENTS_IN_A_RUN:
+        return
+    if any(run[0].count("/*") > MAX_COMMENTS_IN_A_RUN for run in _OPERATOR_CHARACTERS.finditer(text)):
+        raise LexError(f"more than {MAX_COMMENTS_IN_A_RUN} comments with nothing but operators between them")
 
 
 _remembered = lru_cache(maxsize=_KEPT)(_tokens)

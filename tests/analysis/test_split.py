@@ -78,3 +78,17 @@ def test_split_parts_are_substrings_in_order_and_cover_every_token(text: str) ->
     words = [token.text for token in tokenize(text) if token.text != ";"]
     again = [token.text for part in parts for token in tokenize(part.text) if token.text != ";"]
     assert again == words
+
+
+@pytest.mark.parametrize(
+    "text", ["select 1 " + "/**/" * 101, "select 1 " + "/*" * 101 + "*/" * 101, "select 1 " + "+/**/" * 101]
+)
+def test_comments_the_server_would_scan_again_and_again_are_not_read(text: str) -> None:
+    """PostgreSQL's scanner is quadratic in them, and nothing interrupts it: a megabyte takes it minutes."""
+    with pytest.raises(LexError, match="comments with nothing but operators"):
+        tokenize(text)
+
+
+def test_many_comments_apart_and_long_banners_are_read() -> None:
+    assert len(tokenize("select 1 " + "/* a */ " * 1_000)) == 2
+    assert len(tokenize("/*" + "*" * 5_000 + "*/ select 1 " + "-" * 5_000)) == 2
