@@ -43,8 +43,8 @@ _FIRST = (
     "touched",
 )
 COLUMNS = (*_OWN, *_FIRST, *OUTCOME)
-BEGUN = tuple(name for name in COLUMNS if name != "id")
-ENDED = (*OUTCOME, "finished_at", "last_seq")  # what is said of a statement that has a record
+BEGUN: tuple[str, ...] = tuple(name for name in COLUMNS if name != "id")
+ENDED: tuple[str, ...] = (*OUTCOME, "finished_at", "last_seq")  # what is said of a statement that has a record
 _HEAD = copy_rows.row_head(len(COLUMNS))
 
 
