@@ -142,7 +142,7 @@ class PostgresAnalyst:
         return Recollected(session, side, self._changing, found, exact)
 
     async def prepared(self, session: SessionContext, identifier: str) -> int | None:
-        return await self._side(session.connection).prepared(identifier)
+        return await self._side(session.connection).prepared(identifier, asker=session.principal.subject)
 
     async def tables(self, session: SessionContext) -> Sequence[TableDescription]:
         """The catalogue's relations that are no part of PostgreSQL itself."""
@@ -267,6 +267,7 @@ def _query_of(statement: Statement, session: SessionContext) -> Question:
     return Question(
         text=statement.text,
         role=session.role,
+        asker=session.principal.subject,
         search_path=session.search_path,
         parameter_count=max(count, len(statement.parameter_types)),
         parameter_types=statement.parameter_types,

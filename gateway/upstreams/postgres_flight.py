@@ -25,6 +25,10 @@ LOOK_S = 0.2
 SILENCE_S = 60.0
 
 
+class Silent(psycopg.Error):
+    """The database says nothing. To ask it once more would take as long again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fixed:
     """A command that was prepared under `name`. Call it with its parameters."""
@@ -123,7 +127,7 @@ async def _landed(pgconn: PGconn) -> list[PGresult]:
             until = loop.time() + SILENCE_S
             while pgconn.is_busy():
                 if loop.time() > until:
-                    raise psycopg.OperationalError("the database does not answer")
+                    raise Silent("the database does not answer")
                 waiting = loop.create_future()
                 timer = loop.call_later(LOOK_S, arrived)
                 try:

@@ -91,6 +91,7 @@ async def _witness(
     question = Question(
         text=utility.probe,
         role=session.role,
+        asker=session.principal.subject,
         search_path=session.search_path,
         parameter_count=max(count, len(statement.parameter_types) if utility.is_query else 0),
         parameter_types=statement.parameter_types if utility.is_query else (),

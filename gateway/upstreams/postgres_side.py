@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 import psycopg
 from psycopg import AsyncConnection
@@ -36,7 +37,9 @@ CLASSIFIED = "functions"  # the connection's setting that classifies user functi
 IDLE_S = 30.0  # without a statement for so long the polling stops
 ESTIMATE_S = 60.0  # a table may have grown since
 CACHE_ENTRIES = 4096
-CONNECTIONS = 4
+# Statements are asked about on so many connections, those of one principal on half of them at most: what makes the
+# database think long must not make everybody wait. The schema is looked at on one more.
+CONNECTIONS, SHARE = 4, 2
 CONNECT_TIMEOUT_S = 5
 
 # Told by everybody's shared state, not by a session's: it may be asked beside one that is midway in something.
@@ -106,6 +109,7 @@ class PostgresSide(SideState):
         self.estimates: Recent[Estimate] = Recent()
         self._idle: list[AsyncConnection[Any]] = []
         self._places = asyncio.Semaphore(CONNECTIONS)
+        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # of who asks now
         self._checking = asyncio.Lock()
         self._checked_at = 0.0
         self._used_at = 0.0
@@ -145,24 +149,24 @@ class PostgresSide(SideState):
         if catalogue is None:
             raise NoWitness("the database could not be asked")
         seen = catalogue if self._means_the_usual(question, catalogue) else catalogue.elsewhere
-        return await self._asked(lambda connection: ask(connection, question, seen))
+        return await self._asked(question.asker, lambda connection: ask(connection, question, seen))
 
     async def plan(self, question: Question) -> object:
         """Return the planner's plan (see `ask_plan`), None where it gives none: then nothing is known to be small."""
         try:
-            return await self._asked(lambda connection: ask_plan(connection, question))
+            return await self._asked(question.asker, lambda connection: ask_plan(connection, question))
         except (psycopg.Error, NoWitness, UpstreamRejected) as error:
             logger.warning("estimate failed: connection=%s error=%s", self._spec.name, type(error).__name__)
             return None
 
-    async def prepared(self, identifier: str) -> int | None:
+    async def prepared(self, identifier: str, *, asker: str) -> int | None:
         """The number of the transaction that is prepared under `identifier`; None: none, or nobody can say."""
 
         async def question(connection: AsyncConnection[Any]) -> tuple[str] | None:
             return await (await connection.execute(_PREPARED, [identifier])).fetchone()
 
         try:
-            found = await self._asked(question)
+            found = await self._asked(asker, question)
         except (psycopg.Error, NoWitness) as error:
             logger.warning("transactions not told: connection=%s error=%s", self._spec.name, type(error).__name__)
             return None
@@ -197,33 +201,34 @@ class PostgresSide(SideState):
 
     # --- connections ---
 
-    async def _asked(self, question: Callable[[AsyncConnection[Any]], Awaitable[V]]) -> V:
-        try:
-            async with self._connection() as connection:
-                return await question(connection)
-        except psycopg.OperationalError:
-            # A server that was restarted leaves connections that only look alive: once more on a new one.
-            async with self._connection() as connection:
-                return await question(connection)
+    async def _asked(self, asker: str, question: Callable[[AsyncConnection[Any]], Awaitable[V]]) -> V:
+        share = self._shares.setdefault(asker, asyncio.Semaphore(SHARE))
+        async with share, self._places:
+            try:
+                async with self._connection() as connection:
+                    return await question(connection)
+            except psycopg.OperationalError:
+                # A server that was restarted leaves connections that only look alive: once more on a new one.
+                async with self._connection() as connection:
+                    return await question(connection)
 
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
-        async with self._places:
-            connection = self._idle.pop() if self._idle else await self._connect()
-            try:
-                yield connection
-            except (UpstreamRejected, NoWitness):
-                self._idle.append(connection)
-                raise
-            except psycopg.Error:
-                await connection.close()
-                await self._close_idle()
-                raise
-            except BaseException:
-                # Cancelled half-way: the connection's answers no longer belong to our questions.
-                connection.pgconn.finish()
-                raise
+        connection = self._idle.pop() if self._idle else await self._connect()
+        try:
+            yield connection
+        except (UpstreamRejected, NoWitness):
             self._idle.append(connection)
+            raise
+        except psycopg.Error:
+            await connection.close()
+            await self._close_idle()
+            raise
+        except BaseException:
+            # Cancelled half-way: the connection's answers no longer belong to our questions.
+            connection.pgconn.finish()
+            raise
+        self._idle.append(connection)
 
     async def _connect(self) -> AsyncConnection[Any]:
         dsn = await self._dsn_for(self._spec)

@@ -110,6 +110,7 @@ class Question:
     declared_types: str = ""  # PREPARE name (…): as the client wrote them
     lock_timeout: str = LOCK_TIMEOUT
     makes: bool = False  # a relation is made of it: the witness tells in which schema
+    asker: str = ""  # the principal: one gets a share of the connections, whatever its sessions
 
 
 async def prepare(connection: AsyncConnection[Any]) -> None:

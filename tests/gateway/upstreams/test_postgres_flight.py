@@ -11,7 +11,16 @@ import uvloop
 from psycopg import AsyncConnection
 
 from gateway.upstreams import postgres_flight
-from gateway.upstreams.postgres_flight import Command, Fixed, Preparation, fly, prepare_all, rolled_back, rows_of
+from gateway.upstreams.postgres_flight import (
+    Command,
+    Fixed,
+    Preparation,
+    Silent,
+    fly,
+    prepare_all,
+    rolled_back,
+    rows_of,
+)
 from tests.gateway.upstreams.dying import Dying, dying
 
 _DOUBLE = Fixed("double", "SELECT $1::int * 2, NULL")
@@ -74,7 +83,7 @@ async def test_server_that_falls_silent_is_given_up(
 ) -> None:
     monkeypatch.setattr(postgres_flight, "SILENCE_S", 0.5)
 
-    with pytest.raises(psycopg.OperationalError, match="does not answer"):
+    with pytest.raises(Silent):
         await fly(connection, [Command("SELECT pg_sleep(30)")])
 
 
