@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from analysis.statement import Analysis, Output
-from gateway.listeners.postgres_names import Names, Portal, Prepared
+from gateway.listeners.postgres_names import MAX_NAMED_BYTES, MAX_NAMES, Names, Portal, Prepared
 from gateway.session.context import SessionContext
 from gateway.session.cursors import ApprovedCursor
 from gateway.session.permit import ExecutionPermit
@@ -26,6 +26,7 @@ NAME_QUESTIONS = (
 
 Row = Sequence[bytes | None]
 Kept = Mapping[bytes | None, bytes | None]  # name → text, in the server's words
+_Source = tuple[Literal["prepared", "cursor"], str]  # kind and name
 
 
 def _not_read(analysis: Analysis) -> Analysis:
@@ -41,7 +42,8 @@ class Memory:
         self.portals: Names[Portal] = Names(self._portal_changed)
         self.doubtful = False
         self._context = context
-        self._sources: dict[tuple[str, str], str] = {}  # the texts of PREPARE and DECLARE, by kind and name
+        self._sources: dict[_Source, str] = {}  # the texts of PREPARE and DECLARE, the oldest first
+        self._source_bytes = 0
 
     def doubt(self) -> None:
         """Code nobody could read is about to run."""
@@ -62,25 +64,29 @@ class Memory:
             case "PREPARE" if analysis.inner is not None and analysis.name:
                 self.statements.forget(analysis.name)
                 prepared[analysis.name] = analysis.inner
-                self._sources["prepared", analysis.name] = permit.statement
+                self._keep(("prepared", analysis.name), permit.statement)
             case "DECLARE_CURSOR" | "DECLARE" if analysis.name:
                 self.portals.forget(analysis.name)
                 cursors[analysis.name] = analysis.inner or _not_read(analysis)
-                self._sources["cursor", analysis.name] = permit.statement
+                self._keep(("cursor", analysis.name), permit.statement)
                 if analysis.inner is not None:
                     self._remember_approval(permit, analysis.inner)
             case "DEALLOCATE" | "DISCARD" if every:
                 self.statements.clear()
                 prepared.clear()
+                self._drop_all("prepared")
             case "DEALLOCATE":
                 self.statements.forget(analysis.name)
                 prepared.pop(analysis.name, None)
+                self._drop(("prepared", analysis.name))
             case "CLOSE" | "CLOSE_CURSOR" if every:
                 cursors.clear()
                 self._context.approved_cursors.clear()
+                self._drop_all("cursor")
             case "CLOSE" | "CLOSE_CURSOR":
                 cursors.pop(analysis.name, None)
                 self._context.approved_cursors.pop(analysis.name, None)
+                self._drop(("cursor", analysis.name))
 
     def verify(self, prepared: Sequence[Row], cursors: Sequence[Row]) -> None:
         """Forget every name of which the server does not say the same. The arguments answer NAME_QUESTIONS."""
@@ -97,12 +103,40 @@ class Memory:
         self._verify_sources("cursor", self._context.cursors, kept_cursors, self.portals)
         self.doubtful = False
 
-    def _verify_sources(self, kind: str, meant: dict[str, Analysis], kept: Kept, protocol: Names[Any]) -> None:
+    def _keep(self, source: _Source, text: str) -> None:
+        """Past what a session may keep its oldest names are no longer known: what runs them then is not read."""
+        self._drop(source)
+        self._sources[source] = text
+        self._source_bytes += len(text)
+        while len(self._sources) > MAX_NAMES or (self._source_bytes > MAX_NAMED_BYTES and len(self._sources) > 1):
+            oldest = next(iter(self._sources))
+            self._drop(oldest)
+            self._forget_meaning(*oldest)
+
+    def _drop(self, source: _Source) -> None:
+        self._source_bytes -= len(self._sources.pop(source, ""))
+
+    def _drop_all(self, kind: str) -> None:
+        for source in [source for source in self._sources if source[0] == kind]:
+            self._drop(source)
+
+    def _forget_meaning(self, kind: str, name: str) -> None:
+        """Unless the protocol has made the name anew."""
+        if kind == "prepared" and self.statements.get(name) is None:
+            self._context.prepared.pop(name, None)
+        elif kind == "cursor" and self.portals.get(name) is None:
+            self._context.cursors.pop(name, None)
+            self._context.approved_cursors.pop(name, None)
+
+    def _verify_sources(
+        self, kind: Literal["prepared", "cursor"], meant: dict[str, Analysis], kept: Kept, protocol: Names[Any]
+    ) -> None:
         """The same for names made by SQL, which the server keeps with the whole text of the PREPARE or DECLARE."""
         for name in [name for name in meant if protocol.get(name) is None]:
             source = self._sources.get((kind, name), "").encode()
             if (kept.get(name.encode()) or b"").removesuffix(b";") != source.removesuffix(b";"):
                 del meant[name]
+                self._drop((kind, name))
 
     def _remember_approval(self, permit: ExecutionPermit, inner: Analysis) -> None:
         self._context.approved_cursors.pop(permit.analysis.name, None)

@@ -8,7 +8,7 @@ import contextlib
 import psycopg
 import pytest
 
-from gateway.listeners import postgres_names, postgres_session
+from gateway.listeners import postgres_memory, postgres_names, postgres_session
 from gateway.listeners.postgres_session import MOST_A_TURN, MOST_EXPECTED, ClientSession
 from gateway.upstreams.postgres_expectations import Expectation
 from gateway.upstreams.postgres_relay import Relay
@@ -119,4 +119,34 @@ async def test_unnamed_ones_take_each_others_place_however_large(gateway: Gatewa
 
     assert rows(heard) == [[value] for value in values]
     assert status(heard) == "I"
+    raw.close()
+
+
+async def test_texts_of_prepare_are_kept_up_to_a_bound(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_memory, "MAX_NAMED_BYTES", 10_000)
+    raw = await RawClient.connect(gateway)
+    session = next(iter(gateway.listener._keys.values()))
+
+    for number in range(20):
+        await raw.ask(query(f"prepare p{number} as select '{number}{'x' * 1_000}'"))
+
+    assert 8_000 < session.memory._source_bytes <= 10_000
+    assert sorted(session.context.prepared) == sorted(f"p{number}" for number in range(11, 20))
+    assert rows(await raw.ask(query("execute p19"))) == [[b"19" + b"x" * 1_000]]
+    await raw.ask(query("deallocate p19"))
+    await raw.ask(query("deallocate all"))
+    assert (session.memory._source_bytes, session.memory._sources) == (0, {})
+    raw.close()
+
+
+async def test_text_of_a_cursor_goes_with_it(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    session = next(iter(gateway.listener._keys.values()))
+
+    await raw.ask(query("begin; declare c cursor for select 1; close c; declare d cursor for select 2"))
+    kept = set(session.memory._sources)
+    await raw.ask(query("close all; commit"))
+
+    assert kept == {("cursor", "d")}
+    assert session.memory._sources == {}
     raw.close()
