@@ -106,27 +106,28 @@ def test_compiled_one_ends_when_it_is_forgotten() -> None:
 
 @pytest.mark.skipif(SyncThread is SyncThreadPython, reason="nobody compiled it")
 def test_compiled_one_answers_while_the_interpreter_is_held(tmp_path: Path) -> None:
-    """The control: the interpreted one cannot before somebody lets go of the lock."""
-    switch, answered = sys.getswitchinterval(), []
+    """The control: the interpreted one often cannot, unless it is given the lock while it is ordered to."""
+    switch, answered = sys.getswitchinterval(), {make: set[bool]() for make in MAKES}
     sys.setswitchinterval(30)  # nobody is asked for the lock
     try:
-        for make in MAKES:
+        for make in MAKES * 5:
             made = make()
             with (tmp_path / "file").open("wb") as file:
                 time.sleep(0.05)  # the thread waits for its order
                 made.order(file.fileno())
-                answered.append(_answered_while_held(made))
+                answered[make].add(_answered_while_held(made))
                 outcome(made)
             made.close()
     finally:
         sys.setswitchinterval(switch)
 
-    assert answered == [False, True]
+    assert False in answered[SyncThreadPython]
+    assert answered[SyncThread] == {True}
 
 
 def _answered_while_held(made: Any) -> bool:
     """Whether there is an answer after a while in which the lock was never let go of."""
-    until = time.monotonic() + 0.5
+    until = time.monotonic() + 0.3
     while time.monotonic() < until:
         pass
     return f"eventfd-count: {1:16x}" in Path(f"/proc/self/fdinfo/{made.answers}").read_text("ascii")
