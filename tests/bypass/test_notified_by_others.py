@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
@@ -15,7 +16,7 @@ import pytest
 from tests.bypass.attack import Arena
 from tests.bypass.canary import NOTE_SSN, PATIENT, found
 from tests.bypass.conftest import gateway_target
-from tests.bypass.wire import SYNC, Answer, Wire, bind, describe_portal, execute, parse
+from tests.bypass.wire import SYNC, Answer, ConnectionLost, Wire, bind, describe_portal, execute, parse
 from tests.stack import Stack
 
 SSN, PHONE, MAIL = PATIENT["ssn"], PATIENT["phone"], PATIENT["email"]
@@ -52,8 +53,17 @@ class Told:
         done = self.stack.manage("apply", "-f", "-", stdin=_DOCUMENT.format(**known, **{**_USUAL, **changes}))
         assert done.returncode == 0, done.stderr
 
-    def listener(self) -> Wire:
-        return Wire(gateway_target(self.stack, connection="told", agent="told-agent"))
+    def listener(self, channel: str = "") -> Wire:
+        """A session that hears the channel: tried again until the rules of before hold no longer."""
+        deadline = time.monotonic() + WITHIN_S
+        while True:
+            with suppress(ConnectionLost):
+                wire = Wire(gateway_target(self.stack, connection="told", agent="told-agent"))
+                if not channel or not wire.simple(f"LISTEN {channel}").errors:
+                    return wire
+                wire.close()
+            assert time.monotonic() < deadline, "nobody may listen"
+            time.sleep(0.2)
 
 
 @pytest.fixture
@@ -123,8 +133,7 @@ def test_no_payload_is_too_long_or_too_strange_to_be_searched(
     told: Told, owner: psycopg.Connection, payload: str
 ) -> None:
     assert found(payload.encode())  # the control
-    with told.listener() as wire:
-        wire.simple("LISTEN shown")
+    with told.listener("shown") as wire:
         notify(owner, "shown", payload)
         ((_, heard),) = hear(wire, 1)
 
@@ -145,8 +154,7 @@ def test_triggers_of_others_are_heard_as_the_rules_show_them(told: Told, owner: 
             "CREATE TRIGGER attack_event AFTER INSERT ON attack_events FOR EACH ROW EXECUTE FUNCTION attack_event()"
         )
         owner.execute("CREATE RULE attack_also AS ON INSERT TO attack_events DO ALSO NOTIFY shown, 'by rule'")
-        with told.listener() as wire:
-            wire.simple("LISTEN shown")
+        with told.listener("shown") as wire:
             wire.simple("LISTEN hidden")
             owner.execute("COPY attack_events FROM PROGRAM 'echo 1'")
             owner.execute("INSERT INTO attack_events VALUES (1)")
@@ -176,8 +184,7 @@ def test_what_changes_while_it_listens_holds_for_what_comes_then(
 ) -> None:
     changes, shows_less = LOSSES[lost]
     told.apply(**({"exempt": "told-agents"} if lost == "the exemption" else {}))
-    with told.listener() as wire:
-        wire.simple("LISTEN shown")
+    with told.listener("shown") as wire:
         notify(owner, "shown", SAID)
         ((_, before),) = hear(wire, 1)
         told.apply(**changes)
@@ -196,8 +203,7 @@ def test_what_changes_while_it_listens_holds_for_what_comes_then(
 
 @pytest.mark.e2e
 def test_a_lost_group_ends_who_listens(told: Told, owner: psycopg.Connection) -> None:
-    with told.listener() as wire:
-        wire.simple("LISTEN shown")
+    with told.listener("shown") as wire:
         notify(owner, "shown", SAID)
         ((_, before),) = hear(wire, 1)
         told.apply(groups="told-others")
@@ -220,8 +226,7 @@ def test_notifications_amid_remembered_statements_come_once_each_in_order(
     many = 200
     text = "SELECT id, sex FROM patients WHERE id = 900001"
     request = bind(statement="s") + describe_portal() + execute() + SYNC
-    with told.listener() as wire:
-        wire.simple("LISTEN shown")
+    with told.listener("shown") as wire:
         wire.request(parse(text, name="s") + SYNC)
 
         def ask() -> Answer:
