@@ -24,6 +24,7 @@ from hoopweb.embedded.problem import StackProblem
 _FIRST_DELAY_S, _LAST_DELAY_S = 0.5, 10.0
 _STEADY_S = 30.0  # up for this long: the next crash is a new story and the delay starts small again
 _MAX_LINE = 65_536
+_KILLED_WITHIN_S = 5.0
 
 
 class Supervisor:
@@ -127,8 +128,11 @@ class Supervisor:
                 process.send_signal(service.command.stop_signal)
             if not await self._ended_within(process, service.command.stop_timeout_s):
                 self._output.line("hoopweb", f"{service.command.name} did not stop in time and was killed")
+                _kill_descendants(process.pid)
                 _kill_group(process)
-                await process.wait()
+                # `wait` also waits for the pipe, which one that got away would keep open.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), _KILLED_WITHIN_S)
         if process is not None:
             _kill_group(process)
         if service.task is not None:
@@ -156,6 +160,18 @@ class _Service:
         self.process: asyncio.subprocess.Process | None = None
         self.task: asyncio.Task[None] | None = None
         self.restarts = 0
+
+
+def _kill_descendants(pid: int) -> None:
+    """Kill what the program started and what that started, in sessions of their own too, as PostgreSQL's backends are.
+
+    Where the kernel tells no children (/proc/PID/task/TID/children), none.
+    """
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            for child in map(int, listing.read_text(encoding="ascii").split()):
+                _kill_descendants(child)
+                os.kill(child, signal.SIGKILL)
 
 
 def _kill_group(process: asyncio.subprocess.Process) -> None:

@@ -131,6 +131,19 @@ async def test_stop_kills_what_hangs_and_its_children(supervisor: Supervisor, lo
     await eventually(lambda: not alive(child))
 
 
+async def test_stop_kills_children_with_sessions_of_their_own(supervisor: Supervisor, log: Path) -> None:
+    """As PostgreSQL's backends have, which may compute on when their server is killed, and keep its output open."""
+    supervisor.start(
+        python("stubborn", STUBBORN.replace("deaf])", "deaf], start_new_session=True)"), stop_timeout_s=0.5)
+    )
+    await eventually(lambda: "child " in text(log))
+    child = pid_after("child", log)
+
+    await asyncio.wait_for(supervisor.stop([]), 20)
+
+    await eventually(lambda: not alive(child))
+
+
 async def test_hurry_does_not_wait_for_manners(supervisor: Supervisor, log: Path) -> None:
     supervisor.start(python("stubborn", STUBBORN, stop_timeout_s=600))
     await eventually(lambda: "child " in text(log))
