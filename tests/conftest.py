@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,9 +20,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 from hoopweb.demo.generate import generate, load
 from tests.emptying import empty_quickly
-from tests.gate import OUTCOMES, TALLY
 from tests.services import SUPERUSER_DSN
 from tests.stack import Stack, running_stack, stack_in
+from tests.tally import pytest_terminal_summary  # noqa: F401 - a hook: pytest finds it by its name
 
 # How long an example takes says nothing on a busy machine.
 hypothesis_settings.register_profile("untimed", deadline=None)
@@ -146,22 +144,3 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             if isinstance(value, Stack):
                 report.sections.append((f"log of {name}", value.log_tail()))
     return report
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """The last lines say how much was not tested, and why. The gate adds the runs up (tests/gate.py)."""
-    stats = terminalreporter.stats
-    reasons = Counter(_reason(report) for report in stats.get("skipped", []))
-    terminalreporter.section("skipped")
-    terminalreporter.write_line(f"{sum(reasons.values())} skipped" + (":" if reasons else ", everything was tested"))
-    for reason, count in reasons.most_common():
-        terminalreporter.write_line(f"  {count} x {reason}")
-    if tally := os.environ.get(TALLY):
-        counts = {word: len(stats.get(word, [])) for word in OUTCOMES}
-        Path(tally).write_text(json.dumps({"counts": counts, "skipped": reasons}), encoding="utf-8")
-
-
-def _reason(report: pytest.TestReport) -> str:
-    where = report.longrepr
-    text = where[2] if isinstance(where, tuple) else str(where)
-    return text.removeprefix("Skipped: ")
