@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import psycopg
+import redis
 
 from hoopweb.embedded.account import remove_server_directory
 from hoopweb.embedded.ports import free_port
@@ -26,6 +27,9 @@ from tests.prepared_home import copy_prepared
 PROJECT = Path(__file__).resolve().parent.parent
 AGENT = "demo-agent"
 _READY_WITHIN_S = 180.0
+_RULES_WITHIN_S = 60.0
+_RULES_KEYS = "hoopweb:rules:*"  # gateway/session/inheritance.py
+_TOKEN_TTL_S = 3600
 _PORTS = ("HOOPWEB_WEB_PORT", "HOOPWEB_POSTGRES_PORT", "HOOPWEB_MYSQL_PORT", "HOOPWEB_HTTP_PORT")
 
 
@@ -49,12 +53,29 @@ class Stack:
     def manage(
         self, *arguments: str, stdin: str | None = None, timeout_s: float = 120
     ) -> subprocess.CompletedProcess[str]:
-        """Run a management command against this copy."""
+        """Run a management command against this copy. What was applied is in force when this returns."""
         started_with = self._settings_files()
         if self._management is None or self._management[1] != started_with:
             self._close_management()
             self._management = ManagementServer(self.env), started_with
-        return self._management[0].run(*arguments, stdin=stdin, timeout_s=timeout_s)
+        done = self._management[0].run(*arguments, stdin=stdin, timeout_s=timeout_s)
+        if arguments[0] == "apply" and done.returncode == 0:
+            self._wait_for_rules()
+        return done
+
+    def _wait_for_rules(self) -> None:
+        """Gateways take new rules within a second, and say so; on a busy machine it may take longer.
+
+        The last word of one that was killed is waited for until it is forgotten.
+        """
+        with psycopg.connect(str(self.demo["control_dsn"])) as control:
+            row = control.execute("SELECT version FROM gateway_configversion").fetchone()
+        url = self.env.get("HOOPWEB_REDIS_URL") or (self.home / "secrets" / "redis_url").read_text(encoding="utf-8")
+        deadline = time.monotonic() + _RULES_WITHIN_S
+        with redis.Redis.from_url(url.strip()) as client:
+            while not _all_have(client, int(row[0]) if row else 0):
+                assert time.monotonic() < deadline, f"new rules were not taken within {_RULES_WITHIN_S:.0f} s"
+                time.sleep(0.05)
 
     def _settings_files(self) -> dict[str, int]:
         """What settings are read from, and when it changed: commands begin with these as they are."""
@@ -66,15 +87,15 @@ class Stack:
             self._management[0].close()
             self._management = None
 
-    def agent_token(self, name: str = AGENT, *, ttl_s: int = 900) -> str:
-        """A token of the agent, kept for a few minutes."""
+    def agent_token(self, name: str = AGENT, *, ttl_s: int = _TOKEN_TTL_S) -> str:
+        """A token of the agent, kept for a few minutes; it lasts longer than a folder's tests do."""
         token, minted_at = self._tokens.get((name, ttl_s), ("", 0.0))
         if time.monotonic() - minted_at > min(300, ttl_s / 3):
             token = self.new_agent_token(name, ttl_s=ttl_s)
             self._tokens[(name, ttl_s)] = (token, time.monotonic())
         return token
 
-    def new_agent_token(self, name: str = AGENT, *, ttl_s: int = 900) -> str:
+    def new_agent_token(self, name: str = AGENT, *, ttl_s: int = _TOKEN_TTL_S) -> str:
         done = self.manage("agent_token", name, "--ttl", str(ttl_s))
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
@@ -89,7 +110,7 @@ class Stack:
         )
 
     def psql(
-        self, *arguments: str, token: str | None = None, timeout_s: float = 60
+        self, *arguments: str, token: str | None = None, timeout_s: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run psql as the demo agent through the gateway, without a person's psqlrc."""
         return subprocess.run(
@@ -131,7 +152,10 @@ class Stack:
         bearer = self.demo["users"][user]["token"] if user else token or self.agent_token()
         headers = {"Authorization": f"Bearer {bearer}", **options.pop("headers", {})}
         if self._client is None:
-            self._client = httpx.Client(base_url=self.demo["web_url"], timeout=60, trust_env=False)
+            # The server closes what was idle for five seconds: a connection is given up before, not used meanwhile.
+            limits = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=2)
+            url = self.demo["web_url"]
+            self._client = httpx.Client(base_url=url, timeout=120, limits=limits, trust_env=False)
         return self._client.request(method, path, headers=headers, **options)
 
     def pids(self) -> dict[str, int]:
@@ -142,11 +166,12 @@ class Stack:
     def healthz(self) -> int:
         """The status /healthz answers with; 0 when nothing answers."""
         try:
-            return httpx.get(f"http://127.0.0.1:{self.env['HOOPWEB_WEB_PORT']}/healthz", timeout=5).status_code
+            url = f"http://127.0.0.1:{self.env['HOOPWEB_WEB_PORT']}/healthz"
+            return httpx.get(url, timeout=20, trust_env=False).status_code
         except httpx.HTTPError:
             return 0
 
-    def wait_healthy(self, *, within_s: float = 60) -> None:
+    def wait_healthy(self, *, within_s: float = 120) -> None:
         deadline = time.monotonic() + within_s
         while self.healthz() != 200:
             assert time.monotonic() < deadline, f"not healthy within {within_s:.0f} s:\n{self.log_tail()}"
@@ -172,6 +197,13 @@ class Stack:
         """Delete everything a stopped copy kept."""
         for name in ("postgres", "redis"):
             remove_server_directory(self.home, name)
+
+
+def _all_have(client: redis.Redis, version: int) -> bool:
+    """Whether there are gateways, and all have these rules or newer ones."""
+    keys = list(client.scan_iter(match=_RULES_KEYS))
+    told = client.mget(keys) if keys else []
+    return bool(keys) and all(int(each) >= version for each in told if each is not None)
 
 
 def stack_environment(home: Path, **env: str) -> dict[str, str]:
