@@ -104,20 +104,23 @@ def _binary_date(iso: str) -> bytes:
 NEEDLES = needles()
 
 
-# Ids, addresses and times in the gateway's own words: three digits of a canary stand in one of some hundred by chance.
+# Ids, addresses and times in the gateway's own words: a few digits of a canary stand in one of them by chance.
 _OURS = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|127\.0\.0\.1:\d+|\d{4}-\d\d-\d\d \d\d:\d\d UTC")
+_DIGITS = {name: needle for needle, name in NEEDLES.items() if needle.isdigit() and len(needle) < 10}
 
 
 def found(data: bytes, extra: tuple[str, ...] = ()) -> list[str]:
     """Names of the canaries in `data`; `extra` are needles only one attack can produce (a part, a number)."""
     names = {name for needle, name in NEEDLES.items() if needle in data}
-    told = _OURS.sub(b"?", data) if extra else b""
+    if not extra and _DIGITS.keys().isdisjoint(names):
+        return sorted(names)
+    told = _OURS.sub(b"?", data)
+    names = {name for name in names if name not in _DIGITS or _DIGITS[name] in told}
     return sorted(names | {f"part {needle!r}" for needle in extra if needle.encode() in told})
 
 
 # Digests, keys and tokens: eight digits of a canary stand in one of some million by chance.
 _UNREADABLE = re.compile(rb"[0-9A-Za-z+/_-]{32,}")
-_DIGITS = {name: needle for needle, name in NEEDLES.items() if needle.isdigit() and len(needle) < 10}
 
 
 def left_behind(data: bytes) -> list[str]:

@@ -104,9 +104,9 @@ def test_client_that_leaves_takes_its_review_along(arena: Arena, stack: Stack) -
     waiting.start()
     url = pending_review(stack, WRITE)
     wire.socket.shutdown(2)
-    waiting.join(10)
+    waiting.join(60)
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while review(stack, url)["status"] == "pending" and time.monotonic() < deadline:
         time.sleep(0.1)
 
@@ -128,7 +128,7 @@ def held(arena: Arena, sql: str, parameters: list[bytes | None] | None = None) -
                 result.review_url = answer.review_url
                 told.set()
 
-    wire = Waiting(arena.gateway, cancel_holds=False, timeout_s=60)
+    wire = Waiting(arena.gateway, cancel_holds=False, timeout_s=120)
 
     def run() -> None:
         answer = wire.simple(sql) if parameters is None else wire.extended(sql, parameters)
@@ -137,9 +137,9 @@ def held(arena: Arena, sql: str, parameters: list[bytes | None] | None = None) -
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        assert told.wait(15), f"never held: {describe(result)}"
+        assert told.wait(60), f"never held: {describe(result)}"
         yield result, str(result.review_url)
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive(), "the held statement never ended"
     finally:
         wire.close()

@@ -21,7 +21,7 @@ from tests.stack import Stack
 
 SSN, PHONE, MAIL = PATIENT["ssn"], PATIENT["phone"], PATIENT["email"]
 SAID = f"order seven, for {SSN}"
-WITHIN_S = 10.0
+WITHIN_S = 60.0
 _DOCUMENT = """
 apiVersion: hoopweb/v1
 connections:
@@ -187,18 +187,15 @@ def test_what_changes_while_it_listens_holds_for_what_comes_then(
     with told.listener("shown") as wire:
         notify(owner, "shown", SAID)
         ((_, before),) = hear(wire, 1)
-        told.apply(**changes)
-        changed_at = time.monotonic()
-        heard: list[tuple[float, str]] = []
-        while time.monotonic() < changed_at + 6:
+        told.apply(**changes)  # and every gateway has it
+        heard: list[str] = []
+        for _ in range(10):
             notify(owner, "shown", SAID)
-            heard += [(time.monotonic() - changed_at, payload) for _, payload in hear(wire, 1)]
-            time.sleep(0.1)
+            heard += [payload for _, payload in hear(wire, 1)]
 
     assert "order seven" in before  # the control
-    late = [payload for after_s, payload in heard if after_s > 3]
-    assert late
-    assert all(shows_less(payload) for payload in late), late[:3]
+    assert len(heard) >= 10
+    assert all(shows_less(payload) for payload in heard), heard[:3]
 
 
 @pytest.mark.e2e
@@ -207,7 +204,7 @@ def test_a_lost_group_ends_who_listens(told: Told, owner: psycopg.Connection) ->
         notify(owner, "shown", SAID)
         ((_, before),) = hear(wire, 1)
         told.apply(groups="told-others")
-        ended_within = time.monotonic() + 6
+        ended_within = time.monotonic() + WITHIN_S
         lost = False
         while not lost and time.monotonic() < ended_within:
             lost = wire.simple("SELECT 1").lost

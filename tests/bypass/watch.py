@@ -25,7 +25,7 @@ class RedisWatch:
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._started.wait(10), "Redis did not start to report its commands"
+        assert self._started.wait(60), "Redis did not start to report its commands"
 
     def _run(self) -> None:
         with self._client.monitor() as monitor:  # type: ignore[no-untyped-call]
