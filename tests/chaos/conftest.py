@@ -61,7 +61,6 @@ def fragile(upstream: Upstream) -> Iterator[Stack]:
 @pytest.fixture
 def far(fragile: Stack) -> Target:
     """The connection `far` through the gateway of the fragile stack, which is whole again by now."""
-    fragile.wait_healthy(within_s=90)
     listener = fragile.demo["postgres"]
     target = Target(
         host=str(listener["host"]),
@@ -71,9 +70,18 @@ def far(fragile: Stack) -> Target:
         password=fragile.agent_token("far-agent"),
         tls=listener["sslmode"] not in {"disable", "prefer", "allow"},
     )
-    # Healthy is what each part says of itself; the log's writer may still be waiting to try again.
-    wait_until(lambda: answers(target), within_s=60, what="a session that is recorded and answered")
+    wait_served(fragile, target)
     return target
+
+
+def wait_served(fragile: Stack, target: Target) -> None:
+    """What was broken is whole again, and a client of `target` is served.
+
+    Healthy is what each part says of itself. A log's writer that failed refuses for up to two seconds more, until it
+    tries again, and a client that comes meanwhile is told to come again: so it does.
+    """
+    fragile.wait_healthy(within_s=120)
+    wait_until(lambda: answers(target), within_s=120, what="a session that is recorded and answered")
 
 
 def answers(target: Target) -> bool:

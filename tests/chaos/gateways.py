@@ -28,7 +28,7 @@ class Gateway:
     def readyz(self) -> list[str] | None:
         """Names of what fails, empty when it is ready; None when nothing answers."""
         try:
-            answer = httpx.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=5, trust_env=False)
+            answer = httpx.get(f"http://127.0.0.1:{self.http_port}/readyz", timeout=20, trust_env=False)
         except httpx.HTTPError:
             return None
         assert (answer.status_code == 200) is (answer.json() == {"status": "ok"})
@@ -55,7 +55,7 @@ def another_gateway(stack: Stack, **env: str) -> Iterator[Gateway]:
     )
     gateway = Gateway(process, ports["HOOPWEB_POSTGRES_PORT"], ports["HOOPWEB_HTTP_PORT"])
     try:
-        wait_until(lambda: gateway.readyz() == [], within_s=60, what="another gateway to be ready")
+        wait_until(lambda: gateway.readyz() == [], within_s=120, what="another gateway to be ready")
         yield gateway
     finally:
         process.kill()

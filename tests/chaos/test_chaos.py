@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from tests.bypass.wire import Answer, ConnectionLost, Target, Wire, message
+from tests.chaos.conftest import wait_served
 from tests.chaos.servers import Upstream, frozen, wait_until
 from tests.stack import Stack
 
@@ -53,9 +54,11 @@ def test_upstream_gone_mid_result_ends_in_an_error_and_a_failed_record(
     assert ending.errors, "the connection ended without a word"
     assert ending.sqlstate[:2] in {"08", "57"}
     wait_until(
-        lambda: bool(entries_after(fragile, before, "statement.completed")), within_s=10, what="the end's record"
+        lambda: any(b'"status":"failed"' in entry for entry in entries_after(fragile, before, "statement.completed")),
+        within_s=60,
+        what="the end's record",
     )
-    assert b'"status":"failed"' in entries_after(fragile, before, "statement.completed")[-1]
+    wait_served(fragile, far)
     with Wire(far) as again:
         assert again.simple("SELECT count(*) FROM patients").rows == [(b"2000",)]
 
@@ -91,7 +94,7 @@ def test_control_database_frozen_lets_nothing_run(fragile: Stack, upstream: Upst
         assert answer.errors, answer.tags
         assert answer.tags == []
     assert upstream.query(f"SELECT label FROM marks WHERE label LIKE '{label}%'") == [(f"{label}-before",)]
-    fragile.wait_healthy(within_s=90)
+    wait_served(fragile, far)
     with Wire(far) as again:
         assert again.simple(f"INSERT INTO marks VALUES ('{label}-after')").tags == ["INSERT 0 1"]
 
@@ -106,7 +109,7 @@ def test_control_database_crashed_lets_nothing_run_and_recovers(
         answer = wire.simple(f"INSERT INTO marks VALUES ('{label}')")
 
     stored = upstream.query(f"SELECT label FROM marks WHERE label = '{label}'")
-    fragile.wait_healthy(within_s=90)
+    wait_served(fragile, far)
     authorised = control(fragile, "SELECT count(*) FROM audit_logentry WHERE kind = 'statement.authorised'")
     assert authorised
     # Either it was refused, or the server was back quickly enough to record it first: never unrecorded.
@@ -141,7 +144,7 @@ def test_log_that_cannot_be_written_stops_every_statement(fragile: Stack, upstre
         assert "log" in write.errors[0]["M"]
         assert read.rows == []
         assert upstream.query(f"SELECT label FROM marks WHERE label = '{label}'") == []
-        wait_until(lambda: wire.simple("SELECT 1").rows == [(b"1",)], within_s=20, what="the log to be written again")
+        wait_until(lambda: wire.simple("SELECT 1").rows == [(b"1",)], within_s=60, what="the log to be written again")
 
 
 def test_log_failing_after_execution_stops_the_next_statement(fragile: Stack, far: Target) -> None:
@@ -152,7 +155,7 @@ def test_log_failing_after_execution_stops_the_next_statement(fragile: Stack, fa
             refused = wire.simple("SELECT 2")
         assert answer.sqlstate == "57014"
         assert refused.errors
-        wait_until(lambda: wire.simple("SELECT 3").rows == [(b"3",)], within_s=30, what="the log to be written again")
+        wait_until(lambda: wire.simple("SELECT 3").rows == [(b"3",)], within_s=60, what="the log to be written again")
 
     completed = entries_after(fragile, before, "statement.completed")
     assert any(b'"status":"cancelled"' in entry for entry in completed), completed
@@ -165,7 +168,7 @@ def log_refuses_writes_once_running(fragile: Stack, wire: Wire) -> Iterator[Answ
     result = Answer()
     thread = threading.Thread(target=lambda: result.__dict__.update(wire.simple(BUSY).__dict__))
     thread.start()
-    wait_until(lambda: bool(entries_after(fragile, before, "statement.authorised")), within_s=10, what="authorisation")
+    wait_until(lambda: bool(entries_after(fragile, before, "statement.authorised")), within_s=60, what="authorisation")
     with log_refuses_writes(fragile):
         wire.cancel()  # cancelled is an end, too, and it cannot be recorded now
         thread.join(60)
@@ -184,7 +187,7 @@ def test_stale_rules_let_nothing_run(fragile: Stack, upstream: Upstream, far: Ta
 
         assert answer.errors, answer.tags
         assert upstream.query(f"SELECT label FROM marks WHERE label = '{label}'") == []
-        wait_until(lambda: bool(wire.simple("SELECT 1").rows), within_s=20, what="fresh rules")
+        wait_until(lambda: bool(wire.simple("SELECT 1").rows), within_s=60, what="fresh rules")
 
 
 def test_gateway_killed_mid_statement_is_marked_unfinished(fragile: Stack, far: Target) -> None:
@@ -193,17 +196,17 @@ def test_gateway_killed_mid_statement_is_marked_unfinished(fragile: Stack, far: 
     result: list[Answer] = []
     thread = threading.Thread(target=lambda: result.append(wire.simple(BUSY)))
     thread.start()
-    wait_until(lambda: bool(entries_after(fragile, before, "statement.authorised")), within_s=10, what="authorisation")
+    wait_until(lambda: bool(entries_after(fragile, before, "statement.authorised")), within_s=60, what="authorisation")
 
     os.kill(fragile.pids()["gateway"], signal.SIGKILL)
-    thread.join(30)
+    thread.join(60)
 
     assert result[0].lost
     assert result[0].rows == []
-    fragile.wait_healthy(within_s=90)
+    fragile.wait_healthy()
     wait_until(
         lambda: any(b'"status":"unfinished"' in e for e in entries_after(fragile, before, "statement.completed")),
-        within_s=40,
+        within_s=120,
         what="the statement to be marked unfinished",
     )
 
@@ -213,12 +216,12 @@ def test_gateway_killed_leaves_no_statement_running_upstream(fragile: Stack, ups
     thread = threading.Thread(target=lambda: wire.simple(LONG_READ.replace("20000", "2000000")), daemon=True)
     thread.start()
     running = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'far_app' AND state = 'active'"
-    wait_until(lambda: upstream.query(running) != [(0,)], within_s=10, what="the statement to run")
+    wait_until(lambda: upstream.query(running) != [(0,)], within_s=60, what="the statement to run")
 
     os.kill(fragile.pids()["gateway"], signal.SIGKILL)
 
-    wait_until(lambda: upstream.query(running) == [(0,)], within_s=30, what="the upstream to stop working for nobody")
-    thread.join(30)
+    wait_until(lambda: upstream.query(running) == [(0,)], within_s=60, what="the upstream to stop working for nobody")
+    thread.join(60)
 
 
 def test_evidence_still_verifies_after_all_of_it(fragile: Stack, far: Target) -> None:

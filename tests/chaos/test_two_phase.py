@@ -85,6 +85,12 @@ def left(upstream: Upstream, run: str) -> set[str]:
     return {str(row[0]) for row in upstream.query(f"SELECT gid FROM pg_prepared_xacts WHERE gid LIKE '{run}-%'")}
 
 
+def nothing_runs(upstream: Upstream) -> bool:
+    """Whether no session of the gateways' is in the middle of anything: one whose client is gone finishes first."""
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'far_app' AND state IS DISTINCT FROM 'idle'"
+    return upstream.query(busy) == [(0,)]
+
+
 def test_what_a_killed_gateway_prepared_is_ended_by_its_principal_at_another(
     fragile: Stack, two_phase: Upstream, agents: tuple[Target, Target]
 ) -> None:
@@ -101,8 +107,9 @@ def test_what_a_killed_gateway_prepared_is_ended_by_its_principal_at_another(
                 time.sleep(chance.random() / 4)
                 doomed.process.kill()
                 for thread in threads:
-                    thread.join(30)
+                    thread.join(60)
 
+            wait_until(lambda: nothing_runs(two_phase), within_s=60, what="the server to end what its clients left")
             orphans = left(two_phase, preparing.run)
             assert set(preparing.prepared) <= orphans <= set(preparing.sent)
             with Wire(lasting.reached_by(other)) as stranger, Wire(lasting.reached_by(mine)) as successor:
