@@ -182,14 +182,6 @@ def identifier(token: Token) -> str:
     return _truncate(_ascii_lower(token.text))
 
 
-def string_value(token: Token) -> str | None:
-    """The value of a plain '…' literal; None for every other kind of literal."""
-    text = token.text
-    if token.kind is not TokenKind.STRING or text[0] != "'" or "\n" in text or "\r" in text:
-        return None
-    return text[1:-1].replace("''", "'")
-
-
 def _truncate(name: str) -> str:
     return name.encode("utf-8", "surrogatepass")[:63].decode("utf-8", "ignore")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from analysis.lexer import Token, TokenKind, string_value
+from analysis.lexer import Token, TokenKind
+from analysis.literals import literal_value
 from analysis.settings import may_set
 from analysis.statement import CopyFormat
 from analysis.utility_shape import ADMIN, READ, WRITE, StatementText, Utility, after_name, close_of
@@ -72,7 +73,7 @@ def _copy_format(read: StatementText, at: int) -> tuple[CopyFormat, tuple[str, .
         elif word in ("FORMAT", "DELIMITER", "NULL", "QUOTE", "ESCAPE") and following is not None:
             if word != "FORMAT" and index + 2 < len(tokens) and following.word == "AS":
                 index, following = index + 1, tokens[index + 2]
-            chosen = string_value(following) if following.kind is TokenKind.STRING else following.text.lower()
+            chosen = literal_value([following]) if following.kind is TokenKind.STRING else following.text.lower()
             if chosen is None:
                 return CopyFormat(), ("COPY with an option that is not known",)
             options[word] = chosen
@@ -92,7 +93,7 @@ def _copy_format(read: StatementText, at: int) -> tuple[CopyFormat, tuple[str, .
 def _is_utf8(token: Token | None) -> bool:
     if token is None:
         return False
-    name = string_value(token) if token.kind is TokenKind.STRING else token.text
+    name = literal_value([token]) if token.kind is TokenKind.STRING else token.text
     return may_set("client_encoding", name) and name != "default"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.lexer import Token, TokenKind, string_value
+from analysis.lexer import Token, TokenKind
 from analysis.literals import literal_value
 from analysis.settings import may_set
 from analysis.utility_shape import ADMIN, LISTEN, SESSION, WRITE, StatementText, Utility
@@ -96,7 +96,7 @@ def _value_text(tokens: list[Token]) -> str | None:
     if len(tokens) != 1:
         return None
     token = tokens[0]
-    return string_value(token) if token.kind is TokenKind.STRING else token.text.strip('"')
+    return literal_value([token]) if token.kind is TokenKind.STRING else token.text.strip('"')
 
 
 def read_reset(read: StatementText) -> Utility:

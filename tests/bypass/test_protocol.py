@@ -175,6 +175,10 @@ ATTACKS: list[Attack] = [
         "copy-odd-delimiter",
         "COPY (SELECT ssn, last_name FROM patients WHERE id = 900001) TO STDOUT (DELIMITER '|', NULL 'n')",
     ),
+    attack(
+        "copy-escaped-delimiter",
+        r"COPY (SELECT ssn, last_name FROM patients WHERE id = 900001) TO STDOUT (DELIMITER E'\174', NULL E'\x6E')",
+    ),
     attack("copy-table", "COPY patients TO STDOUT"),
     attack("copy-table-columns", "COPY patients (id, ssn) TO STDOUT"),
     attack("copy-column-order", "COPY patients (ssn, city, id) TO STDOUT (FORMAT csv)"),
