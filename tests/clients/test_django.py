@@ -43,13 +43,13 @@ def gateway_words(stack: Stack, tmp_path: Path) -> dict[str, str]:
     return {key: str(value) for key, value in words.items()}
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_django_suite_passes_on_the_gateway(stack: Stack, gateway_words: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, str(PROGRAM), *(f"{key}={value}" for key, value in gateway_words.items())],
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=270,
         check=False,
     )
 

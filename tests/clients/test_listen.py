@@ -17,7 +17,7 @@ def test_psycopg_hears_notifications_while_it_waits(scratch: Ways) -> None:
         listener.execute("LISTEN orders")
         with psycopg.connect(scratch.direct, autocommit=True) as sender:
             sender.execute("SELECT pg_notify('orders', %s)", ["number 7"])
-        heard = next(listener.notifies(timeout=20, stop_after=1))
+        heard = next(listener.notifies(timeout=60, stop_after=1))
         listener.execute("UNLISTEN *")
 
     assert (heard.channel, heard.payload) == ("orders", "number 7")
@@ -37,7 +37,7 @@ async def test_asyncpg_listener_is_called(scratch: Ways) -> None:
     await connection.add_listener("orders", lambda *told: heard.set_result(str(told[3])))
     await connection.execute("NOTIFY orders, 'number 8'")
 
-    assert await asyncio.wait_for(heard, 20) == "number 8"
+    assert await asyncio.wait_for(heard, 60) == "number 8"
     await connection.close()
 
 
@@ -61,7 +61,7 @@ def test_psycopg_hears_payloads_as_a_rule_shows_them(stack: Stack, heard_words: 
         listener.execute('LISTEN "Invoices"')
         for channel in ("orders", "Invoices"):
             sender.execute("SELECT pg_notify(%s, %s)", [channel, _SAID])
-        orders, invoices = listener.notifies(timeout=20, stop_after=2)
+        orders, invoices = listener.notifies(timeout=60, stop_after=2)
         listener.execute("UNLISTEN *")
 
     assert (orders.channel, invoices.channel, invoices.payload) == ("orders", "Invoices", "")
@@ -82,5 +82,5 @@ async def test_asyncpg_hears_payloads_as_a_rule_shows_them(stack: Stack, heard_w
     await connection.add_listener("orders", lambda *told: heard.set_result(str(told[3])))
     await connection.execute("NOTIFY orders, 'number 10'")
 
-    assert await asyncio.wait_for(heard, 20) == "number 10"
+    assert await asyncio.wait_for(heard, 60) == "number 10"
     await connection.close()

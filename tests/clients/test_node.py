@@ -57,7 +57,7 @@ def run(modules: Path, words: dict[str, str], *arguments: str) -> str:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

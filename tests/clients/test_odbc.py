@@ -20,7 +20,7 @@ def isql(words: dict[str, str], script: str) -> str:
         input=script,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

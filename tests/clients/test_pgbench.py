@@ -17,7 +17,7 @@ def bench_dsn(stack: Stack, ledger_dsn: str) -> str:
     initialised = subprocess.run(
         [str(postgres_binaries() / "pgbench"), "-i", "-q", "-s", "1",
          f"host={server['host']} port={server['port']} dbname=ledger user=ledger_app password=ledger-synthetic"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert initialised.returncode == 0, initialised.stderr
     return ledger_dsn

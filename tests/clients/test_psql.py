@@ -19,7 +19,7 @@ def psql(dsn: str, *arguments: str, stdin: str | None = None) -> subprocess.Comp
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -118,7 +118,7 @@ META = r"""
 
 def test_psql_meta_commands_print_what_they_print_directly(stack: Stack, agent_dsn: str) -> None:
     # Some tell sizes, which grow by themselves (a vacuum, a first write): what is said before and after counts.
-    for _ in range(5):
+    for _ in range(20):
         before = psql(direct_dsn(stack), "-a", stdin=META)
         through = psql(agent_dsn, "-a", stdin=META)
         after = psql(direct_dsn(stack), "-a", stdin=META)
@@ -182,7 +182,7 @@ def test_psql_copy_out_waits_for_approval_and_is_masked(stack: Stack, agent_dsn:
     )
     waiting.start()
     decide(stack, pending_review(stack, "patients WHERE id = 7"), "approve")
-    waiting.join(60)
+    waiting.join(120)
 
     assert answers[0].returncode == 0, answers[0].stderr
     number, ssn = target.read_text(encoding="utf-8").strip().split(",")

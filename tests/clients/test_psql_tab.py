@@ -41,7 +41,7 @@ class Terminal:
             os.execv(PSQL, [str(PSQL), "-X", "-q", "-d", dsn])
         self.wait_for("=>")
 
-    def wait_for(self, text: str, *, within_s: float = 30) -> str:
+    def wait_for(self, text: str, *, within_s: float = 90) -> str:
         """Everything shown until `text` is."""
         shown, deadline = b"", time.monotonic() + within_s
         while text.encode() not in shown.replace(b"\x07", b""):

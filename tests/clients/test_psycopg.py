@@ -8,6 +8,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 
+from tests.chaos.servers import wait_until
 from tests.stack import Stack
 
 
@@ -109,15 +110,25 @@ def test_psycopg_executemany_and_returning(ledger_dsn: str) -> None:
     assert returned == [(n,) for n in range(8000, 8010)]
 
 
-def test_psycopg_cancel_ends_its_own_statement_only(ledger_dsn: str) -> None:
+def test_psycopg_cancel_ends_its_own_statement_only(stack: Stack, ledger_dsn: str) -> None:
     import threading
 
+    running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%%entries e' AND pid <> %s"
+
+    def cancel_once_it_runs() -> None:
+        with psycopg.connect(stack.superuser_dsn("ledger"), autocommit=True) as owner:
+            pid = owner.info.backend_pid
+            wait_until(
+                lambda: owner.execute(running, [pid]).fetchone() == (1,), within_s=60, what="the statement to run"
+            )
+        connection.cancel()
+
     with psycopg.connect(ledger_dsn, autocommit=True) as connection:
-        timer = threading.Timer(0.5, connection.cancel)
-        timer.start()
+        canceller = threading.Thread(target=cancel_once_it_runs)
+        canceller.start()
         with pytest.raises(psycopg.errors.QueryCanceled):
             connection.execute("SELECT count(*) FROM entries a, entries b, entries c, entries d, entries e")
-        timer.join()
+        canceller.join()
         assert connection.execute("SELECT 3").fetchone() == (3,)
 
 
