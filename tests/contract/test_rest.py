@@ -32,7 +32,7 @@ def decide(stack: Stack, review_id: str, decision: str, *, user: str = "reviewer
     )
 
 
-def until(stack: Stack, statement_id: str, *statuses: str, within_s: float = 15) -> dict[str, Any]:
+def until(stack: Stack, statement_id: str, *statuses: str, within_s: float = 60) -> dict[str, Any]:
     deadline = time.monotonic() + within_s
     while True:
         answer: dict[str, Any] = stack.rest("GET", f"/api/v1/statements/{statement_id}").json()
@@ -111,7 +111,7 @@ def test_later_call_with_the_same_statement_uses_the_grant_once(stack: Stack):
     review = post(stack, text).json()["review"]["id"]
     decide(stack, review, "approve")
 
-    again = post(stack, text, wait_s=5)
+    again = post(stack, text, wait_s=60)
     third = post(stack, text)
 
     assert (again.status_code, again.json()["status"]) == (200, "completed")
@@ -122,12 +122,12 @@ def test_later_call_with_the_same_statement_uses_the_grant_once(stack: Stack):
 def test_call_that_waits_is_held_until_the_decision(stack: Stack):
     text = f"update patients set phone = '{PHONE}-13' where id = 113"
     answers: list[Any] = []
-    waiting = threading.Thread(target=lambda: answers.append(post(stack, text, wait_s=30)))
+    waiting = threading.Thread(target=lambda: answers.append(post(stack, text, wait_s=60)))
 
     waiting.start()
     review = review_id(pending_review(stack, f"{PHONE}-13"))
     decide(stack, review, "approve")
-    waiting.join(30)
+    waiting.join(60)
 
     assert answers[0].status_code == 200
     assert answers[0].json()["status"] == "completed"
@@ -141,7 +141,7 @@ def test_what_ran_is_kept_as_that_and_recorded_whole(stack: Stack):
     assert {until(stack, answer["id"], "completed")["status"] for answer in asked} == {"completed"}
     sessions = [answer["session_id"] for answer in asked]
     ended = "SELECT count(*) FROM audit_sessionrecord WHERE id = ANY(%s) AND close_reason = 'finished'"
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     with psycopg.connect(stack.demo["control_dsn"], autocommit=True) as control:
         while control.execute(ended, [sessions]).fetchone() != (20,):
             assert time.monotonic() < deadline, "a session has no end, or another one"
@@ -216,10 +216,11 @@ def test_session_is_listed_and_killed(stack: Stack):
     with stack.connect() as connection:
         connection.execute("select 1")
         sessions = stack.rest("GET", "/api/v1/sessions", user="auditor").json()
-        newest = (sessions["results"] if isinstance(sessions, dict) else sessions)[0]
+        listed = sessions["results"] if isinstance(sessions, dict) else sessions
+        newest = next(each for each in listed if each["protocol"] == "postgres")
         killed = stack.rest("POST", f"/api/v1/sessions/{newest['id']}/kill", user="admin")
         assert killed.status_code in {200, 202, 204}, killed.text
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 60
         with pytest.raises(psycopg.Error):  # noqa: PT012  until the kill arrives
             while time.monotonic() < deadline:
                 connection.execute("select 1")
@@ -253,7 +254,7 @@ def test_websocket_streams_the_same_answer(stack: Stack):
         socket.send(json.dumps({"statement": "select id, ssn from patients where id = 5"}))
         frames = []
         while not frames or frames[-1]["type"] not in {"completed", "denied", "failed"}:
-            frames.append(json.loads(socket.recv(timeout=10)))
+            frames.append(json.loads(socket.recv(timeout=60)))
 
     assert frames[-1]["type"] == "completed"
     with stack.direct() as direct:

@@ -20,7 +20,7 @@ from hoopweb.embedded.ports import free_port
 from tests.chaos.servers import wait_until
 from tests.stack import PROJECT, Stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 _PORTS = ("HOOPWEB_POSTGRES_PORT", "HOOPWEB_MYSQL_PORT", "HOOPWEB_HTTP_PORT", "HOOPWEB_RELAY_PORT")
 
 
@@ -65,7 +65,7 @@ def ports(stack: Stack, authority: trustme.CA, tmp_path: Path) -> Iterator[dict[
         cwd=PROJECT,
     )
     try:
-        wait_until(lambda: shown(ports["HOOPWEB_HTTP_PORT"]) is not None, within_s=60, what="a gateway with TLS")
+        wait_until(lambda: shown(ports["HOOPWEB_HTTP_PORT"]) is not None, within_s=120, what="a gateway with TLS")
         yield {**ports, "pid": process.pid}
     finally:
         process.send_signal(signal.SIGTERM)
@@ -86,7 +86,7 @@ def test_reload_shows_new_certificates_and_keeps_sessions(
 
         os.kill(ports["pid"], signal.SIGHUP)
         # Two processes share the port: both must have it.
-        wait_until(lambda: {shown(http) for _ in range(8)} == {second}, within_s=20, what="the new certificate")
+        wait_until(lambda: {shown(http) for _ in range(32)} == {second}, within_s=60, what="the new certificate")
         assert second != first
         assert before.execute("select count(*) from encounters").fetchone() is not None
         with psycopg.connect(address, password=stack.agent_token(), autocommit=True) as after:
