@@ -145,7 +145,7 @@ def test_what_is_refused_says_why_to_the_library(api: Any) -> None:
 
 def test_the_description_is_the_table_and_says_nothing_of_what_is_here(warehouse: str) -> None:
     url = f"{warehouse}/c/nobodys/$discovery/rest"
-    told = httpx.get(url, params={"version": "v2"}, trust_env=False)
+    told = httpx.get(url, params={"version": "v2"}, trust_env=False, timeout=60)
 
     document = told.json()
     resources = document["resources"]
@@ -153,5 +153,5 @@ def test_the_description_is_the_table_and_says_nothing_of_what_is_here(warehouse
     assert methods == {endpoint.name for endpoint in ENDPOINTS}
     assert document["rootUrl"] == f"{warehouse}/c/nobodys/"
     assert PROJECT not in told.text
-    assert httpx.get(url, params={"version": "v3"}, trust_env=False).status_code == 404
-    assert httpx.post(url, trust_env=False).status_code == 404
+    assert httpx.get(url, params={"version": "v3"}, trust_env=False, timeout=60).status_code == 404
+    assert httpx.post(url, trust_env=False, timeout=60).status_code == 404

@@ -62,12 +62,22 @@ def held(client: bigquery.Client, text: str, config: bigquery.QueryJobConfig | N
     return job
 
 
-def until(is_so: Callable[[], Any], within_s: float = 20) -> Any:
+def until(is_so: Callable[[], Any], within_s: float = 90) -> Any:
     deadline = time.monotonic() + within_s
     while not (found := is_so()):
         assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.1)
     return found
+
+
+def texts_run(service: Service) -> list[str]:
+    """Queries the service was asked to run, not only to look at."""
+    asked = [seen.body.get("configuration", {}) for seen in list(service.shim.requests)]
+    return [each["query"]["query"] for each in asked if "query" in each and not each.get("dryRun")]
+
+
+def status_of(stack: Stack, review: str) -> str:
+    return str(stack.rest("GET", f"/api/v1/reviews/{review}", user="reviewer").json()["status"])
 
 
 def ward_of(service: Service, patient: int) -> int:
@@ -171,7 +181,7 @@ def test_cancelled_query_withdraws_its_review(stack: Stack, client: bigquery.Cli
     job.cancel()
 
     until(lambda: client.get_job(job.job_id).state == "DONE")
-    assert stack.rest("GET", f"/api/v1/reviews/{review}", user="reviewer").json()["status"] == "withdrawn"
+    until(lambda: status_of(stack, review) == "withdrawn")
 
 
 # --- denied, failed, cancelled ---------------------------------------------------------------------------------------
@@ -189,12 +199,13 @@ def test_running_query_is_cancelled_at_the_service(client: bigquery.Client, serv
     try:
         job = client.query(f"SELECT id FROM {TABLE} WHERE id = {MARK}")
         until(lambda: client.get_job(job.job_id).state == "RUNNING")
+        until(lambda: job.query in texts_run(service))  # the gateway says so when it sends it there
         job.cancel()
         until(lambda: client.get_job(job.job_id).state == "DONE")
     finally:
         service.shim.delay_s = 0.0
 
-    assert [seen for seen in service.shim.requests if seen.path.endswith("/cancel")]
+    until(lambda: [seen for seen in service.shim.requests if seen.path.endswith("/cancel")])
     with pytest.raises(GoogleAPICallError):
         job.result(retry=None, job_retry=None)
 
@@ -237,7 +248,7 @@ def test_other_principals_jobs_do_not_exist(stack: Stack, warehouse: str, client
     with pytest.raises(NotFound):
         other().get_job(job.job_id)
     path = f"{warehouse}/bigquery/v2/projects/{PROJECT}/queries/{job.job_id}"
-    assert httpx.get(path, headers=bearer(stack, "other-agent")).status_code == 404
+    assert httpx.get(path, headers=bearer(stack, "other-agent"), timeout=60).status_code == 404
     assert job.job_id not in [listed.job_id for listed in other().list_jobs(all_users=True)]
 
 
@@ -253,7 +264,7 @@ def can_ask(client: bigquery.Client) -> bool:
 def test_nobody_is_told_where_tokens_come_from(warehouse: str, entries: Callable[..., Any]) -> None:
     path = f"{warehouse}/bigquery/v2/projects/{PROJECT}/datasets"
 
-    answers = [httpx.get(path), httpx.get(path, headers={"Authorization": "Bearer x.y.z"})]
+    answers = [httpx.get(path, timeout=60), httpx.get(path, headers={"Authorization": "Bearer x.y.z"}, timeout=60)]
 
     assert [answer.status_code for answer in answers] == [401, 401]
     assert "/.well-known/oauth-protected-resource" in answers[0].headers["www-authenticate"]
@@ -265,7 +276,7 @@ def test_other_projects_and_kinds_are_not_found(stack: Stack, warehouse: str, pa
     prefix = f"{warehouse}{path}" if path.startswith("/c/") else warehouse
     rest = f"/bigquery/v2/projects/{PROJECT}/datasets" if path.startswith("/c/") else f"/bigquery/v2{path}"
 
-    assert httpx.get(prefix + rest, headers=bearer(stack)).status_code == 404
+    assert httpx.get(prefix + rest, headers=bearer(stack), timeout=60).status_code == 404
 
 
 def test_connection_is_named_by_prefix(stack: Stack, warehouse: str) -> None:
@@ -326,7 +337,7 @@ def test_upstream_sees_the_gateways_credential_and_never_the_clients(
 ) -> None:
     client.query_and_wait(f"SELECT id FROM {TABLE} LIMIT 1")
 
-    unknown = httpx.get(f"{service.url}/bigquery/v2/projects/{PROJECT}/datasets", headers=bearer(stack))
+    unknown = httpx.get(f"{service.url}/bigquery/v2/projects/{PROJECT}/datasets", headers=bearer(stack), timeout=60)
     assert unknown.status_code == 401  # the control: the client's own token opens nothing there
     sent = service.shim.requests[-1]
     job = next(seen for seen in reversed(service.shim.requests) if seen.path.endswith("/jobs"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from google.oauth2.credentials import Credentials
 
 from tests.bigquery.conftest import CONNECTION, DATASET
 from tests.bigquery.service import PROJECT, Service
-from tests.bigquery.test_governed import HIDDEN, MARK, TABLE, bearer, can_ask, decide, dial, until, ward_of
+from tests.bigquery.test_governed import HIDDEN, MARK, TABLE, bearer, can_ask, decide, dial, status_of, until, ward_of
 from tests.chaos.gateways import Gateway, another_gateway
 from tests.stack import Stack
 
@@ -63,7 +64,7 @@ def test_a_held_job_is_waited_for_at_one_and_cancelled_at_the_other(
     here.cancel_job(withdrawn.job_id)
     until(lambda: there.get_job(withdrawn.job_id).state == "DONE")
     number = review.rstrip("/").rsplit("/", 1)[-1]
-    assert stack.rest("GET", f"/api/v1/reviews/{number}", user="reviewer").json()["status"] == "withdrawn"
+    until(lambda: status_of(stack, number) == "withdrawn")
     assert ward_of(service, 161) != 61
 
 
@@ -95,19 +96,23 @@ def test_an_upload_goes_on_at_the_other(stack: Stack, warehouse: str, other: Gat
     reference = {"projectId": PROJECT, "datasetId": DATASET, "tableId": "two"}
     load = {"destinationTable": reference, "writeDisposition": "WRITE_APPEND", "sourceFormat": "NEWLINE_DELIMITED_JSON"}
     url = f"{warehouse}/upload{BASE}/jobs"
-    begun = httpx.post(
-        url, params={"uploadType": "resumable"}, json={"configuration": {"load": load}}, headers=bearer(stack)
-    )
+    body, kind = {"configuration": {"load": load}}, {"uploadType": "resumable"}
+    begun = httpx.post(url, params=kind, json=body, headers=bearer(stack), timeout=60)
     there = begun.headers["location"].replace(warehouse, f"http://127.0.0.1:{other.http_port}")
     line = b'{"id": 5, "name": "b"}\n'
 
-    half = httpx.put(there, content=line[:10], headers={**bearer(stack), "Content-Range": "bytes 0-9/*"})
+    half = httpx.put(there, content=line[:10], headers={**bearer(stack), "Content-Range": "bytes 0-9/*"}, timeout=60)
     assert (half.status_code, half.headers["range"]) == (308, "bytes=0-9")
     span = f"bytes 10-{len(line) - 1}/{len(line)}"
-    job = httpx.put(there, content=line[10:], headers={**bearer(stack), "Content-Range": span}, timeout=30).json()
+    job = httpx.put(there, content=line[10:], headers={**bearer(stack), "Content-Range": span}, timeout=60).json()
 
     job_url = f"{warehouse}{BASE}/jobs/{job['jobReference']['jobId']}"
-    done = until(lambda: (r := httpx.get(job_url, headers=bearer(stack)).json())["status"]["state"] == "DONE" and r)
+
+    def ended() -> Any:
+        job = httpx.get(job_url, headers=bearer(stack), timeout=60).json()
+        return job["status"]["state"] == "DONE" and job
+
+    done = until(ended)
     assert "errorResult" not in done["status"]
     assert service.sql(f"SELECT COUNT(*) FROM {DATASET}.two")["rows"][0]["f"][0]["v"] == "1"
 
@@ -126,5 +131,5 @@ def test_nobody_elses_job_is_handed_over(
             stranger.get_job(job.job_id)
         assert job.job_id not in [listed.job_id for listed in stranger.list_jobs()]
     path = f"{address}/c/{CONNECTION}{BASE}/jobs/{job.job_id}"
-    assert httpx.get(path, headers={"Authorization": "Bearer x.y.z"}).status_code == 401
-    assert httpx.get(path, headers=bearer(stack)).status_code == 200  # the control
+    assert httpx.get(path, headers={"Authorization": "Bearer x.y.z"}, timeout=60).status_code == 401
+    assert httpx.get(path, headers=bearer(stack), timeout=60).status_code == 200  # the control

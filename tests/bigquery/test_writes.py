@@ -52,7 +52,7 @@ def waiting(client: bigquery.Client, job: Any) -> Any:
 
 def test_rows_are_loaded_in_one_request(client: bigquery.Client, count, entries) -> None:  # type: ignore[no-untyped-def]
     job = client.load_table_from_json([{"id": 1, "name": "a"}, {"id": 2, "name": "b"}], PLAIN, job_config=JSON_LINES)
-    job.result(timeout=30)
+    job.result(timeout=90)
 
     assert count(PLAIN, "name IN ('a', 'b')") == 2
     assert client.get_job(job.job_id).job_type == "load"
@@ -80,11 +80,11 @@ def test_a_load_of_protected_columns_waits_and_can_be_denied(
     assert count(PHI, "id = 70001") == 0
     decide(stack, first, "deny")
     with pytest.raises(Forbidden, match="a reviewer denied"):
-        first.result(timeout=30)
+        first.result(timeout=90)
 
     second = waiting(client, client.load_table_from_json(rows, PHI, job_config=JSON_LINES))
     decide(stack, second, "approve")
-    second.result(timeout=30)
+    second.result(timeout=90)
 
     assert count(PHI, "id = 70001") == 1
 
@@ -92,9 +92,9 @@ def test_a_load_of_protected_columns_waits_and_can_be_denied(
 def test_what_came_masked_is_not_loaded_back(client: bigquery.Client, count: Callable[..., int]) -> None:
     rows = [{"id": 70_002, "ssn": "[REDACTED]"}]
     with pytest.raises(Forbidden, match="masked value"):
-        client.load_table_from_json(rows, PHI, job_config=JSON_LINES).result(timeout=30)
+        client.load_table_from_json(rows, PHI, job_config=JSON_LINES).result(timeout=90)
 
-    client.load_table_from_json([{"id": 70_002, "name": "[REDACTED]"}], PLAIN, job_config=JSON_LINES).result(timeout=30)
+    client.load_table_from_json([{"id": 70_002, "name": "[REDACTED]"}], PLAIN, job_config=JSON_LINES).result(timeout=90)
     assert (count(PHI, "id = 70002"), count(PLAIN, "name = '[REDACTED]'")) == (0, 1)
 
 
@@ -104,7 +104,7 @@ def test_a_file_nobody_can_read_does_not_go_into_protected_columns(client: bigqu
     frame = pandas.DataFrame({"id": [70_003], "ssn": ["[REDACTED]"]})
     config = bigquery.LoadJobConfig(write_disposition=APPEND)
     with pytest.raises(Forbidden, match="cannot be looked through"):
-        client.load_table_from_dataframe(frame, PHI, job_config=config).result(timeout=30)
+        client.load_table_from_dataframe(frame, PHI, job_config=config).result(timeout=90)
 
 
 def test_pandas_writes_a_frame(client: bigquery.Client, count: Callable[..., int]) -> None:
@@ -135,7 +135,7 @@ def test_pandas_writes_a_frame(client: bigquery.Client, count: Callable[..., int
 )
 def test_what_needs_another_right_says_which(client: bigquery.Client, call: Callable[..., Any], says: str) -> None:
     with pytest.raises(GoogleAPICallError, match=says):
-        call(client).result(timeout=30)
+        call(client).result(timeout=90)
 
 
 def test_an_upload_is_its_owners_alone(stack: Stack, warehouse: str, client: bigquery.Client) -> None:
@@ -144,13 +144,21 @@ def test_an_upload_is_its_owners_alone(stack: Stack, warehouse: str, client: big
     body = {"configuration": {"load": {"destinationTable": reference, "writeDisposition": "WRITE_APPEND"}}}
     begun = httpx.post(url, params={"uploadType": "resumable"}, json=body, headers=bearer(stack), timeout=30)
     place, part = begun.headers["location"], {"Content-Range": "bytes 0-1/*"}
-    until(lambda: httpx.get(f"{warehouse}/bigquery/v2/projects", headers=bearer(stack, "other-agent")).is_success)
+    until(
+        lambda: (
+            httpx.get(f"{warehouse}/bigquery/v2/projects", headers=bearer(stack, "other-agent"), timeout=60).is_success
+        )
+    )
 
-    assert httpx.put(place, content=b"1,", headers={**bearer(stack, "other-agent"), **part}).status_code == 404
-    assert httpx.put(place, content=b"1,", headers=part).status_code == 401
-    assert httpx.put(place, content=b"1,", headers={**bearer(stack), **part}).status_code == 308
-    assert httpx.put(place, content=b"1,", headers={**bearer(stack), **part}).status_code == 400  # not what follows
-    assert httpx.delete(place, headers=bearer(stack)).status_code == 499
+    assert (
+        httpx.put(place, content=b"1,", headers={**bearer(stack, "other-agent"), **part}, timeout=60).status_code == 404
+    )
+    assert httpx.put(place, content=b"1,", headers=part, timeout=60).status_code == 401
+    assert httpx.put(place, content=b"1,", headers={**bearer(stack), **part}, timeout=60).status_code == 308
+    assert (
+        httpx.put(place, content=b"1,", headers={**bearer(stack), **part}, timeout=60).status_code == 400
+    )  # not what follows
+    assert httpx.delete(place, headers=bearer(stack), timeout=60).status_code == 499
 
 
 # --- copies and destinations -----------------------------------------------------------------------------------------
@@ -164,7 +172,7 @@ def test_a_copy_of_protected_columns_waits(stack: Stack, client: bigquery.Client
     decide(stack, job, "deny")
 
     with pytest.raises(Forbidden, match="a reviewer denied"):
-        job.result(timeout=30)
+        job.result(timeout=90)
     assert not [seen for seen in service.shim.requests if "copy" in seen.body.get("configuration", {})]
 
 
@@ -173,7 +181,7 @@ def test_a_copy_runs_as_the_services_own_job(client: bigquery.Client, service: S
     config = bigquery.CopyJobConfig(write_disposition=APPEND)
 
     job = client.copy_table(PLAIN, f"{PROJECT}.{DATASET}.notes_copy", job_config=config)
-    job.result(timeout=30)
+    job.result(timeout=90)
 
     sent = [seen.body for seen in service.shim.requests if "copy" in seen.body.get("configuration", {})]
     assert sent[-1]["configuration"]["copy"]["writeDisposition"] == "WRITE_APPEND"
@@ -187,18 +195,18 @@ def test_a_querys_destination_is_a_write(
     service.sql(f"CREATE TABLE {DATASET}.wards_copy AS SELECT * FROM {DATASET}.wards WHERE FALSE")
     into = bigquery.QueryJobConfig(destination=f"{PROJECT}.{DATASET}.wards_copy", write_disposition=APPEND)
     job = client.query(f"SELECT id, name FROM {DATASET}.wards WHERE id < 3", job_config=into)
-    job.result(timeout=30)
+    job.result(timeout=90)
     assert count(f"{DATASET}.wards_copy") == 2
     assert client.get_job(job.job_id).destination is None  # who knows one reads it past the gateway
 
     new = bigquery.QueryJobConfig(destination=f"{PROJECT}.{DATASET}.made", write_disposition=APPEND)
     with pytest.raises(Forbidden, match="ddl"):
-        client.query(f"SELECT id FROM {DATASET}.wards", job_config=new).result(timeout=30)
+        client.query(f"SELECT id FROM {DATASET}.wards", job_config=new).result(timeout=90)
     copied = bigquery.QueryJobConfig(destination=COPY, write_disposition=APPEND)
     held = waiting(client, client.query(f"SELECT id, ssn FROM `{PHI}` WHERE id = 8", job_config=copied))
     assert count(COPY, "id = 8") == 0
     decide(stack, held, "approve")
-    held.result(timeout=30)
+    held.result(timeout=90)
     assert count(COPY, "id = 8") == 1
 
 
@@ -206,10 +214,11 @@ def test_a_querys_destination_is_a_write(
 
 
 def test_rows_are_streamed(client: bigquery.Client, count, entries) -> None:  # type: ignore[no-untyped-def]
-    assert client.insert_rows_json(PLAIN, [{"id": 90_001, "name": "streamed"}]) == []
+    rows = [{"id": 90_100 + number, "name": "streamed"} for number in range(17)]  # as many as nothing else has
+    assert client.insert_rows_json(PLAIN, rows) == []
 
-    assert count(PLAIN, "name = 'streamed'") == 1
-    (done,) = until(lambda: entries("statement.completed", rows=1))
+    assert count(PLAIN, "name = 'streamed'") == 17
+    (done,) = until(lambda: entries("statement.completed", rows=17))
     assert done["protocol"] == "bigquery"
 
 
