@@ -82,7 +82,7 @@ def applied(stack: Stack, document: dict[str, Any], folder: Path, *flags: str) -
     assert done.returncode == 0, done.stderr
 
 
-def until(look: Callable[[], T], *, within_s: float = 20) -> T:
+def until(look: Callable[[], T], *, within_s: float = 90) -> T:
     deadline = time.monotonic() + within_s
     while not (found := look()):
         assert time.monotonic() < deadline, "did not happen in time"
@@ -106,6 +106,7 @@ def enforced(product: Stack, text: str) -> str:
 
 def test_simulation_matches_what_enforcing_does_on_the_same_traffic(product: Stack, tmp_path: Path) -> None:
     before = [enforced(product, text) for text in STATEMENTS]
+    until(lambda: recorded(product) == len(STATEMENTS))
     path = tmp_path / "draft.yaml"
     path.write_text(yaml.safe_dump(DRAFTS))
 
@@ -127,6 +128,17 @@ def test_simulation_matches_what_enforcing_does_on_the_same_traffic(product: Sta
     really = Counter(pair for pair in zip(before, after, strict=True) if pair[0] != pair[1])
     assert really == Counter({pair: n for pair, n in predicted.items() if pair[0] != pair[1]})
     assert len(really) >= 3  # the drafts change enough to compare
+
+
+def recorded(product: Stack) -> int:
+    """How many of the asker's statements the records have with what decided them: some come a moment later."""
+    with psycopg.connect(product.demo["control_dsn"]) as control:
+        row = control.execute(
+            "SELECT count(*) FROM audit_statementrecord t JOIN audit_sessionrecord s ON s.id = t.session_id "
+            "WHERE s.subject = %s AND t.inputs <> ''",
+            [ASKER],
+        ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def is_in_force(product: Stack) -> bool:
