@@ -20,6 +20,7 @@ import redis.asyncio
 from channels.layers import get_channel_layer
 from django.conf import settings
 
+from approvals.domain.announce import GATEWAYS_GROUP, REVIEWS_GROUP, told_to_group
 from audit.domain.checkpoints import checkpoint_loop
 from audit.domain.startup import finish_unfinished, gateway_started, gateway_stopped
 from audit.live import LiveRecord
@@ -32,6 +33,7 @@ from gateway.domain.secret_uris import SecretCache, SecretUnavailable
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.domain.threads import in_thread
 from gateway.domain.tokens import issuer_url
+from gateway.domain.version import SNAPSHOT_GROUP
 from gateway.listeners.http import EmbeddedServer, build_app, http_server, reusable_socket
 from gateway.listeners.http_tokens import TokenEndpoint
 from gateway.listeners.metrics import Board, Gauges, MetricsEndpoint
@@ -62,6 +64,7 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 3
 HEARTBEAT_TTL_S = 10
 SWEEP_S = 1.0
+JOIN_WITHIN_S = 10.0
 
 
 @dataclass(slots=True)
@@ -179,8 +182,9 @@ class Runtime:
         channel = await layer.new_channel(prefix="gateway")
         while True:
             try:
-                for group in ("gateways", "reviews", "snapshot"):
-                    await layer.group_add(group, channel)
+                async with asyncio.timeout(JOIN_WITHIN_S):
+                    for group in (GATEWAYS_GROUP, REVIEWS_GROUP, SNAPSHOT_GROUP):
+                        await layer.group_add(group, channel)
                 await self._handle(await asyncio.wait_for(layer.receive(channel), timeout=60))
             except TimeoutError:
                 continue  # group membership expires; join again
@@ -371,7 +375,7 @@ async def gateway_is_alive(gateway_id: str) -> bool:
 async def cancel_elsewhere(process_id: int, secret: bytes) -> None:
     """A CancelRequest may reach another process of the same port: ask them all."""
     message = {"type": "session.cancel", "process_id": process_id, "secret": secret.hex()}
-    await get_channel_layer().group_send("gateways", message)
+    await told_to_group(GATEWAYS_GROUP, message)
 
 
 async def upstream_credential(spec: ConnectionSpec) -> dict[str, str]:

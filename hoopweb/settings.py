@@ -228,6 +228,9 @@ CHANNEL_LAYERS = {
 
 # --- Celery ----------------------------------------------------------------------------------------------------------
 CELERY_BROKER_URL = HOOPWEB_REDIS_URL
+# Whoever sends a task commits first and then tells the broker: one that answers nobody must keep neither a page nor
+# a thread of a gateway for long. Workers block on it for a second at a time, and have retries of their own.
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 5, "socket_connect_timeout": 5, "max_retries": 0}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = True
 CELERY_TASK_TIME_LIMIT = 300

@@ -1,12 +1,16 @@
 """Telling others, after commit: held sessions and open pages through the channel layer, reviewers through Celery.
 
-Nothing here can undo or block a decision: the row is committed, whoever waits also asks the database now and then.
+Nothing here can undo or block a decision: the row is committed, whoever waits also asks the database now and then. A
+Redis that is there and answers nobody (frozen, or cut off) costs whoever tells it `TELL_WITHIN_S` a message; the broker
+has its own bound in the settings.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 from uuid import UUID
 
 from asgiref.sync import async_to_sync
@@ -18,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 REVIEWS_GROUP = "reviews"
 GATEWAYS_GROUP = "gateways"
+TELL_WITHIN_S = 2.0
 NOTIFY_TASK = "approvals.notify_reviewers"
 EMERGENCY_TASK = "approvals.notify_emergency"
 OUTCOME_TASK = "approvals.notify_outcome"
@@ -64,14 +69,24 @@ def announce_emergency(*, access_id: UUID, event: str) -> None:
 def announce_kill(*, session_id: str) -> None:
     """Have the data plane that holds the session end it, once the surrounding transaction is committed."""
     message = {"type": "session.kill", "session_id": session_id}
-    _after_commit(lambda: async_to_sync(get_channel_layer().group_send)(GATEWAYS_GROUP, message))
+    _after_commit(lambda: tell_group(GATEWAYS_GROUP, message))
+
+
+async def told_to_group(group: str, message: dict[str, Any]) -> None:
+    """Send a message through the channel layer. Raises TimeoutError when that takes longer than `TELL_WITHIN_S`."""
+    async with asyncio.timeout(TELL_WITHIN_S):
+        await get_channel_layer().group_send(group, message)
+
+
+def tell_group(group: str, message: dict[str, Any]) -> None:
+    """`told_to_group`, for code that is not asynchronous."""
+    async_to_sync(told_to_group)(group, message)
 
 
 def _send(review_id: UUID, status: str) -> None:
     message = {"type": "review.changed", "review_id": str(review_id), "status": status}
-    send = async_to_sync(get_channel_layer().group_send)
-    send(review_group(review_id), message)
-    send(REVIEWS_GROUP, message)
+    tell_group(review_group(review_id), message)
+    tell_group(REVIEWS_GROUP, message)
 
 
 def _after_commit(call: Callable[[], object]) -> None:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
 from django.db.models import Q, QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from redis.exceptions import RedisError
 from rest_framework import generics, pagination, serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from approvals.domain.announce import GATEWAYS_GROUP, tell_group
 from approvals.idempotent import IDEMPOTENCY_KEY, idempotent
 from audit.domain.append import append_entries
 from audit.domain.emergencies import with_emergencies
 from audit.domain.entry import Entry
 from audit.models import SessionRecord, StatementRecord
 from gateway.api.authentication import principal_of
+from gateway.api.problems import Problem, without_effect
 from gateway.api.serializers import ProblemSerializer
 from gateway.domain.roles import AUDITORS, is_administrator, may_read_everything
 
-GATEWAY_GROUP = "gateways"
+logger = logging.getLogger(__name__)
 
 
 class SessionSerializer(serializers.ModelSerializer[Any]):
@@ -143,7 +145,7 @@ class KillSessionView(APIView):
         operation_id="sessions_kill",
         parameters=[IDEMPOTENCY_KEY],
         request=None,
-        responses={202: SessionSerializer, 403: ProblemSerializer, 404: ProblemSerializer},
+        responses={202: SessionSerializer, 403: ProblemSerializer, 404: ProblemSerializer, 503: ProblemSerializer},
     )
     @idempotent
     def post(self, request: Request, pk: str) -> Response:
@@ -175,9 +177,14 @@ def visible_sessions(request: Request) -> QuerySet[SessionRecord]:
 
 
 def kill_session(session_id: str) -> None:
-    """Tell every data plane; the one that holds the session ends it."""
-    message = {"type": "session.kill", "session_id": session_id}
-    async_to_sync(get_channel_layer().group_send)(GATEWAY_GROUP, message)
+    """Tell every data plane; the one that holds the session ends it. Raises `Problem` when nobody could be told."""
+    try:
+        tell_group(GATEWAYS_GROUP, {"type": "session.kill", "session_id": session_id})
+    except (RedisError, OSError) as error:
+        logger.warning("session not ended: session=%s error=%s", session_id, type(error).__name__)
+        raise without_effect(
+            Problem(status=503, code="not-told", detail="no gateway could be told; the session goes on")
+        ) from None
 
 
 def _is_own(session: SessionRecord, request: Request) -> bool:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from asgiref.sync import async_to_sync
-from channels.layers import get_channel_layer
 from django.db import transaction
 from django.db.models import F
 
+from approvals.domain.announce import tell_group
 from gateway.models import ConfigVersion
 
 logger = logging.getLogger(__name__)
@@ -34,6 +33,6 @@ def bump_version() -> int:
 def announce_version(version: int) -> None:
     """Tell the data planes to reload. Losing this message costs seconds, not safety: they also poll the version."""
     try:
-        async_to_sync(get_channel_layer().group_send)(SNAPSHOT_GROUP, {"type": "snapshot.changed", "version": version})
+        tell_group(SNAPSHOT_GROUP, {"type": "snapshot.changed", "version": version})
     except Exception as error:  # the change is committed; the data planes' own poll will see it
         logger.warning("snapshot change not announced: version=%s error=%s", version, type(error).__name__)
