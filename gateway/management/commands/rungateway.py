@@ -76,13 +76,20 @@ def supervise(workers: int) -> None:
     """Keep `workers` single-process gateways running; pass signals on; end when all have ended."""
     stopping = False
     children: list[subprocess.Popen[bytes]] = []
+    told: set[int] = set()
 
     def stop(_number: int, _frame: object) -> None:
         nonlocal stopping
         stopping = True
+        told.clear()  # whoever asks twice means at once
+        end_children()
+
+    def end_children() -> None:
         for child in children:
-            with contextlib.suppress(ProcessLookupError):
-                child.send_signal(signal.SIGTERM)
+            if child.pid not in told:
+                told.add(child.pid)
+                with contextlib.suppress(ProcessLookupError):
+                    child.send_signal(signal.SIGTERM)
 
     def reload(_number: int, _frame: object) -> None:
         for child in children:
@@ -95,6 +102,8 @@ def supervise(workers: int) -> None:
     command = [sys.executable, sys.argv[0], "rungateway"]
     children.extend(subprocess.Popen(command, env=os.environ) for _ in range(workers))  # noqa: S603  our own command
     while any(child.poll() is None for child in children):
+        if stopping:  # the signal may have come in the very moment a child was started, and was not its own yet
+            end_children()
         time.sleep(RESTART_DELAY_S)
         for index, child in enumerate(children):
             if child.poll() is not None and not stopping:
