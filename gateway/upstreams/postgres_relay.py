@@ -41,6 +41,10 @@ logger = logging.getLogger(__name__)
 _LENGTH = Struct("!I").unpack_from
 _ASYNCHRONOUS = frozenset((server.PARAMETER_STATUS, server.NOTICE, server.NOTIFICATION))
 
+# Values of settings that may be reported again, as after a ROLLBACK: the newest, none of them as long as a statement.
+# What is forgotten is withheld; the session asks for its settings anyhow.
+MOST_TOLD, MOST_TOLD_LENGTH = 100, 1000
+
 
 def _nothing_of(_channel: str, _payload: str) -> str:
     return ""
@@ -68,7 +72,7 @@ class Relay(RelayState):
         self._last_text = ""
         self._swallowed: list[str] = []
         self._reported: Mapping[str, str] = {}  # when the session opened
-        self._repeatable: frozenset[tuple[str, str]] = frozenset()  # and what it was told since
+        self._repeatable: dict[tuple[str, str], None] | None = None  # and the newest it was told since
 
     @property
     def idle(self) -> bool:
@@ -259,12 +263,20 @@ class Relay(RelayState):
         `set_config('application_name', ssn, false)` would otherwise report a row's value (search_path and TimeZone take
         free text as well).
         """
-        if self._reported.get(name) == value or (name, value) in self._repeatable:
+        if self._reported.get(name) == value or (self._repeatable and (name, value) in self._repeatable):
             return True
         if value.casefold() in self._current_text().casefold():
-            self._repeatable |= {(name, value)}
+            self._remember_told(name, value)
             return True
         return False
+
+    def _remember_told(self, name: str, value: str) -> None:
+        if len(name) + len(value) > MOST_TOLD_LENGTH:
+            return
+        self._repeatable = self._repeatable or {}
+        self._repeatable[name, value] = None
+        if len(self._repeatable) > MOST_TOLD:
+            del self._repeatable[next(iter(self._repeatable))]
 
     def _error(self, whole: bytes) -> None:
         fields = server.decode_error(whole[5:])

@@ -11,7 +11,7 @@ import pytest
 from gateway.listeners import postgres_memory, postgres_names, postgres_session
 from gateway.listeners.postgres_session import MOST_A_TURN, MOST_EXPECTED, ClientSession
 from gateway.upstreams.postgres_expectations import Expectation
-from gateway.upstreams.postgres_relay import Relay
+from gateway.upstreams.postgres_relay import MOST_TOLD, MOST_TOLD_LENGTH, Relay
 from tests.gateway.listeners.harness import Gateway, direct_dsn
 from tests.gateway.listeners.raw import (
     FLUSH,
@@ -150,3 +150,24 @@ async def test_text_of_a_cursor_goes_with_it(gateway: Gateway) -> None:
     assert kept == {("cursor", "d")}
     assert session.memory._sources == {}
     raw.close()
+
+
+async def test_settings_that_are_told_again_and_again_are_remembered_up_to_a_bound(gateway: Gateway) -> None:
+    raw = await RawClient.connect(gateway)
+    (session,) = gateway.listener._keys.values()
+
+    for number in range(2 * MOST_TOLD):
+        heard = await raw.ask(query(f"set application_name = 'name {number}'"))
+        assert kinds(heard) == "SCZ"
+    longest = await raw.ask(query(f"set search_path = {', '.join(f'schema_{number:050}' for number in range(100))}"))
+    kept = list(session.relay._repeatable or ())
+
+    await raw.ask(query("begin"))
+    await raw.ask(query("set application_name = 'another'"))
+    back = await raw.ask(query("rollback"))
+    raw.close()
+
+    assert len(kept) == MOST_TOLD
+    assert sum(len(name) + len(value) for name, value in kept) < MOST_TOLD * MOST_TOLD_LENGTH
+    assert "C" in kinds(longest)
+    assert kinds(back) == "SCZ", "the newest value is told again where it comes back"
