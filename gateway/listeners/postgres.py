@@ -31,11 +31,15 @@ from gateway.session.services import Authenticator, Services
 from gateway.upstreams.postgres import UpstreamConnection, UpstreamCredential, connect
 from gateway.upstreams.recording import RecordingSink
 from gateway.upstreams.registry import UpstreamFailed
+from gateway.upstreams.vanished import LOOK_EVERY_S
 
 logger = logging.getLogger(__name__)
 
 # Secrets of cancel keys: protocol 3.2 lets them be long, and 32 bytes is what PostgreSQL 18 itself sends.
 LONG_KEYS_SINCE, LONG_KEY_BYTES, SHORT_KEY_BYTES = 2, 32, 4
+
+# Sessions whose sockets are looked at before it is everybody else's turn: some microseconds each.
+LOOKED_AT_A_TURN = 50
 
 # Asked when a cancel request's key is of no session of this process; another one may have it.
 CancelElsewhere = Callable[[int, bytes], Awaitable[None]]
@@ -89,6 +93,7 @@ class PostgresListener:
         self._oauth_discovery = oauth_discovery
         self._server: asyncio.Server | None = None
         self._refusing = False
+        self._looking: asyncio.Task[None] | None = None
         self._handshakes: OrderedDict[ClientConnection, None] = OrderedDict()
         self._keys: dict[tuple[int, bytes], ClientSession] = {}
 
@@ -107,6 +112,7 @@ class PostgresListener:
             backlog=self._limits.listen_backlog,
             **options,
         )
+        self._looking = asyncio.get_running_loop().create_task(self._look_for_vanished(), name="vanished peers")
         logger.info("postgres listener: host=%s port=%s tls=%s", self._host, self.port, self._ssl_context is not None)
 
     def refuse_new(self) -> None:
@@ -123,6 +129,8 @@ class PostgresListener:
         await asyncio.gather(
             *(session.kill("drained") for session in list(self._keys.values())), return_exceptions=True
         )
+        if self._looking is not None:
+            self._looking.cancel()
 
     async def cancel(self, process_id: int, secret: bytes) -> bool:
         """Cancel for a key minted here; False when it is not of this process. Wrong secrets are ignored silently."""
@@ -229,6 +237,15 @@ class PostgresListener:
         finally:
             self._keys.pop(key, None)
             self._registry.remove(context.session_id)
+
+    async def _look_for_vanished(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for number, session in enumerate(list(self._keys.values())):
+                session.client.abort_if_vanished()
+                session.upstream.abort_if_vanished()
+                if number % LOOKED_AT_A_TURN == 0:
+                    await asyncio.sleep(0)
 
     async def _record_opened(self, context: SessionContext) -> None:
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,13 +12,12 @@ from gateway.protocols.postgres.frames import MAX_CLIENT_MESSAGE, FrameBuffer, P
 from gateway.protocols.postgres.startup import MAX_STARTUP_BYTES, packet_length
 from gateway.protocols.postgres.state import ClientState
 from gateway.upstreams.tls import SHUTDOWN_TIMEOUT_S, secure
+from gateway.upstreams.vanished import has_vanished, keep_alive
 
 # A token or ticket as password, with room: an OIDC JWT with many groups is a few KiB.
 MAX_PASSWORD_MESSAGE = 16 * 1024 + 64
 # Frames waiting for the session: past this the client is not read until the session caught up.
 MAX_QUEUED_BYTES = 1 << 20
-# Half-open peers are noticed within two minutes, also while a statement is held and nothing is sent.
-KEEPALIVE_IDLE_S, KEEPALIVE_INTERVAL_S, KEEPALIVE_PROBES = 60, 15, 4
 
 # First byte of a TLS record that carries a handshake (RFC 8446 §5.1); no startup packet is that long.
 TLS_HANDSHAKE = 0x16
@@ -52,6 +50,8 @@ class ClientConnection(ClientState, asyncio.Protocol):
         self._queued = 0
         self._reading = True
         self._waiter: asyncio.Future[None] | None = None
+        self._socket: Any = None
+        self._giving_up: asyncio.TimerHandle | None = None
 
     # --- asyncio.Protocol ---------------------------------------------------------------------------------------------
 
@@ -60,7 +60,8 @@ class ClientConnection(ClientState, asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
         self.address = str(peer[0]) if isinstance(peer, tuple) else ""
-        _keep_alive(transport.get_extra_info("socket"))
+        self._socket = transport.get_extra_info("socket")
+        keep_alive(self._socket)
 
         async def serve() -> None:
             await self._serve(self)
@@ -83,10 +84,12 @@ class ClientConnection(ClientState, asyncio.Protocol):
 
         Without TLS; with it `TlsTransport` does the same.
         """
-        asyncio.get_running_loop().call_later(SHUTDOWN_TIMEOUT_S, self.abort)
+        self._give_up_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        if self._giving_up is not None:
+            self._giving_up.cancel()
         self.wake()
         if self.on_lost is not None:
             self.on_lost()
@@ -203,13 +206,22 @@ class ClientConnection(ClientState, asyncio.Protocol):
             self._waiter.set_result(None)
 
     def close(self) -> None:
-        """Send what is written, then close."""
+        """Send what is written, then close: a client that takes nothing of it is waited for no longer than others."""
         if self._transport is not None and not self.closed:
             self._transport.close()
+            self._give_up_later()
 
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    def abort_if_vanished(self) -> None:
+        if not self.closed and has_vanished(self._socket):
+            self.abort()
+
+    def _give_up_later(self) -> None:
+        if self._giving_up is None:
+            self._giving_up = asyncio.get_running_loop().call_later(SHUTDOWN_TIMEOUT_S, self.abort)
 
     def _take_frames(self, data: bytes) -> None:
         assert self._buffer is not None
@@ -256,16 +268,3 @@ def certified_names(certificate: Mapping[str, Any] | None) -> frozenset[str]:
     common = {value for kind, value in subject if kind == "commonName"}
     other = {value for kind, value in certificate.get("subjectAltName", ()) if kind in {"DNS", "email", "URI"}}
     return frozenset(common | other)
-
-
-def _keep_alive(sock: socket.socket | None) -> None:
-    if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (
-        ("TCP_KEEPIDLE", KEEPALIVE_IDLE_S),
-        ("TCP_KEEPINTVL", KEEPALIVE_INTERVAL_S),
-        ("TCP_KEEPCNT", KEEPALIVE_PROBES),
-    ):
-        if hasattr(socket, option):
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)

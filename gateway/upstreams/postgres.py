@@ -19,7 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import load_der_x509_certificate
@@ -46,7 +46,14 @@ from gateway.protocols.postgres.scram import (
 from gateway.protocols.postgres.startup import encode_cancel, encode_ssl_request, encode_startup
 from gateway.protocols.postgres.state import UpstreamState
 from gateway.upstreams.registry import UpstreamFailed
-from gateway.upstreams.tls import secure
+from gateway.upstreams.tls import SHUTDOWN_TIMEOUT_S, secure
+from gateway.upstreams.vanished import (
+    KEEPALIVE_IDLE_S,
+    KEEPALIVE_INTERVAL_S,
+    KEEPALIVE_PROBES,
+    has_vanished,
+    keep_alive,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +71,14 @@ TRUSTED_FOR_S = 300.0
 
 # Set on every session, so that a statement means what the analysis read.
 FORCED_SETTINGS = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
-# A gateway that dies leaves no statement running for nobody (PostgreSQL 14).
-DEFAULT_SETTINGS = {"client_connection_check_interval": "5s"}
+# A gateway that dies leaves no statement running for nobody (PostgreSQL 14), and one that vanishes no locks: a server's
+# own keepalive asks after two hours.
+DEFAULT_SETTINGS = {
+    "client_connection_check_interval": "5s",
+    "tcp_keepalives_idle": str(KEEPALIVE_IDLE_S),
+    "tcp_keepalives_interval": str(KEEPALIVE_INTERVAL_S),
+    "tcp_keepalives_count": str(KEEPALIVE_PROBES),
+}
 
 
 class UpstreamConnection(UpstreamState, asyncio.Protocol):
@@ -90,12 +103,16 @@ class UpstreamConnection(UpstreamState, asyncio.Protocol):
         self._early_bytes = 0
         self.address: tuple[str, int] = ("", 0)
         self.spec: ConnectionSpec | None = None
+        self._socket: Any = None
+        self._giving_up: asyncio.TimerHandle | None = None
 
     # --- asyncio.Protocol ---------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not isinstance: uvloop's transports fulfil asyncio.Transport without inheriting from it.
         self._transport = cast(asyncio.Transport, transport)
+        self._socket = transport.get_extra_info("socket")
+        keep_alive(self._socket)
 
     def arrived(self, data: bytes) -> None:
         if self._raw is not None and not self._raw.done():
@@ -117,6 +134,8 @@ class UpstreamConnection(UpstreamState, asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
+        if self._giving_up is not None:
+            self._giving_up.cancel()
         self._wake()
         if self._raw is not None and not self._raw.done():
             self._raw.set_exception(ConnectionResetError("the upstream closed the connection"))
@@ -142,14 +161,20 @@ class UpstreamConnection(UpstreamState, asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """Say goodbye and close once everything written is sent."""
+        """Say goodbye and close once everything written is sent; a server that takes nothing is given up."""
         if self._transport is not None and not self.closed:
             self._transport.write(TERMINATE_FRAME)
             self._transport.close()
+            if self._giving_up is None:
+                self._giving_up = asyncio.get_running_loop().call_later(SHUTDOWN_TIMEOUT_S, self.abort)
 
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+    def abort_if_vanished(self) -> None:
+        if not self.closed and has_vanished(self._socket):
+            self.abort()
 
     async def cancel(self) -> None:
         """Ask the server to cancel the statement that runs now; returns when the server has taken the request.
