@@ -14,12 +14,13 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 
 from approvals.domain.load import load_emergencies, load_policies
 from audit.domain.subject_keys import ensure_subject_key, newest_subject_key
@@ -35,7 +36,7 @@ from gateway.domain.connections import (
     vouched_people,
 )
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
-from gateway.domain.threads import in_thread
+from gateway.domain.threads import in_thread_of
 from gateway.session.state import SnapshotState
 from masking.domain.free_text import with_free_text
 from masking.domain.load import load_masking_rules
@@ -52,6 +53,8 @@ class SnapshotStore(SnapshotState):
         self._max_age_s = max_age_s
         self._snapshot = None
         self._changed = asyncio.Event()
+        # Not one of those the sessions share: were they all kept by a slow question, nobody's rules would be fresh.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rules")
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -64,6 +67,8 @@ class SnapshotStore(SnapshotState):
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        self._thread.submit(connections.close_all)
+        self._thread.shutdown(wait=False)
 
     def changed(self) -> None:
         """Somebody changed the configuration; look now rather than at the next poll."""
@@ -71,7 +76,7 @@ class SnapshotStore(SnapshotState):
 
     async def refresh(self) -> Snapshot:
         known = self._snapshot
-        self._snapshot = await in_thread(renewed_snapshot, known)
+        self._snapshot = await in_thread_of(self._thread, renewed_snapshot, known)
         return self._snapshot
 
     async def _keep_fresh(self) -> None:

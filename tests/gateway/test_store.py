@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+import threading
+
 import pytest
 
+from gateway.domain.threads import in_thread
 from gateway.models import Connection
-from gateway.store import load_snapshot
+from gateway.store import SnapshotStore, load_snapshot
 
 
 @pytest.mark.django_db(transaction=True)
@@ -18,3 +22,20 @@ def test_phi_connections_that_scan_text_get_the_free_text_rule() -> None:
     implicit = [rule for rule in snapshot.masking_rules if rule.covers_free_text]
     assert [rule.connections for rule in implicit] == [("clinic",)]
     assert [rule.name for rule in implicit] == ["free-text"]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_rules_stay_fresh_while_every_shared_thread_is_kept() -> None:
+    """A table of the reviews that somebody locks, and as many statements that are asked about: nobody else notices."""
+    let_go = threading.Event()
+    store = SnapshotStore(max_age_s=3600)
+    kept = [asyncio.ensure_future(in_thread(let_go.wait)) for _ in range(100)]
+    try:
+        await asyncio.wait_for(store.refresh(), 60)
+        waiting = sum(not task.done() for task in kept)
+    finally:
+        let_go.set()
+        await asyncio.gather(*kept)
+        await store.close()
+
+    assert waiting == 100
