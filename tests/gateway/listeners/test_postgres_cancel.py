@@ -13,8 +13,9 @@ import pytest
 
 from analysis.statement import Analysis, Statement
 from gateway.session.context import SessionContext
+from gateway.upstreams.postgres import UpstreamConnection
 from tests.gateway.listeners.harness import HOST, Gateway, TableAnalyst
-from tests.gateway.listeners.raw import errors, query
+from tests.gateway.listeners.raw import FLUSH, SYNC, bind, errors, execute, parse, query
 from tests.gateway.listeners.test_postgres_tls import opened
 
 SLEEP = "select pg_sleep(30)"
@@ -97,3 +98,75 @@ async def test_server_that_reads_the_statement_after_the_request_is_asked_again(
     await gateway.stop()
 
     assert errors(got)[0]["C"] == "57014"
+
+
+@pytest.fixture
+def unheard(monkeypatch: pytest.MonkeyPatch) -> list[UpstreamConnection]:
+    """Requests on their way to a server that takes none of them."""
+    asked: list[UpstreamConnection] = []
+
+    async def ask(connection: UpstreamConnection) -> None:
+        asked.append(connection)
+
+    monkeypatch.setattr(UpstreamConnection, "cancel", ask)
+    return asked
+
+
+async def running(gateway: Gateway, *, behind: int = 0) -> None:
+    """Return when the server has a statement, and so many messages behind it."""
+    (session,) = gateway.listener._keys.values()
+    while session.relay.running is None or session.relay.expected <= behind:
+        await asyncio.sleep(0.01)
+
+
+async def test_request_the_server_did_not_hear_is_repeated_where_it_can_hit_nothing_else(
+    gateway: Gateway, unheard: list[UpstreamConnection]
+) -> None:
+    """The control of the two below."""
+    raw, said = await opened(gateway.listener, 0)
+    key = next(body for kind, body in said if kind == "K")
+    raw.writer.write(query("select pg_sleep(2)"))
+    await running(gateway)
+    await asyncio.to_thread(cancelled, gateway, key)
+    await raw.until_ready()
+    raw.close()
+
+    assert len(unheard) > 1
+
+
+async def test_request_is_not_repeated_where_it_could_hit_what_was_sent_behind(
+    gateway: Gateway, unheard: list[UpstreamConnection]
+) -> None:
+    raw, said = await opened(gateway.listener, 0)
+    key = next(body for kind, body in said if kind == "K")
+    first = parse("select pg_sleep(2)") + bind() + execute()
+    raw.writer.write(first + parse("select 1") + bind() + execute() + SYNC)
+    await running(gateway, behind=4)
+    await asyncio.to_thread(cancelled, gateway, key)
+    await raw.until_ready()
+    raw.close()
+
+    assert len(unheard) == 1
+
+
+async def test_request_is_not_repeated_while_the_next_statement_is_looked_at(
+    unheard: list[UpstreamConnection],
+) -> None:
+    """It would be sent while the request is on its way."""
+    analyst = SlowAnalyst()
+    gateway = await Gateway(analyst=analyst).start()
+    raw, said = await opened(gateway.listener, 0)
+    key = next(body for kind, body in said if kind == "K")
+    raw.writer.write(parse("select pg_sleep(2)") + bind() + execute() + FLUSH)
+    await running(gateway)
+    raw.writer.write(parse(SLEEP) + bind() + execute() + SYNC)
+    await analyst.looking.wait()
+    await asyncio.to_thread(cancelled, gateway, key)
+    got = await raw.until("C")
+    once = len(unheard)
+    raw.close()
+    analyst.seen.set()
+    await gateway.stop()
+
+    assert errors(got) == []
+    assert once == 1
