@@ -70,6 +70,7 @@ class Newcomer:
 
     def signed_in(self, user: str) -> Page:
         page = self.browser.new_context(accept_downloads=True).new_page()
+        page.set_default_timeout(120_000)  # the machine may be busy
         page.goto(f"{self.web_url}/admin/")
         page.fill("[name=username]", user)
         page.fill("[name=password]", self.type("password", user=user))
@@ -142,7 +143,7 @@ def take_the_evidence(newcomer: Newcomer, files: Path) -> None:
     page.click("text=Ask for a report")
     page.select_option("[name=report]", "activity")
     page.click("text=Make PDF, CSV and proof")
-    page.wait_for_selector("h2:has-text('Files')", timeout=60_000)
+    page.wait_for_selector("h2:has-text('Files')", timeout=180_000)
     with page.expect_download() as downloading:
         page.locator("tr", has_text=".zip").get_by_role("button", name="Download").click()
     archive = files / downloading.value.suggested_filename

@@ -66,7 +66,7 @@ def database() -> Iterator[Mapping[str, str]]:
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command.argv, **command.start_options() | quiet)
     try:
-        wait_until(lambda: accepts_login(server), within_s=60, what="the second PostgreSQL")
+        wait_until(lambda: accepts_login(server), within_s=120, what="the second PostgreSQL")
         name = f"ward{time.time_ns() % 1_000_000}"
         role, password = sql.Identifier(name), sql.Literal(name)
         with psycopg.connect(server.dsn(), autocommit=True) as owner:
@@ -106,7 +106,7 @@ def test_newcomer_gets_from_a_database_to_checked_evidence(
 
     whole_journey(newcomer, tmp_path)
 
-    assert sum(newcomer.took.values()) < 300, newcomer.took
+    assert sum(newcomer.took.values()) < MINUTES * 60, newcomer.took
 
 
 @pytest.mark.skipif(not os.environ.get("HOOPWEB_SOAK"), reason="clones and installs: make soak")

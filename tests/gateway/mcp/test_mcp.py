@@ -43,7 +43,7 @@ def raw(stack: Stack, token: str | None) -> httpx.Response:
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
     message = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
-    return httpx.post(endpoint(stack), json=message, headers=headers, timeout=20, trust_env=False)
+    return httpx.post(endpoint(stack), json=message, headers=headers, timeout=60, trust_env=False)
 
 
 def token_for(stack: Stack, resource: str) -> httpx.Response:
@@ -54,6 +54,7 @@ def token_for(stack: Stack, resource: str) -> httpx.Response:
         data=form,
         auth=(agent["client_id"], agent["client_secret"]),
         trust_env=False,
+        timeout=60,
     )
 
 
@@ -71,9 +72,11 @@ def test_request_without_a_good_token_is_pointed_to_the_metadata(stack: Stack, t
     assert answer.status_code == 401
     location = f"{stack.demo['web_url']}/.well-known/oauth-protected-resource/mcp"
     assert f'resource_metadata="{location}"' in answer.headers["www-authenticate"]
-    described = httpx.get(location, trust_env=False).json()
+    described = httpx.get(location, trust_env=False, timeout=60).json()
     assert (described["resource"], described["authorization_servers"]) == (endpoint(stack), [stack.demo["web_url"]])
-    server = httpx.get(f"{stack.demo['web_url']}/.well-known/oauth-authorization-server", trust_env=False).json()
+    server = httpx.get(
+        f"{stack.demo['web_url']}/.well-known/oauth-authorization-server", trust_env=False, timeout=60
+    ).json()
     assert server["issuer"] == described["authorization_servers"][0]
 
 

@@ -44,6 +44,7 @@ _SKIPPED = re.compile(r"/(logout|static|oidc|openid|api)/")
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium: apt-get install chromium"),
 ]
 
@@ -87,6 +88,7 @@ def history(stack: Stack) -> str:
 def signed_in(browser: Browser, stack: Stack, user: str, walk: Walk) -> Page:
     # What moves costs a picture for each step of it, and no page is looked at while it moves.
     page = browser.new_context(viewport={"width": WIDTHS[0], "height": 900}, reduced_motion="reduce").new_page()
+    page.set_default_timeout(120_000)  # the machine may be busy
     account = stack.demo["users"][user]
 
     def complain(text: str) -> None:

@@ -154,7 +154,7 @@ def test_held_query_completes_once_a_reviewer_approves(shell: Shell):
     listed = shell.run("--profile", "reviewer", "reviews", "list", "--format", "json")
     seen = shell.run("--profile", "reviewer", "reviews", "show", review)
     approved = shell.run("--profile", "reviewer", "reviews", "approve", review, "--reason", "checked by phone")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
 
     assert review in [entry["id"] for entry in json.loads(listed.stdout)]
     assert statement in seen.stdout

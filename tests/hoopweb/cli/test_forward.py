@@ -28,7 +28,7 @@ def port(shell: Shell) -> Iterator[int]:
     assert found, line or process.communicate()[1]
     yield int(found[1])
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    assert process.wait(60) == 130
 
 
 def address(port: int) -> str:
