@@ -22,7 +22,7 @@ class WebSocketClient:
 
     async def connect(self) -> tuple[bool, int | None]:
         await self._socket.send_input({"type": "websocket.connect"})
-        message = await self._socket.receive_output(timeout=5)
+        message = await self._socket.receive_output(timeout=60)
         if message["type"] == "websocket.close":
             return False, message.get("code")
         return True, None
@@ -31,15 +31,15 @@ class WebSocketClient:
         await self._socket.send_input({"type": "websocket.receive", "text": json.dumps(message)})
 
     async def receive(self) -> Any:
-        message = await self._socket.receive_output(timeout=5)
+        message = await self._socket.receive_output(timeout=60)
         assert message["type"] == "websocket.send", message
         return json.loads(message["text"])
 
     async def closed_with(self) -> int:
-        message = await self._socket.receive_output(timeout=5)
+        message = await self._socket.receive_output(timeout=60)
         assert message["type"] == "websocket.close", message
         return message["code"]
 
     async def disconnect(self) -> None:
         await self._socket.send_input({"type": "websocket.disconnect", "code": 1000})
-        await self._socket.wait(timeout=5)
+        await self._socket.wait(timeout=60)

@@ -58,9 +58,9 @@ class RawClient:
         return raw
 
     async def receive(self) -> tuple[str, bytes]:
-        head = await asyncio.wait_for(self.reader.readexactly(5), 10)
+        head = await asyncio.wait_for(self.reader.readexactly(5), 60)
         length = struct.unpack("!I", head[1:])[0]
-        return chr(head[0]), await asyncio.wait_for(self.reader.readexactly(length - 4), 10)
+        return chr(head[0]), await asyncio.wait_for(self.reader.readexactly(length - 4), 60)
 
     async def until(self, *kinds: str) -> list[tuple[str, bytes]]:
         got = []

@@ -13,14 +13,14 @@ from tests.gateway.listeners.harness import Gateway
 from tests.gateway.listeners.raw import SYNC, RawClient, bind, errors, execute, parse, query, rows
 
 
-def draining(gateway: Gateway, *, within_s: float = 20, hurry: asyncio.Event | None = None) -> asyncio.Task[bool]:
+def draining(gateway: Gateway, *, within_s: float = 60, hurry: asyncio.Event | None = None) -> asyncio.Task[bool]:
     gateway.listener.refuse_new()
     waiting = drained(gateway.registry, answering=lambda: 0, within_s=within_s, hurry=hurry or asyncio.Event())
     return asyncio.create_task(waiting)
 
 
 async def begun(gateway: Gateway, count: int = 1) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(gateway.record.of("statement.authorised")) < count:
             await asyncio.sleep(0.01)
 
@@ -65,7 +65,7 @@ async def test_client_that_never_rests_is_ended_between_statements(gateway: Gate
     raw = await RawClient.connect(gateway)
     answered, ending = 0, None
     last: list[tuple[str, bytes]] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not errors(last):
             raw.writer.write(query("select 3"))
             last = await raw.until("Z", "E")
@@ -90,7 +90,7 @@ async def test_time_and_hurry_bound_the_wait(gateway: Gateway) -> None:
     hurry.set()
     assert not await second
 
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50  # not the minute
     await gateway.listener.close()
     assert errors(await raw.until("E"))[0]["C"] == "57P01"
     assert gateway.record.of("statement.completed")[0].body["status"] == "cancelled"

@@ -17,18 +17,23 @@ from tests.gateway.listeners.raw import FLUSH, SYNC, RawClient, bind, errors, ex
 HELD = "update people set name = 'held' where id = 1 and false"
 
 
-async def wait_for(condition, timeout_s: float = 5.0) -> None:
+async def wait_for(condition, timeout_s: float = 60.0) -> None:
     until = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < until, "it did not happen in time"
         await asyncio.sleep(0.01)
 
 
+async def begun(gateway: Gateway, count: int = 1) -> None:
+    """Wait until so many statements may run: what is asked of one before ends nothing."""
+    await wait_for(lambda: len(gateway.record.of("statement.authorised")) >= count)
+
+
 async def cancel(gateway: Gateway, key: tuple[int, bytes]) -> None:
     reader, writer = await asyncio.open_connection(HOST, gateway.listener.port)
     writer.write(encode_cancel(*key))
     with contextlib.suppress(ConnectionError):
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), 60) == b""
     writer.close()
 
 
@@ -144,7 +149,7 @@ async def test_cancel_request_stops_only_what_runs_now(gateway: Gateway) -> None
     raw, other = await RawClient.connect(gateway), await RawClient.connect(gateway)
     raw.writer.write(query("select pg_sleep(20)"))
     other.writer.write(query("select pg_sleep(0.5)"))
-    await asyncio.sleep(0.2)
+    await begun(gateway, 2)
     await cancel(gateway, raw.key)
     got, untouched = await raw.until_ready(), await other.until_ready()
     await cancel(gateway, raw.key)  # nothing runs: nothing happens
@@ -161,7 +166,7 @@ async def test_cancel_request_stops_only_what_runs_now(gateway: Gateway) -> None
 async def test_cancel_with_a_wrong_secret_does_nothing(gateway: Gateway) -> None:
     raw = await RawClient.connect(gateway)
     raw.writer.write(query("select pg_sleep(0.5)"))
-    await asyncio.sleep(0.1)
+    await begun(gateway)
     await cancel(gateway, (raw.key[0], b"\0\0\0\1"))
     got = await raw.until_ready()
     raw.close()
@@ -172,7 +177,7 @@ async def test_cancel_with_a_wrong_secret_does_nothing(gateway: Gateway) -> None
 async def test_kill_ends_a_session_and_its_query(gateway: Gateway) -> None:
     raw = await RawClient.connect(gateway)
     raw.writer.write(query("select pg_sleep(30)"))
-    await asyncio.sleep(0.2)
+    await begun(gateway)
     session = next(iter(gateway.registry.live())).context
     assert await gateway.registry.kill(session.session_id)
     got = await raw.until("E")
@@ -182,8 +187,10 @@ async def test_kill_ends_a_session_and_its_query(gateway: Gateway) -> None:
     assert gateway.record.of("statement.completed")[0].body["status"] == "cancelled"
     assert gateway.record.of("session.closed")[0].body["reason"] == "killed"
     async with await psycopg.AsyncConnection.connect(gateway.dsn(), autocommit=True) as connection:
-        cursor = await connection.execute("select count(*) from pg_stat_activity where query = 'select pg_sleep(30)'")
-        assert await cursor.fetchone() == (0,)
+        running = "select count(*) from pg_stat_activity where query = 'select pg_sleep(30)'"
+        async with asyncio.timeout(60):
+            while await (await connection.execute(running)).fetchone() != (0,):
+                await asyncio.sleep(0.05)
 
 
 async def test_client_leaving_mid_result_cancels_it(gateway: Gateway) -> None:

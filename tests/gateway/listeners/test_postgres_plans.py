@@ -156,7 +156,7 @@ async def test_a_table_somebody_else_puts_before_it_uncovers_nothing(
     for _ in range(4):  # on the express lane by now
         before = await client.ask(bind("s"), describe(), execute(), SYNC)
     shadow_schema()
-    for _ in range(200):
+    for _ in range(1200):
         seen = b"".join(body for _, body in await client.ask(query(SSN)))
         if b"harmless" in seen:
             break
@@ -178,7 +178,7 @@ async def test_plans_count_as_renewed_only_once_the_server_did_it(
     await client.ask(parse(SSN, "s"), SYNC)
     before = await client.ask(bind("s"), describe(), execute(), SYNC)
     shadow_schema()
-    for _ in range(200):
+    for _ in range(1200):
         seen = b"".join(body for _, body in await watcher.ask(query(SSN)))
         if b"harmless" in seen:
             break

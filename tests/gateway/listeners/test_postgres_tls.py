@@ -19,6 +19,7 @@ from gateway.listeners.postgres import Limits, PostgresListener
 from gateway.protocols.postgres.startup import encode_ssl_request, encode_startup
 from tests.gateway.listeners.harness import HOST, TOKEN, Gateway
 from tests.gateway.listeners.raw import RawClient, errors, kinds, query, rows
+from tests.gateway.listeners.test_postgres_holding import begun
 
 
 @dataclass
@@ -104,7 +105,7 @@ async def test_direct_tls_without_our_protocol_is_refused(tls: Secured, alpn: tu
     port = tls.gateway.listener.port
     reader, writer = await asyncio.open_connection(HOST, port, ssl=tls.context(*alpn), server_hostname=HOST)
     writer.write(encode_startup({"user": "demo-agent", "database": "people"}))
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
 
     assert answer == b""
@@ -120,7 +121,7 @@ async def test_direct_tls_survives_any_chunking_of_the_hello(tls: Secured) -> No
     for at in range(len(hello)):
         writer.write(hello[at : at + 1])
         await asyncio.sleep(0.001 if at < 20 else 0)
-    incoming.write(await asyncio.wait_for(reader.read(65536), 5))
+    incoming.write(await asyncio.wait_for(reader.read(65536), 60))
     writer.close()
 
     with contextlib.suppress(ssl.SSLWantReadError):  # the rest of the server's flight may still be under way
@@ -134,7 +135,7 @@ async def test_a_handshake_that_stalls_is_ended(tmp_path: Path) -> None:
     writer.write(encode_ssl_request())
     granted = await reader.readexactly(1)
     writer.write(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a hello
-    end = await asyncio.wait_for(reader.read(), 10)
+    end = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     await stalling.gateway.stop()
 
@@ -159,7 +160,7 @@ async def test_direct_tls_is_refused_where_there_is_none() -> None:
     gateway = await Gateway().start()
     reader, writer = await asyncio.open_connection(HOST, gateway.listener.port)
     writer.write(b"\x16\x03\x01\x02\x00" + b"\0" * 600)
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     await gateway.stop()
 
@@ -236,7 +237,7 @@ async def test_long_cancel_key_cancels(gateway: Gateway) -> None:
     raw, said = await opened(gateway.listener, 2)
     key = next(body for kind, body in said if kind == "K")
     raw.writer.write(query("select pg_sleep(30)"))
-    await asyncio.sleep(0.2)
+    await begun(gateway)
     with socket.create_connection((HOST, gateway.listener.port)) as courier:
         courier.sendall(struct.pack("!II", 8 + len(key), 80877102) + key)
     got = await raw.until_ready()
