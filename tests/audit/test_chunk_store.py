@@ -51,7 +51,7 @@ def s3() -> Iterator[tuple[str, object]]:
         "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b"
     )
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while True:
             try:
                 client.create_bucket(Bucket="evidence")
@@ -63,7 +63,7 @@ def s3() -> Iterator[tuple[str, object]]:
         yield endpoint, client
     finally:
         server.terminate()
-        server.wait(10)
+        server.wait(60)
 
 
 class Directory:

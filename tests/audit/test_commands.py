@@ -31,7 +31,7 @@ sys.exit(main(sys.argv[1:]))
 
 def verify(*arguments: object) -> tuple[int, str]:
     command = [sys.executable, "-c", GUARDED, *map(str, arguments)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert not done.stderr.startswith("Traceback"), done.stderr
     return done.returncode, done.stdout
 

@@ -30,7 +30,8 @@ def entries(stack: Stack) -> Iterator[Any]:
     with psycopg.connect(stack.demo["control_dsn"], autocommit=True) as connection:
         (start,) = connection.execute("SELECT max(seq) FROM audit_logentry").fetchone() or (0,)
 
-        def since(kind: str, *, within_s: float = 10, **fields: str) -> list[dict[str, Any]]:
+        def since(kind: str, *, within_s: float = 60, **fields: Any) -> list[dict[str, Any]]:
+            """Entries of the kind that have `fields`, once there are any: of others' statements some come late."""
             deadline = time.monotonic() + within_s
             while True:
                 rows = connection.execute(
@@ -55,8 +56,8 @@ def test_a_session_its_statements_and_its_end_are_recorded(stack: Stack, entries
     assert entries("session.opened")[0]["auth_method"] == "oidc"
     assert entries("statement.authorised")[0]["rule"] == "agents-work"
     assert entries("statement.denied")[0]["sqlstate"] == "42501"
-    masked = entries("statement.completed")[0]["masked"]
-    assert {"column": "ssn", "count": 1, "rule": "ssn", "technique": "redact"} in masked
+    ssn = {"column": "ssn", "count": 1, "rule": "ssn", "technique": "redact"}
+    assert entries("statement.completed", masked=[ssn])
     assert entries("session.closed")[0]["reason"]
 
 
@@ -65,10 +66,8 @@ def test_refused_authentication_is_recorded_without_the_secret(stack: Stack, ent
         stack.connect(token="not-a-token-4711")
     assert stack.rest("GET", "/api/v1/sessions", token="not-a-token-4711").status_code == 401
 
-    failures = entries("authentication.failed")
-
-    assert {failure["protocol"] for failure in failures} >= {"postgres"}
-    assert "token-4711" not in str(failures)
+    assert entries("authentication.failed", protocol="postgres")
+    assert "token-4711" not in str(entries("authentication.failed"))
 
 
 def test_tokens_and_tickets_are_recorded_from_purchase_to_use(stack: Stack, entries) -> None:
@@ -100,7 +99,7 @@ def test_a_hold_its_review_and_its_execution_are_recorded(stack: Stack, entries)
         user="reviewer",
         json={"decision": "approve", "reason": "synthetic reason 4711"},
     )
-    thread.join(20)
+    thread.join(60)
 
     assert answer.status_code == 200, answer.text
     assert done == ["UPDATE 1"]
@@ -117,7 +116,7 @@ def test_a_client_that_leaves_withdraws_its_review(stack: Stack, entries) -> Non
     thread.start()
     entries("review.opened")
     connection.cancel()
-    thread.join(20)
+    thread.join(60)
     connection.close()
 
     assert entries("review.withdrawn")
@@ -126,7 +125,9 @@ def test_a_client_that_leaves_withdraws_its_review(stack: Stack, entries) -> Non
 def test_a_kill_is_recorded_with_who_asked(stack: Stack, entries) -> None:
     connection = stack.connect()
     connection.execute("SELECT 1")
-    session = stack.rest("GET", "/api/v1/sessions?live=1", user="admin").json()["results"][0]["id"]
+    # The newest that speaks this protocol: others' may still be ending.
+    live = stack.rest("GET", "/api/v1/sessions?live=1", user="admin").json()["results"]
+    session = next(each["id"] for each in live if each["protocol"] == "postgres")
 
     assert stack.rest("POST", f"/api/v1/sessions/{session}/kill", user="admin").status_code == 202
 
@@ -137,7 +138,7 @@ def test_a_kill_is_recorded_with_who_asked(stack: Stack, entries) -> None:
 
 def test_people_signing_in_and_out_are_recorded(stack: Stack, entries) -> None:
     auditor = stack.demo["users"]["auditor"]
-    with httpx.Client(base_url=stack.demo["web_url"], follow_redirects=True, trust_env=False) as browser:
+    with httpx.Client(base_url=stack.demo["web_url"], follow_redirects=True, trust_env=False, timeout=60) as browser:
         browser.get("/admin/login/")
         form = {"csrfmiddlewaretoken": browser.cookies["csrftoken"]}
         browser.post("/admin/login/", data={**form, "username": "auditor", "password": "wrong"})

@@ -366,7 +366,7 @@ async def test_backlog_of_a_journal_keeps_no_commit_waiting(tmp_path, monkeypatc
         writer.append_now(entry(number))
     await asyncio.sleep(0.2)  # the sequencer has them
 
-    receipts = [await asyncio.wait_for(writer.append(entry(number, durability="database")), 5) for number in (20, 21)]
+    receipts = [await asyncio.wait_for(writer.append(entry(number, durability="database")), 9) for number in (20, 21)]
     writer._sequencer.take_in = real  # type: ignore[union-attr,method-assign]
     answered.set()
     await writer.close()

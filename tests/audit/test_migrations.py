@@ -57,14 +57,14 @@ def test_indexes_of_the_record_are_made_beside_who_writes_it(older: None) -> Non
     with writer() as first, writer() as second:
         first.execute(WRITE % "first")
         migrating.start()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 90
         waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%INDEX%%'"
         waiting = False
         while not waiting and time.monotonic() < deadline:
             waiting = second.execute(waits).fetchone() != (0,)
             second.rollback()
 
-        second.execute("SET lock_timeout = '3s'")
+        second.execute("SET lock_timeout = '20s'")
         second.execute(WRITE % "second")
         second.rollback()
         first.rollback()

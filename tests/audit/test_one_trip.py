@@ -347,7 +347,7 @@ async def proxy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Proxy]:
 
 
 async def until(holds) -> None:
-    for _ in range(200):
+    for _ in range(1200):
         if holds():
             return
         await asyncio.sleep(0.05)

@@ -100,7 +100,7 @@ def test_a_store_that_fails_refuses_new_recordings_and_keeps_the_old():
         await asyncio.to_thread(sql, "ALTER TABLE audit_recordingchunk RENAME TO chunk_gone")
         try:
             digest = await first.close()
-            for _ in range(100):
+            for _ in range(3000):
                 if not sink.healthy:
                     break
                 await asyncio.sleep(0.02)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -115,13 +114,11 @@ def test_bad_place_is_an_answer_not_an_error(client, statements):
         assert client.get(reverse(f"admin:{name}"), {"go": "1", "after": "\x00"}).status_code == 400
 
 
-def test_search_of_a_sample_is_quick_and_its_time_does_not_grow_with_the_page(db):
-    """20,000 statements; the million is `python -m benchmarks.evidence_search`."""
+def test_searches_of_the_benchmark_find_what_they_are_for(db):
+    """20,000 statements; how quick they are among a million says `python -m benchmarks.evidence_search`."""
     load(connection, 20_000)
 
     for name, search in searches().items():
-        began = time.perf_counter()
         found = find_statements(search)
-        assert time.perf_counter() - began < 1.0, name
         assert found.rows or name == "absent", name
     assert StatementRecord.objects.count() == 20_000

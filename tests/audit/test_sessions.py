@@ -193,7 +193,7 @@ async def test_live_record_tells_what_is_durable_in_one_message_without_text(set
 
     await live.append(authorised("a1", text="select 4711"))
     live.append_later(completed("a1"))
-    message = await asyncio.wait_for(layer.receive(channel), timeout=5)
+    message = await asyncio.wait_for(layer.receive(channel), timeout=60)
 
     told = message["event"]["entries"]
     assert [event["event"] for event in told] == ["statement.authorised", "statement.completed"]

@@ -92,6 +92,13 @@ async def test_later_entries_are_written_in_order_by_close():
     assert statuses == {"completed"}
 
 
+async def until_healthy(writer):
+    """A writer that failed refuses until it has written what it owes."""
+    async with asyncio.timeout(60):
+        while not writer.healthy or writer._backlog.owed or writer._backlog._committing:
+            await asyncio.sleep(0.02)
+
+
 async def test_failed_commit_fails_every_waiter_and_keeps_what_is_owed():
     writer = AuditWriter()
     await writer.append(authorised("a1"))
@@ -108,11 +115,7 @@ async def test_failed_commit_fails_every_waiter_and_keeps_what_is_owed():
             await writer.append(opened("s2"))
     finally:
         await in_thread(sql, "ALTER TABLE sealedtext_gone RENAME TO audit_sealedtext")
-    for _ in range(100):
-        if writer.healthy:
-            break
-        await asyncio.sleep(0.05)
-
+    await until_healthy(writer)
     receipt = await writer.append(opened("s3"))
     await writer.close()
 
@@ -145,7 +148,9 @@ async def test_a_commit_whose_answer_was_lost_is_not_written_twice(monkeypatch):
     monkeypatch.setattr("audit.log_commits.append_prepared", answers_late)
     writer = AuditWriter()
     writer.append_later(denied("d1"))
-    await asyncio.sleep(0.5)
+    while not lost:
+        await asyncio.sleep(0.01)
+    await until_healthy(writer)
     receipt = await writer.append(opened())
     await writer.close()
 

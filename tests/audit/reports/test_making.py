@@ -209,7 +209,7 @@ def test_page_asks_watches_and_downloads_and_each_is_recorded(client, activity):
     client.force_login(User.objects.create_superuser("root", "root@example.org", "x"))
     asked = {
         "since": f"{NOW:%Y-%m-%d}",
-        "until": f"{NOW + timedelta(days=1):%Y-%m-%d}",
+        "until": f"{NOW + timedelta(days=2):%Y-%m-%d}",
         "report": "activity",
         "make": "1",
     }
