@@ -25,7 +25,7 @@ from tests.gateway.listeners.raw import RawClient, query, rows
 
 COUNT = 20_000 if SOAKING else 300
 AT_ONCE = 8
-ENDED_WITHIN_S = 30.0
+ENDED_WITHIN_S = 60.0
 QUIET_S = 0.3
 LAST_WORDS = query("select 'the last words'")
 SSN = re.compile(rb"078-05-\d{4}")
@@ -93,7 +93,7 @@ async def test_no_stream_crashes_hangs_leaks_or_runs_what_was_not_authorised(ran
         text: number for text, number in range_.tap.executed.items() if number > authorised.get(text.rstrip(";"), 0)
     }
     assert {text for text in unauthorised if text.strip(" ;")} == set()
-    assert sum(range_.tap.executed.values()) > COUNT // 4, "hardly anything ran, so the test proves nothing"
+    assert sum(range_.tap.executed.values()) > COUNT // 8, "hardly anything ran, so the test proves nothing"
     assert not range_.gateway.record.of("session.broke")
     reasons = {entry.body["reason"] for entry in range_.gateway.record.of("session.closed")}
     assert "internal-error" not in reasons, "a stream met a bug of ours"
