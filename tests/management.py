@@ -61,7 +61,7 @@ class ManagementServer:
 
     def close(self) -> None:
         self._control.close()
-        self._process.wait(30)
+        self._process.wait(60)
 
 
 def _await(told: int, arguments: tuple[str, ...], timeout_s: float) -> int:

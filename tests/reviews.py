@@ -28,7 +28,7 @@ def post_decision(stack: Stack, url: str, decision: str, *, token: str) -> httpx
         f"{stack.demo['web_url']}/api/v1/reviews/{review_id(url)}/decision",
         headers={"Authorization": f"Bearer {token}"},
         json={"decision": decision, "reason": "bypass suite"},
-        timeout=30,
+        timeout=60,
     )
 
 
@@ -36,21 +36,21 @@ def review(stack: Stack, url: str) -> dict[str, str]:
     answer = httpx.get(
         f"{stack.demo['web_url']}/api/v1/reviews/{review_id(url)}",
         headers={"Authorization": f"Bearer {reviewer(stack)}"},
-        timeout=30,
+        timeout=60,
     )
     assert answer.status_code == 200, f"{answer.status_code} {answer.text}"
     found: dict[str, str] = answer.json()
     return found
 
 
-def pending_review(stack: Stack, mentions: str, *, within_s: float = 20) -> str:
+def pending_review(stack: Stack, mentions: str, *, within_s: float = 60) -> str:
     """The URL of the newest pending review whose statement has `mentions`: others' may be pending beside it."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         answer = httpx.get(
             f"{stack.demo['web_url']}/api/v1/reviews?status=pending",
             headers={"Authorization": f"Bearer {reviewer(stack)}"},
-            timeout=30,
+            timeout=60,
         )
         listed = answer.json()
         for found in listed["results"] if isinstance(listed, dict) else listed:

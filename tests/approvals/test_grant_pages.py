@@ -36,7 +36,7 @@ def test_reviewer_chooses_how_far_an_approval_reaches(client, reviewer):
     assert answer.status_code == 303
     grant = Grant.objects.get()
     assert grant.scope == "tables"
-    assert 590 < (grant.expires_at - timezone.now()).total_seconds() <= 600
+    assert 540 < (grant.expires_at - timezone.now()).total_seconds() <= 600
 
 
 def test_once_is_all_there_is_without_a_choice(client, reviewer):

@@ -31,7 +31,7 @@ def test_modified_statement_runs_in_the_client_that_waited(stack: Stack):
         several = decide(stack, review, "reviewer", decision="modify", statement=better + "; DELETE FROM claims")
         forbidden = decide(stack, review, "reviewer", decision="modify", statement="DROP TABLE patients")
         modified = decide(stack, review, "reviewer", decision="modify", statement=better)
-        waiting.join(20)
+        waiting.join(60)
 
     assert own.json()["code"] == "self-approval"
     assert several.json()["code"] == "modified-not-analysed"

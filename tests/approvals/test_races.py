@@ -31,7 +31,7 @@ def at_once(*calls: Callable[[], object]) -> list[object]:
 
     def run(index: int, call: Callable[[], object]) -> None:
         try:
-            gate.wait(20)
+            gate.wait(60)
             results[index] = call()
         except Refusal as refused:
             results[index] = refused

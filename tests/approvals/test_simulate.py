@@ -211,7 +211,7 @@ def test_hundred_thousand_statements_in_seconds_as_enforcing_would():
     assert {(before, after): n for before, after, n in result.matrix if n} == dict(enforced)
     assert sum(n for (before, after), n in enforced.items() if before != after) <= result.changed
     assert 0 < result.changed < statements
-    assert seconds < 20  # a second or two on an idle machine
+    assert seconds < 60  # a second or two on an idle machine
 
 
 def test_time_of_day_is_that_of_the_statement():

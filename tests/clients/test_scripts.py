@@ -35,7 +35,7 @@ def run(interpreter: str, words: dict[str, str], *arguments: str) -> str:
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

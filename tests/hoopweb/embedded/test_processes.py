@@ -53,7 +53,7 @@ async def test_what_programs_write_is_theirs_alone_to_read(supervisor: Superviso
     assert [oct(path.stat().st_mode & 0o777) for path in (mail, mail / "one")] == ["0o700", "0o600"]
 
 
-async def eventually(check: Callable[[], object], *, within_s: float = 20.0) -> None:
+async def eventually(check: Callable[[], object], *, within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not check():
         assert time.monotonic() < deadline, "did not happen in time"
@@ -184,7 +184,7 @@ asyncio.run(main())
     process.kill()
     process.wait()
 
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while alive(sleeper):
         assert time.monotonic() < deadline, "the program outlived its supervisor"
         time.sleep(0.02)
@@ -202,4 +202,4 @@ def test_output_survives_a_reader_that_left_and_one_that_never_reads() -> None:
         gone.line("a", "x" * 100)
         deaf.line("b", "x" * 100)
 
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # nobody waited for either
