@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis.asyncio
-from channels.layers import get_channel_layer
+from channels import DEFAULT_CHANNEL_LAYER
+from channels.layers import channel_layers
 from django.conf import settings
 
 from approvals.domain.announce import GATEWAYS_GROUP, REVIEWS_GROUP, told_to_group
@@ -64,6 +65,10 @@ logger = logging.getLogger(__name__)
 HEARTBEAT_S = 3
 HEARTBEAT_TTL_S = 10
 SWEEP_S = 1.0
+# Cancel requests come from anybody who reaches the port, with any key: what they are told of through has no room for
+# anything else to be crowded out of, and a process passes on only so many at a time.
+CANCELS_GROUP = "cancels"
+MOST_CANCELS = 20
 JOIN_WITHIN_S = 10.0
 
 
@@ -107,7 +112,8 @@ class Runtime:
             "http": self.http.serve(sockets=sockets),
             **self._relay_part(),
             "peers": self.data_apis.answer_peers(),
-            "control": self._take_control_messages(),
+            "control": self._take_control_messages(GATEWAYS_GROUP, REVIEWS_GROUP, SNAPSHOT_GROUP),
+            "cancels": self._take_control_messages(CANCELS_GROUP),
             "heartbeat": self._beat(),
             "sweep": self._sweep(),
             "quotas": self._tend_quotas(),
@@ -176,14 +182,17 @@ class Runtime:
         self.store.changed()
         logger.info("gateway reloaded: id=%s certificates=%d", self.gateway_id, len(self.tls))
 
-    async def _take_control_messages(self) -> None:
-        """Channel-layer messages hurry things along; everything they tell is also found by polling."""
-        layer = get_channel_layer()
+    async def _take_control_messages(self, *groups: str) -> None:
+        """Channel-layer messages hurry things along; what was decided, and the rules, are also found by polling.
+
+        A channel holds a hundred of them, and drops what comes then.
+        """
+        layer = channel_layers.make_backend(DEFAULT_CHANNEL_LAYER)  # channels of one layer share their room
         channel = await layer.new_channel(prefix="gateway")
         while True:
             try:
                 async with asyncio.timeout(JOIN_WITHIN_S):
-                    for group in (GATEWAYS_GROUP, REVIEWS_GROUP, SNAPSHOT_GROUP):
+                    for group in groups:
                         await layer.group_add(group, channel)
                 await self._handle(await asyncio.wait_for(layer.receive(channel), timeout=60))
             except TimeoutError:
@@ -373,9 +382,13 @@ async def gateway_is_alive(gateway_id: str) -> bool:
 
 
 async def cancel_elsewhere(process_id: int, secret: bytes) -> None:
-    """A CancelRequest may reach another process of the same port: ask them all."""
+    """A CancelRequest may reach another process of the same port: ask them all, a few requests at a time."""
     message = {"type": "session.cancel", "process_id": process_id, "secret": secret.hex()}
-    await told_to_group(GATEWAYS_GROUP, message)
+    async with _cancels:
+        await told_to_group(CANCELS_GROUP, message)
+
+
+_cancels = asyncio.Semaphore(MOST_CANCELS)
 
 
 async def upstream_credential(spec: ConnectionSpec) -> dict[str, str]:
