@@ -18,7 +18,7 @@ from gateway.protocols.postgres.datarow import DATA_ROW, row_values
 from gateway.protocols.postgres.frames import split_frames
 from gateway.protocols.postgres.meaning import MEANINGFUL, settings_text
 from gateway.session.permit import ExecutionPermit, Outcome
-from gateway.upstreams.postgres import UpstreamConnection, UpstreamCredential, connect
+from gateway.upstreams.postgres import CONNECT_TIMEOUT_S, UpstreamConnection, UpstreamCredential, connect
 from gateway.upstreams.postgres_execution import Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Ready, Result, Rows
 from gateway.upstreams.postgres_relay import Relay
@@ -48,7 +48,11 @@ class PostgresOpener:
         connection = await connect(spec, await self._upstream_credential(spec))
         session = PostgresUpstreamSession(connection, phi=spec.phi, recordings=self._recordings)
         try:
-            await session.learn_state()
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await session.learn_state()
+        except TimeoutError:
+            connection.abort()
+            raise UpstreamFailed("the upstream did not answer in time", sqlstate="08001") from None
         except BaseException:
             connection.abort()
             raise

@@ -22,6 +22,8 @@ from gateway.protocols.postgres.frames import FrameBuffer, frame, split_frames
 from gateway.protocols.postgres.server import Field, encode_data_row, encode_row_description
 from gateway.protocols.postgres.startup import encode_cancel
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
+from gateway.upstreams.postgres_session import PostgresOpener
+from gateway.upstreams.registry import UpstreamFailed
 from tests.fuzz.streams import FIRST_SEED, SOAKING, mutated
 from tests.fuzz.test_client_streams import answer_to_the_end
 from tests.gateway.listeners.harness import HOST, PORT, Gateway, direct_dsn
@@ -187,6 +189,17 @@ LIES: dict[str, Liar] = {
     "length-of-everything": Liar(lambda: b"D" + struct.pack("!I", 0x7FFFFFFF) + SSN),
     "ready-of-noise": Liar(lambda: ROW + DONE + frame(b"Z", b"")),
     "tag-without-end": Liar(lambda: frame(b"C", b"")),
+    "answered-twice": Liar(lambda: ROW + DONE + ROW + DONE),
+    "ready-amid-the-rows": Liar(lambda: ROW + READY + ROW + DONE),
+    "ready-for-nobody": Liar(lambda: ROW + DONE + READY + READY),
+    "bound-again": Liar(lambda: server.BIND_COMPLETE_FRAME + ROW + DONE),
+    "suspended-unasked": Liar(lambda: ROW + frame(b"s") + ROW + DONE),
+    "empty-after-rows": Liar(lambda: ROW + frame(b"I") + ROW),
+    "row-of-a-negative-count": Liar(lambda: frame(b"D", struct.pack("!h", -1) + SSN) + DONE),
+    "error-after-the-end": Liar(lambda: ROW + DONE + frame(b"E", b"SERROR\0VERROR\0C22P02\0M" + SSN + b"\0\0")),
+    "error-without-end": Liar(lambda: frame(b"E", b"SERROR\0C22P02\0M" + SSN)),
+    "copy-in-unasked": Liar(lambda: frame(b"G", b"\0\0\1\0\0") + ROW + DONE),
+    "copy-done-unasked": Liar(lambda: frame(b"c") + ROW + DONE),
 }  # fmt: skip
 
 
@@ -234,6 +247,32 @@ async def test_handshake_that_lies_ends_in_one_refusal(name: str, monkeypatch: p
                 await RawClient.connect(gateway, database="liar")
 
         await others_are_served(gateway)
+
+
+async def test_server_that_says_nothing_more_is_given_up_by_rest_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Native sessions ask their first question when the client does, and the client may leave."""
+    monkeypatch.setattr("gateway.upstreams.postgres_session.CONNECT_TIMEOUT_S", 0.5)
+    left = asyncio.Event()
+
+    async def greets(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(OK + KEY + READY)
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(1 << 16):
+                pass
+        left.set()
+        writer.close()
+
+    async def credential(_: object) -> dict[str, str]:
+        return {"username": "postgres", "password": "x"}
+
+    server_ = await asyncio.start_server(greets, HOST, 0)
+    gateway = Gateway(others={"liar": server_.sockets[0].getsockname()[1]})
+    with pytest.raises(UpstreamFailed) as failed:
+        await asyncio.wait_for(PostgresOpener(credential)(gateway.snapshot().connections["liar"]), 20)
+    await asyncio.wait_for(left.wait(), 20)
+    server_.close()
+
+    assert failed.value.sqlstate == "08001"
 
 
 @pytest.mark.parametrize("endless", [NOTICE * 50, ROW * 200], ids=["notices", "rows"])
