@@ -7,7 +7,9 @@ only the six ASCII blanks separate tokens. What cannot be lexed raises `LexError
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Callable
 from enum import Enum
 from functools import lru_cache
 from typing import NamedTuple
@@ -17,8 +19,9 @@ MAX_TOKENS = 100_000
 # PostgreSQL's scanner looks at a whole run of operator characters for every comment that begins in it (scan.l,
 # `xcstart`): a megabyte of them takes it minutes, in which nothing interrupts it.
 MAX_COMMENTS_IN_A_RUN = 100
-# Every stage asks for the tokens of one and the same text; longer ones are read again each time, not kept.
-_KEPT, _KEPT_TEXT = 64, 16_384
+# Every stage asks for the tokens of one and the same text. Those of a long one may take some 20 MB, whoever sent it:
+# so of the long ones only the last is kept, which every stage of it finds unless another one came between.
+_KEPT, _KEPT_TEXT, _KEPT_LONG = 64, 16_384, 1
 
 
 class LexError(ValueError):
@@ -111,42 +114,49 @@ _KINDS = {
 
 def tokenize(text: str, *, standard_conforming_strings: bool = True) -> list[Token]:
     """Return the tokens of `text` without blanks and comments. Raises LexError."""
-    read = _remembered if len(text) <= _KEPT_TEXT else _tokens
+    read = _remembered if len(text) <= _KEPT_TEXT else _remembered_long
     return list(read(text, standard_conforming_strings))
 
 
 def _tokens(text: str, standard_conforming_strings: bool) -> tuple[Token, ...]:
     _must_be_within_bounds(text)
-    match_at = (_STANDARD if standard_conforming_strings else _BACKSLASH).match
     tokens: list[Token] = []
-    at, end = 0, len(text)
-    while at < end:
-        match = match_at(text, at)
-        if match is None:
-            raise LexError("an unterminated quote or a character outside PostgreSQL's syntax")
-        group = match.lastgroup
-        if group == "blank":
-            at = match.end()
-            continue
-        if group == "word":
-            tokens.append(word(match[0], at))
-            at = match.end()
-        elif group == "block":
-            at = _end_of_comment(text, at)
-        elif group == "dollar":
-            stop = text.find(match.group(), match.end())
-            if stop < 0:
-                raise LexError("an unterminated dollar-quoted string")
-            stop += match.end() - at
-            tokens.append(Token(TokenKind.STRING, text[at:stop], at))
-            at = stop
-        else:
-            if group in _KINDS:
-                tokens.append(Token(_KINDS[group], match[0], at))
-            at = match.end()
-        if len(tokens) > MAX_TOKENS:
-            raise LexError(f"more than {MAX_TOKENS} tokens in one text")
+    read_tokens(text, standard_conforming_strings, tokens, MAX_TOKENS, read_lexeme)
+    if len(tokens) > MAX_TOKENS:
+        raise LexError(f"more than {MAX_TOKENS} tokens in one text")
     return tuple(tokens)
+
+
+ReadLexeme = Callable[[str, int, bool, list[Token]], int]
+
+
+def read_tokens(text: str, standard: bool, tokens: list[Token], most: int, read: ReadLexeme) -> None:
+    """Append the tokens of `text`, and stop when there are more than `most`. Raises LexError."""
+    at, end = 0, len(text)
+    while at < end and len(tokens) <= most:
+        at = read(text, at, standard, tokens)
+
+
+def read_lexeme(text: str, at: int, standard: bool, tokens: list[Token]) -> int:
+    """Append the token at `at`, unless blanks or a comment begin there, and return where it ends. Raises LexError."""
+    match = (_STANDARD if standard else _BACKSLASH).match(text, at)
+    if match is None:
+        raise LexError("an unterminated quote or a character outside PostgreSQL's syntax")
+    group = match.lastgroup
+    if group == "word":
+        tokens.append(word(match[0], at))
+    elif group == "block":
+        return _end_of_comment(text, at)
+    elif group == "dollar":
+        stop = text.find(match.group(), match.end())
+        if stop < 0:
+            raise LexError("an unterminated dollar-quoted string")
+        stop += match.end() - at
+        tokens.append(Token(TokenKind.STRING, text[at:stop], at))
+        return stop
+    elif group in _KINDS:
+        tokens.append(Token(_KINDS[group], match[0], at))
+    return match.end()
 
 
 def _must_be_within_bounds(text: str) -> None:
@@ -161,6 +171,7 @@ def _must_be_within_bounds(text: str) -> None:
 
 
 _remembered = lru_cache(maxsize=_KEPT)(_tokens)
+_remembered_long = lru_cache(maxsize=_KEPT_LONG)(_tokens)
 
 
 def _end_of_comment(text: str, at: int) -> int:
@@ -189,3 +200,8 @@ def _truncate(name: str) -> str:
 def _ascii_lower(text: str) -> str:
     # Multibyte encodings fold ASCII only (src/backend/parser/scansup.c).
     return text.lower() if text.isascii() else re.sub(r"[A-Z]+", lambda m: m.group().lower(), text)
+
+
+read_tokens_python = read_tokens
+with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from analysis._lexer import read_tokens

@@ -13,6 +13,7 @@ from functools import partial
 from analysis.split import split_statements
 from analysis.statement import Analysis
 from approvals.domain.request import Deny, RequireApproval
+from gateway.domain.long_texts import read_beside
 from gateway.listeners.postgres_copy import converse, copied_columns
 from gateway.listeners.postgres_names import Portal, Prepared
 from gateway.listeners.postgres_session import ClientSession
@@ -49,7 +50,8 @@ async def parse(session: ClientSession, message: Parse) -> None:
         _send_parse(session, message, message.text, known.analysis_of(message.text, message.types))
         return
     # Nothing is sent for an empty text but an empty text of ours: then nothing can hide in it.
-    text = message.text if split_statements(message.text) else ""
+    asker, whole = session.context.principal.subject, message.text
+    text = whole if await read_beside(asker, len(whole), partial(split_statements, whole)) else ""
     analysis = None
     if text:
         request = StatementRequest(text=text, parameter_types=message.types)

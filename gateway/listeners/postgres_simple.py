@@ -7,7 +7,10 @@ the whole, so the parts share a transaction like the server's own simple Query.
 
 from __future__ import annotations
 
+from functools import partial
+
 from analysis.split import StatementPart, split_statements
+from gateway.domain.long_texts import read_beside
 from gateway.listeners.postgres_block import ends_or_begins
 from gateway.listeners.postgres_copy import converse, copied_columns
 from gateway.listeners.postgres_session import ClientSession
@@ -38,7 +41,8 @@ async def simple_query(session: ClientSession, text: str) -> None:
     await session.drained()
     session.statements.forget("")  # a simple Query destroys the unnamed statement and portal
     session.portals.forget("")
-    parts = split_statements(text, standard_conforming_strings=session.meaning.standard_strings)
+    split = partial(split_statements, text, standard_conforming_strings=session.meaning.standard_strings)
+    parts = await read_beside(session.context.principal.subject, len(text), split)
     if not parts:
         session.relay.push(Local(server.EMPTY_QUERY_FRAME))
     if any(not part.lexable for part in parts):

@@ -25,6 +25,10 @@ TRANSACTION_ENDS = frozenset({"commit", "end", "rollback", "abort", "prepare", "
 
 # How nearly every statement begins: the loop below would say the same, five times slower.
 _PLAIN_START = re.compile(r"[A-Za-z]+(?=[ \n\t(;*]|\Z)").match
+# Megabytes of blanks and comments may stand before the word. No way back into what was passed, so none is remembered.
+_SKIPPED = re.compile(r"(?:[\s(]++|--[^\n]*+\n?+|/\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/)*+").match
+_COMMENT_EDGE = re.compile(r"/\*|\*/").finditer
+_LONGEST = 64  # characters: no keyword has so many
 
 
 def first_word(text: str) -> str:
@@ -36,33 +40,25 @@ def first_word(text: str) -> str:
     plain = _PLAIN_START(text)
     if plain is not None:
         return plain[0].lower()
-    at = 0
-    while at < len(text):
-        if text[at].isspace() or text[at] == "(":
-            at += 1
-        elif text.startswith("--", at):
-            end = text.find("\n", at)
-            at = len(text) if end < 0 else end + 1
-        elif text.startswith("/*", at):
-            at = _comment_end(text, at)
-        else:
-            break
-    end = at
-    while end < len(text) and (text[end].isalpha() or text[end] == "_"):
+    at = _before_word(text, 0)
+    while text.startswith("/*", at):  # a comment that holds others, or never ends
+        at = _before_word(text, _comment_end(text, at))
+    end, most = at, min(len(text), at + _LONGEST)
+    while end < most and (text[end].isalpha() or text[end] == "_"):
         end += 1
     return text[at:end].lower()
+
+
+def _before_word(text: str, at: int) -> int:
+    skipped = _SKIPPED(text, at)
+    return skipped.end() if skipped is not None else at  # it matches nothing at least
 
 
 def _comment_end(text: str, at: int) -> int:
     """PostgreSQL nests comments (SQL standard, lexical structure)."""
     depth = 0
-    while at < len(text):
-        if text.startswith("/*", at):
-            depth, at = depth + 1, at + 2
-        elif text.startswith("*/", at):
-            depth, at = depth - 1, at + 2
-            if depth == 0:
-                return at
-        else:
-            at += 1
-    return at
+    for edge in _COMMENT_EDGE(text, at):
+        depth += 1 if edge[0] == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    return len(text)

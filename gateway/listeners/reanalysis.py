@@ -7,6 +7,7 @@ and decided under the requester's rights of this moment, exactly as the pipeline
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from analysis.estimate import RowsExpected
@@ -14,6 +15,7 @@ from analysis.split import split_statements
 from approvals.domain.facts import review_facts, without_sizes
 from approvals.domain.request import Principal
 from gateway.domain.identity import revalidated
+from gateway.domain.long_texts import read_beside
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.listeners.explain import described_decision, described_masks
 from gateway.protocols.bigquery.errors import BigQueryError
@@ -41,8 +43,10 @@ async def reanalyse_statement(services: Services, body: Mapping[str, Any]) -> An
     spec = snapshot.connections.get(str(body["connection"]))
     if spec is None:
         return {"problem": "this connection does not exist"}
-    if spec.kind == "postgres" and len(split_statements(text)) != 1:
-        return {"problem": "expected exactly one statement"}
+    if spec.kind == "postgres":
+        parts = await read_beside(principal.subject, len(text), partial(split_statements, text))
+        if len(parts) != 1:
+            return {"problem": "expected exactly one statement"}
     session = SessionContext(
         principal=principal,
         connection=spec,

@@ -6,6 +6,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from analysis.split import split_statements
 from approvals.domain.request import Principal
 from audit.answers import RecordUnavailable
 from gateway.domain.identity import EVERY_DOOR, TokenVerifier, revalidated
+from gateway.domain.long_texts import read_beside
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.domain.tokens import mcp_resource
 from gateway.listeners.explain import explain_statement
@@ -53,7 +55,7 @@ class RelayEndpoint:
             principal, spec = await self._admit(
                 request, str(body.get("connection", "")), protocol=str(body.get("protocol", ""))
             )
-            relay_request = one_statement(body, spec.kind)
+            relay_request = await one_statement(body, spec.kind, asker=principal.subject)
         except Refused as refused:
             return refusal(refused)
         if body.get("dry_run"):
@@ -182,7 +184,7 @@ def may_enter(snapshot: Snapshot, principal: Principal, connection: str) -> bool
     return any(rule.groups & principal.groups and rule.covers(connection) for rule in snapshot.access_rules)
 
 
-def one_statement(body: Mapping[str, Any], kind: str) -> RelayRequest:
+async def one_statement(body: Mapping[str, Any], kind: str, *, asker: str) -> RelayRequest:
     """The request with its text reduced to exactly one statement; refuses none or several.
 
     BigQuery takes a script as one job, and one approval: its analysis reads it part by part.
@@ -193,7 +195,8 @@ def one_statement(body: Mapping[str, Any], kind: str) -> RelayRequest:
         raise Refused(400, "bad-request", "expected connection and statement") from None
     if kind == "bigquery":
         return request
-    parts = split_statements(request.statement)
+    text = request.statement
+    parts = await read_beside(asker, len(text), partial(split_statements, text))
     if len(parts) != 1:
         raise Refused(400, "one-statement", f"read {len(parts)} statements, expected exactly one")
     return RelayRequest.from_json({**body, "statement": parts[0].text})

@@ -8,11 +8,14 @@ Anywhere else what cannot be read is refused.
 
 from __future__ import annotations
 
+from functools import partial
+
 from analysis.lexer import LexError
 from analysis.statement import Analysis, Statement
 from analysis.utility import read_utility
 from approvals.domain.decide import EVERY_RIGHT, covers
 from approvals.domain.request import Principal
+from gateway.domain.long_texts import read_beside
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.session.context import SessionContext
 from gateway.session.services import Analyst
@@ -29,7 +32,7 @@ async def read(
 ) -> Analysis:
     """Return what the statement does, as far as anything depends on it. Raises UpstreamRejected."""
     if is_open(snapshot, connection, session.principal):
-        return unread(statement)
+        return await read_beside(session.principal.subject, len(statement.text), partial(unread, statement))
     return await analyst.analyse(session, statement)
 
 

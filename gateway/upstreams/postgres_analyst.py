@@ -13,19 +13,22 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from analysis.agree import distrusted, incomplete, taken_over
 from analysis.estimate import UNKNOWN, RowsExpected, estimated_rows, may_be_sized, rows_expected, wants_estimate
-from analysis.fingerprint import Shape, exact_shape, shape_of, skeleton, skeleton_of
+from analysis.fingerprint import Shape, exact_shape, skeleton
 from analysis.lexer import LexError, TokenKind, tokenize
 from analysis.statement import Analysis, Operation, Statement
+from analysis.text import MAX_SKELETON, TextReading, highest_parameter, read_text
 from analysis.utility import Utility, read_utility
+from gateway.domain.long_texts import read_beside
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
 from gateway.session.services import TableDescription, UpstreamRejected
 from gateway.upstreams.postgres_catalogue import described_tables
 from gateway.upstreams.postgres_own import PostgresOwnSide
-from gateway.upstreams.postgres_readings import Readings, Side
+from gateway.upstreams.postgres_readings import Side, compared
 from gateway.upstreams.postgres_recollected import Recollected
 from gateway.upstreams.postgres_side import CLASSIFIED, DsnFor, Estimate, Key, PostgresSide
 from gateway.upstreams.postgres_witness import Question
@@ -47,7 +50,6 @@ class PostgresAnalyst:
     def __init__(self, dsn_for: DsnFor) -> None:
         self._dsn_for = dsn_for
         self._sides: dict[_Place, PostgresSide] = {}
-        self._readings = Readings()
         self._changing: set[str] = set()  # sessions whose last statement may have changed definitions
 
     async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
@@ -104,7 +106,9 @@ class PostgresAnalyst:
         if session.uncommitted_definitions or session.temp_relations or session.session_id in self._changing:
             return None
         where = (parameter_types, session.role, session.search_path)
-        found = side.analyses.find(("=" + text, *where)) or side.analyses.find(("~" + skeleton(text), *where))
+        found = side.analyses.find(("=" + text, *where)) if len(text) <= CACHE_TEXT else None
+        if found is None and len(text) <= MAX_SKELETON:
+            found = side.analyses.find(("~" + skeleton(text), *where))
         if found is None or found.operations & {Operation.DDL, Operation.ADMIN}:
             return None
         if wants_estimate(found):  # of this very text, parameters left open as the planner had them
@@ -178,45 +182,41 @@ class PostgresAnalyst:
             independent = not _has_literals(found)
             estimated = replace(found, facts=replace(found.facts, estimated_rows=rows), literal_independent=independent)
             known = Estimate(estimated)
-            side.estimates.keep(exact, known)
+            side.estimates.keep(exact, known, length=len(found.statement.text))
         return known.analysis
 
     # --- by shape ---
 
     async def _analyse_shape(self, side: Side, session: SessionContext, statement: Statement, exact: Key) -> Analysis:
+        text, asker = statement.text, session.principal.subject
         try:
-            tokens = tokenize(statement.text)
-            shape = shape_of(tokens)
-            utility = read_utility(statement.text)
-            statement.text.encode()
+            read = await read_beside(asker, len(text), partial(read_text, text))
         except (LexError, UnicodeEncodeError) as error:
-            return incomplete(
-                statement=statement, kind="UNKNOWN", problem=_why(error), shape=exact_shape(statement.text)
-            )
+            return incomplete(statement=statement, kind="UNKNOWN", problem=_why(error), shape=exact_shape(text))
+        utility, shape = read.utility, read.shape
         if utility.executes or utility.kind in ("FETCH", "MOVE"):
             return await self._by_name(session, statement, utility, shape)
         template = _key(shape.template, statement, session)
         found = side.analyses.find(template) if utility.is_query else None
         if found is None:
-            found = await self._current_reading(side, session, statement, utility, shape)
+            found = await self._current_reading(side, session, statement, read)
             if found.complete and utility.is_query and side.catalogue is not None:
-                side.analyses.keep(template, found)
-        bones = skeleton_of(statement.text, tokens) if side.analyses.find(template) is found else None
-        if bones is not None:
-            side.analyses.keep(_key("~" + bones, statement, session), found)
-        if found.complete and len(statement.text) <= CACHE_TEXT and side.catalogue is not None:
+                side.analyses.keep(template, found, length=len(text))
+        if read.skeleton is not None and side.analyses.find(template) is found:
+            side.analyses.keep(_key("~" + read.skeleton, statement, session), found, length=len(text))
+        if found.complete and len(text) <= CACHE_TEXT and side.catalogue is not None:
             side.analyses.keep(exact, found)
         return found
 
     async def _current_reading(
-        self, side: Side, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
+        self, side: Side, session: SessionContext, statement: Statement, read: TextReading
     ) -> Analysis:
         """Both readings under one catalogue, the one in force when they are done."""
         for _ in range(RETRIES):
             if side.catalogue is None:
                 await side.check(time.monotonic())
             catalogue = side.catalogue
-            found = await self._readings.compared(side, session, statement, utility, shape)
+            found = await compared(side, session, statement, read)
             if any(problem.endswith(_BEHIND) for problem in found.problems):
                 await side.check(time.monotonic())
             if catalogue is side.catalogue:
@@ -263,7 +263,8 @@ def _place(spec: ConnectionSpec) -> _Place:
 
 def _query_of(statement: Statement, session: SessionContext) -> Question:
     """A query that was analysed already, to be planned as the session would."""
-    count = max((int(t.text[1:]) for t in tokenize(statement.text) if t.kind is TokenKind.PARAM), default=0)
+    text = statement.text
+    count = highest_parameter(text, tokenize(text)) if "$" in text else 0
     return Question(
         text=statement.text,
         role=session.role,

@@ -10,12 +10,13 @@ from dataclasses import replace
 import psycopg
 
 from analysis.agree import agree
-from analysis.fingerprint import Shape
-from analysis.lexer import LexError, Token, TokenKind, tokenize
-from analysis.parse import MAX_DEPTH, ClientReading, depth_of, read_client
+from analysis.lexer import LexError, TokenKind, tokenize
+from analysis.parse import ClientReading, read_client
 from analysis.statement import Analysis, Operation, Statement
+from analysis.text import Probe, TextReading
 from analysis.utility import Utility
 from analysis.witness import Witness
+from gateway.domain.long_texts import read_long
 from gateway.session.context import SessionContext
 from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_own import PostgresOwnSide
@@ -25,71 +26,62 @@ from gateway.upstreams.postgres_witness import LOCK_NOT_AVAILABLE, NoWitness, Qu
 logger = logging.getLogger(__name__)
 
 MAX_PARAMETERS = 2000
-# What one statement may cost the process it shares with every other session.
-MAX_TOKENS = 50_000
-MAX_PARTS = 200
 SHORT_TOKENS = 500  # some milliseconds: not worth a thread
-_PARTS = frozenset({"SELECT", "VALUES", "TABLE", "JOIN"})
 # A table that is locked whole (ALTER, TRUNCATE) cannot be read about either: how long a statement waits here for it.
 LOCK_PATIENCE_S = 10.0
 LOCK_RETRY_S = 0.4
 LOCK_GLANCE = "100ms"
 
 Side = PostgresSide | PostgresOwnSide
+# Where there is no second reading there is nothing to hold a first one against, and it is the dearest of all.
+_UNASKED = ClientReading(understood=True)
 
 
-class Readings:
-    """Those of one gateway process. Long statements take turns: they are compared in a thread, one at a time."""
-
-    def __init__(self) -> None:
-        self._long = asyncio.Semaphore(1)
-
-    async def compared(
-        self, side: Side, session: SessionContext, statement: Statement, utility: Utility, shape: Shape
-    ) -> Analysis:
-        if utility.probe is None:
-            none = read_client("SELECT 1", [])
-            return agree(statement=statement, utility=utility, client=none, witness=None, shape=shape)
-        tokens, problem = tokenize(utility.probe), ""
-        client: ClientReading | None = None
-        witness: Witness | None = None
-        probe, short = utility.probe, len(tokens) <= SHORT_TOKENS
+async def compared(side: Side, session: SessionContext, statement: Statement, read: TextReading) -> Analysis:
+    """Compare them. A long statement is read and compared in a thread, when it is its principal's turn."""
+    utility, shape, probe = read.utility, read.shape, read.probe
+    if probe is None:
+        none = read_client("SELECT 1", [])
+        return agree(statement=statement, utility=utility, client=none, witness=None, shape=shape)
+    problem = ""
+    client: ClientReading | None = None
+    witness: Witness | None = None
+    short = len(probe.tokens) <= SHORT_TOKENS
+    try:
+        if probe.too_much:
+            raise NoWitness("longer or deeper than can be analysed in time")
+        asked = asyncio.create_task(_witness(side, session, statement, utility, probe))
         try:
-            _must_be_readable_in_time(tokens)
-            asked = asyncio.create_task(_witness(side, session, statement, utility, tokens))
-            try:
-                if short:
-                    await asyncio.sleep(0)  # the database reads while we do
-                    client = read_client(probe, tokens)
-                witness = await asked
-            finally:
-                asked.cancel()
-        except (NoWitness, LexError) as error:
-            problem = str(error)
+            if short:
+                await asyncio.sleep(0)  # the database reads while we do
+                client = read_client(probe.text, probe.tokens)
+            witness = await asked
+        finally:
+            asked.cancel()
+    except (NoWitness, LexError) as error:
+        problem = str(error)
 
-        def agreed() -> Analysis:
-            first = client or read_client(probe, tokens)
-            return agree(statement=statement, utility=utility, client=first, witness=witness, shape=shape)
+    def agreed() -> Analysis:
+        first = client or (_UNASKED if probe.too_much else read_client(probe.text, probe.tokens))
+        return agree(statement=statement, utility=utility, client=first, witness=witness, shape=shape)
 
-        if short:
-            analysis = agreed()
-        else:  # seconds of work must not hold up every other session
-            async with self._long:
-                analysis = await asyncio.to_thread(agreed)
-        return replace(analysis, problems=(*analysis.problems, problem)) if problem else analysis
+    if short:
+        analysis = agreed()
+    else:  # seconds of work must not hold up every other session
+        analysis = await read_long(session.principal.subject, agreed)
+    return replace(analysis, problems=(*analysis.problems, problem)) if problem else analysis
 
 
 async def _witness(
-    side: Side, session: SessionContext, statement: Statement, utility: Utility, tokens: list[Token]
+    side: Side, session: SessionContext, statement: Statement, utility: Utility, probe: Probe
 ) -> Witness:
-    assert utility.probe is not None
     if utility.parameter_types and not _is_type_list(utility.parameter_types):
         raise NoWitness("parameter types of a form that is not known")
-    count = max((int(token.text[1:]) for token in tokens if token.kind is TokenKind.PARAM), default=0)
+    count = probe.parameters
     if count > MAX_PARAMETERS:
         raise NoWitness(f"more than {MAX_PARAMETERS} parameters")
     question = Question(
-        text=utility.probe,
+        text=probe.text,
         role=session.role,
         asker=session.principal.subject,
         search_path=session.search_path,
@@ -127,13 +119,6 @@ async def _read_once_unlocked(side: Side, question: Question) -> Witness:
                 raise
         await asyncio.sleep(LOCK_RETRY_S)
         question = replace(question, lock_timeout=LOCK_GLANCE)
-
-
-def _must_be_readable_in_time(tokens: list[Token]) -> None:
-    """Lineage takes time by the square of a statement's parts: past these bounds there is no second reading."""
-    parts = sum(token.word in _PARTS for token in tokens)
-    if len(tokens) > MAX_TOKENS or parts > MAX_PARTS or depth_of(tokens) > MAX_DEPTH:
-        raise NoWitness("longer or deeper than can be analysed in time")
 
 
 def _is_type_list(text: str) -> bool:

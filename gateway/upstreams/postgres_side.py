@@ -37,6 +37,8 @@ CLASSIFIED = "functions"  # the connection's setting that classifies user functi
 IDLE_S = 30.0  # without a statement for so long the polling stops
 ESTIMATE_S = 60.0  # a table may have grown since
 CACHE_ENTRIES = 4096
+# Long texts are kept beside the others, and few of them: whoever sends many makes nobody's short ones be forgotten.
+LONG_TEXT, LONG_ENTRIES, MAX_KEPT_TEXT = 16_384, 32, 1_048_576  # characters, entries, characters
 # Statements are asked about on so many connections, those of one principal on half of them at most: what makes the
 # database think long must not make everybody wait. The schema is looked at on one more.
 CONNECTIONS, SHARE = 4, 2
@@ -59,20 +61,30 @@ class Recent(Generic[V]):
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Key, V] = OrderedDict()
+        self._long: OrderedDict[Key, V] = OrderedDict()
 
     def find(self, key: Key) -> V | None:
-        found = self._kept.get(key)
+        kept = self._kept
+        found = kept.get(key)
+        if found is None and self._long:
+            kept = self._long
+            found = kept.get(key)
         if found is not None:
-            self._kept.move_to_end(key)
+            kept.move_to_end(key)
         return found
 
-    def keep(self, key: Key, value: V) -> None:
-        self._kept[key] = value
-        while len(self._kept) > CACHE_ENTRIES:
-            self._kept.popitem(last=False)
+    def keep(self, key: Key, value: V, *, length: int = 0) -> None:
+        """`length`: of the text that `value` holds on to, in characters. The longest are not kept at all."""
+        if length > MAX_KEPT_TEXT:
+            return
+        kept, most = (self._long, LONG_ENTRIES) if length > LONG_TEXT else (self._kept, CACHE_ENTRIES)
+        kept[key] = value
+        while len(kept) > most:
+            kept.popitem(last=False)
 
     def clear(self) -> None:
         self._kept.clear()
+        self._long.clear()
 
 
 @dataclass(frozen=True, slots=True)

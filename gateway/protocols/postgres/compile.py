@@ -20,6 +20,7 @@ SOURCES = tuple(
     _ROOT / source
     for source in (
         "analysis/_fast.pyx",
+        "analysis/_lexer.pyx",
         "audit/domain/state.py",
         "audit/domain/_fast.pyx",
         "audit/domain/_sync_thread.pyx",

@@ -1,0 +1,3 @@
+from analysis.lexer import ReadLexeme, Token
+
+def read_tokens(text: str, standard: bool, tokens: list[Token], most: int, read: ReadLexeme) -> None: ...

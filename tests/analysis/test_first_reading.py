@@ -1,0 +1,33 @@
+"""The first reading alone: what sqlglot is given to read, and what it makes of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from analysis.lexer import tokenize
+from analysis.parse import _spelled_out, read_client
+
+MANY = ", ".join(map(str, range(5_000)))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "SELECT id, ssn FROM patients WHERE id IN ({}) AND zip IN (SELECT z FROM claims)",
+        "DELETE FROM claims WHERE id NOT IN ({})",
+        "WITH d AS (UPDATE claims SET x = 1 WHERE id IN ( {} ) RETURNING id) SELECT * FROM d, patients",
+        "SELECT 1 IN ({}), ssn FROM patients ORDER BY id IN ({})",
+    ],
+)
+def test_long_list_of_integers_is_read_as_a_short_one(form: str) -> None:
+    text, short = (form.replace("{}", listed) for listed in (MANY, "0"))
+
+    assert len(_spelled_out(text, tokenize(text))) < 200
+    assert read_client(text, tokenize(text)) == read_client(short, tokenize(short))
+
+
+@pytest.mark.parametrize("among", ["(SELECT 1 FROM claims)", "$1", "id", "'5'", "-5", "5.0", "/* ) */ 5", "5\n", "0x5"])
+def test_list_with_anything_else_in_it_is_left_as_it_is(among: str) -> None:
+    text = f"SELECT ssn FROM patients WHERE id IN ({MANY}, {among}, {MANY})"
+
+    assert _spelled_out(text, tokenize(text)) == text
