@@ -30,7 +30,7 @@ from audit.domain.canonical import canonical_text
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_names import Prepared
 from gateway.listeners.postgres_simple import SIMPLE_TAIL
-from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE
+from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE, ProtocolViolation
 from gateway.session.meter import BUCKETS
 from gateway.session.quotas import FREE
 from gateway.session.recurring import Occurrence
@@ -446,9 +446,14 @@ cdef class QuickLane:
             or self.turns._rest
             or (<FrameState?>self.upstream._buffer).rest
             or PyBytes_GET_SIZE(data) > _MOST
-            or scan_frames(data, _LIMIT, 0, PyBytes_GET_SIZE(data), &wanted) != PyBytes_GET_SIZE(data)
-            or not find_answer(data, passage.parsed, &places)
         ):
+            return False
+        try:
+            if scan_frames(data, _LIMIT, 0, PyBytes_GET_SIZE(data), &wanted) != PyBytes_GET_SIZE(data):
+                return False
+        except ProtocolViolation:  # the ordinary way finds it too, and ends the session with it
+            return False
+        if not find_answer(data, passage.parsed, &places):
             return False
         if places.state != 0x49 and not (passage.simple and places.state == 0x54):
             return False  # the portal outlives its answer

@@ -177,6 +177,8 @@ cdef tuple mask(bytes data, Py_ssize_t at, Py_ssize_t end, int width, tuple mask
     cdef Py_ssize_t rows = 0, stop, number
     cdef _Columns columns = _Columns(masks)
     cdef _Out out = _Out(end - at + (end - at) // 8)
+    if len(counts) < width:
+        raise ValueError(f"{len(counts)} counts of {width} columns")
     if at < 0 or end > PyBytes_GET_SIZE(data):
         raise ProtocolViolation("a run of rows outside its bytes")
     while at < end and raw[at] == DATA_ROW:
