@@ -9,8 +9,9 @@ from analysis.catalogue import Catalogue
 from analysis.facts import read_facts
 from analysis.findings import Findings
 from analysis.fingerprint import Shape
-from analysis.lineage import COMMANDS, Lineage
+from analysis.lineage import Lineage
 from analysis.nodes import walk
+from analysis.query_nodes import COMMANDS
 from analysis.statement import (
     NOT_YET,
     Analysis,

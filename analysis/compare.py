@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from analysis.findings import Findings
-from analysis.lineage import COMMANDS, Lineage
+from analysis.lineage import Lineage
 from analysis.nodes import Node, walk
 from analysis.parse import ClientReading
+from analysis.query_nodes import COMMANDS
 from analysis.statement import Operation
 from analysis.witness import Witness
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from analysis.catalogue import Catalogue
-from analysis.lineage import visible_entries
 from analysis.nodes import Node, children, plain_var, walk
+from analysis.query_nodes import visible_entries
 from analysis.rows import collects_rows, row_bound
 from analysis.statement import Facts
 

@@ -7,26 +7,36 @@ point), joins, set operations by position, views through their own stored trees.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 from analysis.bodies import read_body
 from analysis.calls import collect_functions
-from analysis.catalogue import Catalogue, Relation
+from analysis.catalogue import Catalogue
 from analysis.expressions import condition, value
-from analysis.functions import READABLE_KINDS, RELATION_SIZES, SIDE_DOORS
 from analysis.nodes import Node, TreeError, children, read_tree, walk
-from analysis.scope import BOTTOM, NOTHING, Level, Reading, Value, derived, merged, row, stored
-from analysis.statement import ColumnRef, Origin, Output, PredicateUse, Transform
+from analysis.query_nodes import (
+    COMMANDS,
+    CTE,
+    FUNCTION,
+    GROUP,
+    JOIN,
+    RELATION,
+    RESULT,
+    SUBQUERY,
+    TABLEFUNC,
+    UNION,
+    VALUES,
+    single_query,
+    visible_entries,
+)
+from analysis.relations import Relations
+from analysis.scope import BOTTOM, NOTHING, Level, Reading, Value, derived, merged, row
+from analysis.statement import Output, PredicateUse
 from analysis.writes import Writes
 
-_RELATION, _SUBQUERY, _JOIN, _FUNCTION, _TABLEFUNC, _VALUES, _CTE = range(7)  # RTEKind (parsenodes.h)
-_RESULT, _GROUP = 8, 9
-_UNION = "1"  # SetOperation
-COMMANDS = {1: "SELECT", 2: "UPDATE", 3: "INSERT", 4: "DELETE", 5: "MERGE"}  # CmdType
 MAX_ROUNDS = 20
-MAX_VIEW_DEPTH = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,7 @@ def read_lineage(tree: str, catalogue: Catalogue, depth: int = 0) -> Lineage:
 
     Raises TreeError when it is not exactly one query.
     """
-    query = _single_query(read_tree(tree))
+    query = single_query(read_tree(tree))
     reading = Reading(catalogue)
     _Walker(reading)
     reading.body_of = partial(read_body, catalogue=catalogue, read_lineage=read_lineage, depth=depth)
@@ -56,14 +66,6 @@ def read_lineage(tree: str, catalogue: Catalogue, depth: int = 0) -> Lineage:
     return Lineage(query, reading, _outputs(query, values))
 
 
-def _single_query(found: object) -> Node:
-    while isinstance(found, list) and len(found) == 1:
-        found = found[0]
-    if not isinstance(found, Node) or found.tag != "QUERY":
-        raise TreeError("expected exactly one statement")
-    return found
-
-
 def _outputs(query: Node, values: tuple[Value, ...]) -> tuple[Output, ...] | None:
     if query.number("commandType") != 1 and not query.nodes("returningList"):
         return None
@@ -74,17 +76,6 @@ def _outputs(query: Node, values: tuple[Value, ...]) -> tuple[Output, ...] | Non
     )
 
 
-def visible_entries(query: Node) -> list[Node]:
-    """The target entries a client sees: RETURNING of a write, else the target list without its junk."""
-    name = "targetList" if query.number("commandType") == 1 else "returningList"
-    return [entry for entry in query.nodes(name) if not entry.flag("resjunk")]
-
-
-def _tells_sizes(relation: Relation, column: str) -> bool:
-    """Whether a column of the catalogue says how many pages relations have, or how many were read."""
-    return relation.is_system and (column in RELATION_SIZES or "_blks_" in column)
-
-
 class _Walker:
     """Answers for queries and range table entries, remembering each query it has read."""
 
@@ -92,10 +83,8 @@ class _Walker:
         self._reading = reading
         self._known: dict[int, tuple[Value, ...]] = {}  # by id of the Query node
         self._rounds: dict[int, tuple[Value, ...]] = {}  # recursive CTEs under way
-        self._views: dict[int, tuple[Value, ...]] = {}
-        self._expanding: set[int] = set()
-        self._writes = Writes(reading, self._view)
-        self._pinned: list[Node] = []  # what is known of a tree is found by its nodes' identity, so they must live
+        self._relations = Relations(reading)
+        self._writes = Writes(reading, self._relations.view)
         reading.outputs_of = self.outputs_of
         reading.column_of = self.column_of
 
@@ -154,7 +143,7 @@ class _Walker:
                 if subquery is not None:
                     arms.append(self.outputs_of(Level(subquery, level)))
                 continue
-            compares |= not node.flag("all") or node.text("op") != _UNION
+            compares |= not node.flag("all") or node.text("op") != UNION
             pending += [node.node("larg"), node.node("rarg")]
         combined = []
         for index, (entry, found) in enumerate(zip(entries, values, strict=True)):
@@ -197,10 +186,10 @@ class _Walker:
 
     def _write(self, query: Node, command: str, level: Level) -> None:
         target = level.entry(query.number("resultRelation"))
-        relation = self._relation(target.number("relid"))
+        relation = self._relations.relation(target.number("relid"))
         if relation is None:
             return
-        self._reading.written |= {relation.oid, *self._underneath(relation)}
+        self._reading.written |= {relation.oid, *self._relations.underneath(relation)}
         self._writes.read(query, command, relation, level)
 
     # --- range table entries ---
@@ -208,25 +197,25 @@ class _Walker:
     def _enter(self, entry: Node, level: Level) -> None:
         """Read an entry for what it does by merely being there."""
         kind = entry.number("rtekind")
-        if kind == _RELATION:
-            self._relation(entry.number("relid"))
+        if kind == RELATION:
+            self._relations.relation(entry.number("relid"))
             sample = entry.node("tablesample")
             if sample is not None:
                 self._steer_by(sample, level)
-        elif kind == _SUBQUERY:
+        elif kind == SUBQUERY:
             subquery = entry.node("subquery")
             if subquery is not None:
                 self.outputs_of(Level(subquery, level))
-        elif kind == _FUNCTION:
+        elif kind == FUNCTION:
             for function in entry.nodes("functions"):
                 self._steer_by(function, level)
-        elif kind == _TABLEFUNC:
+        elif kind == TABLEFUNC:
             self._steer_by(entry.node("tablefunc"), level)
-        elif kind == _VALUES:
+        elif kind == VALUES:
             for item in entry.items("values_lists"):
                 cells = [cell for cell in item if isinstance(cell, Node)] if isinstance(item, list) else []
                 self._reading.weigh(value(self._reading, level, cell) for cell in cells)
-        elif kind not in (_JOIN, _CTE, _RESULT, _GROUP):
+        elif kind not in (JOIN, CTE, RESULT, GROUP):
             self._reading.problems.add("a source of rows of a kind that is not known")
 
     def _steer_by(self, node: Node | None, level: Level) -> Value:
@@ -240,11 +229,11 @@ class _Walker:
     def column_of(self, level: Level, entry: Node, attribute: int) -> Value:
         """What column `attribute` of a range table entry is made of; 0 is the whole row."""
         kind = entry.number("rtekind")
-        if kind == _RELATION:
-            return self._relation_column(entry.number("relid"), attribute)
-        if kind == _FUNCTION:
+        if kind == RELATION:
+            return self._relations.column(entry.number("relid"), attribute)
+        if kind == FUNCTION:
             return derived([value(self._reading, level, item.node("funcexpr")) for item in entry.nodes("functions")])
-        if kind == _TABLEFUNC:
+        if kind == TABLEFUNC:
             return self._steer_by(entry.node("tablefunc"), level)
         columns = self._columns(level, entry, kind)
         if attribute == 0:
@@ -256,19 +245,19 @@ class _Walker:
     def _columns(self, level: Level, entry: Node, kind: int) -> Callable[[], tuple[Value, ...]]:
         reading = self._reading
         subquery = entry.node("subquery")
-        if kind == _SUBQUERY and subquery is not None:
+        if kind == SUBQUERY and subquery is not None:
             return lambda: self.outputs_of(Level(subquery, level))
-        if kind == _JOIN:
+        if kind == JOIN:
             return lambda: tuple(value(reading, level, item) for item in entry.nodes("joinaliasvars"))
-        if kind == _GROUP:
+        if kind == GROUP:
             return lambda: tuple(value(reading, level, item) for item in entry.nodes("groupexprs"))
-        if kind == _VALUES:
+        if kind == VALUES:
             lists = [item for item in entry.items("values_lists") if isinstance(item, list)]
             return lambda: tuple(
                 merged(value(reading, level, cell) for cell in column if isinstance(cell, Node))
                 for column in zip(*lists, strict=True)
             )
-        if kind == _CTE:
+        if kind == CTE:
             return lambda: self._cte_columns(level, entry)
         reading.problems.add("a source of rows of a kind that is not known")
         return lambda: ()
@@ -320,139 +309,3 @@ class _Walker:
             self._reading.problems.add("a recursive query whose columns do not settle")
         del self._rounds[id(cte)]
         return current
-
-    # --- relations ---
-
-    def _relation(self, oid: int) -> Relation | None:
-        relation = self._reading.catalogue.relations.get(oid)
-        if relation is None:
-            self._reading.problems.add("a relation the catalogue does not know yet")
-            return None
-        if not self._reading.inside_view:
-            self._reading.relations.add(oid)
-        self._reading.beneath |= {oid, *self._reading.catalogue.family.get(oid, ())}
-        self._reading.sized |= {origin.column for origin in self._reading.filled(oid)}
-        if relation.is_system and relation.name in SIDE_DOORS:
-            self._reading.side_doors.add(relation.name)
-        if oid in self._reading.catalogue.unfollowed:
-            self._reading.problems.add("reads a temporary relation whose contents nobody has followed")
-        if any(self._is_foreign(each) for each in (oid, *self._reading.catalogue.family.get(oid, ()))):
-            self._reading.problems.add("reads a foreign table, for whose contents another server answers")
-        if relation.kind not in READABLE_KINDS:
-            self._reading.problems.add("reads a relation that is not a table or view")
-        # Before version 16 a view's own tree names the view itself, as OLD and NEW of its rule.
-        if relation.kind in ("v", "m") and not relation.is_system and oid not in self._expanding:
-            self._view(relation)
-        return relation
-
-    def _is_foreign(self, oid: int) -> bool:
-        relation = self._reading.catalogue.relations.get(oid)
-        return relation is not None and relation.kind == "f"
-
-    def _relation_column(self, oid: int, attribute: int) -> Value:
-        relation = self._relation(oid)
-        if relation is None:
-            return NOTHING
-        if attribute == 0:
-            return row(self._relation_column(oid, number) for number in sorted(relation.columns))
-        if not self._reading.inside_view:
-            self._reading.visited.add((oid, attribute))
-        ref = relation.column_ref(attribute)
-        if ref is None:
-            self._reading.problems.add("a column the catalogue does not know yet")
-            return NOTHING
-        if attribute > 0 and relation.kind in ("v", "m") and not relation.is_system:
-            return self._view_column(relation, attribute)
-        columns = {ref, *self._relatives(relation, ref.column)}
-        if not self._reading.inside_view:
-            self._reading.reads |= columns
-        # A system catalogue shows settings and statements a client may have written: never a partner of a free join.
-        found = stored(columns, joinable=not relation.is_system)
-        if attribute < 0 or _tells_sizes(relation, ref.column):
-            # Where a row lies (ctid) is where those before it end.
-            found = replace(found, origins=found.origins | self._reading.filled(oid if attribute < 0 else None))
-        made_of = relation.columns[attribute].made_of if attribute > 0 else ()
-        if made_of:
-            found = replace(found, origins=found.origins | self._computed_from(oid, made_of))
-        return self._with_inherited(found, (oid, attribute))
-
-    def _computed_from(self, oid: int, attributes: Iterable[int]) -> frozenset[Origin]:
-        """A generated column tells of the columns it is computed from."""
-        return derived(self._relation_column(oid, attribute) for attribute in attributes).origins
-
-    def _with_inherited(self, found: Value, place: tuple[int, int]) -> Value:
-        """What was carried into a column shows there like a view's column shows what it is made of.
-
-        By statements before, or by this one: RETURNING and EXCLUDED show what it writes.
-        """
-        inherited = self._reading.catalogue.inherited.get(place, frozenset())
-        inherited |= self._reading.carried.get(place, set())
-        if not inherited:
-            return found
-        if not self._reading.inside_view:
-            self._reading.reads |= {origin.column for origin in inherited}
-        sources = (self._reading.catalogue.by_name.get(origin.column.table_ref) for origin in inherited)
-        self._reading.beneath |= {source.oid for source in sources if source is not None}
-        # Whether it is NULL is no secret of a value that was stored; nullif(ssn, guess) is made to be asked that.
-        computed = any(origin.transform is Transform.DERIVED for origin in inherited)
-        return replace(found, origins=found.origins | inherited, stored=found.stored and not computed)
-
-    def _relatives(self, relation: Relation, column: str) -> set[ColumnRef]:
-        """The same column of ancestors and descendants: a rule on any of them protects the row."""
-        family = self._reading.catalogue.family.get(relation.oid, frozenset())
-        relatives = (self._reading.catalogue.relations[oid] for oid in family)
-        return {
-            ColumnRef(relative.schema, relative.name, column)
-            for relative in relatives
-            if relative.attribute_of(column) is not None
-        }
-
-    def _view_column(self, relation: Relation, attribute: int) -> Value:
-        columns = self._view(relation)
-        if not 1 <= attribute <= len(columns):
-            self._reading.problems.add("a view column its definition does not have")
-            return NOTHING
-        found = self._with_inherited(columns[attribute - 1], (relation.oid, attribute))
-        ref = relation.column_ref(attribute)
-        if not self._reading.inside_view:
-            self._reading.reads |= {origin.column for origin in found.origins} | ({ref} if ref else set())
-        if ref is None:
-            return found
-        # A rule may name the view's own column as well; to such a rule the view is a table like any other.
-        return replace(found, origins=found.origins | {Origin(ref, Transform.IDENTITY)})
-
-    def _view(self, relation: Relation) -> tuple[Value, ...]:
-        """The columns of a view as its own stored definition makes them."""
-        known = self._views.get(relation.oid)
-        if known is not None:
-            return known
-        if relation.definition is None or self._reading.inside_view >= MAX_VIEW_DEPTH:
-            self._reading.problems.add("a view whose definition is not known")
-            return (NOTHING,) * (max(relation.columns, default=0))
-        authored = relation.oid not in self._reading.catalogue.temporary
-        self._reading.inside_view += 1
-        self._reading.inside_authored += authored
-        self._expanding.add(relation.oid)
-        try:
-            query = _single_query(read_tree(relation.definition))
-            known = self.outputs_of(Level(query))
-            collect_functions(self._reading, query)
-        finally:
-            self._reading.inside_view -= 1
-            self._reading.inside_authored -= authored
-            self._expanding.discard(relation.oid)
-        self._views[relation.oid] = known
-        self._pinned.append(query)
-        return known
-
-    def _underneath(self, relation: Relation) -> set[int]:
-        """The tables an automatically updatable view writes to: all it reads from, to be safe."""
-        if relation.kind not in ("v", "m") or relation.definition is None:
-            return set()
-        found: set[int] = set()
-        for node in walk(read_tree(relation.definition)):
-            if node.tag == "RANGETBLENTRY" and node.number("rtekind") == _RELATION:
-                below = self._reading.catalogue.relations.get(node.number("relid"))
-                if below is not None and below.oid != relation.oid and below.oid not in found:
-                    found |= {below.oid, *self._underneath(below)}
-        return found
