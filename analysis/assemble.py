@@ -125,7 +125,11 @@ def _read_tables(lineage: Lineage, catalogue: Catalogue) -> frozenset[TableRef]:
 
 
 def trusted(outputs: Iterable[Output] | None, *, complete: bool) -> tuple[Output, ...] | None:
-    return None if outputs is None else tuple(replace(output, resolved=complete) for output in outputs)
+    return (
+        None
+        if outputs is None
+        else tuple(Output(output.name, output.origins, complete, output.fields) for output in outputs)
+    )
 
 
 def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineage, witness: Witness) -> Analysis:

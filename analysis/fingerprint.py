@@ -30,6 +30,7 @@ _NO_COLUMN = words(
     UNION UNIQUE USER USING VALUE VALUES VARIADIC WHEN WHERE WINDOW WITH
     """
 )
+_CUT = 64  # bytes: names that are longer are cut (NAMEDATALEN)
 _SHORT_INTEGER = 9  # digits that are always an int4
 # A short integer between characters that can neither continue it nor be continued by it, whatever its digits are.
 _RUN = re.compile(r"(?<=[=<> (,])[0-9]{1,9}(?=[ ),;]|$)")
@@ -70,37 +71,45 @@ def skeleton_of(text: str, tokens: list[Token]) -> str | None:
 
 def shape_of(tokens: list[Token]) -> Shape:
     """Return both keys of a lexed statement."""
-    public: list[str] = []
-    private: list[str] = []
+    public: list[bytes] = []
+    private: list[bytes] = []
     independent = True
     cells = _value_cells(tokens)
     for index, token in enumerate(tokens):
         if token.kind in _LITERALS:
             word = _class_of(token)
-            public.append(word)
-            if word != "?" and (index in cells or _is_compared(tokens, index)):
-                private.append(word)
-            else:
-                private.append("'" + token.text)
+            piece = _piece(word)
+            public.append(piece)
+            if word == "?" or not (index in cells or _is_compared(tokens, index)):
+                piece = _piece("'" + token.text)
                 independent = False
+            private.append(piece)
         else:
-            word = _normal(token)
-            public.append(word)
-            private.append(word)
+            piece = _piece(_normal(token))
+            public.append(piece)
+            private.append(piece)
     return Shape(_digest(public), _digest(private), independent)
 
 
 def exact_shape(text: str) -> Shape:
     """For what cannot be lexed: nothing is shared, and the record only says that it was odd."""
-    return Shape(_digest(["unlexable"]), "exact:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(), False)
+    return Shape(
+        _digest([_piece("unlexable")]), "exact:" + hashlib.sha256(text.encode("utf-8", "replace")).hexdigest(), False
+    )
 
 
-def _digest(words: list[str]) -> str:
-    encoded = [word.encode("utf-8", "surrogatepass") for word in words]
-    return hashlib.sha256(b"".join([len(data).to_bytes(4, "big") + data for data in encoded])).hexdigest()
+def _digest(pieces: list[bytes]) -> str:
+    return hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+def _piece(word: str) -> bytes:
+    data = word.encode("utf-8", "surrogatepass")
+    return len(data).to_bytes(4, "big") + data
 
 
 def _normal(token: Token) -> str:
+    if token.word and len(token.text) < _CUT and token.text.isascii():
+        return token.text.lower()
     if token.kind in (TokenKind.WORD, TokenKind.QUOTED):
         try:
             # A quoted name is never a keyword, so the two stay apart even when they fold to the same name.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from analysis.statement import Analysis, ColumnRef, Facts, Operation, RiskAddend, Statement, TableRef
@@ -16,6 +16,7 @@ from analysis.touch import ProtectedTouch
 from approvals.domain.request import AccessRequest, Principal, Resource
 
 Document = dict[str, Any]
+_FACTS = tuple(field.name for field in fields(Facts))  # flags and numbers
 
 
 def input_document(request: AccessRequest) -> Document:
@@ -80,7 +81,7 @@ def _analysis(analysis: Analysis) -> Document:
         "writes": _spelled_columns(analysis.writes),
         "functions": sorted(analysis.functions),
         "opaque": sorted(analysis.opaque_functions),
-        "facts": asdict(analysis.facts),
+        "facts": {name: getattr(analysis.facts, name) for name in _FACTS},
         "risk": [[addend.reason, addend.points] for addend in analysis.risk],
     }
 

@@ -44,11 +44,12 @@ WHERE p.proname = $1 AND p.pronamespace = pg_catalog.pg_my_temp_schema()
 # What is asked of every statement nobody has seen, known to a side connection from its start (`prepare`).
 _BEGIN = Fixed("hoopweb_begin", "BEGIN")
 _BEGIN_READING = Fixed("hoopweb_begin_reading", "BEGIN READ ONLY")
-_BOUNDS = Fixed(
-    "hoopweb_bounds",
+_SET_BOUNDS = (
     f"SELECT pg_catalog.set_config('statement_timeout', '{STATEMENT_TIMEOUT}', true), "
-    "pg_catalog.set_config('lock_timeout', $1, true)",
+    "pg_catalog.set_config('lock_timeout', $1, true)"
 )
+_BOUNDS = Fixed("hoopweb_bounds", _SET_BOUNDS)
+_BOUNDS_AND_PATH = Fixed("hoopweb_bounds_and_path", f"{_SET_BOUNDS}, pg_catalog.set_config('search_path', $2, true)")
 _SETTING = Fixed("hoopweb_setting", "SELECT pg_catalog.set_config($1, $2, true)")
 _USUAL_PATH = Fixed("hoopweb_usual_path", "SET LOCAL search_path TO DEFAULT")
 _CREATION_SCHEMA = Fixed("hoopweb_creation_schema", CREATION_SCHEMA)
@@ -59,6 +60,7 @@ _FIXED = (
     _BEGIN,
     _BEGIN_READING,
     _BOUNDS,
+    _BOUNDS_AND_PATH,
     _SETTING,
     _USUAL_PATH,
     _CREATION_SCHEMA,
@@ -198,7 +200,7 @@ async def _probe(
         _BEGIN(),
         *_assumed(connection, question),
         Command(command),
-        _CREATION_SCHEMA() if question.makes else _OUR_PATH(),
+        *([_CREATION_SCHEMA()] if question.makes else []),
         _OUR_PATH(),
         _READ_BACK(name),
         _ROLLBACK(),
@@ -226,10 +228,13 @@ def wrapped(name: str, text: str, types: tuple[tuple[int, str], ...]) -> tuple[s
 
 def _assumed(connection: AsyncConnection[Any], question: Question) -> list[Command]:
     """Stand where the session stands: its role and search_path decide what names mean."""
-    commands = [_BOUNDS(question.lock_timeout)]
+    commands = []
     if question.role and question.role != connection.info.user:
         commands.append(_SETTING("role", question.role))
-    commands.append(_SETTING("search_path", question.search_path) if question.search_path else _USUAL_PATH())
+    if question.search_path:
+        commands.append(_BOUNDS_AND_PATH(question.lock_timeout, question.search_path))
+    else:
+        commands += [_BOUNDS(question.lock_timeout), _USUAL_PATH()]
     return commands
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from analysis.lexer import tokenize
-from analysis.parse import _spelled_out, read_client
+from analysis import parse
+from analysis.lexer import LexError, tokenize
+from analysis.parse import ClientReading, _spelled_out, read_client
+from tests.analysis.cases import INCOMPLETE, ORDINARY, OUTPUTS, PREDICATES
 
 MANY = ", ".join(map(str, range(5_000)))
 
@@ -31,3 +35,25 @@ def test_list_with_anything_else_in_it_is_left_as_it_is(among: str) -> None:
     text = f"SELECT ssn FROM patients WHERE id IN ({MANY}, {among}, {MANY})"
 
     assert _spelled_out(text, tokenize(text)) == text
+
+
+BROKEN = ["SELECT 'open", "SELECT (", "FROM FROM", "SELECT 1; SELECT 2", "/* open", "SELECT $$a", "VACUUM x", "", ")"]
+
+
+def test_what_was_read_before_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = "\n".join((INCOMPLETE, ORDINARY, OUTPUTS, PREDICATES)).splitlines()
+    texts = [*BROKEN, *(line.partition(" => ")[0] for line in cases if line)] * 2
+    random.Random(3).shuffle(texts)
+
+    found = [_read(text) for text in texts]
+    monkeypatch.setattr(parse, "_KEPT_TEXT", -1)  # each by a tokenizer and a parser of its own
+
+    assert found == [_read(text) for text in texts]
+    assert len(set(found)) > 50
+
+
+def _read(text: str) -> ClientReading:
+    try:
+        return read_client(text, tokenize(text))
+    except LexError:
+        return read_client(text, [])
