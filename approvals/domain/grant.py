@@ -78,21 +78,33 @@ class ClaimVoid(Exception):
     """The grant that was found must not be used; rolls its consumption back."""
 
 
+class ApproverDisabled(Exception):
+    """One of those who gave the grant is disabled by now: it must never be used, nor hide a newer one."""
+
+    def __init__(self, grant_id: UUID) -> None:
+        super().__init__("one who approved is disabled")
+        self.grant_id = grant_id
+
+
 def claim_grant(
     *, binding: Binding, statement_id: str, session_id: str = "", asked: Asked | None = None
 ) -> GrantClaim | None:
     """Consume one use of a grant for exactly this binding, or of a wider one that covers `asked`; None without one.
 
     The grant of a modified review is found by the original request, and then carries the reviewer's text, and by the
-    modified text itself. Whoever asked must still be enabled. The log entry is part of the same transaction.
+    modified text itself. Whoever asked, and whoever approved, must still be enabled. The log entry is part of the same
+    transaction.
     """
     release_stale_claims(binding_digest(binding))
-    try:
-        with transaction.atomic():
-            return _claim(binding, statement_id, session_id, asked)
-    except ClaimVoid as void:
-        logger.warning("grant not usable: statement=%s why=%s", statement_id, void)
-        return None
+    while True:
+        try:
+            with transaction.atomic():
+                return _claim(binding, statement_id, session_id, asked)
+        except ClaimVoid as void:
+            logger.warning("grant not usable: statement=%s why=%s", statement_id, void)
+            return None
+        except ApproverDisabled as gone:
+            revoke_grant(grant=Grant.objects.get(pk=gone.grant_id), by="hoopweb: one who approved is disabled")
 
 
 def confirm_grant(*, claim: GrantClaim, statement_id: str) -> bool:
@@ -176,10 +188,12 @@ def _claim(binding: Binding, statement_id: str, session_id: str, asked: Asked | 
         raise ClaimVoid(f"the review is {review.status}")
     if is_disabled([review.subject, review.actor, review.owner]) or not requester_enabled(binding):
         raise ClaimVoid("the requester is disabled")
+    approvers = counted_approvers(review)
+    if is_disabled(approvers):
+        raise ApproverDisabled(grant_id)
     if uses_left == 0:
         Review.objects.filter(pk=review_id).update(status=Review.Status.EXECUTED, decided_at=ClockTimestamp())
     GrantUse.objects.create(grant_id=grant_id, statement_id=statement_id, session_id=session_id, reserved=reserved)
-    approvers = counted_approvers(review)
     record(
         "grant.claimed",
         review,

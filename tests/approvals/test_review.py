@@ -441,6 +441,27 @@ def test_claim_refuses_when_the_owner_was_disabled(reviewer, admin):
     assert claim_grant(binding=binding(), statement_id="s") is None
 
 
+def test_claim_refuses_what_somebody_approved_who_was_disabled_since(reviewer, reviewer2):
+    approve(held(), reviewer)
+    type(reviewer).objects.filter(pk=reviewer.pk).update(is_active=False)
+
+    assert claim_grant(binding=binding(), statement_id="s") is None
+    assert log_kinds()[-1] == "grant.revoked"
+    type(reviewer).objects.filter(pk=reviewer.pk).update(is_active=True)
+    assert claim_grant(binding=binding(), statement_id="s") is None  # what was revoked stays so
+
+
+def test_grant_of_somebody_disabled_hides_no_newer_one(reviewer, reviewer2):
+    approve(held(), reviewer)
+    type(reviewer).objects.filter(pk=reviewer.pk).update(is_active=False)
+    approve(held(), reviewer2)
+
+    claim = claim_grant(binding=binding(), statement_id="s")
+
+    assert claim is not None
+    assert claim.approvers == (reviewer2.username,)
+
+
 def test_claim_refuses_a_grant_moved_to_another_request_in_the_database(reviewer):
     approve(held(), reviewer)
     other = binding(statement="DELETE FROM patients")
