@@ -28,7 +28,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 AGENT = "demo-agent"
 _READY_WITHIN_S = 180.0
 _RULES_WITHIN_S = 60.0
-_RULES_KEYS = "hoopweb:rules:*"  # gateway/session/inheritance.py
+_RULES_KEY, _BEAT_KEY = b"hoopweb:rules:", b"hoopweb:gateway:"  # gateway/session/inheritance.py, hoopweb/heartbeat.py
 _TOKEN_TTL_S = 3600
 _PORTS = ("HOOPWEB_WEB_PORT", "HOOPWEB_POSTGRES_PORT", "HOOPWEB_MYSQL_PORT", "HOOPWEB_HTTP_PORT")
 
@@ -66,7 +66,7 @@ class Stack:
     def _wait_for_rules(self) -> None:
         """Gateways take new rules within a second, and say so; on a busy machine it may take longer.
 
-        The last word of one that was killed is waited for until it is forgotten.
+        One that was killed is waited for until nobody takes it for alive any more.
         """
         with psycopg.connect(str(self.demo["control_dsn"])) as control:
             row = control.execute("SELECT version FROM gateway_configversion").fetchone()
@@ -200,10 +200,10 @@ class Stack:
 
 
 def _all_have(client: redis.Redis, version: int) -> bool:
-    """Whether there are gateways, and all have these rules or newer ones."""
-    keys = list(client.scan_iter(match=_RULES_KEYS))
-    told = client.mget(keys) if keys else []
-    return bool(keys) and all(int(each) >= version for each in told if each is not None)
+    """Whether there are gateways, and all that beat have these rules or newer ones."""
+    told = {key: client.get(key) for key in client.scan_iter(match=_RULES_KEY + b"*")}
+    alive = [each for key, each in told.items() if client.exists(key.replace(_RULES_KEY, _BEAT_KEY))]
+    return bool(alive) and all(int(each) >= version for each in alive if each is not None)
 
 
 def stack_environment(home: Path, **env: str) -> dict[str, str]:
