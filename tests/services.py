@@ -1,7 +1,8 @@
 """The PostgreSQL and Redis of a test run: started when the settings load, stopped when pytest ends.
 
 A developer who exports HOOPWEB_HOME with secrets of their own (a `secrets/database_url` in it) is left alone, and the
-tests use those services. Workers of pytest-xdist inherit the variables of the process that started the servers.
+tests use those services. Workers of pytest-xdist inherit the variables of the process that started the servers, and
+have a database of their own on each.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 def ensure_services() -> None:
     """Point the environment at running services; start them once per run where nobody brought any."""
-    if SUPERUSER_DSN in os.environ or _developer_brought_services():
+    if SUPERUSER_DSN in os.environ:
+        _take_a_redis_of_its_own()
+        return
+    if _developer_brought_services():
         return
     home = Path(tempfile.mkdtemp(prefix="hoopweb-test-"))
     home.chmod(0o755)  # the servers' account walks through it; what is secret inside has modes of its own
@@ -50,6 +54,18 @@ def ensure_services() -> None:
     atexit.register(_stop, os.getpid(), home, started)
     _start_postgres(home, started)
     _start_redis(home, started)
+
+
+def _take_a_redis_of_its_own() -> None:
+    """Heartbeats, groups and rules are looked for by name: what another worker of pytest-xdist wrote is not this one's.
+
+    A worker's PostgreSQL database is its own by pytest-django; here it is one of the server's numbered databases.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    url = Path(os.environ["HOOPWEB_HOME"]) / "secrets" / "redis_url"
+    if worker and url.exists():
+        server, _, _ = url.read_text(encoding="utf-8").strip().rpartition("/")
+        os.environ["HOOPWEB_REDIS_URL"] = f"{server}/{1 + int(worker.removeprefix('gw')) % 15}"
 
 
 def _developer_brought_services() -> bool:
