@@ -60,7 +60,9 @@ class Relations:
         if relation is None:
             return NOTHING
         if attribute == 0:
-            return row(self.column(oid, number) for number in sorted(relation.columns))
+            # A field of a row is found by its attribute number: dropped columns keep their places.
+            numbers = range(1, max(relation.columns, default=0) + 1)
+            return row(self.column(oid, n) if n in relation.columns else NOTHING for n in numbers)
         if not self._reading.inside_view:
             self._reading.visited.add((oid, attribute))
         ref = relation.column_ref(attribute)

@@ -69,6 +69,9 @@ SELECT x.y FROM patients, LATERAL (SELECT ssn || '!' AS y) x => ~ssn
 COPY patients (zip, ssn) TO STDOUT => zip ssn
 COPY (SELECT ssn FROM patients) TO STDOUT => ssn
 EXPLAIN SELECT id FROM patients WHERE ssn = '1' => ~ssn
+SELECT (SELECT s FROM shrunk s).ssn, (SELECT s FROM shrunk s).state => ssn state
+SELECT (d.s).* FROM (SELECT s FROM shrunk s) d => id state ssn
+UPDATE shrunk s SET state = '' RETURNING (SELECT q.r FROM (SELECT s AS r) q).ssn => ssn
 """
 
 # Whole rows: every column of `patients` must be among the origins, none of them as a safe property.

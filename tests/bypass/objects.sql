@@ -3,7 +3,7 @@
 
 DROP SCHEMA IF EXISTS attack_shadow CASCADE;
 DROP TABLE IF EXISTS attack_identifiers, attack_sink, attack_ruled, attack_echo, attack_default, attack_parted,
-    attack_open, attack_open2, attack_keyed CASCADE;
+    attack_open, attack_open2, attack_keyed, attack_dropped, attack_measured, attack_born CASCADE;
 DROP TABLE IF EXISTS attack_made, attack_words, attack_guarded, attack_checked, attack_indexed, attack_ruled_also, attack_watched,
     attack_split, attack_noticed, attack_noticed_late, attack_noticed_rule, attack_noticed_default CASCADE;
 DROP VIEW IF EXISTS attack_telling, attack_view, attack_view_row, attack_swap, attack_instead, attack_view_coded CASCADE;
@@ -116,6 +116,18 @@ CREATE TABLE attack_default (id integer, note text DEFAULT attack_lookup(900001)
 CREATE TABLE attack_parted (id integer, secret text) PARTITION BY RANGE (id);
 CREATE TABLE attack_part PARTITION OF attack_parted FOR VALUES FROM (0) TO (10);
 INSERT INTO attack_parted VALUES (1, '536-71-9284');
+
+CREATE TABLE attack_dropped (gone integer, id integer, secret text, label text);
+ALTER TABLE attack_dropped DROP COLUMN gone;
+INSERT INTO attack_dropped VALUES (1, reverse('Quixandrel'), 'x');
+CREATE TABLE attack_born (id integer, born date) PARTITION BY RANGE (born);
+CREATE TABLE attack_born_forties PARTITION OF attack_born FOR VALUES FROM ('1940-01-01') TO ('1950-01-01');
+CREATE TABLE attack_born_later PARTITION OF attack_born FOR VALUES FROM ('1950-01-01') TO ('2050-01-01');
+INSERT INTO attack_born VALUES (1, '1947-03-29'), (2, '1980-06-15');
+GRANT SELECT, INSERT, UPDATE, DELETE ON attack_born, attack_born_forties, attack_born_later TO PUBLIC;
+CREATE TABLE attack_measured (id integer, n integer CHECK (n > 0), word text);
+CREATE INDEX ON attack_measured (word);
+GRANT SELECT, INSERT, UPDATE, DELETE ON attack_dropped, attack_measured TO PUBLIC;
 
 -- Nothing in these is protected, until something protected is carried into them.
 CREATE TABLE attack_open (id integer, x text, y text, loud text GENERATED ALWAYS AS (upper(x)) STORED);

@@ -39,6 +39,11 @@ ROWS: list[Attack] = [
     attack("whole-row-subquery", "SELECT reverse((SELECT p FROM patients p WHERE id = 900001).last_name)"),
     attack("whole-row-values", "SELECT reverse((v.r).last_name) FROM patients p, LATERAL (VALUES (p)) v(r) "
            "WHERE p.id = 900001"),
+    attack("field-beside-a-dropped-column", "SELECT (SELECT d FROM attack_dropped d).secret"),
+    attack("field-by-subquery-beside-a-dropped-column",
+           "SELECT (q.d).secret FROM (SELECT d FROM attack_dropped d OFFSET 0) q"),
+    attack("fields-beside-a-dropped-column",
+           "WITH q AS MATERIALIZED (SELECT d FROM attack_dropped d) SELECT (d).* FROM q"),
     attack("composite-column", "CREATE TEMP TABLE k (p patients, n int)",
            "INSERT INTO k (p) SELECT p FROM patients p WHERE id = 900001",
            f"SELECT {LAST} FROM k, LATERAL (SELECT (k.p).*) q"),
