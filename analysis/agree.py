@@ -35,7 +35,7 @@ def agree(
         lineage = _second_reading(witness, found)
         if lineage is not None and witness is not None:
             compare(client, lineage, witness, found)
-            judge_functions(lineage, witness.catalogue, found)
+            judge_functions(lineage, witness, found)
             written = lineage.reading.relations if utility.writes_probed else lineage.reading.written
             judge_writes(written, lineage.query, witness.catalogue, found)
             if utility.temporary_only:

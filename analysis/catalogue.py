@@ -93,8 +93,10 @@ class Catalogue:
     relations: Mapping[int, Relation]
     functions: Mapping[int, Function]
     operators: Mapping[int, tuple[str, int]]  # operator OID → (name, function OID)
-    # User types whose input, output or domain constraints run user functions, by OID.
+    # Types whose input, output or constraints run user functions, by OID, those of their parts included; and what is
+    # run where one of them becomes JSON or text by a function that looks for a cast itself.
     type_functions: Mapping[int, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
+    cast_functions: Mapping[int, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
     server_version: int = 0
     # What a person says user functions read, by OID, of the code they have now; those among them whose names mean
     # what the session's search_path makes of them, that path as sessions begin with it; and those with other code.

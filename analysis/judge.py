@@ -18,9 +18,11 @@ from analysis.witness import Witness
 # --- functions -------------------------------------------------------------------------------------------------------
 
 
-def judge_functions(lineage: Lineage, catalogue: Catalogue, found: Findings) -> None:
-    reading = lineage.reading
-    hidden: set[int] = set()
+def judge_functions(lineage: Lineage, witness: Witness, found: Findings) -> None:
+    reading, catalogue = lineage.reading, witness.catalogue
+    # Parameters too: their input runs whether the statement uses them or not.
+    types = (*witness.types, *witness.parameter_types)
+    hidden = {run for oid in types for run in catalogue.type_functions.get(oid, ())}
     for oid in reading.beneath:
         relation = catalogue.relations.get(oid)
         if relation is not None:

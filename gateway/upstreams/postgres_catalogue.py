@@ -50,6 +50,8 @@ SELECT pg_catalog.md5(pg_catalog.string_agg(part, ',')) FROM (
     FROM pg_catalog.pg_constraint
   UNION ALL SELECT pg_catalog.concat_ws(':', 'default', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
     FROM pg_catalog.pg_attrdef
+  UNION ALL SELECT pg_catalog.concat_ws(':', 'cast', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
+    FROM pg_catalog.pg_cast
   UNION ALL SELECT pg_catalog.concat_ws(':', 'namespace', count(*), max(xmin::text::bigint), sum(xmin::text::bigint))
     FROM pg_catalog.pg_namespace WHERE oid IN {_PERMANENT}
 ) parts
@@ -132,7 +134,9 @@ FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespa
 """  # noqa: S608
 _OPERATORS = "SELECT oid::bigint, oprname, oprcode::oid::bigint FROM pg_catalog.pg_operator"
 # Every OID is a bigint, in each arm of a union: as JSON (see `postgres_own`) an oid would be a text.
-# User functions reached through what hangs on a relation or a type, found by their recorded dependencies.
+# User functions reached through what hangs on a relation or a type, found by their recorded dependencies. to_json() of
+# a user's type, and what joins one to a text, call casts without naming them (but for those in C: nobody could look).
+# A row, an array, a range or a domain runs what the types do that it is made of ('part').
 _HIDDEN = f"""
 SELECT 'read', pol.polrelid::bigint, d.refobjid::bigint
 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_policy pol ON pol.oid = d.objid
@@ -152,6 +156,25 @@ WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND d.refclassid = 'pg_ca
 UNION ALL SELECT 'type', t.oid::bigint, f::bigint FROM pg_catalog.pg_type t,
   LATERAL (VALUES (t.typinput::oid), (t.typoutput::oid), (t.typreceive::oid), (t.typsend::oid)) AS io(f)
 WHERE f >= {FIRST_USER_OID}
+UNION ALL SELECT 'type', r.rngtypid::bigint, r.rngcanonical::oid::bigint FROM pg_catalog.pg_range r
+WHERE r.rngcanonical::oid >= {FIRST_USER_OID}
+UNION ALL SELECT 'type', r.rngtypid::bigint, p.amproc::oid::bigint FROM pg_catalog.pg_range r
+JOIN pg_catalog.pg_opclass o ON o.oid = r.rngsubopc
+JOIN pg_catalog.pg_amproc p ON p.amprocfamily = o.opcfamily AND p.amproclefttype = o.opcintype
+WHERE p.amproc::oid >= {FIRST_USER_OID}
+UNION ALL SELECT 'cast', c.castsource::bigint, c.castfunc::bigint FROM pg_catalog.pg_cast c
+JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE c.castfunc >= {FIRST_USER_OID} AND l.lanname NOT IN ('c', 'internal')
+  AND c.casttarget IN ('pg_catalog.text'::regtype, 'pg_catalog.json'::regtype, 'pg_catalog.jsonb'::regtype)
+UNION ALL SELECT 'part', t.oid::bigint, part::bigint FROM pg_catalog.pg_type t,
+  LATERAL (VALUES (t.typelem), (t.typbasetype)) AS parts(part) WHERE part <> 0 AND t.oid >= {FIRST_USER_OID}
+UNION ALL SELECT 'part', c.reltype::bigint, a.atttypid::bigint
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+WHERE c.reltype <> 0 AND a.attnum > 0 AND a.atttypid >= {FIRST_USER_OID}
+UNION ALL SELECT 'part', r.rngtypid::bigint, r.rngsubtype::bigint FROM pg_catalog.pg_range r
+WHERE r.rngtypid >= {FIRST_USER_OID}
+UNION ALL SELECT 'part', r.rngmultitypid::bigint, r.rngtypid::bigint FROM pg_catalog.pg_range r
+WHERE r.rngtypid >= {FIRST_USER_OID}
 """  # noqa: S608
 
 
@@ -174,12 +197,14 @@ async def read_catalogue(connection: AsyncConnection[Any], version: str) -> Cata
 def catalogue_of(results: Sequence[list[Any]], *, version: str, server_version: int) -> Catalogue:
     """Make a catalogue of the answers to QUERIES, in their order."""
     relations, columns, keys, inherits, triggers, rules, functions, operators, hidden, compared = results
+    parts = _grouped(hidden, "part")
     return Catalogue(
         version=version,
         relations=_relations(relations, columns, keys, inherits, triggers, rules, hidden, compared),
         functions={oid: Function(oid, *rest) for oid, *rest in functions},
         operators={oid: (name, code) for oid, name, code in operators},
-        type_functions=_grouped(hidden, "type"),
+        type_functions=_with_parts(_grouped(hidden, "type"), parts),
+        cast_functions=_with_parts(_grouped(hidden, "cast"), parts),
         server_version=server_version,
     )
 
@@ -265,6 +290,26 @@ def _relations(  # noqa: PLR0917, one argument a query
         )
         for oid, schema, name, kind, definition in relations
     }
+
+
+def _with_parts(functions: dict[int, frozenset[int]], parts: dict[int, frozenset[int]]) -> dict[int, frozenset[int]]:
+    """What types run, by themselves and through the types they are made of."""
+    if not functions:
+        return functions
+    wholes: dict[int, set[int]] = defaultdict(set)
+    for whole, members in parts.items():
+        for member in members:
+            wholes[member].add(whole)
+    found: dict[int, set[int]] = {oid: set(run) for oid, run in functions.items()}
+    pending = list(found)
+    while pending:
+        member = pending.pop()
+        for whole in wholes.get(member, ()):
+            known = found.setdefault(whole, set())
+            if not found[member] <= known:
+                known |= found[member]
+                pending.append(whole)
+    return {oid: frozenset(run) for oid, run in found.items()}
 
 
 def _named(rows: list[Any]) -> dict[int, frozenset[str]]:

@@ -242,4 +242,5 @@ def _joined(shared: Catalogue, own: Catalogue) -> Catalogue:
         functions={**shared.functions, **own.functions},
         operators=shared.operators,
         type_functions={**shared.type_functions, **own.type_functions},
+        cast_functions={**shared.cast_functions, **own.cast_functions},
     )

@@ -194,6 +194,7 @@ SELECT * FROM information_schema.columns WHERE table_name = 'patients' => read
 SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a WHERE attrelid = 'patients'::regclass => read
 SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'public.patients'::regclass => read
 SELECT pg_advisory_unlock_all() => read
+SELECT id, m, m::text, m = 'odd' FROM moods => read
 SELECT set_config('application_name', 'me', false) => read
 SELECT nextval('clinical_notes_id_seq') => read write
 INSERT INTO claims (id, amount) VALUES (1, 2), (3, 4) => write
@@ -268,6 +269,17 @@ listen "Odd Name" => listen
 
 # What must never be complete.
 INCOMPLETE = """
+SELECT '{a}'::odd_text[]
+SELECT '(a,1)'::odd_row
+SELECT json_populate_record(NULL::odd_row, '{"word": "a"}')
+SELECT JSON_VALUE(jsonb '{"a": "b"}', '$.a' RETURNING odd_text)
+SELECT pg_input_is_valid('a', 'odd_text')
+PREPARE p (odd_text) AS SELECT 1
+PREPARE p (odd_row[]) AS SELECT 1
+SELECT to_json('odd'::mood)
+SELECT row_to_json(t) FROM moods t
+SELECT jsonb_agg(m) FROM moods
+SELECT JSON_ARRAY(m) FROM moods
 DO $$ BEGIN END $$
 CALL something()
 VACUUM patients

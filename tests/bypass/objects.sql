@@ -7,16 +7,16 @@ DROP TABLE IF EXISTS attack_identifiers, attack_sink, attack_ruled, attack_echo,
 DROP TABLE IF EXISTS attack_made, attack_words, attack_guarded, attack_checked, attack_indexed, attack_ruled_also, attack_watched,
     attack_split, attack_noticed, attack_noticed_late, attack_noticed_rule, attack_noticed_default CASCADE;
 DROP VIEW IF EXISTS attack_telling, attack_view, attack_view_row, attack_swap, attack_instead, attack_view_coded CASCADE;
-DROP TYPE IF EXISTS attack_pair, attack_range CASCADE;
+DROP TYPE IF EXISTS attack_pair, attack_range, attack_mood, attack_nested, attack_named CASCADE;
 DROP MATERIALIZED VIEW IF EXISTS attack_matview;
 DROP SEQUENCE IF EXISTS attack_sequence;
 DROP AGGREGATE IF EXISTS attack_glue(text);
 DROP OPERATOR IF EXISTS ~@~ (NONE, integer);
-DROP DOMAIN IF EXISTS attack_domain;
+DROP DOMAIN IF EXISTS attack_domain, attack_name;
 DROP ROUTINE IF EXISTS attack_table, attack_atomic, attack_whole, attack_lookup, attack_rows, attack_dynamic, attack_shout, attack_fail, attack_constant,
     attack_set, attack_append, attack_fill, attack_cry, attack_procedure, attack_is_valid, attack_polymorphic,
     attack_notice, attack_tell, attack_tell_parsed, attack_tell_first,
-    attack_label(integer), attack_label(text), attack_fixed, attack_words_of, attack_cry_once, attack_index_of;
+    attack_mood_told, attack_is_known, attack_label(integer), attack_label(text), attack_fixed, attack_words_of, attack_cry_once, attack_index_of;
 
 DELETE FROM claims WHERE patient_id IN (900001, 900002);
 DELETE FROM clinical_notes WHERE patient_id IN (900001, 900002);
@@ -177,6 +177,16 @@ CREATE TYPE attack_pair AS (id integer);
 CREATE FUNCTION text(attack_pair) RETURNS text LANGUAGE sql STABLE AS 'SELECT ssn FROM patients WHERE id = $1.id';
 CREATE CAST (attack_pair AS text) WITH FUNCTION text(attack_pair) AS ASSIGNMENT;
 CREATE TYPE attack_range AS RANGE (subtype = integer);
+CREATE TYPE attack_mood AS ENUM ('calm');
+CREATE FUNCTION attack_mood_told(attack_mood) RETURNS json LANGUAGE sql STABLE
+    AS 'SELECT to_json(reverse(last_name)) FROM patients WHERE id = 900001';
+CREATE CAST (attack_mood AS json) WITH FUNCTION attack_mood_told(attack_mood);
+CREATE TYPE attack_nested AS (word attack_domain);
+CREATE FUNCTION attack_is_known(text) RETURNS boolean LANGUAGE plpgsql
+    AS 'BEGIN RAISE EXCEPTION ''no %'', (SELECT reverse(last_name) FROM patients WHERE id = 900001)
+        USING ERRCODE = ''undefined_table''; END';
+CREATE DOMAIN attack_name AS text CHECK (attack_is_known(VALUE));
+CREATE TYPE attack_named AS (name attack_name);
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON attack_words, attack_guarded, attack_checked, attack_indexed,
     attack_ruled_also, attack_watched, attack_split, attack_split_one, attack_instead, attack_view_coded TO PUBLIC;
 
