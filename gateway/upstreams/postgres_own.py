@@ -226,9 +226,9 @@ class PostgresOwnSide:
         try:
             answers = await self._place.ask_undone(texts)
         except PlaceRefused as refused:
-            state, place = refused.fields.get("C", ""), refused.fields.get("P", "0")
+            place = refused.fields.get("P", "0")
             position = int(place) if place.isdigit() else 0
-            raise rejection(state, refused.fields.get("M", ""), position - head_length, question=question) from None
+            raise rejection(refused.fields, position - head_length, question=question) from None
         if answers is None:
             raise NoWitness("the session could not be asked")
         return answers

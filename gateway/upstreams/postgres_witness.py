@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from psycopg.postgres import types as _BUILTIN_TYPES
 from analysis.catalogue import Catalogue
 from analysis.classified import Word
 from analysis.witness import Witness
+from gateway.protocols.postgres.scrub import scrub_error
 from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_catalogue import read_catalogue, read_version
 from gateway.upstreams.postgres_definitions import with_words
@@ -346,17 +347,22 @@ def _rejection(error: psycopg.Error, *, head_length: int, question: Question) ->
     state = error.diag.sqlstate
     if state is None:
         return error
-    primary, position = error.diag.message_primary or "", int(error.diag.statement_position or 0)
-    return rejection(state, primary, position - head_length, question=question)
+    told = {"C": state, "M": error.diag.message_primary, "W": error.diag.context, "q": error.diag.internal_query}
+    fields = {code: text for code, text in told.items() if text}
+    return rejection(fields, int(error.diag.statement_position or 0) - head_length, question=question)
 
 
-def rejection(state: str, primary: str, place: int, *, question: Question) -> UpstreamRejected | NoWitness:
+def rejection(fields: Mapping[str, str], place: int, *, question: Question) -> UpstreamRejected | NoWitness:
     """The same of an error's fields; `place` counts from the start of the question's text, and may lie outside."""
+    state = fields.get("C", "")
     if state == LOCK_NOT_AVAILABLE:
         return UpstreamRejected(sqlstate=state, message="canceling statement due to lock timeout")
     if not state.startswith(_ABOUT_THE_TEXT) or state in _ABOUT_THE_WRAPPER:
         return NoWitness("the database takes no statement of this kind for a second reading")
-    message = scrubbed(state, primary or "the database refused the statement")
+    # The input of a literal is run while it is read: the check of a domain inside a row or an array is code, and says
+    # what it likes under any SQLSTATE.
+    kept = scrub_error(fields, statement=question.text, parsing=True)["M"]
+    message = scrubbed(state, kept or "the database refused the statement")
     if state == "42601" and place > len(question.text):
         # It stumbled over our own tail: the client's text ended too early.
         message, place = "syntax error at end of input", len(question.text) + 1
