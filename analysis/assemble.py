@@ -22,6 +22,8 @@ from analysis.statement import (
     Operation,
     Origin,
     Output,
+    Predicate,
+    PredicateUse,
     Statement,
     TableRef,
     Transform,
@@ -151,6 +153,7 @@ def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineag
             operations=frozenset({Operation.TEMP}) if own and Operation.WRITE in base.operations else base.operations,
             tables_written=whole.tables_read,
             writes=_whole_tables(lineage, witness.catalogue) if utility.writes_whole else whole.reads,
+            predicates=_indexed(whole) if utility.kind == "CREATE_INDEX" else frozenset(),
             facts=replace(base.facts, row_bound=0, uncounted=utility.kind == "TRUNCATE"),
         )
     if utility.derived_output:
@@ -163,6 +166,11 @@ def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineag
     columns = tuple(frozenset(output.origins) for output in whole.outputs or ())
     creates = Creation(utility.creates, columns) if utility.creates else None
     return replace(whole, outputs=None, creates=creates, facts=replace(whole.facts, row_bound=0))
+
+
+def _indexed(whole: Analysis) -> frozenset[Predicate]:
+    """An index refuses what is too long for it: what was computed to be long, or not, is asked about."""
+    return frozenset(Predicate(column, PredicateUse.COMPUTED) for column in whole.computed)
 
 
 def _flows_into(made: Made, outputs: tuple[Output, ...], witness: Witness) -> frozenset[Flow]:

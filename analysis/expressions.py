@@ -14,7 +14,15 @@ from analysis.functions import SAFE_AGGREGATES, SAFE_FUNCTIONS, SIZE_FUNCTIONS
 from analysis.nodes import Node, children
 from analysis.scope import NOTHING, Level, Reading, Value, derived, row, safe, stored, union
 from analysis.statement import Origin, PredicateUse, Transform
-from analysis.totality import TEXT_TYPES, is_total, is_total_construct, keeps_steady, may_act
+from analysis.totality import (
+    TEXT_TYPES,
+    is_total,
+    is_total_construct,
+    keeps_present,
+    keeps_steady,
+    may_act,
+    may_overflow,
+)
 
 _EXISTS, _EXPR, _MULTIEXPR, _ARRAY = 0, 4, 5, 6  # SubLinkType (src/include/nodes/primnodes.h)
 _PARAM_SUBLINK, _PARAM_MULTIEXPR = 2, 3
@@ -111,7 +119,25 @@ def _short_circuit(reading: Reading, level: Level, node: Node) -> Value:
             # Whether a stored value is NULL is no secret; COALESCE asks for nothing else of it.
             if node.tag == "BOOLEXPR" or not each.stored:
                 reading.note(each, PredicateUse.COMPUTED)
-    return derived(found)
+    return replace(derived(found), present=node.tag != "BOOLEXPR" and all(each.is_present for each in found))
+
+
+def _row_comparison_value(reading: Reading, level: Level, node: Node) -> Value:
+    """Pairs are compared from the left until two differ: that the next were run tells that these are alike."""
+    left, right = node.nodes("largs"), node.nodes("rargs")
+    found = _construct(reading, level, node)
+    if any(may_act(reading, item) for item in (*left[1:], *right[1:])):
+        reading.note(found, PredicateUse.COMPUTED)
+    return found
+
+
+def _subscript(reading: Reading, level: Level, node: Node) -> Value:
+    """Of a container that is NULL no subscript is run."""
+    container = value(reading, level, node.node("refexpr"))
+    subscripts = (*node.nodes("refupperindexpr"), *node.nodes("reflowerindexpr"))
+    if not container.is_present and any(may_act(reading, item) for item in subscripts):
+        reading.note(container, PredicateUse.COMPUTED)
+    return _construct(reading, level, node)
 
 
 def _function(reading: Reading, level: Level, node: Node) -> Value:
@@ -128,7 +154,8 @@ def _function(reading: Reading, level: Level, node: Node) -> Value:
     if found.discloses and not is_total(node, name, arguments):
         reading.note(found, PredicateUse.COMPUTED)
         return found
-    return replace(found, steady=keeps_steady(node, name))
+    present = keeps_present(name) and all(argument.is_present for argument in arguments)
+    return replace(found, steady=keeps_steady(node, name), present=present)
 
 
 def _user_function(reading: Reading, oid: int, body: Body, arguments: list[Value]) -> Value:
@@ -142,14 +169,17 @@ def _user_function(reading: Reading, oid: int, body: Body, arguments: list[Value
 
 
 def _construct(reading: Reading, level: Level, node: Node) -> Value:
-    found = derived(_parts(reading, level, node))
+    parts = _parts(reading, level, node)
+    found = derived(parts)
     if found.discloses and not is_total_construct(reading, node):
         reading.note(found, PredicateUse.COMPUTED)
-    return found
+    joins = node.tag == "OPEXPR" and reading.operator_name(node.number("opno")) == "||"
+    return replace(found, present=joins and all(part.is_present for part in parts))
 
 
 def _coerce_via_io(reading: Reading, level: Level, node: Node) -> Value:
-    found = derived([value(reading, level, node.node("arg"))])
+    converted = value(reading, level, node.node("arg"))
+    found = replace(derived([converted]), present=converted.is_present)
     if node.text("resulttype") not in TEXT_TYPES:
         reading.note(found, PredicateUse.COMPUTED)
     return found
@@ -173,9 +203,17 @@ def _aggregate(reading: Reading, level: Level, node: Node) -> Value:
         kept = [safe(argument) for argument in arguments]
         return _with_decision(union(kept), deciding)
     found = derived([*arguments, *direct])
-    if found.discloses and not is_total(node, name, arguments):
+    if found.discloses and not _is_total_over_rows(reading, node, name, arguments):
         reading.note(found, PredicateUse.COMPUTED)
-    return _with_decision(found, deciding)
+    # How many rows there are to make it of is decided by conditions, and noted with them.
+    present = keeps_present(name) and all(argument.is_present for argument in arguments)
+    return replace(_with_decision(found, deciding), present=present)
+
+
+def _is_total_over_rows(reading: Reading, node: Node, name: str, arguments: list[Value]) -> bool:
+    if may_overflow(node) and not reading.is_one_column(arguments):
+        return False
+    return is_total(node, name, arguments)
 
 
 def _window_function(reading: Reading, level: Level, node: Node) -> Value:
@@ -185,7 +223,7 @@ def _window_function(reading: Reading, level: Level, node: Node) -> Value:
     if name in SAFE_AGGREGATES:
         return _with_decision(union([safe(argument) for argument in arguments]), deciding)
     found = derived(arguments)
-    if found.discloses and not is_total(node, name, arguments):
+    if found.discloses and not _is_total_over_rows(reading, node, name, arguments):
         reading.note(found, PredicateUse.COMPUTED)
     return _with_decision(found, deciding)
 
@@ -253,7 +291,10 @@ def _sublink(reading: Reading, level: Level, node: Node) -> Value:
     if kind == _EXPR:
         outputs = reading.outputs_of(inner)
         # The value may be stored; which row it came from is a computation, so it never joins as a stored one.
-        return Value(outputs[0].origins, fields=outputs[0].fields) if outputs else NOTHING
+        if not outputs:
+            return NOTHING
+        shown = outputs[0]
+        return Value(shown.origins, fields=shown.fields, present=shown.is_present, mixed=shown.mixed)
     if kind == _ARRAY:
         return derived(reading.outputs_of(inner))
     with reading.own_predicates() as deciding:
@@ -335,8 +376,8 @@ _VALUES: dict[str, _Handler] = {
     "DISTINCTEXPR": _construct,
     "NULLIFEXPR": _construct,
     "SCALARARRAYOPEXPR": _construct,
-    "ROWCOMPAREEXPR": _construct,
-    "ROWCOMPARE": _construct,
+    "ROWCOMPAREEXPR": _row_comparison_value,
+    "ROWCOMPARE": _row_comparison_value,
     "BOOLEXPR": _short_circuit,
     "BOOLEANTEST": _generic,
     "COALESCEEXPR": _short_circuit,
@@ -345,7 +386,7 @@ _VALUES: dict[str, _Handler] = {
     "MINMAX": _construct,
     "ARRAYEXPR": _construct,
     "ARRAY": _construct,
-    "SUBSCRIPTINGREF": _construct,
+    "SUBSCRIPTINGREF": _subscript,
     "FIELDSTORE": _generic,
     "CONVERTROWTYPEEXPR": _generic,
     "ARRAYCOERCEEXPR": _partial,

@@ -22,6 +22,8 @@ class Value:
     `stored`: nothing but values as some relation stores them, no constant or computation mixed in.
     `fields`: the parts of a row value, so that `(d.sub).ssn` finds its column again; `names` those of a record's.
     `steady`: made of stored values alone by functions that no choice of theirs steers (`analysis.totality`).
+    `present`: NULL only where something stored is, whatever else may have been made of it.
+    `mixed`: some rows hold a stored value as it is, others what the statement itself says.
     """
 
     origins: frozenset[Origin] = frozenset()
@@ -29,6 +31,13 @@ class Value:
     fields: tuple[Value, ...] | None = None
     names: tuple[str, ...] = ()
     steady: bool = False
+    present: bool = False
+    mixed: bool = False
+
+    @property
+    def is_present(self) -> bool:
+        """Whether nobody's choice decides that it is NULL: `nullif(ssn, guess)` is made for just that."""
+        return self.present or self.stored or self.steady or not self.discloses
 
     @property
     def discloses(self) -> bool:
@@ -199,6 +208,10 @@ class Reading(Questions):
             return True
         ancestors = (self.catalogue.relations.get(oid) for oid in self.catalogue.ancestors(relation.oid))
         return any(a is not None and ColumnRef(a.schema, a.name, column.column) in among for a in ancestors)
+
+    def is_one_column(self, values: Iterable[Value]) -> bool:
+        """Whether the values are of one column at most: of two, somebody may have written one to steer the sum."""
+        return len(self._partners(*values)) <= 1
 
     def function(self, oid: int) -> Function | None:
         return self.catalogue.functions.get(oid)

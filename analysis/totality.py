@@ -33,15 +33,34 @@ _TOTAL = words(
 )
 # Total over what a column holds: not over infinite or far dates, arrays of other dimensions, words of any length.
 _TOTAL_OF_STEADY = words("age date_mi timestamp timestamptz timezone date_trunc array_append array_prepend to_tsvector")
-# Total in the argument at this place, as long as columns reach no other (substr(x, 1, n) fails for negative n).
+# Total in the argument at this place, as long as columns reach no other (substr(x, 1, n) fails for negative n): but for
+# the first four they fail for constants too (substr(x, 1, -1)), always, unless that argument is NULL.
 _TOTAL_IN_ARGUMENT = {
-    "substr": 0, "substring": 0, "left": 0, "right": 0, "split_part": 0, "to_char": 0, "overlay": 0,
-    "date_trunc": 1, "extract": 1, "date_part": 1, "timezone": 1, "lag": 0, "lead": 0,
+    "left": 0, "right": 0, "lag": 0, "lead": 0,
+    "substr": 0, "substring": 0, "split_part": 0, "to_char": 0, "overlay": 0,
+    "date_trunc": 1, "extract": 1, "date_part": 1, "timezone": 1,
 }  # fmt: skip
-# Overloads by OID (pg_proc.dat): array_agg of arrays, sum of money and of intervals, avg of intervals …
-_OVERLOADS_OF_STEADY = frozenset({4053, 2112, 2113, 2106})
-# … min and max of arrays and of rows.
-_OVERLOADS_NOT_TOTAL = frozenset({2050, 2051, 6373, 6374})
+_WHATEVER_THE_CONSTANTS = words("left right lag lead")
+_OF_BOUNDED = words("extract date_part")  # numbers that no sum of them makes too large
+# Overloads by OID (pg_proc.dat). What adds up can overflow: sum and avg of money, intervals, numeric and floats, and
+# what is computed of the squares of the last two …
+_OVERFLOWING = frozenset(
+    {2112, 2113, 2106, 2114, 2111, 2110, 2103, 2105, 2104}
+    | {2157, 2158, 2159, 2727, 2728, 2729, 2715, 2716, 2717}  # stddev, _pop, _samp
+    | {2151, 2152, 2153, 2721, 2722, 2723, 2644, 2645, 2646}  # variance, var_pop, var_samp
+)
+_OVERLOADS_OF_STEADY = _OVERFLOWING | {4053}  # … and array_agg of arrays
+# min and max of arrays and of rows; to_char of bigint and numeric, where a format may multiply ('9V999').
+_OVERLOADS_NOT_TOTAL = frozenset({2050, 2051, 6373, 6374, 1774, 1772})
+# NULL only where their arguments are.
+_KEEP_PRESENT = words(
+    """
+    min max sum avg any_value array_agg string_agg json_agg jsonb_agg upper lower initcap length char_length
+    character_length octet_length trim btrim ltrim rtrim reverse left right replace strpos position md5 ascii text
+    varchar bpchar name date date_trunc timestamp timestamptz timezone age date_mi extract date_part to_char round floor
+    ceil ceiling substr split_part overlay
+    """
+)
 # LIKE is not among them: a pattern that ends in its escape character is an error once everything before it matched.
 _TOTAL_OPERATORS = words("= <> < > <= >= @> <@ && ? || -> ->> #> #>>")
 _CONCATENATING = words("textcat textanycat anytextcat byteacat jsonb_concat")  # arrays must be alike
@@ -66,12 +85,26 @@ def is_total(node: Node, name: str, arguments: Sequence[Value]) -> bool:
     place = _TOTAL_IN_ARGUMENT.get(name)
     if place is None:
         return name in _TOTAL_OF_STEADY
-    return not any(argument.discloses for index, argument in enumerate(arguments) if index != place)
+    if node.number("funcid") in _OVERLOADS_NOT_TOTAL or any(
+        argument.discloses for index, argument in enumerate(arguments) if index != place
+    ):
+        return False
+    return name in _WHATEVER_THE_CONSTANTS or all(argument.is_present for argument in arguments)
 
 
 def keeps_steady(node: Node, name: str) -> bool:
     """Whether what the built-in makes of steady values, without failing, is as far from anybody's choice."""
-    return name in _TOTAL_OF_STEADY or _may_not_fit(node, name)
+    return name in _TOTAL_OF_STEADY or name in _OF_BOUNDED or _may_not_fit(node, name)
+
+
+def keeps_present(name: str) -> bool:
+    """Whether what the built-in makes is NULL only where one of its arguments is."""
+    return name in _KEEP_PRESENT
+
+
+def may_overflow(node: Node) -> bool:
+    """Whether the aggregate adds up what may become too large."""
+    return (node.number("aggfnoid") or node.number("winfnoid")) in _OVERFLOWING
 
 
 def is_total_operator(reading: Reading, operator: int) -> bool:

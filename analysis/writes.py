@@ -86,9 +86,8 @@ class Writes:
         relation, number = self._reading.catalogue.relations[place[0]], place[1]
         if number in relation.unique_columns | relation.referencing_columns:
             self._reading.note(found, PredicateUse.COMPARISON if found.stored else PredicateUse.COMPUTED)
-        if number in relation.checked_columns and not (
-            found.stored or found.steady
-        ):  # nullif(ssn, guess) into what may not be NULL
+        refuses_null = number in relation.columns and relation.columns[number].not_null
+        if (number in relation.checked_columns and not found.stored) or (refuses_null and not found.is_present):
             self._reading.note(found, PredicateUse.COMPUTED)
         if number not in relation.unique_columns:
             return

@@ -106,8 +106,9 @@ FROM pg_catalog.pg_partitioned_table t, LATERAL pg_catalog.unnest(t.partattrs::i
 UNION SELECT 'check', c.conrelid::bigint, k.number
 FROM pg_catalog.pg_constraint c, LATERAL pg_catalog.unnest(c.conkey) AS k(number)
 WHERE c.contype = 'c' AND c.conrelid <> 0
-UNION SELECT 'check', a.attrelid::bigint, a.attnum
-FROM pg_catalog.pg_attribute a WHERE a.attnotnull AND a.attnum > 0 AND NOT a.attisdropped AND a.attrelid >= 16384
+UNION SELECT 'check', i.indrelid::bigint, k.number::int
+FROM pg_catalog.pg_index i, LATERAL pg_catalog.unnest(i.indkey::int2[]) AS k(number)
+WHERE k.number > 0 AND i.indrelid >= 16384
 UNION SELECT 'check', i.indrelid::bigint, d.refobjsubid
 FROM pg_catalog.pg_index i JOIN pg_catalog.pg_depend d ON d.objid = i.indexrelid AND d.refobjid = i.indrelid
 WHERE (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND d.refobjsubid > 0

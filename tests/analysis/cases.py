@@ -146,6 +146,23 @@ UPDATE patients SET zip = '' WHERE CASE WHEN ssn > '5' THEN true END => ssn:comp
 EXPLAIN ANALYZE SELECT id FROM patients WHERE ssn = '1' => ssn:comparison
 SELECT ssn = '1' AND 1 / (id - 1) > 0 FROM patients => ssn:computed
 SELECT coalesce(nullif(ssn, '1'), (1 / (id - 1))::text) FROM patients => ssn:computed
+SELECT substr(nullif(ssn, '1'), 1, -1) FROM patients => ssn:computed
+SELECT substring(nullif(ssn, '1') FROM '(') FROM patients => ssn:computed
+SELECT split_part(nullif(zip, '1'), '-', 0) FROM patients => zip:computed
+SELECT extract(hour FROM nullif(dob, '2000-01-01')) FROM patients => dob:computed
+SELECT to_char(nullif(length(ssn), 1), 'RN9.9.9') FROM patients => ssn:computed
+SELECT to_char(x, '9V9') FROM (SELECT sum(length(ssn)) AS x FROM patients) q => ssn:computed
+SELECT substr(upper(ssn), 1, 3), split_part(email || '', '@', 2), to_char(length(ssn), '99') FROM patients =>
+SELECT extract(year FROM coalesce(dob, '2000-01-01')), left(nullif(ssn, '1'), 3) FROM patients =>
+SELECT extract(year FROM min(dob)), substr((SELECT ssn FROM patients WHERE id = 1), 1) FROM patients =>
+SELECT (ssn, 1 / (id - 1)) < ('1', 0) FROM patients => ssn:computed
+SELECT (ssn, zip) < ('1', '2') FROM patients =>
+SELECT (nullif(to_jsonb(ssn), '"1"'))[1 / (id - 1)] FROM patients => ssn:computed
+SELECT (to_jsonb(ssn))['a'], (ARRAY[ssn])[id] FROM patients =>
+SELECT sum(coalesce(nullif(x, 1.0), 9.0)) FROM (SELECT avg(length(ssn)) AS x FROM patients) q => ssn:computed
+SELECT avg(extract(year FROM age(dob))), avg(length(ssn)), sum(id) FROM patients =>
+INSERT INTO guesses SELECT replace(ssn, '1', repeat('2', 3000)) FROM patients =>
+UPDATE patients SET mrn = mrn || '' WHERE id = 1 => mrn:computed mrn:comparison
 SELECT coalesce(ssn, upper(email), 'none'), ssn = '1' OR city = 'x', ssn IS NULL AND zip IS NULL FROM patients =>
 INSERT INTO patients (id, mrn) VALUES (1, 'M1') =>
 INSERT INTO patients (id, mrn) VALUES (1, 'M1') ON CONFLICT DO NOTHING => mrn:comparison

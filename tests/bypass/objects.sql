@@ -133,8 +133,10 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON attack_dropped, attack_measured TO PUBLI
 CREATE TABLE attack_open (id integer, x text, y text, loud text GENERATED ALWAYS AS (upper(x)) STORED);
 CREATE TABLE attack_open2 (id integer, z text);
 CREATE TABLE attack_keyed (word text PRIMARY KEY, note_of text);
+CREATE VIEW attack_narrow AS SELECT id, x FROM attack_open WHERE x <> 'q' WITH CHECK OPTION;
 CREATE VIEW attack_open_view AS SELECT id, x AS harmless FROM attack_open;
-GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON attack_open, attack_open2, attack_keyed, attack_open_view TO PUBLIC;
+GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON attack_open, attack_open2, attack_keyed, attack_open_view,
+    attack_narrow TO PUBLIC;
 
 -- Functions a person classified: they read words that nobody protects, by names that could mean something else.
 CREATE TABLE attack_words (id integer, word text);

@@ -8,6 +8,7 @@ in place of `{}`: directly the two look different (the control: one bit), throug
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import pytest
@@ -21,6 +22,7 @@ MEASURED = "EXPLAIN (ANALYZE, TIMING off, SUMMARY off, COSTS off, BUFFERS off"
 MANY = "FROM patients, generate_series(1, 10000) g WHERE patients.id = 900001"
 FULL, OTHER = "'536-71-9284'", "'536-71-9285'"
 DIGIT, NO_DIGIT = "'5'", "'6'"  # ltrim(ssn, …) is one shorter, or not
+LONG = "".join(hashlib.sha256(str(n).encode()).hexdigest() for n in range(250))  # no compression makes it short
 BORN, UNBORN = "'1947-03-29'", "'1947-03-30'"
 
 
@@ -61,6 +63,31 @@ FAILS = [
     telling("array-place-is-null", "CREATE TEMP TABLE k (a int[])", "INSERT INTO k (a[1]) VALUES (3)", f"UPDATE k SET a[nullif(ascii(ssn), {{}})] = 1 {P}", right="53", wrong="54"),
 ]  # fmt: skip
 
+# What fails for anything, but for NULL; or what is only run where what stands before it was alike, or was not NULL.
+X = f"SELECT avg(strpos(ssn, {{}})) AS x {P} GROUP BY id"
+TWICE = f"FROM ({X}) q, generate_series(1, 2)"
+SSN, NOT_SSN = "'536'", "'537'"
+STRICT = [
+    telling("negative-length", f"SELECT substr(nullif(ssn, {{}}), 1, -1) {P}"),
+    telling("negative-length-copied", f"COPY (SELECT substr(nullif(ssn, {{}}), 1, -1) {P}) TO STDOUT"),
+    telling("negative-length-parameter", f"PREPARE q(text) AS SELECT substr(nullif(ssn, $1), 1, -1) {P}", "EXECUTE q({})"),
+    telling("bad-pattern", f"SELECT substring(nullif(ssn, {{}}) FROM '(') {P}"),
+    telling("no-such-field", f"SELECT split_part(nullif(ssn, {{}}), '-', 0) {P}"),
+    telling("no-such-place", f"SELECT overlay(nullif(ssn, {{}}) PLACING 'x' FROM -1) {P}"),
+    telling("no-such-unit", f"SELECT extract(hour FROM nullif(dob, date {{}})) {P}", right=BORN, wrong=UNBORN),
+    telling("no-such-part", f"SELECT date_part('era', nullif(dob, date {{}})) {P}", right=BORN, wrong=UNBORN),
+    telling("bad-format", f"SELECT to_char(nullif(strpos(ssn, {{}}), 1), 'RN9.9.9') {P}", right=SSN, wrong=NOT_SSN),
+    telling("multiplying-format", f"SELECT to_char(coalesce(nullif(x, bigint '1'), bigint '100'), '9V{'9' * 18}') FROM (SELECT sum(strpos(ssn, {{}})) x {P}) q", right=SSN, wrong=NOT_SSN),
+    telling("sum-too-large", f"SELECT sum(coalesce(nullif(x, 1.0), 9e131071)) {TWICE}", right=SSN, wrong=NOT_SSN),
+    telling("average-too-large", f"SELECT avg(coalesce(nullif(x, 1.0), 9e131071)) {TWICE}", right=SSN, wrong=NOT_SSN),
+    telling("running-sum-too-large", f"SELECT sum(coalesce(nullif(x, 1.0), 9e131071)) OVER () {TWICE}", right=SSN, wrong=NOT_SSN),
+    telling("next-pair-fails", f"SELECT (ssn, 1 / (id - 900001)) < ({{}}, 0) {P}"),
+    telling("next-pair-fails-of-a-part", f"SELECT (left(ssn, 3), 1 / (id - 900001)) < ({{}}, 0) {P}", right=SSN, wrong=NOT_SSN),
+    telling("subscript-fails", f"SELECT (nullif(to_jsonb(ssn), {{}}::jsonb))[1 / (id - 900001)] {P}", right="'\"536-71-9284\"'", wrong="'\"536-71-9285\"'"),
+    telling("key-is-null", f"SELECT JSON_OBJECT(nullif(ssn, {{}}): 1) {P}"),
+    telling("key-is-there-already", f"SELECT JSON_OBJECT('a': 1, coalesce(nullif(left(ssn, 1), {{}}), 'a'): 2 WITH UNIQUE KEYS) {P}", right="'5'", wrong="'6'"),
+]  # fmt: skip
+
 # What the table that takes it in refuses.
 REFUSES = [
     telling("not-null", "CREATE TEMP TABLE k (s text NOT NULL)", f"INSERT INTO k SELECT nullif(ssn, {{}}) {P}"),
@@ -68,6 +95,10 @@ REFUSES = [
     telling("varchar-too-short", "CREATE TEMP TABLE k (s varchar(10))", f"INSERT INTO k SELECT ltrim(ssn, {{}}) {P}", right=DIGIT, wrong=NO_DIGIT),
     telling("char-too-short", "CREATE TEMP TABLE k (s char(10))", f"INSERT INTO k SELECT ltrim(ssn, {{}}) {P}", right=DIGIT, wrong=NO_DIGIT),
     telling("check", "UPDATE encounters SET kind = 'office' || ltrim(left(ssn, 1), {}) FROM patients p WHERE p.id = 900001 AND encounters.id = 900001", right=DIGIT, wrong=NO_DIGIT),
+    telling("check-of-days", f"INSERT INTO attack_measured (id, n) SELECT 1, date_mi(dob, date {{}}) {P}", right="'1947-03-28'", wrong="'1947-03-30'"),
+    telling("too-long-for-an-index", f"INSERT INTO attack_measured (id, word) SELECT 1, replace(ssn, {{}}, '{LONG}') {P}", right=SSN, wrong=NOT_SSN),
+    telling("too-long-for-an-index-made-later", "CREATE TEMP TABLE k (s text)", f"INSERT INTO k SELECT coalesce(nullif(ssn, {{}}), '{LONG}') {P}", "CREATE INDEX ON k (s)"),
+    telling("checked-by-a-view", f"INSERT INTO attack_narrow SELECT 52, coalesce(nullif(ssn, {{}}), 'q') {P}", "DELETE FROM attack_open WHERE id = 52"),
     telling("no-partition", f"INSERT INTO attack_parted (id, secret) SELECT length(ltrim(left(ssn, 10), {{}})), 'x' {P}", right=DIGIT, wrong=NO_DIGIT),
 ]  # fmt: skip
 
@@ -145,6 +176,12 @@ NOT_HELD = [
     f"SELECT last_name::varchar(3), dob::timestamp, to_char(dob, 'YYYY'), greatest(ssn, mrn), ssn = '1' {P}",
     f"SELECT coalesce(first_name, last_name), nullif(first_name, ''), ARRAY[first_name, last_name] {P}",
     f"EXPLAIN ANALYZE SELECT id, ssn, last_name {P}",
+    f"SELECT substr(ssn, 1, 3), substring(upper(last_name) FROM 1 FOR 2), split_part(email, '@', 2) {P}",
+    f"SELECT extract(year FROM coalesce(dob, '2000-01-01')), extract(year FROM min(dob)) {P} GROUP BY dob",
+    f"SELECT (ssn, zip) < ('5', '9'), (ARRAY[ssn, mrn])[1], avg(extract(year FROM age(dob))) {P} GROUP BY ssn, zip, mrn",
+    "CREATE TEMP TABLE j AS SELECT patient_id, upper(kind) AS kind, count(*) AS n FROM encounters GROUP BY 1, 2",
+    "CREATE INDEX ON j (kind, n)",
+    "DROP TABLE j",
     "CREATE TEMP TABLE k (i int NOT NULL, s varchar(40))",
     f"INSERT INTO k SELECT id, ssn {P}",
     "DROP TABLE k",
