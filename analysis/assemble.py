@@ -130,7 +130,7 @@ def trusted(outputs: Iterable[Output] | None, *, complete: bool) -> tuple[Output
     return (
         None
         if outputs is None
-        else tuple(Output(output.name, output.origins, complete, output.fields) for output in outputs)
+        else tuple(Output(each.name, each.origins, complete, each.fields, each.mixed) for each in outputs)
     )
 
 

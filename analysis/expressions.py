@@ -12,7 +12,7 @@ from dataclasses import replace
 from analysis.bodies import Body
 from analysis.functions import SAFE_AGGREGATES, SAFE_FUNCTIONS, SIZE_FUNCTIONS
 from analysis.nodes import Node, children
-from analysis.scope import NOTHING, Level, Reading, Value, derived, row, safe, stored, union
+from analysis.scope import BOTTOM, NOTHING, Level, Reading, Value, derived, row, safe, stored, union
 from analysis.statement import Origin, PredicateUse, Transform
 from analysis.totality import (
     TEXT_TYPES,
@@ -61,6 +61,10 @@ def _parts(reading: Reading, level: Level, node: Node) -> list[Value]:
 def _var(reading: Reading, level: Level, node: Node) -> Value:
     home = level.above(node.number("varlevelsup"))
     return reading.column_of(home, home.entry(node.number("varno")), node.number("varattno"))
+
+
+def _constant(_reading: Reading, _level: Level, node: Node) -> Value:
+    return BOTTOM if node.flag("constisnull") else NOTHING
 
 
 def _nothing(_reading: Reading, _level: Level, _node: Node) -> Value:
@@ -356,7 +360,7 @@ def _sublink_condition(reading: Reading, level: Level, node: Node) -> Value:
 _Handler = Callable[[Reading, Level, Node], Value]
 _VALUES: dict[str, _Handler] = {
     "VAR": _var,
-    "CONST": _nothing,
+    "CONST": _constant,
     "PARAM": _param,
     "CASETESTEXPR": _nothing,
     "COERCETODOMAINVALUE": _nothing,

@@ -63,15 +63,17 @@ def read_lineage(tree: str, catalogue: Catalogue, depth: int = 0) -> Lineage:
         collect_functions(reading, query)
     except (LookupError, RecursionError) as error:
         raise TreeError(f"the statement's tree cannot be followed: {type(error).__name__}") from error
-    return Lineage(query, reading, _outputs(query, values))
+    return Lineage(query, reading, _outputs(reading, query, values))
 
 
-def _outputs(query: Node, values: tuple[Value, ...]) -> tuple[Output, ...] | None:
+def _outputs(reading: Reading, query: Node, values: tuple[Value, ...]) -> tuple[Output, ...] | None:
     if query.number("commandType") != 1 and not query.nodes("returningList"):
         return None
     entries = visible_entries(query)
     return tuple(
-        Output(entry.text("resname"), tuple(sorted(found.origins)))
+        Output(
+            entry.text("resname"), tuple(sorted(found.origins)), mixed=found.mixed or not reading.is_one_column([found])
+        )
         for entry, found in zip(entries, values, strict=True)
     )
 

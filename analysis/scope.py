@@ -48,7 +48,7 @@ class Value:
 NOTHING = Value()
 # Uses that set stored values beside other stored values, and are harmless only where those are alike.
 _PAIRING = frozenset({PredicateUse.JOIN_EQUALITY, PredicateUse.ORDER, PredicateUse.GROUP})
-# The seed of a recursive CTE: it adds neither origins nor constants.
+# The seed of a recursive CTE, and NULL: they add neither origins nor constants.
 BOTTOM = Value(stored=True)
 
 
@@ -73,7 +73,13 @@ def merged(values: Iterable[Value]) -> Value:
     """Any of `values`: arms of a set operation, rows of VALUES."""
     items = list(values)
     origins = frozenset(origin for value in items for origin in value.origins)
-    return Value(origins, stored=bool(items) and all(value.stored for value in items))
+    mixed = any(value.mixed or not (value.stored or _shows(value)) for value in items)
+    return Value(origins, stored=bool(items) and all(value.stored for value in items), mixed=mixed)
+
+
+def _shows(value: Value) -> bool:
+    """Whether a stored value is in it as it is."""
+    return any(origin.transform is Transform.IDENTITY for origin in value.origins)
 
 
 def row(fields: Iterable[Value]) -> Value:

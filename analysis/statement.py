@@ -90,12 +90,14 @@ class Output:
     """One result column. `resolved` false means the origins are not to be trusted: mask whole.
 
     `fields`: the parts of a record (BigQuery STRUCT), where they are known one by one; `origins` then holds them all.
+    `mixed`: beside a stored column's values it holds others, which whoever asks may have chosen.
     """
 
     name: str
     origins: tuple[Origin, ...] = ()
     resolved: bool = True
     fields: tuple[Output, ...] = ()
+    mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -182,7 +182,7 @@ def _read_back(text: TextReading) -> frozenset[TableRef]:
 
 def _output(name: str, value: Value) -> Output:
     fields = () if value.fields is None else tuple(map(_output, value.names, value.fields))
-    return Output(name, tuple(sorted(value.origins)), fields=fields)
+    return Output(name, tuple(sorted(value.origins)), fields=fields, mixed=value.mixed)
 
 
 def _facts(text: TextReading, rows: Rows | None, runs: Mapping[str, DryRun]) -> Facts:

@@ -133,7 +133,7 @@ def _field(
     covered = [(origin, scope.rule_for(origin.column)) for origin in telling]
     masking = [(origin, rule) for origin, rule in covered if rule is not None and not rule.exempts(groups)]
     if masking:
-        return _protected_field(column, masking)
+        return _protected_field(column, masking, mixed=output.mixed)
     all_exempt = all(rule is not None for _origin, rule in covered)
     if scans and not all_exempt and not all(_of_the_system(origin.column) for origin in telling):
         return _scanned(column, _depth(telling, column))
@@ -165,7 +165,7 @@ def _record_field(
     return FieldMask(column=column.name, fields=parts)
 
 
-def _protected_field(column: ResultColumn, masking: list[tuple[Origin, MaskingRule]]) -> FieldMask:
+def _protected_field(column: ResultColumn, masking: list[tuple[Origin, MaskingRule]], *, mixed: bool) -> FieldMask:
     names = ",".join(sorted({rule.name for _origin, rule in masking}))
     if any(origin.transform is not Transform.IDENTITY for origin, _rule in masking):
         return _whole(column, names)
@@ -174,6 +174,8 @@ def _protected_field(column: ResultColumn, masking: list[tuple[Origin, MaskingRu
     if len(masking) > 1:
         return _whole(column, names)
     _origin, rule = masking[0]
+    if mixed and rule.technique is Technique.HASH:  # the token of a guess is the token of whoever has that value
+        return _whole(column, names)
     mask = _compile(rule.technique, column, rule)
     return FieldMask(column=column.name, rule=rule.name, technique=rule.technique.value, mask=mask)
 

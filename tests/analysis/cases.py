@@ -91,6 +91,27 @@ UPDATE patients u SET zip = '' WHERE id = 1 RETURNING to_jsonb(u)
 WITH d AS (DELETE FROM patients p RETURNING p) SELECT d.p FROM d
 """
 
+# One column whose values the statement itself, or another column, may have a part in; and one of which that is not so.
+MIXED = """
+SELECT mrn FROM patients UNION ALL SELECT '1'
+SELECT mrn FROM patients UNION ALL SELECT g::text FROM generate_series(1, 9) g
+SELECT mrn FROM patients UNION ALL SELECT guess FROM guesses
+SELECT x FROM patients, LATERAL (VALUES (mrn), ('1')) v (x)
+SELECT x FROM (SELECT mrn AS x FROM patients UNION ALL (SELECT NULL UNION ALL SELECT '1')) q
+WITH RECURSIVE r(i, x) AS (SELECT 1, mrn FROM patients UNION ALL SELECT 2, '1' FROM r WHERE i < 2) SELECT x FROM r
+SELECT (SELECT x FROM (SELECT mrn AS x FROM patients UNION ALL SELECT '1') q LIMIT 1)
+INSERT INTO guesses SELECT mrn FROM patients RETURNING guess
+"""
+UNMIXED = """
+SELECT mrn FROM patients UNION ALL SELECT mrn FROM patients WHERE id = 1
+SELECT mrn FROM patients UNION ALL SELECT NULL
+SELECT (SELECT mrn FROM patients WHERE id = 1)
+SELECT number FROM patient_names
+SELECT patient_ssn FROM visits UNION SELECT patient_ssn FROM visits_2024
+WITH RECURSIVE r(i, x) AS (SELECT 1, mrn FROM patients UNION ALL SELECT i + 1, x FROM r WHERE i < 2) SELECT x FROM r
+UPDATE patients SET zip = '' WHERE id = 1 RETURNING mrn
+"""
+
 # `text  =>  column:use …` for the columns of `patients`.
 PREDICATES = """
 SELECT id FROM patients WHERE ssn = '1' => ssn:comparison

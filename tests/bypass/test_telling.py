@@ -138,6 +138,20 @@ WEIGHS = [
     telling("own-view-measured", "CREATE TEMP TABLE k (s text)", "CREATE TEMP VIEW v AS SELECT string_agg(ltrim(s, {}), '') x FROM k, generate_series(1, 10000)", f"INSERT INTO k SELECT ssn {P}", f"{MEASURED}, SERIALIZE TEXT) SELECT x FROM v", right=DIGIT, wrong=NO_DIGIT),
 ]  # fmt: skip
 
+# The token of whoever has that value.
+MRN = f"SELECT mrn AS x {P}"
+HAS, HAS_NOT = "'MRN-77418093'", "'MRN-77418094'"
+TOKENS = [
+    telling("token-by-union", f"{MRN} UNION ALL SELECT {{}}", right=HAS, wrong=HAS_NOT),
+    telling("token-by-values", "SELECT v.x FROM patients p, LATERAL (VALUES (p.mrn), ({})) v(x) WHERE p.id = 900001", right=HAS, wrong=HAS_NOT),
+    telling("token-by-recursion", f"WITH RECURSIVE r(i, x) AS (SELECT 1, mrn {P} UNION ALL SELECT 2, {{}} FROM r WHERE i < 2) SELECT x FROM r", right=HAS, wrong=HAS_NOT),
+    telling("token-by-subquery", f"SELECT (SELECT x FROM (SELECT 1 AS i, mrn AS x {P} UNION ALL SELECT 2, {{}}) q WHERE i = g) FROM generate_series(1, 2) g", right=HAS, wrong=HAS_NOT),
+    telling("token-of-many", f"{MRN} UNION ALL SELECT 'MRN-' || g FROM generate_series({{}}, 77418099) g LIMIT 2", right="77418093", wrong="77418094"),
+    telling("token-out-of-an-open-table", "INSERT INTO attack_keyed VALUES ({}) ON CONFLICT DO NOTHING", f"{MRN} UNION ALL SELECT word FROM attack_keyed WHERE word = {{}}", "DELETE FROM attack_keyed", right=HAS, wrong=HAS_NOT),
+    telling("token-out-of-a-temporary-table", "CREATE TEMP TABLE k (x text)", "INSERT INTO k VALUES ({})", f"{MRN} UNION ALL SELECT x FROM k", right=HAS, wrong=HAS_NOT),
+    telling("token-in-a-temporary-table", f"CREATE TEMP TABLE k AS SELECT mrn::text AS x {P}", "INSERT INTO k VALUES ({})", "SELECT x FROM k", right=HAS, wrong=HAS_NOT),
+]  # fmt: skip
+
 # … or a table of the session's own that was filled with it.
 FILLED = f"CREATE TEMP TABLE k AS SELECT ltrim(ssn, {{}}) || 'aaaaa' AS x {MANY.replace('10000', '65000')}"
 SIZES = [
@@ -148,7 +162,7 @@ SIZES = [
     telling("estimate-of-rows", FILLED, "EXPLAIN SELECT 1 FROM k", right=DIGIT, wrong=NO_DIGIT),
 ]  # fmt: skip
 
-CASES = FAILS + REFUSES + HOLDS + REPEATS + WEIGHS + SIZES
+CASES = FAILS + STRICT + REFUSES + HOLDS + REPEATS + WEIGHS + TOKENS + SIZES
 
 
 def tried(target: Target, case: Telling, guess: str, mode: Mode, *, rehearsal: bool) -> Answer:

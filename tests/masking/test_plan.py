@@ -124,6 +124,16 @@ def test_bypass_shape_is_masked_whole_and_constant(shape: str, value: bytes | No
     assert masked(result, value) == b"[REDACTED]"
 
 
+@pytest.mark.parametrize(("mixed", "technique"), [(False, "hash"), (True, "whole")])
+def test_values_the_asker_may_have_chosen_get_no_tokens(mixed: bool, technique: str) -> None:
+    hashed = (MaskingRule("ssn", ("clinic",), ("public.patients.ssn",), Technique.HASH),)
+    stored = ColumnRef("public", "patients", "ssn")
+
+    result = plan(analysed(Output("x", (identity(stored),), mixed=mixed)), ResultColumn("x", TEXT), rules=hashed)
+
+    assert result.fields[0].technique == technique
+
+
 @pytest.mark.parametrize("type_oid", [16, 20, 23, 701, 1082, 1184, 1700, 2950, 1009, 99_999])
 @pytest.mark.parametrize("binary", [0, 1])
 def test_whole_mask_of_other_types_is_null_for_null_and_value(type_oid: int, binary: int) -> None:
