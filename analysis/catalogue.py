@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 FIRST_USER_OID = 16384  # FirstNormalObjectId (src/include/access/transam.h): below it initdb made the object
 
-SYSTEM_COLUMNS = {-1: "ctid", -2: "xmin", -3: "cmin", -4: "xmax", -5: "cmax", -6: "tableoid"}
+TABLEOID = -6
+SYSTEM_COLUMNS = {-1: "ctid", -2: "xmin", -3: "cmin", -4: "xmax", -5: "cmax", TABLEOID: "tableoid"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Relation:
     unique_keys: tuple[frozenset[int], ...] = ()
     unique_columns: frozenset[int] = frozenset()  # of any unique or exclusion index: a write is compared
     referencing_columns: frozenset[int] = frozenset()  # of foreign and partition keys: looked for elsewhere
+    dividing_columns: frozenset[int] = frozenset()  # of the partition key: they decide where a row lies
     checked_columns: frozenset[int] = frozenset()  # what the database computes from them can refuse a write
     parents: tuple[int, ...] = ()  # inheritance and partitioning, nearest first
     children: tuple[int, ...] = ()

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from analysis.calls import collect_functions
-from analysis.catalogue import Relation
+from analysis.catalogue import TABLEOID, Relation
 from analysis.functions import READABLE_KINDS, RELATION_SIZES, SIDE_DOORS
 from analysis.nodes import Node, read_tree, walk
 from analysis.query_nodes import RELATION, single_query
-from analysis.scope import NOTHING, Level, Reading, Value, derived, row, stored
-from analysis.statement import ColumnRef, Origin, Transform
+from analysis.scope import NOTHING, Level, Reading, Value, derived, disclosed, row, stored
+from analysis.statement import ColumnRef, Origin, PredicateUse, Transform
 
 MAX_VIEW_DEPTH = 30
 
@@ -38,6 +38,7 @@ class Relations:
             self._reading.relations.add(oid)
         self._reading.beneath |= {oid, *self._reading.catalogue.family.get(oid, ())}
         self._reading.sized |= {origin.column for origin in self._reading.filled(oid)}
+        self._partition(relation)
         if relation.is_system and relation.name in SIDE_DOORS:
             self._reading.side_doors.add(relation.name)
         if oid in self._reading.catalogue.unfollowed:
@@ -50,6 +51,23 @@ class Relations:
         if relation.kind in ("v", "m") and not relation.is_system and oid not in self._expanding:
             self.view(relation)
         return relation
+
+    def _partition(self, relation: Relation) -> None:
+        """To read a partition by its own name is a condition on the key; a plan tells which of them a row was in."""
+        key = self._key_of(relation)
+        self._reading.sized |= disclosed(key)
+        if relation.parents:
+            self._reading.note(key, PredicateUse.COMPARISON)
+
+    def _key_of(self, relation: Relation) -> Value:
+        """The columns that decide in which partition a row lies."""
+        catalogue = self._reading.catalogue
+        family = (catalogue.relations.get(oid) for oid in (relation.oid, *catalogue.ancestors(relation.oid)))
+        columns: set[ColumnRef] = set()
+        for each in (each for each in family if each is not None):
+            for ref in filter(None, map(each.column_ref, each.dividing_columns)):
+                columns |= {ref, *self._relatives(each, ref.column)}
+        return stored(columns, joinable=True)
 
     def _is_foreign(self, oid: int) -> bool:
         relation = self._reading.catalogue.relations.get(oid)
@@ -79,6 +97,9 @@ class Relations:
         if attribute < 0 or _tells_sizes(relation, ref.column):
             # Where a row lies (ctid) is where those before it end.
             found = replace(found, origins=found.origins | self._reading.filled(oid if attribute < 0 else None))
+        key = self._key_of(relation) if attribute == TABLEOID else NOTHING
+        if key.origins:
+            found = replace(found, origins=found.origins | derived([key]).origins, stored=False)
         made_of = relation.columns[attribute].made_of if attribute > 0 else ()
         if made_of:
             found = replace(found, origins=found.origins | self._computed_from(oid, made_of))

@@ -97,11 +97,11 @@ WHERE c.contype IN ('p', 'u', 'x') AND d.refobjsubid > 0
   AND d.classid = 'pg_catalog.pg_constraint'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
 UNION SELECT 'reference', c.conrelid::bigint, k.number
 FROM pg_catalog.pg_constraint c, LATERAL pg_catalog.unnest(c.conkey) AS k(number) WHERE c.contype = 'f'
-UNION SELECT 'reference', d.refobjid::bigint, d.refobjsubid
+UNION SELECT 'partition', d.refobjid::bigint, d.refobjsubid
 FROM pg_catalog.pg_partitioned_table t JOIN pg_catalog.pg_depend d ON d.objid = t.partrelid AND d.refobjid = d.objid
 WHERE d.refobjsubid > 0 AND d.objsubid = 0
   AND d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
-UNION SELECT 'reference', t.partrelid::bigint, k.number
+UNION SELECT 'partition', t.partrelid::bigint, k.number
 FROM pg_catalog.pg_partitioned_table t, LATERAL pg_catalog.unnest(t.partattrs::int2[]) AS k(number) WHERE k.number > 0
 UNION SELECT 'check', c.conrelid::bigint, k.number
 FROM pg_catalog.pg_constraint c, LATERAL pg_catalog.unnest(c.conkey) AS k(number)
@@ -269,7 +269,7 @@ def _relations(  # noqa: PLR0917, one argument a query
     triggers_of, rules_of = _named(triggers), _named(rules)
     write, read = _grouped(hidden, "write"), _grouped(hidden, "read")
     unique, referencing = _grouped(compared, "unique"), _grouped(compared, "reference")
-    checked = _grouped(compared, "check")
+    checked, dividing = _grouped(compared, "check"), _grouped(compared, "partition")
     return {
         oid: Relation(
             oid=oid,
@@ -279,7 +279,8 @@ def _relations(  # noqa: PLR0917, one argument a query
             columns=columns_of[oid],
             unique_keys=tuple(keys_of[oid]),
             unique_columns=unique.get(oid, frozenset()),
-            referencing_columns=referencing.get(oid, frozenset()),
+            referencing_columns=referencing.get(oid, frozenset()) | dividing.get(oid, frozenset()),
+            dividing_columns=dividing.get(oid, frozenset()),
             checked_columns=checked.get(oid, frozenset()).union(*(c.made_of for c in columns_of[oid].values())),
             parents=tuple(parents[oid]),
             children=tuple(children[oid]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.statement import Operation, Transform
+from analysis.statement import Operation, PredicateUse, Transform
 from analysis.words import words
 from tests.analysis import cases
 from tests.analysis.conftest import Analyse
@@ -38,6 +38,30 @@ async def test_predicates_name_what_steers_rows(analyse: Analyse, text: str, exp
     assert analysis.complete, analysis.problems
     about_ssn = [word for word in cases.summarise_predicates(analysis) if not word.startswith("id:")]
     assert about_ssn == sorted(expected)
+
+
+async def test_reading_a_partition_by_its_name_asks_about_its_key(analyse: Analyse) -> None:
+    whole, part = await analyse("SELECT id FROM visits"), await analyse("SELECT id FROM visits_2024")
+
+    assert whole.predicates == frozenset()
+    assert {(p.column.table, p.column.column, p.use) for p in part.predicates} == {
+        ("visits", "at", PredicateUse.COMPARISON),
+        ("visits_2024", "at", PredicateUse.COMPARISON),
+    }
+
+
+@pytest.mark.parametrize("text", cases.MIXED.strip().splitlines())
+async def test_beside_stored_values_are_others(analyse: Analyse, text: str) -> None:
+    analysis = await analyse(text)
+
+    assert [output.mixed for output in analysis.outputs or ()] == [True]
+
+
+@pytest.mark.parametrize("text", cases.UNMIXED.strip().splitlines())
+async def test_nothing_but_one_column_s_values_is_shown(analyse: Analyse, text: str) -> None:
+    analysis = await analyse(text)
+
+    assert [output.mixed for output in analysis.outputs or ()] == [False]
 
 
 @pytest.mark.parametrize(("text", "expected"), cases.rows(cases.ORDINARY), ids=str)
