@@ -16,6 +16,7 @@ from analysis.scope import BOTTOM, NOTHING, Level, Reading, Value, derived, row,
 from analysis.statement import Origin, PredicateUse, Transform
 from analysis.totality import (
     TEXT_TYPES,
+    averages,
     is_total,
     is_total_construct,
     keeps_present,
@@ -211,7 +212,12 @@ def _aggregate(reading: Reading, level: Level, node: Node) -> Value:
         reading.note(found, PredicateUse.COMPUTED)
     # How many rows there are to make it of is decided by conditions, and noted with them.
     present = keeps_present(name) and all(argument.is_present for argument in arguments)
-    return replace(_with_decision(found, deciding), present=present)
+    return replace(_with_decision(found, deciding), present=present, steady=_is_steady(reading, name, arguments))
+
+
+def _is_steady(reading: Reading, name: str, arguments: list[Value]) -> bool:
+    made = all(argument.stored or argument.steady or not argument.discloses for argument in arguments)
+    return averages(name) and made and reading.is_one_column(arguments)
 
 
 def _is_total_over_rows(reading: Reading, node: Node, name: str, arguments: list[Value]) -> bool:
@@ -229,7 +235,7 @@ def _window_function(reading: Reading, level: Level, node: Node) -> Value:
     found = derived(arguments)
     if found.discloses and not _is_total_over_rows(reading, node, name, arguments):
         reading.note(found, PredicateUse.COMPUTED)
-    return _with_decision(found, deciding)
+    return replace(_with_decision(found, deciding), steady=_is_steady(reading, name, arguments))
 
 
 def _framed_by(reading: Reading, level: Level, node: Node) -> list[Value]:

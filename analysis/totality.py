@@ -49,7 +49,8 @@ _OVERFLOWING = frozenset(
     | {2157, 2158, 2159, 2727, 2728, 2729, 2715, 2716, 2717}  # stddev, _pop, _samp
     | {2151, 2152, 2153, 2721, 2722, 2723, 2644, 2645, 2646}  # variance, var_pop, var_samp
 )
-_OVERLOADS_OF_STEADY = _OVERFLOWING | {4053}  # … and array_agg of arrays
+# … and array_agg of arrays, round, ceil and floor of numeric, where a carry may need one digit too many.
+_OVERLOADS_OF_STEADY = _OVERFLOWING | {4053, 1707, 1708, 1711, 1712, 2167}
 # min and max of arrays and of rows; to_char of bigint and numeric, where a format may multiply ('9V999').
 _OVERLOADS_NOT_TOTAL = frozenset({2050, 2051, 6373, 6374, 1774, 1772})
 # NULL only where their arguments are.
@@ -102,6 +103,11 @@ def keeps_present(name: str) -> bool:
     return name in _KEEP_PRESENT
 
 
+def averages(name: str) -> bool:
+    """Whether the aggregate of steady values is one: not larger than they are, or only by how many there are."""
+    return name in ("avg", "sum", "min", "max")
+
+
 def may_overflow(node: Node) -> bool:
     """Whether the aggregate adds up what may become too large."""
     return (node.number("aggfnoid") or node.number("winfnoid")) in _OVERFLOWING
@@ -151,7 +157,8 @@ def _acts(reading: Reading, part: Node) -> bool:
 
 def _needs_steady(node: Node) -> bool:
     """A set has as many rows as its arguments say."""
-    return node.flag("funcretset") or (node.number("aggfnoid") or node.number("winfnoid")) in _OVERLOADS_OF_STEADY
+    called = node.number("aggfnoid") or node.number("winfnoid") or node.number("funcid")
+    return node.flag("funcretset") or called in _OVERLOADS_OF_STEADY
 
 
 def _is_total_overload(node: Node, name: str) -> bool:

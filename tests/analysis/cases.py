@@ -181,7 +181,9 @@ SELECT (ssn, zip) < ('1', '2') FROM patients =>
 SELECT (nullif(to_jsonb(ssn), '"1"'))[1 / (id - 1)] FROM patients => ssn:computed
 SELECT (to_jsonb(ssn))['a'], (ARRAY[ssn])[id] FROM patients =>
 SELECT sum(coalesce(nullif(x, 1.0), 9.0)) FROM (SELECT avg(length(ssn)) AS x FROM patients) q => ssn:computed
-SELECT avg(extract(year FROM age(dob))), avg(length(ssn)), sum(id) FROM patients =>
+SELECT round(coalesce(nullif(x, 1.0), 9.5)) FROM (SELECT avg(length(ssn)) AS x FROM patients) q => ssn:computed
+SELECT ceil(coalesce(nullif(x, 1.0), 9.5)) FROM (SELECT avg(length(ssn)) AS x FROM patients) q => ssn:computed
+SELECT round(avg(extract(year FROM age(dob))), 1), avg(length(ssn)), sum(id) FROM patients =>
 INSERT INTO guesses SELECT replace(ssn, '1', repeat('2', 3000)) FROM patients =>
 UPDATE patients SET mrn = mrn || '' WHERE id = 1 => mrn:computed mrn:comparison
 SELECT coalesce(ssn, upper(email), 'none'), ssn = '1' OR city = 'x', ssn IS NULL AND zip IS NULL FROM patients =>
