@@ -1,9 +1,10 @@
 """Commits to the log, one after the other, over a database connection of their own.
 
 There are two ways. The usual batch goes with one statement from the event loop (`audit.one_trip`), behind the head that
-this process last saw. Where another process appended meanwhile it is asked for the head and tried again. The ordinary
-way is a transaction in a thread, which locks the log first: for the first batch, for what one statement cannot say, for
-batches that were tried before, and where others were quicker over and over.
+this process last saw. Where another process appended meanwhile it is asked for the head and tried again; from then on,
+as long as others append, the log is locked before a batch is made, so that it gathers while they commit and is not
+outrun. The ordinary way is a transaction in a thread, which locks the log first: for the first batch, for what one
+statement cannot say, for batches that were tried before, and where others were quicker over and over.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -59,9 +60,23 @@ class LogCommits:
         """Connect, and show the other processes that this one lives."""
         await self.in_thread(self._connect)
 
+    async def get_turn(self) -> None:
+        """Where others append as well, lock the log before a batch is made: it gathers while one waits for them.
+
+        `write` is what has to come next.
+        """
+        trip = self._trip
+        if trip is None or not trip.is_usable or not trip.has_rivals:
+            return
+        async with self._given_up_on_trouble():
+            self._head = await trip.lock(self._head)
+
     async def write(self, batch: Sequence[Queued]) -> None:
         """Commit and answer each of `batch`, or raise when none of it could be written."""
-        results = await self._at_once(batch)
+        try:
+            results = await self._at_once(batch)
+        finally:
+            await self._leave_turn()
         if results is None:
             results = await self.in_thread(self.commit, batch)
         for queued, result in zip(batch, results, strict=True):
@@ -88,14 +103,8 @@ class LogCommits:
         answers, left = self._made_ready(batch)
         if not fits([prepared for _, _, prepared in left]):
             return None
-        try:
+        async with self._given_up_on_trouble():
             leaves = await self._behind_head(trip, left) if left else []
-        except BaseException:
-            # An answer may be under way on the connection: nobody may ask anything more on it.
-            self._trip = self._head = None
-            with contextlib.suppress(Exception):  # what failed is told by whoever calls this
-                await self.in_thread(_disconnect)
-            raise
         if leaves is None:
             return None
         receipts = [Receipt(seq=leaf.seq, durability=DURABILITY) for leaf in leaves]
@@ -121,6 +130,24 @@ class LogCommits:
                 return leaves
             _attempted(batch, None)
         return None
+
+    async def _leave_turn(self) -> None:
+        """What a batch did not need is let go."""
+        trip = self._trip
+        if trip is not None and trip.has_lock:
+            async with self._given_up_on_trouble():
+                await trip.let_go()
+
+    @contextlib.asynccontextmanager
+    async def _given_up_on_trouble(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException:
+            # An answer may be under way on the connection: nobody may ask anything more on it.
+            self._trip = self._head = None
+            with contextlib.suppress(Exception):  # what failed is told by whoever calls this
+                await self.in_thread(_disconnect)
+            raise
 
     # --- in the thread ---
 

@@ -15,11 +15,11 @@ import psycopg
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 
 from audit.domain.chain import Head, Leaf, Prepared
-from audit.domain.one_statement import HEAD, STATEMENT, is_done, parameters, read_head
+from audit.domain.one_statement import HEAD, LOCKED_HEAD, STATEMENT, is_done, parameters, read_head
 
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
-# After others were quicker, the head is asked for in the same trip for a while.
-OUTRUN_S = 1.0
+# After others were seen to append as well, the log is locked before a batch is made, for a while.
+OTHERS_S = 1.0
 # A watched socket may fall silent for good: libuv stops watching one that was reset, and tells so once, while there may
 # be more to read than is read at once. So it is looked at again, however quiet it is.
 LOOK_S = 0.2
@@ -34,15 +34,40 @@ class OneTrip:
         """Wait until the statements are prepared. Raises `psycopg.Error`."""
         self.connection = connection
         self._libpq = connection.pgconn
-        self._outrun_until = 0.0
+        self._others_until = 0.0
         own = uuid.uuid4().hex
-        self._statement, self._head = (f"hoopweb_{word}_{own}".encode() for word in ("append", "head"))
-        for name, text in ((self._statement, STATEMENT), (self._head, HEAD)):
-            _checked(self._libpq.prepare(name, text.encode()))
+        texts = {"append": STATEMENT, "head": HEAD, "lock": LOCKED_HEAD, "begin": "BEGIN", "commit": "COMMIT"}
+        names = {word: f"hoopweb_{word}_{own}".encode() for word in texts}
+        for word, text in texts.items():
+            _checked(self._libpq.prepare(names[word], text.encode()))
+        self._append, self._head, self._lock, self._begin, self._commit = names.values()
 
     @property
     def is_usable(self) -> bool:
-        return not self.connection.closed and self._libpq.transaction_status == TransactionStatus.IDLE
+        """Whether a batch may be appended: no transaction is open, or the one that has locked the log."""
+        return not self.connection.closed and (
+            self._libpq.transaction_status == TransactionStatus.IDLE or self.has_lock
+        )
+
+    @property
+    def has_lock(self) -> bool:
+        return self._libpq.transaction_status == TransactionStatus.INTRANS
+
+    @property
+    def has_rivals(self) -> bool:
+        """Whether others append as well, so that the log should be locked first."""
+        return asyncio.get_running_loop().time() < self._others_until
+
+    async def lock(self, known: Head | None) -> Head | None:
+        """Wait for whoever is appending, and return the head, which nobody moves until `append` or `let_go`."""
+        head = _head((await self._ask([(self._begin, []), (self._lock, [])]))[-1])
+        if head != known:
+            self._see_others()
+        return head
+
+    async def let_go(self) -> None:
+        """Have others append."""
+        await self._ask([(self._commit, [])])
 
     async def append(
         self, before: Head, after: Head, leaves: Sequence[Leaf], prepared: Sequence[Prepared]
@@ -51,19 +76,20 @@ class OneTrip:
 
         Another one than `after`: nothing was written, because others had appended. None: nor is there a log.
         """
-        asked = [(self._statement, parameters(before, after, leaves, prepared))]
-        now = asyncio.get_running_loop().time()
-        if now < self._outrun_until:  # the head will be wanted, and may have moved again by another trip
-            asked.append((self._head, []))
-        first, *rest = await self._ask(asked)
-        if is_done(first):
+        asked: list[tuple[bytes, Sequence[bytes]]] = [(self._append, parameters(before, after, leaves, prepared))]
+        if self.has_lock:
+            asked.append((self._commit, []))
+        if is_done((await self._ask(asked))[0]):
             return after
-        self._outrun_until = now + OUTRUN_S
-        return _head(rest[0]) if rest else await self.head()
+        self._see_others()
+        return await self.head()
 
     async def head(self) -> Head | None:
         """The log's head as it is now; None where there is no log yet."""
         return _head((await self._ask([(self._head, [])]))[0])
+
+    def _see_others(self) -> None:
+        self._others_until = asyncio.get_running_loop().time() + OTHERS_S
 
     async def _ask(self, asked: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[list[bytes | None]]:
         """Run prepared statements as one transaction; the first row of each answer. Raises `psycopg.Error`."""

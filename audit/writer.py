@@ -380,8 +380,10 @@ class AuditWriter(WriterState):
                 await moved(self._turns.for_commits)
                 continue
             await self._gather()
-            batch = self._backlog.take_batch()
+            batch: Sequence[Queued] = ()
             try:
+                await self._commits.get_turn()
+                batch = self._backlog.take_batch()
                 await self._commits.write(batch)
                 delay = RETRY_FIRST_S
                 self._failing = False

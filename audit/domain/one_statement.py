@@ -62,6 +62,8 @@ WITH moved AS (
 """  # noqa: S608 - of our own tables' names
 
 HEAD = "SELECT size, head, frontier FROM audit_logstate WHERE id = 1"
+# Whoever is stopped with the log locked is ended by the server before those who wait for it give up.
+LOCKED_HEAD = f"{HEAD} AND set_config('idle_in_transaction_session_timeout', '4s', true) = '4s' FOR UPDATE"
 
 
 def fits(prepared: Sequence[Prepared]) -> bool:

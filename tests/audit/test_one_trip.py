@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -182,6 +185,143 @@ async def test_writers_that_are_outrun_over_and_over_lock_the_log(ordinary, monk
     assert (len(tries), ordinary) == (log_commits.TRIES, [1, 1])
     assert receipt.seq == log_commits.TRIES + 2
     assert await in_thread(lambda: check_chain(log_keys())) == []
+
+
+@pytest.fixture
+def outrun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of every batch that was sent with one statement: whether others were quicker."""
+    found: list[bool] = []
+    real = OneTrip.append
+
+    async def noted(self, before, after, leaves, prepared):
+        head = await real(self, before, after, leaves, prepared)
+        found.append(head != after)
+        return head
+
+    monkeypatch.setattr(OneTrip, "append", noted)
+    return found
+
+
+async def with_rivals(monkeypatch: pytest.MonkeyPatch) -> AuditWriter:
+    """A writer that has seen somebody else append, and does not forget it."""
+    monkeypatch.setattr(one_trip, "OTHERS_S", 600.0)
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+    await in_thread(append_entries, [opened("rival")])
+    await writer.append(authorised("a0"))
+    return writer
+
+
+async def test_whoever_was_outrun_locks_the_log_before_it_makes_a_batch(ordinary, outrun, monkeypatch):
+    writer = await with_rivals(monkeypatch)
+    for at in range(1, 6):
+        await in_thread(append_entries, [denied(f"d{at}", "rival")])
+        await writer.append(authorised(f"a{at}"))
+    await writer.close()
+
+    assert outrun == [True, False, *[False] * 5]
+    assert ordinary == [1]
+    assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
+
+
+async def test_what_queues_while_the_log_is_locked_by_others_goes_in_one_batch(outrun, monkeypatch):
+    writer = await with_rivals(monkeypatch)
+    with psycopg.connect(dsn()) as other:
+        other.execute("SELECT 1 FROM audit_logstate FOR UPDATE")
+        first = asyncio.create_task(writer.append(authorised("a1")))
+        await until_waits_for_lock()
+        rest = [asyncio.create_task(writer.append(authorised(f"a{at}"))) for at in range(2, 10)]
+        await asyncio.sleep(0)
+    receipts = await asyncio.gather(first, *rest)
+    await writer.close()
+
+    assert [receipt.seq for receipt in receipts] == list(range(4, 13))
+    assert outrun == [True, False, False]
+    assert await in_thread(lambda: check_chain(log_keys())) == []
+
+
+async def test_what_does_not_fit_gives_its_lock_back_and_goes_the_ordinary_way(ordinary, monkeypatch):
+    writer = await with_rivals(monkeypatch)
+    await writer.append(opened("s2"))
+    await in_thread(append_entries, [opened("s3")])  # by another connection: it would wait for a lock left behind
+    await writer.append(authorised("a1", "s2"))
+    await writer.close()
+
+    assert ordinary == [1, 1]
+    assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
+
+
+async def test_whoever_is_ended_with_the_log_locked_has_written_nothing_and_writes_again(monkeypatch):
+    writer = await with_rivals(monkeypatch)
+    real = OneTrip.append
+
+    async def ended(self, *args):
+        assert self.has_lock
+        await in_thread(sql, f"SELECT pg_terminate_backend({self.connection.info.backend_pid})")
+        monkeypatch.setattr(OneTrip, "append", real)
+        return await real(self, *args)
+
+    monkeypatch.setattr(OneTrip, "append", ended)
+    writer.append_later(denied("owed"))
+    with pytest.raises(RecordUnavailable):
+        await writer.append(authorised("a1"))
+    await until(lambda: writer.healthy)
+    await writer.append(authorised("a2"))
+    await writer.close()
+
+    found = await in_thread(lambda: list(LogEntry.objects.order_by("seq").values_list("statement_id", flat=True)))
+    assert found == ["", "", "a0", "owed", "a2"]
+    assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_process_that_ends_or_stops_with_the_log_locked_keeps_nobody_for_long(monkeypatch, how):
+    writer = await with_rivals(monkeypatch)
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLDER, dsn(), stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    try:
+        assert holder.stdout is not None
+        assert await holder.stdout.readline() == b"locked\n"
+        waiting = asyncio.create_task(writer.append(authorised("a1")))
+        await until_waits_for_lock()
+        holder.send_signal(how)
+        receipt = await waiting
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            holder.kill()
+        await holder.wait()
+        await writer.close()
+
+    assert receipt.seq == 4
+    assert await in_thread(lambda: check_chain(log_keys())) == []
+
+
+# A gateway between the two trips of its turn.
+HOLDER = """
+import os, sys; os.environ["DJANGO_SETTINGS_MODULE"] = "hoopweb.settings"
+import asyncio, django, psycopg; django.setup()
+from audit.one_trip import OneTrip
+async def main():
+    trip = OneTrip(psycopg.connect(sys.argv[1], autocommit=True))
+    assert await trip.lock(None)
+    print("locked", flush=True)
+    await asyncio.sleep(60)
+    assert trip.has_lock
+asyncio.run(main())
+"""
+
+
+async def until_waits_for_lock() -> None:
+    """Until somebody waits for whoever has locked the log."""
+
+    def waits() -> bool:
+        with psycopg.connect(dsn()) as own:
+            row = own.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)").fetchone()
+        return row == (True,)
+
+    while not await asyncio.to_thread(waits):
+        await asyncio.sleep(0.01)
 
 
 async def test_writers_at_once_write_one_gapless_log():
