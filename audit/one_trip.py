@@ -18,7 +18,8 @@ from audit.domain.chain import Head, Leaf, Prepared
 from audit.domain.one_statement import HEAD, LOCKED_HEAD, STATEMENT, is_done, parameters, read_head
 
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
-# After others were seen to append as well, the log is locked before a batch is made, for a while.
+# After others were seen to append twice within this time, the log is locked before a batch is made, for as long again.
+# One entry now and then, such as a checkpoint's, outruns one batch and is no reason.
 OTHERS_S = 1.0
 # A watched socket may fall silent for good: libuv stops watching one that was reset, and tells so once, while there may
 # be more to read than is read at once. So it is looked at again, however quiet it is.
@@ -34,7 +35,7 @@ class OneTrip:
         """Wait until the statements are prepared. Raises `psycopg.Error`."""
         self.connection = connection
         self._libpq = connection.pgconn
-        self._others_until = 0.0
+        self._others_seen = self._others_until = 0.0
         own = uuid.uuid4().hex
         texts = {"append": STATEMENT, "head": HEAD, "lock": LOCKED_HEAD, "begin": "BEGIN", "commit": "COMMIT"}
         names = {word: f"hoopweb_{word}_{own}".encode() for word in texts}
@@ -89,7 +90,10 @@ class OneTrip:
         return _head((await self._ask([(self._head, [])]))[0])
 
     def _see_others(self) -> None:
-        self._others_until = asyncio.get_running_loop().time() + OTHERS_S
+        now = asyncio.get_running_loop().time()
+        if now < self._others_seen + OTHERS_S:
+            self._others_until = now + OTHERS_S
+        self._others_seen = now
 
     async def _ask(self, asked: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[list[bytes | None]]:
         """Run prepared statements as one transaction; the first row of each answer. Raises `psycopg.Error`."""

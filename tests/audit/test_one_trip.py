@@ -203,12 +203,13 @@ def outrun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 async def with_rivals(monkeypatch: pytest.MonkeyPatch) -> AuditWriter:
-    """A writer that has seen somebody else append, and does not forget it."""
+    """A writer that has seen somebody else append, twice, and does not forget it. The log has five entries."""
     monkeypatch.setattr(one_trip, "OTHERS_S", 600.0)
     writer = AuditWriter(gateway_id="g1")
     await writer.append(opened())
-    await in_thread(append_entries, [opened("rival")])
-    await writer.append(authorised("a0"))
+    for at, entry in enumerate((opened("rival"), denied("d", "rival"))):
+        await in_thread(append_entries, [entry])
+        await writer.append(authorised(f"before{at}"))
     return writer
 
 
@@ -219,7 +220,7 @@ async def test_whoever_was_outrun_locks_the_log_before_it_makes_a_batch(ordinary
         await writer.append(authorised(f"a{at}"))
     await writer.close()
 
-    assert outrun == [True, False, *[False] * 5]
+    assert outrun == [True, False, True, False, *[False] * 5]
     assert ordinary == [1]
     assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
 
@@ -235,8 +236,8 @@ async def test_what_queues_while_the_log_is_locked_by_others_goes_in_one_batch(o
     receipts = await asyncio.gather(first, *rest)
     await writer.close()
 
-    assert [receipt.seq for receipt in receipts] == list(range(4, 13))
-    assert outrun == [True, False, False]
+    assert [receipt.seq for receipt in receipts] == list(range(6, 15))
+    assert outrun == [True, False, True, False, False]
     assert await in_thread(lambda: check_chain(log_keys())) == []
 
 
@@ -270,7 +271,7 @@ async def test_whoever_is_ended_with_the_log_locked_has_written_nothing_and_writ
     await writer.close()
 
     found = await in_thread(lambda: list(LogEntry.objects.order_by("seq").values_list("statement_id", flat=True)))
-    assert found == ["", "", "a0", "owed", "a2"]
+    assert found == ["", "", "before0", "d", "before1", "owed", "a2"]
     assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
 
 
@@ -293,7 +294,28 @@ async def test_process_that_ends_or_stops_with_the_log_locked_keeps_nobody_for_l
         await holder.wait()
         await writer.close()
 
-    assert receipt.seq == 4
+    assert receipt.seq == 6
+    assert await in_thread(lambda: check_chain(log_keys())) == []
+
+
+async def test_whoever_is_outrun_once_goes_on_in_one_trip(outrun, monkeypatch):
+    locked: list[bool] = []
+    real = OneTrip.lock
+
+    async def noted(self, known):
+        locked.append(True)
+        return await real(self, known)
+
+    monkeypatch.setattr(OneTrip, "lock", noted)
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+    await in_thread(append_entries, [opened("rival")])
+    for at in range(4):
+        await writer.append(authorised(f"a{at}"))
+    await writer.close()
+
+    assert outrun == [True, False, False, False, False]
+    assert not locked
     assert await in_thread(lambda: check_chain(log_keys())) == []
 
 
