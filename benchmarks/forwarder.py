@@ -22,8 +22,13 @@ SOURCE = Path(__file__).with_suffix(".c")
 
 
 @contextmanager
-def running_forwarder(direct: Endpoint, *, processes: int) -> Iterator[list[Endpoint]]:
-    """One endpoint; none where there is no C compiler."""
+def running_forwarder(
+    direct: Endpoint, *, processes: int, work_us: float = 0, name: str = "forwarder (C)"
+) -> Iterator[list[Endpoint]]:
+    """One endpoint; none where there is no C compiler.
+
+    `work_us`: processor time it spends on a request and its answer, to no purpose.
+    """
     compiler = shutil.which("cc")
     if compiler is None:
         yield []
@@ -33,12 +38,14 @@ def running_forwarder(direct: Endpoint, *, processes: int) -> Iterator[list[Endp
         program = Path(directory) / "forwarder"
         subprocess.run([compiler, "-O2", "-o", str(program), str(SOURCE)], check=True)
         running = [
-            subprocess.Popen([str(program), str(port), str(direct.port)], start_new_session=True)
+            subprocess.Popen(
+                [str(program), str(port), str(direct.port), str(int(work_us * 500))], start_new_session=True
+            )
             for _ in range(processes)
         ]
         try:
             wait_listening(port)
-            yield [replace(direct, name="forwarder (C)", port=port)]
+            yield [replace(direct, name=name, port=port)]
         finally:
             for process in running:
                 process.terminate()
