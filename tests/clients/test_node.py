@@ -3,19 +3,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.clients.program import PROGRAMS, printed
 from tests.clients.scratch import Ways
 from tests.regress.source import cache_directory
 from tests.stack import Stack
 
-_PROGRAMS = Path(__file__).with_name("programs")
 _PACKAGES = {"pg": "8.23.1", "postgres": "3.4.9"}
-PROGRAMS = ("node.js", "postgresjs.mjs")
+APPLICATIONS = ("node.js", "postgresjs.mjs")
 
 
 @pytest.fixture(scope="session")
@@ -46,28 +45,10 @@ def modules() -> Path:
 
 
 def run(modules: Path, words: dict[str, str], program: str, *arguments: str) -> str:
-    done = subprocess.run(
-        ["node", str(_PROGRAMS / program), *arguments],
-        env={
-            "PATH": os.environ["PATH"],
-            "NODE_PATH": str(modules),
-            "TZ": "UTC",
-            "PGHOST": words["host"],
-            "PGPORT": words["port"],
-            "PGDATABASE": words["dbname"],
-            "PGUSER": words["user"],
-            "PGPASSWORD": words["password"],
-        },
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return printed(["node", str(PROGRAMS / program), *arguments], words, NODE_PATH=str(modules))
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", APPLICATIONS)
 def test_node_application_sees_what_it_sees_directly(scratch: Ways, modules: Path, program: str) -> None:
     direct, through = (run(modules, scratch.words(way), program) for way in ("direct", "through"))
 
@@ -76,14 +57,14 @@ def test_node_application_sees_what_it_sees_directly(scratch: Ways, modules: Pat
     assert through == direct
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", APPLICATIONS)
 def test_node_named_statement_is_masked_every_time(
     stack: Stack, agent_words: dict[str, str], modules: Path, program: str
 ) -> None:
     with stack.direct() as direct:
         stored = [row[0] for row in direct.execute("SELECT ssn FROM patients WHERE id <= 8")]
 
-    printed = run(modules, agent_words, program, "SELECT id, ssn FROM patients WHERE id = $1")
+    shown = run(modules, agent_words, program, "SELECT id, ssn FROM patients WHERE id = $1")
 
-    assert printed.count("row SELECT 1") == 8
-    assert not [value for value in stored if value in printed]
+    assert shown.count("row SELECT 1") == 8
+    assert not [value for value in stored if value in shown]
