@@ -12,7 +12,8 @@ import threading
 from bisect import bisect_left
 from dataclasses import dataclass
 
-from sqlglot import Dialect, exp
+from sqlglot import exp
+from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import SqlglotError
 
 from analysis.lexer import Token, TokenKind
@@ -20,7 +21,19 @@ from analysis.lexer import Token, TokenKind
 # sqlglot warns with the text it did not understand; statements never enter application logs.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 
-_POSTGRES = Dialect.get_or_raise("postgres")
+
+class PostgresInTurns(Postgres):
+    """The same dialect. Its parser is compiled, and would not let another thread run before it is through.
+
+    It asks for this setting at every expression: that runs Python, and with it whoever waits for the interpreter.
+    """
+
+    @property
+    def DPIPE_IS_STRING_CONCAT(self) -> bool:  # type: ignore[override]
+        return bool(Postgres.DPIPE_IS_STRING_CONCAT)
+
+
+_POSTGRES = PostgresInTurns()
 MAX_DEPTH = 100  # parentheses, brackets and prefix operators; a compiled parser has no recursion limit of its own
 _PREFIXES = frozenset({"NOT", "-", "+", "~", "@"})
 _VERBS: dict[type[exp.Expr], str] = {
@@ -81,8 +94,8 @@ _SPELLINGS: tuple[tuple[tuple[str, ...], int, str], ...] = (
 )
 # What a respelling begins with, brackets aside.
 _MAY_BE_RESPELLED = frozenset({"TABLE", "AS", "USING", "WITH", "IN", *(words[0] for words, _, _ in _SPELLINGS)})
-# A long list of integers names nothing, and sqlglot takes a tenth of a second over some ten thousand of them, in which
-# nobody else has the interpreter. Digits, commas and blanks open and close nothing, wherever sqlglot believes to be.
+# A long list of integers names nothing, and sqlglot takes a tenth of a second over some ten thousand of them. Digits,
+# commas and blanks open and close nothing, wherever sqlglot believes to be.
 _INTEGERS = re.compile(r"\([ \t]*[0-9]+(?:[ \t]*,[ \t]*[0-9]+){100,}+[ \t]*\)")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import sys
 
 import pytest
+from sqlglot.dialects.postgres import Postgres
 
 from analysis import parse
 from analysis.lexer import LexError, tokenize
@@ -35,6 +37,37 @@ def test_list_with_anything_else_in_it_is_left_as_it_is(among: str) -> None:
     text = f"SELECT ssn FROM patients WHERE id IN ({MANY}, {among}, {MANY})"
 
     assert _spelled_out(text, tokenize(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("begin", "each", "end"),
+    [
+        ("SELECT 1 FROM t WHERE x IN (", "'a{}'", ")"),
+        ("SELECT 1 FROM t WHERE x IN (", "{}", ")"),
+        ("INSERT INTO t VALUES ", "({}, 'a', NULL, $1, 0.5)", ""),
+        ("SELECT ", "a{}", " FROM t"),
+        ("SELECT 1 FROM t WHERE x IN (1, ", "lower(a) || 'a{}'", ")"),
+        ("SELECT ARRAY[1, ", "CASE WHEN a = {} THEN 'a' END", "]"),
+    ],
+)
+def test_other_threads_have_turns_while_a_long_text_is_parsed(begin: str, each: str, end: str) -> None:
+    """The interpreter changes threads where Python begins to run: the compiled parser has to begin it often enough."""
+    text = begin + ", ".join(each.replace("{}", str(number)) for number in range(2_000)) + end
+    tokens = parse._POSTGRES.tokenizer().tokenize(text)
+    turns = 0
+
+    def count(_frame: object, event: str, _value: object) -> None:
+        nonlocal turns
+        turns += event == "call"
+
+    sys.setprofile(count)
+    try:
+        trees = parse._POSTGRES.parser().parse(tokens, text)
+    finally:
+        sys.setprofile(None)
+
+    assert turns > 2_000
+    assert trees == Postgres().parse(text)
 
 
 BROKEN = ["SELECT 'open", "SELECT (", "FROM FROM", "SELECT 1; SELECT 2", "/* open", "SELECT $$a", "VACUUM x", "", ")"]
