@@ -169,7 +169,8 @@ class Allowance:
         unused = self._clock() - self._touched > IDLE_S
         if unused and self._left:
             left, self._left = self._left, 0
-            await self._counts.give_back(self.key, self.rule, left)
+            if self._clock() // DAY_S == self._day:  # else today would get back what yesterday counted
+                await self._counts.give_back(self.key, self.rule, left)
         while unused and self._slots > self.running:
             self._slots -= 1
             await self._counts.free_slot(self.key, self._member(self._slots))

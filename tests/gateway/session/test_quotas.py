@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +15,18 @@ from gateway.quota_counts import RedisCounts
 from gateway.session.context import SessionContext, StatementRequest, new_id
 from gateway.session.permit import Outcome
 from gateway.session.pipeline import run_statement
-from gateway.session.quotas import FREE, QuotaExceeded, Quotas, QuotasUnavailable
+from gateway.session.quotas import DAY_S, FREE, QuotaExceeded, Quotas, QuotasUnavailable
 from gateway.session.remembered import authorise_known
 from tests.gateway.session.doors import Client, World, analysed
 from tests.gateway.session.test_pipeline import held_world
+
+
+@pytest.fixture(autouse=True)
+def within_one_day() -> None:
+    """Redis counts by its own clock's day: no test begins where one may end."""
+    left_s = DAY_S - time.time() % DAY_S
+    if left_s < 30:
+        time.sleep(left_s + 0.5)
 
 
 def rule(**limits: int) -> QuotaRule:
@@ -145,6 +154,18 @@ async def test_unused_lease_is_given_back() -> None:
     await here.tend()
 
     assert await let_in(there, session, given, 400) == 399
+
+
+async def test_lease_of_yesterday_is_not_given_back_to_today() -> None:
+    given, session = rule(statements_per_day=400), World().session
+    clock = [float(DAY_S - 1)]
+    here, there = process(clock=lambda: clock[0]), process()
+    (await here.admit(session, (given,))).finish()  # leases two, uses one
+    clock[0] += 3  # past midnight
+    await here.tend()
+
+    assert await let_in(there, session, given, 400) == 398
+    assert here._allowances == {}  # and it is forgotten all the same
 
 
 async def test_counts_that_cannot_be_read_let_nobody_in() -> None:
