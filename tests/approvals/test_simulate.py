@@ -216,7 +216,8 @@ def test_hundred_thousand_statements_in_seconds_as_enforcing_would():
 
 def test_time_of_day_is_that_of_the_statement():
     recorded([access_request(READ)], statements=10)
-    now = timezone.now().hour * 60 + timezone.now().minute
+    moment = timezone.now()
+    now = moment.hour * 60 + moment.minute
     rules = [access_rule(READ)]
     lately = Hours(start=(now - 90) % 1440, end=(now + 1) % 1440)
     earlier = Hours(start=(now - 600) % 1440, end=(now - 300) % 1440)

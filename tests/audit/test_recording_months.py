@@ -55,7 +55,7 @@ def evidence(db: None) -> None:
         (f"{CHUNKS}_p0", "MINVALUE", f"'{MARCH.isoformat()}'"),
         (f"{CHUNKS}_p201903", f"'{MARCH.isoformat()}'", f"'{APRIL.isoformat()}'"),
         (f"{CHUNKS}_p201904", f"'{APRIL.isoformat()}'", f"'{MAY.isoformat()}'"),
-        (f"{CHUNKS}_p201905", f"'{MAY.isoformat()}'", f"'{months()[-1].high.isoformat()}'"),
+        (f"{CHUNKS}_p201905", f"'{MAY.isoformat()}'", f"'{after_this_month():%Y-%m-%d} 00:00:00+00'"),
     ]
     with connection.cursor() as cursor:
         cursor.execute(f"DROP TABLE {CHUNKS}_p0")
@@ -66,6 +66,12 @@ def evidence(db: None) -> None:
     recorded("a0", APRIL)
     recorded("a1", APRIL + timedelta(days=20))
     recorded("now", datetime.now(UTC))
+
+
+def after_this_month() -> datetime:
+    """A first of a month that is still to come when the test ends, though the month may end meanwhile."""
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    return (tomorrow.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
 def tables() -> set[str]:

@@ -18,7 +18,7 @@ from audit.models import LogEntry
 from tests.audit.factories import authorised, completed, denied, opened
 
 NOW = datetime.now(UTC)
-TODAY = Period(NOW - timedelta(hours=1), NOW + timedelta(hours=1))
+TODAY = Period(NOW - timedelta(hours=1), NOW + timedelta(days=1))  # a run may go on for hours
 EARLIER = Period(NOW - timedelta(days=3), NOW - timedelta(days=2))
 
 

@@ -17,7 +17,7 @@ from gateway.domain.configuration.reading import read_document
 from gateway.models import AccessRule
 
 NOW = datetime.now(UTC)
-TODAY = Period(NOW - timedelta(hours=1), NOW + timedelta(hours=1))
+TODAY = Period(NOW - timedelta(hours=1), NOW + timedelta(days=1))  # a run may go on for hours
 LAST_WEEK = Period(NOW - timedelta(days=8), NOW - timedelta(days=7))
 DOCUMENT = """
 apiVersion: hoopweb/v1
