@@ -55,9 +55,9 @@ from gateway.session.standing import why_not_on
 from gateway.session.two_phase import RedisPrepared
 from gateway.store import SnapshotStore
 from gateway.traces import Tracer
-from gateway.upstreams.postgres import libpq_tls
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from gateway.upstreams.postgres_session import PostgresOpener
+from gateway.upstreams.postgres_trust import libpq_tls
 from gateway.upstreams.registry import UpstreamFailed
 
 logger = logging.getLogger(__name__)

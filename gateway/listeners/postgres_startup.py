@@ -29,7 +29,7 @@ from gateway.protocols.postgres.startup import (
 )
 from gateway.session import entries
 from gateway.session.services import AuthenticationFailed, Authenticator, Services, StaleSnapshot
-from gateway.upstreams.postgres import is_loopback
+from gateway.upstreams.postgres_trust import is_loopback
 
 logger = logging.getLogger(__name__)
 

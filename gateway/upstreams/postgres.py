@@ -9,20 +9,11 @@ at once. What the frames mean is the relay's business (`gateway.upstreams.postgr
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import ipaddress
 import logging
-import os
 import ssl
 import sys
-import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, cast
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.x509 import load_der_x509_certificate
 
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.protocols.postgres import server
@@ -31,20 +22,13 @@ from gateway.protocols.postgres.frames import (
     MAX_UPSTREAM_MESSAGE,
     FrameBuffer,
     ProtocolViolation,
-    frame,
     split_frames,
 )
-from gateway.protocols.postgres.scram import (
-    MECHANISM,
-    MECHANISM_PLUS,
-    NO_TLS,
-    SERVER_CANNOT,
-    ScramClient,
-    ScramFailed,
-    bound_to,
-)
+from gateway.protocols.postgres.scram import ScramFailed
 from gateway.protocols.postgres.startup import encode_cancel, encode_ssl_request, encode_startup
 from gateway.protocols.postgres.state import UpstreamState
+from gateway.upstreams.postgres_login import Login
+from gateway.upstreams.postgres_trust import end_point_digest, is_loopback, tls_context
 from gateway.upstreams.registry import UpstreamFailed
 from gateway.upstreams.tls import SHUTDOWN_TIMEOUT_S, secure
 from gateway.upstreams.vanished import (
@@ -66,9 +50,6 @@ MAX_HANDSHAKE_FRAMES = 200
 # Handshake messages are small; a server that sends more is not PostgreSQL.
 MAX_HANDSHAKE_BYTES = 1 << 20
 CANCEL_TIMEOUT_S = 10.0
-# Authorities are read again after this, and at once when the connection's own file of them changes.
-TRUSTED_FOR_S = 300.0
-
 # Set on every session, so that a statement means what the analysis read.
 FORCED_SETTINGS = {"client_encoding": "UTF8", "standard_conforming_strings": "on"}
 # A gateway that dies leaves no statement running for nobody (PostgreSQL 14), and one that vanishes no locks: a server's
@@ -254,61 +235,6 @@ class _Courier(UpstreamConnection):
         await _start_tls(self, spec)
 
 
-@dataclass(slots=True)
-class _Login:
-    """The authentication exchange of one connection (message flow, "Start-up")."""
-
-    connection: UpstreamConnection
-    user: str
-    password: str = field(repr=False)
-    scram: ScramClient | None = None
-    proven: bool = False
-
-    def answer(self, body: bytes) -> bytes:
-        """Return what answers an Authentication request; empty when nothing does."""
-        code = int.from_bytes(body[:4], "big")
-        rest = body[4:]
-        match code:
-            case 0:
-                if self.scram is not None and not self.proven:
-                    raise UpstreamFailed("the upstream skipped its own proof of identity")
-                return b""
-            case 3:
-                self._only_inside_tls("a cleartext password")
-                return frame(b"p", self.password.encode() + b"\0")
-            case 5:
-                self._only_inside_tls("an md5 password")
-                return frame(b"p", _md5(self.user, self.password, rest[:4]) + b"\0")
-            case 10:
-                return self._begin_scram(rest)
-            case 11 if self.scram is not None:
-                return frame(b"p", self.scram.final(rest))
-            case 12 if self.scram is not None:
-                self.scram.verify(rest)
-                self.proven = True
-                return b""
-        raise UpstreamFailed(f"the upstream asked for authentication method {code}, which is not supported")
-
-    def _begin_scram(self, mechanisms: bytes) -> bytes:
-        offered = mechanisms.decode("ascii", "replace").split("\0")
-        digest = self.connection.certificate_digest
-        if MECHANISM_PLUS in offered and digest:
-            mechanism, binding = MECHANISM_PLUS, bound_to(digest)
-        elif MECHANISM in offered:
-            mechanism, binding = MECHANISM, SERVER_CANNOT if digest else NO_TLS
-        else:
-            raise UpstreamFailed("the upstream offers no SASL mechanism this gateway knows")
-        self.scram = ScramClient(self.password, binding=binding)
-        self.connection.authentication = mechanism
-        first = self.scram.first()
-        return frame(b"p", mechanism.encode() + b"\0" + len(first).to_bytes(4, "big") + first)
-
-    def _only_inside_tls(self, what: str) -> None:
-        # Both let whoever listens, or whoever poses as the server, learn what is needed to log in.
-        if not self.connection.tls:
-            raise UpstreamFailed(f"the upstream asked for {what} outside TLS")
-
-
 async def connect(
     spec: ConnectionSpec, credential: Mapping[str, str], *, settings: Mapping[str, str] | None = None
 ) -> UpstreamConnection:
@@ -349,43 +275,13 @@ async def _start_tls(connection: UpstreamConnection, spec: ConnectionSpec) -> No
     await connection.upgrade(tls_context(spec), spec.host)
 
 
-def tls_context(spec: ConnectionSpec) -> ssl.SSLContext:
-    """`verify-full` checks chain and host name (against `settings.ca_file` when given); `require` only encrypts."""
-    ca_file = spec.settings.get("ca_file", "")
-    changed_at = os.stat(ca_file).st_mtime_ns if ca_file else 0
-    return _shared_context(spec.tls == "require", ca_file, changed_at, int(time.monotonic() // TRUSTED_FOR_S))
-
-
-def libpq_tls(spec: ConnectionSpec) -> dict[str, str]:
-    """`tls_context` in libpq's words, for side connections: what is asked there trusts whom the sessions trust.
-
-    libpq's own default is a file in the home directory of whoever runs it, and without one nothing is trusted.
-    """
-    if spec.tls != "verify-full":
-        return {"sslmode": spec.tls}
-    system = ssl.get_default_verify_paths().cafile or "system"
-    return {"sslmode": spec.tls, "sslrootcert": spec.settings.get("ca_file") or system}
-
-
-@lru_cache(maxsize=64)
-def _shared_context(only_encrypts: bool, ca_file: str, _changed_at: int, _period: int) -> ssl.SSLContext:
-    """One for all sessions of a period: the trusted authorities alone are some hundred kilobytes of each."""
-    context = ssl.create_default_context(cafile=ca_file or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION  # whom a channel is bound to stays who it was; PostgreSQL never asks
-    if only_encrypts:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
 async def _log_in(
     connection: UpstreamConnection, spec: ConnectionSpec, credential: Mapping[str, str], settings: Mapping[str, str]
 ) -> None:
     user = credential.get("username") or spec.username
     opening = {"user": user, "database": spec.database, **DEFAULT_SETTINGS, **settings, **FORCED_SETTINGS}
     connection.write(encode_startup(opening))
-    login = _Login(connection, user, credential.get("password", ""))
+    login = Login(connection.certificate_digest, bool(connection.tls), user, credential.get("password", ""))
     authenticated = False
     for _ in range(MAX_HANDSHAKE_FRAMES):
         kind, body = await connection.next_frame()
@@ -393,6 +289,7 @@ async def _log_in(
             reply = login.answer(body)
             if reply:
                 connection.write(reply)
+            connection.authentication = login.mechanism
             authenticated = body[:4] == b"\0\0\0\0"
         elif kind == server.ERROR:
             raise _refused(spec, body)
@@ -412,33 +309,3 @@ def _refused(spec: ConnectionSpec, body: bytes) -> UpstreamFailed:
     sqlstate = server.decode_error(body).get("C", "08006")
     logger.warning("upstream refused the session: connection=%s sqlstate=%s", spec.name, sqlstate)
     return UpstreamFailed(f"the upstream refused the session ({sqlstate})", sqlstate=sqlstate)
-
-
-def _md5(user: str, password: str, salt: bytes) -> bytes:
-    """PostgreSQL's md5 method; weak, which is why it never runs outside TLS."""
-    inner = hashlib.md5((password + user).encode(), usedforsecurity=False).hexdigest()
-    return b"md5" + hashlib.md5(inner.encode() + salt, usedforsecurity=False).hexdigest().encode()
-
-
-def end_point_digest(certificate: bytes) -> bytes:
-    """The digest for tls-server-end-point: by the hash of the certificate's own signature, SHA-256 for the weak ones
-    (RFC 5929 §4.1). Empty where that hash is not defined (Ed25519): then no channel can be bound."""
-    if not certificate:
-        return b""
-    try:
-        algorithm = load_der_x509_certificate(certificate).signature_hash_algorithm
-    except (ValueError, UnsupportedAlgorithm):
-        return b""
-    if algorithm is None:
-        return b""
-    weak = algorithm.name in {"md5", "sha1"}
-    return hashlib.new("sha256" if weak else algorithm.name, certificate).digest()
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -25,7 +25,8 @@ from psycopg.conninfo import make_conninfo
 
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.protocols.postgres.frames import frame
-from gateway.upstreams.postgres import UpstreamConnection, connect, libpq_tls, tls_context
+from gateway.upstreams.postgres import UpstreamConnection, connect
+from gateway.upstreams.postgres_trust import libpq_tls, tls_context
 from gateway.upstreams.registry import UpstreamFailed
 
 BIN = Path("/usr/lib/postgresql/15/bin")
@@ -195,7 +196,7 @@ async def test_scram_that_hides_the_offer_of_binding_is_noticed(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody in between who strips -PLUS from the offer: `y` tells the server that we would have bound."""
-    monkeypatch.setattr("gateway.upstreams.postgres.MECHANISM_PLUS", "nothing")
+    monkeypatch.setattr("gateway.upstreams.postgres_login.MECHANISM_PLUS", "nothing")
     spec = server.spec()
 
     with pytest.raises(UpstreamFailed, match=r"28000|28P01|08P01"):
