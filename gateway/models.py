@@ -136,6 +136,8 @@ class Connection(models.Model):
             self._clean_bigquery()
         if not isinstance(self.settings, dict) or not all(isinstance(v, str) for v in self.settings.values()):
             raise ValidationError({"settings": "expected an object of text values"})
+        if self.settings.get("pooler", "session") != "session":
+            raise ValidationError({"settings": "expected a pooler that keeps a server for a whole session: session"})
         problem = subjects_problem(self.subjects)
         if problem:
             raise ValidationError({"subjects": problem})

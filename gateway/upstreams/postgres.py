@@ -60,6 +60,9 @@ DEFAULT_SETTINGS = {
     "tcp_keepalives_interval": str(KEEPALIVE_INTERVAL_S),
     "tcp_keepalives_count": str(KEEPALIVE_PROBES),
 }
+# What a connection's `settings.pooler` may say: a server is one client's alone for as long as its session lasts.
+POOLED_BY_SESSION = "session"
+_UNSUPPORTED_PARAMETER = "08P01"  # what pgbouncer calls the ones above
 
 
 class UpstreamConnection(UpstreamState, asyncio.Protocol):
@@ -279,7 +282,7 @@ async def _log_in(
     connection: UpstreamConnection, spec: ConnectionSpec, credential: Mapping[str, str], settings: Mapping[str, str]
 ) -> None:
     user = credential.get("username") or spec.username
-    opening = {"user": user, "database": spec.database, **DEFAULT_SETTINGS, **settings, **FORCED_SETTINGS}
+    opening = {"user": user, "database": spec.database, **_default_settings(spec), **settings, **FORCED_SETTINGS}
     connection.write(encode_startup(opening))
     login = Login(connection.certificate_digest, bool(connection.tls), user, credential.get("password", ""))
     authenticated = False
@@ -305,7 +308,20 @@ async def _log_in(
     raise ProtocolViolation("an endless handshake")
 
 
+def _default_settings(spec: ConnectionSpec) -> Mapping[str, str]:
+    """Nothing for a pooler: it refuses what it cannot keep apart, and the server would watch the pooler, not us.
+
+    Only somebody who knows it can say that it pools by session. With any other kind a statement could be run by a
+    server whose role, search_path and temporary tables are not those it was analysed for, and nobody would notice.
+    """
+    pooler = spec.settings.get("pooler", "")
+    if pooler not in ("", POOLED_BY_SESSION):
+        raise UpstreamFailed(f"settings.pooler of the connection is not {POOLED_BY_SESSION}")
+    return {} if pooler else DEFAULT_SETTINGS
+
+
 def _refused(spec: ConnectionSpec, body: bytes) -> UpstreamFailed:
     sqlstate = server.decode_error(body).get("C", "08006")
     logger.warning("upstream refused the session: connection=%s sqlstate=%s", spec.name, sqlstate)
-    return UpstreamFailed(f"the upstream refused the session ({sqlstate})", sqlstate=sqlstate)
+    hint = "; for a pooler see settings.pooler" if sqlstate == _UNSUPPORTED_PARAMETER else ""
+    return UpstreamFailed(f"the upstream refused the session ({sqlstate}){hint}", sqlstate=sqlstate)

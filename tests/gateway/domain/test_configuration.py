@@ -209,6 +209,10 @@ def test_prune_removes_what_the_documents_sections_do_not_name(tmp_path: Path) -
             changed("connections", 0, settings={"functions": "slug"}),
             "connections[0].settings: expected each function once",
         ),
+        (
+            changed("connections", 0, settings={"pooler": "transaction"}),
+            "connections[0].settings: expected a pooler that keeps a server for a whole session",
+        ),
         (changed("policies", 0, when={"touchs_phi": True}), "policies[0].when.touchs_phi: is unknown"),
         (changed("policies", 0, reviewers=[]), "policies[0].reviewers: is empty"),
         (changed("masking", 0, technique="rot13"), "masking[0].technique: "),
