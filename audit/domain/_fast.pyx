@@ -1,8 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The compiled twins of `randomness.random_bytes`, `commitment.commitment_to`, `template.fill_entry`, `spell_entry` and
 `journal.put_record`, `journaled.split_entry` and `append.leaf_row`, and the usual course through `audit.writer`: the
-same bytes. Digests and ciphers stay where they
-are, in OpenSSL and hashlib."""
+same bytes. Digests and the cipher are `_openssl`'s."""
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -12,15 +11,17 @@ cdef extern from "Python.h":
     void *PyUnicode_DATA(object)
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+from posix.unistd cimport pwrite
 
 cimport cython
 
+from audit.domain._openssl cimport AesGcm, Links, hmac_sha256
 from audit.domain.state cimport (
     BacklogState, HeldState, JournalState, Run, Segment, SyncState, TemplateState, WriterState
 )
 
-import hashlib
 import os
 import time
 
@@ -28,15 +29,17 @@ from audit.domain.canonical import canonical_text as _canonical_text
 from audit.domain.columns import text_column as _text_column
 
 cdef const char *_HEX = b"0123456789abcdef"
-cdef object _sha256 = hashlib.sha256
 cdef object _urandom = os.urandom
 cdef enum:
     DRAWN = 4096
-    BLOCK = 64
+    LINK = 16
     RECORD = 20
     HEADER = 84  # of a segment
     SALT = 32
     NONCE = 12
+    TAG = 16
+    COMMITMENT = 32
+    KEPT = 65536
 
 # --- randomness.py ----------------------------------------------------------------------------------------------------
 
@@ -50,18 +53,25 @@ def random_bytes(Py_ssize_t count):
 
 
 cdef bytes _random_bytes(Py_ssize_t count):
-    global _drawn, _drawn_at
-    cdef bytes fresh
-    cdef Py_ssize_t at
+    cdef bytes out
     if count < 0:
         raise ValueError("negative argument not allowed")
+    out = PyBytes_FromStringAndSize(NULL, count)
+    _draw(<unsigned char *>PyBytes_AS_STRING(out), count)
+    return out
+
+
+cdef int _draw(unsigned char *to, Py_ssize_t count) except -1:
+    global _drawn, _drawn_at
+    cdef bytes fresh
     if _drawn_at + count > PyBytes_GET_SIZE(_drawn):
         fresh = _urandom(max(<Py_ssize_t>DRAWN, count))  # another thread may draw meanwhile: each uses its own
+        memcpy(to, PyBytes_AS_STRING(fresh), count)
         _drawn, _drawn_at = fresh, count
-        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(fresh), count)
-    at = _drawn_at
-    _drawn_at = at + count
-    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(_drawn) + at, count)
+        return 0
+    memcpy(to, PyBytes_AS_STRING(_drawn) + _drawn_at, count)
+    _drawn_at += count
+    return 0
 
 
 def time_ordered_id(int64_t millis):
@@ -71,11 +81,10 @@ def time_ordered_id(int64_t millis):
 cdef str new_id(int64_t millis):
     cdef unsigned char raw[16]
     cdef unsigned char text[36]
-    cdef bytes noise = _random_bytes(10)
     cdef Py_ssize_t at, place = 0
     for at in range(6):
         raw[at] = (millis >> (40 - 8 * at)) & 0xFF
-    memcpy(raw + 6, PyBytes_AS_STRING(noise), 10)
+    _draw(raw + 6, 10)
     raw[6] = 0x70 | (raw[6] & 0x0F)
     raw[8] = 0x80 | (raw[8] & 0x3F)
     for at in range(16):
@@ -95,29 +104,16 @@ def forget_drawn():
 
 # --- commitment.py ----------------------------------------------------------------------------------------------------
 
-cdef bytes _padded(const unsigned char *salt, Py_ssize_t size, unsigned char pad, const char *data, Py_ssize_t more):
-    cdef bytes block = PyBytes_FromStringAndSize(NULL, BLOCK + more)
-    cdef unsigned char *out = <unsigned char *>PyBytes_AS_STRING(block)
-    cdef Py_ssize_t at
-    memset(out, pad, BLOCK)
-    for at in range(size):
-        out[at] = salt[at] ^ pad
-    memcpy(out + BLOCK, data, more)
-    return block
-
-
 def commitment_to(bytes plaintext not None, bytes salt not None):
-    return _commitment_to(plaintext, salt)
-
-
-cdef bytes _commitment_to(bytes plaintext, bytes salt):
-    cdef const unsigned char *key = <const unsigned char *>PyBytes_AS_STRING(salt)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(salt)
-    cdef bytes inner
-    if size > BLOCK:
-        raise ValueError(f"a salt of {size} bytes, expected no more than {BLOCK}")
-    inner = _sha256(_padded(key, size, 0x36, PyBytes_AS_STRING(plaintext), PyBytes_GET_SIZE(plaintext))).digest()
-    return _sha256(_padded(key, size, 0x5C, PyBytes_AS_STRING(inner), PyBytes_GET_SIZE(inner))).digest()
+    cdef unsigned char out[COMMITMENT]
+    hmac_sha256(
+        <const unsigned char *>PyBytes_AS_STRING(salt),
+        PyBytes_GET_SIZE(salt),
+        <const unsigned char *>PyBytes_AS_STRING(plaintext),
+        PyBytes_GET_SIZE(plaintext),
+        out,
+    )
+    return PyBytes_FromStringAndSize(<const char *>out, COMMITMENT)
 
 
 # --- template.py ------------------------------------------------------------------------------------------------------
@@ -150,7 +146,24 @@ def spell_entry(
     bytes ending not None,
     bytes box not None,
 ):
-    return _spell_entry(body, values, at_us, commitment, around, session, statement_id, ending, box)
+    cdef _Entry entry
+    cdef bytes statement = _quoted(statement_id), spelled
+    cdef unsigned char *at
+    _measure(&entry, body, values, at_us, PyBytes_GET_SIZE(commitment), around, session, statement, ending)
+    spelled = PyBytes_FromStringAndSize(NULL, 8 + entry.head + entry.tail + PyBytes_GET_SIZE(box))
+    at = _spell(
+        &entry,
+        <unsigned char *>PyBytes_AS_STRING(spelled),
+        body,
+        values,
+        <const unsigned char *>PyBytes_AS_STRING(commitment),
+        around,
+        session,
+        statement,
+        ending,
+    )
+    _put(at, box)
+    return spelled
 
 
 cdef bytes _quoted(str text):
@@ -172,51 +185,82 @@ cdef bytes _quoted(str text):
     return out
 
 
-cdef bytes _spell_entry(
+cdef struct _Entry:
+    Py_ssize_t head, tail, digest
+    Py_ssize_t digits  # of its moment
+    unsigned char moment[20]
+
+
+cdef int _measure(
+    _Entry *entry,
     tuple body,
     tuple values,
     int64_t at_us,
-    bytes commitment,
+    Py_ssize_t digest,
     bytes around,
     bytes session,
-    str statement_id,
+    bytes statement,
     bytes ending,
-    bytes box,
-):
-    cdef bytes moment = b"%d" % at_us, statement = _quoted(statement_id), entry, piece
-    cdef Py_ssize_t parts = len(body), number, size = 0, head, tail, digest = PyBytes_GET_SIZE(commitment)
-    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(commitment)
-    cdef unsigned char *start
-    cdef unsigned char *at
+) except -1:
+    """How long the parts of the entry are that `_spell` spells."""
+    cdef Py_ssize_t parts = len(body), number, size = 0
+    cdef uint64_t left = <uint64_t>at_us if at_us >= 0 else 0 - <uint64_t>at_us
     if parts != len(values) + 1:
         raise ValueError(f"an entry of {parts - 1} blanks, {len(values)} values")
-    for piece in body:
-        size += PyBytes_GET_SIZE(piece)
-    for piece in values:
-        size += PyBytes_GET_SIZE(piece)
-    head = (
-        PyBytes_GET_SIZE(_MOMENT) + PyBytes_GET_SIZE(moment) + PyBytes_GET_SIZE(_BODY) + size
+    for number in range(parts):
+        size += PyBytes_GET_SIZE(<bytes?>body[number])
+    for number in range(parts - 1):
+        size += PyBytes_GET_SIZE(<bytes?>values[number])
+    entry.digits = 0
+    while True:
+        entry.digits += 1
+        entry.moment[20 - entry.digits] = 0x30 + left % 10
+        left //= 10
+        if left == 0:
+            break
+    if at_us < 0:
+        entry.digits += 1
+        entry.moment[20 - entry.digits] = 0x2D
+    entry.digest = digest
+    entry.head = (
+        PyBytes_GET_SIZE(_MOMENT) + entry.digits + PyBytes_GET_SIZE(_BODY) + size
         + PyBytes_GET_SIZE(_COMMITMENT) + 2 * digest + 1 + PyBytes_GET_SIZE(around)
     )
-    tail = PyBytes_GET_SIZE(session) + PyBytes_GET_SIZE(statement) + PyBytes_GET_SIZE(ending)
-    entry = PyBytes_FromStringAndSize(NULL, 8 + head + tail + PyBytes_GET_SIZE(box))
-    start = <unsigned char *>PyBytes_AS_STRING(entry)
-    _put_uint32(start, <uint32_t>head)
-    _put_uint32(start + 4, <uint32_t>tail)
-    at = _put(_put(_put(start + 8, _MOMENT), moment), _BODY)
-    for number in range(parts):
+    entry.tail = PyBytes_GET_SIZE(session) + PyBytes_GET_SIZE(statement) + PyBytes_GET_SIZE(ending)
+    if entry.head > 0xFFFFFFFF or entry.tail > 0xFFFFFFFF:
+        raise ValueError("an entry longer than its lengths can say")
+    return 0
+
+
+cdef unsigned char *_spell(
+    _Entry *entry,
+    unsigned char *at,
+    tuple body,
+    tuple values,
+    const unsigned char *commitment,
+    bytes around,
+    bytes session,
+    bytes statement,
+    bytes ending,
+) noexcept:
+    """`template.spell_entry` without the box, whose place is returned. Everything was looked at by `_measure`."""
+    cdef Py_ssize_t number
+    _put_uint32(at, <uint32_t>entry.head)
+    _put_uint32(at + 4, <uint32_t>entry.tail)
+    at = _put(at + 8, _MOMENT)
+    memcpy(at, entry.moment + 20 - entry.digits, entry.digits)
+    at = _put(at + entry.digits, _BODY)
+    for number in range(len(body)):
         if number:
             at = _put(at, <bytes>values[number - 1])
         at = _put(at, <bytes>body[number])
     at = _put(at, _COMMITMENT)
-    for number in range(digest):
-        at[0] = _HEX[raw[number] >> 4]
-        at[1] = _HEX[raw[number] & 15]
+    for number in range(entry.digest):
+        at[0] = _HEX[commitment[number] >> 4]
+        at[1] = _HEX[commitment[number] & 15]
         at += 2
     at[0] = 0x22
-    at = _put(_put(at + 1, around), session)
-    _put(_put(_put(at, statement), ending), box)
-    return entry
+    return _put(_put(_put(_put(at + 1, around), session), statement), ending)
 
 
 cdef class Filling:
@@ -228,54 +272,114 @@ cdef class Filling:
 
 
 cdef object _now_ns = time.time_ns
-cdef bytes _VERSION = b"\x01"
 cdef bytes _BOUND = b"hoopweb log text\x00"
 cdef bytes _ENDING = b',"v":1}'
 cdef object _encode_sensitive = None
 
 
-cdef bytes _sealed(sealer, bytes salted, bytes commitment):
-    """`Sealer.seal`, under the cipher it is using now; its own way where it needs the next one."""
-    cdef object current = sealer._current
-    cdef tuple using
-    cdef bytes nonce
-    if current is not None:
-        using = current
-        if next(using[2], None) is not None:
-            nonce = _random_bytes(NONCE)
-            return <bytes?>sealer._prefix + <bytes?>using[0] + nonce + <bytes?>using[1].encrypt(
-                nonce, salted, _VERSION + _BOUND + commitment
-            )
-    return sealer.seal(salted, bound_to=_BOUND + commitment)
+cdef class _Scratch:
+    """Where an entry is spelled before it is copied to its place; used with the interpreter's lock held throughout."""
+
+    cdef unsigned char *start
+    cdef Py_ssize_t room
+
+    def __cinit__(self):
+        self.start, self.room = NULL, 0
+
+    def __dealloc__(self):
+        free(self.start)
+
+    cdef unsigned char *of(self, Py_ssize_t size) except NULL:
+        cdef Py_ssize_t room = KEPT if size <= KEPT else size
+        if self.room != room:  # a longer one is not kept for the next
+            free(self.start)
+            self.start, self.room = <unsigned char *>malloc(room), 0
+            if self.start is NULL:
+                raise MemoryError
+            self.room = room
+        return self.start
+
+
+cdef _Scratch _scratch = _Scratch()
 
 
 def fill_entry(tuple body not None, bytes around not None, bytes session not None, Filling filling not None, sealer):
-    return _fill_entry(body, around, session, filling, sealer)
+    cdef Py_ssize_t size = _fill(body, around, session, filling, sealer, 0)
+    return PyBytes_FromStringAndSize(<const char *>_scratch.start, size)
 
 
-cdef bytes _fill_entry(tuple body, bytes around, bytes session, Filling filling, sealer):
+cdef Py_ssize_t _fill(
+    tuple body, bytes around, bytes session, Filling filling, sealer, Py_ssize_t before
+) except -1:
+    """Spell the entry into the scratch, `before` bytes behind its start; returns how many.
+
+    Everything that may ask the interpreter is done before the first byte is written there.
+    """
     global _encode_sensitive
-    cdef bytes commitment = b"", box = b"", salt
     cdef object plaintext = filling.spelled
+    cdef bytes text = None, box = None, statement = _quoted(filling.statement_id)
+    cdef bytes head
+    cdef AesGcm cipher = None
+    cdef tuple using
+    cdef unsigned char salt[SALT]
+    cdef unsigned char nonce[NONCE]
+    cdef unsigned char commitment[COMMITMENT]
+    cdef unsigned char bound[1 + 17 + COMMITMENT]
+    cdef unsigned char *at
+    cdef _Entry entry
+    cdef Py_ssize_t sealed = 0, size
     if plaintext is None and filling.sensitive is not None:
         if _encode_sensitive is None:
             from audit.domain.chain import encode_sensitive as _encode_sensitive
         plaintext = _encode_sensitive(filling.sensitive)
     if plaintext is not None:
-        salt = _random_bytes(SALT)
-        commitment = _commitment_to(<bytes?>plaintext, salt)
-        box = _sealed(sealer, salt + <bytes?>plaintext, commitment)
-    return _spell_entry(
+        text = <bytes?>plaintext
+        _draw(salt, SALT)
+        hmac_sha256(salt, SALT, <const unsigned char *>PyBytes_AS_STRING(text), PyBytes_GET_SIZE(text), commitment)
+        using = sealer._current
+        if using is not None and type(using[1]) is AesGcm and next(using[2], None) is not None:
+            cipher, head = <AesGcm>using[1], <bytes?>sealer._prefix + <bytes?>using[0]
+            _draw(nonce, NONCE)
+            sealed = PyBytes_GET_SIZE(head) + NONCE + SALT + PyBytes_GET_SIZE(text) + TAG
+        else:  # its own way, which goes on to the next cipher
+            box = <bytes?>sealer.seal(
+                <bytes>PyBytes_FromStringAndSize(<const char *>salt, SALT) + text,
+                bound_to=_BOUND + <bytes>PyBytes_FromStringAndSize(<const char *>commitment, COMMITMENT),
+            )
+            sealed = PyBytes_GET_SIZE(box)
+    _measure(
+        &entry,
         body,
         filling.values,
         filling.at_us or <int64_t>_now_ns() // 1000,
-        commitment,
+        0 if text is None else COMMITMENT,
         around,
         session,
-        filling.statement_id,
+        statement,
         _ENDING,
-        box,
     )
+    size = 8 + entry.head + entry.tail + sealed
+    at = _scratch.of(before + size) + before
+    at = _spell(&entry, at, body, filling.values, commitment, around, session, statement, _ENDING)
+    if cipher is not None:
+        at = _put(at, head)
+        memcpy(at, nonce, NONCE)
+        bound[0] = 1  # box._VERSION
+        memcpy(bound + 1, PyBytes_AS_STRING(_BOUND), 17)
+        memcpy(bound + 18, commitment, COMMITMENT)
+        cipher.seal(
+            nonce,
+            bound,
+            sizeof(bound),
+            salt,
+            SALT,
+            <const unsigned char *>PyBytes_AS_STRING(text),
+            PyBytes_GET_SIZE(text),
+            at + NONCE,
+        )
+    elif box is not None:
+        _put(at, box)
+    return size
 
 
 # --- journal.py -------------------------------------------------------------------------------------------------------
@@ -285,19 +389,24 @@ def put_record(view, Py_ssize_t place, bytes chain not None, bytes payload not N
 
 
 cdef int _put_record(view, Py_ssize_t place, bytes chain, bytes payload) except -1:
-    cdef Py_buffer buffer
-    cdef unsigned char *at
     cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
-    if PyBytes_GET_SIZE(chain) != 16:
+    cdef unsigned char *record
+    if PyBytes_GET_SIZE(chain) != LINK:
         raise ValueError("a link has 16 bytes")
+    record = _scratch.of(RECORD + size)
+    _put_uint32(record, <uint32_t>size)
+    memcpy(record + 4, PyBytes_AS_STRING(chain), LINK)
+    memcpy(record + RECORD, PyBytes_AS_STRING(payload), size)
+    return _copy(view, place, record, RECORD + size)
+
+
+cdef int _copy(view, Py_ssize_t place, const unsigned char *record, Py_ssize_t size) except -1:
+    cdef Py_buffer buffer
     PyObject_GetBuffer(view, &buffer, PyBUF_WRITABLE)
     try:
-        if place < 0 or place + RECORD + size > buffer.len:
+        if place < 0 or place + size > buffer.len:
             raise ValueError("a record outside its segment")
-        at = <unsigned char *>buffer.buf + place
-        _put_uint32(at, <uint32_t>size)
-        memcpy(at + 4, PyBytes_AS_STRING(chain), 16)
-        memcpy(at + RECORD, PyBytes_AS_STRING(payload), size)
+        memcpy(<unsigned char *>buffer.buf + place, record, size)
     finally:
         PyBuffer_Release(&buffer)
     return 0
@@ -391,14 +500,7 @@ cdef inline uint32_t _uint32(const unsigned char *at) noexcept nogil:
 
 # --- audit.writer: an entry that is put into the journal as nearly all are -----------------------------------------------
 
-cdef object _pwrite = os.pwrite
 cdef Py_ssize_t _MAX_RUN = 2_000  # audit.backlog.MAX_RUN
-
-
-cdef bytes _length(Py_ssize_t size):
-    cdef unsigned char raw[4]
-    _put_uint32(raw, <uint32_t>size)
-    return PyBytes_FromStringAndSize(<const char *>raw, 4)
 
 
 def append_alike(WriterState writer not None, TemplateState template not None, Filling filling not None, Py_ssize_t most):
@@ -416,8 +518,7 @@ cdef bint _append_alike(WriterState writer, TemplateState template, Filling fill
     cdef JournalState journal
     cdef Segment segment
     cdef Run run
-    cdef object link
-    cdef bytes payload, chain, whole
+    cdef unsigned char *record
     cdef Py_ssize_t size, end, place
     if writer._journal is None or writer._sealer is None or writer._closing or not writer._tasks:
         return False
@@ -428,23 +529,26 @@ cdef bint _append_alike(WriterState writer, TemplateState template, Filling fill
     if run.entries >= _MAX_RUN or run.after != backlog.numbered or template._around[0] is not writer._gateway:
         return False
     journal = <JournalState?>(<HeldState?>writer._journal).journal
-    payload = _fill_entry(template._body, <bytes?>template._around[1], template._session, filling, writer._sealer)
-    size = RECORD + PyBytes_GET_SIZE(payload)
+    size = RECORD + _fill(
+        template._body, <bytes?>template._around[1], template._session, filling, writer._sealer, RECORD
+    )
+    record = _scratch.start
     segment = <Segment?>journal._segments[-1]
     end = segment.end - segment.start + size
     if HEADER + end + 4 > journal._segment_bytes or (2 * end > journal._segment_bytes and journal._spare is None):
         return False
+    if PyBytes_GET_SIZE(journal._chain) != LINK:
+        raise ValueError("a link has 16 bytes")
     place = HEADER + end - size
-    link = journal._keyed.copy()
-    link.update(journal._chain + payload)
-    chain = link.digest()
+    _put_uint32(record, <uint32_t>(size - RECORD))
+    (<Links?>journal._links).put(
+        <const unsigned char *>PyBytes_AS_STRING(journal._chain), record + RECORD, size - RECORD, record + 4
+    )
     if template.durability == "os":
-        _put_record(segment.view, place, chain, payload)
-    else:  # pages written to through a mapping are dearer to sync
-        whole = b"%b%b%b" % (_length(size - RECORD), chain, payload)
-        if _pwrite(segment.file, whole, place) != size:
-            raise OSError("a record was not written whole")
-    journal._chain = chain
+        _copy(segment.view, place, record, size)
+    elif pwrite(segment.file, record, size, place) != size:  # pages written to through a mapping are dearer to sync
+        raise OSError("a record was not written whole")
+    journal._chain = PyBytes_FromStringAndSize(<const char *>record + 4, LINK)
     segment.end += size
     backlog.behind += 1
     run.end = segment.end

@@ -21,6 +21,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from audit.domain.randomness import random_bytes
 
+try:
+    from audit.domain._openssl import AesGcm
+except ImportError:  # nobody compiled it: `gateway.protocols.postgres.compile`
+    AesGcm = AESGCM  # type: ignore[assignment,misc]
+
 _VERSION = b"\x01"
 _HEADER = 1 + 8 + 16 + 12
 _BOXES_PER_SALT = 1 << 16
@@ -52,7 +57,7 @@ class Sealer:
         self._newest = keys[0]
         self._keys = {key.key_id: key for key in keys}
         self._prefix = _VERSION + self._newest.key_id
-        self._current: tuple[bytes, AESGCM, Iterator[int]] | None = None
+        self._current: tuple[bytes, AesGcm, Iterator[int]] | None = None
 
     def seal(self, plaintext: bytes, *, bound_to: bytes) -> bytes:
         salt, cipher = self._cipher_for_next()
@@ -68,12 +73,12 @@ class Sealer:
     def key_id(self) -> bytes:
         return self._newest.key_id
 
-    def _cipher_for_next(self) -> tuple[bytes, AESGCM]:
+    def _cipher_for_next(self) -> tuple[bytes, AesGcm]:
         current = self._current
         # `next` on a range is atomic: threads that share a sealer may share a salt, never more often than allowed.
         if current is None or next(current[2], None) is None:
             salt = os.urandom(16)
-            current = self._current = (salt, _cipher(self._newest, salt), iter(range(_BOXES_PER_SALT)))
+            current = self._current = (salt, AesGcm(_key(self._newest, salt)), iter(range(_BOXES_PER_SALT)))
         return current[0], current[1]
 
     def open(self, box: bytes, *, bound_to: bytes) -> bytes:
@@ -85,7 +90,7 @@ class Sealer:
             raise SealProblem(f"sealed under key {box[1:9].hex()}, which is not configured")
         salt, nonce = box[9:25], box[25:37]
         try:
-            return _cipher(key, salt).decrypt(nonce, box[37:], _VERSION + bound_to)
+            return AESGCM(_key(key, salt)).decrypt(nonce, box[37:], _VERSION + bound_to)
         except InvalidTag:
             raise SealProblem("altered, or moved from the place it was sealed for") from None
 
@@ -109,5 +114,5 @@ def box_key_id(box: bytes) -> str:
     return box[1:9].hex()
 
 
-def _cipher(key: EvidenceKey, salt: bytes) -> AESGCM:
-    return AESGCM(hmac.digest(key.secret, b"hoopweb sealed box v1\x00" + salt, "sha256"))
+def _key(key: EvidenceKey, salt: bytes) -> bytes:
+    return hmac.digest(key.secret, b"hoopweb sealed box v1\x00" + salt, "sha256")

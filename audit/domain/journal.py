@@ -29,6 +29,7 @@ from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
+from audit.domain.links import Links
 from audit.domain.state import JournalState, Segment
 
 SEGMENT_BYTES = 16 << 20
@@ -65,7 +66,7 @@ class Journal(JournalState):
         if self._lock is None:
             raise JournalCorrupt("another process holds this journal")
         self._key_id = key_id
-        self._keyed = hashlib.blake2b(key=key, digest_size=16)  # copied for every link: the key is taken in once
+        self._links = Links(key)
         self._segment_bytes = segment_bytes
         self._chain = bytes(16)
         self._segments = deque()
@@ -101,9 +102,7 @@ class Journal(JournalState):
         if at + size + LENGTH.size > self._segment_bytes:
             segment = self._next_segment(size)
             at = HEADER.size
-        link = self._keyed.copy()
-        link.update(self._chain + payload)
-        chain = link.digest()
+        chain = self._links.link(self._chain, payload)
         if mapped:
             put_record(segment.view, at, chain, payload)
         else:

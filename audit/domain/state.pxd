@@ -10,7 +10,7 @@ cdef class Segment:
 
 
 cdef class JournalState:
-    cdef public object _segments, _spare, _keyed
+    cdef public object _segments, _spare, _links
     cdef public Py_ssize_t _segment_bytes
     cdef public bytes _chain
 

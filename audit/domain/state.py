@@ -9,7 +9,7 @@ asking the interpreter; uncompiled they are ordinary attributes. There is no sec
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from audit.backlog import Backlog
     from audit.domain.box import Sealer
     from audit.domain.journal import Journal
+    from audit.domain.links import Links
     from audit.process_journal import ProcessJournal
     from audit.shared_sync import SharedSync
 
@@ -56,7 +57,7 @@ class JournalState:
     _segments: deque[Segment]
     _segment_bytes: int
     _spare: int | None  # a file of zeros
-    _keyed: Any  # a keyed digest, copied for every link
+    _links: Links
     _chain: bytes
 
 

@@ -22,6 +22,7 @@ SOURCES = tuple(
         "analysis/_fast.pyx",
         "analysis/_lexer.pyx",
         "audit/domain/state.py",
+        "audit/domain/_openssl.pyx",
         "audit/domain/_fast.pyx",
         "audit/domain/_sync_thread.pyx",
         "gateway/protocols/postgres/state.py",

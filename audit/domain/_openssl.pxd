@@ -1,0 +1,25 @@
+cdef class AesGcm:
+    cdef void *context
+    cdef int seal(
+        self,
+        const unsigned char *nonce,
+        const unsigned char *bound,
+        Py_ssize_t bound_size,
+        const unsigned char *first,
+        Py_ssize_t first_size,
+        const unsigned char *second,
+        Py_ssize_t second_size,
+        unsigned char *out,
+    ) except -1
+
+
+cdef class Links:
+    cdef void *context
+    cdef int put(
+        self, const unsigned char *previous, const unsigned char *payload, Py_ssize_t size, unsigned char *out
+    ) except -1
+
+
+cdef int hmac_sha256(
+    const unsigned char *key, Py_ssize_t key_size, const unsigned char *data, Py_ssize_t size, unsigned char *out
+) except -1
