@@ -21,6 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 ROUNDS, STATEMENTS = 40, 250
+_PARSED, _BOUND = b"1\0\0\0\x04", b"2\0\0\0\x04"
 QUERY, PREPARED = (f"SELECT abalance FROM pgbench_accounts WHERE aid = {value}" for value in ("1", "$1"))
 
 
@@ -77,7 +78,8 @@ async def _measure(root: Path) -> None:
     writer._journal = ProcessJournal(open_journal(root))
     writer._tasks = [asyncio.create_task(asyncio.sleep(0))]  # nothing is taken into a log
     client, upstream, to_client, to_upstream = await _session(writer)
-    for mode, answer in (("simple", _answer(parsed=True)), ("extended", _answer(parsed=True)), ("prepared", _answer())):
+    for mode, before in (("simple", b""), ("extended", _PARSED + _BOUND), ("prepared", _BOUND)):
+        answer = before + _answer()
         requests = list(_requests(mode))
         taken = []
         for _ in range(ROUNDS + 1):
@@ -116,14 +118,14 @@ def _requests(mode: str) -> Iterator[bytes]:
                 yield client.encode_bind(Bind("", "P_0", (), values, ())) + tail
 
 
-def _answer(*, parsed: bool = False) -> bytes:
+def _answer() -> bytes:
     from gateway.protocols.postgres.frames import frame  # noqa: PLC0415
 
     column = b"abalance\0" + struct.pack("!IhIhih", 16400, 3, 23, 4, -1, 0)
     row = struct.pack("!hi", 1, 1) + b"0"
-    described = frame(b"2") + frame(b"T", struct.pack("!h", 1) + column)
+    described = frame(b"T", struct.pack("!h", 1) + column)
     ended = frame(b"D", row) + frame(b"C", b"SELECT 1\0") + frame(b"Z", b"I")
-    return (frame(b"1") if parsed else b"") + described + ended
+    return described + ended
 
 
 def _rules() -> Any:
@@ -224,7 +226,7 @@ async def _session(writer: Any) -> tuple[Any, Any, _Socket, _Socket]:
         recordings=None,
         limits=SessionLimits(),
     )
-    session.meaning.unsettled, session._resting = False, True
+    session.meaning.unsettled, session.resting = False, True
     session.statements.commit("P_0", Prepared("P_0", PREPARED, (), None, fixed=True))
     client.accept_statements()
     client.express = ExpressLane(session).door

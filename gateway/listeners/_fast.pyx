@@ -29,7 +29,6 @@ from audit.answers import RecordUnavailable
 from audit.domain.canonical import canonical_text
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_names import Prepared
-from gateway.listeners.postgres_simple import SIMPLE_TAIL
 from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE, ProtocolViolation
 from gateway.session.meter import BUCKETS
 from gateway.session.quotas import FREE
@@ -40,9 +39,8 @@ cdef object _monotonic = monotonic, _perf_counter = perf_counter, _time_ns = tim
 cdef object _encoded = encode_basestring_ascii, _canonical_text = canonical_text
 cdef object _Prepared = Prepared, _Deferred = Deferred
 cdef Py_ssize_t _LIMIT = MAX_UPSTREAM_MESSAGE
-cdef bytes _TAIL = SIMPLE_TAIL, _EXACTLY = b"\0"
+cdef bytes _EXACTLY = b"\0"
 cdef Py_ssize_t _MOST = SCANNED_TURN_BYTES  # a longer answer may have to be handed on in turns
-cdef Py_ssize_t _BEGIN = 10  # ParseComplete and BindComplete, which a simple Query's client does not see
 cdef tuple _NOTHING = ()
 cdef object _NOT_ON_DISK = RecordUnavailable("the journal cannot be synced")
 cdef tuple _BUCKETS = BUCKETS
@@ -292,8 +290,8 @@ cdef class QuickLane:
         if not passage.text:
             return False
         passage.parameters, passage.formats = _NOTHING, _NOTHING
-        passage.parsed = passage.simple = True
-        passage.out = _parse(raw)
+        passage.parsed, passage.simple = False, True
+        passage.out = data
         return self.record(passage, recurring, f'{{"statement":{_encoded(passage.text)}}}'.encode(), data)
 
     cdef object extended(self, bytes data):
@@ -453,7 +451,7 @@ cdef class QuickLane:
                 return False
         except ProtocolViolation:  # the ordinary way finds it too, and ends the session with it
             return False
-        if not find_answer(data, passage.parsed, &places):
+        if not find_answer(data, passage.parsed, not passage.simple, &places):
             return False
         if places.state != 0x49 and not (passage.simple and places.state == 0x54):
             return False  # the portal outlives its answer
@@ -475,12 +473,12 @@ cdef class QuickLane:
         passage.view, passage.counts, passage.rows, passage.size = view, counts, rows, size
         passage.tag = data[stop + 5 : places.end - 1].decode("utf-8", "replace")
         self.complete(passage)
-        if passage.parsed and not passage.simple:
+        if passage.parsed:
             self.statements.commit("", passage.statement)
         if shown is None:
-            out = data[_BEGIN:] if passage.simple else data
+            out = data
         else:
-            out = data[_BEGIN if passage.simple else 0 : start] + <bytes>shown + data[stop:]
+            out = data[:start] + <bytes>shown + data[stop:]
         self.ready("I" if places.state == 0x49 else "T")
         relay._exchange = None
         session._last_activity = _monotonic()
@@ -555,16 +553,3 @@ cdef class QuickLane:
         else:
             self.relay.status = status
         return 0
-
-
-cdef bytes _parse(bytes raw):
-    """Parse "" of a text, Bind, Describe, Execute, Sync: what a simple Query becomes."""
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(raw), tail = PyBytes_GET_SIZE(_TAIL), length = size + 8
-    cdef bytes out = PyBytes_FromStringAndSize(NULL, length + 1 + tail)
-    cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(out)
-    to[0], to[1], to[2], to[3], to[4] = 0x50, length >> 24, (length >> 16) & 0xFF, (length >> 8) & 0xFF, length & 0xFF
-    to[5] = 0
-    memcpy(to + 6, PyBytes_AS_STRING(raw), size)
-    to[6 + size] = to[7 + size] = to[8 + size] = 0
-    memcpy(to + 9 + size, PyBytes_AS_STRING(_TAIL), tail)
-    return out

@@ -16,7 +16,7 @@ from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_extended import bind_expectation, confirm_portal, parse_expectation
 from gateway.listeners.postgres_names import Portal, Prepared
 from gateway.listeners.postgres_session import ClientSession
-from gateway.listeners.postgres_simple import SIMPLE_TAIL, simple_expectations, whole_statement
+from gateway.listeners.postgres_simple import whole_statement
 from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
 from gateway.protocols.postgres import server
 from gateway.protocols.postgres.client import Bind
@@ -29,14 +29,14 @@ from gateway.protocols.postgres.express import (
     read_extended,
     read_query,
 )
-from gateway.protocols.postgres.frames import ProtocolViolation, frame
+from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.server import Field
 from gateway.session.context import StatementRequest
 from gateway.session.recurring import Occurrence, Recurring, View
 from gateway.session.remembered import recall, recurring
 from gateway.session.services import StaleSnapshot
 from gateway.upstreams.postgres_execution import BoundShape, Execution
-from gateway.upstreams.postgres_expectations import Description, Expectation, Ready, Result
+from gateway.upstreams.postgres_expectations import Description, Expectation, QueryResult, Ready, Result
 from gateway.upstreams.postgres_relay import Relay
 
 try:
@@ -45,7 +45,6 @@ except ImportError:  # nobody compiled it: `gateway.protocols.postgres.compile`
     QuickLane = None  # type: ignore[assignment,misc]
 
 _QUERY = 0x51
-_BEGIN = len(server.PARSE_COMPLETE_FRAME + server.BIND_COMPLETE_FRAME)  # what a simple Query's client does not see
 _EXACTLY = b"\0"  # in front of a text that stands for no other; no text holds it
 _STATES = {ord("I"): "I", ord("T"): "T"}
 # Descriptions one remembered statement may have: one per set of result formats a client asks for.
@@ -92,7 +91,7 @@ class ExpressLane:
                 return False
         text = _decoded(raw.removesuffix(b";")) if recurring.shape else recurring.text
         occurrence = None if text is None else recurring.occurs(text=text)
-        return occurrence is not None and self._run(occurrence, data, lambda: self._send_simple(occurrence, raw))
+        return occurrence is not None and self._run(occurrence, data, lambda: self._send_simple(occurrence, data))
 
     def _query(self, raw: bytes, shape: bytes) -> Recurring | None:
         text = _decoded(raw)
@@ -102,11 +101,12 @@ class ExpressLane:
             _keep(self._queries, shape if recurring.shape else _EXACTLY + raw, recurring)
         return recurring
 
-    def _send_simple(self, occurrence: Occurrence, raw: bytes) -> None:
+    def _send_simple(self, occurrence: Occurrence, data: bytes) -> None:
+        """As it came: what has no semicolon but at its end is one statement to any lexer (`whole_statement`)."""
         session = self._session
         session.statements.forget("")  # a simple Query destroys the unnamed statement and portal
         session.portals.forget("")
-        self._send(SimpleExchange(session, occurrence), frame(b"P", b"\0%b\0\0\0" % raw) + SIMPLE_TAIL)
+        self._send(SimpleExchange(session, occurrence), data)
 
     # --- extended ---
 
@@ -189,7 +189,7 @@ class ExpressLane:
 class _Exchange:
     """What both protocols share: the answer's rows, masked and counted at once, or by an ordinary execution."""
 
-    parsed = True  # the answer begins with ParseComplete
+    parsed = bound = True  # the answer begins with ParseComplete, BindComplete
 
     def __init__(self, session: ClientSession, occurrence: Occurrence) -> None:
         self._session = session
@@ -206,7 +206,7 @@ class _Exchange:
         return self._execution
 
     def recognises(self, data: bytes) -> bool:
-        self._answer = read_answer(data, parsed=self.parsed)
+        self._answer = read_answer(data, parsed=self.parsed, bound=self.bound)
         return self._answer is not None
 
     def _rows(self, data: bytes, answer: Answer) -> bytes | None:
@@ -280,15 +280,17 @@ class _Exchange:
 class SimpleExchange(_Exchange):
     """One Query of one statement."""
 
+    parsed = bound = False
+
     def take(self, relay: Relay, data: bytes) -> None:
         answer = self._answer
         assert answer is not None
         shown = self._rows(data, answer)
-        relay.emit(data[_BEGIN:] if shown is None else data[_BEGIN : answer[1]] + shown + data[answer[2] :])
+        relay.emit(data if shown is None else data[: answer[1]] + shown + data[answer[2] :])
         relay.ready(_STATES[answer[4]])
 
     def unfold(self) -> Sequence[Expectation]:
-        return [*simple_expectations(self.execution), Ready()]
+        return [QueryResult(self.execution), Ready()]
 
 
 class ExtendedExchange(_Exchange):

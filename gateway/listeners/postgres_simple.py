@@ -2,7 +2,8 @@
 
 Every part goes upstream as Parse/Bind/Describe/Execute of the unnamed statement, because Parse refuses more than one
 command: what runs is exactly what was analysed. The answers lose what a simple Query would not have had. One Sync ends
-the whole, so the parts share a transaction like the server's own simple Query.
+the whole, so the parts share a transaction like the server's own simple Query. (A remembered statement without a
+semicolon inside cannot be more than one, and goes as the Query it came as: `postgres_express`.)
 """
 
 from __future__ import annotations
@@ -23,12 +24,11 @@ from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.pipeline import run_statement
 from gateway.session.remembered import authorise_known
 from gateway.upstreams.postgres_execution import Execution, Shape
-from gateway.upstreams.postgres_expectations import Complete, Description, Expectation, Local, Result
+from gateway.upstreams.postgres_expectations import Complete, Description, Local, Result
 
 _BIND = client.encode_bind(Bind("", "", (), (), ()))
 _DESCRIBE = client.encode_describe(Target("P", ""))
 _EXECUTE = client.encode_execute(Execute("", 0))
-SIMPLE_TAIL = _BIND + _DESCRIBE + _EXECUTE + client.SYNC_FRAME
 
 # A batch of more statements than this is a script; it belongs into several queries.
 MAX_PARTS = 10_000
@@ -145,21 +145,12 @@ def _send(
     execution = session.start(permit, copy_columns=copy_columns)
     text = permit.statement
     parse = client.encode_parse(Parse("", f"{text};" if ended else text, ()))
-    messages = (parse, _BIND, _DESCRIBE, _EXECUTE)
-    for expectation, message in zip(simple_expectations(execution, offset=offset, last=last), messages, strict=True):
-        session.ask(expectation, message)
+    parsed = Complete(server.PARSE_COMPLETE, hidden=True, execution=execution, text=text, offset=offset)
+    session.ask(parsed, parse)
+    session.ask(Complete(server.BIND_COMPLETE, hidden=True, execution=execution, text=text), _BIND)
+    session.ask(Description(Shape(), rows_only=True, execution=execution), _DESCRIBE)
+    session.ask(Result(execution, offset=offset, last_of_query=last), _EXECUTE)
     return execution
-
-
-def simple_expectations(execution: Execution, *, offset: int = 0, last: bool = True) -> tuple[Expectation, ...]:
-    """What a statement sent as an unnamed one is answered with, up to its Sync."""
-    text = execution.permit.statement
-    return (
-        Complete(server.PARSE_COMPLETE, hidden=True, execution=execution, text=text, offset=offset),
-        Complete(server.BIND_COMPLETE, hidden=True, execution=execution, text=text),
-        Description(Shape(), rows_only=True, execution=execution),
-        Result(execution, offset=offset, last_of_query=last),
-    )
 
 
 async def refused_two_phase(session: ClientSession, permit: ExecutionPermit) -> bool:

@@ -181,6 +181,22 @@ class Result(Expectation):
         self.execution.finish("skipped")
 
 
+class QueryResult(Result):
+    """What a Query of one statement is answered with: its rows come with their description."""
+
+    def __init__(self, execution: Execution) -> None:
+        super().__init__(execution, last_of_query=True)
+        self._described = False
+
+    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
+        if kind != server.ROW_DESCRIPTION or self._described:
+            return super().reply(relay, kind, whole)
+        self._described = True
+        self.execution.prepare(server.decode_row_description(whole[5:]))
+        relay.emit(whole)
+        return False
+
+
 class Ready(Expectation):
     """ReadyForQuery after a Sync."""
 

@@ -74,6 +74,8 @@ class Follower:
             portal = client.decode_execute(body).portal
             if not portal.startswith(OWN):
                 self._tap.executed[self._portals.get(portal, "")] += 1
+        elif kind == client.QUERY and b";" not in body.removesuffix(b"\0").removesuffix(b";"):  # one statement
+            self._tap.executed[body[:-1].decode()] += 1
         elif kind in (client.QUERY, client.FUNCTION_CALL):
             self._tap.forbidden.append(kind)
 

@@ -97,6 +97,8 @@ class Liar:
                 writer.write(self.described)
             case "S":
                 writer.write(READY)
+            case "Q":
+                writer.write(self.described + self.lie() + READY)
             case "E":
                 text = portals.get(body.split(b"\0")[0], "")
                 if text.startswith("show "):

@@ -411,25 +411,28 @@ cdef tuple request(bytes data):
     return name, text, types, formats, parameters, result_formats
 
 
-def read_answer(bytes data not None, *, bint parsed):
+def read_answer(bytes data not None, *, bint parsed, bint bound=True):
     cdef Answer found
-    if not find_answer(data, parsed, &found):
+    if not find_answer(data, parsed, bound, &found):
         return None
     return found.description, found.rows, found.tag, found.end, found.state
 
 
-cdef bint find_answer(bytes data, bint parsed, Answer *found) except -1:
+cdef bint find_answer(bytes data, bint parsed, bint bound, Answer *found) except -1:
     """`express.read_answer`; False: it is not one whole answer with rows."""
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at = 0, description, rows, end
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at, description = 0, rows, end
     cdef uint32_t length
     if parsed:
         if size < 5 or not _is(raw, 0x31, 4):
             return False
-        at = 5
-    if size - at < 22 or not _is(raw + at, 0x32, 4) or raw[at + 5] != 0x54:
+        description = 5
+    if bound:
+        if size - description < 5 or not _is(raw + description, 0x32, 4):
+            return False
+        description += 5
+    if size - description < 17 or raw[description] != 0x54:
         return False
-    description = at + 5
     at = rows = description + 1 + <Py_ssize_t>_uint32(raw + description + 1)
     while size - at >= 11 and raw[at] == 0x44:
         length = _uint32(raw + at + 1)

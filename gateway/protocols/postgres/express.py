@@ -1,7 +1,7 @@
 """The two shapes of traffic nearly every statement has, each read in one look; None means: read it frame by frame.
 
     request    [Parse ""] Bind "" Describe portal "" Execute "" (all rows) Sync     as one run, nothing before or behind
-    answer     [ParseComplete] BindComplete RowDescription DataRow* CommandComplete ReadyForQuery
+    answer     [[ParseComplete] BindComplete] RowDescription DataRow* CommandComplete ReadyForQuery
 
 What is read here has passed the same checks as in `client` and `frames`: lengths that add up, text that ends, format
 codes 0 and 1, no byte left over. Anything else, an error or a notice in between included, is None.
@@ -94,16 +94,19 @@ def _parameters(data: bytes, at: int, stop: int) -> tuple[tuple[bytes | None, ..
     return tuple(values), at
 
 
-def read_answer(data: bytes, *, parsed: bool) -> Answer | None:
-    """Where the parts of `data` are if that is exactly one whole answer with rows (frames are whole)."""
-    at, size = 0, len(data)
-    if parsed:
-        if data[:5] != _PARSED:
-            return None
-        at = 5
-    if data[at : at + 5] != _BOUND or size - at < 22 or data[at + 5] != 0x54:
+def read_answer(data: bytes, *, parsed: bool, bound: bool = True) -> Answer | None:
+    """Where the parts of `data` are if that is exactly one whole answer with rows (frames are whole).
+
+    `parsed`, `bound`: whether a Parse and a Bind are answered with it; a Query's has neither.
+    """
+    description, size = 0, len(data)
+    for answered, frame in ((parsed, _PARSED), (bound, _BOUND)):
+        if answered:
+            if data[description : description + 5] != frame:
+                return None
+            description += 5
+    if size - description < 17 or data[description] != 0x54:
         return None
-    description = at + 5
     rows = description + 1 + _LENGTH(data, description + 1)[0]
     at = rows
     while size - at >= 11 and data[at] == 0x44:

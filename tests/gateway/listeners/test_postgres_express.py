@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from gateway.listeners.postgres_express import ExpressLane
-from gateway.protocols.postgres import client
+from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind
+from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.session.known import KnownStatement
+from gateway.upstreams.postgres import UpstreamConnection
+from gateway.upstreams.postgres_expectations import QueryResult
+from gateway.upstreams.postgres_relay import Relay
 from tests.gateway.listeners.harness import Gateway
 from tests.gateway.listeners.raw import (
     SYNC,
@@ -63,6 +67,8 @@ TRANSCRIPTS: dict[str, tuple[list[bytes], int]] = {
     ),
     "an error instead of rows": ([typed(DIVIDED, "d"), again("d", b"5"), again("d", b"0"), again("d", b"4"),
                                   close("S", "d") + SYNC], 5),
+    "an error of a text of the same shape": ([query("select id / 1 from people where id = 7"),
+                                              query("select id / 0 from people where id = 7"), query(SSN)], 3),
     "an error of a simple query": ([query("select ssn from people where id = 7 for update"),
                                     query("select id / 0 from people")], 2),
     "in a transaction": ([query("begin"), run(NAMES), execute() + SYNC, query(SSN), query("commit")], 1),
@@ -218,3 +224,40 @@ async def test_portal_of_the_lane_can_be_executed_again_in_its_transaction(
 
     assert kinds(more) == "CZ"  # the portal is at its end, and is the one the lane made
     assert len(gateway.record.of("statement.authorised")) == 4
+
+
+async def test_what_comes_again_reaches_the_server_as_the_query_it_was(
+    gateway: Gateway, served: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query with another statement in it never does, nor anything the first time."""
+    sent: list[bytes] = []
+    write = UpstreamConnection.write
+
+    def told(upstream: UpstreamConnection, data: bytes) -> None:
+        sent.append(data)
+        write(upstream, data)
+
+    monkeypatch.setattr(UpstreamConnection, "write", told)
+    monkeypatch.setattr("gateway.listeners.postgres_express.QuickLane", None)
+    raw = await RawClient.connect(gateway)
+    two = f"{SSN}; {SSN}"
+    for text in (SSN, SSN, f"{SSN};", two, two):
+        await raw.ask(query(text))
+    raw.close()
+
+    assert [data for data in sent if data[:1] == b"Q"] == [query(SSN), query(f"{SSN};")]
+
+
+def test_second_description_in_the_answer_to_a_query_is_a_breach() -> None:
+    class Planned:
+        permit, text = None, SSN
+
+        def prepare(self, fields: object) -> None: ...
+
+    result = QueryResult(Planned())  # type: ignore[arg-type]
+    relay = Relay(write=lambda _: None, phi=True, woken=lambda: None)
+    described = server.encode_row_description((server.Field("ssn", 0, 0, 25, 0),))
+
+    assert not result.reply(relay, server.ROW_DESCRIPTION, described)
+    with pytest.raises(ProtocolViolation):
+        result.reply(relay, server.ROW_DESCRIPTION, described)

@@ -175,15 +175,16 @@ def test_requests_cut_anywhere(data: bytes) -> None:
     data=st.tuples(SOME.map(partial(frame, b"T")), ROWS).map(b"".join) | lying(b"TDCZN"),
     end=st.sampled_from([frame(b"C", b"SELECT 1\0") + frame(b"Z", b"I"), frame(b"Z", b"T"), b""]),
     parsed=st.booleans(),
+    bound=st.booleans(),
 )
-def test_answers(begin: bytes, data: bytes, end: bytes, parsed: bool) -> None:
+def test_answers(begin: bytes, data: bytes, end: bytes, parsed: bool, bound: bool) -> None:
     whole = begin + data + end
     try:
-        expected = read_answer_python(whole, parsed=parsed)
+        expected = read_answer_python(whole, parsed=parsed, bound=bound)
     except struct.error:
         return  # a frame that is not whole, which the relay never hands on
 
-    assert fast.read_answer(whole, parsed=parsed) == expected
+    assert fast.read_answer(whole, parsed=parsed, bound=bound) == expected
 
 
 TEXTS = st.lists(
