@@ -169,9 +169,11 @@ async def test_tap_would_notice_a_statement_nobody_authorised(range_: Range) -> 
     async with await psycopg.AsyncConnection.connect(_past(range_)) as past:
         await past.execute("select ssn from people where id = %s", (1,))
         await past.execute("select 1")
+        await past.execute("select 2; select 3")
 
     assert range_.tap.executed["select ssn from people where id = $1"] == 1
-    assert client.QUERY in range_.tap.forbidden
+    assert range_.tap.executed["select 1"] == 1
+    assert range_.tap.forbidden == [client.QUERY]
     assert range_.authorised() == {}
 
 
