@@ -1,7 +1,8 @@
-"""`python -m hoopweb.embedded.deployment`: the files below `secrets/` that compose.yaml mounts. Safe to repeat.
+"""`python -m hoopweb.embedded.deployment`: the files below `secrets/` that compose.yaml mounts.
 
-The directory is closed to others; the files in it are readable, because compose mounts them into containers whose
-user is not the one who made them. The certificate and key of the gateway (`tls_cert.pem`, `tls_key.pem`) are brought.
+Safe to repeat: what is there stays, addresses of services of your own included. The directory is closed to others;
+the files in it are readable, because compose mounts them into containers whose user is not the one who made them. The
+certificate and key of the gateway (`tls_cert.pem`, `tls_key.pem`) are brought.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from pathlib import Path
 
 from hoopweb.embedded.configuration import PROJECT
-from hoopweb.embedded.secrets import ensure_secret, ensure_secrets, new_password, secrets_directory, write_secret
+from hoopweb.embedded.secrets import ensure_secret, ensure_secrets, new_password, secrets_directory
 
 
 def create_deployment_secrets(root: Path) -> Path:
@@ -18,8 +19,8 @@ def create_deployment_secrets(root: Path) -> Path:
     ensure_secrets(root)
     control = ensure_secret(root, "control_password", new_password)
     redis = ensure_secret(root, "redis_password", new_password)
-    write_secret(root, "database_url", f"postgresql://hoopweb:{control}@postgres:5432/hoopweb")
-    write_secret(root, "redis_url", f"redis://:{redis}@redis:6379/0")
+    ensure_secret(root, "database_url", lambda: f"postgresql://hoopweb:{control}@postgres:5432/hoopweb")
+    ensure_secret(root, "redis_url", lambda: f"redis://:{redis}@redis:6379/0")
     directory = secrets_directory(root)
     directory.chmod(0o700)
     for path in directory.iterdir():

@@ -37,6 +37,20 @@ def test_compose_secrets_are_declared_and_made(compose: dict[str, Any], tmp_path
     assert stat.S_IMODE(made.stat().st_mode) == 0o700
 
 
+def test_making_what_is_missing_leaves_addresses_of_ones_own(tmp_path: Path) -> None:
+    made = create_deployment_secrets(tmp_path)
+    own = {"database_url": "postgresql://managed.example.org/hoopweb", "redis_url": "rediss://managed.example.org"}
+    for name, address in own.items():
+        (made / name).unlink()
+        (made / name).write_text(address, encoding="utf-8")
+    (made / "relay_key").unlink()
+
+    create_deployment_secrets(tmp_path)
+
+    assert {name: (made / name).read_text(encoding="utf-8") for name in own} == own
+    assert (made / "relay_key").exists()
+
+
 def test_compose_only_the_gateway_can_open_credentials(compose: dict[str, Any]) -> None:
     holders = [name for name in OURS if "credential_private_keys" in compose["services"][name].get("secrets", ())]
 

@@ -103,7 +103,7 @@ def shell(command: str, **env: str) -> Any:
 
 
 def test_ticket_is_a_password_once(stack: Stack):
-    [command] = re.findall(r"^curl -s .+/api/v1/tickets$", PAGE, re.M)
+    [command] = re.findall(r"^curl -s [^`]+?/api/v1/tickets$", PAGE, re.M)
 
     ticket = shell(command.replace("http://127.0.0.1:8000", stack.demo["web_url"]), TOKEN=stack.agent_token())
     password = next(value for name, value in ticket.items() if name in {"ticket", "password"})
