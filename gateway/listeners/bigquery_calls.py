@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from analysis.statement import Operation
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.listeners.bigquery_jobs import key_of
+from gateway.listeners.bigquery_job import key_of
 from gateway.listeners.bigquery_uploads import Owner
 from gateway.listeners.data_api import Caller, Front, may
 from gateway.protocols.bigquery.endpoints import Endpoint

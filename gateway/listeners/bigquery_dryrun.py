@@ -8,7 +8,8 @@ from typing import Any
 from analysis.bigquery.dryrun import FieldSchema
 from approvals.domain.request import Deny, RequireApproval
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.listeners.bigquery_jobs import denied, must_be_on, statement_of
+from gateway.listeners.bigquery_jobs import must_be_on, statement_of
+from gateway.listeners.bigquery_transport import denied
 from gateway.listeners.data_api import Caller
 from gateway.protocols.bigquery import resources
 from gateway.protocols.bigquery.errors import BigQueryError

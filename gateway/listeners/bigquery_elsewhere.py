@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from gateway.listeners.bigquery_calls import Call
-from gateway.listeners.bigquery_jobs import BigQueryJobs, Job, key_of
+from gateway.listeners.bigquery_job import Job, key_of
+from gateway.listeners.bigquery_jobs import BigQueryJobs
 from gateway.listeners.bigquery_uploads import Uploads
 from gateway.listeners.handover import as_message, as_response, is_handed
 from gateway.listeners.http_bodies import body_of

@@ -1,8 +1,4 @@
-"""BigQuery jobs as their owner sees them: each is one statement on its way through the pipeline.
-
-    PENDING   analysed, decided, perhaps held: the review's address is on the job
-    RUNNING   permitted, running at the service under an id of the gateway's
-    DONE      with a result that can be read page by page, or with an error object
+"""BigQuery jobs of this process: begun, governed, found again by their owner, handed out page by page, forgotten.
 
 A job is a session of its own. It lives in this process, for its owner alone, for `KEEP_S` after its end: another
 principal's job does not exist, and neither does one whose owner has lost a right since.
@@ -14,17 +10,14 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
 
-from approvals.domain.request import Principal
 from gateway.domain.snapshot import ConnectionSpec
+from gateway.listeners.bigquery_job import Job, Key, key_of, may_have, now_ms
+from gateway.listeners.bigquery_transport import JobTransport
 from gateway.listeners.data_api import Caller, place_of
-from gateway.protocols.bigquery import resources
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.parameters import canonical
 from gateway.protocols.bigquery.requests import QueryRequest
-from gateway.protocols.bigquery.resources import JobFacts, JobStatistics
 from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest, new_id
 from gateway.session.emergency import is_over
@@ -33,7 +26,6 @@ from gateway.session.pipeline import run_statement
 from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services
 from gateway.session.standing import why_not_on
-from gateway.session.transport import Denial, PendingReview, Resumption
 from gateway.upstreams.bigquery import project_of
 from gateway.upstreams.bigquery_api import BigQueryApi
 from gateway.upstreams.bigquery_execution import BigQueryExecution, Page
@@ -46,152 +38,7 @@ logger = logging.getLogger(__name__)
 
 KEEP_S = 3600.0
 MAX_JOBS_EACH = 500  # of one principal on one connection, finished ones included
-MINUTE_S = 60  # a client may wait this long for a quota; stock clients do so by themselves
-CANCELLED = "cancelled"
 REQUEST_ID_S = 900.0  # QueryRequest.requestId: repeated within fifteen minutes it is the same request
-
-Key = tuple[str, str, str, str, str | None]
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One query. `transport` drives it; everything else reads."""
-
-    caller: Caller
-    spec: ConnectionSpec
-    job_id: str
-    request: QueryRequest
-    session: SessionContext
-    statement: StatementRequest
-    state: str = "PENDING"
-    text: str = ""
-    error: BigQueryError | None = None
-    review: PendingReview | None = None
-    resumption: Resumption | None = None
-    execution: BigQueryExecution | None = None
-    created_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)
-    started_ms: int = 0
-    ended_ms: int = 0
-    done: asyncio.Event = field(default_factory=asyncio.Event)
-    gone: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-    follower: asyncio.Task[None] | None = None
-    ended_by: str = ""  # why somebody ended it
-
-    @property
-    def has_result(self) -> bool:
-        return self.state == "DONE" and self.error is None and self.execution is not None
-
-    def end(self, error: BigQueryError | None = None) -> None:
-        """The first end counts."""
-        if self.state == "DONE":
-            return
-        self.state, self.error, self.ended_ms = "DONE", error, _now_ms()
-        self.done.set()
-
-    def when_done(self, then: Callable[[], Awaitable[None]]) -> None:
-        """Call `then` once it is over."""
-
-        async def follow() -> None:
-            await self.done.wait()
-            await then()
-
-        self.follower = asyncio.create_task(follow())
-
-    def stopped(self) -> BigQueryError:
-        """What became of a job that did not run to its end: cancelled by its owner, or ended from outside, and why."""
-        outside = self.ended_by not in ("", CANCELLED)
-        return BigQueryError("stopped", f"the job was ended: {self.ended_by}" if outside else "the job was cancelled")
-
-    async def cancel(self, reason: str = CANCELLED) -> None:
-        """The owner, or whoever kills the session, wants no more of it: not even a finished job's rows."""
-        self.ended_by = self.ended_by or reason
-        self.gone.set()
-        if self.execution is not None:
-            await self.execution.cancel()
-            if self.state == "DONE":
-                await self.execution.close()
-
-    def facts(self) -> JobFacts:
-        return JobFacts(
-            project=project_of(self.spec),
-            job_id=self.job_id,
-            location=self.spec.settings.get("location") or self.request.location,
-            user=self.caller.principal.subject,
-            request=self.request,
-            state=self.state,
-            text=self.text or self.request.text,
-            created_ms=self.created_ms,
-            started_ms=self.started_ms,
-            ended_ms=self.ended_ms,
-            labels=self._labels(),
-            notes=tuple(self._notes()),
-            error=self.error,
-            statistics=JobStatistics() if self.execution is None else self.execution.statistics,
-            returns_rows=self.execution is not None and self.execution.fields is not None,
-        )
-
-    def _labels(self) -> dict[str, str]:
-        labels = {resources.SESSION_LABEL: self.session.session_id}
-        if self.review is not None:
-            labels[resources.REVIEW_LABEL] = self.review.url
-        if self.resumption is not None and self.resumption.modified_from is not None:
-            labels[resources.MODIFIED_LABEL] = "true"
-        return labels
-
-    def _notes(self) -> Iterator[str]:
-        if self.review is not None and self.resumption is None and self.state != "DONE":
-            yield f"this query waits for approval (rule {self.review.rule}): {self.review.url}"
-            if self.review.permitted_statement:
-                yield f"allowed now: {self.review.permitted_statement}"
-        if self.resumption is not None:
-            reason = f": {self.resumption.reason}" if self.resumption.reason else ""
-            yield f"approved by {', '.join(self.resumption.approvers)}{reason}"
-            if self.resumption.modified_from is not None:
-                yield f"what ran is the reviewer's text: {self.resumption.statement}"
-
-
-class JobTransport:
-    """Fulfils `gateway.session.transport.Transport` for one job."""
-
-    def __init__(self, job: Job, jobs: BigQueryJobs) -> None:
-        self._job = job
-        self._jobs = jobs
-
-    @property
-    def gone(self) -> asyncio.Event:
-        return self._job.gone
-
-    def may_run_modified(self, permit_text: str) -> bool:
-        return self._job.request.work is None  # the text of other jobs is made of their configuration
-
-    async def send_denied(self, denial: Denial) -> None:
-        withdrawn = denial.code == "review-withdrawn"
-        self._job.end(self._job.stopped() if withdrawn else denied(denial))
-
-    async def send_pending(self, review: PendingReview) -> None:
-        self._job.review = review
-
-    async def send_resumed(self, resumption: Resumption) -> None:
-        self._job.resumption = resumption
-
-    async def execute(self, permit: ExecutionPermit) -> None:
-        job = self._job
-        if job.gone.is_set():
-            permit.consume()
-            permit.complete(Outcome(status="cancelled", error="stopped"))
-            job.end(job.stopped())
-            return
-        job.text, job.state, job.started_ms = permit.statement, "RUNNING", _now_ms()
-        job.execution = self._jobs.execution(permit, job.request)
-        try:
-            await job.execution.run()
-        except BigQueryError as error:
-            job.end(error)
-        except UpstreamFailed as failed:
-            job.end(BigQueryError("jobBackendError", failed.message))
-        else:
-            job.end()
 
 
 class BigQueryJobs:
@@ -304,7 +151,7 @@ class BigQueryJobs:
         reason = "finished"
         try:
             await must_be_on(self._services, job.session)
-            await run_statement(self._services, job.session, job.statement, JobTransport(job, self))
+            await run_statement(self._services, job.session, job.statement, JobTransport(job, execution=self.execution))
             if job.execution is not None:
                 await job.execution.ended.wait()
             reason = job.ended_by or reason
@@ -342,14 +189,9 @@ class BigQueryJobs:
         return None if kept is None else kept[1]
 
     def _forget_old(self, own: dict[str, Job]) -> None:
-        until = _now_ms() - KEEP_S * 1000
+        until = now_ms() - KEEP_S * 1000
         for job_id in [job_id for job_id, job in own.items() if job.state == "DONE" and job.ended_ms < until]:
             del own[job_id]
-
-
-def may_have(job: Job, caller: Caller) -> bool:
-    """Whoever lost a group since must not get what that group was shown."""
-    return job.session.principal.groups <= caller.principal.groups
 
 
 def statement_of(request: QueryRequest) -> StatementRequest:
@@ -360,20 +202,6 @@ def statement_of(request: QueryRequest) -> StatementRequest:
         destination=request.target,
         upload=request.work.found if request.work is not None else "",
     )
-
-
-def denied(denial: Denial) -> BigQueryError:
-    """A denial in BigQuery's words: the rule, what would be allowed, where it is recorded."""
-    if denial.code == "rejected-by-database":
-        reasons = {"42P01": "notFound", "3F000": "notFound", "42501": "accessDenied"}
-        return BigQueryError(reasons.get(denial.sqlstate, "invalidQuery"), denial.reason)
-    rule = f" (rule {denial.rule})" if denial.rule else ""
-    again = denial.retry_after_s
-    instead = f" Instead: {denial.permitted_alternative}." if denial.permitted_alternative else ""
-    instead += f" Allowed now: {denial.permitted_statement}." if denial.permitted_statement else ""
-    where = f" Session {denial.session_id}, statement {denial.statement_id}."
-    reason = "accessDenied" if not again else "rateLimitExceeded" if again <= MINUTE_S else "quotaExceeded"
-    return BigQueryError(reason, f"{denial.reason}{rule} [{denial.code}].{instead}{where}")
 
 
 async def must_be_on(services: Services, session: SessionContext) -> None:
@@ -388,15 +216,6 @@ async def must_be_on(services: Services, session: SessionContext) -> None:
         raise BigQueryError("accessDenied", f"the session is over: {why}")
 
 
-def key_of(principal: Principal, spec: ConnectionSpec) -> Key:
-    """Not by name alone: an agent acting for a person is neither of the two."""
-    return (spec.name, principal.kind, principal.issuer, principal.subject, principal.actor)
-
-
 def _digest(request: QueryRequest) -> str:
     parts = [request.text, request.parameters, request.default_dataset, request.labels, request.maximum_bytes_billed]
     return hashlib.sha256(canonical(parts)).hexdigest()
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

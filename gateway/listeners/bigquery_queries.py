@@ -10,7 +10,8 @@ from typing import Any
 from gateway.listeners.bigquery_calls import Answer, Call, Handler, recorded
 from gateway.listeners.bigquery_dryrun import dry_run
 from gateway.listeners.bigquery_elsewhere import Elsewhere
-from gateway.listeners.bigquery_jobs import BigQueryJobs, Job
+from gateway.listeners.bigquery_job import Job
+from gateway.listeners.bigquery_jobs import BigQueryJobs
 from gateway.listeners.bigquery_uploads import Owner
 from gateway.listeners.data_api import Front
 from gateway.listeners.http_bodies import read_object

@@ -8,8 +8,9 @@ from typing import Any
 
 from analysis.statement import Destination
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.listeners.bigquery_jobs import denied, must_be_on
+from gateway.listeners.bigquery_jobs import must_be_on
 from gateway.listeners.bigquery_tabledata import one_page
+from gateway.listeners.bigquery_transport import denied
 from gateway.listeners.data_api import Caller
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.parameters import canonical

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.listeners.bigquery_jobs import denied, must_be_on
+from gateway.listeners.bigquery_jobs import must_be_on
 from gateway.listeners.bigquery_metadata import find_table
+from gateway.listeners.bigquery_transport import denied
 from gateway.listeners.data_api import Caller
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.session import entries

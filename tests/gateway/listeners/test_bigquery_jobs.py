@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from approvals.domain.request import Principal
-from gateway.listeners.bigquery_jobs import BigQueryJobs, Job
+from gateway.listeners.bigquery_job import Job
+from gateway.listeners.bigquery_jobs import BigQueryJobs
 from gateway.listeners.bigquery_queries import Patience
 from gateway.listeners.data_api import Caller
 from gateway.protocols.bigquery.errors import BigQueryError
