@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 
+from gateway.listeners.postgres_asking import Asking
 from gateway.listeners.postgres_block import TransactionBlock
 from gateway.listeners.postgres_cancel import Cancellation
 from gateway.listeners.postgres_client import ClientConnection, ClientGone
@@ -33,9 +34,7 @@ from gateway.listeners.postgres_text import first_word
 from gateway.listeners.postgres_timers import SessionLimits, SessionTimers
 from gateway.listeners.postgres_two_phase import TwoPhase
 from gateway.protocols.postgres import client, server
-from gateway.protocols.postgres.client import Target
 from gateway.protocols.postgres.frames import ProtocolViolation
-from gateway.protocols.postgres.state import SessionState
 from gateway.session import entries
 from gateway.session.context import SessionContext
 from gateway.session.notifications import payload_shown
@@ -43,7 +42,7 @@ from gateway.session.permit import ExecutionPermit
 from gateway.session.services import Services
 from gateway.upstreams.postgres import UpstreamConnection
 from gateway.upstreams.postgres_execution import BoundShape, Execution
-from gateway.upstreams.postgres_expectations import Expectation, Local, Ready, Refusal
+from gateway.upstreams.postgres_expectations import Ready
 from gateway.upstreams.postgres_relay import Relay
 from gateway.upstreams.postgres_turns import Turns
 from gateway.upstreams.recording import RecordingSink
@@ -55,8 +54,6 @@ logger = logging.getLogger(__name__)
 SEALING_TIMEOUT_S = 30.0
 # Messages of a pipeline that are read before any is sent on: one write for many, and one that never pauses is heard.
 MOST_UNSENT = 64
-# Messages a client may have served before it is everybody else's turn: most take microseconds and wait for nothing.
-MOST_A_TURN = 64
 # Answers that may be expected. Messages a server that is busy does not read yet are a few bytes each on their way to
 # it, and hundreds here: past this no more are read until half of them are answered.
 MOST_EXPECTED = 10_000
@@ -65,15 +62,14 @@ MOST_EXPECTED = 10_000
 _OF_CURSORS = frozenset({"FETCH", "MOVE", "DECLARE", "DECLARE_CURSOR", "PREPARE"})
 
 
-class ClientSession(SessionState):
+class ClientSession(Asking):
     """State and plumbing of a session; the protocols' own steps are in `postgres_simple` and `postgres_extended`."""
 
     # A dictionary of so many names would be two kilobytes of every session.
     __slots__ = (
-        "_answered", "_cancellation", "_draining", "_killed", "_own_name", "_place", "_sealing", "_served",
-        "_takes_more", "_timers", "_turns", "_upstream_valve", "block", "client", "context", "meaning", "memory",
-        "plans", "portals", "questions", "recordings", "relay", "services", "statements", "two_phase", "upstream",
-        "withdrawn",
+        "_answered", "_draining", "_killed", "_place", "_sealing", "_timers", "_turns", "_upstream_valve", "block",
+        "context", "meaning", "memory", "plans", "portals", "questions", "recordings", "services", "statements",
+        "two_phase", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -117,18 +113,18 @@ class ClientSession(SessionState):
         self.at_boundary = True
         self._upstream_valve = Valve(upstream.pause_reading, upstream.resume_reading)
         self.can_send = True
-        self._takes_more: asyncio.Event | None = None  # set when it does again, or the session ends
+        self._takes_more = None
         self.cancelling = None
         self._cancellation = Cancellation(self)
         self._draining: asyncio.Task[None] | None = None
         self._sealing: set[asyncio.Task[None]] = set()
-        self._served = 0  # messages since it was last everybody else's turn
+        self._served = 0
         self._last_activity = time.monotonic()
         self._timers = SessionTimers(self, limits)
         connection.writable = self._client_writable
         connection.on_lost = self._client_lost
         connection.on_violation = self._withdraw  # nobody waits for a review in a session that is bound to end
-        upstream.writable = self._upstream_can_take
+        upstream.writable = self.upstream_can_take
         self._turns = Turns(
             self.relay,
             handle=self._from_upstream,
@@ -177,11 +173,11 @@ class ClientSession(SessionState):
             await handle(self, kind, body)  # type: ignore[misc]
             if not self.client.has_frames or len(self._outgoing) >= MOST_UNSENT:
                 self.flush()
-            await self._sendable()
+            await self.sendable()
             if self.relay.expected > MOST_EXPECTED:
-                await self._answered_to(MOST_EXPECTED // 2)
+                await self.answered_to(MOST_EXPECTED // 2)
             if self.statements.proposed_bytes + self.portals.proposed_bytes > MAX_NAMED_BYTES:
-                await self._answered_to(0)  # nobody has counted yet what is kept of them
+                await self.answered_to(0)  # nobody has counted yet what is kept of them
 
     def end(self, reason: str) -> None:
         """End the session from outside; its task does the rest."""
@@ -192,7 +188,7 @@ class ClientSession(SessionState):
         if self.relay.running is not None:
             self._cancellation.start()
         self.relay.abandon("cancelled")
-        self._let_send()
+        self.let_send()
         self.client.wake()
 
     async def kill(self, reason: str) -> None:
@@ -280,24 +276,7 @@ class ClientSession(SessionState):
         """When something was last sent or ended here, by `time.monotonic`."""
         return self._last_activity
 
-    # --- Towards the upstream -----------------------------------------------------------------------------------------
-
-    def ask(self, expectation: Expectation, message: bytes) -> None:
-        """Send `message` and expect its answer. Dropped, like the server would, while it skips to the next Sync."""
-        if self.relay.broken or (self.relay.skipping and not isinstance(expectation, Ready)):
-            expectation.dropped()
-            return
-        self.relay.push(expectation)
-        self.at_boundary = isinstance(expectation, Ready)
-        self._outgoing.append(message)
-
-    def flush(self) -> None:
-        """Everything asked so far leaves in one write."""
-        if self._outgoing:
-            data = self._outgoing[0] if len(self._outgoing) == 1 else b"".join(self._outgoing)
-            self._outgoing.clear()
-            self.upstream.write(data)
-            self._cancellation.sent()
+    # --- Requests -----------------------------------------------------------------------------------------------------
 
     async def end_request(self) -> None:
         """The client's Sync, or the end of its simple Query."""
@@ -310,60 +289,6 @@ class ClientSession(SessionState):
             self._place.request_ends()
         self.ask(Ready(hidden=hidden), client.SYNC_FRAME)
         self.flush()
-
-    def push_answers(self) -> None:
-        """Make the server send what it has answered so far (Flush); not needed right after a Sync."""
-        if not self.at_boundary:
-            self._outgoing.append(client.FLUSH_FRAME)
-        self.flush()
-
-    def refuse(self, error: bytes) -> None:
-        """Fail like the server would: its own error for a message that cannot succeed, in our words.
-
-        The transaction at the server fails with it, and what the client pipelined behind is skipped.
-        """
-        impossible = client.encode_describe(Target("S", self._own_name + "_refused"))
-        self.ask(Refusal(error), impossible)
-
-    async def drained(self) -> None:
-        """Return when the server has answered everything that was asked."""
-        if self.relay.idle or self.relay.broken:
-            return
-        reached = asyncio.get_running_loop().create_future()
-        self.relay.push(Local(reached=reached))
-        self.push_answers()
-        await reached
-
-    async def drained_or(self, reached: Callable[[], bool]) -> None:
-        """Return when everything is answered, or as soon as `reached` holds."""
-        while not (self.relay.idle or self.relay.broken or self.reason or reached()):
-            await self.client.wait()
-
-    async def forward(self, data: bytes) -> None:
-        """Send a frame that has no answer of its own (copy data), as fast as the upstream takes it."""
-        self.upstream.write(data)
-        await self._sendable()
-
-    async def _answered_to(self, few: int) -> None:
-        """Return when only so many answers are expected, or the session ends."""
-        self.push_answers()
-        while self.relay.expected > few and not (self.relay.broken or self.reason):
-            await self.client.wait()
-
-    async def _sendable(self) -> None:
-        """Return when the upstream takes more and others had their turn, or the session ends."""
-        self._served += 1
-        if self._served >= MOST_A_TURN:
-            self._served = 0
-            await asyncio.sleep(0)
-        if not (self.can_send or self.reason):
-            self._takes_more = asyncio.Event()
-            await self._takes_more.wait()
-
-    def _let_send(self) -> None:
-        waiting, self._takes_more = self._takes_more, None
-        if waiting is not None:
-            waiting.set()
 
     async def settle(self) -> None:
         """Know what statements mean here, in the server's own words, before anything is decided."""
@@ -474,11 +399,6 @@ class ClientSession(SessionState):
 
     def _client_writable(self, can_take: bool) -> None:
         (self._upstream_valve.release if can_take else self._upstream_valve.hold)("client")
-
-    def _upstream_can_take(self, can_take: bool) -> None:
-        self.can_send = can_take
-        if can_take:
-            self._let_send()
 
     def _client_lost(self) -> None:
         self._withdraw()

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from gateway.listeners import postgres_memory, postgres_names, postgres_session
-from gateway.listeners.postgres_session import MOST_A_TURN, MOST_EXPECTED, ClientSession
+from gateway.listeners.postgres_asking import MOST_A_TURN
+from gateway.listeners.postgres_session import MOST_EXPECTED, ClientSession
 from gateway.upstreams.postgres_expectations import Expectation
 from gateway.upstreams.postgres_relay import MOST_TOLD, MOST_TOLD_LENGTH, Relay
 from tests.gateway.listeners.harness import Gateway, direct_dsn
