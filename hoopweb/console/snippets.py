@@ -92,7 +92,8 @@ def _http(connection: str) -> list[Snippet]:
         ),
         Snippet(
             "curl",
-            f'curl -s -H "Authorization: Bearer $TOKEN" --json \'{{"statement": "SELECT 1"}}\' \\\n'
+            'curl -s -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\\n'
+            '  -d \'{"statement": "SELECT 1"}\' \\\n'
             f"  {web}/api/v1/connections/{connection}/statements",
         ),
     ]
