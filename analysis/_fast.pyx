@@ -5,12 +5,17 @@ from cpython.unicode cimport PyUnicode_Substring
 
 import re
 
+from analysis.turns import give_way
+
 cdef extern from "Python.h":
     int PyUnicode_KIND(object text)
     void *PyUnicode_DATA(object text)
     Py_UCS4 PyUnicode_READ(int kind, void *data, Py_ssize_t index)
 
 cdef object _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+
+cdef enum:
+    OFTEN = 8192  # lexemes between two moments in which other threads may run
 
 
 cdef class Node:
@@ -52,20 +57,23 @@ cdef class _Lexemes:
     """One after the other; `next` is False at the end, else `kind` is the bracket, or 0 for text from `start` to `at`."""
 
     cdef str text
-    cdef Py_ssize_t at, start, end
+    cdef Py_ssize_t at, start, end, passed
     cdef int width
     cdef void *data
     cdef Py_UCS4 kind
     cdef bint escaped
 
     def __cinit__(self, str text):
-        self.text, self.at, self.end = text, 0, len(text)
+        self.text, self.at, self.end, self.passed = text, 0, len(text), 0
         self.width, self.data = PyUnicode_KIND(text), PyUnicode_DATA(text)
 
     cdef bint next(self):
         cdef Py_UCS4 c
         cdef Py_ssize_t at = self.at, end = self.end
         self.escaped = False
+        self.passed += 1
+        if self.passed % OFTEN == 0:
+            give_way()
         while True:
             if at >= end:
                 self.at = at

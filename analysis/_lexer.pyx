@@ -14,6 +14,7 @@ from cpython.unicode cimport PyUnicode_Substring
 
 from analysis.lexer import Token as _Token
 from analysis.lexer import TokenKind as _TokenKind
+from analysis.turns import give_way
 
 cdef extern from "Python.h":
     int PyUnicode_KIND(object text)
@@ -81,8 +82,7 @@ def read_tokens(str text not None, bint standard, list tokens not None, Py_ssize
     while at < end and PyList_GET_SIZE(tokens) <= most:
         passed += 1
         if passed % OFTEN == 0:
-            with nogil:
-                pass
+            give_way()
         c = PyUnicode_READ(width, data, at)
         kind = _class_of(c)
         stop = at + 1

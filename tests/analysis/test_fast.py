@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis import nodes
+from tests.analysis.turns import counting_turns
 
 pytest.importorskip("analysis._fast", reason="no C compiler or no Cython on this machine")
 
@@ -91,6 +92,14 @@ def test_same_nodes_of_the_servers_views(postgres_dsn: str) -> None:
         assert outcome(nodes, tree) == outcome(interpreted, tree) != "refused"
     mine, theirs = (sorted(node.tag for node in each.walk(each.read_tree(trees[0]))) for each in (nodes, interpreted))
     assert mine == theirs
+
+
+def test_other_threads_have_turns_while_a_large_tree_is_read() -> None:
+    tree = f"({{QUERY :args ({'1 ' * 200_000})}})"
+
+    _, turns = counting_turns(lambda: nodes.read_tree(tree))
+
+    assert turns > 20
 
 
 @settings(max_examples=1500, deadline=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import sys
 
 import pytest
 from sqlglot.dialects.postgres import Postgres
@@ -12,6 +11,7 @@ from analysis import parse
 from analysis.lexer import LexError, tokenize
 from analysis.parse import ClientReading, _spelled_out, read_client
 from tests.analysis.cases import INCOMPLETE, ORDINARY, OUTPUTS, PREDICATES
+from tests.analysis.turns import counting_turns
 
 MANY = ", ".join(map(str, range(5_000)))
 
@@ -51,20 +51,11 @@ def test_list_with_anything_else_in_it_is_left_as_it_is(among: str) -> None:
     ],
 )
 def test_other_threads_have_turns_while_a_long_text_is_parsed(begin: str, each: str, end: str) -> None:
-    """The interpreter changes threads where Python begins to run: the compiled parser has to begin it often enough."""
+    """Its parser is compiled as well."""
     text = begin + ", ".join(each.replace("{}", str(number)) for number in range(2_000)) + end
     tokens = parse._POSTGRES.tokenizer().tokenize(text)
-    turns = 0
 
-    def count(_frame: object, event: str, _value: object) -> None:
-        nonlocal turns
-        turns += event == "call"
-
-    sys.setprofile(count)
-    try:
-        trees = parse._POSTGRES.parser().parse(tokens, text)
-    finally:
-        sys.setprofile(None)
+    trees, turns = counting_turns(lambda: parse._POSTGRES.parser().parse(tokens, text))
 
     assert turns > 2_000
     assert trees == Postgres().parse(text)

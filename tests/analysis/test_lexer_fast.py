@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from analysis import lexer
 from analysis.lexer import LexError, Token, read_lexeme, read_tokens_python
 from tests.analysis.cases import INCOMPLETE, ORDINARY, OUTPUTS, PREDICATES
+from tests.analysis.turns import counting_turns
 
 compiled = pytest.importorskip("analysis._lexer", reason="no C compiler or no Cython on this machine")
 
@@ -92,3 +93,12 @@ def test_same_tokens_of_statements_that_were_altered(
 @given(text=TEXTS, most=st.integers(0, 4))
 def test_both_stop_where_there_are_too_many(text: str, most: int) -> None:
     agree(text, True, most)
+
+
+def test_other_threads_have_turns_while_a_long_text_is_cut() -> None:
+    tokens: list[Token] = []
+
+    _, turns = counting_turns(lambda: compiled.read_tokens("a, " * 100_000, True, tokens, 300_000, read_lexeme))
+
+    assert len(tokens) == 200_000
+    assert turns > 20
