@@ -42,6 +42,8 @@ class Relation:
     referencing_columns: frozenset[int] = frozenset()  # of foreign and partition keys: looked for elsewhere
     dividing_columns: frozenset[int] = frozenset()  # of the partition key: they decide where a row lies
     checked_columns: frozenset[int] = frozenset()  # what the database computes from them can refuse a write
+    checked_together: tuple[frozenset[int], ...] = ()  # by one constraint, generated column, policy or partition key
+    references: tuple[tuple[int, int, int], ...] = ()  # a foreign key's column, the OID it points to, the column there
     parents: tuple[int, ...] = ()  # inheritance and partitioning, nearest first
     children: tuple[int, ...] = ()
     definition: str | None = None
@@ -99,6 +101,7 @@ class Catalogue:
     # run where one of them becomes JSON or text by a function that looks for a cast itself.
     type_functions: Mapping[int, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
     cast_functions: Mapping[int, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
+    json_types: frozenset[int] = frozenset()  # users' types with json somewhere in them
     server_version: int = 0
     # What a person says user functions read, by OID, of the code they have now; those among them whose names mean
     # what the session's search_path makes of them, that path as sessions begin with it; and those with other code.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from analysis.bodies import Body
+from analysis.brought import is_settled, may_fail_by_chance
 from analysis.functions import SAFE_AGGREGATES, SAFE_FUNCTIONS, SIZE_FUNCTIONS
 from analysis.nodes import Node, children
 from analysis.scope import BOTTOM, NOTHING, Level, Reading, Value, derived, row, safe, stored, union
@@ -17,6 +18,7 @@ from analysis.statement import Origin, PredicateUse, Transform
 from analysis.totality import (
     TEXT_TYPES,
     averages,
+    called,
     is_total,
     is_total_construct,
     keeps_present,
@@ -156,7 +158,7 @@ def _function(reading: Reading, level: Level, node: Node) -> Value:
         return Value(found.origins | reading.filled())
     if name in SAFE_FUNCTIONS and len(arguments) == 1:
         return safe(arguments[0])
-    if found.discloses and not is_total(node, name, arguments):
+    if found.discloses and (not is_total(node, name, arguments) or may_fail_by_chance(reading, node, name, arguments)):
         reading.note(found, PredicateUse.COMPUTED)
         return found
     present = keeps_present(name) and all(argument.is_present for argument in arguments)
@@ -176,7 +178,9 @@ def _user_function(reading: Reading, oid: int, body: Body, arguments: list[Value
 def _construct(reading: Reading, level: Level, node: Node) -> Value:
     parts = _parts(reading, level, node)
     found = derived(parts)
-    if found.discloses and not is_total_construct(reading, node):
+    if found.discloses and (
+        not is_total_construct(reading, node) or may_fail_by_chance(reading, node, called(reading, node), parts)
+    ):
         reading.note(found, PredicateUse.COMPUTED)
     joins = node.tag == "OPEXPR" and reading.operator_name(node.number("opno")) == "||"
     return replace(found, present=joins and all(part.is_present for part in parts))
@@ -186,6 +190,15 @@ def _coerce_via_io(reading: Reading, level: Level, node: Node) -> Value:
     converted = value(reading, level, node.node("arg"))
     found = replace(derived([converted]), present=converted.is_present)
     if node.text("resulttype") not in TEXT_TYPES:
+        reading.note(found, PredicateUse.COMPUTED)
+    return found
+
+
+def _is_json(reading: Reading, level: Level, node: Node) -> Value:
+    """What is nested deeply enough is no answer but an error. Nobody chose how a stored value is nested."""
+    read = value(reading, level, node.node("expr"))
+    found = derived([read])
+    if not is_settled(read):
         reading.note(found, PredicateUse.COMPUTED)
     return found
 
@@ -223,7 +236,7 @@ def _is_steady(reading: Reading, name: str, arguments: list[Value]) -> bool:
 def _is_total_over_rows(reading: Reading, node: Node, name: str, arguments: list[Value]) -> bool:
     if may_overflow(node) and not reading.is_one_column(arguments):
         return False
-    return is_total(node, name, arguments)
+    return is_total(node, name, arguments) and not may_fail_by_chance(reading, node, name, arguments)
 
 
 def _window_function(reading: Reading, level: Level, node: Node) -> Value:
@@ -405,7 +418,7 @@ _VALUES: dict[str, _Handler] = {
     "JSONCONSTRUCTOREXPR": _partial,
     "JSONRETURNING": _nothing,
     "JSONFORMAT": _nothing,
-    "JSONISPREDICATE": _generic,
+    "JSONISPREDICATE": _is_json,
     "JSONEXPR": _partial,
     "JSONBEHAVIOR": _generic,
     "JSONTABLEPATH": _generic,

@@ -55,6 +55,7 @@ def read_lineage(tree: str, catalogue: Catalogue, depth: int = 0) -> Lineage:
     """
     query = single_query(read_tree(tree))
     reading = Reading(catalogue)
+    reading.trees.append(query)
     _Walker(reading)
     reading.body_of = partial(read_body, catalogue=catalogue, read_lineage=read_lineage, depth=depth)
     level = Level(query)

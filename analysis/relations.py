@@ -164,6 +164,7 @@ class Relations:
         self._expanding.add(relation.oid)
         try:
             query = single_query(read_tree(relation.definition))
+            self._reading.trees.append(query)
             known = self._reading.outputs_of(Level(query))
             collect_functions(self._reading, query)
         finally:

@@ -47,7 +47,7 @@ class Value:
 
 NOTHING = Value()
 # Uses that set stored values beside other stored values, and are harmless only where those are alike.
-_PAIRING = frozenset({PredicateUse.JOIN_EQUALITY, PredicateUse.ORDER, PredicateUse.GROUP})
+_PAIRING = frozenset({PredicateUse.JOIN_EQUALITY, PredicateUse.ORDER, PredicateUse.GROUP, PredicateUse.REFERENCE})
 # The seed of a recursive CTE, and NULL: they add neither origins nor constants.
 BOTTOM = Value(stored=True)
 
@@ -179,6 +179,8 @@ class Reading(Questions):
     side_doors: set[str] = field(default_factory=set)  # system relations that show other tables' values, or secrets
     sublink_rows: list[tuple[Value, ...]] = field(default_factory=list)
     computed: set[ColumnRef] = field(default_factory=set)  # columns that anything but themselves is made of
+    trees: list[Node] = field(default_factory=list)  # the statement's own, and those of the views it met
+    brought: dict[str, tuple[bool, int]] = field(default_factory=dict)  # of them, by `analysis.brought`
     sized: set[ColumnRef] = field(default_factory=set)  # columns that decide how large a relation is that is read
     inside_view: int = 0
     inside_authored: int = 0  # the same without temporary views, whose author is the client

@@ -119,6 +119,7 @@ class PredicateUse(StrEnum):
     COMPARISON = "comparison"  # against a literal, a parameter, or anything computed
     ORDER = "order"  # ORDER BY the bare stored column
     GROUP = "group"  # GROUP BY / DISTINCT over bare stored columns only
+    REFERENCE = "reference"  # a foreign key looks up in it what is written into the column of its partner
     COMPUTED = "computed"  # any other use: inside an expression, a window, a CASE, mixed with constants
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from analysis.brought import may_fail_by_chance
 from analysis.nodes import Node, walk
 from analysis.scope import Reading, Value
 from analysis.statement import ColumnRef, Origin, Transform
@@ -22,7 +23,7 @@ _TOTAL = words(
     count min max sum avg array_agg string_agg json_agg jsonb_agg any_value bool_and bool_or every stddev
     variance stddev_pop stddev_samp var_pop var_samp mode row_number rank dense_rank first_value
     last_value cume_dist percent_rank upper lower initcap length char_length character_length octet_length trim
-    btrim ltrim rtrim reverse concat concat_ws textcat textanycat anytextcat replace strpos position md5
+    btrim ltrim rtrim reverse concat concat_ws textcat textanycat anytextcat replace strpos position
     starts_with text varchar bpchar name to_json to_jsonb row_to_json array_to_json jsonb_build_array
     json_build_array array_to_string array_length cardinality date json_extract_path json_extract_path_text
     jsonb_extract_path jsonb_extract_path_text
@@ -37,6 +38,7 @@ _TOTAL_OF_STEADY = words("age date_mi timestamp timestamptz timezone date_trunc 
 # the first four they fail for constants too (substr(x, 1, -1)), always, unless that argument is NULL.
 _TOTAL_IN_ARGUMENT = {
     "left": 0, "right": 0, "lag": 0, "lead": 0,
+    "md5": 0,  # where OpenSSL runs in its FIPS mode there is none
     "substr": 0, "substring": 0, "split_part": 0, "to_char": 0, "overlay": 0,
     "date_trunc": 1, "extract": 1, "date_part": 1, "timezone": 1,
 }  # fmt: skip
@@ -51,8 +53,13 @@ _OVERFLOWING = frozenset(
 )
 # … and array_agg of arrays, round, ceil and floor of numeric, where a carry may need one digit too many.
 _OVERLOADS_OF_STEADY = _OVERFLOWING | {4053, 1707, 1708, 1711, 1712, 2167}
-# min and max of arrays and of rows; to_char of bigint and numeric, where a format may multiply ('9V999').
-_OVERLOADS_NOT_TOTAL = frozenset({2050, 2051, 6373, 6374, 1774, 1772})
+# min and max of arrays and of rows; to_char of bigint and numeric, where a format may multiply ('9V999'); how long a
+# line is.
+_OVERLOADS_NOT_TOTAL = frozenset({2050, 2051, 6373, 6374, 1774, 1772, 1530, 1531})
+# Of rows, of arrays (their elements may be rows), and of what has areas and distances, which overflow.
+_OPERATORS_NOT_TOTAL = (
+    "record_", "array", "box_", "circle_", "line_", "lseg_", "on_", "path_", "point_", "poly_", "pt_",
+)  # fmt: skip
 # NULL only where their arguments are.
 _KEEP_PRESENT = words(
     """
@@ -118,8 +125,7 @@ def is_total_operator(reading: Reading, operator: int) -> bool:
     if name not in _TOTAL_OPERATORS:
         return False
     code = reading.builtin_name(reading.catalogue.operators[operator][1])
-    # Of arrays too: their elements may be rows.
-    return code in _CONCATENATING if name == "||" else not code.startswith(("record_", "array"))
+    return code in _CONCATENATING if name == "||" else not code.startswith(_OPERATORS_NOT_TOTAL)
 
 
 def is_total_construct(reading: Reading, node: Node) -> bool:
@@ -144,7 +150,17 @@ def may_act(reading: Reading, node: Node) -> bool:
     return any(_acts(reading, part) for part in walk(node))
 
 
+def called(reading: Reading, node: Node) -> str:
+    """The name of the built-in function a call or an operator runs; '' for a user's and for what is neither."""
+    if node.tag in _BY_OPERATOR:
+        return reading.builtin_name(reading.catalogue.operators.get(node.number("opno"), ("", 0))[1])
+    return reading.builtin_name(node.number("aggfnoid") or node.number("winfnoid") or node.number("funcid"))
+
+
 def _acts(reading: Reading, part: Node) -> bool:
+    arguments = [_ANYTHING] * max(1, len(part.nodes("args")))
+    if may_fail_by_chance(reading, part, called(reading, part), arguments):
+        return True
     if part.tag == "FUNCEXPR":
         name = reading.builtin_name(part.number("funcid"))
         return not is_total(part, name, [_ANYTHING] * len(part.nodes("args")))
@@ -162,7 +178,7 @@ def _needs_steady(node: Node) -> bool:
 
 
 def _is_total_overload(node: Node, name: str) -> bool:
-    if (node.number("aggfnoid") or node.number("winfnoid")) in _OVERLOADS_NOT_TOTAL:
+    if (node.number("aggfnoid") or node.number("winfnoid") or node.number("funcid")) in _OVERLOADS_NOT_TOTAL:
         return False
     return name != "length" or len(node.nodes("args")) == 1  # length(bytes, encoding)
 

@@ -121,6 +121,28 @@ UNION SELECT 'check', a.attrelid::bigint, a.attnum
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relkind = 'v' AND c.reloptions::text ~ 'check_option'
 """
+# Columns that are held against each other: writing one of them asks about the others, where these stay as they are.
+_TOGETHER = """
+SELECT c.conrelid::bigint, c.conkey::int[] FROM pg_catalog.pg_constraint c
+WHERE c.contype IN ('c', 'f') AND c.conrelid <> 0 AND pg_catalog.cardinality(c.conkey) > 1
+UNION ALL SELECT t.partrelid::bigint, t.partattrs::int2[]::int[] FROM pg_catalog.pg_partitioned_table t
+WHERE t.partnatts > 1
+UNION ALL SELECT p.polrelid::bigint, pg_catalog.array_agg(DISTINCT d.refobjsubid)
+FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_depend d ON d.objid = p.oid AND d.refobjid = p.polrelid
+WHERE d.classid = 'pg_catalog.pg_policy'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+  AND d.refobjsubid > 0
+GROUP BY p.oid, p.polrelid
+UNION ALL SELECT i.indrelid::bigint, pg_catalog.array_agg(DISTINCT d.refobjsubid)
+FROM pg_catalog.pg_index i JOIN pg_catalog.pg_depend d ON d.objid = i.indexrelid AND d.refobjid = i.indrelid
+WHERE (i.indexprs IS NOT NULL OR i.indisexclusion) AND d.refobjsubid > 0
+  AND d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+GROUP BY i.indexrelid, i.indrelid
+"""
+_REFERENCES = """
+SELECT c.conrelid::bigint, c.conkey[k.at]::int, c.confrelid::bigint, c.confkey[k.at]::int
+FROM pg_catalog.pg_constraint c, LATERAL pg_catalog.generate_subscripts(c.conkey, 1) AS k(at)
+WHERE c.contype = 'f'
+"""
 _INHERITS = "SELECT inhrelid::bigint, inhparent::bigint FROM pg_catalog.pg_inherits"
 _TRIGGERS = """
 SELECT t.tgrelid::bigint, n.nspname || '.' || p.proname FROM pg_catalog.pg_trigger t
@@ -134,6 +156,7 @@ SELECT p.oid::bigint, n.nspname, p.proname, p.prokind::text, p.provolatile::text
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 """  # noqa: S608
 _OPERATORS = "SELECT oid::bigint, oprname, oprcode::oid::bigint FROM pg_catalog.pg_operator"
+_JSON_TYPES = "'pg_catalog.json'::pg_catalog.regtype, 'pg_catalog.json[]'::pg_catalog.regtype"
 # Every OID is a bigint, in each arm of a union: as JSON (see `postgres_own`) an oid would be a text.
 # User functions reached through what hangs on a relation or a type, found by their recorded dependencies. to_json() of
 # a user's type, and what joins one to a text, call casts without naming them (but for those in C: nobody could look).
@@ -172,6 +195,11 @@ UNION ALL SELECT 'part', t.oid::bigint, part::bigint FROM pg_catalog.pg_type t,
 UNION ALL SELECT 'part', c.reltype::bigint, a.atttypid::bigint
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
 WHERE c.reltype <> 0 AND a.attnum > 0 AND a.atttypid >= {FIRST_USER_OID}
+UNION ALL SELECT 'json', c.reltype::bigint, a.atttypid::bigint
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
+WHERE c.reltype <> 0 AND a.attnum > 0 AND a.atttypid IN ({_JSON_TYPES})
+UNION ALL SELECT 'json', t.oid::bigint, t.typbasetype::bigint FROM pg_catalog.pg_type t
+WHERE t.typbasetype IN ({_JSON_TYPES})
 UNION ALL SELECT 'part', r.rngtypid::bigint, r.rngsubtype::bigint FROM pg_catalog.pg_range r
 WHERE r.rngtypid >= {FIRST_USER_OID}
 UNION ALL SELECT 'part', r.rngmultitypid::bigint, r.rngtypid::bigint FROM pg_catalog.pg_range r
@@ -179,7 +207,10 @@ WHERE r.rngtypid >= {FIRST_USER_OID}
 """  # noqa: S608
 
 
-QUERIES = (_RELATIONS, _COLUMNS, _KEYS, _INHERITS, _TRIGGERS, _RULES, _FUNCTIONS, _OPERATORS, _HIDDEN, _COMPARED)
+QUERIES = (
+    _RELATIONS, _COLUMNS, _KEYS, _INHERITS, _TRIGGERS, _RULES, _FUNCTIONS, _OPERATORS, _HIDDEN, _COMPARED, _TOGETHER,
+    _REFERENCES,
+)  # fmt: skip
 
 
 async def read_version(connection: AsyncConnection[Any]) -> str:
@@ -197,15 +228,16 @@ async def read_catalogue(connection: AsyncConnection[Any], version: str) -> Cata
 
 def catalogue_of(results: Sequence[list[Any]], *, version: str, server_version: int) -> Catalogue:
     """Make a catalogue of the answers to QUERIES, in their order."""
-    relations, columns, keys, inherits, triggers, rules, functions, operators, hidden, compared = results
+    relations, columns, keys, inherits, triggers, rules, functions, operators, hidden, compared, *constrained = results
     parts = _grouped(hidden, "part")
     return Catalogue(
         version=version,
-        relations=_relations(relations, columns, keys, inherits, triggers, rules, hidden, compared),
+        relations=_relations(relations, columns, keys, inherits, triggers, rules, hidden, compared, *constrained),
         functions={oid: Function(oid, *rest) for oid, *rest in functions},
         operators={oid: (name, code) for oid, name, code in operators},
         type_functions=_with_parts(_grouped(hidden, "type"), parts),
         cast_functions=_with_parts(_grouped(hidden, "cast"), parts),
+        json_types=frozenset(_with_parts(_grouped(hidden, "json"), parts)),
         server_version=server_version,
     )
 
@@ -254,6 +286,8 @@ def _relations(  # noqa: PLR0917, one argument a query
     rules: list[Any],
     hidden: list[Any],
     compared: list[Any],
+    together: list[Any],
+    references: list[Any],
 ) -> dict[int, Relation]:
     columns_of: dict[int, dict[int, Column]] = defaultdict(dict)
     for oid, number, name, type_oid, not_null, generated, made_of in columns:
@@ -266,6 +300,12 @@ def _relations(  # noqa: PLR0917, one argument a query
     for child, parent in inherits:
         parents[child].append(parent)
         children[parent].append(child)
+    together_of: dict[int, list[frozenset[int]]] = defaultdict(list)
+    for oid, numbers in together:
+        together_of[oid].append(frozenset(numbers))
+    references_of: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    for oid, *reference in references:
+        references_of[oid].append((reference[0], reference[1], reference[2]))
     triggers_of, rules_of = _named(triggers), _named(rules)
     write, read = _grouped(hidden, "write"), _grouped(hidden, "read")
     unique, referencing = _grouped(compared, "unique"), _grouped(compared, "reference")
@@ -282,6 +322,8 @@ def _relations(  # noqa: PLR0917, one argument a query
             referencing_columns=referencing.get(oid, frozenset()) | dividing.get(oid, frozenset()),
             dividing_columns=dividing.get(oid, frozenset()),
             checked_columns=checked.get(oid, frozenset()).union(*(c.made_of for c in columns_of[oid].values())),
+            checked_together=_together(together_of[oid], columns_of[oid]),
+            references=tuple(references_of[oid]),
             parents=tuple(parents[oid]),
             children=tuple(children[oid]),
             definition=definition,
@@ -292,6 +334,15 @@ def _relations(  # noqa: PLR0917, one argument a query
         )
         for oid, schema, name, kind, definition in relations
     }
+
+
+def _together(groups: list[frozenset[int]], columns: dict[int, Column]) -> tuple[frozenset[int], ...]:
+    """Generated columns stand for what they are computed from, and are such a group themselves."""
+    made = [frozenset(column.made_of) for column in columns.values()]
+    found = [
+        frozenset().union(*(columns[n].made_of or (n,) for n in group if n in columns)) for group in (*groups, *made)
+    ]
+    return tuple({group for group in found if len(group) > 1})
 
 
 def _with_parts(functions: dict[int, frozenset[int]], parts: dict[int, frozenset[int]]) -> dict[int, frozenset[int]]:

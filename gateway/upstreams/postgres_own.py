@@ -243,4 +243,5 @@ def _joined(shared: Catalogue, own: Catalogue) -> Catalogue:
         operators=shared.operators,
         type_functions={**shared.type_functions, **own.type_functions},
         cast_functions={**shared.cast_functions, **own.cast_functions},
+        json_types=shared.json_types | own.json_types,
     )

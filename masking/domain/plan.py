@@ -35,9 +35,7 @@ _NOTHING_LEFT = frozenset({Technique.REDACT, Technique.NULL})
 
 _HARMLESS: dict[Inference, frozenset[PredicateUse]] = {
     Inference.OPEN: frozenset(PredicateUse),
-    Inference.GUARDED: frozenset(
-        {PredicateUse.JOIN_EQUALITY, PredicateUse.NULL_TEST, PredicateUse.ORDER, PredicateUse.GROUP}
-    ),
+    Inference.GUARDED: frozenset(PredicateUse) - {PredicateUse.COMPARISON, PredicateUse.COMPUTED},
     Inference.STRICT: frozenset({PredicateUse.NULL_TEST}),
 }
 _IN_WORDS: dict[PredicateUse, str] = {
@@ -46,6 +44,7 @@ _IN_WORDS: dict[PredicateUse, str] = {
     PredicateUse.COMPARISON: "comparison with a constant or parameter",
     PredicateUse.ORDER: "ordering of rows",
     PredicateUse.GROUP: "grouping of rows",
+    PredicateUse.REFERENCE: "looking up by a foreign key",
     PredicateUse.COMPUTED: "use inside a computed condition",
 }
 
@@ -267,7 +266,7 @@ def _among_equals(predicate: Predicate, rule: MaskingRule, scope: ConnectionRule
 
     Joined with an ordinary column it is compared with whatever somebody may have written there: guesses.
     """
-    if predicate.use is PredicateUse.JOIN_EQUALITY and not predicate.partners:
+    if predicate.use in (PredicateUse.JOIN_EQUALITY, PredicateUse.REFERENCE) and not predicate.partners:
         return False
     others = [scope.rule_for(partner) for partner in predicate.partners]
     return all(other is not None and other.protected_class == rule.protected_class for other in others)

@@ -192,6 +192,40 @@ INSERT INTO patients (id, mrn) VALUES (1, 'M1') ON CONFLICT DO NOTHING => mrn:co
 INSERT INTO patients (id, mrn) SELECT g, 'M' || g FROM generate_series(1, 9) g => mrn:comparison
 UPDATE patients SET mrn = 'M1' WHERE id = 1 =>
 UPDATE patients SET mrn = zip WHERE id = 1 => mrn:comparison zip:comparison
+INSERT INTO stays (id, mrn) VALUES (1, 'M1') => mrn:reference=mrn
+INSERT INTO stays (id, mrn) VALUES (1, NULL) =>
+INSERT INTO stays (id, mrn) SELECT g, 'M' || g FROM generate_series(1, 9) g => mrn:comparison
+UPDATE stays SET mrn = 'M1' WHERE id = 1 => mrn:reference=mrn
+UPDATE stays SET mrn = $1 WHERE id = 1 => mrn:reference=mrn
+SELECT '{"a": "\\u0000"}'::json ->> nullif(ssn, '1') FROM patients => ssn:computed
+SELECT '["\\u0000"]'::json -> nullif(length(ssn), 1) FROM patients => ssn:computed
+SELECT json_extract_path('{"a": "\\u0000"}'::json, nullif(ssn, '1')) FROM patients => ssn:computed
+SELECT to_jsonb('{"1": 1e999999}'::json -> ssn) FROM patients => ssn:computed
+SELECT to_jsonb((ARRAY['"\\u0000"'::json, '1'])[strpos(ssn, '5')]) FROM patients => ssn:computed
+SELECT to_jsonb(coalesce(to_json(nullif(ssn, '1')), '"\\u0000"'::json)) FROM patients => ssn:computed
+SELECT jsonb_build_object('a', (ARRAY['"\\u0000"'::json, '1'])[strpos(ssn, '5')]) FROM patients => ssn:computed
+SELECT jsonb_agg((ARRAY['"\\u0000"'::json, '1'])[strpos(ssn, '5')]) FROM patients => ssn:computed
+SELECT jsonb_build_array((ARRAY[NULL, d])[strpos(ssn, '5')]) FROM patients, documents d => ssn:computed
+SELECT coalesce(nullif(ssn, '1'), '{"a": "\\u0000"}'::json ->> 'a') FROM patients => ssn:computed
+SELECT document ->> nullif(ssn, '1') FROM patients, documents => ssn:computed
+SELECT document ->> 'a', to_jsonb(document), to_jsonb(d), to_jsonb(ssn) FROM patients, documents d =>
+SELECT to_json(p) ->> 'ssn', to_jsonb(upper(ssn)), details ->> nullif(ssn, '1') FROM patients p, encounters =>
+SELECT nullif(ssn, '1') IS JSON FROM patients => ssn:computed
+SELECT ssn IS JSON FROM patients =>
+SELECT length((ARRAY['0,0,1e308,1e308'::lseg, '0,0,1,1'])[strpos(ssn, '5')]) FROM patients => ssn:computed
+SELECT (ARRAY['0,0,1e308,1e308'::lseg, '0,0,1,1'])[strpos(ssn, '5')] < '0,0,1,1'::lseg FROM patients => ssn:computed
+SELECT md5(nullif(ssn, '1')) FROM patients => ssn:computed
+SELECT upper(nullif(ssn, '1') COLLATE "ucs_basic") FROM patients => ssn:computed
+SELECT upper(ssn COLLATE "ucs_basic"), upper(nullif(ssn, '1') COLLATE "C"), md5(ssn) FROM patients =>
+SELECT greatest(nullif(ssn, '1') COLLATE "ucs_basic", 'x') FROM patients => ssn:computed
+SELECT max(nullif(ssn, '1') COLLATE "ucs_basic") FROM patients => ssn:computed
+SELECT max(nullif(ssn, '1') COLLATE "ucs_basic") OVER () FROM patients => ssn:computed
+SELECT nullif(nullif(ssn, '1') COLLATE "ucs_basic", 'x') FROM patients => ssn:computed
+SELECT coalesce(nullif(ssn, '1'), upper('x' COLLATE "ucs_basic")) FROM patients => ssn:computed
+SELECT replace(ltrim(ssn, '5') COLLATE "ucs_basic", 'x', 'y') FROM patients => ssn:computed
+SELECT upper(nullif(ssn, '1') || a || b) FROM patients, (SELECT '' COLLATE "C" a, '' COLLATE "POSIX" b) => ssn:computed
+SELECT (nullif(ssn, '1') || a || b) = 'x' FROM patients, (SELECT '' COLLATE "C" a, '' COLLATE "POSIX" b) => ssn:computed
+SELECT upper(nullif(ssn, '1') || relname) = 'x' FROM patients, pg_class =>
 """
 
 # Ordinary work: complete, with these operations.

@@ -35,3 +35,10 @@ CREATE CAST (mood AS json) WITH FUNCTION mood_told(mood);
 CREATE TABLE moods (id integer, m mood);
 CREATE TABLE shrunk (gone integer, id integer, state text, ssn text);
 ALTER TABLE shrunk DROP COLUMN gone;
+CREATE TABLE stays (
+  id integer PRIMARY KEY, mrn text REFERENCES patients (mrn), born date, admitted date, released date, ward text,
+  days integer GENERATED ALWAYS AS (released - admitted) STORED CHECK (days >= 0), CHECK (born <= admitted)
+);
+CREATE VIEW young_stays AS SELECT id, admitted FROM stays WHERE born > admitted - 9000 WITH CHECK OPTION;
+CREATE VIEW all_stays AS SELECT id, admitted, released FROM stays;
+CREATE TABLE documents (id integer, document json);

@@ -90,6 +90,33 @@ STRICT = [
     telling("key-is-there-already", f"SELECT JSON_OBJECT('a': 1, coalesce(nullif(left(ssn, 1), {{}}), 'a'): 2 WITH UNIQUE KEYS) {P}", right="'5'", wrong="'6'"),
 ]  # fmt: skip
 
+# What fails for what the statement brought along: JSON only some can read, words of no collation, endless lines.
+NUL = '\'{"a": "\\u0000"}\'::json'
+HUGE = "'{\"536-71-9284\": 1e999999}'::json"
+BOTH = "(SELECT ''::text COLLATE \"C\" AS a, ''::text COLLATE \"POSIX\" AS b) k"
+LINES = "ARRAY['-1e308,-1e308,1e308,1e308'::lseg, '0,0,1,1']"
+BROUGHT = [
+    telling("json-of-no-text", f"SELECT {NUL} ->> nullif(ssn, {{}}) {P}"),
+    telling("json-of-no-text-by-path", f"SELECT json_extract_path_text({NUL}, nullif(ssn, {{}})) {P}"),
+    telling("json-of-no-text-by-place", f"SELECT '[\"\\u0000\"]'::json -> nullif(strpos(ssn, {{}}), 1) {P}", right=DIGIT, wrong=NO_DIGIT),
+    telling("json-of-no-text-instead", f"SELECT coalesce(nullif(ssn, {{}}), j ->> 'a') FROM patients, (SELECT {NUL} AS j OFFSET 0) k WHERE id = 900001"),
+    telling("json-of-no-jsonb", f"SELECT to_jsonb({HUGE} -> ltrim(ssn, {{}})) {P}", right="'x'", wrong=DIGIT),
+    telling("json-of-no-jsonb-in-array", f"SELECT jsonb_build_array({HUGE} -> ltrim(ssn, {{}})) {P}", right="'x'", wrong=DIGIT),
+    telling("json-of-no-jsonb-chosen", f"SELECT to_jsonb((ARRAY['\"\\u0000\"'::json, '1'])[strpos(ssn, {{}})]) {P}", right=DIGIT, wrong="'3'"),
+    telling("json-of-no-jsonb-instead", f"SELECT to_jsonb(coalesce(to_json(nullif(ssn, {{}})), {NUL})) {P}"),
+    telling("json-of-no-jsonb-collected", f"SELECT jsonb_agg((ARRAY['\"\\u0000\"'::json, '1'])[strpos(ssn, {{}})]) {P}", right=DIGIT, wrong="'3'"),
+    telling("json-of-a-table", "CREATE TEMP TABLE k (j json)", f"INSERT INTO k VALUES ({NUL})", "SELECT j ->> nullif(ssn, {}) FROM patients, k WHERE id = 900001"),
+    telling("json-nested", "SELECT coalesce(nullif(ssn, {}), x) IS JSON FROM patients, (SELECT repeat('[', 1000000) AS x) k WHERE id = 900001"),
+    telling("collation-of-nobody", f"SELECT upper(nullif(ssn, {{}}) || a || b) FROM patients, {BOTH} WHERE id = 900001"),
+    telling("collation-of-nobody-compared", f"SELECT (nullif(ssn, {{}}) || a || b) = 'x' FROM patients, {BOTH} WHERE id = 900001"),
+    telling("collation-not-built-in", f"SELECT upper(nullif(ssn, {{}}) COLLATE \"unicode\") {P}"),
+    telling("collation-not-built-in-greatest", f"SELECT greatest(nullif(ssn, {{}}) COLLATE \"unicode\", 'x') {P}"),
+    telling("collation-not-built-in-largest", "SELECT max(nullif(ssn, {}) COLLATE \"unicode\") FROM patients, generate_series(1, 2) WHERE id = 900001"),
+    telling("collation-not-built-in-replace", f"SELECT replace(ltrim(left(ssn, 1), {{}}) COLLATE \"unicode\", 'x', 'y') {P}", right=DIGIT, wrong=NO_DIGIT),
+    telling("line-too-long", f"SELECT length(({LINES})[strpos(ssn, {{}})]) {P}", right=DIGIT, wrong="'3'"),
+    telling("line-too-long-compared", f"SELECT ({LINES})[strpos(ssn, {{}})] < '0,0,1,1'::lseg {P}", right=DIGIT, wrong="'3'"),
+]  # fmt: skip
+
 # What the table that takes it in refuses.
 REFUSES = [
     telling("not-null", "CREATE TEMP TABLE k (s text NOT NULL)", f"INSERT INTO k SELECT nullif(ssn, {{}}) {P}"),
@@ -101,6 +128,12 @@ REFUSES = [
     telling("too-long-for-an-index", f"INSERT INTO attack_measured (id, word) SELECT 1, replace(ssn, {{}}, '{LONG}') {P}", right=SSN, wrong=NOT_SSN),
     telling("too-long-for-an-index-made-later", "CREATE TEMP TABLE k (s text)", f"INSERT INTO k SELECT coalesce(nullif(ssn, {{}}), '{LONG}') {P}", "CREATE INDEX ON k (s)"),
     telling("checked-by-a-view", f"INSERT INTO attack_narrow SELECT 52, coalesce(nullif(ssn, {{}}), 'q') {P}", "DELETE FROM attack_open WHERE id = 52"),
+    telling("check-of-what-stays", "UPDATE attack_stay SET seen = {} WHERE id = 1", "UPDATE attack_stay SET seen = '2000-01-01' WHERE id = 1", right=BORN, wrong="'1947-03-28'"),
+    telling("check-of-what-stays-merged", "MERGE INTO attack_stay USING (SELECT 1 AS i) s ON id = i WHEN MATCHED THEN UPDATE SET seen = {}", "UPDATE attack_stay SET seen = '2000-01-01' WHERE id = 1", right=BORN, wrong="'1947-03-28'"),
+    telling("check-of-what-stays-upserted", "INSERT INTO attack_stay VALUES (1, '1900-01-01', '2000-01-01') ON CONFLICT (id) DO UPDATE SET seen = {}", "UPDATE attack_stay SET seen = '2000-01-01' WHERE id = 1", right=BORN, wrong="'1947-03-28'"),
+    telling("check-option-of-what-stays", "UPDATE attack_stay_checked SET seen = {} WHERE id = 1", "UPDATE attack_stay SET seen = '2000-01-01' WHERE id = 1", right="'1947-03-30'", wrong=BORN),
+    telling("looked-up", "INSERT INTO attack_referring VALUES ({})", "DELETE FROM attack_referring"),
+    telling("looked-up-by-parameter", "PREPARE q(text) AS INSERT INTO attack_referring VALUES ($1)", "EXECUTE q({})", "DELETE FROM attack_referring"),
     telling("no-partition", f"INSERT INTO attack_parted (id, secret) SELECT length(ltrim(left(ssn, 10), {{}})), 'x' {P}", right=DIGIT, wrong=NO_DIGIT),
 ]  # fmt: skip
 
@@ -164,7 +197,7 @@ SIZES = [
     telling("estimate-of-rows", FILLED, "EXPLAIN SELECT 1 FROM k", right=DIGIT, wrong=NO_DIGIT),
 ]  # fmt: skip
 
-CASES = FAILS + STRICT + REFUSES + HOLDS + REPEATS + WEIGHS + TOKENS + SIZES
+CASES = FAILS + STRICT + BROUGHT + REFUSES + HOLDS + REPEATS + WEIGHS + TOKENS + SIZES
 
 
 def tried(target: Target, case: Telling, guess: str, mode: Mode, *, rehearsal: bool) -> Answer:
