@@ -74,11 +74,15 @@ class StatementsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
             self.watching.cancel()
         await self._cancel()
 
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None, **kwargs: Any) -> None:
+        """A binary frame is no message, and is answered as such."""
+        await super().receive(text_data=text_data or "null", **kwargs)
+
     @classmethod
     async def decode_json(cls, text_data: str) -> Any:
         try:
             return await super().decode_json(text_data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     async def _authenticate(self, token: Any) -> None:
@@ -149,6 +153,9 @@ class StatementsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
                 await self.close(NOT_AUTHENTICATED)
         except dataplane.DataPlaneUnavailable:
             await self._problem("gateway-unavailable", "no gateway answers; try again", {"id": label})
+        except Exception as error:  # told and logged by type alone: its text may quote rows or the statement
+            logger.error("relayed statement broke: error=%s", type(error).__name__)
+            await self._problem("internal-error", "internal error; nothing more is known of it", {"id": label})
 
     async def _cancel(self) -> None:
         if self.running is not None and not self.running.done():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -70,7 +71,8 @@ async def describe(*, token: str = "", body: Mapping[str, Any], client_address: 
     """What a principal may see: with its own token, or with `body["principal"]` for the control plane's own pages."""
     try:
         async with httpx.AsyncClient(timeout=DESCRIBE_TIMEOUT_S, trust_env=False) as client:
-            response = await client.post(_url("sight"), headers=_headers(token, client_address), json=dict(body))
+            headers = _headers(token, client_address)
+            response = await client.post(_url("sight"), headers=headers, content=_encoded(body))
     except httpx.HTTPError as error:
         raise _unavailable(error) from None
     if response.status_code != httpx.codes.OK:
@@ -82,7 +84,7 @@ async def describe(*, token: str = "", body: Mapping[str, Any], client_address: 
 def _stream(*, token: str, body: Mapping[str, Any], client_address: str) -> Iterator[httpx.Response]:
     with (
         httpx.Client(timeout=TIMEOUT, trust_env=False) as client,
-        client.stream("POST", _url(), headers=_headers(token, client_address), json=dict(body)) as response,
+        client.stream("POST", _url(), headers=_headers(token, client_address), content=_encoded(body)) as response,
     ):
         if response.status_code != httpx.codes.OK:
             response.read()
@@ -94,12 +96,24 @@ def _stream(*, token: str, body: Mapping[str, Any], client_address: str) -> Iter
 async def _astream(*, token: str, body: Mapping[str, Any], client_address: str) -> AsyncIterator[httpx.Response]:
     async with (
         httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as client,
-        client.stream("POST", _url(), headers=_headers(token, client_address), json=dict(body)) as response,
+        client.stream("POST", _url(), headers=_headers(token, client_address), content=_encoded(body)) as response,
     ):
         if response.status_code != httpx.codes.OK:
             await response.aread()
             raise _refused(response)
         yield response
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    """The body as JSON in UTF-8. What is no text there (half a character, NaN, ten thousand brackets) is refused.
+
+    The encoder's own error must go no further: it carries the statement, and whoever logs it writes that down.
+    """
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (ValueError, TypeError, RecursionError):
+        reason = "expected text without lone surrogates, finite numbers, and parameters that are not nested too deeply"
+        raise DataPlaneRefused(HTTPStatus.BAD_REQUEST, "bad-request", reason) from None
 
 
 def _unavailable(error: httpx.HTTPError) -> DataPlaneUnavailable:
@@ -124,5 +138,9 @@ def _url(what: str = "statements") -> str:
 
 
 def _headers(token: str, client_address: str) -> dict[str, str]:
-    own = {"X-Hoopweb-Relay": settings.HOOPWEB_RELAY_KEY, "X-Hoopweb-Client": client_address}
+    own = {
+        "Content-Type": "application/json",
+        "X-Hoopweb-Relay": settings.HOOPWEB_RELAY_KEY,
+        "X-Hoopweb-Client": client_address,
+    }
     return {"Authorization": f"Bearer {token}", **own} if token else own

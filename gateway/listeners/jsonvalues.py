@@ -37,13 +37,26 @@ def json_value(value: str | None, oid: int, *, masked: bool = False) -> Any:
 
 
 def _document(value: str, *, masked: bool) -> Any:
-    """A masked document may be a document still (an array searched for text), or the mask alone."""
+    """A masked document may be a document still (an array searched for text), or the mask alone.
+
+    PostgreSQL keeps documents that readers of JSON have no values for: numbers beyond all floats or of thousands of
+    digits, arrays a thousand deep. They are given as their text.
+    """
     try:
-        return json.loads(value)
-    except ValueError:
-        if masked:
+        return json.loads(value, parse_float=_finite)
+    except RecursionError:
+        return value
+    except ValueError as error:
+        if masked or not isinstance(error, json.JSONDecodeError):
             return value
         raise
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number beyond all floats")
+    return number
 
 
 def wire_parameter(value: Any) -> bytes | None:

@@ -49,6 +49,15 @@ def test_completed_statement_is_200_with_columns_and_rows(cast: Cast, data_plane
     }
 
 
+@pytest.mark.parametrize("parameters", [["\ud800"], [{"\ud800": 1}], [["x", "a\udfff"]]])
+def test_half_a_character_is_the_callers_mistake(cast: Cast, data_plane: DataPlane, parameters: list[Any]) -> None:
+    body = json.dumps({"statement": "select $1::text", "parameters": parameters})
+    response = cast.client("agent").generic("POST", STATEMENTS, body, content_type="application/json")
+
+    assert (response.status_code, response.json()["code"]) == (400, "bad-request")
+    assert data_plane.requests == []
+
+
 def test_relay_gets_the_callers_token_the_relay_key_and_the_statement(
     cast: Cast, data_plane: DataPlane, settings: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -100,6 +101,61 @@ async def test_refusal_of_the_data_plane_is_a_problem(cast: Cast, data_plane: Da
         "id": "a",
         "problem": {"code": "no-connection", "reason": "none for you"},
     }
+    await client.disconnect()
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"statement": "select '536-71-9284\ud800'"},
+        {"statement": "select $1", "parameters": ["536-71-9284\ud800"]},
+        {"statement": "select $1", "parameters": [{"536-71-9284\ud800": 1}]},
+        {"statement": "select $1", "parameters": ["536-71-9284", float("nan")]},
+    ],
+)
+async def test_what_no_text_can_say_is_refused_and_written_nowhere(
+    cast: Cast, data_plane: DataPlane, caplog: pytest.LogCaptureFixture, asked: dict[str, Any]
+) -> None:
+    """The encoder's error carries the whole statement, and asyncio logs what a task ended by."""
+    client = socket((b"authorization", f"Bearer {await token_of(cast)}".encode()))
+    await client.connect()
+    await client.receive()
+
+    await client.send({"id": 1, **asked})
+    answered = await client.receive()
+    await client.disconnect()
+    gc.collect()
+
+    assert (answered["type"], answered["id"], answered["problem"]["code"]) == ("problem", 1, "bad-request")
+    assert data_plane.requests == []
+    assert "536-71" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"bytes": b'{"statement": "select 1"}'},
+        {"text": "[" * 100_000},
+        {"text": '{"statement": "select 1", "parameters": ' + "[" * 100_000},
+        {"text": '{"statement": "select 1", "parameters": [' + "9" * 5_000 + "]}"},
+        {"text": ""},
+    ],
+    ids=["binary", "brackets", "nested-parameters", "digits", "empty"],
+)
+async def test_what_is_no_message_is_answered_and_the_socket_lives(
+    cast: Cast, data_plane: DataPlane, frame: dict[str, Any]
+) -> None:
+    data_plane.frames = FRAMES
+    client = socket((b"authorization", f"Bearer {await token_of(cast)}".encode()))
+    await client.connect()
+    await client.receive()
+
+    await client.send_frame(frame)
+    answered = await client.receive()
+    await client.send({"statement": "select 1"})
+
+    assert answered["problem"]["code"] == "bad-message"
+    assert (await client.receive())["type"] == "accepted"
     await client.disconnect()
 
 

@@ -28,7 +28,11 @@ class WebSocketClient:
         return True, None
 
     async def send(self, message: Any) -> None:
-        await self._socket.send_input({"type": "websocket.receive", "text": json.dumps(message)})
+        await self.send_frame({"text": json.dumps(message)})
+
+    async def send_frame(self, frame: dict[str, Any]) -> None:
+        """A frame with `text` or `bytes`, as it is."""
+        await self._socket.send_input({"type": "websocket.receive", **frame})
 
     async def receive(self) -> Any:
         message = await self._socket.receive_output(timeout=60)
