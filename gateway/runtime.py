@@ -51,7 +51,7 @@ from gateway.session.inheritance import DatabaseInheritance, ToldRules
 from gateway.session.quotas import Quotas, QuotasUnavailable
 from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services, StaleSnapshot
-from gateway.session.standing import why_not_on
+from gateway.session.sweep import Sweep
 from gateway.session.two_phase import RedisPrepared
 from gateway.store import SnapshotStore
 from gateway.traces import Tracer
@@ -230,15 +230,10 @@ class Runtime:
                 await self.quotas.tend()
 
     async def _sweep(self) -> None:
-        """End sessions whose principal, token or connection is no longer good, within a second of the change."""
-        version = -1
+        sweep = Sweep(self.store, self.registry)
         while True:
             await asyncio.sleep(SWEEP_S)
-            with contextlib.suppress(RuntimeError):  # a stale snapshot already stops every statement
-                snapshot = self.store.current()
-                if snapshot.version != version:
-                    version = snapshot.version
-                    await self.registry.kill_where(lambda context: why_not_on(context, self.store.current()))
+            await sweep.look()
 
 
 def listening() -> dict[str, str]:

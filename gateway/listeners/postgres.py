@@ -228,7 +228,7 @@ class PostgresListener:
         size = LONG_KEY_BYTES if startup.minor >= LONG_KEYS_SINCE else SHORT_KEY_BYTES
         key = self._mint_key(upstream.key[0], size)
         self._keys[key] = session
-        self._registry.add(context, session.kill, session.retire)
+        self._registry.add(context, session.kill, session.retire, session.rules_changed)
         try:
             connection.accept_statements()
             connection.express = ExpressLane(session).door

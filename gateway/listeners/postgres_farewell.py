@@ -8,6 +8,7 @@ _FAREWELLS = {
     "killed": ("57P01", "terminating connection due to administrator command"),
     "drained": ("57P01", "terminating connection: the gateway is shutting down, connect again"),
     "token-expired": ("57P01", "terminating connection: the token expired"),
+    "rules-changed": ("57P01", "terminating connection: the rules changed, and no longer allow what was running"),
     "idle": ("57P05", "terminating connection due to idle-session timeout"),
     "upstream-lost": ("08006", "the connection to the database was lost"),
     "meaning-changed": ("42501", "the session's encoding or quoting rules were changed, which is not allowed here"),

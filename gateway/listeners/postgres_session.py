@@ -206,6 +206,12 @@ class ClientSession(Asking):
         self.client.wake()
         return True
 
+    def rules_changed(self) -> bool:
+        """Have what runs ask about its masks again; False when something of it is not allowed any more."""
+        self.relay.unfold()
+        looked = [execution.rules_changed() for execution in self.relay.executions]
+        return all(looked)
+
     @property
     def _is_over(self) -> bool:
         return (

@@ -164,7 +164,7 @@ class Relay:
     async def _govern(self, session: SessionContext, statement: StatementRequest, transport: RelayTransport) -> None:
         """The whole life of a relayed session: opened, one statement, closed."""
         self._services.record.append_later(entries.session_opened(session))
-        self._registry.add(session, transport.cancel, transport.under_way)
+        self._registry.add(session, transport.cancel, transport.under_way, transport.rules_changed)
         reason = "finished"
         try:
             await run_statement(self._services, session, statement, transport)

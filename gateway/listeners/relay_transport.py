@@ -90,6 +90,10 @@ class RelayTransport:
         """Whether a process that drains should wait: a held statement is found again by the poll of its caller."""
         return not (self.waits and self.request.detach)
 
+    def rules_changed(self) -> bool:
+        """Have what runs ask about its masks again; False when it is not allowed any more."""
+        return self._upstream is None or self._upstream.rules_changed()
+
     async def open_upstream(self) -> UpstreamSession:
         if self._upstream is None:
             self._upstream = await self._open_session(self._session.connection)

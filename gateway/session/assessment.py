@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from analysis.statement import Analysis, Statement
 from approvals.domain.decide import decide
-from approvals.domain.request import AccessRequest, Decision, Deny, Resource
+from approvals.domain.request import AccessRequest, Allow, Decision, Deny, Resource
 from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.emergency import without_masks
@@ -117,6 +117,17 @@ class Assessment:
         again = replace(self, snapshot=snapshot).plan_for(columns)
         return again.techniques == plan.techniques
 
+    def still_allowed(self, snapshots: Snapshots) -> bool:
+        """Whether rights and policies of this moment allow, as plainly, what was allowed when it was decided.
+
+        Of what runs: its conditions stay those it began with, the hour included. Raises StaleSnapshot.
+        """
+        snapshot = snapshots.current()
+        if snapshot.version == self.snapshot.version:
+            return True
+        again = decide(self.access, access_rules=snapshot.access_rules, policies=snapshot.policies)
+        return isinstance(again, Allow) and not _has_less_room(again, self.decision)
+
     def clear_plan_for(self, columns: Sequence[ResultColumn]) -> MaskingPlan:
         """No mask at all: for an emergency access whose roster lifts them."""
         return without_masks(self.plan_for(columns))
@@ -131,6 +142,12 @@ class Assessment:
             for name, leaf in field.leaves()
             if leaf.mask is not None and not leaf.scans_text
         )
+
+
+def _has_less_room(again: Allow, decision: Decision) -> bool:
+    """Whether fewer rows would do without a reviewer than the execution stops at."""
+    began_with = decision.row_cap if isinstance(decision, Allow) else None
+    return again.row_cap is not None and (began_with is None or began_with > again.row_cap)
 
 
 async def assess(services: Services, session: SessionContext, request: StatementRequest) -> Assessment:

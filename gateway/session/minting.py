@@ -46,6 +46,9 @@ def mint(
     def still_masks(columns: Sequence[ResultColumn], plan: MaskingPlan) -> bool:
         return assessment.still_masks(services.snapshots, columns, plan)
 
+    def still_allowed() -> bool:
+        return assessment.still_allowed(services.snapshots)
+
     return mint_permit(
         session=session,
         request=request,
@@ -57,6 +60,7 @@ def mint(
         claim=claim,
         subjects=watch_of(services, assessment),
         still_masks=None if claim is not None and claim.lifts_masks else still_masks,
+        still_allowed=None if claim is not None else still_allowed,
     )
 
 

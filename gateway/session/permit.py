@@ -90,6 +90,7 @@ class ExecutionPermit:
     plan_for: Callable[[Sequence[ResultColumn]], MaskingPlan]
     on_complete: Callable[[ExecutionPermit, Outcome], None]
     still_masks: Callable[[Sequence[ResultColumn], MaskingPlan], bool] | None = None  # asked when the first rows come
+    still_allowed: Callable[[], bool] | None = None  # asked when the rules changed; None: people allowed it
     claim: GrantClaim | None = None
     records_results: bool = True
     subjects: SubjectWatch | None = None  # None where nobody's records can be met
@@ -143,6 +144,7 @@ def mint_permit(
     claim: GrantClaim | None,
     subjects: SubjectWatch | None = None,
     still_masks: Callable[[Sequence[ResultColumn], MaskingPlan], bool] | None = None,
+    still_allowed: Callable[[], bool] | None = None,
 ) -> ExecutionPermit:
     """Called by `gateway.session.minting` alone, after the authorised entry is durable."""
     return ExecutionPermit(
@@ -154,6 +156,7 @@ def mint_permit(
         plan_for=plan_for,
         on_complete=on_complete,
         still_masks=still_masks,
+        still_allowed=still_allowed,
         claim=claim,
         records_results=session.connection.recording == "masked-results",
         subjects=subjects,

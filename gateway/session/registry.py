@@ -13,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 Kill = Callable[[str], Awaitable[None]]  # with why, for the record
 KILLED = "killed"  # by a person; what else ends a session says so in a sentence
+RULES_CHANGED = "rules-changed"
+RulesChanged = Callable[[], bool]  # looks at what runs again; False: it is not allowed any more
 # Asked while the process drains, again and again: begin nothing more; whether something is under way worth waiting for.
 Retire = Callable[[], bool]
 
@@ -22,11 +24,17 @@ def under_way() -> bool:
     return True
 
 
+def asked_elsewhere() -> bool:
+    """The `RulesChanged` of a session whose results are asked about when they are read."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class LiveSession:
     context: SessionContext
     kill: Kill
     retire: Retire = under_way
+    rules_changed: RulesChanged = asked_elsewhere
 
 
 class SessionRegistry:
@@ -38,8 +46,14 @@ class SessionRegistry:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def add(self, context: SessionContext, kill: Kill, retire: Retire = under_way) -> None:
-        self._sessions[context.session_id] = LiveSession(context, kill, retire)
+    def add(
+        self,
+        context: SessionContext,
+        kill: Kill,
+        retire: Retire = under_way,
+        rules_changed: RulesChanged = asked_elsewhere,
+    ) -> None:
+        self._sessions[context.session_id] = LiveSession(context, kill, retire, rules_changed)
 
     def remove(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)
@@ -60,6 +74,13 @@ class SessionRegistry:
         """Let every session end at its next boundary; returns how many are worth waiting for."""
         return sum(session.retire() for session in self.live())
 
+    async def rules_changed(self) -> None:
+        """Let every session look again at what it runs; end those that run what is not allowed any more."""
+        over = [session for session in self.live() if not _goes_on(session)]
+        for session in over:
+            logger.info("session ended: session=%s reason=%s", session.context.session_id, RULES_CHANGED)
+        await asyncio.gather(*(session.kill(RULES_CHANGED) for session in over), return_exceptions=True)
+
     async def kill_where(self, why: Callable[[SessionContext], str]) -> int:
         """End every session there is a reason to end (revoked principals, stop); returns how many."""
         chosen = [(session, reason) for session in self.live() if (reason := why(session.context))]
@@ -67,3 +88,11 @@ class SessionRegistry:
             logger.info("session ended: session=%s reason=%s", session.context.session_id, reason)
         await asyncio.gather(*(session.kill(reason) for session, reason in chosen), return_exceptions=True)
         return len(chosen)
+
+
+def _goes_on(session: LiveSession) -> bool:
+    try:
+        return session.rules_changed()
+    except Exception as error:  # fail closed: what cannot be looked at ends
+        logger.error("running statement not looked at: error=%s", type(error).__name__)
+        return False

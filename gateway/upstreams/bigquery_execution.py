@@ -119,6 +119,15 @@ class BigQueryExecution:
         self.fields = described.fields
         self._subjects = self.permit.watch(self.plan)
 
+    def rules_changed(self) -> bool:
+        """False when it is not allowed any more, or its rows would be masked otherwise. Raises StaleSnapshot."""
+        allowed, masks = self.permit.still_allowed, self.permit.still_masks
+        if self._finished:
+            return True
+        if allowed is not None and not allowed():
+            return False
+        return masks is None or not self.fields or masks(self.columns, self.plan)
+
     async def cancel(self) -> None:
         """Ask the service to end it; what it answers is never shown after this."""
         self._cancelled = True

@@ -62,6 +62,10 @@ class BigQueryUpstreamSession:
             raise UpstreamFailed(error.message, sqlstate=_sqlstate(error)) from None
         return BigQueryResultStream(self._execution)
 
+    def rules_changed(self) -> bool:
+        """False when what runs is not allowed any more, or would be masked otherwise."""
+        return self._execution is None or self._execution.rules_changed()
+
     async def cancel(self) -> None:
         if self._execution is not None:
             await self._execution.cancel()

@@ -96,7 +96,7 @@ class Execution:
         self.succeeded = False
         self.error = ""  # its SQLSTATE, where the server refused it
         self.copying_in = False
-        self._begun = False  # the first rows came
+        self._begun = False  # rows came since the rules were last asked
         self.plan: MaskingPlan | None = None  # of the result described as `fields`
         self.fields: tuple[Field, ...] = ()
         self.recording: Recording | None = None
@@ -192,7 +192,10 @@ class Execution:
         return out
 
     def _begin_rows(self) -> None:
-        """Before the first row is shown: the rules may have moved while the statement waited for a lock."""
+        """Before the first row is shown: the rules may have moved while the statement waited for a lock.
+
+        And before the next one where they have moved since (`rules_changed`): a client may take hours to read.
+        """
         if self._begun:
             return
         self._begun = True
@@ -206,6 +209,16 @@ class Execution:
             holds = False
         if not holds:
             raise PlanRefused("the rules for its columns changed while it ran; send it again")
+
+    def rules_changed(self) -> bool:
+        """Ask about the masks again before more rows are shown. False: it is not allowed any more."""
+        self._begun = False
+        allowed = self.permit.still_allowed
+        try:
+            return allowed is None or allowed()
+        except Exception as error:  # fail closed: nobody knows the rules of this moment
+            logger.error("rules not known: error=%s", type(error).__name__)
+            return False
 
     def _copy_masker(self, response: CopyResponse) -> TextCopyMasker | CsvCopyMasker | BinaryCopyMasker:
         form = self.permit.analysis.copy

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import dropwhile, islice
 from struct import Struct
 
@@ -97,6 +97,13 @@ class Relay(RelayState):
             if isinstance(expectation, Result):
                 return expectation.execution
         return self._withheld[0] if self._withheld is not None else None
+
+    @property
+    def executions(self) -> Iterator[Execution]:
+        """What was asked for and is not over, in its order. Not while an exchange is under way (`unfold`)."""
+        for expectation in self._queue:
+            if isinstance(expectation, Result):
+                yield expectation.execution
 
     @property
     def nothing_behind(self) -> bool:

@@ -125,6 +125,11 @@ class PostgresUpstreamSession:
         await stream.described()
         return stream
 
+    def rules_changed(self) -> bool:
+        """Have what runs ask about its masks again; False when it is not allowed any more."""
+        looked = [execution.rules_changed() for execution in self._relay.executions]
+        return all(looked)
+
     async def cancel(self) -> None:
         """Cancel what runs now, if anything does."""
         if self._relay.running is not None:

@@ -35,6 +35,9 @@ class UpstreamSession(Protocol):
 
     async def execute(self, permit: ExecutionPermit) -> ResultStream: ...
 
+    def rules_changed(self) -> bool:
+        """Have what runs ask about its masks again; False when it is not allowed any more."""
+
     async def cancel(self) -> None: ...
 
     async def close(self) -> None: ...

@@ -376,11 +376,12 @@ class Gateway:
         )
 
     async def start(self) -> Gateway:
-        snapshot = self.snapshot()
+        self.rules = self.snapshot()
+        gateway = self
 
         class Rules:
             def current(self) -> Snapshot:
-                return snapshot
+                return gateway.rules
 
         services = Services(
             snapshots=Rules(),

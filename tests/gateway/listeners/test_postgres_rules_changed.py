@@ -1,0 +1,122 @@
+"""Rules that change while something runs: what must not be shown or done any more ends, everything else goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from gateway.protocols.postgres.frames import frame
+from masking.domain.rules import MaskingRule
+from tests.gateway.listeners.harness import Gateway, direct_dsn
+from tests.gateway.listeners.raw import SYNC, RawClient, bind, describe, errors, execute, parse, query
+from tests.gateway.listeners.test_postgres_holding import wait_for
+
+# More than sockets and buffers between server and client hold: the client has not read most of it.
+LONG = "select ssn, filler from (select ssn, repeat('x', 2000) filler from people) p, generate_series(1, 40)"
+LONG_ROWS = 40_000
+READS = [query(LONG), query(f"copy ({LONG}) to stdout"), parse(LONG) + bind() + describe() + execute() + SYNC]
+LOCK = 7_301
+
+
+@pytest.fixture
+async def unmasked() -> AsyncIterator[Gateway]:
+    running = await Gateway(phi=False, masking=False, durability="os", recording="metadata").start()
+    yield running
+    await running.stop()
+
+
+async def mask(gateway: Gateway, rules: tuple[MaskingRule, ...]) -> None:
+    gateway.rules = replace(gateway.rules, version=gateway.rules.version + 1, masking_rules=rules)
+    await gateway.registry.rules_changed()
+
+
+def shown(messages: list[tuple[str, bytes]]) -> int:
+    return sum(b"078-05" in body for kind, body in messages if kind in {"D", "d"})
+
+
+@pytest.mark.parametrize("request_", READS, ids=["select", "copy", "extended"])
+async def test_rest_of_a_result_that_is_masked_by_now_is_withheld(unmasked: Gateway, request_: bytes) -> None:
+    raw = await RawClient.connect(unmasked)
+    raw.writer.write(request_)
+    before = await raw.until("D", "d")
+
+    await mask(unmasked, Gateway().snapshot().masking_rules)
+    after = await raw.until("E", "Z")
+    raw.close()
+
+    assert shown(before) == 1, "it has to leak without the rule"
+    assert errors(after)[0]["C"] == "42501"
+    assert 0 < shown(after) < LONG_ROWS
+    await wait_for(lambda: bool(unmasked.record.of("session.closed")))
+    assert [entry.body["status"] for entry in unmasked.record.of("statement.completed")] == ["failed"]
+
+
+async def test_result_that_other_rules_leave_as_it_was_goes_on(unmasked: Gateway) -> None:
+    raw = await RawClient.connect(unmasked)
+    raw.writer.write(query(LONG))
+    await raw.until("D")
+    born = [rule for rule in Gateway().snapshot().masking_rules if rule.name == "born"]
+
+    await mask(unmasked, tuple(born))
+    after = await raw.until("E", "Z")
+    raw.close()
+
+    assert errors(after) == []
+    assert shown(after) == LONG_ROWS - 1
+
+
+async def test_remembered_statement_that_waits_for_a_lock_is_masked_by_the_new_rules(unmasked: Gateway) -> None:
+    """The express lane has no rows to ask about before the whole answer is there."""
+    text = f"select ssn, pg_advisory_xact_lock_shared({LOCK}) from people where id = 1"
+    raw = await RawClient.connect(unmasked)
+    for _ in range(3):
+        leaked = await raw.ask(query(text))
+    authorised = len(unmasked.record.of("statement.authorised"))
+    async with await psycopg.AsyncConnection.connect(direct_dsn()) as holder:
+        await holder.execute("select pg_advisory_xact_lock(%s)", [LOCK])
+        raw.writer.write(query(text))
+        await wait_for(lambda: len(unmasked.record.of("statement.authorised")) > authorised)
+
+        await mask(unmasked, Gateway().snapshot().masking_rules)
+        await holder.commit()
+    got = await raw.until("E", "Z")
+    raw.close()
+
+    assert shown(leaked) == 1
+    assert errors(got)[0]["C"] == "42501"
+    assert shown(got) == 0
+
+
+async def test_write_that_nobody_may_make_any_more_is_undone(unmasked: Gateway) -> None:
+    raw = await RawClient.connect(unmasked)
+    raw.writer.write(query("copy people (id, name) from stdin"))
+    await raw.until("G")
+    raw.writer.write(frame(b"d", b"7301\tnobody\n"))
+
+    unmasked.rules = replace(unmasked.rules, version=2, access_rules=())
+    await unmasked.registry.rules_changed()
+    got = await raw.until("E", "Z")
+    raw.close()
+
+    assert errors(got)[0]["C"] == "57P01"
+    await wait_for(lambda: bool(unmasked.record.of("session.closed")))
+    assert unmasked.record.of("session.closed")[0].body["reason"] == "rules-changed"
+    assert [entry.body["status"] for entry in unmasked.record.of("statement.completed")] == ["cancelled"]
+    async with await psycopg.AsyncConnection.connect(direct_dsn()) as direct:
+        found = await direct.execute("select count(*) from people where id = 7301")
+        assert await found.fetchone() == (0,)
+
+
+async def test_idle_session_is_left_alone(unmasked: Gateway) -> None:
+    raw = await RawClient.connect(unmasked)
+
+    await mask(unmasked, Gateway().snapshot().masking_rules)
+    got = await asyncio.wait_for(raw.ask(query("select ssn from people where id = 1")), 60)
+    raw.close()
+
+    assert errors(got) == []
+    assert shown(got) == 0
