@@ -27,7 +27,7 @@ from gateway.domain.snapshot import AgentSpec, IssuerSpec, PersonSpec
 from gateway.domain.threads import in_thread
 from gateway.domain.tickets import TICKET_PREFIX, redeem_ticket
 from gateway.models import TOKEN_ALGORITHMS
-from gateway.session.services import AuthenticationFailed, Snapshots, StaleSnapshot
+from gateway.session.services import AuthenticationFailed, Snapshots
 
 LEEWAY_S = 5  # clock difference between issuer and gateway
 MAX_TOKEN_CHARS = 16 * 1024  # Entra tokens with many groups reach 8 KiB
@@ -103,11 +103,11 @@ class GatewayAuthenticator:
     async def authenticate(
         self, *, user: str, secret: str, connection: str, client_address: str, tls: str
     ) -> Principal:
-        """Whether the secret may cross this transport is the wire's to refuse, before the client sends it."""
-        try:
-            rules = self._snapshots.current()
-        except StaleSnapshot as stale:
-            raise AuthenticationFailed("the rules are out of date") from stale
+        """Whether the secret may cross this transport is the wire's to refuse, before the client sends it.
+
+        Raises StaleSnapshot as well: nobody knows then whether the secret is good, and nothing says that it is not.
+        """
+        rules = self._snapshots.current()
         if secret.startswith(TICKET_PREFIX):
             principal = await in_thread(redeem_ticket, secret=secret, user=user, connection=connection)
             if principal is None:

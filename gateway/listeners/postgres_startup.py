@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 # SSLRequest and GSSENCRequest, each at most once, then the real packet.
 MAX_PACKETS = 3
+# As a server that starts up says it (57P03, cannot_connect_now): pools and drivers come again.
+_RULES_OLD = "the gateway's rules are out of date; try again"
 
 
 class Refused(Exception):
@@ -101,6 +103,9 @@ async def admit(
             client_address=connection.address,
             tls=connection.tls,
         )
+    except StaleSnapshot:
+        await _record_failure(services, connection, startup, "the rules are out of date")
+        raise Refused(_RULES_OLD, sqlstate="57P03") from None
     except AuthenticationFailed as failure:
         await _record_failure(services, connection, startup, failure.reason)
         if startup.bearer:
@@ -134,7 +139,7 @@ def permitted_connection(services: Services, principal: Principal, name: str) ->
     try:
         snapshot = services.snapshots.current()
     except StaleSnapshot:
-        raise Refused("the gateway's rules are out of date; try again", sqlstate="57P03") from None
+        raise Refused(_RULES_OLD, sqlstate="57P03") from None
     spec = snapshot.connections.get(name)
     usable = spec is not None and spec.enabled and spec.kind == "postgres"
     allowed = any(

@@ -183,8 +183,10 @@ def test_stale_rules_let_nothing_run(fragile: Stack, upstream: Upstream, far: Ta
             locker.execute("LOCK TABLE gateway_configversion IN ACCESS EXCLUSIVE MODE")
             time.sleep(7)
             answer = wire.simple(f"INSERT INTO marks VALUES ('{label}')")
+            at_the_door = refused_sentence(far)
             locker.rollback()
 
+        assert "rules are out of date" in at_the_door, "a client that thinks its token bad does not come again"
         assert answer.errors, answer.tags
         assert upstream.query(f"SELECT label FROM marks WHERE label = '{label}'") == []
         wait_until(lambda: bool(wire.simple("SELECT 1").rows), within_s=60, what="fresh rules")
