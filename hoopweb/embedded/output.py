@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import sys
@@ -9,10 +10,15 @@ import threading
 
 _MAX_LINES = 10_000  # what waits for a terminal that does not read; about 2 MB
 _MAX_LINE_BYTES = 8_192
+# A file on a full disk: unlike a reader that is gone, it may take lines again.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Output:
-    """Writes in a thread of its own. A reader that stops reading loses lines (they are counted), nothing else."""
+    """Writes in a thread of its own.
+
+    A reader that stops reading, or a disk without room, loses lines (they are counted), nothing else.
+    """
 
     def __init__(self, *, descriptor: int | None = None) -> None:
         self._descriptor = sys.stdout.fileno() if descriptor is None else descriptor
@@ -46,16 +52,19 @@ class Output:
         self._thread.join(timeout_s)
 
     def _write(self) -> None:
+        torn = b""
         while (line := self._lines.get()) is not None:
             lost, self._lost = self._lost, 0
-            notice = f"hoopweb   | {lost} lines lost: nobody was reading\n".encode() if lost else b""
-            if not self._put(line + notice):
-                return
-
-    def _put(self, data: bytes) -> bool:
-        while data:
+            notice = f"hoopweb   | {lost} lines lost: nobody was reading, or there was no room\n" if lost else ""
             try:
-                data = data[os.write(self._descriptor, data) :]
-            except OSError:  # the reader is gone; the stack goes on without a log
-                return False
-        return True
+                self._put(torn + line + notice.encode())
+                torn = b""
+            except OSError as error:
+                if error.errno not in _NO_ROOM:  # the reader is gone; the stack goes on without a log
+                    return
+                self._lost += lost + 1
+                torn = b"\n"  # what was written of it stays a line of its own
+
+    def _put(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._descriptor, data) :]

@@ -149,7 +149,10 @@ class Supervisor:
 
     def _write_pids(self) -> None:
         pids = {service.command.name: service.process.pid for service in self._services if service.process}
-        write_whole(self._pids_file, json.dumps(pids))
+        try:
+            write_whole(self._pids_file, json.dumps(pids))
+        except OSError as error:  # a full disk: the programs are kept running all the same
+            self._output.line("hoopweb", f"{self._pids_file.name} not written: {error.strerror}")
 
 
 class _Service:

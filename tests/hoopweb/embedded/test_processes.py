@@ -96,6 +96,19 @@ async def test_supervisor_brings_a_killed_program_back(supervisor: Supervisor, l
     await supervisor.stop([])
 
 
+async def test_supervisor_that_cannot_write_which_programs_run_keeps_them_running(tmp_path: Path, log: Path) -> None:
+    output = Output(descriptor=os.open(log, os.O_WRONLY | os.O_CREAT))
+    supervisor = Supervisor(output=output, pids=tmp_path / "missing" / "pids.json")
+    supervisor.start(python("one", "import os, time; print('pid', os.getpid(), flush=True); time.sleep(600)"))
+    await eventually(lambda: "pid " in text(log))
+
+    os.kill(pid_after("pid", log), signal.SIGKILL)
+
+    await eventually(lambda: text(log).count("pid ") == 2)
+    supervisor.check()
+    await supervisor.stop([])
+
+
 async def test_supervisor_waits_longer_after_every_crash(supervisor: Supervisor, log: Path) -> None:
     supervisor.start(python("broken", "raise SystemExit(7)"))
 
@@ -203,3 +216,22 @@ def test_output_survives_a_reader_that_left_and_one_that_never_reads() -> None:
         deaf.line("b", "x" * 100)
 
     assert time.monotonic() - started < 30  # nobody waited for either
+
+
+async def test_output_goes_on_once_a_full_disk_has_room_again(log: Path) -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    output = Output(descriptor=descriptor)
+    for word in ("first", "second"):  # once the last one is taken up, the others were refused
+        output.line("a", word)
+    await eventually(lambda: output._lines.empty() or not output._thread.is_alive())
+
+    room = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(room, descriptor)
+    for word in ("third", "fourth"):
+        output.line("a", word)
+
+    await eventually(lambda: "fourth" in text(log))
+    output.close()
+    assert "first" not in text(log)
+    assert "lines lost" in text(log)
+    assert [line for line in text(log).splitlines() if line.endswith("fourth")] == ["a         | fourth"]
