@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from celery import current_app
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from approvals.domain.channels import channels_for
@@ -26,6 +26,7 @@ from approvals.models import Channel, Delivery, Review
 DELIVER_TASK = "approvals.deliver"
 # Pauses after the first, second … failed attempt: about nine hours in all, then a person has to look.
 PAUSES_S = (5, 30, 120, 600, 1800, 3600, 7200, 14400)
+_JITTER = 0.5
 MAX_ATTEMPTS = len(PAUSES_S) + 1
 # A worker has this long for one attempt before another may take it.
 ATTEMPT_S = 60
@@ -59,7 +60,7 @@ def tell_test(*, channel: Channel, by: str) -> Delivery:
 def take_attempt(delivery_id: UUID | str) -> Delivery | None:
     """Take the attempt that is due; None when it is not, when someone else has it, or when nobody needs it any more."""
     now = timezone.now()
-    due = Delivery.objects.filter(pk=delivery_id, state=State.PENDING, next_at__lte=now)
+    due = Delivery.objects.filter(_due(now), pk=delivery_id)
     if due.update(attempts=F("attempts") + 1, tried_at=now, next_at=now + timedelta(seconds=ATTEMPT_S)) != 1:
         return None
     delivery = Delivery.objects.select_related("channel").get(pk=delivery_id)
@@ -77,7 +78,7 @@ def note_delivered(*, delivery: Delivery, answer: int) -> None:
 def note_failed(*, delivery: Delivery, problem: str, answer: int | None = None, for_good: bool = False) -> None:
     """Try again after a pause with jitter, or give up: `for_good`, or after MAX_ATTEMPTS."""
     dead = for_good or delivery.attempts >= MAX_ATTEMPTS
-    pause_s = PAUSES_S[min(delivery.attempts, len(PAUSES_S)) - 1] * random.uniform(0.5, 1.5)  # noqa: S311  no secret
+    pause_s = PAUSES_S[min(delivery.attempts, len(PAUSES_S)) - 1] * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  no secret
     Delivery.objects.filter(pk=delivery.pk, state=State.PENDING).update(
         state=State.DEAD if dead else State.PENDING,
         next_at=timezone.now() + timedelta(seconds=pause_s),
@@ -97,7 +98,7 @@ def send_again(*, delivery: Delivery) -> bool:
 
 def due_deliveries(limit: int = 500) -> list[UUID]:
     """Messages whose next attempt is due, the oldest first; also those whose worker died or never heard of them."""
-    due = Delivery.objects.filter(state=State.PENDING, next_at__lte=timezone.now()).order_by("next_at")
+    due = Delivery.objects.filter(_due(timezone.now())).order_by("next_at")
     return list(due.values_list("pk", flat=True)[:limit])
 
 
@@ -107,6 +108,12 @@ def forget_old_deliveries(days: int = 30) -> int:
         state__in=[State.DELIVERED, State.MOOT], created_at__lt=timezone.now() - timedelta(days=days)
     )
     return old.delete()[0]
+
+
+def _due(now: datetime) -> Q:
+    """What nobody tried yet, or whose pause is over. A pause longer than any is from before the clock was set back."""
+    longest = timedelta(seconds=max(ATTEMPT_S, PAUSES_S[-1] * (1 + _JITTER)))
+    return Q(state=State.PENDING) & (Q(next_at__lte=now) | Q(attempts=0) | Q(next_at__gt=now + longest))
 
 
 def _is_moot(delivery: Delivery) -> bool:

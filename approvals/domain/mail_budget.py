@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from approvals.models import Review, ReviewMail
@@ -26,7 +27,7 @@ def take_mail(*, review: Review, reviewer: str) -> bool:
         mails = ReviewMail.objects.filter(reviewer=reviewer)
         waiting = mails.filter(held=True)
         # Once something is held, everything waits for the digest: otherwise the newest would overtake the oldest.
-        full = waiting.exists() or mails.filter(at__gt=timezone.now() - WINDOW).count() >= _limit()
+        full = waiting.exists() or mails.filter(_lately()).count() >= _limit()
         if not (full and waiting.filter(review=review).exists()):
             ReviewMail.objects.create(reviewer=reviewer, review=review, held=full)
         return not full
@@ -35,8 +36,7 @@ def take_mail(*, review: Review, reviewer: str) -> bool:
 def reviewers_with_digests() -> list[str]:
     """Whose mails are held and whose last minute has room again."""
     held = ReviewMail.objects.filter(held=True).values_list("reviewer", flat=True).distinct()
-    since = timezone.now() - WINDOW
-    sent = ReviewMail.objects.filter(held=False, at__gt=since)
+    sent = ReviewMail.objects.filter(_lately(), held=False)
     return [name for name in held.order_by("reviewer") if sent.filter(reviewer=name).count() < _limit()]
 
 
@@ -61,6 +61,12 @@ def hold_again(*, reviews: Iterable[Review], reviewer: str) -> None:
 
 def forget_old_mails() -> None:
     ReviewMail.objects.filter(held=False, at__lt=timezone.now() - KEPT).delete()
+
+
+def _lately() -> Q:
+    """Not what is far in the future: the clock was set back since, and would hold mails for as long as it was ahead."""
+    now = timezone.now()
+    return Q(at__gt=now - WINDOW, at__lt=now + WINDOW)
 
 
 def _limit() -> int:

@@ -32,6 +32,22 @@ _LOOK_S = 1.0
 _SIGNING_LOCK = 0x686F6F70_7369676E
 
 
+class Unchanged:
+    """For how long this process has seen the same newest checkpoint, by a clock that nobody sets."""
+
+    def __init__(self) -> None:
+        self._newest: int | None = None
+        self._since = 0.0
+
+    def for_s(self, newest: int) -> float:
+        if newest != self._newest:
+            self._newest, self._since = newest, time.monotonic()
+        return time.monotonic() - self._since
+
+
+_UNCHANGED = Unchanged()
+
+
 class LogDamaged(RuntimeError):
     """The stored log is not the one that was written. Nothing was signed and nothing repaired."""
 
@@ -76,7 +92,8 @@ def sign_when_due() -> Checkpoint | None:
     """Sign when a minute or a thousand entries have passed since anybody signed."""
     newest = Checkpoint.objects.order_by("-id").only("size", "signed_at").first()
     if newest is not None:
-        age_s = (datetime.now(UTC) - newest.signed_at).total_seconds()
+        # One of the future, where the clock was set back, would be young for as long as it was ahead.
+        age_s = max((datetime.now(UTC) - newest.signed_at).total_seconds(), _UNCHANGED.for_s(newest.pk))
         if age_s < EVERY_S and read_head().size - newest.size < EVERY_ENTRIES:
             return None
     return sign_checkpoint()

@@ -7,7 +7,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, Q
 
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json
@@ -18,7 +18,14 @@ logger = logging.getLogger(__name__)
 
 BACK_OFF_FIRST_S = 2.0
 BACK_OFF_MOST_S = 300.0
+_JITTER = 0.2  # so that several of one receiver do not come back in step
 TELL_AFTER = 5  # failures in a row, a minute or so: then the log says that delivery has stopped
+
+
+def may_try(now: datetime) -> Q:
+    """Whom nobody asked to wait any longer. A wait that is longer than any is from before the clock was set back."""
+    longest = timedelta(seconds=BACK_OFF_MOST_S * (1 + _JITTER))
+    return Q(next_try_at=None) | Q(next_try_at__lte=now) | Q(next_try_at__gt=now + longest)
 
 
 def succeeded(row: Delivery, *, cursor: int, **fields: Any) -> None:
@@ -35,8 +42,7 @@ def failed(row: Delivery, problem: NotDelivered, **fields: Any) -> None:
     """Leave the cursor, and wait before the next attempt: longer every time, or as long as the receiver asked."""
     failures, now = row.failures + 1, datetime.now(UTC)
     pause_s = max(problem.retry_after_s, BACK_OFF_FIRST_S * 2 ** min(failures - 1, 10))
-    # Some jitter, so that several of one receiver do not come back in step.
-    pause_s = min(pause_s, BACK_OFF_MOST_S) * random.uniform(0.8, 1.2)  # noqa: S311
+    pause_s = min(pause_s, BACK_OFF_MOST_S) * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
     type(row)._default_manager.filter(pk=row.pk).update(
         failures=F("failures") + 1,
         failing_since=row.failing_since or now,

@@ -16,14 +16,13 @@ from fnmatch import fnmatchcase
 from urllib.parse import parse_qs
 
 from django.conf import settings
-from django.db.models import Q
 
 from audit.domain.append import stated_size
 from audit.domain.exclusive import alone
 from audit.domain.keys import log_origin
 from audit.models import LogEntry, Sink
 from audit.sinks import syslog
-from audit.sinks.attempts import failed, succeeded
+from audit.sinks.attempts import failed, may_try, succeeded
 from audit.sinks.event import Event, read_event
 from audit.sinks.formats import FORMATS, Format
 from audit.sinks.secret import way_to
@@ -47,7 +46,7 @@ class Batch:
 def due_sinks() -> list[int]:
     """The enabled sinks that have something to deliver and are not waiting after a failure."""
     now, size = datetime.now(UTC), stated_size()
-    due = Sink.objects.filter(Q(next_try_at=None) | Q(next_try_at__lte=now), enabled=True, cursor__lt=size)
+    due = Sink.objects.filter(may_try(now), enabled=True, cursor__lt=size)
     return list(due.values_list("pk", flat=True))
 
 

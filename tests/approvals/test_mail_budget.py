@@ -49,6 +49,20 @@ def test_flood_becomes_a_few_mails_and_one_digest(reviewer):
     assert [review.absolute_url in digest.body for review in reviews] == [False] * 3 + [True] * 7
 
 
+def test_mails_of_a_clock_that_was_ahead_hold_nobody_elses(reviewer):
+    """It was set right since: what it counted lies in a minute that comes next year."""
+    for number in range(4):
+        asked(number)
+    ReviewMail.objects.update(at=timezone.now() + timedelta(days=365))
+    sent = len(mail.outbox)
+
+    send_digests()
+    asked(5)
+
+    assert (sent, len(mail.outbox)) == (3, 5)
+    assert ReviewMail.objects.filter(held=True).count() == 0
+
+
 def test_what_is_held_waits_in_order_and_ended_reviews_are_left_out(reviewer):
     reviews = [asked(number) for number in range(5)]
     decide_review(review=reviews[3], reviewer=reviewer, decision="deny", reason="no")

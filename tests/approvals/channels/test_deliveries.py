@@ -165,6 +165,20 @@ def test_attempt_is_made_by_one_worker(receiver):
     assert len(receiver.received) == 1
 
 
+@pytest.mark.parametrize("attempts", [0, 2])
+def test_message_of_a_clock_that_was_ahead_is_sent(receiver, attempts):
+    """It was set right since: a message that is due next year is due now. One that only pauses is not."""
+    channel(receiver.url)
+    tell_channels(held(), Event.REVIEW_OPENED)
+    Delivery.objects.update(attempts=2, next_at=timezone.now() + timedelta(hours=1))
+    assert due_deliveries() == []
+
+    Delivery.objects.update(attempts=attempts, next_at=timezone.now() + timedelta(days=365 if attempts else 0.5))
+    deliver_all()
+
+    assert len(receiver.received) == 1
+
+
 def test_call_for_a_decision_that_was_taken_is_not_sent(receiver, reviewer):
     channel(receiver.url)
     review = held()

@@ -77,6 +77,20 @@ def changed_anchor(bundle: Path, **fields) -> Path:
     return bundle
 
 
+def test_anchor_that_was_served_by_a_clock_that_was_ahead_is_served_again(authority):
+    grow()
+    with running(HttpReceiver()) as server:
+        server.answer = authority.answer
+        row = anchor("rfc3161", url=f"http://127.0.0.1:{server.port}/tsr", certificate=authority.root)
+        assert anchor_newest(row.pk)
+    grow()
+    assert due_anchors() == []
+
+    Anchor.objects.filter(pk=row.pk).update(delivered_at=datetime.now(UTC) + timedelta(days=365))
+
+    assert due_anchors() == [row.pk]
+
+
 @pytest.mark.parametrize("scope", [Scope(), Scope(session="s1")], ids=["whole", "session"])
 def test_a_time_stamp_is_taken_kept_and_verified_offline(authority, tmp_path, scope):
     append_entries([opened()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 
 import pytest
@@ -30,6 +31,19 @@ def test_checkpoint_is_due_after_a_thousand_entries(db):
 
 def test_checkpoint_is_due_after_a_minute_of_nothing(db, monkeypatch):
     sign_checkpoint()
+    assert sign_when_due() is None
+
+    monkeypatch.setattr("audit.domain.checkpoints.EVERY_S", timedelta(0).total_seconds())
+
+    assert sign_when_due().size == 0
+
+
+def test_checkpoint_of_the_future_is_followed_by_another_all_the_same(db, monkeypatch):
+    """The clock was a year ahead, and was set right."""
+    in_a_year = time.time() + timedelta(days=365).total_seconds()
+    with monkeypatch.context() as ahead:
+        ahead.setattr("audit.domain.checkpoints.time.time", lambda: in_a_year)
+        sign_checkpoint()
     assert sign_when_due() is None
 
     monkeypatch.setattr("audit.domain.checkpoints.EVERY_S", timedelta(0).total_seconds())

@@ -88,6 +88,17 @@ def test_a_receiver_that_is_away_gets_everything_when_it_is_back():
     assert (row.failures, row.failing_since, row.problem) == (0, None, "")
 
 
+def test_a_wait_from_before_the_clock_was_set_back_is_no_wait():
+    write(1)
+    row = sink("http://127.0.0.1:9/in")
+    deliver(row.pk)
+    assert due_sinks() == []
+
+    Sink.objects.filter(pk=row.pk).update(next_try_at=datetime.now(UTC) + timedelta(days=365))
+
+    assert due_sinks() == [row.pk]
+
+
 def test_what_was_sent_and_not_acknowledged_is_sent_again_under_the_same_id():
     write(1)
     with running(HttpReceiver()) as receiver:
