@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from gateway.domain.threads import in_thread
-from gateway.models import Connection
+from gateway.models import Connection, RevokedToken
 from gateway.store import SnapshotStore, load_snapshot
 
 
@@ -22,6 +24,14 @@ def test_phi_connections_that_scan_text_get_the_free_text_rule() -> None:
     implicit = [rule for rule in snapshot.masking_rules if rule.covers_free_text]
     assert [rule.connections for rule in implicit] == [("clinic",)]
     assert [rule.name for rule in implicit] == ["free-text"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_token_that_was_revoked_stays_so_when_the_clock_that_was_ahead_is_set_right() -> None:
+    """Rules that were read meanwhile took it for expired, and nothing would have had them read again."""
+    RevokedToken.objects.create(jti="stolen", expires_at=timezone.now() - timedelta(minutes=30))
+
+    assert load_snapshot().revoked_tokens == {"stolen"}
 
 
 @pytest.mark.django_db(transaction=True)
