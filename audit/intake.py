@@ -16,7 +16,7 @@ from audit.turns import Turns, moved, set_within
 
 # Entries the sequencer takes in with one transaction, which holds the log's lock; fewer while others commit as well, or
 # wait for the room it makes.
-RUN_TRANSACTION, SHORT_TRANSACTION = 2_000, 250
+RUN_TRANSACTION, SHORT_TRANSACTION = 2_000, 500
 # A run nobody waits for may grow this long: entries in the journal are safe, and transactions are not cheap.
 GATHER_S = 0.1
 RETRY_FIRST_S = 0.1

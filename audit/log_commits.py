@@ -26,6 +26,7 @@ from audit.domain.chain import Head, Leaf, Prepared, link
 from audit.domain.entry import Entry, Receipt
 from audit.domain.liveness import liveness_key
 from audit.domain.one_statement import fits
+from audit.domain.sending import keep_plans
 from audit.one_trip import OneTrip
 
 logger = logging.getLogger(__name__)
@@ -153,6 +154,7 @@ class LogCommits:
 
     def _connect(self) -> None:
         connection.ensure_connection()
+        keep_plans()
         with connection.cursor() as cursor:
             cursor.execute(LIMITS)
             # Held as long as this process lives: `audit.domain.startup` asks it who is dead.
@@ -220,6 +222,8 @@ class LogCommits:
             attempted=lambda leaves: _attempted(left, leaves),
             moved=heads.append,
         )
+        if len(heads) > 1:
+            self._trip = None  # it was undone and tried again: psycopg then drops what is prepared, the trip's as well
         answers.update({at: receipt for (at, _, _), receipt in zip(left, receipts, strict=True)})
         return heads[-1] if heads else None
 

@@ -101,7 +101,7 @@ class Intake:
 
     def take_in(self, place: int, *, at_least: int, transaction: int = MAX_BATCH) -> Iterator[Taken]:
         """Take the journal in up to `place`; yields what each transaction did, at last where the journal is there."""
-        from audit.domain.append import append_prepared  # noqa: PLC0415
+        from audit.domain.append import append_leaves  # noqa: PLC0415
         from audit.domain.journaled import span_of, unpack  # noqa: PLC0415
         from audit.sequencer import Taken  # noqa: PLC0415
 
@@ -110,12 +110,12 @@ class Intake:
             self._follower = self._begin()
         records = self._follower.records(place)
         for batch in _batches(records, transaction):
-            receipts = append_prepared(
+            leaves = append_leaves(
                 [unpack(record.payload) for record in batch],
                 at_least=max(at_least, self._size),
                 span=span_of(self._directory.name, batch),
             )
-            self._size = max([self._size, *(receipt.seq or 0 for receipt in receipts[-1:])])
+            self._size = max([self._size, *(leaf.seq for leaf in leaves[-1:])])
             reached = batch[-1].end >= place
             yield Taken(self._size, batch[-1].end, len(batch))
         if not reached:
@@ -126,10 +126,12 @@ class Intake:
 
         from audit.domain.journal_follow import Follower  # noqa: PLC0415
         from audit.domain.journaled import integrated, journal_key  # noqa: PLC0415
+        from audit.domain.sending import keep_plans  # noqa: PLC0415
         from audit.log_commits import LIMITS  # noqa: PLC0415
 
         with connection.cursor() as cursor:
             cursor.execute(LIMITS)
+        keep_plans()
         return Follower(self._directory, place=integrated(self._directory.name), key_for=journal_key)
 
 

@@ -31,16 +31,4 @@ def spell_entry(
     ending: bytes,
     box: bytes,
 ) -> bytes: ...
-def leaf_row(
-    head: bytes,
-    seq: int,
-    at_us: int,
-    digest: bytes,
-    prev: bytes,
-    canonical: bytes,
-    session_id: str,
-    statement_id: str,
-    shared: bytes,
-) -> bytes: ...
-def split_entry(payload: bytes) -> tuple[bytes, bytes, bytes, int, bytes, bytes, bytes, bytes]: ...
 def put_record(view: mmap.mmap, place: int, chain: bytes, payload: bytes) -> None: ...

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """The compiled twins of `randomness.random_bytes`, `commitment.commitment_to`, `template.fill_entry`, `spell_entry` and
-`journal.put_record`, `journaled.split_entry` and `append.leaf_row`, and the usual course through `audit.writer`: the
-same bytes. Digests and the cipher are `_openssl`'s."""
+`journal.put_record`, and the usual course through `audit.writer`: the same bytes. Digests and the cipher are
+`_openssl`'s."""
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -26,7 +26,6 @@ import os
 import time
 
 from audit.domain.canonical import canonical_text as _canonical_text
-from audit.domain.columns import text_column as _text_column
 
 cdef const char *_HEX = b"0123456789abcdef"
 cdef object _urandom = os.urandom
@@ -410,92 +409,6 @@ cdef int _copy(view, Py_ssize_t place, const unsigned char *record, Py_ssize_t s
     finally:
         PyBuffer_Release(&buffer)
     return 0
-
-
-# --- the way into the log: journaled.py, append.py ---------------------------------------------------------
-
-cdef int64_t _EPOCH_US = 946684800000000
-
-
-cdef inline unsigned char *_put_sized(unsigned char *at, bytes piece) noexcept:
-    _put_uint32(at, <uint32_t>PyBytes_GET_SIZE(piece))
-    return _put(at + 4, piece)
-
-
-cdef inline unsigned char *_put_int8(unsigned char *at, int64_t value) noexcept:
-    _put_uint32(at, 8)
-    _put_uint32(at + 4, <uint32_t>(<uint64_t>value >> 32))
-    _put_uint32(at + 8, <uint32_t>(<uint64_t>value & 0xFFFFFFFF))
-    return at + 12
-
-
-cdef bytes _column(text, Py_ssize_t length):
-    """`columns.text_column`, encoded."""
-    if type(text) is str and PyUnicode_IS_COMPACT_ASCII(text) and len(text) <= length and "\x00" not in <str>text:
-        return (<str>text).encode()
-    return _text_column(text, length).encode()
-
-
-def leaf_row(
-    bytes head not None,
-    int64_t seq,
-    int64_t at_us,
-    bytes digest not None,
-    bytes prev not None,
-    bytes canonical not None,
-    session_id,
-    statement_id,
-    bytes shared not None,
-):
-    cdef bytes session = _column(session_id, 64), statement = _column(statement_id, 64)
-    cdef bytes row = PyBytes_FromStringAndSize(
-        NULL,
-        PyBytes_GET_SIZE(head) + 24 + 20 + PyBytes_GET_SIZE(digest) + PyBytes_GET_SIZE(prev)
-        + PyBytes_GET_SIZE(canonical) + PyBytes_GET_SIZE(session) + PyBytes_GET_SIZE(statement)
-        + PyBytes_GET_SIZE(shared),
-    )
-    cdef unsigned char *out = _put(<unsigned char *>PyBytes_AS_STRING(row), head)
-    out = _put_int8(_put_int8(out, seq), at_us - _EPOCH_US)
-    out = _put_sized(_put_sized(_put_sized(out, digest), prev), canonical)
-    _put(_put_sized(_put_sized(out, session), statement), shared)
-    return row
-
-
-def split_entry(bytes payload not None):
-    """The parts of what `journaled.pack` packed."""
-    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(payload)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), head_size, tail_size, body, stop, around, named, version
-    cdef bytes head, tail
-    if size < 8:
-        raise ValueError("no packed entry")
-    head_size = <Py_ssize_t>_uint32(raw)
-    tail_size = <Py_ssize_t>_uint32(raw + 4)
-    if 8 + head_size + tail_size > size:
-        raise ValueError("no packed entry")
-    head = payload[8 : 8 + head_size]
-    tail = payload[8 + head_size : 8 + head_size + tail_size]
-    body = head.index(_BODY)
-    stop = head.rindex(_COMMITMENT)
-    around = head.index(b'"', stop + PyBytes_GET_SIZE(_COMMITMENT))
-    named = tail.rindex(_STATEMENT)
-    version = tail.rindex(_ENDS)
-    return (
-        head,
-        tail,
-        payload[8 + head_size + tail_size :],
-        int(head[PyBytes_GET_SIZE(_MOMENT) : body]),
-        head[body + PyBytes_GET_SIZE(_BODY) : stop],
-        head[around + 2 :],
-        tail[: named + 1],
-        tail[named + PyBytes_GET_SIZE(_STATEMENT) : version],
-    )
-
-
-cdef bytes _STATEMENT = b',"statement":', _ENDS = b',"v":'
-
-
-cdef inline uint32_t _uint32(const unsigned char *at) noexcept nogil:
-    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | at[3]
 
 
 # --- audit.writer: an entry that is put into the journal as nearly all are -----------------------------------------------

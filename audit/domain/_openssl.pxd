@@ -20,6 +20,14 @@ cdef class Links:
     ) except -1
 
 
+cdef int marked_sha256(
+    unsigned char mark,
+    const unsigned char *first,
+    Py_ssize_t first_size,
+    const unsigned char *second,
+    Py_ssize_t second_size,
+    unsigned char *out,
+) except -1
 cdef int hmac_sha256(
     const unsigned char *key, Py_ssize_t key_size, const unsigned char *data, Py_ssize_t size, unsigned char *out
 ) except -1

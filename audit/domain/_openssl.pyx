@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """Digests and the cipher of an entry, called in OpenSSL's libcrypto without an object of the interpreter between.
 
-The compiled twins of `links.Links` and of what `commitment` and `box` ask of hashlib and `cryptography`: the same
+The compiled twins of `links.Links` and of what `commitment`, `merkle` and `box` ask of hashlib and `cryptography`: the same
 algorithms of the same library, a tenth of the way to them. The library is the one this Python's hashlib is linked to;
 where it is another, importing this module fails and the Python twins serve.
 
@@ -141,6 +141,26 @@ cdef int _half(
         _digest_init(_digesting, _sha256, NULL)
         and _digest_update(_digesting, block, BLOCK)
         and _digest_update(_digesting, data, size)
+        and _digest_final(_digesting, out, NULL)
+    ):
+        raise CryptoFailed("SHA-256")
+    return 0
+
+
+cdef int marked_sha256(
+    unsigned char mark,
+    const unsigned char *first,
+    Py_ssize_t first_size,
+    const unsigned char *second,
+    Py_ssize_t second_size,
+    unsigned char *out,
+) except -1:
+    """SHA-256 of a mark and two pieces behind it (RFC 9162 §2.1.1); 32 bytes to `out`."""
+    if not (
+        _digest_init(_digesting, _sha256, NULL)
+        and _digest_update(_digesting, &mark, 1)
+        and _digest_update(_digesting, first, first_size)
+        and _digest_update(_digesting, second, second_size)
         and _digest_final(_digesting, out, NULL)
     ):
         raise CryptoFailed("SHA-256")

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from audit.domain import copy_rows
@@ -24,13 +25,15 @@ from audit.domain.chain import Head, Leaf, Prepared, link, prepare
 from audit.domain.columns import text_column
 from audit.domain.entry import Entry, Receipt
 from audit.domain.merkle import GENESIS, Frontier
-from audit.domain.projection import project
+from audit.domain.projection import Records, begin_records, end_records
 from audit.domain.sealing import evidence_sealer
-from audit.domain.sending import BULK, copy, one_round_trip, send
+from audit.domain.sending import BULK, ask, copy, one_round_trip, send
 from audit.domain.subject_index import index_subjects
 from audit.models import LogEntry, LogState
 
 DURABILITY = "database"
+_STATE = "SELECT size, head, frontier FROM audit_logstate WHERE id = 1"
+_POSITION = "SELECT integrated FROM audit_journalposition WHERE journal = %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,19 @@ def append_prepared(
     moved: Callable[[Head], None] = lambda head: None,
     span: JournalSpan | None = None,
 ) -> list[Receipt]:
+    """`append_leaves`, with a receipt for each."""
+    leaves = append_leaves(prepared, at_least=at_least, attempted=attempted, moved=moved, span=span)
+    return [Receipt(seq=leaf.seq, durability=DURABILITY) for leaf in leaves]
+
+
+def append_leaves(
+    prepared: Sequence[Prepared],
+    *,
+    at_least: int = 0,
+    attempted: Callable[[Sequence[Leaf]], None] = lambda leaves: None,
+    moved: Callable[[Head], None] = lambda head: None,
+    span: JournalSpan | None = None,
+) -> list[Leaf]:
     """Append what `chain.prepare` made. Raises LogShrank when the log has fewer than `at_least` entries.
 
     `attempted` is told the leaves before the commit: whoever loses the answer can ask `was_appended`. `moved` is told
@@ -73,40 +89,77 @@ def append_prepared(
     """
     if not prepared:
         return []
-    with transaction.atomic(), connection.cursor() as cursor:
-        head = lock_head(cursor)
+    append = partial(_append, prepared, at_least=at_least, attempted=attempted, moved=moved, span=span)
+    try:
+        return append(asking=False)
+    except IntegrityError:
+        if len(prepared) < BULK:
+            raise
+        return append(asking=True)  # a statement had a record where none was expected; all of it is undone
+
+
+def _append(
+    prepared: Sequence[Prepared],
+    *,
+    at_least: int,
+    attempted: Callable[[Sequence[Leaf]], None],
+    moved: Callable[[Head], None],
+    span: JournalSpan | None,
+    asking: bool,
+) -> list[Leaf]:
+    with transaction.atomic(), connection.cursor() as cursor, ExitStack() as trip:
+        head, known = _locked(cursor, span)
         if head.size < at_least:
             raise LogShrank(f"the log has {head.size} entries, expected at least {at_least}")
-        if span is not None and not _advance(cursor, span):
+        if span is not None and not _is_next(span, known):
             return []
         leaves, head = link(head, prepared)
         attempted(leaves)
         moved(head)
-        with one_round_trip() if len(prepared) < BULK else nullcontext():
-            _store(leaves, prepared)
-            project(leaves, prepared)
-            index_subjects(leaves, prepared)
+        records, few = Records(leaves, prepared), len(prepared) < BULK
+        if few:
+            trip.enter_context(one_round_trip())
+        _store(leaves, prepared)
+        begin_records(records, asking=asking)
+        if not few:  # what is copied is answered for itself
+            trip.enter_context(one_round_trip())
+        end_records(records)
+        index_subjects(leaves, prepared)
+        if span is not None:
             send(
-                "UPDATE audit_logstate SET size = %s, head = %b, frontier = %b WHERE id = 1",
-                [head.size, head.leaf, head.frontier.to_bytes()],
+                "INSERT INTO audit_journalposition (journal, integrated) VALUES (%s, %s)"
+                " ON CONFLICT (journal) DO UPDATE SET integrated = excluded.integrated",
+                [span.journal, span.end],
             )
-    return [Receipt(seq=leaf.seq, durability=DURABILITY) for leaf in leaves]
+        send(
+            "UPDATE audit_logstate SET size = %s, head = %b, frontier = %b WHERE id = 1",
+            [head.size, head.leaf, head.frontier.to_bytes()],
+        )
+    return leaves
 
 
-def _advance(cursor: CursorWrapper, span: JournalSpan) -> bool:
-    """Note that the log has the journal up to the end of `span`; False when it had it. Raises JournalMoved."""
-    cursor.execute("SELECT integrated FROM audit_journalposition WHERE journal = %s", [span.journal])
-    row = cursor.fetchone()
-    known = int(row[0]) if row else 0
+def _locked(cursor: CursorWrapper, span: JournalSpan | None) -> tuple[Head, int]:
+    """Lock the log; its head, and up to which place it has the journal of `span`."""
+    if span is None:
+        return lock_head(cursor), 0
+    with one_round_trip():  # one after the other all the same: the place is read behind the lock
+        state = ask(f"{_STATE} FOR UPDATE")
+        position = ask(_POSITION, [span.journal])
+    row, place = state.fetchone(), position.fetchone()
+    if row is None:  # a new log: there was nothing to lock yet
+        head = lock_head(cursor)
+        place = ask(_POSITION, [span.journal]).fetchone()
+    else:
+        head = head_of(*row)
+    return head, int(place[0]) if place else 0
+
+
+def _is_next(span: JournalSpan, known: int) -> bool:
+    """Whether `span` follows what the log has of the journal; False when it has it. Raises JournalMoved."""
     if known >= span.end:
         return False
     if known != span.start:
         raise JournalMoved(f"the log has the journal up to {known}, expected {span.start}")
-    cursor.execute(
-        "INSERT INTO audit_journalposition (journal, integrated) VALUES (%s, %s)"
-        " ON CONFLICT (journal) DO UPDATE SET integrated = excluded.integrated",
-        [span.journal, span.end],
-    )
     return True
 
 
@@ -150,7 +203,7 @@ def stated_size() -> int:
 
 
 def _state(cursor: CursorWrapper, lock: str) -> tuple[int, bytes, bytes] | None:
-    cursor.execute(f"SELECT size, head, frontier FROM audit_logstate WHERE id = 1 {lock}")  # noqa: S608
+    cursor.execute(f"{_STATE} {lock}")
     row: tuple[int, bytes, bytes] | None = cursor.fetchone()
     return row
 
@@ -161,13 +214,8 @@ def _store(leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:
         _insert_leaves(leaves, prepared)
         _insert_boxes(leaves, prepared)
         return
-    pairs = list(zip(leaves, prepared, strict=True))
-    copy("audit_logentry", _LEAF_COLUMNS, [_leaf_row(leaf, item) for leaf, item in pairs])
-    boxes = [
-        _BOX_HEAD + copy_rows.int8(leaf.seq) + copy_rows.text(box_key_id(item.box)) + copy_rows.raw(item.box)
-        for leaf, item in pairs
-        if item.box
-    ]
+    copy("audit_logentry", _LEAF_COLUMNS, leaf_rows(_LEAF_HEAD, leaves, prepared, joined_cells))
+    boxes = box_rows(_BOX_HEAD, leaves, prepared)
     if boxes:
         copy("audit_sealedtext", "seq, key_id, box", boxes)
 
@@ -203,15 +251,38 @@ def leaf_row(  # noqa: PLR0917 - as its compiled twin takes them
     )
 
 
-leaf_row_python = leaf_row
+def leaf_rows(
+    head: bytes, leaves: Sequence[Leaf], prepared: Sequence[Prepared], cells: Callable[[Entry], bytes]
+) -> list[bytes]:
+    """The rows of leaves for COPY; `cells` spells what the bodies of several have in common."""
+    return [
+        leaf_row(
+            head,
+            leaf.seq,
+            item.entry.at_us,
+            leaf.hash,
+            leaf.prev,
+            leaf.canonical,
+            item.entry.session_id,
+            item.entry.statement_id,
+            cells(item.entry),
+        )
+        for leaf, item in zip(leaves, prepared, strict=True)
+    ]
+
+
+def box_rows(head: bytes, leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> list[bytes]:
+    """The rows of what is sealed beside these leaves, for COPY."""
+    return [
+        head + copy_rows.int8(leaf.seq) + copy_rows.text(box_key_id(item.box)) + copy_rows.raw(item.box)
+        for leaf, item in zip(leaves, prepared, strict=True)
+        if item.box
+    ]
+
+
+leaf_row_python, leaf_rows_python, box_rows_python = leaf_row, leaf_rows, box_rows
 with suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
-    from audit.domain._fast import leaf_row
-
-
-def _leaf_row(leaf: Leaf, item: Prepared) -> bytes:
-    entry, (seq, prev, canonical, digest) = item.entry, leaf
-    session, statement = entry.session_id, entry.statement_id
-    return leaf_row(_LEAF_HEAD, seq, entry.at_us, digest, prev, canonical, session, statement, _joined_cells(entry))
+    from audit.domain._intake import box_rows, leaf_row, leaf_rows
 
 
 def shared_cells(entry: Entry) -> tuple[bytes, bytes, bytes]:
@@ -228,7 +299,8 @@ def shared_cells(entry: Entry) -> tuple[bytes, bytes, bytes]:
     return cells
 
 
-def _joined_cells(entry: Entry) -> bytes:
+def joined_cells(entry: Entry) -> bytes:
+    """`shared_cells` in one, remembered as the compiled `leaf_rows` looks for it."""
     body = entry.body
     memo = body.memo if isinstance(body, CanonicalBody) else {}
     joined = memo.get(("leaf", entry.kind))

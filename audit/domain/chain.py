@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,15 +64,28 @@ def open_box(box: bytes, *, commitment: bytes, sealer: Sealer) -> Disclosure:
 
 def link(head: Head, prepared: Sequence[Prepared]) -> tuple[list[Leaf], Head]:
     """Give each entry its place after `head`. Returns the leaves and the new head."""
+    leaves, nodes = link_entries(head.leaf, head.size, head.frontier.nodes, prepared)
+    if not leaves:
+        return leaves, head
+    return leaves, Head(Frontier(leaves[-1].seq, nodes), leaves[-1].hash)
+
+
+def link_entries(
+    prev: bytes, size: int, nodes: tuple[bytes, ...], prepared: Sequence[Prepared]
+) -> tuple[list[Leaf], tuple[bytes, ...]]:
+    """The leaves after `prev`, the newest of so many, and what the nodes of the frontier become."""
     leaves: list[Leaf] = []
-    prev, seq = head.leaf, head.size
-    for item in prepared:
-        seq += 1
+    for seq, item in enumerate(prepared, size + 1):
         canonical = item.draft.at(seq=seq, prev=prev)
         leaf = Leaf(seq, prev, canonical, leaf_hash(canonical))
         leaves.append(leaf)
         prev = leaf.hash
-    return leaves, Head(head.frontier.extend(leaf.hash for leaf in leaves), prev)
+    return leaves, Frontier(size, nodes).extend(leaf.hash for leaf in leaves).nodes
+
+
+link_entries_python = link_entries
+with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from audit.domain._intake import link_entries
 
 
 def bound_to(commitment: bytes) -> bytes:

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
 from audit.domain.journal import HEADER, LENGTH, MAGIC, RECORD, JournalCorrupt, KeyFor, Record
+from audit.domain.links import Links
+
+
+def read_record(view: mmap.mmap, at: int, links: Links, chain: bytes, place: int) -> tuple[bytes, bytes] | None:
+    """The payload of a segment's record behind the link `chain`, and its own link; None where no record begins.
+
+    Raises JournalCorrupt, which names `place`.
+    """
+    length = int(LENGTH.unpack_from(view, at)[0]) if at >= 0 and at + RECORD <= len(view) else 0
+    if not length:
+        return None
+    start, stop = at + RECORD, at + RECORD + length
+    if stop > len(view):
+        raise JournalCorrupt(f"no record at {place}")
+    payload = view[start:stop]
+    linked = links.link(chain, payload)
+    if linked != view[at + LENGTH.size : start]:
+        raise JournalCorrupt(f"the record at {place} was altered")
+    return payload, linked
+
+
+read_record_python = read_record
+with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from audit.domain._intake import read_record
 
 
 class Follower:
@@ -18,7 +42,8 @@ class Follower:
         self._directory = directory
         self._key_for = key_for
         self._view: mmap.mmap | None = None
-        self._keyed, self._chain = hashlib.blake2b(digest_size=16), b""
+        self._links: Links  # of the segment that is open
+        self._chain = b""
         self.place = self._at = 0
         oldest = min(directory.glob("*.journal"), default=None)
         if oldest is None:
@@ -31,38 +56,27 @@ class Follower:
 
     def records(self, until: int) -> Iterator[Record]:
         """Yield the records from here to `until`, which all have been written. Raises JournalCorrupt."""
-        keyed, view, place, at, chain = self._keyed, self._view, self.place, self._at, self._chain
+        links, view, place, at, chain = self._links, self._view, self.place, self._at, self._chain
         while place < until:
-            length = self._length(at)
-            if not length:  # the writer found no room here and went on in another segment
-                self._open(self._directory / f"{place:016x}.journal", follows=(place, chain))
-                keyed, view, at = self._keyed, self._view, self._at
-                length = self._length(at)
             assert view is not None
-            start = at + RECORD
-            stop = start + length
-            if not length or stop > len(view):
-                raise JournalCorrupt(f"no record at {place}")
-            payload = view[start:stop]
-            link = keyed.copy()
-            link.update(chain + payload)
-            linked = link.digest()
-            if linked != view[at + LENGTH.size : start]:
-                raise JournalCorrupt(f"the record at {place} was altered")
-            end = place + RECORD + length
-            record = Record(place, end, payload)
-            self.place, self._at, self._chain = place, at, chain = end, stop, linked
+            found = read_record(view, at, links, chain, place)
+            if found is None:  # the writer found no room here and went on in another segment
+                self._open(self._directory / f"{place:016x}.journal", follows=(place, chain))
+                links, view, at = self._links, self._view, self._at
+                assert view is not None
+                found = read_record(view, at, links, chain, place)
+                if found is None:
+                    raise JournalCorrupt(f"no record at {place}")
+            payload, linked = found
+            size = RECORD + len(payload)
+            record = Record(place, place + size, payload)
+            self.place, self._at, self._chain = place, at, chain = place + size, at + size, linked
             yield record
 
     def close(self) -> None:
         if self._view is not None:
             self._view.close()
             self._view = None
-
-    def _length(self, at: int) -> int:
-        view = self._view
-        assert view is not None
-        return int(LENGTH.unpack_from(view, at)[0]) if at + RECORD <= len(view) else 0
 
     def _open(self, path: Path, *, follows: tuple[int, bytes] | None = None) -> None:
         self.close()
@@ -75,5 +89,5 @@ class Follower:
         key = self._key_for(key_id) if magic == MAGIC else None
         if key is None or (follows is not None and follows != (start, chain)):
             raise JournalCorrupt(f"segment {path.name} does not follow the one before it, or has an unknown key")
-        self._keyed = hashlib.blake2b(key=key, digest_size=16)  # copied for every link: the key is taken in once
+        self._links = Links(key)
         self.place, self._at, self._chain = int(start), HEADER.size, chain

@@ -36,13 +36,17 @@ def pack(prepared: Prepared) -> bytes:
 
 def unpack(payload: bytes) -> Prepared:
     """What `pack` packed. The entry's sensitive text stays sealed."""
+    return unpack_with(_READING, payload)
+
+
+def unpack_with(reading: Reading, payload: bytes) -> Prepared:
+    """`unpack`, with what was read before."""
     head, tail, box, at_us, body, around, session, statement = split_entry(payload)
-    known = _READ.known
-    about = known(around, _kind_and_gateway)
+    kind, gateway = reading.about(around)
     entry = Entry(
-        about["kind"], known(body, _body), known(session, _session), _string(statement), None, at_us, DURABILITY
+        kind, reading.body(body), reading.session(session), reading.string(statement), None, at_us, DURABILITY
     )
-    return Prepared(entry, about["gateway"], Draft(head, tail), box)
+    return Prepared(entry, gateway, Draft(head, tail), box)
 
 
 def split_entry(payload: bytes) -> tuple[bytes, bytes, bytes, int, bytes, bytes, bytes, bytes]:
@@ -74,26 +78,42 @@ def split_entry(payload: bytes) -> tuple[bytes, bytes, bytes, int, bytes, bytes,
     )
 
 
-split_entry_python = split_entry
+split_entry_python, unpack_with_python = split_entry, unpack_with
 with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
-    from audit.domain._fast import split_entry
+    from audit.domain._intake import split_entry, unpack_with
 
 
-class _Read:
+class Reading:
     """Most bodies, and most of what is around them, come over and over: each is read once and kept."""
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, Any] = {}
+        self.kept: dict[bytes, Any] = {}
 
-    def known(self, text: bytes, read: Callable[[bytes], Any]) -> Any:
-        found = self._kept.get(text)
+    def about(self, text: bytes) -> tuple[str, str]:
+        """Kind and gateway."""
+        found: tuple[str, str] = self._known(text, _kind_and_gateway)
+        return found
+
+    def body(self, text: bytes) -> CanonicalBody:
+        found: CanonicalBody = self._known(text, _body)
+        return found
+
+    def session(self, text: bytes) -> str:
+        return str(self._known(text, _session))
+
+    def string(self, text: bytes) -> str:
+        """One that comes once: a statement's."""
+        return str(json.loads(text)) if b"\\" in text else text[1:-1].decode()
+
+    def _known(self, text: bytes, read: Callable[[bytes], Any]) -> Any:
+        found = self.kept.get(text)
         if found is None:
             found = read(text)
             if len(text) > _LONG:
                 return found
-            if len(self._kept) >= _MOST_KEPT:
-                self._kept.clear()
-            self._kept[text] = found
+            if len(self.kept) >= _MOST_KEPT:
+                self.kept.clear()
+            self.kept[text] = found
         return found
 
 
@@ -106,19 +126,16 @@ def _body(text: bytes) -> CanonicalBody:
     return CanonicalBody(json.loads(text))
 
 
-def _kind_and_gateway(text: bytes) -> dict[str, str]:
-    return dict(json.loads(b"{" + text.removesuffix(b',"prev":') + b"}"))
-
-
-def _string(text: bytes) -> str:
-    return str(json.loads(text)) if b"\\" in text else text[1:-1].decode()
+def _kind_and_gateway(text: bytes) -> tuple[str, str]:
+    read = json.loads(b"{" + text.removesuffix(b',"prev":') + b"}")
+    return read["kind"], read["gateway"]
 
 
 def _session(text: bytes) -> str:
     return str(json.loads(b"{" + text[:-1] + b"}")["session"])
 
 
-_READ = _Read()
+_READING = Reading()
 
 
 def recover_journals(root: Path) -> int:

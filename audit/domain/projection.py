@@ -6,27 +6,32 @@ completed in one batch), then goes to the database as one JSON document per tabl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from audit.domain.chain import Leaf, Prepared
 from audit.domain.columns import json_column, text_column
-from audit.domain.entry import Entry
+from audit.domain.entry import Entry, Json
 from audit.domain.sending import BULK, copy, known_ids, send
 from audit.domain.statement_rows import (
     BEGUN,
+    CHANGES,
     COLUMNS,
     ENDED,
     GREATEST,
+    HEAD,
     JSON,
     KEPT,
     TEXT,
+    Change,
     Row,
     Said,
+    change_of,
     copied,
     documented,
     documented_end,
     merge,
-    said,
+    rows_to_copy,
     timestamp,
 )
 
@@ -36,6 +41,7 @@ _SESSION_TEXT = {
     "close_reason": 128,
 }  # fmt: skip
 
+_STATEMENTS = "audit_statementrecord"
 _COLUMNS = ", ".join(f'"{name}"' for name in COLUMNS)
 _TYPES = {"integer": ("risk", "statements", "denied"), "bigint": ("snapshot", "rows", "bytes", "first_seq", "last_seq")}
 
@@ -46,23 +52,17 @@ class Records:
     def __init__(self, leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:
         self.begun: dict[str, list[Said]] = {}
         self.outcomes: dict[str, list[Said]] = {}
-        self._sessions, self._closings, self._counts = _Fold(_blank_session), _Fold(dict), _Fold(_no_counts)
-        for leaf, item in zip(leaves, prepared, strict=True):
+        self.counts: dict[str, Row] = {}  # by session: what is to be added to its numbers
+        self._sessions, self._closings = _Fold(_blank_session), _Fold(dict)
+        for leaf, item in fold(self, leaves, prepared, CHANGES, change_of):
             self._add(leaf, item)
 
     def _add(self, leaf: Leaf, item: Prepared) -> None:
         entry = item.entry
-        about = said(leaf, item)
-        if about is not None:
-            key = entry.statement_id[:64]
-            known = key in self.begun or not about.change.completes
-            (self.begun if known else self.outcomes).setdefault(key, []).append(about)
-        elif entry.kind == "session.opened":
+        if entry.kind == "session.opened":
             self._sessions.merge(entry.session_id, _opened(entry, item.gateway, leaf.seq))
         elif entry.kind == "session.closed":
             self._closings.merge(entry.session_id, _closed(entry))
-        if entry.session_id:
-            _count(self._counts.row(entry.session_id), entry, leaf.seq)
 
     @property
     def ended(self) -> str:
@@ -77,10 +77,36 @@ class Records:
     def closed(self) -> dict[str, Row]:
         return self._closings.rows
 
-    @property
-    def counts(self) -> dict[str, Row]:
-        """By session: what is to be added to its numbers."""
-        return self._counts.rows
+
+def fold(
+    records: Records,
+    leaves: Sequence[Leaf],
+    prepared: Sequence[Prepared],
+    changes: Collection[str],
+    change_of: Callable[[str, Mapping[str, Json]], Change],
+) -> list[tuple[Leaf, Prepared]]:
+    """Put entries about statements where they belong, and count all. Returns those that are about no statement.
+
+    `changes` are the kinds that are about one, and `change_of` says what a body of such a kind does.
+    """
+    rest = []
+    for leaf, item in zip(leaves, prepared, strict=True):
+        entry = item.entry
+        if entry.statement_id and entry.kind in changes:
+            about = Said(change_of(entry.kind, entry.body), leaf, item)
+            key = entry.statement_id[:64]
+            known = key in records.begun or not about.change.completes
+            (records.begun if known else records.outcomes).setdefault(key, []).append(about)
+        else:
+            rest.append((leaf, item))
+        if entry.session_id:
+            _count(records.counts.setdefault(entry.session_id[:64], _no_counts()), entry, leaf.seq)
+    return rest
+
+
+fold_python = fold
+with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from audit.domain._intake import fold
 
 
 def project(leaves: Sequence[Leaf], prepared: Sequence[Prepared], *, shadowed: bool = False) -> None:
@@ -88,28 +114,47 @@ def project(leaves: Sequence[Leaf], prepared: Sequence[Prepared], *, shadowed: b
 
     `shadowed`: other tables of these names are to be found instead, which a plan made before would pass over.
     """
-    records, prepare = Records(leaves, prepared), not shadowed
-    opened, closed, counts = records.opened, records.closed, records.counts
-    if opened:
+    records = Records(leaves, prepared)
+    begin_records(records, asking=True, prepare=not shadowed)
+    end_records(records, prepare=not shadowed)
+
+
+def begin_records(records: Records, *, asking: bool, prepare: bool = True) -> None:
+    """Make records of the sessions and statements that began: many statements by COPY.
+
+    One that was held before has a record. `asking`: the others are looked for as well. Of those that were allowed at
+    once none is expected; IntegrityError, when there is one.
+    """
+    if records.opened:
+        opened = records.opened
         send(upsert_sql("audit_sessionrecord", _names(opened), "%s"), [document_of(opened)], prepare=prepare)
-    _keep(records.begun, prepare=prepare)
+    begun = records.begun
+    if len(begun) < BULK:
+        known: Collection[str] = begun.keys()
+    else:
+        asked = [key for key, entries in begun.items() if asking or not entries[0].change.opens]
+        known = known_ids(_STATEMENTS, asked) if asked else ()
+    _copy_but(known, begun, prepare=prepare)
+
+
+def end_records(records: Records, *, prepare: bool = True) -> None:
+    """Say what ended, and add to what sessions count."""
+    closed, counts = records.closed, records.counts
     if records.outcomes:
-        send(update_sql("audit_statementrecord", ENDED, "%s"), [records.ended], prepare=prepare)
+        send(update_sql(_STATEMENTS, ENDED, "%s"), [records.ended], prepare=prepare)
     if closed:
         send(update_sql("audit_sessionrecord", _names(closed), "%s"), [document_of(closed)], prepare=prepare)
     if counts:
         send(add_sql("%s"), [document_of(counts)], prepare=prepare)
 
 
-def _keep(statements: Mapping[str, Sequence[Said]], *, prepare: bool) -> None:
-    """Statements that began, with all this batch says of them: many by COPY, but for those that have a record."""
-    table = "audit_statementrecord"
-    known = statements.keys() if len(statements) < BULK else known_ids(table, list(statements))
+def _copy_but(known: Collection[str], statements: Mapping[str, Sequence[Said]], *, prepare: bool) -> None:
+    """Add to the records there are (`known`), and copy the others."""
     if known:
         few = document_of_begun({key: statements[key] for key in statements if key in known})
-        send(upsert_sql(table, BEGUN, "%s"), [few], prepare=prepare)
+        send(upsert_sql(_STATEMENTS, BEGUN, "%s"), [few], prepare=prepare)
     if len(known) < len(statements):
-        copy(table, _COLUMNS, (copied(key, entries) for key, entries in statements.items() if key not in known))
+        copy(_STATEMENTS, _COLUMNS, rows_to_copy(HEAD, statements, known, copied))
 
 
 def document_of_begun(statements: Mapping[str, Sequence[Said]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from django.db import connection
@@ -14,6 +15,15 @@ from audit.domain.copy_rows import document
 BULK = 64
 
 
+# psycopg keeps the plan of what was asked so often, and of what is to be kept from the first time on: only that.
+_NEVER_BY_ITSELF = 1 << 30
+
+
+def keep_plans() -> None:
+    """Let this thread's connection keep the plans of what is sent with `prepare`: Django has it keep none."""
+    connection.connection.prepare_threshold = _NEVER_BY_ITSELF
+
+
 def send(query: str, columns: Sequence[object], *, prepare: bool = True) -> None:
     """Run `query` in the transaction under way, its values sent apart from it and bytes as they are.
 
@@ -22,6 +32,13 @@ def send(query: str, columns: Sequence[object], *, prepare: bool = True) -> None
     """
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         cursor.execute(query, columns, prepare=prepare)
+
+
+def ask(query: str, values: Sequence[object] = ()) -> psycopg.Cursor[tuple[Any, ...]]:
+    """`send` of a question; within `one_round_trip` its answer is there when that has ended."""
+    with connection.wrap_database_errors:
+        cursor: psycopg.Cursor[tuple[Any, ...]] = psycopg.Cursor(connection.connection)
+        return cursor.execute(query, values, prepare=True)
 
 
 @contextmanager

@@ -6,8 +6,9 @@ each (`canonical.CanonicalBody.memo`), down to the bytes of the row.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ _FIRST = (
 COLUMNS = (*_OWN, *_FIRST, *OUTCOME)
 BEGUN: tuple[str, ...] = tuple(name for name in COLUMNS if name != "id")
 ENDED: tuple[str, ...] = (*OUTCOME, "finished_at", "last_seq")  # what is said of a statement that has a record
-_HEAD = copy_rows.row_head(len(COLUMNS))
+HEAD = copy_rows.row_head(len(COLUMNS))
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class Change:
     ends: bool  # the entry's moment is when the statement ended
     completes: bool
     plain: bool  # says nothing an outcome would have to be merged with
+    opens: bool  # nothing was said of the statement before, as far as one can tell
     _spelled: tuple[bytes, bytes] | None = None
     _begins: str | None = None
     _says: str | None = None
@@ -92,19 +94,14 @@ class Said(NamedTuple):
     item: Prepared
 
 
-def said(leaf: Leaf, item: Prepared) -> Said | None:
-    """What an entry says about a statement; None when it is about none."""
-    entry = item.entry
-    change = _CHANGES.get(entry.kind)
-    if change is None or not entry.statement_id:
-        return None
-    body = entry.body
+def change_of(kind: str, body: Mapping[str, Json]) -> Change:
+    """What a body says about its statement, worked out once, as the compiled `projection.fold` looks for it."""
     if not isinstance(body, CanonicalBody):
-        return Said(_worked_out(entry.kind, body), leaf, item)
-    found = body.memo.get(entry.kind)
+        return _worked_out(kind, body)
+    found: Change | None = body.memo.get(kind)
     if found is None:
-        found = body.memo[entry.kind] = _worked_out(entry.kind, body)
-    return Said(found, leaf, item)
+        found = body.memo[kind] = _worked_out(kind, body)
+    return found
 
 
 def folded(entries: Sequence[Said], *, blank: bool = True) -> Row:
@@ -113,6 +110,21 @@ def folded(entries: Sequence[Said], *, blank: bool = True) -> Row:
     for entry in entries:
         merge(row, _row(entry))
     return row
+
+
+def rows_to_copy(
+    head: bytes,
+    statements: Mapping[str, Sequence[Said]],
+    known: Collection[str],
+    other: Callable[[str, Sequence[Said]], bytes],
+) -> list[bytes]:
+    """The rows of the statements that are not `known`, for COPY; `other` makes those that are not usual."""
+    return [other(key, entries) for key, entries in statements.items() if key not in known]
+
+
+rows_to_copy_python = rows_to_copy
+with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
+    from audit.domain._intake import rows_to_copy
 
 
 def copied(key: str, entries: Sequence[Said]) -> bytes:
@@ -127,8 +139,8 @@ def copied(key: str, entries: Sequence[Said]) -> bytes:
         rest = _cells(row, _FIRST) + _cells(row, OUTCOME)
     return b"".join(
         (
-            _HEAD,
-            copy_rows.text(key),
+            HEAD,
+            copy_rows.text(text_column(key, 64)),
             copy_rows.text(text_column(session, 64)),
             copy_rows.text(text_column(gateway, 64)),
             copy_rows.moment(first.item.entry.at_us),
@@ -207,12 +219,13 @@ def _row(entry: Said) -> Row:
 
 
 def _worked_out(kind: str, body: Mapping[str, Json]) -> Change:
-    says = _CHANGES[kind](body)
+    says = CHANGES[kind](body)
     return Change(
         says=says,
         ends=kind in ("statement.denied", "statement.completed"),
         completes=kind == "statement.completed",
         plain=says.keys() & set(OUTCOME) == {"status"},
+        opens=kind == "statement.authorised" and not body.get("review"),
     )
 
 
@@ -239,7 +252,7 @@ def _outcome(body: Mapping[str, Any]) -> Row:
     }
 
 
-_CHANGES: Mapping[str, Callable[[Mapping[str, Any]], Row]] = {
+CHANGES: Mapping[str, Callable[[Mapping[str, Any]], Row]] = {
     "statement.held": _started("held"),
     "statement.authorised": _started("running"),
     "statement.denied": _started("denied"),

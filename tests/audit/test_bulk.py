@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.domain.append import append_entries, append_prepared
+from audit.domain.append import JournalMoved, JournalSpan, append_entries, append_leaves, append_prepared
 from audit.domain.chain import prepare
 from audit.domain.contents import check_texts_and_columns
 from audit.domain.entry import Entry
@@ -20,7 +21,7 @@ from audit.domain.keys import log_keys
 from audit.domain.records_check import check_records
 from audit.domain.sealing import evidence_sealer
 from audit.domain.sending import BULK
-from audit.models import LogEntry, SealedText, StatementRecord
+from audit.models import Checkpoint, JournalPosition, LogEntry, SealedText, StatementRecord
 
 STATEMENTS = BULK  # each with two entries or more: well over what goes the way of the few
 
@@ -114,6 +115,61 @@ def test_statement_that_has_a_record_is_added_to_by_a_large_batch():
     assert StatementRecord.objects.count() == BULK
     assert StatementRecord.objects.filter(review="r1", status="completed").count() == 10
     assert check_records() == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("says", "tries"), [({"review": "r1"}, 1), ({}, 2)])
+@pytest.mark.parametrize("journal", ["", "j1"])
+def test_record_that_was_not_expected_costs_a_second_try_and_nothing_else(says, tries, journal):
+    """What was allowed at once is not looked for; one that was held says so, and is."""
+    append_entries([*opened(), told(0, "held", 0, review="r1", classes=["ssn"])])
+    entries = [told(n, "authorised", 5, **says) for n in range(BULK)] + [told(0, "completed", 9, status="completed")]
+    prepared = [prepare(entry, gateway="g1", sealer=evidence_sealer()) for entry in entries]
+    span = JournalSpan(journal, 0, 77) if journal else None
+    placed = []
+
+    leaves = append_leaves(prepared, attempted=placed.append, span=span)
+
+    assert len(placed) == tries
+    assert [leaf.seq for leaf in leaves] == list(range(5, 5 + len(entries)))
+    assert LogEntry.objects.count() == 4 + len(entries)
+    assert StatementRecord.objects.filter(status="running").count() == BULK - 1
+    assert StatementRecord.objects.values_list("classes", "status").get(id="a000") == (["ssn"], "completed")
+    assert (check_records(), check_chain(log_keys())) == ([], [])
+    if span is not None:
+        assert append_leaves(prepared, span=span) == []  # the log has them
+        with pytest.raises(JournalMoved):
+            append_leaves(prepared, span=JournalSpan(journal, 76, 99))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("known", [None, 40, 77])
+def test_first_entries_of_a_log_may_come_from_a_journal(known):
+    prepared = [prepare(entry, gateway="g1", sealer=evidence_sealer()) for entry in opened()]
+    if known is not None:
+        JournalPosition.objects.create(journal="j1", integrated=known)
+
+    if known == 40:
+        with pytest.raises(JournalMoved):
+            append_leaves(prepared, span=JournalSpan("j1", 0, 77))
+    else:
+        appended = append_leaves(prepared, span=JournalSpan("j1", 0, 77))
+        assert [leaf.seq for leaf in appended] == ([1, 2, 3] if known is None else [])
+
+    assert LogEntry.objects.count() == (3 if known is None else 0)
+    assert JournalPosition.objects.get(journal="j1").integrated == (known or 77)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_retry_leaves_alone_what_its_caller_did():
+    append_entries([*opened(), told(0, "held", 0, review="r1")])
+
+    with transaction.atomic():
+        Checkpoint.objects.create(size=1, root=b"", frontier=b"", head=b"", note="", signed_at=datetime.now(UTC))
+        append_entries([told(n, "authorised", 5) for n in range(BULK)])
+
+    assert Checkpoint.objects.count() == 1
+    assert StatementRecord.objects.filter(status="running").count() == BULK
 
 
 WORDS = st.text(max_size=12)

@@ -28,6 +28,7 @@ from audit.domain.keys import log_keys
 from audit.domain.one_statement import MAX_BYTES, fits
 from audit.domain.records_check import check_records
 from audit.domain.sealing import evidence_sealer
+from audit.domain.sending import BULK
 from audit.domain.template import Filling, Template
 from audit.models import LogEntry, LogState, SealedText, SessionRecord, StatementRecord
 from audit.one_trip import OneTrip
@@ -129,6 +130,23 @@ async def test_only_the_first_batch_goes_the_ordinary_way(ordinary):
     assert ordinary == [1]
     assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
     assert await in_thread(lambda: StatementRecord.objects.get(id="a0").status) == "completed"
+
+
+async def test_batch_that_was_undone_once_leaves_the_short_way_open(ordinary):
+    """What is undone takes the connection's prepared statements with it, the short way's among them."""
+    writer = AuditWriter(gateway_id="g1")
+    await writer.append(opened())
+    await writer.append(authorised("a0"))
+    for number in range(2 * BULK):
+        writer.append_later(authorised(f"a{number}"))  # a0 has a record, which nobody expects
+    await writer.append(authorised("last"))
+
+    receipt = await writer.append(authorised("next"))
+    await writer.close()
+
+    assert receipt.seq == 4 + 2 * BULK
+    assert (ordinary[0], len(ordinary)) == (1, 2)
+    assert await in_thread(lambda: (check_chain(log_keys()), check_records())) == ([], [])
 
 
 async def test_entries_of_templates_are_queued_as_they_are_spelled(ordinary):

@@ -33,6 +33,13 @@ def sql(statement: str) -> None:
         cursor.execute(statement)
 
 
+def kept_plans() -> list[str]:
+    """What this thread's connection has prepared."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement FROM pg_prepared_statements")
+        return [text for (text,) in cursor.fetchall()]
+
+
 async def in_thread(function, *args):
     def call():
         try:
@@ -70,6 +77,17 @@ async def test_a_receipt_means_the_entry_is_committed_with_its_text_and_record()
 
     assert await in_thread(stored) == ("statement.authorised", True, ("running", "g1", "agents-read"))
     await writer.close()
+
+
+async def test_plans_of_the_ordinary_way_are_kept():
+    writer = AuditWriter(gateway_id="g1")
+    for number in range(3):
+        await writer.append(opened(f"s{number}"))  # never with one statement
+
+    kept = await writer._commits.in_thread(kept_plans)
+    await writer.close()
+
+    assert any(text.startswith("UPDATE audit_logstate") for text in kept)
 
 
 async def test_later_entries_are_written_in_order_by_close():

@@ -24,6 +24,7 @@ SOURCES = tuple(
         "audit/domain/state.py",
         "audit/domain/_openssl.pyx",
         "audit/domain/_fast.pyx",
+        "audit/domain/_intake.pyx",
         "audit/domain/_sync_thread.pyx",
         "gateway/protocols/postgres/state.py",
         "gateway/protocols/postgres/_fast.pyx",

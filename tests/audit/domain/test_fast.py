@@ -18,6 +18,7 @@ from audit.domain.journaled import pack, split_entry_python, unpack
 from audit.domain.template import spell_entry_python
 
 fast = pytest.importorskip("audit.domain._fast", reason="no C compiler or no Cython on this machine")
+intake = pytest.importorskip("audit.domain._intake", reason="no C compiler or no Cython on this machine")
 
 BYTES = st.binary(max_size=80)
 PARTS = st.lists(BYTES, min_size=1, max_size=5)
@@ -86,7 +87,7 @@ IDS = st.one_of(st.text(max_size=80), st.just("nul\x00"), st.just("lone\ud800"),
 def test_rows_of_leaves_are_alike(numbers, pieces, ids, around):
     head, shared = around
 
-    assert fast.leaf_row(head, *numbers, *pieces, *ids, shared) == leaf_row_python(
+    assert intake.leaf_row(head, *numbers, *pieces, *ids, shared) == leaf_row_python(
         head, *numbers, *pieces, *ids, shared
     )
 
@@ -103,11 +104,11 @@ def test_entries_are_taken_apart_alike_and_as_they_were(texts, at_us, box):
 
     payload = pack(prepared)
 
-    assert fast.split_entry(payload) == split_entry_python(payload)
+    assert intake.split_entry(payload) == split_entry_python(payload)
     assert unpack(payload) == prepared
 
 
-@pytest.mark.parametrize("split", [fast.split_entry, split_entry_python])
+@pytest.mark.parametrize("split", [intake.split_entry, split_entry_python])
 @pytest.mark.parametrize("payload", [b"", bytes(7), bytes(8), b"\x00\x00\x00\x09" + bytes(4), b"\xff" * 30])
 def test_what_is_no_entry_is_refused(split, payload):
     with pytest.raises(ValueError, match=r"packed|found"):

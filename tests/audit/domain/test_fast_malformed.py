@@ -20,6 +20,7 @@ from audit.domain.journaled import pack, split_entry_python
 from audit.domain.template import spell_entry_python
 
 fast = pytest.importorskip("audit.domain._fast", reason="no C compiler or no Cython on this machine")
+intake = pytest.importorskip("audit.domain._intake", reason="no C compiler or no Cython on this machine")
 
 # Characters that JSON escapes, cuts or refuses, and those beside them.
 NAMES = st.text(st.sampled_from('\x00\x01\x1f "\\/\x7f\x80\u00e9\u2028\ud800\udfff\U0001f600abc'), max_size=70)
@@ -56,7 +57,7 @@ def test_entries_that_were_altered(statement: str, changes: list[tuple[int, int,
         at = place % (len(payload) + 1)
         payload = payload[:at] + piece + payload[at + gone :]
 
-    assert outcome(fast.split_entry, payload[:cut]) == outcome(split_entry_python, payload[:cut])
+    assert outcome(intake.split_entry, payload[:cut]) == outcome(split_entry_python, payload[:cut])
 
 
 @settings(max_examples=600, deadline=None)
@@ -69,7 +70,7 @@ def test_what_only_looks_like_an_entry(sizes: tuple[int, int] | None, parts: tup
     head, tail = map(b"".join, parts)
     payload = struct.pack("!II", *(sizes or (len(head), len(tail)))) + head + tail
 
-    assert outcome(fast.split_entry, payload) == outcome(split_entry_python, payload)
+    assert outcome(intake.split_entry, payload) == outcome(split_entry_python, payload)
 
 
 @settings(max_examples=300, deadline=None)
@@ -86,7 +87,7 @@ def test_identifiers_nobody_escaped(statement: str, at_us: int, values: list[byt
 def test_rows_of_odd_identifiers_and_moments(ids: tuple[str, str], seq: int, at_us: int) -> None:
     arguments = (b"head", seq, at_us, b"d" * 32, b"", b"{}", *ids, b"shared")
 
-    assert outcome(fast.leaf_row, *arguments) == outcome(leaf_row_python, *arguments)
+    assert outcome(intake.leaf_row, *arguments) == outcome(leaf_row_python, *arguments)
 
 
 @settings(max_examples=200, deadline=None)
