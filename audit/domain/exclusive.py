@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from django.db import connection
+from django.db import DatabaseError, connection
 
 
 @contextmanager
@@ -18,4 +18,16 @@ def alone(key: int) -> Iterator[bool]:
             yield mine
         finally:
             if mine:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [key])
+
+
+@contextmanager
+def in_turn(key: int) -> Iterator[None]:
+    """Wait until this process is the one that does the work named by `key`."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [key])
+        try:
+            yield
+        finally:
+            with suppress(DatabaseError):  # a connection that is lost has let go of it
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [key])

@@ -12,6 +12,7 @@ from django.conf import settings
 from audit.domain.append import append_entries
 from audit.domain.contents import SETTLING_S
 from audit.domain.entry import Entry, Json
+from audit.domain.exclusive import in_turn
 from audit.domain.findings import RECORDING_LOST
 from audit.domain.journaled import recover_journals
 from audit.domain.liveness import is_alive
@@ -21,6 +22,7 @@ from audit.models import Recording, SessionRecord, StatementRecord
 logger = logging.getLogger(__name__)
 
 _BATCH = 500
+_SETTLING = 0x686F6F70_73657474
 
 
 def finish_unfinished() -> int:
@@ -28,7 +30,15 @@ def finish_unfinished() -> int:
 
     Whether such a statement ran, and what it returned, is not known: the record says exactly that. Statements held for
     a reviewer are left alone, since another process may go on with them. Returns how many statements were marked.
+
+    Processes that start together take turns: each would mark the same statements and close the same sessions, and one
+    would call unfinished what ended in a journal that another is still taking in.
     """
+    with in_turn(_SETTLING):
+        return _finish_unfinished()
+
+
+def _finish_unfinished() -> int:
     recover_journals(settings.HOOPWEB_JOURNAL_DIR)
     report_lost_journals(settings.HOOPWEB_JOURNAL_DIR)
     dead = [gateway for gateway in _suspects() if not is_alive(gateway)]

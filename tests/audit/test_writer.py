@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -273,6 +275,29 @@ def test_two_processes_write_one_gapless_log(settings):
     assert list(LogEntry.objects.order_by("seq").values_list("seq", flat=True)) == list(range(1, 401))
     assert check_chain(log_keys()) == []
     assert sign_checkpoint().size == 400
+
+
+def test_processes_that_start_together_settle_what_was_left_once():
+    count = 40  # enough for any two that do not wait for each other to meet
+    append_entries([entry for at in range(count) for entry in (opened(f"s{at}"), authorised(f"d{at}", f"s{at}"))])
+    together = threading.Barrier(3)
+
+    def start() -> int:
+        try:
+            connection.ensure_connection()
+            together.wait(60)
+            return finish_unfinished()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(3) as threads:
+        marked = [future.result(60) for future in [threads.submit(start) for _ in range(3)]]
+
+    assert sorted(marked) == [0, 0, count]
+    ends = [json.loads(bytes(row.canonical)) for row in LogEntry.objects.filter(kind="statement.completed")]
+    closed = [json.loads(bytes(row.canonical)) for row in LogEntry.objects.filter(kind="session.closed")]
+    assert sorted(end["statement"] for end in ends) == sorted(f"d{at}" for at in range(count))
+    assert sorted(end["session"] for end in closed) == sorted(f"s{at}" for at in range(count))
 
 
 def test_statements_of_dead_processes_are_marked_unfinished_and_living_ones_left_alone():
