@@ -157,7 +157,9 @@ def test_every_statement_of_a_storm_is_authorised_once_and_ends_once(
 
 
 # What the server was given to execute; its errors repeat a text, and so do questions about one (CREATE FUNCTION).
-_EXECUTED = r"LOG:  execute [^:]+: (?:BEGIN|INSERT|SELECT|COMMIT|ROLLBACK|SAVEPOINT)[^\n]*?'({run}-[0-9a-z-]+)'"
+_EXECUTED = (
+    r"LOG:  (?:execute [^:]+|statement): (?:BEGIN|INSERT|SELECT|COMMIT|ROLLBACK|SAVEPOINT)[^\n]*?'({run}-[0-9a-z-]+)'"
+)
 
 
 def executed(statements: Path, run: str) -> Counter[str]:
