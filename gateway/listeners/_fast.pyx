@@ -110,7 +110,7 @@ cdef class Passage:
     cdef readonly RecurringState recurring
     cdef ViewState view
     cdef object asked, statement, exchange, counts, deferred
-    cdef bytes out, data
+    cdef bytes data
     cdef str statement_id, text, tag
     cdef tuple parameters, formats
     cdef double began
@@ -291,7 +291,6 @@ cdef class QuickLane:
             return False
         passage.parameters, passage.formats = _NOTHING, _NOTHING
         passage.parsed, passage.simple = False, True
-        passage.out = data
         return self.record(passage, recurring, f'{{"statement":{_encoded(passage.text)}}}'.encode(), data)
 
     cdef object extended(self, bytes data):
@@ -318,7 +317,6 @@ cdef class QuickLane:
             passage.statement = statement = _Prepared("", recurring.text, parts[2], None, True)
             statement.recurring = recurring
             statement.analysis = recurring.known.analysis_of(statement.text, statement.types)
-        passage.out = data
         return self.record(passage, recurring, self.spelled(recurring, passage), data)
 
     cdef object confirmed(self, bytes name):
@@ -342,13 +340,13 @@ cdef class QuickLane:
 
     cdef bint record(self, Passage passage, RecurringState recurring, bytes spelled, bytes data) except -1:
         """Send it once its authorised entry is durable: now, or when that is told. False: it is left to the lane."""
-        passage.lane, passage.recurring = self, recurring
+        passage.lane, passage.recurring, passage.data = self, recurring, data
         passage.began = _perf_counter()
         passage.statement_id = new_id(<long long>_time_ns() // 1_000_000)
         try:
             filling = Filling(passage.statement_id, _NOTHING, None, 0, spelled)
             if recurring.waits:
-                return self.defer(passage, recurring, filling, data)
+                return self.defer(passage, recurring, filling)
             if (
                 (self.alike is None or not self.alike.put(recurring.authorised, filling, passage.authorised, True))
                 and self.entries.append_like(recurring.authorised, filling, passage.authorised) is None
@@ -361,10 +359,10 @@ cdef class QuickLane:
         self.send(passage)
         return True
 
-    cdef bint defer(self, Passage passage, RecurringState recurring, Filling filling, bytes data) except -1:
+    cdef bint defer(self, Passage passage, RecurringState recurring, Filling filling) except -1:
         """Until it is told what became of the entry, the session is not at rest, and whoever ends or cancels is heard."""
         try:
-            passage.data, self.session.deferred = data, passage
+            self.session.deferred = passage
             if self.alike is not None and self.alike.put_soon(recurring.authorised, filling, passage):
                 return True
             self.postpone(passage)
@@ -416,7 +414,7 @@ cdef class QuickLane:
         self.session._last_activity = _monotonic()
         self.relay._exchange = self.under_way = passage
         if upstream._transport is not None and not upstream.closed:
-            upstream._transport.write(passage.out)
+            upstream._transport.write(passage.data)
         return 0
 
     # --- the answer ---

@@ -13,7 +13,7 @@ from typing import Any
 
 import psycopg
 
-from tests.bypass.wire import ConnectionLost, Target, Wire
+from tests.bypass.wire import Answer, ConnectionLost, Target, Wire
 from tests.chaos.servers import wait_until
 from tests.stack import Stack
 
@@ -114,3 +114,13 @@ def wait_for_progress(load: Load) -> None:
     """The load is really running: a kill that hits nothing proves nothing."""
     before = len(load.acknowledged)
     wait_until(lambda: len(load.acknowledged) > before + 5, within_s=120, what="statements to run")
+
+
+def rest_of(wire: Wire) -> Answer:
+    """Everything until ReadyForQuery or the end of the connection."""
+    answer = Answer()
+    try:
+        wire.read_until_ready(answer)
+    except (ConnectionLost, ConnectionError):
+        answer.lost = True
+    return answer

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.bypass.wire import Answer, ConnectionLost, Target, Wire, message
+from tests.bypass.wire import Target, Wire, message
+from tests.chaos.load import rest_of
 from tests.chaos.servers import APP_PASSWORD, Upstream, wait_until
 from tests.stack import Stack
 
@@ -46,15 +47,6 @@ def changing(fragile: Stack, upstream: Upstream, far: Target) -> Target:
             lambda: wire.simple("INSERT INTO marks VALUES ('open')").tags == ["INSERT 0 1"], within_s=60, what="rights"
         )
     return target
-
-
-def rest_of(wire: Wire) -> Answer:
-    answer = Answer()
-    try:
-        wire.read_until_ready(answer)
-    except (ConnectionLost, ConnectionError):
-        answer.lost = True
-    return answer
 
 
 def test_what_runs_ends_where_rights_are_taken_and_masks_given(

@@ -15,6 +15,7 @@ import pytest
 
 from tests.bypass.wire import Answer, ConnectionLost, Target, Wire, message
 from tests.chaos.conftest import wait_served
+from tests.chaos.load import rest_of
 from tests.chaos.servers import Upstream, frozen, wait_until
 from tests.stack import Stack
 
@@ -235,13 +236,3 @@ def test_evidence_still_verifies_after_all_of_it(fragile: Stack, far: Target) ->
 
     assert exported.returncode == 0, exported.stderr
     assert verified.returncode in {0, 2}, verified.stdout + verified.stderr  # 2: intact, but nobody anchored it
-
-
-def rest_of(wire: Wire) -> Answer:
-    """Everything until ReadyForQuery or the end of the connection."""
-    answer = Answer()
-    try:
-        wire.read_until_ready(answer)
-    except (ConnectionLost, ConnectionError):
-        answer.lost = True
-    return answer
