@@ -24,7 +24,7 @@ from audit.domain.append import DURABILITY, LogShrank, append_prepared, lock_hea
 from audit.domain.canonical import EntryRefused
 from audit.domain.chain import Head, Leaf, Prepared, link
 from audit.domain.entry import Entry, Receipt
-from audit.domain.liveness import liveness_key
+from audit.domain.liveness import show_alive
 from audit.domain.one_statement import fits
 from audit.domain.sending import keep_plans
 from audit.one_trip import OneTrip
@@ -157,8 +157,7 @@ class LogCommits:
         keep_plans()
         with connection.cursor() as cursor:
             cursor.execute(LIMITS)
-            # Held as long as this process lives: `audit.domain.startup` asks it who is dead.
-            cursor.execute("SELECT pg_advisory_lock(%s)", [liveness_key(self._gateway_id)])
+        show_alive(self._gateway_id)
 
     def commit(self, batch: Sequence[Queued]) -> Committed:
         """Return an answer for each of `batch`, or raise when none of it could be written."""

@@ -23,7 +23,7 @@ from django.conf import settings
 
 from approvals.domain.announce import GATEWAYS_GROUP, REVIEWS_GROUP, told_to_group
 from audit.domain.checkpoints import checkpoint_loop
-from audit.domain.startup import finish_unfinished, gateway_started, gateway_stopped
+from audit.domain.startup import gateway_started, gateway_stopped, take_in_journals
 from audit.live import LiveRecord
 from audit.recording import RecordingSink
 from audit.writer import AuditWriter
@@ -53,6 +53,7 @@ from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services, StaleSnapshot
 from gateway.session.sweep import Sweep
 from gateway.session.two_phase import RedisPrepared
+from gateway.settling import HEARTBEAT_S, HEARTBEAT_TTL_S, heartbeat_key, keep_settling
 from gateway.store import SnapshotStore
 from gateway.traces import Tracer
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
@@ -62,8 +63,6 @@ from gateway.upstreams.registry import UpstreamFailed
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT_S = 3
-HEARTBEAT_TTL_S = 10
 SWEEP_S = 1.0
 # Cancel requests come from anybody who reaches the port, with any key: what they are told of through has no room for
 # anything else to be crowded out of, and a process passes on only so many at a time.
@@ -103,7 +102,7 @@ class Runtime:
         with contextlib.suppress(redis.exceptions.RedisError, OSError):
             await self.told.tell(0)
         await self.store.start()
-        await in_thread(finish_unfinished)
+        await in_thread(take_in_journals)
         await self.writer.start()
         self.writer.append_later(gateway_started(listeners=listening(), journal=self.writer.journal_id))
         sockets = [reusable_socket(settings.HOOPWEB_LISTEN, settings.HOOPWEB_HTTP_PORT)]
@@ -118,7 +117,8 @@ class Runtime:
             "sweep": self._sweep(),
             "quotas": self._tend_quotas(),
             "rules": self.told.keep_telling(self.store),
-            "checkpoints": checkpoint_loop(),
+            "settling": keep_settling(settings.HOOPWEB_REDIS_URL),
+            "checkpoints": checkpoint_loop(gateway_id=self.gateway_id),
         }
         tasks = {asyncio.create_task(part, name=name) for name, part in parts.items()}
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -217,7 +217,7 @@ class Runtime:
         try:
             while True:
                 with contextlib.suppress(redis.exceptions.RedisError, OSError):
-                    await client.set(f"hoopweb:gateway:{self.gateway_id}", int(time.time()), ex=HEARTBEAT_TTL_S)
+                    await client.set(heartbeat_key(self.gateway_id), time.time_ns(), ex=HEARTBEAT_TTL_S)
                     await self.board.put()
                 await asyncio.sleep(HEARTBEAT_S)
         finally:
@@ -369,7 +369,7 @@ async def gateway_is_alive(gateway_id: str) -> bool:
     """Whether another process still beats. When nobody can say, it does: taking a hold over twice would be worse."""
     client = redis.asyncio.Redis.from_url(settings.HOOPWEB_REDIS_URL)
     try:
-        return bool(await client.exists(f"hoopweb:gateway:{gateway_id}"))
+        return bool(await client.exists(heartbeat_key(gateway_id)))
     except (redis.exceptions.RedisError, OSError):
         return True
     finally:

@@ -196,7 +196,17 @@ UNFOLD = {
 # --- Control database and Redis --------------------------------------------------------------------------------------
 
 
-def _database(url: str) -> dict[str, object]:
+# A server whose host is gone answers nothing, and TCP by itself waits for two hours: after two minutes its successor is
+# looked for.
+_NOTICES_SILENCE = {
+    "keepalives_idle": "60",
+    "keepalives_interval": "15",
+    "keepalives_count": "4",
+    "tcp_user_timeout": "120000",
+}
+
+
+def control_database(url: str) -> dict[str, object]:
     """Django's form of `postgresql://user:password@host:port/name?sslmode=…`."""
     parts = urlsplit(url)
     return {
@@ -208,12 +218,12 @@ def _database(url: str) -> dict[str, object]:
         "PORT": str(parts.port or 5432),
         "CONN_MAX_AGE": 60,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {key: values[0] for key, values in parse_qs(parts.query).items()},
+        "OPTIONS": _NOTICES_SILENCE | {key: values[0] for key, values in parse_qs(parts.query).items()},
     }
 
 
 HOOPWEB_DATABASE_URL = env_secret("DATABASE_URL", home=HOOPWEB_HOME)
-DATABASES = {"default": _database(HOOPWEB_DATABASE_URL)}
+DATABASES = {"default": control_database(HOOPWEB_DATABASE_URL)}
 HOOPWEB_REDIS_URL = env_secret("REDIS_URL", home=HOOPWEB_HOME)
 CHANNEL_LAYERS = {
     "default": {

@@ -18,7 +18,8 @@ from audit.domain.check import check_recent
 from audit.domain.damage import note_findings, refresh
 from audit.domain.findings import Finding
 from audit.domain.integrity import check_tail
-from audit.domain.keys import log_keys, log_signer
+from audit.domain.keys import SigningKeyProblem, log_keys, log_signer
+from audit.domain.liveness import SignOfLife
 from audit.domain.note import Checkpoint as SignedCheckpoint
 from audit.models import Checkpoint
 
@@ -99,23 +100,30 @@ def sign_when_due() -> Checkpoint | None:
     return sign_checkpoint()
 
 
-async def checkpoint_loop() -> None:
-    """Check the log's tail, then sign until cancelled. What hinders signing is told in the log file every minute."""
+async def checkpoint_loop(*, gateway_id: str = "") -> None:
+    """Check the log's tail, then sign until cancelled. What hinders signing is told in the log file every minute.
+
+    Shows as well that this gateway lives, over a connection that is used every second.
+    """
+    alive = SignOfLife(gateway_id)
     complained_at = float("-inf")
     # A starting process signs at once: signing is the self-check of what was written since the last checkpoint.
     turn: Callable[[], None] = _first_turn
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints") as thread:
-        while True:
-            try:
-                await asyncio.get_running_loop().run_in_executor(thread, _with_connection, turn)
-                turn = _turn
-            except Exception as error:
-                if time.monotonic() - complained_at >= EVERY_S:
-                    complained_at = time.monotonic()
-                    # Findings hold places and kinds, never text.
-                    detail = str(error) if isinstance(error, LogDamaged) else type(error).__name__
-                    logger.error("checkpoint not signed: %s", detail)
-            await asyncio.sleep(_LOOK_S)
+        try:
+            while True:
+                try:
+                    await asyncio.get_running_loop().run_in_executor(thread, _with_connection, alive, turn)
+                    turn = _turn
+                except Exception as error:
+                    if time.monotonic() - complained_at >= EVERY_S:
+                        complained_at = time.monotonic()
+                        # Findings hold places and kinds, never text.
+                        detail = str(error) if isinstance(error, LogDamaged) else type(error).__name__
+                        logger.error("checkpoint not signed: %s", detail)
+                await asyncio.sleep(_LOOK_S)
+        finally:
+            thread.submit(_disconnect)
 
 
 def _first_turn() -> None:
@@ -139,11 +147,18 @@ def _sign(sign: Callable[[], Checkpoint | None]) -> None:
         refresh()
 
 
-def _with_connection(function: Callable[[], None]) -> None:
+def _with_connection(alive: SignOfLife, function: Callable[[], None]) -> None:
     """Run in the signer's thread, over its own connection if that is still alive."""
     close_old_connections()
     try:
+        alive.show()
         function()
+    except (LogDamaged, SigningKeyProblem, OSError):
+        raise  # nothing the connection has to do with, and it shows that this process lives
     except Exception:
         connection.close()
         raise
+
+
+def _disconnect() -> None:
+    connection.close()  # this thread's own

@@ -1,10 +1,10 @@
-"""What a data-plane process puts right before it serves: executions whose end nobody recorded."""
+"""What a data-plane process puts right of others that died: journals, and executions whose end nobody recorded."""
 
 from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from django.conf import settings
@@ -25,9 +25,25 @@ _BATCH = 500
 _SETTLING = 0x686F6F70_73657474
 
 
-def finish_unfinished() -> int:
+def take_in_journals() -> None:
+    """Before a process serves: take in what dead ones on this machine journaled, and tell which journals are gone."""
+    with in_turn(_SETTLING):
+        recover_journals(settings.HOOPWEB_JOURNAL_DIR)
+        report_lost_journals(settings.HOOPWEB_JOURNAL_DIR)
+
+
+def seem_dead() -> set[str]:
+    """Processes whose statements run or whose sessions are open, and who are not connected now.
+
+    Not dead for sure: a database that was away has forgotten everybody for a second.
+    """
+    return {gateway for gateway in _suspects() if not is_alive(gateway)}
+
+
+def finish_unfinished(among: Collection[str]) -> int:
     """Take in dead processes' journals, record as `unfinished` what they had authorised, and close their sessions.
 
+    Dead are those of `among` that are not connected now.
     Whether such a statement ran, and what it returned, is not known: the record says exactly that. Statements held for
     a reviewer are left alone, since another process may go on with them. Returns how many statements were marked.
 
@@ -35,13 +51,11 @@ def finish_unfinished() -> int:
     would call unfinished what ended in a journal that another is still taking in.
     """
     with in_turn(_SETTLING):
-        return _finish_unfinished()
+        recover_journals(settings.HOOPWEB_JOURNAL_DIR)
+        return _finish_unfinished([gateway for gateway in among if not is_alive(gateway)])
 
 
-def _finish_unfinished() -> int:
-    recover_journals(settings.HOOPWEB_JOURNAL_DIR)
-    report_lost_journals(settings.HOOPWEB_JOURNAL_DIR)
-    dead = [gateway for gateway in _suspects() if not is_alive(gateway)]
+def _finish_unfinished(dead: list[str]) -> int:
     running = StatementRecord.objects.filter(status=StatementRecord.Status.RUNNING, gateway__in=dead).order_by("id")
     count = 0
     for statement in running.iterator(_BATCH):

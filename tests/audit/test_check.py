@@ -107,7 +107,7 @@ def test_recording_that_a_crash_lost_is_recorded_as_lost_and_no_finding(transact
     append_entries([opened(), authorised("a1"), completed("a1", recording="hmac-sha256:ab")], gateway="gone")
     assert [finding.kind for finding in check_recordings(3)[0]] == ["recording-missing"]
 
-    finish_unfinished()
+    finish_unfinished(["gone"])
 
     assert LogEntry.objects.filter(kind="recording.lost").count() == 1
     assert verified(tmp_path).verdict is Verdict.INTACT

@@ -17,11 +17,12 @@ from django.db import connection, transaction
 from audit.answers import RecordUnavailable
 from audit.domain.append import append_entries, append_prepared
 from audit.domain.canonical import EntryRefused
-from audit.domain.checkpoints import sign_checkpoint
+from audit.domain.checkpoints import checkpoint_loop, sign_checkpoint
 from audit.domain.entry import Entry
 from audit.domain.integrity import check_chain
 from audit.domain.keys import log_keys
-from audit.domain.startup import finish_unfinished
+from audit.domain.liveness import liveness_key
+from audit.domain.startup import finish_unfinished, seem_dead
 from audit.models import LogEntry, SealedText, SessionRecord, StatementRecord
 from audit.writer import AuditWriter
 from tests.audit.factories import authorised, completed, denied, opened
@@ -286,7 +287,7 @@ def test_processes_that_start_together_settle_what_was_left_once():
         try:
             connection.ensure_connection()
             together.wait(60)
-            return finish_unfinished()
+            return finish_unfinished(seem_dead())
         finally:
             connection.close()
 
@@ -300,6 +301,64 @@ def test_processes_that_start_together_settle_what_was_left_once():
     assert sorted(end["session"] for end in closed) == sorted(f"s{at}" for at in range(count))
 
 
+def holders(gateway_id: str) -> list[int]:
+    """The server processes whose connections show that this gateway lives."""
+    key = liveness_key(gateway_id) & (2**64 - 1)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid = %s AND objid = %s",
+            [key >> 32, key & (2**32 - 1)],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def test_quiet_process_whose_database_was_away_is_not_taken_for_dead():
+    """Its writer notices with its next commit, which may be hours away: what it runs would be called unfinished."""
+
+    async def held_by(count: int) -> list[int]:
+        async with asyncio.timeout(60):
+            while len(pids := await in_thread(holders, "quiet")) != count:
+                await asyncio.sleep(0.05)
+        return pids
+
+    async def main():
+        writer = AuditWriter(gateway_id="quiet")
+        await writer.start()
+        await writer.append(opened("s1"))
+        await writer.append(authorised("running", "s1"))
+        looking = asyncio.create_task(checkpoint_loop(gateway_id="quiet"))
+        for pid in await held_by(2):
+            await in_thread(sql, f"SELECT pg_terminate_backend({pid}, 60000)")
+        await held_by(1)
+        seems = await in_thread(seem_dead)
+        looking.cancel()
+        await asyncio.gather(looking, return_exceptions=True)
+        await writer.close()
+        return seems
+
+    assert asyncio.run(main()) == set()
+
+
+def test_sign_of_life_of_a_machine_that_lost_its_power_is_over_in_two_minutes():
+    """A server asks a silent client after two hours, and repeats what it sent for a quarter of an hour."""
+
+    def silence():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT name, setting::int FROM pg_settings WHERE name LIKE 'tcp\\_%'")
+            return dict(cursor.fetchall())
+
+    async def main():
+        writer = AuditWriter(gateway_id="g1")
+        await writer.start()
+        found = await writer._commits.in_thread(silence)
+        await writer.close()
+        return found
+
+    found = asyncio.run(main())
+    asked_s = found["tcp_keepalives_idle"] + found["tcp_keepalives_interval"] * found["tcp_keepalives_count"]
+    assert (asked_s, found["tcp_user_timeout"]) == (120, 120_000)
+
+
 def test_statements_of_dead_processes_are_marked_unfinished_and_living_ones_left_alone():
     append_entries([opened("s1"), authorised("dead", "s1")], gateway="gone")
 
@@ -308,8 +367,8 @@ def test_statements_of_dead_processes_are_marked_unfinished_and_living_ones_left
         await writer.start()
         await writer.append(opened("s2"))
         await writer.append(authorised("running", "s2"))
-        marked = await in_thread(finish_unfinished)
-        again = await in_thread(finish_unfinished)
+        marked = await in_thread(finish_unfinished, ["gone", "alive"])
+        again = await in_thread(finish_unfinished, ["gone", "alive"])
         await writer.close()
         return marked, again
 
