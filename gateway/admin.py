@@ -31,6 +31,7 @@ from gateway.domain.provisioning import new_scim_token
 from gateway.domain.quotas import LIMITS
 from gateway.domain.recorded import record_change, state_of
 from gateway.domain.secret_uris import uri_problem
+from gateway.domain.sockets import is_socket
 from gateway.models import (
     AccessRule,
     Agent,
@@ -162,10 +163,13 @@ class ConnectionForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's is 
         labels = {"tls": "TLS"}
         help_texts = {
             "name": "what clients give as the database name",
+            "host": "a name or an address; or the directory of its Unix socket (/cloudsql/PROJECT:REGION:INSTANCE, "
+            "/run/postgresql), without TLS",
             "username": "the gateway's role: no more rights than an agent may ever have, and TEMP on the database",
             "recording": "masked results: answers are kept as the client saw them",
             "durability": "what an entry of the log must survive before its statement runs",
-            "settings": "options of this kind of connection; mostly empty",
+            "settings": "options of this kind of connection, mostly empty; over a Unix socket "
+            '{"requirepeer": "postgres"} names the user its server must run as',
         }
 
 
@@ -204,6 +208,8 @@ class ConnectionAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description="TLS", ordering="tls")
     def transport(self, connection: Connection) -> str:
+        if is_socket(connection.host):
+            return "none (Unix socket)"
         if connection.kind != Connection.Kind.BIGQUERY:
             return str(connection.get_tls_display())
         endpoint = str(connection.settings.get("api_endpoint") or "https:")

@@ -20,6 +20,7 @@ from django.utils import timezone
 from gateway.domain.federation import federation_problem
 from gateway.domain.public_keys import registered_keys_problem
 from gateway.domain.quotas import LIMITS
+from gateway.domain.sockets import is_socket, socket_problems
 
 # The name is the database name a client dials and part of URLs: no dots, slashes or upper case.
 NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
@@ -81,7 +82,7 @@ class Connection(models.Model):
         KUBERNETES = "kubernetes", "Kubernetes"
 
     class Tls(models.TextChoices):
-        DISABLE = "disable", "disable (loopback only)"
+        DISABLE = "disable", "disable (loopback and Unix sockets only)"
         REQUIRE = "require", "require"
         VERIFY_FULL = "verify-full", "verify-full"
 
@@ -118,7 +119,8 @@ class Connection(models.Model):
                 name="connection_plaintext_on_loopback_only",
                 condition=~models.Q(tls="disable")
                 | models.Q(host__in=["localhost", "::1", "[::1]"])
-                | models.Q(host__startswith="127."),
+                | models.Q(host__startswith="127.")
+                | models.Q(host__startswith="/"),
             ),
         ]
 
@@ -126,7 +128,7 @@ class Connection(models.Model):
         return self.name
 
     def clean(self) -> None:
-        if self.tls == self.Tls.DISABLE and not is_loopback(self.host):
+        if self.tls == self.Tls.DISABLE and not (is_loopback(self.host) or is_socket(self.host)):
             raise ValidationError({"tls": "disable is for loopback hosts only, expected require or verify-full"})
         if self.kind in {self.Kind.POSTGRES, self.Kind.MYSQL}:
             missing = [name for name in ("host", "port", "database", "username") if not getattr(self, name)]
@@ -138,9 +140,18 @@ class Connection(models.Model):
             raise ValidationError({"settings": "expected an object of text values"})
         if self.settings.get("pooler", "session") != "session":
             raise ValidationError({"settings": "expected a pooler that keeps a server for a whole session: session"})
+        self._clean_socket()
         problem = subjects_problem(self.subjects)
         if problem:
             raise ValidationError({"subjects": problem})
+
+    def _clean_socket(self) -> None:
+        if self.kind == self.Kind.POSTGRES:
+            problems = socket_problems(host=self.host, port=self.port, tls=self.tls, settings=self.settings)
+            if problems:
+                raise ValidationError(problems)
+        elif is_socket(self.host):
+            raise ValidationError({"host": "expected a host name: directories of sockets are for postgres"})
 
     def _clean_bigquery(self) -> None:
         """The same that the upstream would refuse, told before anybody depends on it."""

@@ -7,10 +7,11 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError
 
 from audit.domain.chunk_store import StoreProblem, outside_store
+from gateway.domain.sockets import is_socket
 from gateway.models import Connection, is_loopback
 
 # Whose absence only shows when it is too late. (Without SECRET_KEY, Django itself starts nothing.)
@@ -74,8 +75,13 @@ def recordings_check(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
 
 def _upstream_problems() -> Iterator[CheckMessage]:
     for connection in Connection.objects.filter(enabled=True, tls=Connection.Tls.DISABLE):
-        hint = "set tls to verify-full"
-        yield Error(f"connection {connection.name} reaches its upstream in plaintext", hint=hint, id="hoopweb.E005")
+        if not is_socket(connection.host):
+            hint = "set tls to verify-full"
+            yield Error(f"connection {connection.name} reaches its upstream in plaintext", hint=hint, id="hoopweb.E005")
+        elif not connection.settings.get("requirepeer"):
+            hint = "set requirepeer among its settings, unless nobody else can write its directory"
+            told = f"connection {connection.name} takes whoever serves its Unix socket for its upstream"
+            yield Warning(told, hint=hint, id="hoopweb.W001")
 
 
 CHECKS: tuple[Callable[..., list[CheckMessage]], ...] = (keys_check, sign_in_check, upstreams_check)

@@ -76,8 +76,12 @@ def _developer_brought_services() -> bool:
 
 
 def _start_postgres(home: Path, started: list[tuple[Command, subprocess.Popen[bytes]]]) -> None:
+    account, sockets = server_account(), home / "sockets"
+    sockets.mkdir()
+    account.own(sockets)
+    listening = {"unix_socket_directories": str(sockets)}
     server = prepare_postgres(
-        home=home, port=remembered_port(home, "postgres"), account=server_account(), settings=_FAST
+        home=home, port=remembered_port(home, "postgres"), account=account, settings=_FAST | listening
     )
     started.append(_start(server.command()))
     _wait_until(lambda: accepts_login(server))

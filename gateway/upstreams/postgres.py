@@ -1,6 +1,6 @@
 """The connection to a PostgreSQL server: TLS, authentication, and then raw runs of whole frames in both directions.
 
-    connect() → [SSLRequest → TLS] → StartupMessage → SASL/md5/cleartext → ParameterStatus* → BackendKeyData → Ready
+    dial() → [SSLRequest → TLS] → StartupMessage → SASL/md5/cleartext → ParameterStatus* → BackendKeyData → Ready
 
 After the handshake the connection is a pipe: `receive` is called synchronously with runs of whole frames, `write` sends
 at once. What the frames mean is the relay's business (`gateway.upstreams.postgres_relay`).
@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 from gateway.domain.snapshot import ConnectionSpec
+from gateway.domain.sockets import is_socket
 from gateway.protocols.postgres import server
 from gateway.protocols.postgres.client import TERMINATE_FRAME
 from gateway.protocols.postgres.frames import (
@@ -27,6 +28,7 @@ from gateway.protocols.postgres.frames import (
 from gateway.protocols.postgres.scram import ScramFailed
 from gateway.protocols.postgres.startup import encode_cancel, encode_ssl_request, encode_startup
 from gateway.protocols.postgres.state import UpstreamState
+from gateway.upstreams.postgres_dial import dial
 from gateway.upstreams.postgres_login import Login
 from gateway.upstreams.postgres_trust import end_point_digest, is_loopback, tls_context
 from gateway.upstreams.registry import UpstreamFailed
@@ -85,7 +87,6 @@ class UpstreamConnection(UpstreamState, asyncio.Protocol):
         self._raw: asyncio.Future[bytes] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._early_bytes = 0
-        self.address: tuple[str, int] = ("", 0)
         self.spec: ConnectionSpec | None = None
         self._socket: Any = None
         self._giving_up: asyncio.TimerHandle | None = None
@@ -169,10 +170,9 @@ class UpstreamConnection(UpstreamState, asyncio.Protocol):
         if not secret or self.spec is None:
             return
         courier = _Courier()
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CANCEL_TIMEOUT_S):
-                await loop.create_connection(lambda: courier, *self.address)
+                await dial(courier, self.spec)
                 if self.spec.tls != "disable":
                     await courier.start_tls(self.spec)
                 courier.write(encode_cancel(process_id, secret))
@@ -255,12 +255,11 @@ async def connect(
 async def _connect(
     spec: ConnectionSpec, credential: Mapping[str, str], settings: Mapping[str, str]
 ) -> UpstreamConnection:
-    if spec.tls == "disable" and not is_loopback(spec.host):
+    if spec.tls == "disable" and not (is_loopback(spec.host) or is_socket(spec.host)):
         raise UpstreamFailed("a plaintext upstream is only allowed on loopback")
     connection = UpstreamConnection()
-    connection.spec, connection.address = spec, (spec.host, spec.port or 5432)
-    loop = asyncio.get_running_loop()
-    await loop.create_connection(lambda: connection, *connection.address)
+    connection.spec = spec
+    await dial(connection, spec)
     try:
         if spec.tls != "disable":
             await _start_tls(connection, spec)

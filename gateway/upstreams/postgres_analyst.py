@@ -252,13 +252,14 @@ class PostgresAnalyst:
         return side
 
 
-_Place = tuple[str, str, int, str, str, str]
+_Place = tuple[str | int, ...]
 
 
 def _place(spec: ConnectionSpec) -> _Place:
-    """Whose catalogue and whose word about its functions: another word is another side, with nothing remembered."""
-    classified = spec.settings.get(CLASSIFIED, "")
-    return (spec.name, spec.host, spec.port, spec.database, spec.username, classified)
+    """Whose catalogue, whom it is believed and whose word about its functions: another is another side, which has no
+    connections yet and remembers nothing."""
+    trust = (spec.tls, *(spec.settings.get(name, "") for name in ("ca_file", "requirepeer", CLASSIFIED)))
+    return (spec.name, spec.host, spec.port, spec.database, spec.username, *trust)
 
 
 def _query_of(statement: Statement, session: SessionContext) -> Question:

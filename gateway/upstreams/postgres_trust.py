@@ -13,6 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509 import load_der_x509_certificate
 
 from gateway.domain.snapshot import ConnectionSpec
+from gateway.upstreams.postgres_dial import refuse_contradictions
 
 # Authorities are read again after this, and at once when the connection's own file of them changes.
 TRUSTED_FOR_S = 300.0
@@ -28,8 +29,14 @@ def tls_context(spec: ConnectionSpec) -> ssl.SSLContext:
 def libpq_tls(spec: ConnectionSpec) -> dict[str, str]:
     """`tls_context` in libpq's words, for side connections: what is asked there trusts whom the sessions trust.
 
-    libpq's own default is a file in the home directory of whoever runs it, and without one nothing is trusted.
+    libpq's own default is a file in the home directory of whoever runs it, and without one nothing is trusted. Outside
+    TLS it would tell a password to whoever asks for it, which a session does not (`postgres_login`).
     """
+    refuse_contradictions(spec)
+    if spec.tls == "disable":
+        peer = spec.settings.get("requirepeer", "")
+        named = {"requirepeer": peer} if peer else {}
+        return {"sslmode": spec.tls, "require_auth": "!password,!md5", **named}
     if spec.tls != "verify-full":
         return {"sslmode": spec.tls}
     system = ssl.get_default_verify_paths().cafile or "system"

@@ -42,7 +42,10 @@ class ConnectionForm(forms.Form):
 class PostgresForm(ConnectionForm):
     """Where the database is, and as whom the gateway signs in there."""
 
-    host = forms.CharField(max_length=255)
+    host = forms.CharField(
+        max_length=255,
+        help_text="a name or an address; or the directory of its Unix socket (/cloudsql/PROJECT:REGION:INSTANCE)",
+    )
     port = forms.IntegerField(min_value=1, max_value=65535, initial=5432)
     database = forms.CharField(max_length=255)
     username = forms.CharField(
@@ -56,15 +59,23 @@ class PostgresForm(ConnectionForm):
     )
     tls = forms.ChoiceField(
         label="TLS",
-        choices=[("verify-full", "verify-full"), ("require", "require"), ("disable", "disable (loopback only)")],
+        choices=Connection.Tls.choices[::-1],
+        help_text="there is none over a Unix socket: disable",
     )
-    field_order = ("name", *_SQL, "password", "tls", "phi")
+    requirepeer = forms.CharField(
+        max_length=63,
+        required=False,
+        label="Socket's server runs as",
+        help_text="user name; only for a Unix socket, which anybody may serve who can write its directory",
+    )
+    field_order = ("name", *_SQL, "password", "tls", "requirepeer", "phi")
 
     def document(self) -> dict[str, Any]:
         answers = self.cleaned_data
         secret = {"password": {"value": answers["password"]}} if answers["password"] else {}
         where = {field: answers[field] for field in _SQL}
-        return {**super().document(), "kind": "postgres", **where, "tls": answers["tls"], **secret}
+        settings = {"settings": {"requirepeer": answers["requirepeer"]}} if answers["requirepeer"] else {}
+        return {**super().document(), "kind": "postgres", **where, "tls": answers["tls"], **secret, **settings}
 
 
 class BigQueryForm(ConnectionForm):

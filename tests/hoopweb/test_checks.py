@@ -65,6 +65,15 @@ def test_plaintext_upstream_is_refused(production: Any) -> None:
     assert found() == ["connection clinic reaches its upstream in plaintext"]
 
 
+def test_socket_that_anybody_may_serve_is_warned_of(production: Any) -> None:
+    row = {"kind": "postgres", "host": "/run/postgresql", "database": "d", "username": "u", "tls": "disable"}
+    Connection.objects.create(name="clinic", **row)
+    Connection.objects.create(name="named", settings={"requirepeer": "postgres"}, **row)
+
+    assert found() == ["connection clinic takes whoever serves its Unix socket for its upstream"]
+    assert not any(message.is_serious() for check in CHECKS for message in check(None))
+
+
 def test_command_fails_on_a_demo(settings: Any) -> None:
     settings.HOOPWEB_OIDC_EMBEDDED = True
 

@@ -93,6 +93,50 @@ def test_connection_in_clear_to_another_host_is_refused_in_words(administrator: 
     assert not Connection.objects.exists()
 
 
+SOCKET = {**CONNECTION, "host": "/cloudsql/project:region:instance", "settings": '{"requirepeer": "proxy"}'}
+
+
+def test_directory_of_sockets_is_saved_and_listed(administrator: Client) -> None:
+    response = administrator.post(reverse("admin:gateway_connection_add"), SOCKET)
+
+    assert response.status_code == 302
+    row = Connection.objects.get()
+    assert (row.host, row.tls, row.settings) == (SOCKET["host"], "disable", {"requirepeer": "proxy"})
+    listed = administrator.get(reverse("admin:gateway_connection_changelist")).content
+    assert b"none (Unix socket)" in listed
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"tls": "verify-full"}, b"there is no TLS over a Unix socket, expected disable"),
+        ({"host": "/" + "d" * 93}, b"the socket&#x27;s path has 108 bytes, expected no more than 107"),
+        ({"host": "/run/postgresql/.s.PGSQL.5432"}, b"expected the directory alone: the gateway adds .s.PGSQL.PORT"),
+        ({"settings": '{"requirepeer": "nobody"}'}, b"requirepeer is nobody"),
+        ({"host": "127.0.0.1"}, b"requirepeer is for Unix sockets"),
+    ],
+)
+def test_sockets_that_cannot_be_or_say_less_are_refused_in_words(
+    administrator: Client, changes: dict[str, str], problem: bytes
+) -> None:
+    response = administrator.post(reverse("admin:gateway_connection_add"), {**SOCKET, **changes})
+
+    assert problem in response.content
+    assert not Connection.objects.exists()
+
+
+def test_guided_set_up_asks_whose_socket_it_is(administrator: Client) -> None:
+    answers = {"name": "clinic", "host": "/run/postgresql", "port": "5432", "database": "clinic", "username": "app"}
+    place = reverse("console:connect")
+
+    refused = administrator.post(place, {**answers, "tls": "verify-full", "requirepeer": "postgres"})
+    accepted = administrator.post(place, {**answers, "tls": "disable", "requirepeer": "postgres", "phi": "on"})
+
+    assert b"there is no TLS over a Unix socket" in refused.content
+    assert accepted.status_code == 302
+    assert Connection.objects.get().settings == {"requirepeer": "postgres"}
+
+
 def test_change_and_removal_record_before_and_after(administrator: Client) -> None:
     administrator.post(reverse("admin:gateway_connection_add"), CONNECTION)
     row = Connection.objects.get()

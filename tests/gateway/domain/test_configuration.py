@@ -192,6 +192,16 @@ def test_prune_removes_what_the_documents_sections_do_not_name(tmp_path: Path) -
     assert MaskingRule.objects.exists()  # its section is not in the document
 
 
+def test_directory_of_sockets_is_a_host(tmp_path: Path) -> None:
+    document = changed("connections", 0, host="/cloudsql/p:r:i", settings={"requirepeer": "proxy"})
+
+    apply(tmp_path, document)
+
+    clinic = Connection.objects.get(name="clinic")
+    assert (clinic.host, clinic.tls, clinic.settings) == ("/cloudsql/p:r:i", "disable", {"requirepeer": "proxy"})
+    assert "no changes" in apply(tmp_path, document)
+
+
 @pytest.mark.parametrize(
     ("document", "mistake"),
     [
@@ -213,6 +223,17 @@ def test_prune_removes_what_the_documents_sections_do_not_name(tmp_path: Path) -
             changed("connections", 0, settings={"pooler": "transaction"}),
             "connections[0].settings: expected a pooler that keeps a server for a whole session",
         ),
+        (
+            changed("connections", 0, host="/run/postgresql", tls="verify-full"),
+            "connections[0].tls: there is no TLS over a Unix socket",
+        ),
+        (changed("connections", 0, host="/run/a,b"), "connections[0].host: expected one directory, without a comma"),
+        (changed("connections", 0, host="/" + "d" * 200), "connections[0].host: the socket's path has 215 bytes"),
+        (
+            changed("connections", 0, settings={"requirepeer": "postgres"}),
+            "connections[0].settings: requirepeer is for Unix sockets",
+        ),
+        (changed("connections", 0, kind="mysql", host="/run/mysqld"), "connections[0].host: expected a host name"),
         (changed("policies", 0, when={"touchs_phi": True}), "policies[0].when.touchs_phi: is unknown"),
         (changed("policies", 0, reviewers=[]), "policies[0].reviewers: is empty"),
         (changed("masking", 0, technique="rot13"), "masking[0].technique: "),
