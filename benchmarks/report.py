@@ -22,6 +22,7 @@ class Report:
     durability: str
     peer: str | None
     transactions: list[Line] = field(default_factory=list)
+    sockets: list[Line] = field(default_factory=list)  # an upstream by TCP and by its Unix socket, beside each other
     sustained: list[Sustained] = field(default_factory=list)
     bulk: list[BulkLine] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
@@ -34,16 +35,11 @@ class Report:
     def table(self) -> str:
         peer = self.peer or "pgbouncer is not installed: no peer figures"
         title = f"durability {self.durability}, {peer}" + (", QUICK RUN: not for comparing" if self.quick else "")
-        return "\n\n".join([title, self._transactions(), self._sustained(), self._bulk(), self._parts()])
-
-    def _transactions(self) -> str:
-        rows = [["pgbench -S", "clients", "through", "tps", "of direct", "added us"]]
-        for line in self.transactions:
-            numbers = [f"{line.tps:.0f}", f"{line.ratio:.2f}", f"{line.added_us:+.0f}"]
-            rows.append(
-                [line.mode, str(line.clients), line.endpoint, *(numbers if not line.note else ["-", "-", line.note])]
-            )
-        return _aligned(rows)
+        pgbench, local = (
+            _transactions("pgbench -S", self.transactions),
+            _transactions("pgbench -S, upstream by TCP and by Unix socket", self.sockets),
+        )
+        return "\n\n".join([title, pgbench, local, self._sustained(), self._bulk(), self._parts()])
 
     def _sustained(self) -> str:
         rows = [["pgbench -S -M simple -c 16", "through", "tps", "of direct", "log entries/s", "behind at the end"]]
@@ -66,6 +62,16 @@ class Report:
 
     def _parts(self) -> str:
         return _aligned([["part", "", ""], *([part.what, f"{part.value:.2f}", part.unit] for part in self.parts)])
+
+
+def _transactions(title: str, lines: list[Line]) -> str:
+    rows = [[title, "clients", "through", "tps", "of direct", "added us"]]
+    for line in lines:
+        numbers = [f"{line.tps:.0f}", f"{line.ratio:.2f}", f"{line.added_us:+.0f}"]
+        rows.append(
+            [line.mode, str(line.clients), line.endpoint, *(numbers if not line.note else ["-", "-", line.note])]
+        )
+    return _aligned(rows)
 
 
 def _aligned(rows: list[list[str]]) -> str:

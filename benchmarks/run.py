@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks import bouncer, bulk, parts, transactions
 from benchmarks.backlog import Backlog
 from benchmarks.forwarder import running_forwarder
+from benchmarks.local_postgres import running_local
 from benchmarks.report import Report
 from benchmarks.secured_postgres import running_secured
 from benchmarks.world import (
@@ -21,6 +22,7 @@ from benchmarks.world import (
     WIDE_ROWS,
     Endpoint,
     World,
+    add_local,
     add_secured,
     load,
     running_world,
@@ -50,6 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round of everything")
     parser.add_argument("--bulk", action="store_true", help="the large reads and nothing else")
+    parser.add_argument("--sockets", action="store_true", help="an upstream by Unix socket and nothing else")
     parser.add_argument("--output", type=Path, default=LATEST, help="where the JSON goes (default %(default)s)")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="gateway processes (default: one a core, %(default)s)"
@@ -66,6 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
         effort = QUICK if options.quick else FULL
         if options.bulk:
             measure_bulk(world, report, effort)
+        elif options.sockets:
+            report.sockets = measure_sockets(world, world.direct(load(world, scale=1, rows=1)), effort)
         else:
             measure(world, report, effort, workers=options.workers)
     report.write(options.output)
@@ -89,6 +94,8 @@ def measure(world: World, report: Report, effort: Effort, *, workers: int) -> No
             seconds=effort.seconds,
             settle=backlog.settle,
         )
+        print("measuring an upstream by Unix socket", flush=True)
+        report.sockets = measure_sockets(world, direct, effort)
         print("measuring a load that goes on", flush=True)
         report.sustained = transactions.sustained([direct, gateways[0]], backlog, seconds=effort.sustained)
         print("measuring bulk reads", flush=True)
@@ -96,6 +103,20 @@ def measure(world: World, report: Report, effort: Effort, *, workers: int) -> No
     report.bulk += secured_reads(world, direct, effort.rows, effort.rounds)
     print("measuring the parts", flush=True)
     report.parts = parts.measure(world, direct, gateways[0], shapes=effort.shapes, seconds=effort.seconds / 2)
+
+
+def measure_sockets(world: World, direct: Endpoint, effort: Effort) -> list[transactions.Line]:
+    """A server of its own that is reached both ways, so that nothing but the way to it differs."""
+    with running_local(direct.password, scale=effort.scale) as (tcp, local):
+        by_tcp, by_socket = add_local(world, tcp, local)
+        return transactions.measure(
+            [tcp, local, by_tcp, by_socket],
+            modes=("simple", "prepared"),
+            clients=(1, 16),
+            rounds=effort.rounds,
+            seconds=effort.seconds,
+            settle=Backlog(world).settle,
+        )
 
 
 def measure_bulk(world: World, report: Report, effort: Effort) -> None:

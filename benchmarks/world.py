@@ -197,6 +197,19 @@ def add_secured(world: World, direct: Endpoint, secured: Endpoint) -> None:
     world.apply(_document(port=direct.port, password=direct.password, secured=secured))
 
 
+def add_local(world: World, *endpoints: Endpoint) -> list[Endpoint]:
+    """Tell the gateway of more ways to a database; returns the ways through it, durability `os`, in their order."""
+    names = {f"bench-local-{number}": endpoint for number, endpoint in enumerate(endpoints)}
+    connections = "".join(
+        _connection(name, host=endpoint.host, port=endpoint.port, password=endpoint.password)
+        for name, endpoint in names.items()
+    )
+    world.apply(f"apiVersion: hoopweb/v1\nconnections:{connections}\n")
+    return [
+        world.gateway(name, name=f"gateway, os{endpoint.name[len('direct') :]}") for name, endpoint in names.items()
+    ]
+
+
 def wide_table(rows: int) -> str:
     """The statement that makes `wide`."""
     return _WIDE.format(rows=rows)
@@ -216,7 +229,7 @@ FROM generate_series(1, {rows}) n
 # declared PHI, because what is measured is the data path and the masks, not an approval.
 DURABILITIES = ("os", "disk", "database")
 _CONNECTION = """
-  - {{name: {name}, kind: postgres, host: 127.0.0.1, port: {port}, database: bench, username: bench_app,
+  - {{name: {name}, kind: postgres, host: {host}, port: {port}, database: bench, username: bench_app,
       password: {{value: "{password}"}}, phi: false, recording: metadata, durability: {durability}, {tls}}}"""
 _TLS = 'tls: verify-full, settings: {{ca_file: "{authority}"}}'
 _DOCUMENT = """
@@ -235,21 +248,23 @@ agents:
 def _document(*, port: int, password: str, secured: Endpoint | None = None) -> str:
     masked = {f"bench-{durability}": durability for durability in DURABILITIES}
     connections = "".join(
-        _CONNECTION.format(name=name, port=port, password=password, durability=durability, tls="tls: disable")
+        _connection(name, port=port, password=password, durability=durability)
         for name, durability in {"bench-plain": "os", **masked}.items()
     )
     if secured is not None:  # `bench-tls` is masked, `bench-tls-plain` is not
         connections += "".join(
-            _CONNECTION.format(
-                name=name,
-                port=secured.port,
-                password=secured.password,
-                durability="os",
-                tls=_TLS.format(authority=secured.authority),
+            _connection(
+                name, port=secured.port, password=secured.password, tls=_TLS.format(authority=secured.authority)
             )
             for name in ("bench-tls", "bench-tls-plain")
         )
     return _DOCUMENT.format(connections=connections, masked=", ".join(masked))
+
+
+def _connection(
+    name: str, *, port: int, password: str, host: str = "127.0.0.1", durability: str = "os", tls: str = "tls: disable"
+) -> str:
+    return _CONNECTION.format(name=name, host=host, port=port, password=password, durability=durability, tls=tls)
 
 
 def peak_rss_mb(pid: int) -> float:
