@@ -14,7 +14,8 @@ cdef class AesGcm:
 
 
 cdef class Links:
-    cdef void *context
+    cdef unsigned char inner[64]
+    cdef unsigned char outer[64]
     cdef int put(
         self, const unsigned char *previous, const unsigned char *payload, Py_ssize_t size, unsigned char *out
     ) except -1

@@ -11,35 +11,12 @@ may be shared between threads.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stddef cimport size_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 cdef extern from "dlfcn.h":
     void *dlopen(const char *name, int flags)
     void *dlsym(void *library, const char *name)
     int RTLD_NOW
-
-cdef extern from *:
-    """
-    /* OSSL_PARAM of <openssl/core.h>: a part of the stable interface, whose header need not be installed. */
-    typedef struct {
-        const char *key;
-        unsigned int data_type;
-        void *data;
-        size_t data_size;
-        size_t return_size;
-    } hoopweb_param;
-    #define HOOPWEB_UNSIGNED_INTEGER 2
-    #define HOOPWEB_OCTET_STRING 5
-    """
-    ctypedef struct hoopweb_param:
-        const char *key
-        unsigned int data_type
-        void *data
-        size_t data_size
-        size_t return_size
-    enum:
-        HOOPWEB_UNSIGNED_INTEGER
-        HOOPWEB_OCTET_STRING
 
 cdef enum:
     BLOCK = 64  # bytes SHA-256 takes at once (FIPS 180-4)
@@ -52,14 +29,10 @@ cdef enum:
 
 ctypedef void *(*_Fetch)(void *, const char *, const char *) noexcept nogil
 ctypedef void *(*_New)() noexcept nogil
-ctypedef void *(*_NewOf)(void *) noexcept nogil
 ctypedef void (*_Free)(void *) noexcept nogil
 ctypedef int (*_DigestInit)(void *, void *, void *) noexcept nogil
 ctypedef int (*_DigestUpdate)(void *, const void *, size_t) noexcept nogil
 ctypedef int (*_DigestFinal)(void *, unsigned char *, unsigned int *) noexcept nogil
-ctypedef int (*_MacInit)(void *, const unsigned char *, size_t, const hoopweb_param *) noexcept nogil
-ctypedef int (*_MacUpdate)(void *, const unsigned char *, size_t) noexcept nogil
-ctypedef int (*_MacFinal)(void *, unsigned char *, size_t *, size_t) noexcept nogil
 ctypedef int (*_CipherInit)(void *, void *, const unsigned char *, const unsigned char *, void *) noexcept nogil
 ctypedef int (*_CipherUpdate)(void *, unsigned char *, int *, const unsigned char *, int) noexcept nogil
 ctypedef int (*_CipherFinal)(void *, unsigned char *, int *) noexcept nogil
@@ -80,11 +53,6 @@ cdef void *_symbol(const char *name) except NULL:
 cdef _DigestInit _digest_init = <_DigestInit>_symbol(b"EVP_DigestInit_ex2")
 cdef _DigestUpdate _digest_update = <_DigestUpdate>_symbol(b"EVP_DigestUpdate")
 cdef _DigestFinal _digest_final = <_DigestFinal>_symbol(b"EVP_DigestFinal_ex")
-cdef _MacInit _mac_init = <_MacInit>_symbol(b"EVP_MAC_init")
-cdef _MacUpdate _mac_update = <_MacUpdate>_symbol(b"EVP_MAC_update")
-cdef _MacFinal _mac_final = <_MacFinal>_symbol(b"EVP_MAC_final")
-cdef _NewOf _new_mac = <_NewOf>_symbol(b"EVP_MAC_CTX_new")
-cdef _Free _free_mac = <_Free>_symbol(b"EVP_MAC_CTX_free")
 cdef _New _new_cipher = <_New>_symbol(b"EVP_CIPHER_CTX_new")
 cdef _Free _free_cipher = <_Free>_symbol(b"EVP_CIPHER_CTX_free")
 cdef _CipherInit _cipher_init = <_CipherInit>_symbol(b"EVP_EncryptInit_ex2")
@@ -103,7 +71,6 @@ cdef void *_fetched(const char *fetch, const char *name) except NULL:
 # Fetched once, for as long as the process lives.
 cdef void *_sha256 = _fetched(b"EVP_MD_fetch", b"SHA256")
 cdef void *_aes_gcm = _fetched(b"EVP_CIPHER_fetch", b"AES-256-GCM")
-cdef void *_blake2b = _fetched(b"EVP_MAC_fetch", b"BLAKE2BMAC")
 cdef void *_digesting = (<_New>_symbol(b"EVP_MD_CTX_new"))()
 if _digesting is NULL:
     raise ImportError("libcrypto.so.3 gave no context")
@@ -117,30 +84,45 @@ cdef int hmac_sha256(
     const unsigned char *key, Py_ssize_t key_size, const unsigned char *data, Py_ssize_t size, unsigned char *out
 ) except -1:
     """HMAC-SHA-256 (RFC 2104) under a key of at most 64 bytes; 32 bytes to `out`."""
-    cdef unsigned char inner[DIGEST]
-    if key_size > BLOCK:
-        raise ValueError(f"a salt of {key_size} bytes, expected no more than {BLOCK}")
-    _half(key, key_size, 0x36, data, size, inner)
-    return _half(key, key_size, 0x5C, inner, DIGEST, out)
+    cdef unsigned char inner[BLOCK]
+    cdef unsigned char outer[BLOCK]
+    _padded(key, key_size, inner, outer)
+    return _hmac(inner, outer, data, size, NULL, 0, out)
 
 
-cdef int _half(
-    const unsigned char *key,
-    Py_ssize_t key_size,
-    unsigned char pad,
-    const unsigned char *data,
-    Py_ssize_t size,
+cdef int _padded(const unsigned char *key, Py_ssize_t size, unsigned char *inner, unsigned char *outer) except -1:
+    """The two blocks HMAC begins with under a key."""
+    cdef Py_ssize_t at
+    if size > BLOCK:
+        raise ValueError(f"a salt of {size} bytes, expected no more than {BLOCK}")
+    memset(inner, 0x36, BLOCK)
+    memset(outer, 0x5C, BLOCK)
+    for at in range(size):
+        inner[at] ^= key[at]
+        outer[at] ^= key[at]
+    return 0
+
+
+cdef int _hmac(
+    const unsigned char *inner,
+    const unsigned char *outer,
+    const unsigned char *first,
+    Py_ssize_t first_size,
+    const unsigned char *second,
+    Py_ssize_t second_size,
     unsigned char *out,
 ) except -1:
-    cdef unsigned char block[BLOCK]
-    cdef Py_ssize_t at
-    memset(block, pad, BLOCK)
-    for at in range(key_size):
-        block[at] = key[at] ^ pad
+    """Of two pieces, one behind the other."""
+    cdef unsigned char digest[DIGEST]
     if not (
         _digest_init(_digesting, _sha256, NULL)
-        and _digest_update(_digesting, block, BLOCK)
-        and _digest_update(_digesting, data, size)
+        and _digest_update(_digesting, inner, BLOCK)
+        and _digest_update(_digesting, first, first_size)
+        and (second_size == 0 or _digest_update(_digesting, second, second_size))
+        and _digest_final(_digesting, digest, NULL)
+        and _digest_init(_digesting, _sha256, NULL)
+        and _digest_update(_digesting, outer, BLOCK)
+        and _digest_update(_digesting, digest, DIGEST)
         and _digest_final(_digesting, out, NULL)
     ):
         raise CryptoFailed("SHA-256")
@@ -168,29 +150,17 @@ cdef int marked_sha256(
 
 
 cdef class Links:
-    """Keyed BLAKE2b of 16 bytes; the key is taken in once."""
+    """HMAC-SHA-256 of 16 bytes; the key is taken in once."""
 
     def __cinit__(self, bytes key not None):
-        cdef hoopweb_param parameters[3]
-        cdef size_t length = LINK
-        memset(parameters, 0, sizeof(parameters))  # the last one ends them
-        parameters[0].key, parameters[0].data_type = b"key", HOOPWEB_OCTET_STRING
-        parameters[0].data, parameters[0].data_size = PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key)
-        parameters[1].key, parameters[1].data_type = b"size", HOOPWEB_UNSIGNED_INTEGER
-        parameters[1].data, parameters[1].data_size = &length, sizeof(length)
-        self.context = _new_mac(_blake2b)
-        if self.context is NULL:
-            raise MemoryError
-        if not _mac_init(self.context, NULL, 0, parameters):
-            raise ValueError(f"a key of {len(key)} bytes, expected 1 to 64")
-
-    def __dealloc__(self):
-        _free_mac(self.context)
+        if not 1 <= PyBytes_GET_SIZE(key) <= BLOCK:
+            raise ValueError(f"a key of {len(key)} bytes, expected 1 to {BLOCK}")
+        _padded(<const unsigned char *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), self.inner, self.outer)
 
     def link(self, bytes previous not None, bytes payload not None):
         cdef unsigned char out[LINK]
         if PyBytes_GET_SIZE(previous) != LINK:
-            raise ValueError("a link has 16 bytes")
+            raise ValueError(f"a link has {LINK} bytes")
         self.put(
             <const unsigned char *>PyBytes_AS_STRING(previous),
             <const unsigned char *>PyBytes_AS_STRING(payload),
@@ -203,15 +173,9 @@ cdef class Links:
         self, const unsigned char *previous, const unsigned char *payload, Py_ssize_t size, unsigned char *out
     ) except -1:
         """16 bytes to `out`, from 16 of `previous`."""
-        cdef size_t written = 0
-        if not (
-            _mac_init(self.context, NULL, 0, NULL)
-            and _mac_update(self.context, previous, LINK)
-            and _mac_update(self.context, payload, size)
-            and _mac_final(self.context, out, &written, LINK)
-            and written == LINK
-        ):
-            raise CryptoFailed("BLAKE2b")
+        cdef unsigned char digest[DIGEST]
+        _hmac(self.inner, self.outer, previous, LINK, payload, size, digest)
+        memcpy(out, digest, LINK)
         return 0
 
 

@@ -1,7 +1,7 @@
 """A data-plane process's own journal: entries made durable at once, before the log has taken them. No Django.
 
     segment  = header record*        header = magic(16) ‖ journal id(36) ‖ key id(8) ‖ start(8) ‖ chain(16)
-    record   = length(4) ‖ chain(16) ‖ payload        chain = BLAKE2b(previous chain ‖ payload, keyed), 16 bytes
+    record   = length(4) ‖ chain(16) ‖ payload        chain = HMAC-SHA-256(previous chain ‖ payload)[:16]
 
 An append puts a record into the page cache: it survives the process (`os`); `sync` makes it survive the machine
 (`disk`). It is a write, or a copy into the mapped file where no sync follows: a third of the price, but pages that were
@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import mmap
 import os
 import threading
@@ -37,7 +36,7 @@ MAX_SEGMENTS = 32  # half a gigabyte that the log has not taken in: past it noth
 # Written at once at most: what a crash of the machine may leave half-written at the end.
 MAX_RECORD_BYTES = 12 << 20
 
-MAGIC = b"hoopweb journal1"
+MAGIC = b"hoopweb journal2"  # 1 was chained with BLAKE2b
 HEADER = Struct("!16s36s8sQ16s")
 LENGTH = Struct("!I")
 RECORD = LENGTH.size + 16
@@ -291,11 +290,12 @@ def read_records(directory: Path, *, key_for: KeyFor, tail: Tail) -> Iterator[Re
         key = key_for(key_id) if magic == MAGIC else None
         if key is None or (expected is not None and expected != (start, chain)):
             raise JournalCorrupt(f"segment {path.name} does not follow the one before it, or has an unknown key")
+        links = Links(key)
         place, at = start, HEADER.size
         while at + RECORD <= len(data) and (length := LENGTH.unpack_from(data, at)[0]):
             stop = at + RECORD + length
             payload = data[at + RECORD : stop]
-            linked = hashlib.blake2b(chain + payload, key=key, digest_size=16).digest()
+            linked = links.link(chain, payload)
             if stop > len(data) or linked != data[at + 4 : at + RECORD]:
                 # A length past the segment was never written, half or whole.
                 if number < len(paths) - 1 or stop > len(data) or data[stop:].strip(b"\0"):
