@@ -17,6 +17,7 @@ from channels.layers import get_channel_layer
 
 from audit.domain.damage import SERVING
 from audit.domain.entry import Answer, Entry, Json, Receipt
+from audit.domain.state import LiveState
 from audit.domain.template import Filling, Template, Whole
 
 try:
@@ -45,12 +46,12 @@ class Record(Protocol):
     def append_later(self, entry: Entry) -> None: ...
 
 
-class LiveRecord:
+class LiveRecord(LiveState):
     """A record that also tells. Fulfils `gateway.session.services.Record`."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
-        self._waiting: list[dict[str, Json]] = []
+        self._waiting = []
         self._dropped = 0
         self._task: asyncio.Task[None] | None = None
         # The doors of many alike in one step, for who has compiled it and asks.

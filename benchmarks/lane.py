@@ -133,11 +133,14 @@ def _rules() -> Any:
     from analysis.statement import Operation  # noqa: PLC0415
     from approvals.domain.decide import AccessRule  # noqa: PLC0415
     from gateway.domain.snapshot import ConnectionSpec, Snapshot  # noqa: PLC0415
+    from gateway.session.state import SnapshotState  # noqa: PLC0415
 
     spec = ConnectionSpec(
         name="bench", kind="postgres", phi=False, scan_text=False, recording="metadata", durability="os"
     )
-    return Snapshot(
+    rules = SnapshotState()
+    rules._max_age_s, rules._loaded_at = float("inf"), 0.0
+    rules._snapshot = Snapshot(
         version=1,
         loaded_at=time.monotonic(),
         connections=MappingProxyType({"bench": spec}),
@@ -147,6 +150,7 @@ def _rules() -> Any:
         agents=MappingProxyType({}),
         people=MappingProxyType({}),
     )
+    return rules
 
 
 async def _session(writer: Any) -> tuple[Any, Any, _Socket, _Socket]:
@@ -168,12 +172,8 @@ async def _session(writer: Any) -> tuple[Any, Any, _Socket, _Socket]:
     from gateway.upstreams.postgres_analyst import PostgresAnalyst, _place  # noqa: PLC0415
     from gateway.upstreams.postgres_side import PostgresSide  # noqa: PLC0415
 
-    snapshot = _rules()
-    spec = snapshot.connections["bench"]
-
-    class Rules:
-        def current(self) -> Any:
-            return snapshot
+    rules = _rules()
+    spec = rules.current().connections["bench"]
 
     class Reviews:
         def keep_inputs(self, *_: object) -> str:
@@ -182,7 +182,7 @@ async def _session(writer: Any) -> tuple[Any, Any, _Socket, _Socket]:
     record = LiveRecord(writer)
     record._waiting = [{}] * MAX_ALIKE  # a burst: nobody is told of every statement
     analyst: Any = PostgresAnalyst(None)  # type: ignore[arg-type]
-    services = Services(snapshots=Rules(), analysts={"postgres": analyst}, reviews=Reviews(), record=record)  # type: ignore[arg-type]
+    services = Services(snapshots=rules, analysts={"postgres": analyst}, reviews=Reviews(), record=record)  # type: ignore[arg-type]
     principal = Principal("agent", "https://issuer", frozenset({"agents"}))
     context = SessionContext(principal, spec, "postgres", role="bench", search_path="public")
     side: Any = PostgresSide(spec, None)  # type: ignore[arg-type]

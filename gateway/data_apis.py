@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gateway.domain.identity import TokenVerifier
-from gateway.domain.snapshot import ConnectionSpec
+from gateway.domain.snapshot import ConnectionSpec, StaleSnapshot
 from gateway.listeners.bigquery import BigQuerySurface
 from gateway.listeners.bigquery_jobs import BigQueryJobs
 from gateway.listeners.bigquery_rows import RowWrites
@@ -18,7 +18,7 @@ from gateway.listeners.bigquery_tabledata import TableReads
 from gateway.listeners.data_api import DataApis, Front
 from gateway.listeners.peers import Peers
 from gateway.session.registry import SessionRegistry
-from gateway.session.services import Services, StaleSnapshot
+from gateway.session.services import Services
 from gateway.upstreams.bigquery import BigQueryUpstream
 from gateway.upstreams.bigquery_analyst import BigQueryAnalyst
 from gateway.upstreams.bigquery_api import BigQueryApi

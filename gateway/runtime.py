@@ -31,7 +31,7 @@ from gateway.data_apis import DataApiParts, build_data_apis
 from gateway.domain.credentials import open_credential
 from gateway.domain.identity import GatewayAuthenticator, TokenVerifier
 from gateway.domain.secret_uris import SecretCache, SecretUnavailable
-from gateway.domain.snapshot import ConnectionSpec
+from gateway.domain.snapshot import ConnectionSpec, StaleSnapshot
 from gateway.domain.threads import in_thread
 from gateway.domain.tokens import issuer_url
 from gateway.domain.version import SNAPSHOT_GROUP
@@ -50,7 +50,7 @@ from gateway.session.draining import drained
 from gateway.session.inheritance import DatabaseInheritance, ToldRules
 from gateway.session.quotas import Quotas, QuotasUnavailable
 from gateway.session.registry import SessionRegistry
-from gateway.session.services import Services, StaleSnapshot
+from gateway.session.services import Services
 from gateway.session.sweep import Sweep
 from gateway.session.two_phase import RedisPrepared
 from gateway.settling import HEARTBEAT_S, HEARTBEAT_TTL_S, heartbeat_key, keep_settling

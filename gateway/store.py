@@ -51,7 +51,7 @@ class SnapshotStore(SnapshotState):
 
     def __init__(self, *, max_age_s: float) -> None:
         self._max_age_s = max_age_s
-        self._snapshot = None
+        self._snapshot, self._loaded_at = None, 0.0
         self._changed = asyncio.Event()
         # Not one of those the sessions share: were they all kept by a slow question, nobody's rules would be fresh.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="rules")
@@ -75,9 +75,9 @@ class SnapshotStore(SnapshotState):
         self._changed.set()
 
     async def refresh(self) -> Snapshot:
-        known = self._snapshot
-        self._snapshot = await in_thread_of(self._thread, renewed_snapshot, known)
-        return self._snapshot
+        snapshot = await in_thread_of(self._thread, renewed_snapshot, self._snapshot)
+        self._snapshot, self._loaded_at = snapshot, snapshot.loaded_at
+        return snapshot
 
     async def _keep_fresh(self) -> None:
         while True:

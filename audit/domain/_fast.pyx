@@ -19,7 +19,7 @@ cimport cython
 
 from audit.domain._openssl cimport AesGcm, Links, hmac_sha256
 from audit.domain.state cimport (
-    BacklogState, HeldState, JournalState, Run, Segment, SyncState, TemplateState, WriterState
+    BacklogState, HeldState, JournalState, LiveState, Run, Segment, ServingState, SyncState, TemplateState, WriterState
 )
 
 import os
@@ -78,8 +78,23 @@ def time_ordered_id(int64_t millis):
 
 
 cdef str new_id(int64_t millis):
-    cdef unsigned char raw[16]
     cdef unsigned char text[36]
+    _spell_id(millis, text)
+    return PyUnicode_DecodeASCII(<const char *>text, 36, NULL)
+
+
+cdef bytes new_quoted_id(int64_t millis):
+    """A new id in canonical form, quotes included."""
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, 38)
+    cdef unsigned char *text = <unsigned char *>PyBytes_AS_STRING(out)
+    text[0] = text[37] = 0x22
+    _spell_id(millis, text + 1)
+    return out
+
+
+cdef int _spell_id(int64_t millis, unsigned char *text) except -1:
+    """36 characters to `text`."""
+    cdef unsigned char raw[16]
     cdef Py_ssize_t at, place = 0
     for at in range(6):
         raw[at] = (millis >> (40 - 8 * at)) & 0xFF
@@ -93,7 +108,7 @@ cdef str new_id(int64_t millis):
         text[place] = _HEX[raw[at] >> 4]
         text[place + 1] = _HEX[raw[at] & 15]
         place += 2
-    return PyUnicode_DecodeASCII(<const char *>text, 36, NULL)
+    return 0
 
 
 def forget_drawn():
@@ -262,12 +277,20 @@ cdef unsigned char *_spell(
     return _put(_put(_put(_put(at + 1, around), session), statement), ending)
 
 
+@cython.freelist(8)
 cdef class Filling:
     def __init__(
         self, str statement_id not None, tuple values not None=(), sensitive=None, int64_t at_us=0, bytes spelled=None
     ):
         self.statement_id, self.values, self.sensitive = statement_id, values, sensitive
         self.at_us, self.spelled = at_us, spelled
+
+
+cdef Filling new_filling(bytes quoted_id, tuple values, bytes spelled, int64_t at_us):
+    """One for `Alike.put` and `put_soon` alone: it has no `statement_id` of its own, as `plain` gives one."""
+    cdef Filling filling = Filling.__new__(Filling)
+    filling.quoted_id, filling.values, filling.spelled, filling.at_us = quoted_id, values, spelled, at_us
+    return filling
 
 
 cdef object _now_ns = time.time_ns
@@ -316,7 +339,7 @@ cdef Py_ssize_t _fill(
     """
     global _encode_sensitive
     cdef object plaintext = filling.spelled
-    cdef bytes text = None, box = None, statement = _quoted(filling.statement_id)
+    cdef bytes text = None, box = None, statement = filling.quoted_id
     cdef bytes head
     cdef AesGcm cipher = None
     cdef tuple using
@@ -327,6 +350,8 @@ cdef Py_ssize_t _fill(
     cdef unsigned char *at
     cdef _Entry entry
     cdef Py_ssize_t sealed = 0, size
+    if statement is None:
+        statement = _quoted(filling.statement_id)
     if plaintext is None and filling.sensitive is not None:
         if _encode_sensitive is None:
             from audit.domain.chain import encode_sensitive as _encode_sensitive
@@ -472,7 +497,7 @@ cdef bint _append_alike(WriterState writer, TemplateState template, Filling fill
 cdef class Alike:
     """`audit.live.LiveRecord`'s doors for entries that are many alike."""
 
-    def __init__(self, live, WriterState writer not None, serving, Py_ssize_t most_told):
+    def __init__(self, LiveState live not None, WriterState writer not None, ServingState serving not None, Py_ssize_t most_told):
         self.live, self.writer, self.serving, self.most_told = live, writer, serving, most_told
 
     def append(self, template, Filling filling not None, whole, bint begins):
@@ -482,8 +507,7 @@ cdef class Alike:
         cdef TemplateState known = <TemplateState?>template
         if begins and (self.serving.stopped or known.durability != "os"):
             return False
-        cdef WriterState writer = <WriterState?>self.writer
-        if not _append_alike(writer, known, filling, writer.most_behind if begins else writer.most_kept):
+        if not _append_alike(self.writer, known, filling, self.writer.most_behind if begins else self.writer.most_kept):
             return False
         self.tell(whole)
         return True
@@ -494,20 +518,19 @@ cdef class Alike:
         It is another one's to `tell` of it then. False: nothing was done.
         """
         cdef TemplateState known = <TemplateState?>template
-        cdef WriterState writer = <WriterState?>self.writer
         cdef SyncState sync
         if self.serving.stopped or known.durability != "disk":
             return False
-        if not _append_alike(writer, known, filling, writer.most_behind):
+        if not _append_alike(self.writer, known, filling, self.writer.most_behind):
             return False
-        sync = <SyncState?>(<HeldState>writer._journal)._syncing
+        sync = <SyncState?>(<HeldState>self.writer._journal)._syncing
         sync._waiting.append(reached)
         if not sync._begun:
             sync.begin_soon()
         return True
 
     cdef int tell(self, whole) except -1:
-        if len(<list?>self.live._waiting) >= self.most_told:
+        if len(self.live._waiting) >= self.most_told:
             self.live._dropped += 1
         else:
             self.live._tell(whole())

@@ -18,6 +18,7 @@ from django.db.models import QuerySet
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json
 from audit.domain.findings import Finding
+from audit.domain.state import ServingState
 from audit.models import LogDamage
 
 logger = logging.getLogger(__name__)
@@ -25,10 +26,11 @@ logger = logging.getLogger(__name__)
 ALERT, STOP = "alert", "stop"
 
 
-class Serving:
+class Serving(ServingState):
     """This process's knowledge, refreshed every second by the checkpoint loop."""
 
-    stopped = False
+    def __init__(self) -> None:
+        self.stopped = False
 
 
 SERVING = Serving()

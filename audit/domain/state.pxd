@@ -36,6 +36,15 @@ cdef class WriterState:
     cdef public bint _closing
 
 
+cdef class LiveState:
+    cdef public list _waiting
+    cdef public Py_ssize_t _dropped
+
+
+cdef class ServingState:
+    cdef public bint stopped
+
+
 cdef class TemplateState:
     cdef public str durability
     cdef public tuple _body, _around

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from audit.backlog import Backlog
     from audit.domain.box import Sealer
+    from audit.domain.entry import Json
     from audit.domain.journal import Journal
     from audit.domain.links import Links
     from audit.process_journal import ProcessJournal
@@ -94,6 +95,19 @@ class WriterState:
     _gateway: bytes
     _tasks: list[asyncio.Task[None]]
     _closing: bool
+
+
+class LiveState:
+    """Of `live.LiveRecord`."""
+
+    _waiting: list[dict[str, Json]]
+    _dropped: int
+
+
+class ServingState:
+    """Of `damage.Serving`."""
+
+    stopped: bool
 
 
 class TemplateState:

@@ -18,6 +18,10 @@ from masking.domain.rules import MaskingRule
 from masking.domain.subjects import SubjectColumns
 
 
+class StaleSnapshot(RuntimeError):
+    """The rules could not be refreshed in time; nothing runs until they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionSpec:
     """A configured upstream, without its credential. `settings` holds what only its kind knows."""

@@ -7,19 +7,21 @@ untouched to the lane (`request` and `answer` return False), and an execution be
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 import cython
 
-from audit.domain._fast cimport Alike, Filling, new_id
+from audit.domain._fast cimport Alike, Filling, new_filling, new_quoted_id
 from gateway.protocols.postgres._fast cimport (
-    Answer, blanked, count as count_rows, find_answer, mask as mask_rows, query_text, request as read_extended,
-    scan as scan_frames,
+    Answer, Request, blanked, codes, count as count_rows, find_answer, find_request, hexed_between, mask as mask_rows,
+    query_text, request as read_extended, request_text, request_types, scan as scan_frames,
 )
 from gateway.protocols.postgres.state cimport (
-    ClientState, FrameState, MeaningState, NamesState, RelayState, SessionState, TurnsState, UpstreamState
+    ClientState, MeaningState, NamesState, PreparedState, RelayState, SessionState, TurnsState, UpstreamState
 )
-from gateway.session.state cimport RecurringState, SnapshotState, ViewState
+from gateway.session.state cimport (
+    ContextState, KnownState, MeterState, RecurringState, SnapshotState, TallyState, ViewState
+)
 from gateway.upstreams.state cimport RecollectionState
 
 from json.encoder import encode_basestring_ascii
@@ -42,77 +44,78 @@ cdef Py_ssize_t _LIMIT = MAX_UPSTREAM_MESSAGE
 cdef bytes _EXACTLY = b"\0"
 cdef Py_ssize_t _MOST = SCANNED_TURN_BYTES  # a longer answer may have to be handed on in turns
 cdef tuple _NOTHING = ()
+cdef bytes _NO_MASKS = b"[]"
 cdef object _NOT_ON_DISK = RecordUnavailable("the journal cannot be synced")
-cdef tuple _BUCKETS = BUCKETS
-cdef const char *_HEX = b"0123456789abcdef"
-cdef dict _COUNTED = {}  # small numbers as they are written
-
-
-cdef bytes _number(Py_ssize_t value):
-    cdef object found = _COUNTED.get(value)
-    if found is None:
-        found = b"%d" % value
-        if len(_COUNTED) < 4096:
-            _COUNTED[value] = found
-    return <bytes>found
-
-
+cdef enum:
+    BOUNDS = 16
+cdef double _bounds[BOUNDS]
+if len(BUCKETS) != BOUNDS:
+    raise ImportError("a histogram of other buckets")
+for _place, _bound in enumerate(BUCKETS):
+    _bounds[_place] = _bound
+cdef tuple _COUNTED = tuple([b"%d" % number for number in range(1024)])  # small numbers as they are written
 cdef dict _TAGGED = {}
 
 
-cdef bytes _tagged(str tag):
-    cdef object found = _TAGGED.get(tag)
+cdef bytes _number(Py_ssize_t value):
+    return <bytes>_COUNTED[value] if 0 <= value < 1024 else b"%d" % value
+
+
+cdef str _tag(bytes raw):
+    return raw.decode("utf-8", "replace")
+
+
+cdef bytes _tagged(bytes raw):
+    """A command tag in canonical form."""
+    cdef object found = _TAGGED.get(raw)
     if found is None:
-        found = _canonical_text(tag)
+        found = _canonical_text(_tag(raw))
         if len(_TAGGED) < 256:
-            _TAGGED[tag] = found
+            _TAGGED[raw] = found
     return <bytes?>found
 
 
-cdef bytes _hexed(tuple parameters):
-    """`"…","…"` or `null` for each, as `Recurring.spelled` has them."""
-    cdef Py_ssize_t size = 0, at
-    cdef bytes value, out
-    cdef const unsigned char *raw
+cdef inline bint _stands(bytes known, bytes data, Py_ssize_t start, Py_ssize_t stop) noexcept:
+    """Whether `known` is what `data` has there."""
+    return (
+        known is not None
+        and PyBytes_GET_SIZE(known) == stop - start
+        and memcmp(PyBytes_AS_STRING(known), PyBytes_AS_STRING(data) + start, stop - start) == 0
+    )
+
+
+cdef bytes _statement(bytes raw):
+    """The sealed text of a Query without parameters: `encode_sensitive` of it; None when it is no text."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(raw), at
+    cdef const unsigned char *text = <const unsigned char *>PyBytes_AS_STRING(raw)
+    cdef bytes out
     cdef char *to
-    cdef bint first = True
-    for item in parameters:
-        size += 5 if item is None else 3 + 2 * PyBytes_GET_SIZE(<bytes?>item)
-    out = PyBytes_FromStringAndSize(NULL, size - 1)
+    for at in range(size):
+        if text[at] < 0x20 or text[at] > 0x7E or text[at] == 0x22 or text[at] == 0x5C:
+            try:
+                return f'{{"statement":{_encoded(raw.decode("utf-8"))}}}'.encode()
+            except UnicodeDecodeError:
+                return None
+    out = PyBytes_FromStringAndSize(NULL, size + 16)
     to = PyBytes_AS_STRING(out)
-    for item in parameters:
-        if not first:
-            to[0] = c","
-            to += 1
-        first = False
-        if item is None:
-            memcpy(to, b"null", 4)
-            to += 4
-            continue
-        value = <bytes>item
-        raw = <const unsigned char *>PyBytes_AS_STRING(value)
-        to[0] = c'"'
-        to += 1
-        for at in range(PyBytes_GET_SIZE(value)):
-            to[0] = _HEX[raw[at] >> 4]
-            to[1] = _HEX[raw[at] & 15]
-            to += 2
-        to[0] = c'"'
-        to += 1
+    memcpy(to, b'{"statement":"', 14)
+    memcpy(to + 14, text, size)
+    memcpy(to + 14 + size, b'"}', 2)
     return out
 
 
 @cython.freelist(16)
 cdef class Passage:
-    """One execution between its request and its answer. Fulfils `postgres_expectations.Exchange`."""
+    """One execution between its request and its answer. Fulfils `postgres_expectations.Exchange`.
+
+    What only the ordinary way asks for (its parameters, its names, its text) is read from its request then.
+    """
 
     cdef QuickLane lane
     cdef readonly RecurringState recurring
     cdef ViewState view
-    cdef object asked, statement, exchange, counts, deferred
-    cdef bytes data
-    cdef str statement_id, text, tag
-    cdef tuple parameters, formats
+    cdef object statement, exchange, counts, deferred
+    cdef bytes data, quoted_id, tag
     cdef double began
     cdef bint parsed, simple
     cdef Py_ssize_t rows, size
@@ -135,7 +138,7 @@ cdef class Passage:
 
     def send(self):
         """It is recorded, and everything is still as it was when it was let in."""
-        self.lane.send(self)
+        self.lane.send(self, _monotonic())
 
     def permit(self):
         """It is recorded and will not run."""
@@ -143,15 +146,37 @@ cdef class Passage:
 
     # --- for whoever does not find the usual ---
 
+    cdef str statement_id(self):
+        return self.quoted_id[1:37].decode("ascii")
+
+    cdef str text(self):
+        """Where it is another one of the same shape."""
+        cdef bytes raw
+        if not self.simple:
+            return ""
+        if not self.recurring.shape:
+            return self.recurring.text
+        raw = query_text(self.data)
+        return raw.removesuffix(b";").decode("utf-8")
+
     cdef object ordinary(self):
         """The lane's own exchange, from where everything goes as ever."""
         if self.exchange is None:
-            self.exchange = self.lane.unfold(self, self.occurrence())
+            self.exchange = self.lane.ordinary(
+                self.occurrence(), None if self.simple else read_extended(self.data), self.statement
+            )
         return self.exchange
 
     cdef object occurrence(self):
-        occurrence = Occurrence(self.recurring, self.parameters, self.formats, self.text, FREE)
-        occurrence.statement_id, occurrence.began = self.statement_id, self.began
+        cdef tuple asked = None if self.simple else read_extended(self.data)
+        occurrence = Occurrence(
+            self.recurring,
+            _NOTHING if asked is None else asked[4],
+            _NOTHING if asked is None else asked[3],
+            self.text(),
+            FREE,
+        )
+        occurrence.statement_id, occurrence.began = self.statement_id(), self.began
         return occurrence
 
     @property
@@ -173,11 +198,12 @@ cdef class Passage:
         return self.occurrence()._authorised()
 
     def completed(self):
-        return self.occurrence().ended(self.view, rows=self.rows, size=self.size, tag=self.tag, counts=self.counts)
+        counts = [0] * self.view.width if self.counts is None else self.counts
+        return self.occurrence().ended(self.view, rows=self.rows, size=self.size, tag=_tag(self.tag), counts=counts)
 
 
 cdef class QuickLane:
-    """One session's; `unfold(passage, occurrence)` makes the lane's own exchange of an execution begun here."""
+    """One session's; `ordinary(occurrence, asked, statement)` makes the lane's own exchange of one begun here."""
 
     cdef SessionState session
     cdef ClientState client
@@ -187,26 +213,27 @@ cdef class QuickLane:
     cdef NamesState statements, portals
     cdef TurnsState turns
     cdef SnapshotState fresh  # None: rules of another make, which are asked
+    cdef ContextState context
+    cdef MeterState meter
+    cdef TallyState tally
     cdef Alike alike
-    cdef object context, ordinary, meter, snapshots, entries, counted, stage, name, otherwise
+    cdef object ordinary, snapshots, entries, otherwise
     cdef dict queries, texts
     cdef Passage under_way
+    cdef bytes _asked  # the name that was asked for last, and
+    cdef str _name  # the same as the names have it
 
-    def __init__(self, session not None, dict queries not None, dict texts not None, unfold, otherwise):
+    def __init__(self, session not None, dict queries not None, dict texts not None, ordinary, otherwise):
         self.session, self.client, self.upstream, self.relay = session, session.client, session.upstream, session.relay
         self.meaning, self.context, self.turns = session.meaning, session.context, session._turns
         services = session.services
         self.meter, self.snapshots, self.entries = services.meter, services.snapshots, services.record
+        self.tally = services.meter.tally(session.context)
         self.fresh = self.snapshots if isinstance(self.snapshots, SnapshotState) else None
         self.statements, self.portals = session.statements, session.portals
         self.alike, self.otherwise = getattr(services.record, "alike", None), otherwise
-        self.name = session.context.connection.name
-        self.counted, self.stage = (self.name, session.context.protocol, "completed"), (self.name, "remembered")
-        self.queries, self.texts, self.ordinary = queries, texts, unfold
+        self.queries, self.texts, self.ordinary = queries, texts, ordinary
         self.under_way = None
-
-    cdef object unfold(self, Passage passage, occurrence):
-        return self.ordinary(occurrence, None if passage.simple else passage.asked, passage.statement)
 
     # --- the request ---
 
@@ -216,11 +243,14 @@ cdef class QuickLane:
 
     def request(self, bytes data not None):
         """Serve `data` if it is one whole remembered request and nothing about it is unusual; False: nothing was done."""
+        cdef Request found
         if PyBytes_GET_SIZE(data) < 6 or not self.rests():
             return False
         if PyBytes_AS_STRING(data)[0] == 0x51:
             return self.query(data)
-        return self.extended(data)
+        if not find_request(data, &found):
+            return False
+        return self.made(data, &found) if found.text_end else self.bound(data, &found)
 
     def at_rest(self):
         return self.rests()
@@ -246,126 +276,139 @@ cdef class QuickLane:
             and session.can_send
         )
 
-    cdef object rules(self):
-        return self.snapshots.current() if self.fresh is None else self.fresh.current()
+    cdef object rules(self, double now):
+        return self.snapshots.current() if self.fresh is None else self.fresh.current_at(now)
 
-    cdef bint holds(self, RecurringState recurring) except -1:
+    cdef bint holds(self, RecurringState recurring, double now) except -1:
         """Whether it is plainly allowed now, and nothing has to be waited for, counted or told about it."""
         cdef object remembered = recurring._recollection
         if not recurring.plain or self.meter.trace is not None:
             return False
         try:
-            if self.rules() is not recurring._snapshot:
+            if self.rules(now) is not recurring._snapshot:
                 return False  # the lane looks whether they are the same rules
         except Exception:  # fail closed: the ordinary way says so to the client
             return False
-        if <double>_monotonic() >= <double>recurring.known.until:
+        if now >= recurring.known.until:
             return False
         if isinstance(remembered, RecollectionState) and not (<RecollectionState>remembered)._estimated:
-            return (<RecollectionState>remembered).holds_here()
+            return (<RecollectionState>remembered).holds_at(now)
         return remembered.holds() is True
 
-    cdef object query(self, bytes data):
-        cdef bytes raw = query_text(data), text
+    cdef bint query(self, bytes data) except -1:
+        cdef bytes raw = query_text(data), spelled
         cdef RecurringState recurring
-        cdef Passage passage
+        cdef double now = _monotonic()
         if raw is None:
             return False
         recurring = self.queries.get(blanked(raw))
         if recurring is None:
             recurring = self.queries.get(_EXACTLY + raw)
-        if recurring is None or not self.holds(recurring):
+        if recurring is None or not self.holds(recurring, now):
             return False
-        passage = Passage.__new__(Passage)
-        if recurring.shape:
-            text = raw
-            if text.endswith(b";"):
-                text = text[: PyBytes_GET_SIZE(text) - 1]
-            try:
-                passage.text = text.decode("utf-8")
-            except UnicodeDecodeError:
-                return False
+        if not recurring.shape:
+            spelled = recurring._whole
         else:
-            passage.text = recurring.text
-        if not passage.text:
+            if raw.endswith(b";"):
+                raw = raw[: PyBytes_GET_SIZE(raw) - 1]
+            spelled = None if PyBytes_GET_SIZE(raw) == 0 else _statement(raw)
+        if spelled is None:
             return False
-        passage.parameters, passage.formats = _NOTHING, _NOTHING
-        passage.parsed, passage.simple = False, True
-        return self.record(passage, recurring, f'{{"statement":{_encoded(passage.text)}}}'.encode(), data)
+        return self.record(self.passage(recurring, data, None), spelled, now)
 
-    cdef object extended(self, bytes data):
-        cdef tuple parts = read_extended(data)
-        cdef object statement
+    cdef bint bound(self, bytes data, Request *found) except -1:
+        """Bind of a statement the server has, and its execution."""
+        cdef PreparedState statement = self.confirmed(data, found.name, found.name_end)
         cdef RecurringState recurring
+        cdef double now = _monotonic()
+        if statement is None or not statement.fixed:
+            return False
+        recurring = statement.recurring
+        if recurring is None or not self.holds(recurring, now):
+            return False
+        return self.record(self.passage(recurring, data, statement), self.spelled(recurring, data, found), now)
+
+    cdef bint made(self, bytes data, Request *found) except -1:
+        """Parse, and execution of what was parsed."""
+        cdef tuple types = request_types(data, found)
+        cdef RecurringState recurring = None
         cdef Passage passage
-        if parts is None:
+        cdef double now = _monotonic()
+        if not self.statements.full:
+            recurring = self.texts.get((request_text(data, found), types))
+        if recurring is None or not self.holds(recurring, now):
             return False
-        if parts[1] is None:
-            statement = self.confirmed(<bytes>parts[0])
-            recurring = None if statement is None else statement.recurring
-        else:
-            statement = None
-            recurring = None if self.statements.full else self.texts.get((parts[1], parts[2]))
-        if recurring is None or not self.holds(recurring):
-            return False
-        passage = Passage.__new__(Passage)
-        passage.text = ""
-        passage.formats, passage.parameters = <tuple>parts[3], <tuple>parts[4]
-        passage.asked, passage.statement = parts, statement
-        passage.parsed, passage.simple = parts[1] is not None, False
-        if passage.parsed:
-            passage.statement = statement = _Prepared("", recurring.text, parts[2], None, True)
-            statement.recurring = recurring
-            statement.analysis = recurring.known.analysis_of(statement.text, statement.types)
-        return self.record(passage, recurring, self.spelled(recurring, passage), data)
+        statement = _Prepared("", recurring.text, types, None, True)
+        statement.recurring = recurring
+        statement.analysis = recurring.known.analysis_of(statement.text, statement.types)
+        passage = self.passage(recurring, data, statement)
+        passage.parsed = True
+        return self.record(passage, self.spelled(recurring, data, found), now)
 
-    cdef object confirmed(self, bytes name):
-        """The statement the server has confirmed under the name and that ran here before."""
-        cdef object found
-        try:
-            found = name.decode("utf-8")
-            found = self.statements.get(found) if self.statements._proposed else self.statements._confirmed.get(found)
-        except UnicodeDecodeError:
-            return None
-        return found if found is not None and found.fixed else None
+    cdef Passage passage(self, RecurringState recurring, bytes data, statement):
+        cdef Passage passage = Passage.__new__(Passage)
+        passage.lane, passage.recurring, passage.data, passage.statement = self, recurring, data, statement
+        passage.simple = statement is None
+        return passage
 
-    cdef bytes spelled(self, RecurringState recurring, Passage passage):
-        cdef object tail
-        if not passage.parameters:
-            return f"{recurring._head}}}".encode()
-        tail = recurring._tails.get(passage.formats)
+    cdef PreparedState confirmed(self, bytes data, Py_ssize_t start, Py_ssize_t stop):
+        """The statement the server has confirmed under the name."""
+        if not _stands(self._asked, data, start, stop):
+            self._asked = data[start:stop]
+            try:
+                self._name = self._asked.decode("utf-8")
+            except UnicodeDecodeError:
+                self._asked = None
+                return None
+        if self.statements._proposed:
+            return self.statements.get(self._name)
+        return self.statements._confirmed.get(self._name)
+
+    cdef bytes spelled(self, RecurringState recurring, bytes data, Request *found):
+        """`Recurring.spelled`."""
+        cdef tuple formats
+        cdef bytes tail
+        if found.results == found.parameters + 2:  # it has none
+            return recurring._whole
+        formats = codes(data, found.formats)
+        tail = recurring._tails.get(formats)
         if tail is None:
-            tail = recurring.tail(passage.formats)
-        return f'{recurring._head},"parameters":['.encode() + _hexed(passage.parameters) + (<str?>tail).encode()
+            tail = recurring.tail(formats)
+        return hexed_between(recurring._head, data, found.parameters, tail)
 
-    cdef bint record(self, Passage passage, RecurringState recurring, bytes spelled, bytes data) except -1:
+    cdef bint record(self, Passage passage, bytes spelled, double now) except -1:
         """Send it once its authorised entry is durable: now, or when that is told. False: it is left to the lane."""
-        passage.lane, passage.recurring, passage.data = self, recurring, data
+        cdef RecurringState recurring = passage.recurring
+        cdef long long at_us = <long long>_time_ns() // 1000
+        cdef Filling filling
         passage.began = _perf_counter()
-        passage.statement_id = new_id(<long long>_time_ns() // 1_000_000)
+        passage.quoted_id = new_quoted_id(at_us // 1000)
         try:
-            filling = Filling(passage.statement_id, _NOTHING, None, 0, spelled)
+            filling = new_filling(passage.quoted_id, _NOTHING, spelled, at_us)
             if recurring.waits:
-                return self.defer(passage, recurring, filling)
-            if (
-                (self.alike is None or not self.alike.put(recurring.authorised, filling, passage.authorised, True))
-                and self.entries.append_like(recurring.authorised, filling, passage.authorised) is None
-                and self.entries.append_now(passage.authorised()) is None
-            ):
-                return False
+                return self.defer(passage, filling)
+            if self.alike is None or not self.alike.put(recurring.authorised, filling, passage.authorised, True):
+                filling.statement_id = passage.statement_id()
+                if (
+                    self.entries.append_like(recurring.authorised, filling, passage.authorised) is None
+                    and self.entries.append_now(passage.authorised()) is None
+                ):
+                    return False
         except Exception:  # fail closed: the long way tries again, and refuses with the reason
             return False
         self.meter.remembered += 1
-        self.send(passage)
+        self.send(passage, now)
         return True
 
-    cdef bint defer(self, Passage passage, RecurringState recurring, Filling filling) except -1:
+    cdef bint defer(self, Passage passage, Filling filling) except -1:
         """Until it is told what became of the entry, the session is not at rest, and whoever ends or cancels is heard."""
+        cdef RecurringState recurring = passage.recurring
         try:
             self.session.deferred = passage
             if self.alike is not None and self.alike.put_soon(recurring.authorised, filling, passage):
                 return True
             self.postpone(passage)
+            filling.statement_id = passage.statement_id()
             self.entries.append_soon(recurring.authorised, filling, passage.authorised, passage.answered)
         except Exception:  # fail closed: the long way tries again, and refuses with the reason
             passage.deferred = self.session.deferred = None
@@ -382,6 +425,7 @@ cdef class QuickLane:
         """`Deferred.told`, where nothing has happened while it waited."""
         cdef SessionState session = self.session
         cdef RecurringState recurring = passage.recurring
+        cdef double now = _monotonic()
         if session.deferred is not passage:
             return 0  # it was not known to wait for this, and went the long way
         session.deferred = None
@@ -391,27 +435,27 @@ cdef class QuickLane:
             and not self.client.closed
             and recurring.known.quiet is True
             and self.rests()
-            and self.holds(recurring)
+            and self.holds(recurring, now)
         ):
             self.postpone(passage)
             passage.answered(None if reached else _NOT_ON_DISK)
         else:
             self.meter.remembered += 1
-            self.send(passage)
+            self.send(passage, now)
             if self.client._frames or self.client.violation is not None:
                 session.client.wake()  # for what came meanwhile
         if reached:
             self.alike.tell(passage.authorised)
         return 0
 
-    cdef int send(self, Passage passage) except -1:
+    cdef int send(self, Passage passage, double now) except -1:
         cdef UpstreamState upstream = self.upstream
         if passage.simple:  # a simple Query destroys the unnamed statement and portal
             if "" in self.statements._confirmed:
                 self.statements.forget("")
             if "" in self.portals._confirmed:
                 self.portals.forget("")
-        self.session._last_activity = _monotonic()
+        self.session._last_activity = now
         self.relay._exchange = self.under_way = passage
         if upstream._transport is not None and not upstream.closed:
             upstream._transport.write(passage.data)
@@ -425,11 +469,12 @@ cdef class QuickLane:
         cdef RelayState relay = self.relay
         cdef SessionState session = self.session
         cdef ViewState view
-        cdef list counts
+        cdef list counts = None
         cdef object shown = None
         cdef Answer places
-        cdef Py_ssize_t start, stop, at, rows = 0, size, wanted
-        cdef bytes out
+        cdef Py_ssize_t start, stop, at, rows = 0, wanted
+        cdef bytes out = data
+        cdef double now
         if passage is None:
             return False
         self.under_way = None  # if not now, then the ordinary way
@@ -440,7 +485,7 @@ cdef class QuickLane:
             or relay._out
             or relay._feeding
             or self.turns._rest
-            or (<FrameState?>self.upstream._buffer).rest
+            or self.upstream._buffer.rest
             or PyBytes_GET_SIZE(data) > _MOST
         ):
             return False
@@ -454,40 +499,50 @@ cdef class QuickLane:
         if places.state != 0x49 and not (passage.simple and places.state == 0x54):
             return False  # the portal outlives its answer
         start, stop = places.rows, places.tag
-        view = passage.recurring.known.views.get(data[places.description : start])
-        if view is None or not view.width or self.meter.trace is not None or not self.rules_stand(passage):
+        now = _monotonic()
+        view = self.viewed(passage.recurring.known, data, places.description, start)
+        if view is None or not view.width or self.meter.trace is not None or not self.rules_stand(passage, now):
             return False
-        counts = [0] * view.width
         try:
             if view.masks:
+                counts = [0] * view.width
                 at, rows, shown = mask_rows(data, start, stop, view.width, view.masks, counts)
+                out = data[:start] + <bytes?>shown + data[stop:]
             else:
                 at = count_rows(data, start, stop, &rows)
         except Exception:  # fail closed: the ordinary way finds the same, and ends the session
             return False
         if at != stop:
             return False
-        size = stop - start if shown is None else PyBytes_GET_SIZE(<bytes?>shown)
-        passage.view, passage.counts, passage.rows, passage.size = view, counts, rows, size
-        passage.tag = data[stop + 5 : places.end - 1].decode("utf-8", "replace")
+        passage.view, passage.counts, passage.rows = view, counts, rows
+        passage.size = stop - start + PyBytes_GET_SIZE(out) - PyBytes_GET_SIZE(data)
+        passage.tag = data[stop + 5 : places.end - 1]
         self.complete(passage)
         if passage.parsed:
             self.statements.commit("", passage.statement)
-        if shown is None:
-            out = data
-        else:
-            out = data[:start] + <bytes>shown + data[stop:]
         self.ready("I" if places.state == 0x49 else "T")
         relay._exchange = None
-        session._last_activity = _monotonic()
+        session._last_activity = now
         if self.client._transport is not None and not self.client.closed:
             self.client._transport.write(out)
         return True
 
-    cdef bint rules_stand(self, Passage passage) except -1:
+    cdef ViewState viewed(self, KnownState known, bytes data, Py_ssize_t start, Py_ssize_t stop):
+        """How a result of this description is shown; None where nobody has seen one."""
+        cdef bytes description
+        cdef ViewState view
+        if _stands(known._described, data, start, stop):
+            return known._view
+        description = data[start:stop]
+        view = known.views.get(description)
+        if view is not None:
+            known._described, known._view = description, view
+        return view
+
+    cdef bint rules_stand(self, Passage passage, double now) except -1:
         """Otherwise the execution asks again what they make of the result: it may have waited for a lock."""
         try:
-            snapshot = self.rules()
+            snapshot = self.rules(now)
         except Exception:  # fail closed: they are not known to
             return False
         return snapshot is passage.recurring._snapshot or snapshot.version == passage.recurring._snapshot.version
@@ -497,19 +552,21 @@ cdef class QuickLane:
         cdef RecurringState recurring = passage.recurring
         cdef Filling filling
         cdef bint kept
+        cdef bytes masks = _NO_MASKS
         self.count(passage)
-        filling = Filling(
-            passage.statement_id,
-            (
-                _number(passage.size),
-                _tagged(passage.tag),
-                passage.view.spelled(passage.counts) if passage.view.masks else b"[]",
-                _number(passage.rows),
-            ),
+        if passage.view.masks:
+            self.meter.masked_values(self.context, passage.view.counts(passage.counts))
+            masks = passage.view.spelled(passage.counts)
+        filling = new_filling(
+            passage.quoted_id,
+            (_number(passage.size), _tagged(passage.tag), masks, _number(passage.rows)),
+            None,
+            <long long>_time_ns() // 1000,
         )
         try:
             kept = self.alike is not None and self.alike.put(recurring.completed, filling, passage.completed, False)
             if not kept:
+                filling.statement_id = passage.statement_id()
                 kept = self.entries.append_like_later(recurring.completed, filling, passage.completed)
         except Exception:  # it happened: the ordinary way keeps it until it is written
             kept = False
@@ -518,29 +575,22 @@ cdef class QuickLane:
         return 0
 
     cdef int count(self, Passage passage) except -1:
-        """`Meter.completed_again`."""
-        cdef object meter = self.meter, histogram
+        """`Tally.ended`."""
+        cdef TallyState tally = self.tally
         cdef double seconds = <double>_perf_counter() - passage.began
         cdef Py_ssize_t place = 0
-        cdef list counts
-        for bound in _BUCKETS:
-            if <double>bound >= seconds:
-                break
+        while place < BOUNDS and _bounds[place] < seconds:
             place += 1
-        histogram = meter.stages[self.stage]
-        counts = histogram.counts
-        counts[place] += 1
-        histogram.seconds += seconds
-        meter.statements[self.counted] += 1
-        meter.rows[self.name] += passage.rows
-        meter.bytes[self.name] += passage.size
-        if passage.view.masks:
-            meter.masked_values(self.context, passage.view.counts(passage.counts))
+        tally.counts[place] += 1
+        tally.statements += 1
+        tally.rows += passage.rows
+        tally.bytes += passage.size
+        tally.seconds += seconds
         return 0
 
     cdef int ready(self, str status) except -1:
         """`Relay.ready`, without asking those who have nothing to do."""
-        cdef object context = self.context
+        cdef ContextState context = self.context
         if (
             self.meaning.volatile
             or context.uncommitted_definitions

@@ -11,7 +11,7 @@ from django.conf import settings
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gateway.domain.snapshot import ConnectionSpec
+from gateway.domain.snapshot import ConnectionSpec, StaleSnapshot
 from gateway.listeners import bigquery_metadata as metadata
 from gateway.listeners.bigquery_calls import Answer, Call, refuse_odd_names
 from gateway.listeners.bigquery_catalogue import CatalogueCalls
@@ -39,7 +39,6 @@ from gateway.protocols.bigquery import discovery
 from gateway.protocols.bigquery.endpoints import Endpoint, find_endpoint, owns
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.session import entries
-from gateway.session.services import StaleSnapshot
 from gateway.upstreams.bigquery import BigQueryUpstream, project_of
 from gateway.upstreams.registry import UpstreamFailed
 

@@ -22,10 +22,10 @@ from starlette.routing import Route
 from analysis.statement import Operation
 from approvals.domain.request import Principal
 from gateway.domain.identity import TokenVerifier
-from gateway.domain.snapshot import ConnectionSpec, Snapshot
+from gateway.domain.snapshot import ConnectionSpec, Snapshot, StaleSnapshot
 from gateway.session import entries
 from gateway.session.context import SessionContext
-from gateway.session.services import AuthenticationFailed, Services, StaleSnapshot
+from gateway.session.services import AuthenticationFailed, Services
 
 logger = logging.getLogger(__name__)
 

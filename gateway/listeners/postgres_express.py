@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gateway.domain.snapshot import StaleSnapshot
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_extended import bind_expectation, confirm_portal, parse_expectation
 from gateway.listeners.postgres_names import Portal, Prepared
@@ -34,7 +35,6 @@ from gateway.protocols.postgres.server import Field
 from gateway.session.context import StatementRequest
 from gateway.session.recurring import Occurrence, Recurring, View
 from gateway.session.remembered import recall, recurring
-from gateway.session.services import StaleSnapshot
 from gateway.upstreams.postgres_execution import BoundShape, Execution
 from gateway.upstreams.postgres_expectations import Description, Expectation, QueryResult, Ready, Result
 from gateway.upstreams.postgres_relay import Relay

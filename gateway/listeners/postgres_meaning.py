@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis.statement import Analysis, Operation
+from gateway.domain.snapshot import StaleSnapshot
 from gateway.listeners.postgres_memory import NAME_QUESTIONS
 from gateway.listeners.postgres_text import QUIET, SELF_CONTAINED, TRANSACTION_ENDS, first_word
 from gateway.protocols.postgres.meaning import MEANINGFUL, settings_text
 from gateway.protocols.postgres.state import MeaningState
 from gateway.session.known import KnownStatement
 from gateway.session.openness import is_open
-from gateway.session.services import StaleSnapshot
 
 if TYPE_CHECKING:
     from gateway.listeners.postgres_session import ClientSession

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from analysis.statement import Analysis
 from gateway.protocols.postgres.client import Bind
-from gateway.protocols.postgres.state import NamesState
+from gateway.protocols.postgres.state import NamesState, PreparedState
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.recurring import Recurring
 from gateway.upstreams.postgres_execution import BoundShape, Shape
@@ -25,9 +25,9 @@ MAX_NAMES = 10_000
 MAX_NAMED_BYTES = 64 << 20
 
 
-@dataclass(slots=True)
-class Prepared:
-    """`analysis` is None for an empty text. `fixed`: the server guarantees that its columns never change."""
+@dataclass
+class Prepared(PreparedState):
+    """`analysis` is None for an empty text."""
 
     name: str
     text: str
@@ -35,7 +35,7 @@ class Prepared:
     analysis: Analysis | None
     fixed: bool
     shape: Shape = field(default_factory=Shape)
-    recurring: Recurring | None = None  # once it ran in the express lane
+    recurring: Recurring | None = field(default_factory=lambda: None)
 
     @property
     def size(self) -> int:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from approvals.domain.request import Principal
-from gateway.domain.snapshot import ConnectionSpec
+from gateway.domain.snapshot import ConnectionSpec, StaleSnapshot
 from gateway.listeners.postgres_client import ClientConnection
 from gateway.protocols.postgres import client, oauth, server
 from gateway.protocols.postgres.frames import ProtocolViolation
@@ -28,7 +28,7 @@ from gateway.protocols.postgres.startup import (
     decode_packet,
 )
 from gateway.session import entries
-from gateway.session.services import AuthenticationFailed, Authenticator, Services, StaleSnapshot
+from gateway.session.services import AuthenticationFailed, Authenticator, Services
 from gateway.upstreams.postgres_trust import is_loopback
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from approvals.domain.facts import review_facts, without_sizes
 from approvals.domain.request import Principal
 from gateway.domain.identity import revalidated
 from gateway.domain.long_texts import read_beside
-from gateway.domain.snapshot import ConnectionSpec
+from gateway.domain.snapshot import ConnectionSpec, StaleSnapshot
 from gateway.listeners.explain import described_decision, described_masks
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.parameters import bound, declared
@@ -25,7 +25,7 @@ from gateway.protocols.bigquery.work import read_destination
 from gateway.session.assessment import Assessment, Denied, assess
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.expected import rows_expected
-from gateway.session.services import AuthenticationFailed, Services, StaleSnapshot
+from gateway.session.services import AuthenticationFailed, Services
 
 Answer = dict[str, Any]
 

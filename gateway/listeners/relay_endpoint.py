@@ -18,7 +18,7 @@ from approvals.domain.request import Principal
 from audit.answers import RecordUnavailable
 from gateway.domain.identity import EVERY_DOOR, TokenVerifier, revalidated
 from gateway.domain.long_texts import read_beside
-from gateway.domain.snapshot import ConnectionSpec, Snapshot
+from gateway.domain.snapshot import ConnectionSpec, Snapshot, StaleSnapshot
 from gateway.domain.tokens import mcp_resource
 from gateway.listeners.explain import explain_statement
 from gateway.listeners.reanalysis import principal_of, reanalyse_statement
@@ -26,7 +26,7 @@ from gateway.listeners.relay import Relay
 from gateway.listeners.relay_transport import Frame, RelayRequest
 from gateway.listeners.sight import NotDescribed, describe
 from gateway.session import entries
-from gateway.session.services import AuthenticationFailed, Services, StaleSnapshot
+from gateway.session.services import AuthenticationFailed, Services
 from gateway.upstreams.registry import UpstreamFailed
 
 MAX_BODY_BYTES = 16 * 1024 * 1024

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from analysis.statement import Analysis, Statement
 from approvals.domain.decide import decide
 from approvals.domain.request import AccessRequest, Allow, Decision, Deny, Resource
-from gateway.domain.snapshot import ConnectionSpec, Snapshot
+from gateway.domain.snapshot import ConnectionSpec, Snapshot, StaleSnapshot
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.emergency import without_masks
 from gateway.session.meter import Stages
 from gateway.session.openness import read
-from gateway.session.services import Masks, Services, Snapshots, StaleSnapshot, UpstreamRejected
+from gateway.session.services import Masks, Services, Snapshots, UpstreamRejected
 from masking.domain.field import MaskingPlan, ResultColumn
 from masking.domain.inherit import Inherited, inherited_by, with_inherited
 from masking.domain.plan import build_plan, columns_expected, touch

@@ -11,6 +11,7 @@ from approvals.domain.request import Principal
 from audit.domain.randomness import time_ordered_id
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.cursors import ApprovedCursor
+from gateway.session.state import ContextState
 from gateway.session.temporary import OwnPlace, TemporaryContents
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ def new_id() -> str:
     return time_ordered_id(time.time_ns() // 1_000_000)
 
 
-@dataclass(slots=True)
-class SessionContext:
+@dataclass
+class SessionContext(ContextState):
     """State of a session that decisions and records depend on. `role` and `search_path` are the server's own words."""
 
     principal: Principal
@@ -36,15 +37,15 @@ class SessionContext:
     traceparent: str = ""  # the client's own trace, where it names one (W3C Trace Context)
     session_id: str = field(default_factory=new_id)
     opened_at: float = field(default_factory=time.time)
-    role: str = ""
-    search_path: str = ""
+    role: str = field(default_factory=str)
+    search_path: str = field(default_factory=str)
     schema_version: str = ""  # of what the session's last analysis was about
     settings: str = ""  # those that change how literals are read, as text
     # Set once a statement with `analysis.creates_temp` ran: a side connection cannot see temporary relations, which
     # may shadow real ones, so the second reading must be made in the session itself, or nothing is complete.
-    temp_relations: bool = False
+    temp_relations: bool = field(default_factory=bool)
     # Definitions were changed in a transaction that is still open: a side connection cannot see them either.
-    uncommitted_definitions: bool = False
+    uncommitted_definitions: bool = field(default_factory=bool)
     place: OwnPlace | None = field(default=None, repr=False)  # where the session's own second reading is made
     own_reading: object | None = field(default=None, repr=False)  # the analyst's, of this session alone
     temporary: TemporaryContents = field(default_factory=TemporaryContents, repr=False)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from analysis.statement import Operation
 from approvals.domain.request import Emergency, GrantClaim, Principal
 from gateway.domain import tokens
-from gateway.domain.snapshot import Snapshot
+from gateway.domain.snapshot import Snapshot, StaleSnapshot
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.permit import ExecutionPermit
-from gateway.session.services import Services, StaleSnapshot
+from gateway.session.services import Services
 from masking.domain.field import FieldMask, MaskingPlan
 from masking.domain.subjects import CLEAR
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from analysis.statement import Analysis, Statement
 from audit.domain.canonical import CanonicalBody
 from audit.domain.template import Template
+from gateway.session.state import KnownState
 from masking.domain.field import MaskingPlan, ResultColumn
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ MAX_AGE_S = 60.0
 MAX_KNOWN = 256
 
 
-@dataclass(slots=True)
-class KnownStatement:
+@dataclass
+class KnownStatement(KnownState):
     """One allowed statement. `remembered` is the analyst's own object; identity with it is what makes this valid."""
 
     remembered: Analysis
@@ -38,9 +39,12 @@ class KnownStatement:
     until: float = field(default_factory=lambda: time.monotonic() + MAX_AGE_S)
     authorised: Template | None = None  # of its entries, once there is a second one
     completed: Template | None = None
-    quiet: bool | None = None  # whether running it leaves the session as it is; the wire finds out
+    # Whether running it leaves the session as it is; the wire finds out.
+    quiet: bool | None = field(default_factory=lambda: None)
     views: dict[bytes, View] = field(default_factory=dict)  # by description, as the wire has it
     recurring: Recurring | None = None  # once it came again
+    _described: bytes | None = field(default_factory=lambda: None)
+    _view: View | None = field(default_factory=lambda: None)
     _columns: Sequence[ResultColumn] | None = None
     _plan: MaskingPlan | None = None
 

@@ -13,6 +13,7 @@ from time import perf_counter
 
 from gateway.session.context import SessionContext
 from gateway.session.permit import FieldCount, Outcome
+from gateway.session.state import MeterState, TallyState
 
 # Seconds. The shortest stages take tens of microseconds, a held statement hours.
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
@@ -53,20 +54,45 @@ class Stages:
             self._open = None
 
 
-@dataclass(slots=True)
-class Meter:
-    """Counters by label values. `statements`: connection, protocol, outcome; `stages`: connection, stage."""
+class Tally(TallyState):
+    """The remembered statements of one connection and protocol that ended well, since they were last added up."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        self.statements = self.rows = self.bytes = 0
+        self.seconds = 0.0
+
+    def ended(self, rows: int, size: int, seconds: float) -> None:
+        self.statements += 1
+        self.rows += rows
+        self.bytes += size
+        self.seconds += seconds
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+
+
+@dataclass
+class Meter(MeterState):
+    """Counters by label values. `statements`: connection, protocol, outcome; `stages`: connection, stage.
+
+    What `tally` counts is in them after `settle`.
+    """
 
     statements: defaultdict[tuple[str, str, str], int] = field(default_factory=lambda: defaultdict(int))
     stages: defaultdict[tuple[str, str], Histogram] = field(default_factory=lambda: defaultdict(Histogram))
     rows: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     bytes: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     masked: defaultdict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))  # connection, technique
-    remembered: int = 0  # statements that were decided from memory
+    tallies: dict[tuple[str, str], Tally] = field(default_factory=dict)  # connection, protocol
+    remembered: int = field(default_factory=int)  # statements that were decided from memory
     assessed: int = 0  # statements that were analysed and decided
     holding: int = 0  # statements that wait for people now
     # Told of every statement that ended: session, statement, stages, outcome. None: nobody traces.
-    trace: Callable[[SessionContext, str, Sequence[tuple[str, float, float]], str], None] | None = None
+    trace: Callable[[SessionContext, str, Sequence[tuple[str, float, float]], str], None] | None = field(
+        default_factory=lambda: None
+    )
 
     def completed(self, session: SessionContext, outcome: Outcome, seconds: float, *, remembered: bool) -> None:
         """A statement that was let through has ended."""
@@ -77,13 +103,22 @@ class Meter:
         self.bytes[connection] += outcome.bytes
         self.masked_values(session, outcome.masked)
 
-    def completed_again(self, session: SessionContext, rows: int, size: int, seconds: float) -> None:
-        """`completed` of a remembered statement that ended well, but for its masked values."""
-        connection = session.connection.name
-        self.statements[connection, session.protocol, "completed"] += 1
-        self.stages[connection, "remembered"].observe(seconds)
-        self.rows[connection] += rows
-        self.bytes[connection] += size
+    def tally(self, session: SessionContext) -> Tally:
+        """Where `completed` of a remembered statement that ended well is counted, but for its masked values."""
+        return self.tallies.setdefault((session.connection.name, session.protocol), Tally())
+
+    def settle(self) -> None:
+        """Add up what was tallied."""
+        for (connection, protocol), tally in self.tallies.items():
+            if not tally.statements:
+                continue
+            self.statements[connection, protocol, "completed"] += tally.statements
+            self.rows[connection] += tally.rows
+            self.bytes[connection] += tally.bytes
+            histogram = self.stages[connection, "remembered"]
+            histogram.seconds += tally.seconds
+            histogram.counts = [sum(both) for both in zip(histogram.counts, tally.counts, strict=True)]
+            tally.clear()
 
     def masked_values(self, session: SessionContext, masked: Sequence[FieldCount]) -> None:
         for count in masked:
@@ -113,6 +148,7 @@ class Figures:
 
     @classmethod
     def of(cls, meter: Meter) -> Figures:
+        meter.settle()
         return cls(
             {
                 "statements": {_key(*labels): count for labels, count in meter.statements.items()},

@@ -11,9 +11,9 @@ import logging
 from fnmatch import fnmatchcase
 
 from analysis.statement import Analysis, ColumnRef, Operation, Origin, Output, Statement, Transform
-from gateway.domain.snapshot import Snapshot
+from gateway.domain.snapshot import Snapshot, StaleSnapshot
 from gateway.session.context import SessionContext
-from gateway.session.services import Snapshots, StaleSnapshot
+from gateway.session.services import Snapshots
 from masking.domain.field import ResultColumn
 from masking.domain.plan import build_plan
 from masking.domain.rules import MaskingRule, rules_for

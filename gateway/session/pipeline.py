@@ -15,6 +15,7 @@ from approvals.domain.request import (
     GrantClaim,
     RequireApproval,
 )
+from gateway.domain.snapshot import StaleSnapshot
 from gateway.session import entries
 from gateway.session.alternative import instead
 from gateway.session.approval import adopt, approve, reassess, spend, still_approved, suffices
@@ -27,7 +28,7 @@ from gateway.session.minting import mint
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.quotas import FREE, Admission, QuotaExceeded, QuotasUnavailable
 from gateway.session.remembered import is_about, remember
-from gateway.session.services import InheritanceUnavailable, Services, StaleSnapshot
+from gateway.session.services import InheritanceUnavailable, Services
 from gateway.session.transport import Denial, Transport
 
 logger = logging.getLogger(__name__)

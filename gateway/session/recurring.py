@@ -18,13 +18,14 @@ from audit.domain.canonical import canonical_text
 from audit.domain.chain import encode_sensitive, encode_text
 from audit.domain.entry import Entry, Receipt
 from audit.domain.template import Filling, Template
+from gateway.domain.snapshot import StaleSnapshot
 from gateway.session import entries
 from gateway.session.context import SessionContext, StatementRequest, new_id
 from gateway.session.known import KnownStatement
 from gateway.session.meter import now
 from gateway.session.permit import ExecutionPermit, FieldCount, Outcome
 from gateway.session.quotas import FREE, Admission
-from gateway.session.services import Recollection, Services, StaleSnapshot
+from gateway.session.services import Recollection, Services
 from gateway.session.state import RecurringState, ViewState
 from masking.domain.field import MaskingPlan
 
@@ -63,7 +64,8 @@ class Recurring(RecurringState):
         self.waits = known.waits
         # Nothing of an execution has to be counted, capped or said beyond rows, bytes and masks.
         self.plain = self._admit is None and self.row_cap is None and completed is not None
-        self._head = encode_sensitive({"statement": request.text}).decode()[:-1]
+        self._whole = encode_sensitive({"statement": request.text})
+        self._head = self._whole[:-1] + b',"parameters":['
         self._tails = {}
 
     def covers(self, request: StatementRequest, *, by_shape: bool) -> bool:
@@ -101,15 +103,15 @@ class Recurring(RecurringState):
             return f'{{"statement":{encode_text(occurrence.text)}}}'.encode()
         parameters = occurrence.parameters
         if not parameters:
-            return f"{self._head}}}".encode()
+            return self._whole
         tail = self._tails.get(occurrence.formats) or self.tail(occurrence.formats)
         values = ",".join(["null" if value is None else f'"{value.hex()}"' for value in parameters])
-        return f'{self._head},"parameters":[{values}{tail}'.encode()
+        return self._head + values.encode() + tail
 
-    def tail(self, formats: tuple[int, ...]) -> str:
+    def tail(self, formats: tuple[int, ...]) -> bytes:
         """What is spelled behind the values of parameters that came in these formats."""
         types, codes = (dumps(listed, separators=(",", ":")) for listed in (self.types, formats))
-        tail = f'],"parameter_types":{types},"parameter_formats":{codes}}}'
+        tail = f'],"parameter_types":{types},"parameter_formats":{codes}}}'.encode()
         if len(self._tails) < MAX_SPELLED:
             self._tails[formats] = tail
         return tail
@@ -245,7 +247,7 @@ class Occurrence:
         assert template is not None
         if self.admission is not FREE:
             self.admission.finish(rows, size)
-        services.meter.completed_again(recurring.session, rows, size, now() - self.began)
+        services.meter.tally(recurring.session).ended(rows, size, now() - self.began)
         if view.masks:
             services.meter.masked_values(recurring.session, view.counts(counts))
         filling = Filling(self.statement_id, (b"%d" % size, canonical_text(tag), view.spelled(counts), b"%d" % rows))

@@ -11,6 +11,7 @@ from analysis.statement import Analysis
 from approvals.domain.decide import covers
 from approvals.domain.request import Allow
 from audit.domain.entry import Entry
+from gateway.domain.snapshot import StaleSnapshot
 from gateway.session import entries
 from gateway.session.assessment import Assessment
 from gateway.session.context import SessionContext, StatementRequest
@@ -21,7 +22,7 @@ from gateway.session.minting import mint, watch_of
 from gateway.session.permit import ExecutionPermit
 from gateway.session.quotas import FREE, Admission
 from gateway.session.recurring import Occurrence, Recurring
-from gateway.session.services import Services, StaleSnapshot
+from gateway.session.services import Services
 
 
 def recall(

@@ -25,10 +25,6 @@ from masking.domain.inherit import Inherited
 Masks = tuple[tuple[str, str, str], ...]  # (column, technique, rule) of a result
 
 
-class StaleSnapshot(RuntimeError):
-    """The rules could not be refreshed in time; nothing runs until they are."""
-
-
 class ReviewRefused(Exception):
     """A review ended without a grant, or was not opened.
 

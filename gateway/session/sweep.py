@@ -11,9 +11,10 @@ import contextlib
 import logging
 import time
 
+from gateway.domain.snapshot import StaleSnapshot
 from gateway.session.context import SessionContext
 from gateway.session.registry import SessionRegistry
-from gateway.session.services import Snapshots, StaleSnapshot
+from gateway.session.services import Snapshots
 from gateway.session.standing import why_not_on
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,10 @@ class SideState:
 
     def is_fresh(self) -> bool:
         """Whether `keep_fresh` would return at once; counts as a use, like asking it."""
-        self._used_at = now = monotonic()
+        return self.is_fresh_at(monotonic())
+
+    def is_fresh_at(self, now: float) -> bool:
+        self._used_at = now
         return self.catalogue is not None and self._poller is not None and now - self._checked_at < TRUST_S
 
 
@@ -44,10 +47,13 @@ class RecollectionState:
 
     def holds_here(self) -> bool:
         """Whether nothing was forgotten since, and the session is still one that reads names like this."""
+        return self.holds_at(monotonic())
+
+    def holds_at(self, now: float) -> bool:
         session = self._session
         return (
             self._side.generation == self._generation
-            and self._side.is_fresh()
+            and self._side.is_fresh_at(now)
             and not session.uncommitted_definitions
             and not session.temp_relations
             and session.session_id not in self._changing

@@ -6,9 +6,20 @@ cdef struct Answer:
     int state
 
 
+# Places in a request: its Parse's text ends at `text_end` (0: it has none) and its types at `types_end`; the name of the
+# statement; the counts before format codes, parameters and format codes of results.
+cdef struct Request:
+    Py_ssize_t text_end, types_end, name, name_end, formats, parameters, results
+
+
 cdef bytes query_text(bytes data)
 cdef bytes blanked(bytes text)
 cdef tuple request(bytes data)
+cdef bint find_request(bytes data, Request *found) noexcept
+cdef bytes request_text(bytes data, Request *found)
+cdef tuple request_types(bytes data, Request *found)
+cdef tuple codes(bytes data, Py_ssize_t at)
+cdef bytes hexed_between(bytes head, bytes data, Py_ssize_t at, bytes tail)
 cdef bint find_answer(bytes data, bint parsed, bint bound, Answer *found) except -1
 cdef Py_ssize_t scan(bytes data, uint32_t most, Py_ssize_t at, Py_ssize_t size, Py_ssize_t *wanted) except -1
 cdef Py_ssize_t count(bytes data, Py_ssize_t at, Py_ssize_t end, Py_ssize_t *rows) except -1

@@ -255,6 +255,7 @@ cdef int _put_value(_Out out, bytes masked) except -1:
 
 cdef bytes _TAIL = b"D\0\0\0\x06P\0" + b"E\0\0\0\x09\0\0\0\0\0" + b"S\0\0\0\x04"
 cdef tuple _NOTHING = ()
+cdef const char *_HEX = b"0123456789abcdef"
 
 
 cdef inline uint32_t _uint16(const unsigned char *at) noexcept nogil:
@@ -330,48 +331,152 @@ cdef bytes blanked(bytes text):
     return PyBytes_FromStringAndSize(<char *>out.start, out.size)
 
 
-cdef tuple _codes(const unsigned char *raw, Py_ssize_t *at, Py_ssize_t stop):
-    """Format codes; None when they are not whole, or others than 0 and 1."""
-    cdef Py_ssize_t count, number
-    cdef list codes
-    if at[0] + 2 > stop:
-        return None
-    count = _uint16(raw + at[0])
-    at[0] += 2
-    if at[0] + 2 * count > stop:
-        return None
+cdef Py_ssize_t _past_codes(const unsigned char *raw, Py_ssize_t at, Py_ssize_t stop) noexcept nogil:
+    """Where format codes end; -1 when they are not whole, or others than 0 and 1."""
+    cdef Py_ssize_t end
+    if at + 2 > stop:
+        return -1
+    end = at + 2 + 2 * <Py_ssize_t>_uint16(raw + at)
+    if end > stop:
+        return -1
+    at += 2
+    while at < end:
+        if _uint16(raw + at) > 1:
+            return -1
+        at += 2
+    return end
+
+
+cdef Py_ssize_t _past_parameters(const unsigned char *raw, Py_ssize_t at, Py_ssize_t stop) noexcept nogil:
+    """Where the values of parameters end; -1 when they are not whole."""
+    cdef Py_ssize_t count
+    cdef int32_t size
+    if at + 2 > stop:
+        return -1
+    count = <Py_ssize_t>_uint16(raw + at)
+    at += 2
+    while count > 0:
+        if at + 4 > stop:
+            return -1
+        size = <int32_t>_uint32(raw + at)
+        at += 4
+        if size < -1 or size > stop - at:
+            return -1
+        at += size if size > 0 else 0
+        count -= 1
+    return at
+
+
+cdef bint find_request(bytes data, Request *found) noexcept:
+    """`express.read_extended`; False: it is not exactly one execution of the unnamed portal."""
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), tail = PyBytes_GET_SIZE(_TAIL)
+    cdef Py_ssize_t at = 0, end, stop = size - tail
+    cdef uint32_t formats
+    found.text_end = 0
+    if stop < 12 or memcmp(raw + stop, PyBytes_AS_STRING(_TAIL), tail) != 0:
+        return False
+    if raw[0] == 0x50:
+        at = 1 + <Py_ssize_t>_uint32(raw + 1)
+        if at > stop or at < 9 or raw[5] != 0:
+            return False
+        end = _zero(raw, 6, at)
+        if end < 0 or end + 3 > at or end + 3 + 4 * <Py_ssize_t>_uint16(raw + end + 1) != at:
+            return False
+        found.text_end, found.types_end = end, at
+    if stop - at < 12 or raw[at] != 0x42 or at + 1 + <Py_ssize_t>_uint32(raw + at + 1) != stop or raw[at + 5] != 0:
+        return False
+    found.name = at + 6
+    end = _zero(raw, at + 6, stop)
+    if end < 0 or (found.text_end and end != at + 6):
+        return False
+    found.name_end, found.formats = end, end + 1
+    found.parameters = _past_codes(raw, found.formats, stop)
+    found.results = -1 if found.parameters < 0 else _past_parameters(raw, found.parameters, stop)
+    if found.results < 0 or _past_codes(raw, found.results, stop) != stop:
+        return False
+    formats = _uint16(raw + found.formats)
+    return formats <= 1 or formats == _uint16(raw + found.parameters)
+
+
+cdef tuple codes(bytes data, Py_ssize_t at):
+    """The format codes whose count stands at `at`, of a request that was found."""
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t count = <Py_ssize_t>_uint16(raw + at), number
     if count == 0:
         return _NOTHING
-    codes = []
-    for number in range(count):
-        if _uint16(raw + at[0]) > 1:
-            return None
-        codes.append(<int>_uint16(raw + at[0]))
-        at[0] += 2
-    return tuple(codes)
+    return tuple([<int>_uint16(raw + at + 2 + 2 * number) for number in range(count)])
 
 
-cdef tuple _parameters(const unsigned char *raw, Py_ssize_t *at, Py_ssize_t stop):
-    cdef Py_ssize_t count, number
+cdef bytes request_text(bytes data, Request *found):
+    """The text of its Parse."""
+    return _cut(<const unsigned char *>PyBytes_AS_STRING(data), 6, found.text_end)
+
+
+cdef tuple request_types(bytes data, Request *found):
+    """The types of parameters its Parse names."""
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t place
+    if found.text_end + 3 == found.types_end:
+        return _NOTHING
+    return tuple([_uint32(raw + place) for place in range(found.text_end + 3, found.types_end, 4)])
+
+
+cdef tuple _parameters(const unsigned char *raw, Py_ssize_t at):
+    cdef Py_ssize_t count = <Py_ssize_t>_uint16(raw + at), number
     cdef int32_t size
     cdef list values = []
-    if at[0] + 2 > stop:
-        return None
-    count = _uint16(raw + at[0])
-    at[0] += 2
+    at += 2
     for number in range(count):
-        if at[0] + 4 > stop:
-            return None
-        size = <int32_t>_uint32(raw + at[0])
-        at[0] += 4
+        size = <int32_t>_uint32(raw + at)
+        at += 4
         if size == -1:
             values.append(None)
             continue
-        if size < -1 or size > stop - at[0]:
-            return None
-        values.append(_cut(raw, at[0], at[0] + size))
-        at[0] += size
+        values.append(_cut(raw, at, at + size))
+        at += size
     return tuple(values)
+
+
+cdef bytes hexed_between(bytes head, bytes data, Py_ssize_t at, bytes tail):
+    """`head`, the parameters whose count stands at `at` as `Recurring.spelled` has them, `tail`."""
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
+    cdef const unsigned char *value = raw + at + 2
+    cdef Py_ssize_t count = <Py_ssize_t>_uint16(raw + at), number, place
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(head) + PyBytes_GET_SIZE(tail) + count - 1
+    cdef int32_t length
+    cdef bytes out
+    cdef char *to
+    for number in range(count):
+        length = <int32_t>_uint32(value)
+        value += 4 + (length if length > 0 else 0)
+        size += 4 if length < 0 else 2 + 2 * <Py_ssize_t>length
+    out = PyBytes_FromStringAndSize(NULL, size)
+    to = PyBytes_AS_STRING(out)
+    memcpy(to, PyBytes_AS_STRING(head), PyBytes_GET_SIZE(head))
+    to += PyBytes_GET_SIZE(head)
+    value = raw + at + 2
+    for number in range(count):
+        if number:
+            to[0] = c","
+            to += 1
+        length = <int32_t>_uint32(value)
+        value += 4
+        if length < 0:
+            memcpy(to, b"null", 4)
+            to += 4
+            continue
+        to[0] = c'"'
+        to += 1
+        for place in range(length):
+            to[0] = _HEX[value[place] >> 4]
+            to[1] = _HEX[value[place] & 15]
+            to += 2
+        to[0] = c'"'
+        to += 1
+        value += length
+    memcpy(to, PyBytes_AS_STRING(tail), PyBytes_GET_SIZE(tail))
+    return out
 
 
 def read_extended(bytes data not None):
@@ -379,36 +484,19 @@ def read_extended(bytes data not None):
 
 
 cdef tuple request(bytes data):
+    """`express.read_extended`."""
+    cdef Request found
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), tail = PyBytes_GET_SIZE(_TAIL)
-    cdef Py_ssize_t at = 0, end, place, stop = size - tail
-    cdef object text = None
-    cdef tuple types = _NOTHING, formats, parameters, result_formats
-    cdef bytes name
-    if stop < 12 or memcmp(raw + stop, PyBytes_AS_STRING(_TAIL), tail) != 0:
+    if not find_request(data, &found):
         return None
-    if raw[0] == 0x50:
-        at = 1 + <Py_ssize_t>_uint32(raw + 1)
-        if at > stop or at < 9 or raw[5] != 0:
-            return None
-        end = _zero(raw, 6, at)
-        if end < 0 or end + 3 > at or end + 3 + 4 * <Py_ssize_t>_uint16(raw + end + 1) != at:
-            return None
-        text = _cut(raw, 6, end)
-        types = tuple([_uint32(raw + place) for place in range(end + 3, at, 4)])
-    if stop - at < 12 or raw[at] != 0x42 or at + 1 + <Py_ssize_t>_uint32(raw + at + 1) != stop or raw[at + 5] != 0:
-        return None
-    end = _zero(raw, at + 6, stop)
-    if end < 0 or (text is not None and end != at + 6):
-        return None
-    name = _cut(raw, at + 6, end)
-    at = end + 1
-    formats = _codes(raw, &at, stop)
-    parameters = None if formats is None else _parameters(raw, &at, stop)
-    result_formats = None if parameters is None else _codes(raw, &at, stop)
-    if result_formats is None or at != stop or (len(formats) > 1 and len(formats) != len(parameters)):
-        return None
-    return name, text, types, formats, parameters, result_formats
+    return (
+        _cut(raw, found.name, found.name_end),
+        request_text(data, &found) if found.text_end else None,
+        request_types(data, &found) if found.text_end else _NOTHING,
+        codes(data, found.formats),
+        _parameters(raw, found.parameters),
+        codes(data, found.results),
+    )
 
 
 def read_answer(bytes data not None, *, bint parsed, bint bound=True):

@@ -5,7 +5,8 @@ cdef class FrameState:
 
 cdef class SocketState:
     cdef public bint closed
-    cdef public object express, _transport, _buffer
+    cdef public object express, _transport
+    cdef public FrameState _buffer
     cpdef object write(self, data)
 
 
@@ -15,6 +16,11 @@ cdef class ClientState(SocketState):
 
 cdef class UpstreamState(SocketState):
     pass
+
+
+cdef class PreparedState:
+    cdef public bint fixed
+    cdef public object recurring
 
 
 cdef class NamesState:
@@ -29,7 +35,7 @@ cdef class RelayState:
 
 
 cdef class TurnsState:
-    cdef public object _rest
+    cdef public list _rest
 
 
 cdef class MeaningState:

@@ -77,6 +77,13 @@ class UpstreamState(SocketState):
         raise NotImplementedError
 
 
+class PreparedState:
+    """Of `postgres_names.Prepared`."""
+
+    fixed: bool  # the server guarantees that its columns never change
+    recurring: Any  # `recurring.Recurring`, once it ran in the express lane
+
+
 class NamesState:
     """Of `postgres_names.Names`."""
 

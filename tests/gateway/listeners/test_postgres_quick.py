@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.snapshot import StaleSnapshot
 from gateway.listeners import postgres_express
 from gateway.listeners.postgres_express import ExpressLane
-from gateway.session.services import StaleSnapshot
 from tests.gateway.listeners.harness import Gateway
 from tests.gateway.listeners.raw import SYNC, RawClient, errors, kinds, parse, query, rows
 from tests.gateway.listeners.test_postgres_express import (

@@ -14,10 +14,10 @@ from approvals.domain.decide import AccessRule, PolicyRule
 from approvals.domain.request import AccessRequest, Binding, GrantClaim, Principal, RequireApproval
 from audit.domain.entry import Answer, Entry, Receipt
 from audit.domain.template import Filling, Template, Whole
-from gateway.domain.snapshot import ConnectionSpec, Snapshot
+from gateway.domain.snapshot import ConnectionSpec, Snapshot, StaleSnapshot
 from gateway.session.context import SessionContext
 from gateway.session.permit import ExecutionPermit, Outcome
-from gateway.session.services import Recollection, ReviewRefused, Services, StaleSnapshot, UpstreamRejected
+from gateway.session.services import Recollection, ReviewRefused, Services, UpstreamRejected
 from gateway.session.transport import Denial, PendingReview, Resumption
 from masking.domain.rules import MaskingRule, Technique
 

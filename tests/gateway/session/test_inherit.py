@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from analysis.statement import Analysis, ColumnRef, Flow, Operation, Origin, Transform
+from gateway.domain.snapshot import StaleSnapshot
 from gateway.session.context import StatementRequest
 from gateway.session.pipeline import run_statement
-from gateway.session.services import InheritanceUnavailable, StaleSnapshot
+from gateway.session.services import InheritanceUnavailable
 from masking.domain.field import ResultColumn
 from masking.domain.inherit import Inherited, with_inherited
 from tests.gateway.session.doors import CITY, SSN, World, analysed, snapshot

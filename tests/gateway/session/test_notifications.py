@@ -11,10 +11,9 @@ import pytest
 from analysis.statement import Operation
 from approvals.domain.decide import AccessRule
 from approvals.domain.request import Principal
-from gateway.domain.snapshot import ConnectionSpec, Snapshot
+from gateway.domain.snapshot import ConnectionSpec, Snapshot, StaleSnapshot
 from gateway.session.context import SessionContext
 from gateway.session.notifications import payload_shown
-from gateway.session.services import StaleSnapshot
 from masking.domain.rules import MaskingRule, Technique
 
 SAID = "order 7 for 536-71-9284"
