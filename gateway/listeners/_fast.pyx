@@ -220,6 +220,7 @@ cdef class QuickLane:
     cdef object ordinary, snapshots, entries, otherwise
     cdef dict queries, texts
     cdef Passage under_way
+    cdef PreparedState last_made  # was confirmed as the unnamed statement
     cdef bytes _asked  # the name that was asked for last, and
     cdef str _name  # the same as the names have it
 
@@ -338,12 +339,21 @@ cdef class QuickLane:
             recurring = self.texts.get((request_text(data, found), types))
         if recurring is None or not self.holds(recurring, now):
             return False
-        statement = _Prepared("", recurring.text, types, None, True)
-        statement.recurring = recurring
-        statement.analysis = recurring.known.analysis_of(statement.text, statement.types)
-        passage = self.passage(recurring, data, statement)
+        passage = self.passage(recurring, data, self.unnamed(recurring, types))
         passage.parsed = True
         return self.record(passage, self.spelled(recurring, data, found), now)
+
+    cdef PreparedState unnamed(self, RecurringState recurring, tuple types):
+        """The statement it makes: the one that is there if the same was parsed before and nobody described it."""
+        cdef PreparedState statement = self.statements._confirmed.get("")
+        if statement is not None and statement is self.last_made and statement.recurring is recurring:
+            shape = statement.shape
+            if shape.fields is None and not shape.requested:
+                return statement
+        statement = _Prepared("", recurring.text, types, None, True)
+        statement.recurring = recurring
+        statement.analysis = recurring.known.analysis_of(recurring.text, types)
+        return statement
 
     cdef Passage passage(self, RecurringState recurring, bytes data, statement):
         cdef Passage passage = Passage.__new__(Passage)
@@ -519,13 +529,20 @@ cdef class QuickLane:
         passage.tag = data[stop + 5 : places.end - 1]
         self.complete(passage)
         if passage.parsed:
-            self.statements.commit("", passage.statement)
+            self.confirm(passage.statement)
         self.ready("I" if places.state == 0x49 else "T")
         relay._exchange = None
         session._last_activity = now
         if self.client._transport is not None and not self.client.closed:
             self.client._transport.write(out)
         return True
+
+    cdef int confirm(self, PreparedState statement) except -1:
+        """The unnamed statement is this one now."""
+        if self.statements._proposed or self.statements._confirmed.get("") is not statement:
+            self.statements.commit("", statement)
+        self.last_made = statement
+        return 0
 
     cdef ViewState viewed(self, KnownState known, bytes data, Py_ssize_t start, Py_ssize_t stop):
         """How a result of this description is shown; None where nobody has seen one."""

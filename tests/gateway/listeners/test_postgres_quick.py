@@ -14,7 +14,7 @@ from gateway.domain.snapshot import StaleSnapshot
 from gateway.listeners import postgres_express
 from gateway.listeners.postgres_express import ExpressLane
 from tests.gateway.listeners.harness import Gateway
-from tests.gateway.listeners.raw import SYNC, RawClient, errors, kinds, parse, query, rows
+from tests.gateway.listeners.raw import SYNC, RawClient, describe, errors, kinds, parse, query, rows
 from tests.gateway.listeners.test_postgres_express import (
     NAMES,
     SHUT,
@@ -249,3 +249,27 @@ async def test_unnamed_statement_is_the_one_made_last(gateway: Gateway, watched:
         heard = await raw.ask(again(""))
         assert {len(row) for row in rows(heard)} == {width}
     assert sum(watched.requests) >= 2
+
+
+async def test_unnamed_statement_is_kept_while_the_same_is_parsed_and_nobody_described_it(
+    gateway: Gateway, watched: type[Watched]
+) -> None:
+    raw = await RawClient.connect(gateway)
+
+    async def unnamed_after(request: bytes) -> Any:
+        assert not errors(await raw.ask(request))
+        return watched.lanes[-1].session.statements.get("")
+
+    for _ in range(2):
+        await raw.ask(run(SSN))
+    first = await unnamed_after(run(SSN))
+    served = sum(watched.requests)
+    assert await unnamed_after(run(SSN)) is first
+    await unnamed_after(describe("S", "") + SYNC)
+    assert first.shape.fields is not None
+    described = await unnamed_after(run(SSN))
+    assert described is not first
+    assert described.shape.fields is None
+    await unnamed_after(run(NAMES))
+    assert (await unnamed_after(run(SSN))).text == first.text
+    assert sum(watched.requests) >= served + 3
