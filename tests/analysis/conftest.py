@@ -47,12 +47,16 @@ def session_context() -> SessionContext:
     )
 
 
+def analyst_of(dsn: str) -> PostgresAnalyst:
+    async def dsn_for(_spec: ConnectionSpec) -> str:
+        return dsn
+
+    return PostgresAnalyst(dsn_for)
+
+
 @pytest_asyncio.fixture
 async def analyst(scratch_dsn: str) -> AsyncIterator[PostgresAnalyst]:
-    async def dsn_for(_spec: ConnectionSpec) -> str:
-        return scratch_dsn
-
-    made = PostgresAnalyst(dsn_for)
+    made = analyst_of(scratch_dsn)
     yield made
     await made.close()
 

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
+import pytest_asyncio
 
 from analysis.statement import Operation, PredicateUse, Transform
 from analysis.words import words
+from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from tests.analysis import cases
-from tests.analysis.conftest import Analyse
+from tests.analysis.conftest import Analyse, analyst_of
+
+# One analyst reads them all, as a gateway's does: a connection and a catalogue for each took most of the time.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PATIENT_COLUMNS = words("id mrn first_name last_name ssn dob sex email phone address city state zip")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def analyst(scratch_dsn: str) -> AsyncIterator[PostgresAnalyst]:
+    made = analyst_of(scratch_dsn)
+    yield made
+    await made.close()
 
 
 @pytest.mark.parametrize(("text", "expected"), cases.rows(cases.OUTPUTS), ids=str)
