@@ -14,7 +14,8 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError
 
 from approvals.domain.role_conflicts import role_holders
-from gateway.models import ScimToken, is_loopback
+from gateway.domain.addresses import is_loopback
+from gateway.models import ScimToken
 
 FILES = ("HOOPWEB_TLS_CERT_FILE", "HOOPWEB_TLS_KEY_FILE", "HOOPWEB_TLS_CLIENT_CA_FILE", "HOOPWEB_CHANNEL_CA_FILE")
 OIDC_ADDRESSES = {

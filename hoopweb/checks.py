@@ -11,8 +11,9 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DatabaseError
 
 from audit.domain.chunk_store import StoreProblem, outside_store
+from gateway.domain.addresses import is_loopback
 from gateway.domain.sockets import is_socket
-from gateway.models import Connection, is_loopback
+from gateway.models import Connection
 
 # Whose absence only shows when it is too late. (Without SECRET_KEY, Django itself starts nothing.)
 KEYS = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import socket
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from gateway.domain.addresses import is_loopback
 from hoopweb.heartbeat import GATEWAY_KEYS, WORKER_KEY, shared_redis
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def gateway_lives() -> bool:
     """A data-plane process wrote its heartbeat; where it is on this machine, its PostgreSQL port also accepts."""
     if next(shared_redis().scan_iter(match=GATEWAY_KEYS, count=1000), None) is None:
         return False
-    if not _is_loopback(settings.HOOPWEB_LISTEN):
+    if not is_loopback(settings.HOOPWEB_LISTEN):
         return True
     address = (settings.HOOPWEB_LISTEN, settings.HOOPWEB_POSTGRES_PORT)
     with socket.create_connection(address, timeout=_CONNECT_TIMEOUT_S):
@@ -89,10 +89,3 @@ def _holds(name: str, works: Callable[[], bool]) -> bool:
     except (DatabaseError, redis.RedisError, OSError) as error:
         logger.warning("health check failed: part=%s error=%s", name, type(error).__name__)
         return False
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"

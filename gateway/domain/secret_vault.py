@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from gateway.models import is_loopback
+from gateway.domain.addresses import is_loopback
 
 KEPT_SHARE = 0.8  # of a lease
 FORBIDDEN = 403

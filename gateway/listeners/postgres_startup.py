@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from approvals.domain.request import Principal
+from gateway.domain.addresses import is_loopback
 from gateway.domain.snapshot import ConnectionSpec, StaleSnapshot
 from gateway.listeners.postgres_client import ClientConnection
 from gateway.protocols.postgres import client, oauth, server
@@ -29,7 +30,6 @@ from gateway.protocols.postgres.startup import (
 )
 from gateway.session import entries
 from gateway.session.services import AuthenticationFailed, Authenticator, Services
-from gateway.upstreams.postgres_trust import is_loopback
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from gateway.domain.addresses import is_loopback
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.models import is_loopback
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.upstreams.google_credentials import METADATA_URL, GoogleCredentials, UpstreamCredential
 from gateway.upstreams.registry import UpstreamFailed

@@ -27,8 +27,8 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
+from gateway.domain.addresses import is_loopback
 from gateway.domain.snapshot import ConnectionSpec
-from gateway.models import is_loopback
 from gateway.upstreams.registry import UpstreamFailed
 
 SCOPE = "https://www.googleapis.com/auth/bigquery"

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
+from gateway.domain.addresses import is_loopback
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.domain.sockets import is_socket
 from gateway.protocols.postgres import server
@@ -30,7 +31,7 @@ from gateway.protocols.postgres.startup import encode_cancel, encode_ssl_request
 from gateway.protocols.postgres.state import UpstreamState
 from gateway.upstreams.postgres_dial import dial
 from gateway.upstreams.postgres_login import Login
-from gateway.upstreams.postgres_trust import end_point_digest, is_loopback, tls_context
+from gateway.upstreams.postgres_trust import end_point_digest, tls_context
 from gateway.upstreams.registry import UpstreamFailed
 from gateway.upstreams.tls import SHUTDOWN_TIMEOUT_S, secure
 from gateway.upstreams.vanished import (

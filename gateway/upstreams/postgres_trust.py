@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 import ssl
 import time
@@ -68,12 +67,3 @@ def end_point_digest(certificate: bytes) -> bytes:
         return b""
     weak = algorithm.name in {"md5", "sha1"}
     return hashlib.new("sha256" if weak else algorithm.name, certificate).digest()
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

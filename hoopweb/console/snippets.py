@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from django.conf import settings
 
-from gateway.models import Connection, is_loopback
+from gateway.domain.addresses import is_loopback
+from gateway.models import Connection
 
 TOKEN_PATH = "/v1/token"  # noqa: S105
 
