@@ -5,29 +5,22 @@
        ├───── decide_by passed ─────▶ expired
        └───── last client left ─────▶ withdrawn
 
+It is opened in `opening` and left in `leaving`; what people decide is here, where others import all of it from.
 Every arrow is one conditional UPDATE out of the state on its left, under the review's row lock, together with its entry
 in the log; announcements follow the commit. Locks are always taken in the order review, then log.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import timedelta
-from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.contrib.auth.models import AbstractUser
-from django.db import IntegrityError, transaction
-from django.db.models import F
-from django.utils import timezone
+from django.db import transaction
 
-from analysis.estimate import UNKNOWN, RowsExpected
 from approvals.domain import hooks, refusal
-from approvals.domain.announce import announce_change, announce_outcome, announce_review
-from approvals.domain.binding import binding_digest, seal_binding, seal_text, with_statement
-from approvals.domain.clock import ClockTimestamp
+from approvals.domain.announce import announce_change, announce_review
+from approvals.domain.binding import seal_text, with_statement
 from approvals.domain.decide import merge_reviewers, merge_terms, stand_ins_of
 from approvals.domain.display import hidden_characters
 from approvals.domain.dossier import (
@@ -38,24 +31,30 @@ from approvals.domain.dossier import (
     spoken_reason,
     still_missing,
 )
-from approvals.domain.facts import review_facts
 from approvals.domain.hooks import Reanalysis
+from approvals.domain.leaving import expire_due_reviews, expire_if_due, must_leave, withdraw_review
+from approvals.domain.opening import open_review
 from approvals.domain.reach import ONLY_ONCE, Reach, leave_grant, must_permit
 from approvals.domain.record import record
 from approvals.domain.refusal import Refusal
 from approvals.domain.reminders import escalation_moment
-from approvals.domain.request import (
-    AccessRequest,
-    Binding,
-    Deny,
-    Principal,
-    RequireApproval,
-    ReviewerGroup,
-)
-from approvals.domain.reviewers import accounts_of, eligible_groups
+from approvals.domain.request import Deny, RequireApproval, ReviewerGroup
+from approvals.domain.reviewers import accounts_of, eligible_groups, group_names
 from approvals.domain.step_up import limit_of, must_be_fresh
 from approvals.models import Review, Vote
 from audit.domain.entry import Json
+
+__all__ = [
+    "MAX_REASON_CHARS",
+    "MAX_STATEMENT_CHARS",
+    "MODIFIER_APPROVES_BELOW",
+    "decide_review",
+    "expire_due_reviews",
+    "open_review",
+    "reanalyse",
+    "review_status",
+    "withdraw_review",
+]
 
 # From this risk on, whoever modified a statement does not count as its approver: someone else confirms.
 MODIFIER_APPROVES_BELOW = 60
@@ -63,7 +62,6 @@ MAX_STATEMENT_CHARS = 1_000_000
 MAX_REASON_CHARS = 2_000
 
 Status = Review.Status
-Masks = tuple[tuple[str, str, str], ...]  # (column, technique, rule) of the result
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,42 +76,6 @@ class Ballot:
     analysed: Reanalysis | None = None
     reach: Reach = ONLY_ONCE
     through: str = ""
-
-
-def open_review(
-    *,
-    request: AccessRequest,
-    binding: Binding,
-    decision: RequireApproval,
-    session_id: str,
-    statement_id: str,
-    masks: Masks = (),
-    snapshot_version: int = 0,
-    expected: RowsExpected = UNKNOWN,
-) -> Review:
-    """Return a pending review of exactly this binding: the one that waits already, or a new one.
-
-    A tool that asks ten times over ten connections makes one review with ten holders. Raises Refusal when the requester
-    has as many different ones waiting as HOOPWEB_MAX_PENDING_REVIEWS allows: each calls people, and waits in memory.
-    """
-    digest = binding_digest(binding)
-    while True:
-        review = _joined(digest)
-        if review is None:
-            _must_have_room(request.principal)
-            review = _new_review(
-                request,
-                binding,
-                decision,
-                binding_digest=digest,
-                session_id=session_id,
-                statement_id=statement_id,
-                facts=review_facts(request, masks, expected),
-                snapshot_version=snapshot_version,
-            )
-            if not _opened(review):
-                continue  # another session opened it meanwhile: the unique index decides, we join
-        return review
 
 
 def decide_review(
@@ -140,7 +102,7 @@ def decide_review(
     reason = _checked_reason(reason)
     eligible_groups(review, reviewer)
     must_permit(review, reach)
-    if _expire_if_due(review.pk):
+    if expire_if_due(review.pk):
         raise Refusal(refusal.EXPIRED, "nobody decided in time; the request has expired")
     if decision == Vote.Decision.MODIFY:
         analysed = reanalyse(review=review, statement=statement or "")
@@ -184,68 +146,10 @@ def review_status(*, review_id: str) -> tuple[str, str]:
     review = Review.objects.filter(pk=review_id).first()
     if review is None:
         return Status.WITHDRAWN.value, ""
-    if review.is_overdue and _expire_if_due(review.pk):
+    if review.is_overdue and expire_if_due(review.pk):
         return Status.EXPIRED.value, ""
     status = Status.APPROVED if review.status == Status.EXECUTED else Status(review.status)
     return status.value, spoken_reason(review) if status in (Status.APPROVED, Status.DENIED) else ""
-
-
-def withdraw_review(*, review_id: str) -> None:
-    """A client stopped waiting. The last holder to leave withdraws the review, if it is still pending."""
-    with transaction.atomic():
-        review = Review.objects.select_for_update().filter(pk=review_id, status=Status.PENDING).first()
-        if review is None:
-            return
-        if review.holders > 1:
-            Review.objects.filter(pk=review.pk).update(holders=F("holders") - 1)
-        elif _leave_pending(review, Status.WITHDRAWN):
-            record("review.withdrawn", review)
-
-
-def expire_due_reviews() -> int:
-    """End every review whose time to decide is over; return how many this call ended."""
-    due = Review.objects.filter(status=Status.PENDING, decide_by__lte=timezone.now()).values_list("pk", flat=True)
-    return sum(_expire_if_due(review_id) for review_id in due)
-
-
-def _joined(digest: str) -> Review | None:
-    """Add a holder to the pending review of this binding, if there is one that can still be decided."""
-    with transaction.atomic():
-        waiting = Review.objects.select_for_update().filter(binding_digest=digest, status=Status.PENDING).first()
-        if waiting is None:
-            return None
-        if waiting.is_overdue:
-            _expire(waiting)
-            return None
-        Review.objects.filter(pk=waiting.pk).update(holders=F("holders") + 1)
-        return waiting
-
-
-def _must_have_room(principal: Principal) -> None:
-    waiting = Review.objects.filter(subject=principal.subject, issuer=principal.issuer, status=Status.PENDING)
-    if waiting.count() >= settings.HOOPWEB_MAX_PENDING_REVIEWS:
-        reason = f"{settings.HOOPWEB_MAX_PENDING_REVIEWS} of your requests wait for reviewers; expected fewer"
-        raise Refusal(refusal.TOO_MANY_PENDING, reason)
-
-
-def _opened(review: Review) -> bool:
-    """Store, announce and record a new review; False when one of the same binding is pending by now."""
-    with transaction.atomic():
-        try:
-            with transaction.atomic():
-                review.save(force_insert=True)
-        except IntegrityError:
-            return False
-        announce_change(review_id=review.pk, status=review.status)
-        announce_review(review_id=review.pk)
-        body: dict[str, Json] = {
-            "reviewers": review.reviewers,
-            "kind": review.facts["kind"],
-            "risk": review.risk,
-            "decide_by": int(review.decide_by.timestamp()),
-        }
-        record("review.opened", review, body=body)
-    return True
 
 
 # --- Votes and transitions -------------------------------------------------------------------------------------------
@@ -303,7 +207,7 @@ def _adopt(review: Review, reviewer: AbstractUser, statement: str, analysed: Rea
         before = map(ReviewerGroup.of, review.reviewers)
         merged = merge_reviewers([*before, *analysed.decision.reviewers])
         review.reviewers = [asdict(group) for group in merged]
-        review.reviewer_groups = _names(merged)
+        review.reviewer_groups = group_names(merged)
         review.escalate_to = list(stand_ins_of(merged))
         review.escalate_at = review.escalate_at or escalation_moment(analysed.decision, review.opened_at)
         review.policies = sorted({*review.policies, *analysed.decision.policies})
@@ -321,11 +225,11 @@ _MODIFIED_FIELDS = (
 def _end_by_votes(review: Review, decision: str) -> bool:
     """Deny at once, approve when every group is met; otherwise leave the review pending."""
     if decision == Vote.Decision.DENY:
-        _must_leave(review, Status.DENIED)
+        must_leave(review, Status.DENIED)
         return True
     if still_missing(review):
         return False
-    _must_leave(review, Status.APPROVED)
+    must_leave(review, Status.APPROVED)
     leave_grant(review)
     return True
 
@@ -336,39 +240,6 @@ def _must_be_open(review: Review) -> None:
     if review.status == Status.EXPIRED:
         raise Refusal(refusal.EXPIRED, "nobody decided in time; the request has expired")
     raise Refusal(refusal.ALREADY_DECIDED, f"this request is {review.get_status_display().lower()} already")
-
-
-def _must_leave(review: Review, status: Review.Status) -> None:
-    if not _leave_pending(review, status):
-        raise Refusal(refusal.EXPIRED, "nobody decided in time; the request has expired")
-
-
-def _leave_pending(review: Review, status: Review.Status) -> bool:
-    """The only way out of `pending`. False when the review left by another door, or its time says otherwise."""
-    pending = Review.objects.filter(pk=review.pk, status=Status.PENDING)
-    if status == Status.EXPIRED:
-        pending = pending.filter(decide_by__lte=ClockTimestamp())
-    elif status != Status.WITHDRAWN:
-        pending = pending.filter(decide_by__gt=ClockTimestamp())
-    if pending.update(status=status, decided_at=ClockTimestamp()) != 1:
-        return False
-    review.refresh_from_db(fields=["status", "decided_at"])
-    announce_change(review_id=review.pk, status=status.value)
-    announce_outcome(review_id=review.pk)
-    return True
-
-
-def _expire(review: Review) -> bool:
-    if not _leave_pending(review, Status.EXPIRED):
-        return False
-    record("review.expired", review)
-    return True
-
-
-def _expire_if_due(review_id: UUID) -> bool:
-    with transaction.atomic():
-        review = Review.objects.select_for_update().filter(pk=review_id, status=Status.PENDING).first()
-        return review is not None and review.is_overdue and _expire(review)
 
 
 def _record_vote(review: Review, ballot: Ballot, groups: frozenset[str], ended: bool) -> None:
@@ -389,49 +260,6 @@ def _record_vote(review: Review, ballot: Ballot, groups: frozenset[str], ended: 
         "through": ballot.through,
     }
     record("review.decided", review, sensitive=sensitive, body=body)
-
-
-def _new_review(request: AccessRequest, binding: Binding, decision: RequireApproval, **known: Any) -> Review:
-    """An unsaved review; `known` are the columns the caller has at hand."""
-    now = timezone.now()
-    principal = request.principal
-    groups = merge_reviewers(decision.reviewers)
-    review = Review(
-        **known,
-        subject=principal.subject,
-        issuer=principal.issuer,
-        actor=principal.actor,
-        owner=principal.owner,
-        principal=_kept_principal(principal),
-        connection=request.resource.connection,
-        connection_kind=request.resource.kind,
-        rule=decision.rule,
-        reason=decision.reason,
-        risk=request.analysis.risk_score,
-        rules_digest=binding.rules,
-        reviewers=[asdict(group) for group in groups],
-        reviewer_groups=_names(groups),
-        policies=list(decision.policies),
-        authors=list(decision.authors),
-        terms=asdict(decision.terms),
-        opened_at=now,
-        decide_by=now + timedelta(seconds=decision.decide_within_s),
-        escalate_to=list(decision.escalate_to),
-        escalate_at=escalation_moment(decision, now),
-        execute_within_s=decision.execute_within_s,
-    )
-    review.sealed_binding = seal_binding(binding, review.pk)
-    return review
-
-
-def _names(groups: Iterable[ReviewerGroup]) -> list[str]:
-    return list(dict.fromkeys(group.group for group in groups))
-
-
-def _kept_principal(principal: Principal) -> dict[str, Any]:
-    kept = {"kind": principal.kind, "groups": sorted(principal.groups), "auth_method": principal.auth_method}
-    rest = {"either_groups": sorted(principal.either_groups), "known_as": sorted(principal.known_as)}
-    return kept | {name: listed for name, listed in rest.items() if listed}
 
 
 def _checked_reason(reason: str) -> str:

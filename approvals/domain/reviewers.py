@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from approvals.domain import hooks, refusal
 from approvals.domain.refusal import Refusal
+from approvals.domain.request import ReviewerGroup
 from approvals.domain.role_conflicts import RoleConflict, must_not_conflict
 from approvals.domain.role_names import AUDITORS
 from approvals.models import Review
@@ -130,3 +131,8 @@ def fresh_user(user: AbstractUser) -> AbstractUser | None:
 def _users() -> QuerySet[AbstractUser]:
     users: QuerySet[AbstractUser] = get_user_model()._default_manager.all()
     return users
+
+
+def group_names(groups: Iterable[ReviewerGroup]) -> list[str]:
+    """Each once, in their order."""
+    return list(dict.fromkeys(group.group for group in groups))
