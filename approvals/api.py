@@ -12,7 +12,6 @@ from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.generics import GenericAPIView
-from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
@@ -32,6 +31,7 @@ from approvals.domain.scope import WORDS, Scope
 from approvals.domain.step_up import SESSION_KEY
 from approvals.idempotent import IDEMPOTENCY_KEY, idempotent
 from approvals.models import Grant, Review, Vote
+from approvals.paging import Pages, page_of
 
 # Whoever asked for something impossible is told 400; whoever may not, or came too late, 403.
 _BAD_REQUESTS = frozenset(
@@ -190,7 +190,7 @@ class ForPeople(GenericAPIView[Any]):
 
 class ReviewsView(ForPeople):
     serializer_class = ReviewSummarySerializer
-    pagination_class = LimitOffsetPagination
+    pagination_class = Pages
 
     @extend_schema(
         operation_id="reviews_list",
@@ -204,10 +204,7 @@ class ReviewsView(ForPeople):
         """The reviews of your groups, newest first; filtered by `status` and `connection`."""
         wanted = {name: request.query_params[name] for name in ("status", "connection") if name in request.query_params}
         rows = readable_reviews(self.person()).filter(**wanted)
-        paginator = LimitOffsetPagination()
-        paginator.default_limit, paginator.max_limit = 100, 500
-        page = paginator.paginate_queryset(rows, request, view=self)
-        return paginator.get_paginated_response(ReviewSummarySerializer(page, many=True).data)
+        return page_of(rows, self, request, ReviewSummarySerializer)
 
 
 class ReviewView(ForPeople):
@@ -284,7 +281,7 @@ class ReviewAnalysisView(ForPeople):
 
 class GrantsView(ForPeople):
     serializer_class = GrantSerializer
-    pagination_class = LimitOffsetPagination
+    pagination_class = Pages
 
     @extend_schema(
         operation_id="grants_list",
@@ -296,10 +293,7 @@ class GrantsView(ForPeople):
         person = self.person()
         usable = request.query_params.get("usable") in {"1", "true"}
         rows = (usable_grants if usable else readable_grants)(person).order_by("-created_at")
-        paginator = LimitOffsetPagination()
-        paginator.default_limit, paginator.max_limit = 100, 500
-        page = paginator.paginate_queryset(rows, request, view=self)
-        return paginator.get_paginated_response(GrantSerializer(page, many=True).data)
+        return page_of(rows, self, request, GrantSerializer)
 
 
 class RevokeView(ForPeople):

@@ -9,7 +9,6 @@ from uuid import UUID
 from django.http import Http404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -18,6 +17,7 @@ from approvals.domain.channels import Health, channel_health
 from approvals.domain.deliveries import send_again, tell_test
 from approvals.idempotent import IDEMPOTENCY_KEY, idempotent
 from approvals.models import Channel, Delivery
+from approvals.paging import Pages, page_of
 
 
 class ChannelSerializer(serializers.ModelSerializer[Channel]):
@@ -105,7 +105,7 @@ class ChannelTestView(ForOperators):
 
 class DeliveriesView(ForOperators):
     serializer_class = DeliverySerializer
-    pagination_class = LimitOffsetPagination
+    pagination_class = Pages
 
     @extend_schema(
         operation_id="deliveries_list",
@@ -121,10 +121,7 @@ class DeliveriesView(ForOperators):
             rows = rows.filter(state=asked["state"])
         if asked.get("channel"):
             rows = rows.filter(channel__name=asked["channel"])
-        paginator = LimitOffsetPagination()
-        paginator.default_limit, paginator.max_limit = 100, 500
-        page = paginator.paginate_queryset(rows, request, view=self)
-        return paginator.get_paginated_response(DeliverySerializer(page, many=True).data)
+        return page_of(rows, self, request, DeliverySerializer)
 
 
 class DeliveryAgainView(ForOperators):

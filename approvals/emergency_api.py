@@ -9,7 +9,6 @@ from uuid import UUID
 from django.http import Http404
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -26,6 +25,7 @@ from approvals.domain.emergency import (
 from approvals.domain.refusal import Refusal
 from approvals.idempotent import IDEMPOTENCY_KEY, idempotent
 from approvals.models import EmergencyAccess, EmergencyUse
+from approvals.paging import Pages, page_of
 
 
 class EmergencyUseSerializer(serializers.ModelSerializer[EmergencyUse]):
@@ -95,15 +95,12 @@ class _Emergencies(ForPeople):
 
 class EmergenciesView(_Emergencies):
     serializer_class = EmergencySummarySerializer
-    pagination_class = LimitOffsetPagination
+    pagination_class = Pages
 
     @extend_schema(operation_id="emergencies_list", responses={200: EmergencySummarySerializer(many=True)})
     def get(self, request: Request) -> Response:
         """Emergency accesses you took, review or audit, newest first."""
-        paginator = LimitOffsetPagination()
-        paginator.default_limit, paginator.max_limit = 100, 500
-        page = paginator.paginate_queryset(readable_emergencies(self.person()), request, view=self)
-        return paginator.get_paginated_response(EmergencySummarySerializer(page, many=True).data)
+        return page_of(readable_emergencies(self.person()), self, request, EmergencySummarySerializer)
 
     @extend_schema(
         operation_id="emergencies_open",
