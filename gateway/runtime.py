@@ -28,10 +28,8 @@ from audit.live import LiveRecord
 from audit.recording import RecordingSink
 from audit.writer import AuditWriter
 from gateway.data_apis import DataApiParts, build_data_apis
-from gateway.domain.credentials import open_credential
 from gateway.domain.identity import GatewayAuthenticator, TokenVerifier
-from gateway.domain.secret_uris import SecretCache, SecretUnavailable
-from gateway.domain.snapshot import ConnectionSpec, StaleSnapshot
+from gateway.domain.snapshot import StaleSnapshot
 from gateway.domain.threads import in_thread
 from gateway.domain.tokens import issuer_url
 from gateway.domain.version import SNAPSHOT_GROUP
@@ -44,6 +42,7 @@ from gateway.listeners.readiness import Readiness
 from gateway.listeners.relay import Relay
 from gateway.listeners.relay_endpoint import RelayEndpoint, relay_routes
 from gateway.quota_counts import RedisCounts
+from gateway.server_tls import load_certificates, server_tls
 from gateway.session.context import new_id
 from gateway.session.desk import DatabaseReviewDesk
 from gateway.session.draining import drained
@@ -56,10 +55,9 @@ from gateway.session.two_phase import RedisPrepared
 from gateway.settling import HEARTBEAT_S, HEARTBEAT_TTL_S, heartbeat_key, keep_settling
 from gateway.store import SnapshotStore
 from gateway.traces import Tracer
+from gateway.upstream_secrets import conninfo, upstream_credential
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from gateway.upstreams.postgres_session import PostgresOpener
-from gateway.upstreams.postgres_trust import libpq_tls
-from gateway.upstreams.registry import UpstreamFailed
 
 logger = logging.getLogger(__name__)
 
@@ -384,51 +382,3 @@ async def cancel_elsewhere(process_id: int, secret: bytes) -> None:
 
 
 _cancels = asyncio.Semaphore(MOST_CANCELS)
-
-
-async def upstream_credential(spec: ConnectionSpec) -> dict[str, str]:
-    """The upstream's secret, opened for one use; it is never kept beside the session."""
-    opened = open_credential(spec.sealed_credential) if spec.sealed_credential else {}
-    uri = opened.pop("password_uri", "")
-    if not uri:
-        return opened
-    try:
-        return {**opened, "password": await in_thread(_secrets.read, uri)}
-    except SecretUnavailable as problem:
-        raise UpstreamFailed(f"the upstream's password could not be read: {problem}") from None
-
-
-_secrets = SecretCache()
-
-
-async def conninfo(spec: ConnectionSpec) -> dict[str, str]:
-    """libpq keywords of a side connection to the upstream."""
-    credential = await upstream_credential(spec)
-    return {
-        "host": spec.host,
-        "port": str(spec.port),
-        "dbname": spec.database,
-        "user": spec.username,
-        "password": credential.get("password", ""),
-        **libpq_tls(spec),
-        "application_name": "hoopweb witness",
-    }
-
-
-def server_tls() -> ssl.SSLContext | None:
-    """The client leg's TLS, or None on a loopback-only installation without a certificate."""
-    if not settings.HOOPWEB_TLS_CERT_FILE:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if settings.HOOPWEB_TLS_CLIENT_CA_FILE:
-        context.verify_mode = ssl.CERT_REQUIRED  # a second factor: see listeners.postgres_startup.is_certified
-    load_certificates(context)
-    return context
-
-
-def load_certificates(context: ssl.SSLContext) -> None:
-    """Handshakes from now on show and trust what the files hold now."""
-    context.load_cert_chain(settings.HOOPWEB_TLS_CERT_FILE, settings.HOOPWEB_TLS_KEY_FILE or None)
-    if settings.HOOPWEB_TLS_CLIENT_CA_FILE:
-        context.load_verify_locations(settings.HOOPWEB_TLS_CLIENT_CA_FILE)

@@ -14,7 +14,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from gateway import runtime
+from gateway import upstream_secrets
 from gateway.domain.credentials import seal_credential
 from gateway.domain.secret_uris import SecretCache, SecretUnavailable, read_secret, uri_problem
 from gateway.domain.snapshot import ConnectionSpec
@@ -170,11 +170,11 @@ def test_what_is_kept_ends(vault: Vault) -> None:
 
 
 async def test_data_plane_reads_the_password_where_it_lies(vault: Vault, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_secrets", SecretCache(ttl_s=0))
+    monkeypatch.setattr(upstream_secrets, "_secrets", SecretCache(ttl_s=0))
     spec = ConnectionSpec(name="c", kind="postgres", sealed_credential=seal_credential({"password_uri": URI}))
-    assert await runtime.upstream_credential(spec) == {"password": CANARY}
+    assert await upstream_secrets.upstream_credential(spec) == {"password": CANARY}
 
     vault.status = 503
 
     with pytest.raises(UpstreamFailed, match="503"):
-        await runtime.upstream_credential(spec)
+        await upstream_secrets.upstream_credential(spec)
