@@ -263,8 +263,8 @@ class Passed(Expectation):
         return True
 
 
-class Hushed(Expectation):
-    """The answer to something of ours that may fail: its error is kept in `failures`, the client hears of nothing."""
+class _Around(Expectation):
+    """The answer to something of ours, whose error is kept in `failures`."""
 
     def __init__(self, inner: Expectation, failures: list[dict[str, str]]) -> None:
         self._inner = inner
@@ -275,6 +275,10 @@ class Hushed(Expectation):
 
     def dropped(self) -> None:
         self._inner.dropped()
+
+
+class Hushed(_Around):
+    """The answer to something of ours that may fail: its error is kept in `failures`, the client hears of nothing."""
 
     def rewrite_error(self, body: bytes) -> bytes | None:
         fields = server.decode_error(body)
@@ -282,20 +286,10 @@ class Hushed(Expectation):
         return None if fields.get("V", fields.get("S")) in {"FATAL", "PANIC"} else b""
 
 
-class Commit(Expectation):
+class Commit(_Around):
     """The answer to a COMMIT of ours, sent where the client's Sync would have committed: its error is the client's."""
 
     commits = True
-
-    def __init__(self, inner: Expectation, failures: list[dict[str, str]]) -> None:
-        self._inner = inner
-        self._failures = failures
-
-    def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
-        return self._inner.reply(relay, kind, whole)
-
-    def dropped(self) -> None:
-        self._inner.dropped()
 
 
 class Local(Expectation):
