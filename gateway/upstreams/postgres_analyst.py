@@ -252,14 +252,16 @@ class PostgresAnalyst:
         return side
 
 
-_Place = tuple[str | int, ...]
+_Place = tuple[str | int | bytes, ...]
 
 
 def _place(spec: ConnectionSpec) -> _Place:
-    """Whose catalogue, whom it is believed and whose word about its functions: another is another side, which has no
-    connections yet and remembers nothing."""
+    """Whose catalogue, whom it is believed, by which secret, and whose word about its functions.
+
+    Another one is another side, which has no connections yet and remembers nothing.
+    """
     trust = (spec.tls, *(spec.settings.get(name, "") for name in ("ca_file", "requirepeer", CLASSIFIED)))
-    return (spec.name, spec.host, spec.port, spec.database, spec.username, *trust)
+    return (spec.name, spec.host, spec.port, spec.database, spec.username, spec.sealed_credential, *trust)
 
 
 def _query_of(statement: Statement, session: SessionContext) -> Question:

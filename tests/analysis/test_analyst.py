@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
 
 import psycopg
 import pytest
 
 from analysis.statement import Operation, Statement
+from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
 from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
@@ -465,6 +468,32 @@ async def test_an_unreachable_database_is_incomplete(session_context: SessionCon
 
     assert not analysis.complete
     assert Operation.ADMIN in analysis.operations
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"sealed_credential": b"new"}, {"settings": MappingProxyType({"requirepeer": "postgres"})}, {"tls": "require"}],
+    ids=["secret", "peer", "tls"],
+)
+async def test_what_a_connection_says_anew_holds_for_the_next_statement(
+    scratch_dsn: str, session_context: SessionContext, changed: dict[str, Any]
+) -> None:
+    """A side keeps its connections, and dialled new ones by what the connection said when the side was made."""
+    asked = []
+
+    async def dsn_for(spec: ConnectionSpec) -> str:
+        asked.append(spec)
+        return scratch_dsn
+
+    analyst = PostgresAnalyst(dsn_for)
+    before = session_context.connection
+    after = replace(before, **changed)
+    for spec in (before, before, after):
+        session_context.connection = spec
+        assert (await analyst.analyse(session_context, Statement("SELECT 1"))).complete
+    await analyst.close()
+
+    assert list(dict.fromkeys(map(id, asked))) == [id(before), id(after)]
 
 
 async def test_two_phase_commit_is_a_write_that_only_its_own_session_may_end(
