@@ -3,24 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from sqlglot import exp
 
-from analysis.bigquery.functions import BUILTIN, COLLECTING, FAILS_BY, READS_TIME, SAFE_AGGREGATES, TIMES, TOTAL
+from analysis.bigquery.failing import may_fail, note_failure
+from analysis.bigquery.functions import (
+    BUILTIN,
+    COLLECTING,
+    FAILS_BY,
+    READS_TIME,
+    SAFE_AGGREGATES,
+    TIMES,
+    TOTAL_OF_STORED,
+)
 from analysis.bigquery.reading import Reading, Scope
-from analysis.bigquery.walk import condition, parts, value
+from analysis.bigquery.walk import below, condition, parts, value
 from analysis.scope import NOTHING, Value, derived, safe, union
 from analysis.statement import PredicateUse
 
 
 def function(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
     reading.collects |= node.key in COLLECTING
-    found = derived(parts(reading, scope, node))
-    if node.key in FAILS_BY or node.key in READS_TIME:
+    arguments = parts(reading, scope, node)
+    found = derived(arguments)
+    name = "to_json" if node.args.get("to_json") else node.key  # sqlglot's JSONFormat is TO_JSON_STRING too
+    fails_by = name in FAILS_BY or name in READS_TIME
+    if fails_by:
         reading.note(derived(_failing(reading, scope, node)), PredicateUse.COMPUTED)
-    else:
-        note_failure(reading, node.key, found)
+    if not fails_by or name in TOTAL_OF_STORED:
+        note_failure(reading, name, found, arguments)
     return found
+
+
+def short_circuit(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
+    """AND, OR, COALESCE and BETWEEN decide by one part whether another is run: if that one may fail, they tell."""
+    items = list(below(node))
+    found = [value(reading, scope, item) for item in items]
+    if any(may_fail(item, partial(is_stored, reading, scope)) for item in items):
+        for each in found:
+            # Whether a stored value is NULL is no secret; COALESCE asks for nothing else of it.
+            if not isinstance(node, exp.Coalesce) or not each.stored:
+                reading.note(each, PredicateUse.COMPUTED)
+    return derived(found)
+
+
+def formatted(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
+    """A width or a precision that stands among the arguments (`%*d`) may be none."""
+    if not isinstance(node.this, exp.Literal) or "*" in node.this.name:
+        reading.note(derived(parts(reading, scope, node)), PredicateUse.COMPUTED)
+    return function(reading, scope, node)
+
+
+def json_object(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
+    """A key that is NULL is an error."""
+    pairs = [item for item in node.expressions if isinstance(item, exp.JSONKeyValue)]
+    if len(pairs) != len(list(below(node))):
+        reading.problem("JSON_OBJECT of a kind that is not known")
+        return derived(parts(reading, scope, node))
+    keys = [value(reading, scope, pair.this) for pair in pairs]
+    values = [value(reading, scope, pair.expression) for pair in pairs]
+    reading.note(derived(keys), PredicateUse.COMPUTED)
+    found = derived([*keys, *values])
+    note_failure(reading, node.key, found, values)
+    return found
+
+
+def is_stored(reading: Reading, scope: Scope, node: exp.Expr) -> bool:
+    """Whether `node` is a column as some table stores it."""
+    return value(reading, scope, node).stored
 
 
 def _failing(reading: Reading, scope: Scope, node: exp.Expr) -> Iterator[Value]:
@@ -43,14 +94,8 @@ def called(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
         reading.problem("calls a function that is not known")
     reading.collects |= name in COLLECTING
     found = derived(arguments)
-    note_failure(reading, name, found)
+    note_failure(reading, name, found, arguments)
     return found
-
-
-def note_failure(reading: Reading, name: str, found: Value) -> None:
-    """A function that may fail for some stored value answers a question by failing."""
-    if found.discloses and name not in TOTAL:
-        reading.note(found, PredicateUse.COMPUTED)
 
 
 def aggregate(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
@@ -59,8 +104,9 @@ def aggregate(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
         return union(_counted(reading, scope, node))
     if node.key == "arrayagg":
         element_of(reading, value(reading, scope, node.this))
-    found = derived(parts(reading, scope, node))
-    note_failure(reading, node.key, found)
+    arguments = parts(reading, scope, node)
+    found = derived(arguments)
+    note_failure(reading, node.key, found, arguments)
     return found
 
 

@@ -94,27 +94,38 @@ KEYWORDS = words(
 # The keys of sqlglot's nodes (class names in lower case) and plain names that cannot fail whatever they meet.
 TOTAL = words(
     """
-    lower upper initcap length trim ltrim rtrim reverse concat coalesce ifnull if nullif greatest
-    least array arraysize array_length arraytostring array_to_string arrayagg array_agg stringagg groupconcat
-    string_agg min max count countif sum avg anyvalue approxdistinct stddev stddevpop stddevsamp variance variancepop
-    rownumber rank denserank percentrank cumedist ntile lag lead firstvalue lastvalue nthvalue startswith endswith
-    starts_with ends_with contains_substr strposition strpos jsonformat to_json_string tojson to_json jsonextract
-    jsonextractscalar jsonextractarray jsonvaluearray json_type jsontype md5 md5digest sha sha1digest sha2 sha2digest
-    sha256 farmfingerprint farm_fingerprint tobase64 to_base64 hex to_hex ascii unicode soundex normalize
-    extract currenttimestamp
-    distinct logicaland logicalor approxtopk approxtopsum approxquantile approx_quantiles safedivide safe_divide
-    typeof sign floor ceil round
-    unixdate tocodepoints struct tostring split dpipe eq neq gt gte lt lte nullsafeeq nullsafeneq is isinf isnan
-    abs bitwisenot case in between not and or xor paren alias currentuser sessionuser uuid rand jsonobject jsonarray
-    ignorenulls respectnulls havingmax order limit cast_string trycast safefunc window booland boolor
+    lower upper initcap length trim ltrim rtrim reverse concat coalesce ifnull if nullif greatest least array
+    arraysize array_length arraytostring array_to_string arrayagg array_agg stringagg groupconcat string_agg min max
+    count countif anyvalue approxdistinct rownumber rank denserank percentrank cumedist ntile lag lead firstvalue
+    lastvalue nthvalue startswith endswith starts_with ends_with contains_substr strpos jsonformat to_json_string
+    jsonextract jsonextractscalar json_type jsontype md5 md5digest sha sha1digest sha2 sha2digest sha256
+    farmfingerprint farm_fingerprint tobase64 to_base64 hex to_hex unicode soundex normalize extract
+    currenttimestamp distinct logicaland logicalor approxtopk approxtopsum approxquantile approx_quantiles
+    safedivide safe_divide typeof sign unixdate tocodepoints struct tostring split dpipe eq neq gt gte lt lte
+    nullsafeeq nullsafeneq is isinf isnan bitwisenot case in between not and or xor paren alias currentuser
+    sessionuser uuid rand ignorenulls respectnulls havingmax order limit cast_string trycast safefunc window booland
+    boolor
+    """
+)
+# Total over what a column holds, not over what an expression may make of it: the smallest integer has no absolute
+# value, sums and roundings overflow, letters beyond ASCII have no code, numbers may not fit into JSON, and an array
+# that is shown holds no NULL.
+TOTAL_OF_STORED = words(
+    """
+    abs floor ceil round sum avg stddev stddevpop stddevsamp variance variancepop ascii to_json jsonarray jsonobject
+    jsonvaluearray jsonextractarray
     """
 )
 # Total as long as no stored value reaches these arguments: a length may be negative, a pattern may end in an escape, a
-# format may be none, a zone may be unknown, a text may be no time ("+25:00" answers a question about the hour).
+# format may be none, a zone may be unknown, a text may be no time ("+25:00" answers a question about the hour), a place
+# to begin at may be 0, an interval too long.
 FAILS_BY: Mapping[str, tuple[str, ...]] = {
     "substring": ("length",),
     "like": ("expression",),
     "format": ("this",),
+    "round": ("decimals",),
+    "strposition": ("position", "occurrence"),
+    "interval": ("this",),
     "timetostr": ("format", "zone"),
     **dict.fromkeys(("currentdate", "currentdatetime", "currenttime"), ("this",)),
     **dict.fromkeys(("date", "datetime", "timestamp"), ("expression", "zone")),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sqlglot import exp
 
-from analysis.bigquery.calls import element_of, note_failure
+from analysis.bigquery.calls import element_of, is_stored
+from analysis.bigquery.failing import makes_bytes, note_failure
 from analysis.bigquery.functions import PREFIXES
 from analysis.bigquery.items import output_name
 from analysis.bigquery.reading import Reading, Scope, field_of, look_up
@@ -41,7 +44,7 @@ def _qualified_call(reading: Reading, scope: Scope, node: exp.Expr, step: exp.Fu
     name = [part.name for part in node.flatten() if isinstance(part, exp.Identifier)]
     if len(name) == 1 and name[0].lower() in PREFIXES:
         found = derived(arguments)
-        note_failure(reading, f"{name[0].lower()}.{step.name.lower()}", found)
+        note_failure(reading, f"{name[0].lower()}.{step.name.lower()}", found, arguments)
         return found
     return reading.call([*name, step.name], arguments)
 
@@ -117,6 +120,14 @@ def cast(reading: Reading, scope: Scope, node: exp.Expr) -> Value:
     if inner.fields is not None and len(names) == len(inner.fields) and not extra:
         return record(names, inner.fields)  # STRUCT<a INT64, b STRING>(…): the type renames what is inside
     found = derived([inner, *extra])
-    if not isinstance(node, exp.TryCast) and not node.args["to"].is_type("text"):
+    if not isinstance(node, exp.TryCast) and (
+        not node.args["to"].is_type("text") or _may_be_bytes(reading, scope, node, inner)
+    ):
         reading.note(found, PredicateUse.COMPUTED)  # the failure is an answer
     return found
+
+
+def _may_be_bytes(reading: Reading, scope: Scope, node: exp.Expr, inner: Value) -> bool:
+    """Half of all first bytes of a digest are no text: a cast tells a bit of it, and as many as one salts."""
+    stored = (reading.definitions.types.get(origin.column) for origin in inner.origins)
+    return "BYTES" in stored or makes_bytes(node.this, partial(is_stored, reading, scope))

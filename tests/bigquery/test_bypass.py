@@ -173,6 +173,9 @@ set-operation | SELECT 1 AS n FROM (SELECT ssn FROM vault.patients INTERSECT DIS
 having | SELECT COUNT(*) AS n FROM vault.patients GROUP BY id HAVING MAX(ssn) LIKE '536%'
 script | IF (SELECT COUNT(*) FROM vault.patients WHERE ssn LIKE '536%') > 0 THEN SELECT 1 AS n; END IF
 view | SELECT COUNT(*) AS n FROM vault.labels WHERE label LIKE '536%'
+overflow | SELECT SUM(v) AS n FROM (SELECT STRPOS(ssn, '9') AS v FROM vault.patients UNION ALL SELECT 9223372036854775)
+failure | SELECT IFNULL(NULLIF(SUBSTR(ssn, 1, 1), '4'), ERROR('x')) AS n FROM vault.patients
+digest | SELECT CAST(MD5(ssn) AS STRING) AS n FROM vault.patients
 wildcard | SELECT COUNT(*) AS n FROM `vault.shard_*` WHERE ssn LIKE '536%'
 """
 
