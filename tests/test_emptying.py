@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.core.management import call_command
+from django.db import IntegrityError
 
 from audit.domain.append import append_entries
 from audit.models import LogEntry, SealedText
@@ -19,10 +20,10 @@ def emptied() -> None:
     call_command("flush", interactive=False, verbosity=0)
 
 
-def made() -> tuple[set[str], set[str], int]:
+def made() -> tuple[set[str], set[str], int, int]:
     names = set(Group.objects.values_list("name", flat=True))
     rights = Group.objects.get(name=ADMINISTRATORS).permissions.values_list("codename", flat=True)
-    return names, set(rights), ContentType.objects.count()
+    return names, set(rights), Permission.objects.count(), ContentType.objects.count()
 
 
 def test_evidence_and_people_are_gone() -> None:
@@ -54,6 +55,10 @@ def test_what_migrations_made_is_made_again_where_a_test_changed_it(change) -> N
     emptied()
 
     assert made() == before
+    # The next row of each gets an id of its own, and what refers to one is checked again.
+    Group.objects.create(name="next")
+    with pytest.raises(IntegrityError):
+        Permission.objects.create(name="of nothing", codename="none", content_type_id=0)
 
 
 def test_what_nobody_changed_stays() -> None:
