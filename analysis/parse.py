@@ -11,8 +11,9 @@ import re
 import threading
 from bisect import bisect_left
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import SqlglotError
 
@@ -22,11 +23,30 @@ from analysis.lexer import Token, TokenKind
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 
 
-class PostgresInTurns(Postgres):
-    """The same dialect. Its parser is compiled, and would not let another thread run before it is through.
+class _Turn:
+    """Equal to nothing. Who looks a kind of token up among these runs Python, and with it whoever waits for a turn."""
 
-    It asks for this setting at every expression: that runs Python, and with it whoever waits for the interpreter.
+    def __init__(self, kind: TokenType) -> None:
+        self._hash = hash(kind)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+
+class PostgresInTurns(Postgres):
+    """The same dialect. Tokenizer and parser are compiled, and would let no other thread run before they are through.
+
+    Each token's kind is looked up among the commands, and at every expression the setting below is asked for.
     """
+
+    class Tokenizer(Postgres.Tokenizer):
+        COMMANDS: ClassVar[set[Any]] = {
+            *Postgres.Tokenizer.COMMANDS,
+            *(_Turn(kind) for kind in TokenType if kind not in Postgres.Tokenizer.COMMANDS),
+        }
 
     @property
     def DPIPE_IS_STRING_CONCAT(self) -> bool:  # type: ignore[override]

@@ -119,7 +119,10 @@ class Writes:
         for column, oid, attribute in relation.references:
             target = self._reading.catalogue.relations.get(oid)
             there = target.column_ref(attribute) if target is not None else None
-            if column != number or here is None or there is None:
+            if column != number:
+                continue
+            if here is None or there is None:
+                self._reading.problems.add("a foreign key to a table that is not known")
                 continue
             found = stored({there}, joinable=True)
             if one:

@@ -61,6 +61,17 @@ def test_other_threads_have_turns_while_a_long_text_is_parsed(begin: str, each: 
     assert trees == Postgres().parse(text)
 
 
+@pytest.mark.parametrize("each", ["a", "1", "'a'", '"a"', ",", "(", "+", "$1", "select", "E'a'", "$a$a$a$", "commit;"])
+def test_other_threads_have_turns_while_a_long_text_is_cut_into_tokens(each: str) -> None:
+    text = f"{each} " * 2_000
+
+    tokens, turns = counting_turns(lambda: parse._POSTGRES.tokenizer().tokenize(text))
+
+    assert turns > 2_000
+    expected = Postgres().tokenizer().tokenize(text)
+    assert [(token.token_type, token.text) for token in tokens] == [(t.token_type, t.text) for t in expected]
+
+
 BROKEN = ["SELECT 'open", "SELECT (", "FROM FROM", "SELECT 1; SELECT 2", "/* open", "SELECT $$a", "VACUUM x", "", ")"]
 
 
