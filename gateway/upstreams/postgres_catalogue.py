@@ -132,10 +132,16 @@ FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_depend d ON d.objid = p.oid AND d
 WHERE d.classid = 'pg_catalog.pg_policy'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
   AND d.refobjsubid > 0
 GROUP BY p.oid, p.polrelid
-UNION ALL SELECT i.indrelid::bigint, pg_catalog.array_agg(DISTINCT d.refobjsubid)
-FROM pg_catalog.pg_index i JOIN pg_catalog.pg_depend d ON d.objid = i.indexrelid AND d.refobjid = i.indrelid
-WHERE (i.indexprs IS NOT NULL OR i.indisexclusion) AND d.refobjsubid > 0
-  AND d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+UNION ALL SELECT i.indrelid::bigint, pg_catalog.array_agg(DISTINCT part.number)
+FROM pg_catalog.pg_index i, LATERAL (
+  SELECT k.number::int FROM pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place)
+  WHERE k.number > 0 AND k.place <= i.indnkeyatts
+  UNION SELECT d.refobjsubid FROM pg_catalog.pg_depend d
+  WHERE (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL) AND d.objid = i.indexrelid AND d.refobjid = i.indrelid
+    AND d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass
+    AND d.refobjsubid > 0
+) AS part
+WHERE i.indisunique OR i.indisexclusion OR i.indexprs IS NOT NULL
 GROUP BY i.indexrelid, i.indrelid
 """
 _REFERENCES = """

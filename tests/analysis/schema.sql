@@ -41,4 +41,9 @@ CREATE TABLE stays (
 );
 CREATE VIEW young_stays AS SELECT id, admitted FROM stays WHERE born > admitted - 9000 WITH CHECK OPTION;
 CREATE VIEW all_stays AS SELECT id, admitted, released FROM stays;
+CREATE TABLE beds (
+  id integer PRIMARY KEY, ward text, patient text, code text, kept daterange, stay daterange, note text,
+  UNIQUE (patient, ward) INCLUDE (note), EXCLUDE USING gist (kept WITH &&, stay WITH &&)
+);
+CREATE UNIQUE INDEX ON beds (code) WHERE patient > '5';
 CREATE TABLE documents (id integer, document json);

@@ -41,3 +41,24 @@ async def test_a_constraint_asks_about_the_columns_that_stay(analyse: Analyse, t
         ("id", PredicateUse.COMPARISON)
     }
     assert asked == {(column, PredicateUse.COMPARISON) for column in expected}
+
+
+# A row that is there with guesses in it tells by the refusal whether the row that is changed holds one of them.
+UNIQUE = [
+    ("UPDATE beds SET ward = 'x' WHERE id = 1", {"patient"}),
+    ("UPDATE beds SET patient = '900-11-1111' WHERE id = 1", {"ward", "code"}),
+    ("UPDATE beds SET ward = 'x', patient = '900-11-1111' WHERE id = 1", {"code"}),
+    ("UPDATE beds SET code = 'x' WHERE id = 1", {"patient"}),
+    ("UPDATE beds SET stay = '[2020-01-01,2020-01-02)' WHERE id = 1", {"kept"}),
+    ("UPDATE beds SET note = 'x' WHERE id = 1", set()),
+    ("INSERT INTO beds (id, ward, patient) VALUES (1, 'x', '900-11-1111')", set()),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), UNIQUE)
+async def test_a_unique_index_asks_about_its_columns_that_stay(analyse: Analyse, text: str, expected: set[str]) -> None:
+    analysis = await analyse(text)
+
+    assert analysis.complete, analysis.problems
+    asked = {(p.column.column, p.use) for p in analysis.predicates} - {("id", PredicateUse.COMPARISON)}
+    assert asked == {(column, PredicateUse.COMPARISON) for column in expected}
