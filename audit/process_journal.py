@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 from audit.answers import RecordUnavailable
+from audit.avoidance import RETRY_S
 from audit.domain.entry import Answer, Receipt
 from audit.domain.journal import Journal, JournalFull
 from audit.domain.journaled import PURPOSE
@@ -30,11 +32,11 @@ def open_journal(root: Path) -> Journal:
 
 
 class ProcessJournal(HeldState):
-    """Made, used and closed inside one event loop."""
+    """Made, used and closed inside one event loop. `broke` is told when its disk has failed."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, *, broke: Callable[[], None] = lambda: None) -> None:
         self.journal = journal
-        self._syncing = SharedSync(journal)
+        self._syncing = SharedSync(journal, broke=broke)
         self._making_spare: asyncio.Future[None] | None = None
 
     @property
@@ -81,9 +83,14 @@ class ProcessJournal(HeldState):
         self.journal.close(taken_in=taken_in == self.journal.end)
 
     def _spare_made(self, made: asyncio.Future[None]) -> None:
-        self._making_spare = None
         if not made.cancelled() and (error := made.exception()) is not None:  # the journal makes it when it needs it
             logger.error("the journal's next segment was not made: error=%s", type(error).__name__)
+            asyncio.get_running_loop().call_later(RETRY_S, self._may_make_spare)
+        else:
+            self._may_make_spare()
+
+    def _may_make_spare(self) -> None:
+        self._making_spare = None
 
 
 def _told_nobody(_: bool) -> None:

@@ -22,10 +22,13 @@ Reached = Callable[[bool], None]  # told once, in the event loop: whether everyt
 
 
 class SharedSync(SyncState):
-    """Used by one event loop. Whoever comes while a sync is under way shares the next, all told in one turn."""
+    """Used by one event loop. Whoever comes while a sync is under way shares the next, all told in one turn.
 
-    def __init__(self, journal: Journal) -> None:
-        self._journal = journal
+    `broke` is called where one has failed: none after it will be believed.
+    """
+
+    def __init__(self, journal: Journal, *, broke: Callable[[], None] = lambda: None) -> None:
+        self._journal, self._broke = journal, broke
         self._waiting = []
         self._begun = False
         self._in_flight: list[Reached] = []
@@ -91,6 +94,8 @@ class SharedSync(SyncState):
     def _ended(self, problem: str) -> None:
         if problem:
             logger.error("journal not synced: error=%s", problem)
+            if self._journal.is_broken:
+                self._broke()
         told, self._in_flight = self._in_flight, []
         self._begun = bool(self._waiting)
         if self._begun:  # the next one is under way while this one's waiters go on

@@ -7,7 +7,8 @@ Entries of durability `os` and `disk` go to this process's journal first and are
 `append` and `append_soon` with one `fdatasync` for all who wait). A process of its own (`audit.sequencer`) takes them
 into the log, usually within a second (`audit.intake`). What waits for what is in `audit.backlog`.
 When the log falls far behind, what is about to happen waits for room in the journal (`audit.room`), so that it goes at
-the log's pace; for what has happened already there is a reserve. Without a journal, all wait for the log.
+the log's pace; for what has happened already there is a reserve. Without a journal, or where its disk is full or fails
+(`audit.avoidance`), all wait for the log.
 
 `append` is for what must be durable before something else happens: its waiter gets a receipt or an exception.
 `append_later` is for what has happened already: it is kept and written again until it is durable, and as long as it is
@@ -24,6 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audit.answers import WITHIN_S, RecordUnavailable, Within, resolve
+from audit.avoidance import Avoidance
 from audit.backlog import MAX_BATCH, MAX_RUN, Backlog, Queued
 from audit.domain.append import DURABILITY
 from audit.domain.box import Sealer
@@ -69,6 +71,7 @@ class AuditWriter(WriterState):
         self._sequencer: Sequencer | None = None
         self._commits = LogCommits(gateway_id=self.gateway_id, prepare=self._prepare)
         self._backlog, self._room, self._turns = Backlog(), Room(self._gate), Turns()
+        self._avoidance = Avoidance(self._avoidance_changed)
         self._overflowed: int | None = None  # of what queued for want of room in the journal, the newest one's number
         self._tasks = []
         self._intake: Intake | None = None
@@ -99,7 +102,8 @@ class AuditWriter(WriterState):
         """Connect, show the other processes that this one lives, and begin. Raises when the database is not there."""
         await self._commits.connect()
         if self._journal_root is not None:
-            self._journal = ProcessJournal(await self._commits.in_thread(open_journal, self._journal_root))
+            journal = await self._commits.in_thread(open_journal, self._journal_root)
+            self._journal = ProcessJournal(journal, broke=self._avoidance.for_good)
             self._sequencer = Sequencer(self._journal.directory)
             self._intake = Intake(
                 self._sequencer,
@@ -138,8 +142,7 @@ class AuditWriter(WriterState):
         if template.durability == "disk" and not stops_serving():
             kept = append_alike(self, template, filling, self.most_behind)
             if not kept and self._has_room():
-                self._journal_payload(self._spelled(template, filling))
-                kept = True
+                kept = self._kept(self._spelled(template, filling))
             if kept:
                 self._when_on_disk(answer)
                 return
@@ -157,13 +160,12 @@ class AuditWriter(WriterState):
     def append_now(self, entry: Entry) -> Receipt | None:
         """Put an `os` entry into the journal and return; None when that is not possible (then `append` waits for it).
 
-        Raises EntryRefused, and what the journal's file raises.
+        Raises EntryRefused.
         """
         if entry.durability != "os" or stops_serving() or not self._has_room():
             return None
         self._begin()
-        self._journal_entry(entry)
-        return IN_JOURNAL
+        return IN_JOURNAL if self._kept(pack(self._prepare(entry))) else None
 
     def append_like(self, template: Template, filling: Filling) -> Receipt | None:
         """`append_now` of an entry of this template."""
@@ -174,8 +176,7 @@ class AuditWriter(WriterState):
         if not self._has_room():
             return None
         self._begin()
-        self._journal_payload(self._spelled(template, filling), mapped=True)
-        return IN_JOURNAL
+        return IN_JOURNAL if self._kept(self._spelled(template, filling), mapped=True) else None
 
     def append_like_later(self, template: Template, filling: Filling) -> bool:
         """`append_later` of an entry of this template; False: it has to be spelled, and kept, the ordinary way."""
@@ -188,8 +189,7 @@ class AuditWriter(WriterState):
         if not self._takes(self.most_kept):
             return False
         self._begin()
-        self._journal_payload(self._spelled(template, filling), mapped=template.durability == "os")
-        return True
+        return self._kept(self._spelled(template, filling), mapped=template.durability == "os")
 
     def append_later(self, entry: Entry) -> None:
         """Write `entry` with the next batch, in order, and again until it is written."""
@@ -207,7 +207,7 @@ class AuditWriter(WriterState):
         """Have `answer` called when it is durable; returns its place in `_room`, or 0. Raises RecordUnavailable."""
         self._begin()
         _refuse_if_damaged()
-        if entry.durability != DURABILITY and self._journal is not None and not self._closing:
+        if entry.durability != DURABILITY and self._journal is not None and self._is_journaling:
             if not self._has_room():
                 payload = self._packed(entry)
                 if payload is not None and self._journal.fits(payload):
@@ -240,8 +240,12 @@ class AuditWriter(WriterState):
 
     # --- the journal ---
 
+    @property
+    def _is_journaling(self) -> bool:
+        return self._journal is not None and not self._closing and not self._avoidance.on
+
     def _takes(self, most: int) -> bool:
-        return self._journal is not None and not self._closing and self._backlog.behind < most
+        return self._is_journaling and self._backlog.behind < most
 
     def _has_room(self) -> bool:
         """Whether something new may go into the journal: nobody waits to, and the log is not too far behind."""
@@ -258,13 +262,12 @@ class AuditWriter(WriterState):
         if not self._takes(most):
             return False
         try:
-            self._journal_entry(entry)
+            return self._kept(pack(self._prepare(entry)))
         except EntryRefused:
             return False  # the log says so in its turn
         except Exception as error:
             logger.error("entry not journaled: kind=%s error=%s", entry.kind, type(error).__name__)
             return False
-        return True
 
     def _packed(self, entry: Entry) -> bytes | None:
         try:
@@ -272,13 +275,17 @@ class AuditWriter(WriterState):
         except EntryRefused:
             return None  # the log says so in its turn
 
-    def _journal_entry(self, entry: Entry) -> None:
-        self._journal_payload(pack(self._prepare(entry)))
-
-    def _journal_payload(self, payload: bytes, *, mapped: bool = False) -> None:
+    def _kept(self, payload: bytes, *, mapped: bool = False) -> bool:
+        """Whether the journal has it now; False where its disk does not take it. Raises RecordUnavailable."""
         assert self._journal is not None
-        if self._backlog.journaled(self._journal.append(payload, mapped=mapped)):
+        try:
+            end = self._journal.append(payload, mapped=mapped)
+        except OSError as error:
+            self._avoidance.for_a_while(error)
+            return False
+        if self._backlog.journaled(end):
             self._turns.for_intake.set()
+        return True
 
     def _journal_answers(self, durability: str, answer: Answer) -> None:
         if durability == "disk":
@@ -294,29 +301,37 @@ class AuditWriter(WriterState):
 
     def _gate(self) -> None:
         """Nothing new begins at once while others wait to, or before the log has what happened."""
-        self.most_behind = 0 if self._room.waiting or self._overflowed is not None else MAX_BEHIND
+        busy = self._avoidance.on or self._room.waiting or self._overflowed is not None
+        self.most_behind = 0 if busy else MAX_BEHIND
+
+    def _avoidance_changed(self) -> None:
+        self.most_kept = 0 if self._avoidance.on else MAX_KEPT
+        self._gate()
+        # In a later turn: it may have begun with one of those that are being let in.
+        asyncio.get_running_loop().call_soon(self._admit)
 
     def _admit(self) -> None:
-        """Journal what waited, in its order, as far as there is room."""
+        """Journal what waited, in its order, as far as there is room; what the journal does not take is for the log."""
         if self._room.waiting and stops_serving():
             self._room.refuse(_DAMAGED)
-        while self._room.waiting and self._may_begin():
+        while self._room.waiting and (self._avoidance.on or self._may_begin()):
             self._let_in(self._room.next())
 
     def _let_in(self, waiting: Waiting) -> None:
         try:
-            self._journal_payload(waiting.payload)
+            if not self._avoidance.on and self._kept(waiting.payload):
+                # In a later turn: whoever hears of it may have more to record at once, and others wait before that.
+                asyncio.get_running_loop().call_soon(self._journal_answers, waiting.durability, waiting.answer)
+            else:
+                self._queue(unpack(waiting.payload), waiting.answer)
         except Exception as error:  # fail closed: it does not happen
-            logger.error("waiting entry not journaled: error=%s", type(error).__name__)
-            waiting.answer(RecordUnavailable("the journal cannot be written"))
-            return
-        # In a later turn: whoever hears of it may have more to record at once, and others wait before that.
-        asyncio.get_running_loop().call_soon(self._journal_answers, waiting.durability, waiting.answer)
+            logger.error("waiting entry not recorded: error=%s", type(error).__name__)
+            waiting.answer(RecordUnavailable("the audit log cannot be written"))
 
     def _bring_forward(self, session_id: str) -> None:
         """What is said of a session as a whole, its end above all, stands behind what it waits for."""
         for waiting in self._room.leave_session(session_id):
-            if self._takes(self.most_kept):
+            if self._avoidance.on or self._takes(self.most_kept):
                 self._let_in(waiting)
             else:
                 waiting.answer(RecordUnavailable("the audit log is behind"))

@@ -82,6 +82,11 @@ class Journal(JournalState):
         return self._segments[-1].end
 
     @property
+    def is_broken(self) -> bool:
+        """Whether a sync has failed, so that none after it is believed."""
+        return self._broken
+
+    @property
     def newest(self) -> int:
         """The place where the newest segment begins."""
         return self._segments[-1].start

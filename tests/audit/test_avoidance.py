@@ -1,0 +1,100 @@
+"""A journal whose disk is full: what is about to happen goes to the log meanwhile, none is refused, none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from django.db import connection
+
+from audit.domain.entry import Entry
+from audit.domain.integrity import check_chain
+from audit.domain.keys import log_keys
+from audit.domain.template import Filling, Template
+from audit.models import LogEntry
+from audit.writer import AuditWriter
+
+pytestmark = pytest.mark.django_db(transaction=True)
+LONG = "x" * (9 << 20)  # no segment holds two of them
+
+
+def entry(number: int, *, durability: str = "os", kind: str = "statement.authorised", text: str = "select 1") -> Entry:
+    return Entry(kind, {"connection": "clinic"}, "s1", f"a{number}", {"statement": text}, durability=durability)
+
+
+async def in_thread(function):
+    def call():
+        try:
+            return function()
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(call)
+
+
+@pytest.fixture
+async def full(tmp_path):
+    """A writer whose journal holds one long entry, and cannot make the segment that the next one needs."""
+    writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
+    await writer.start()
+    (tmp_path / writer.journal_id / "spare").mkdir()
+    assert writer.append_now(entry(0, text=LONG)) is not None
+    yield writer
+    if not writer._closing:
+        has_room_again(writer)
+        await writer.close()
+
+
+def has_room_again(writer: AuditWriter) -> None:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        (writer._journal.directory / "spare").rmdir()
+
+
+@pytest.mark.parametrize("durability", ["os", "disk"])
+async def test_what_the_journal_does_not_take_the_log_does(full, durability):
+    first = await full.append(entry(1, durability=durability, text=LONG))
+    full.append_later(entry(1, durability=durability, kind="statement.completed", text=LONG))
+    # Nothing new begins before the log has what happened; it waits for the log, not for room in a journal without any.
+    second = await full.append(entry(2, durability=durability, text=LONG))
+    third, answers = entry(3, durability=durability, text=LONG), []
+    full.append_soon(Template(third), Filling("a3", sensitive=third.sensitive), lambda: third, answers.append)
+    while not answers:
+        await asyncio.sleep(0.01)
+    has_room_again(full)
+    await full.close()
+
+    assert [first.durability, second.durability, answers[0].durability] == ["database"] * 3
+    found = await in_thread(lambda: list(LogEntry.objects.order_by("seq").values_list("statement_id", flat=True)))
+    assert found == ["a0", "a1", "a1", "a2", "a3"]
+    assert await in_thread(lambda: check_chain(log_keys())) == []
+
+
+async def test_doors_that_do_not_wait_leave_it_to_those_that_do(full):
+    assert full.append_now(entry(1, text=LONG)) is None
+
+    second = entry(2, text=LONG)
+    template, filling = Template(second), Filling("a2", sensitive=second.sensitive)
+    assert full.append_like(template, filling) is None
+    assert full.append_like_later(template, filling) is False
+
+
+async def test_what_waited_for_room_goes_to_the_log(full, monkeypatch):
+    monkeypatch.setattr("audit.writer.MAX_BEHIND", 0)
+    waiting = asyncio.create_task(full.append(entry(1, text=LONG)))
+    await asyncio.sleep(0)
+    assert len(full._room.waiting) == 1  # a control
+
+    monkeypatch.undo()
+    full._admit()
+
+    assert (await waiting).durability == "database"
+
+
+async def test_journal_is_used_again_when_there_is_room(full):
+    assert (await full.append(entry(1, text=LONG))).durability == "database"
+    has_room_again(full)
+
+    async with asyncio.timeout(60):
+        while (await full.append(entry(2, text=LONG))).durability != "os":
+            await asyncio.sleep(0.1)
