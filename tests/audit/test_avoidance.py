@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from functools import partial
 
 import pytest
 from django.db import connection
 
 from audit.domain.entry import Entry
 from audit.domain.integrity import check_chain
+from audit.domain.journal import Journal
 from audit.domain.keys import log_keys
 from audit.domain.template import Filling, Template
 from audit.models import LogEntry
 from audit.writer import AuditWriter
 
 pytestmark = pytest.mark.django_db(transaction=True)
-LONG = "x" * (9 << 20)  # no segment holds two of them
+LONG = "x" * (9 << 10)  # no segment holds two of them
 
 
 def entry(number: int, *, durability: str = "os", kind: str = "statement.authorised", text: str = "select 1") -> Entry:
@@ -34,8 +36,9 @@ async def in_thread(function):
 
 
 @pytest.fixture
-async def full(tmp_path):
+async def full(tmp_path, monkeypatch):
     """A writer whose journal holds one long entry, and cannot make the segment that the next one needs."""
+    monkeypatch.setattr("audit.process_journal.Journal", partial(Journal, segment_bytes=16 << 10))
     writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
     await writer.start()
     (tmp_path / writer.journal_id / "spare").mkdir()
