@@ -16,12 +16,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
+from gateway.protocols.postgres.scram import MIN_ITERATIONS
 from hoopweb.embedded.account import remove_server_directory, server_account
 from hoopweb.embedded.command import Command
 from hoopweb.embedded.ports import remembered_port
 from hoopweb.embedded.postgres import (
     CLINIC_APP,
     CLINIC_OWNER,
+    Server,
     accepts_login,
     prepare_postgres,
     provision_clinic,
@@ -34,8 +39,14 @@ from tests.prepared_home import PREPARED
 SUPERUSER_DSN = "HOOPWEB_TEST_SUPERUSER_DSN"
 CLINIC_OWNER_DSN = "HOOPWEB_TEST_CLINIC_OWNER_DSN"
 CLINIC_APP_DSN = "HOOPWEB_TEST_CLINIC_APP_DSN"
-# Nothing here survives the run, so nothing waits for a disk.
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Nothing here survives the run, so nothing waits for a disk. Hashing a password is the client's work at each of some
+# thousand connections: as few rounds as the gateway takes from an upstream, for passwords that are long and random.
+_FAST = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "scram_iterations": str(MIN_ITERATIONS),
+}
 
 
 def ensure_services() -> None:
@@ -85,6 +96,7 @@ def _start_postgres(home: Path, started: list[tuple[Command, subprocess.Popen[by
     )
     started.append(_start(server.command()))
     _wait_until(lambda: accepts_login(server))
+    _hash_again(server)
     provision_control(server)
     provision_clinic(server)
     os.environ[SUPERUSER_DSN] = server.dsn()
@@ -92,6 +104,13 @@ def _start_postgres(home: Path, started: list[tuple[Command, subprocess.Popen[by
     os.environ[CLINIC_APP_DSN] = server.dsn(user=CLINIC_APP, database="clinic")
     # Django's test runner creates the test databases itself, which the product's own role may not.
     os.environ["HOOPWEB_DATABASE_URL"] = server.dsn(database="hoopweb")
+
+
+def _hash_again(server: Server) -> None:
+    """initdb made the superuser's password before there were settings."""
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        password = sql.Literal(connection.info.password)
+        connection.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(password))
 
 
 def _start_redis(home: Path, started: list[tuple[Command, subprocess.Popen[bytes]]]) -> None:
