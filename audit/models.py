@@ -109,7 +109,7 @@ class SealedText(models.Model):
     """Statement text and parameters, encrypted; the leaf holds only a commitment, so this row can be erased."""
 
     seq = models.BigIntegerField(primary_key=True)
-    key_id = models.CharField(max_length=16, db_index=True)
+    key_id = models.CharField(max_length=16)
     box = models.BinaryField()
 
     class Meta:

@@ -23,13 +23,24 @@ WRITE = (
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+def newest() -> list[tuple[str, str]]:
+    return [node for node in MigrationExecutor(connection).loader.graph.leaf_nodes() if node[0] == "audit"]
+
+
 @pytest.fixture
 def older() -> Iterator[None]:
     """The database as it was before the migration; newest again afterwards."""
-    leaves = [node for node in MigrationExecutor(connection).loader.graph.leaf_nodes() if node[0] == "audit"]
     migrate(BEFORE)
     yield
-    migrate(leaves)
+    migrate(newest())
+
+
+@pytest.fixture
+def with_key_index() -> Iterator[None]:
+    """The same for the migration after it."""
+    migrate(AFTER)
+    yield
+    migrate(newest())
 
 
 def migrate(to: list[tuple[str, str]]) -> None:
@@ -43,6 +54,13 @@ def indexes() -> dict[str, bool]:
             "WHERE i.indrelid IN ('audit_statementrecord'::regclass, 'audit_logentry'::regclass)"
         )
         return dict(cursor.fetchall())
+
+
+def key_indexes() -> list[str]:
+    """Of sealed texts and all their partitions."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT indexname FROM pg_indexes WHERE tablename ~ '^audit_sealedtext' AND indexdef ~ 'key_id'")
+        return [name for (name,) in cursor.fetchall()]
 
 
 def writer() -> psycopg.Connection:
@@ -88,3 +106,27 @@ def test_an_attempt_that_was_interrupted_is_made_again(older: None) -> None:
         cursor.execute("SELECT indexdef FROM pg_indexes WHERE indexname = 'audit_statement_in_time'")
         assert cursor.fetchone()[0].endswith("(at, id)")
     assert "audit_entry_kind" not in indexes()
+
+
+def test_the_index_of_sealed_texts_goes_without_a_queue_of_writers_behind_a_reader(with_key_index: None) -> None:
+    before = key_indexes()
+    migrating = threading.Thread(target=lambda: (migrate(newest()), connection.close()))
+    with writer() as reader, writer() as appending:
+        reader.execute("SELECT count(*) FROM audit_sealedtext")  # and goes on reading
+        migrating.start()
+        deadline = time.monotonic() + 90
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DROP INDEX%%'"
+        waiting = False
+        while not waiting and time.monotonic() < deadline:
+            waiting = appending.execute(waits).fetchone() != (0,)
+            appending.rollback()
+
+        appending.execute("SET lock_timeout = '20s'")
+        appending.execute("INSERT INTO audit_sealedtext (seq, key_id, box) VALUES (9000000, '', '')")
+        appending.rollback()
+        reader.rollback()
+    migrating.join()
+
+    assert len(before) > 1  # a control: the partitions' too
+    assert waiting
+    assert key_indexes() == []
