@@ -556,3 +556,19 @@ async def test_recollection_is_about_a_shape_only_where_literals_change_nothing(
     assert (await _recalled(analyst, session_context, bounded)).shape == ""
     counted = await _recalled(analyst, session_context, "SELECT count(*) FROM other.patients WHERE id = 7")
     assert counted.shape == "SELECT count(*) FROM other.patients WHERE id = \0"
+
+
+async def test_what_is_asked_of_every_statement_is_planned_once(scratch_dsn: str) -> None:
+    connection = await psycopg.AsyncConnection.connect(scratch_dsn, autocommit=True)
+    try:
+        await prepare(connection)
+        catalogue = await load_catalogue(connection)
+        for number in range(3):
+            await ask(connection, Question(f"SELECT id AS a{number} FROM patients"), catalogue)
+        planned = await connection.execute(
+            "SELECT name, custom_plans, generic_plans FROM pg_prepared_statements WHERE name = 'hoopweb_read_back'"
+        )
+
+        assert await planned.fetchall() == [("hoopweb_read_back", 0, 3)]
+    finally:
+        await connection.close()
