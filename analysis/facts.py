@@ -20,7 +20,7 @@ def read_facts(query: Node, catalogue: Catalogue) -> Facts:
     collects = collects_rows(query, catalogue)
     return Facts(
         no_where=no_where(query, catalogue),
-        row_bound=row_bound(query, catalogue) if returns else 0,
+        row_bound=row_bound(query, catalogue, collects=collects) if returns else 0,
         collects=returns and collects,
         aggregated=returns and not collects and is_aggregated(query, catalogue),
     )

@@ -64,6 +64,10 @@ def read_lineage(tree: str, catalogue: Catalogue, depth: int = 0) -> Lineage:
         collect_functions(reading, query)
     except (LookupError, RecursionError) as error:
         raise TreeError(f"the statement's tree cannot be followed: {type(error).__name__}") from error
+    finally:
+        # The walker and its reading know each other: kept so, each statement's whole tree would wait for the collector,
+        # which halts every session to find it.
+        del reading.outputs_of, reading.column_of, reading.body_of
     return Lineage(query, reading, _outputs(reading, query, values))
 
 

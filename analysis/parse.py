@@ -78,7 +78,7 @@ class ClientReading:
 
 def read_client(text: str, tokens: list[Token]) -> ClientReading:
     """Read `text` with sqlglot. Never raises: what it cannot read is not understood."""
-    if depth_of(tokens) > MAX_DEPTH:
+    if is_too_deep(tokens):
         return ClientReading(False, "nested too deeply")
     text = _spelled_out(text, tokens)
     try:
@@ -87,7 +87,11 @@ def read_client(text: str, tokens: list[Token]) -> ClientReading:
         return ClientReading(False, "not understood by the first reading")
     if len(trees) != 1 or trees[0] is None or isinstance(trees[0], exp.Command):
         return ClientReading(False, "not understood by the first reading")
-    return _summarise(trees[0])
+    nodes = list(trees[0].walk())
+    reading = _summarise(trees[0], nodes)
+    for node in nodes:
+        node.parent = None  # or the tree waits for the collector, which halts every session to find it
+    return reading
 
 
 class _Kept(threading.local):
@@ -188,6 +192,13 @@ def _past_parenthesis(tokens: list[Token], index: int) -> int:
 _DEEPER = {"(": 1, "[": 1, ")": -1, "]": -1, "CASE": 1, "END": -1}
 
 
+def is_too_deep(tokens: list[Token]) -> bool:
+    """Whether `depth_of` is beyond MAX_DEPTH. A few tokens cannot be, unless one of them is a run of operators."""
+    if len(tokens) <= MAX_DEPTH and not any(len(token.text) > MAX_DEPTH for token in tokens):
+        return False
+    return depth_of(tokens) > MAX_DEPTH
+
+
 def depth_of(tokens: list[Token]) -> int:
     """How deep parentheses, brackets, CASE and prefix operators are nested."""
     deepest = depth = prefixes = 0
@@ -201,14 +212,15 @@ def depth_of(tokens: list[Token]) -> int:
     return deepest
 
 
-_TELLING: tuple[type[exp.Expr], ...] = (exp.Command, exp.Table, exp.CTE, *_VERBS)
+_TELLING: tuple[type[exp.Expr], ...] = (exp.Command, exp.Table, exp.CTE, exp.Star, *_VERBS)
 
 
-def _summarise(tree: exp.Expr) -> ClientReading:
+def _summarise(tree: exp.Expr, nodes: list[exp.Expr]) -> ClientReading:
     tables: set[str] = set()
     ctes: set[str] = set()
     verbs: set[str] = set()
-    for node in tree.walk():
+    stars = False
+    for node in nodes:
         if not isinstance(node, _TELLING):
             continue
         if isinstance(node, exp.Command):
@@ -220,6 +232,8 @@ def _summarise(tree: exp.Expr) -> ClientReading:
             alias = node.args.get("alias")
             if alias is not None and isinstance(alias.this, exp.Identifier):
                 ctes.add(_name(alias.this))
+        elif isinstance(node, exp.Star):
+            stars = True
         elif type(node) in _VERBS and node.find_ancestor(exp.When) is None:
             verbs.add(_VERBS[type(node)])
     return ClientReading(
@@ -227,22 +241,25 @@ def _summarise(tree: exp.Expr) -> ClientReading:
         tables=frozenset(tables),
         ctes=frozenset(ctes),
         verbs=frozenset(verbs),
-        outputs=_count(tree),
+        outputs=_count(tree, stars=stars),
     )
 
 
 def _name(identifier: exp.Identifier) -> str:
     name = str(identifier.this)
+    if name.isascii() and len(name) < 64:  # the rest says the same of it
+        return name if identifier.quoted else name.lower()
     folded = name if identifier.quoted else "".join(c.lower() if c.isascii() else c for c in name)
     return folded.encode("utf-8", "surrogatepass")[:63].decode("utf-8", "ignore")
 
 
-def _count(tree: exp.Expr) -> int | None:
+def _count(tree: exp.Expr, *, stars: bool) -> int | None:
+    """The number of its outputs. `stars`: whether the tree holds any."""
     while isinstance(tree, (exp.Union, exp.Except, exp.Intersect, exp.Subquery)):
         tree = tree.this
     if not isinstance(tree, exp.Select):
         return None
     expressions = tree.expressions
-    if any(node.is_star for node in expressions) or any(node.find(exp.Star) for node in expressions):
+    if stars and any(node.is_star or node.find(exp.Star) for node in expressions):
         return None
     return len(expressions)

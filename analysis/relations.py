@@ -28,12 +28,15 @@ class Relations:
         self._views: dict[int, tuple[Value, ...]] = {}
         self._expanding: set[int] = set()
         self._pinned: list[Node] = []  # what is known of a tree is found by its nodes' identity, so they must live
+        self._met: set[int] = set()  # relations of which all there is to note was noted
 
     def relation(self, oid: int) -> Relation | None:
         relation = self._reading.catalogue.relations.get(oid)
         if relation is None:
             self._reading.problems.add("a relation the catalogue does not know yet")
             return None
+        if oid in self._met:
+            return relation
         if not self._reading.inside_view:
             self._reading.relations.add(oid)
         self._reading.beneath |= {oid, *self._reading.catalogue.family.get(oid, ())}
@@ -50,6 +53,9 @@ class Relations:
         # Before version 16 a view's own tree names the view itself, as OLD and NEW of its rule.
         if relation.kind in ("v", "m") and not relation.is_system and oid not in self._expanding:
             self.view(relation)
+        # Within a view less is noted; of a partition the condition it stands for, anew for each part of a statement.
+        if not self._reading.inside_view and not relation.parents:
+            self._met.add(oid)
         return relation
 
     def _partition(self, relation: Relation) -> None:

@@ -21,9 +21,12 @@ _ARRAY_SUBLINK = "6"  # SubLinkType
 _INTEGERS = {"20": 8, "21": 2, "23": 4}
 
 
-def row_bound(query: Node, catalogue: Catalogue) -> int | None:
-    """A proven upper bound of the rows returned or collected into what is returned, None when there is none."""
-    if not collects_rows(query, catalogue):
+def row_bound(query: Node, catalogue: Catalogue, *, collects: bool | None = None) -> int | None:
+    """A proven upper bound of the rows returned or collected into what is returned, None when there is none.
+
+    `collects`: what `collects_rows` says of the query, where that is known already.
+    """
+    if not (collects_rows(query, catalogue) if collects is None else collects):
         return _least(_limit(query), _unlimited_bound(query, catalogue))
     # Neither LIMIT nor an aggregate above makes less of what was collected below.
     return _product([_source_bound(query, catalogue), *(_carried(link, catalogue) for link in _own_sublinks(query))])

@@ -199,8 +199,10 @@ class Reading(Questions):
 
     def filled(self, oid: int | None = None) -> frozenset[Origin]:
         """What was computed and put into the session's own relations, or that with `oid`: their size tells of it."""
-        inherited = self.catalogue.inherited.items()
-        origins = (origin for place, found in inherited if oid in (None, place[0]) for origin in found)
+        inherited = self.catalogue.inherited
+        if not inherited:
+            return frozenset()
+        origins = (origin for place, found in inherited.items() if oid in (None, place[0]) for origin in found)
         return frozenset(origin for origin in origins if origin.transform is Transform.DERIVED)
 
     def _partners(self, *values: Value) -> frozenset[ColumnRef]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from analysis.fingerprint import Shape, shape_of, skeleton_of
 from analysis.lexer import Token, TokenKind, tokenize
-from analysis.parse import MAX_DEPTH, depth_of
+from analysis.parse import is_too_deep
 from analysis.utility import Utility, read_utility
 
 # What one statement may cost the process it shares with every other session.
@@ -70,4 +70,5 @@ def _is_too_much(tokens: list[Token]) -> bool:
     """Lineage takes time by the square of a statement's parts: past these bounds there is no second reading."""
     if len(tokens) > MAX_TOKENS:
         return True
-    return sum(token.word in _PARTS for token in tokens) > MAX_PARTS or depth_of(tokens) > MAX_DEPTH
+    many = len(tokens) > MAX_PARTS and sum(token.word in _PARTS for token in tokens) > MAX_PARTS
+    return many or is_too_deep(tokens)

@@ -16,6 +16,7 @@ from analysis.touch import ProtectedTouch
 from approvals.domain.request import AccessRequest, Principal, Resource
 
 Document = dict[str, Any]
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, check_circular=False).encode
 _FACTS = tuple(field.name for field in fields(Facts))  # flags and numbers
 
 
@@ -40,8 +41,7 @@ def input_document(request: AccessRequest) -> Document:
 
 def input_digest(document: Document) -> str:
     """32 hex digits that name the document."""
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+    return hashlib.sha256(_CANONICAL(document).encode()).hexdigest()[:32]
 
 
 def request_of(document: Document, *, at: float) -> AccessRequest:

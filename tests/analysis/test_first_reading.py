@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 import pytest
+from sqlglot import exp
 from sqlglot.dialects.postgres import Postgres
 
 from analysis import parse
 from analysis.lexer import LexError, tokenize
-from analysis.parse import ClientReading, _spelled_out, read_client
+from analysis.parse import MAX_DEPTH, ClientReading, _spelled_out, depth_of, is_too_deep, read_client
 from tests.analysis.cases import INCOMPLETE, ORDINARY, OUTPUTS, PREDICATES
 from tests.analysis.turns import counting_turns
 
@@ -92,3 +94,36 @@ def _read(text: str) -> ClientReading:
         return read_client(text, tokenize(text))
     except LexError:
         return read_client(text, [])
+
+
+def test_too_deep_is_what_the_depth_says() -> None:
+    chosen = random.Random(11)
+    pieces = ["(", ")", "[", "]", "NOT ", "- ", "CASE ", "END ", "a ", "1 ", "'x' ", "+" * 101 + " ", "@ "]
+    deepening = [(1,) * len(pieces), (9, 1, 3, 1, 3, 3, 3, 1, 1, 1, 1, 0, 1)]
+    found = set()
+    for _ in range(2_000):
+        weights = chosen.choice(deepening)
+        tokens = tokenize("".join(chosen.choices(pieces, weights, k=chosen.randrange(1, 260))))
+        assert is_too_deep(tokens) == (depth_of(tokens) > MAX_DEPTH)
+        found.add((is_too_deep(tokens), len(tokens) > MAX_DEPTH))
+
+    assert found == {(False, False), (False, True), (True, False), (True, True)}
+
+
+def test_a_tree_that_was_read_is_gone_at_once() -> None:
+    """What waits for the collector makes it halt every session, the more often the more statements are new."""
+    text = "WITH x AS (SELECT id FROM patients) SELECT p.*, count(*) FROM patients p, x WHERE p.id = 1 GROUP BY 1"
+    read_client(text, tokenize(text))
+    gc.collect()
+    gc.disable()
+    try:
+        read_client(text, tokenize(text))
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [type(each).__name__ for each in gc.garbage if isinstance(each, exp.Expr)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+    assert left == []

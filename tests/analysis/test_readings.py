@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import pytest_asyncio
 
-from analysis.statement import Operation, PredicateUse, Transform
+from analysis.nodes import Node
+from analysis.relations import Relations
+from analysis.scope import Reading
+from analysis.statement import Analysis, Operation, PredicateUse, Statement, Transform
 from analysis.words import words
+from gateway.session.context import SessionContext
+from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from tests.analysis import cases
 from tests.analysis.conftest import Analyse, analyst_of
@@ -223,3 +230,58 @@ async def test_search_path_decides_which_table_is_meant(analyse: Analyse, sessio
     analysis = await analyse("SELECT ssn FROM patients")
 
     assert [str(column) for column in analysis.reads] == ["other.patients.ssn"]
+
+
+class _Forgetful(set[int]):
+    def add(self, _: int) -> None: ...
+
+
+async def test_what_a_relation_tells_is_told_when_it_is_first_met(
+    analyst: PostgresAnalyst, session_context: SessionContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every case, with each mention of a relation read as if it were the first, says the same."""
+    tables = (cases.OUTPUTS, cases.WHOLE_ROWS, cases.MIXED, cases.UNMIXED, cases.PREDICATES, cases.ORDINARY)
+    lines = [line for table in (*tables, cases.INCOMPLETE) for line in table.strip().splitlines()]
+    texts = list(dict.fromkeys(line.partition(" => ")[0] for line in lines))
+    made = Relations.__init__
+
+    def forgetful(self: Relations, reading: Reading) -> None:
+        made(self, reading)
+        self._met = _Forgetful()
+
+    found = [await _read(analyst, session_context, text) for text in texts]
+    analyst._side(session_context.connection).forget()
+    monkeypatch.setattr(Relations, "__init__", forgetful)
+
+    again = [await _read(analyst, session_context, text) for text in texts]
+
+    assert again == found
+    assert sum(each is not None and each.complete for each in found) > 100
+
+
+async def _read(analyst: PostgresAnalyst, session: SessionContext, text: str) -> Analysis | None:
+    try:
+        found = await analyst.analyse(session, Statement(text))
+    except UpstreamRejected:
+        return None
+    return replace(found, problems=tuple(sorted(found.problems)))
+
+
+async def test_a_tree_that_was_read_is_gone_at_once(analyse: Analyse) -> None:
+    """What waits for the collector makes it halt every session, the more often the more statements are new."""
+    text = "SELECT p.id, (SELECT max(v.at) FROM visits v WHERE v.patient_ssn = p.ssn) FROM patients p WHERE p.id = 1"
+    await analyse(text)
+    gc.collect()
+    gc.disable()
+    try:
+        analysis = await analyse(f"{text} OR p.id = 2")
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        left = [each.tag for each in gc.garbage if isinstance(each, Node)]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+    assert analysis.complete, analysis.problems
+    assert left == []
