@@ -17,6 +17,7 @@ from typing import IO
 
 import httpx
 
+from audit.foreign_answers import PLAIN, AnswerRefused, read_plain
 from audit.sinks.targets import Network, Target, TargetProblem, resolve
 
 CONNECT_WITHIN_S = 5.0
@@ -60,25 +61,20 @@ def post(way: Way, body: bytes, *, content_type: str) -> bytes:
     verify: ssl.SSLContext | bool = tls_context(way.ca) if target.tls else False
     try:
         with (
-            httpx.Client(timeout=timeout, verify=verify, follow_redirects=False, trust_env=False) as client,
+            httpx.Client(
+                timeout=timeout, verify=verify, follow_redirects=False, trust_env=False, headers=PLAIN
+            ) as client,
             client.stream(
                 "POST", url, content=body, headers=headers, extensions={"sni_hostname": target.host}
             ) as response,
         ):
-            answer = _read(response)
+            answer = read_plain(response, max_bytes=MAX_ANSWER_BYTES, within_s=ANSWER_WITHIN_S)
             _judge(response, answer)
             return answer
+    except AnswerRefused as refused:
+        raise NotDelivered(str(refused)) from None
     except httpx.HTTPError as error:
         raise NotDelivered(f"no answer: {type(error).__name__}") from None
-
-
-def _read(response: httpx.Response) -> bytes:
-    answer = b""
-    for chunk in response.iter_bytes():
-        answer += chunk
-        if len(answer) > MAX_ANSWER_BYTES:
-            raise NotDelivered(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
-    return answer
 
 
 def _judge(response: httpx.Response, answer: bytes) -> None:

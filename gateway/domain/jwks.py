@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import httpx
 from joserfc.jwk import KeySet
 
+from audit.foreign_answers import PLAIN, AnswerRefused, read_plain
 from gateway.domain.public_keys import KeysUnavailable, public_keys
 from gateway.domain.snapshot import IssuerSpec
 
@@ -28,6 +29,7 @@ REFRESH_S = 300.0
 MAX_AGE_S = 900.0
 RETRY_S = 5.0
 TIMEOUT_S = 3.0
+WHOLE_WITHIN_S = 10.0
 MAX_BYTES = 256 * 1024  # real sets are below 20 KiB
 
 
@@ -90,16 +92,14 @@ def fetch_key_set(url: str) -> KeySet:
     _refuse_never_reached(url)
     try:
         with (
-            httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client,
+            httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, headers=PLAIN) as client,
             client.stream("GET", url, headers={"Accept": "application/json"}) as response,
         ):
             if response.status_code != 200:
                 raise KeysUnavailable(f"status {response.status_code}, expected 200")
-            body = b""
-            for chunk in response.iter_bytes():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    raise KeysUnavailable(f"more than {MAX_BYTES} bytes of keys")
+            body = read_plain(response, max_bytes=MAX_BYTES, within_s=WHOLE_WITHIN_S)
+    except AnswerRefused as refused:
+        raise KeysUnavailable(str(refused)) from refused
     except httpx.HTTPError as error:
         raise KeysUnavailable(type(error).__name__) from error
     return public_keys(body)

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from audit.foreign_answers import PLAIN, AnswerRefused, read_plain_async
 from gateway.domain.addresses import is_loopback
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.protocols.bigquery.errors import BigQueryError
@@ -30,6 +31,8 @@ API_PATH = "/bigquery/v2"
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 # Longer than the longest wait asked for in one call (POLL_MS below).
 TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=30.0, pool=30.0)
+# A service that goes on sending a little now and then would keep a statement and a connection of the pool for ever.
+WHOLE_WITHIN_S = 600.0
 MAX_CONNECTIONS = 100
 ATTEMPTS = 4
 FIRST_PAUSE_S = 0.25
@@ -38,9 +41,12 @@ _AGAIN = frozenset({429, 500, 502, 503, 504})
 
 
 def new_client() -> httpx.AsyncClient:
-    """No proxy and no certificate store from the environment, no redirects: it goes where the connection says."""
+    """No proxy and no certificate store from the environment, no redirects: it goes where the connection says.
+
+    What comes back is read as it is, and never unpacked.
+    """
     limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
-    return httpx.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False, follow_redirects=False)
+    return httpx.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False, follow_redirects=False, headers=PLAIN)
 
 
 class BigQueryApi:
@@ -159,15 +165,16 @@ class BigQueryApi:
         self, method: str, url: str, query: Mapping[str, Any], content: bytes | None, headers: Mapping[str, str]
     ) -> tuple[int, dict[str, Any], str]:
         params = {name: value for name, value in query.items() if value is not None} or None
-        async with self._client.stream(method, url, params=params, content=content, headers=headers) as response:
-            chunks, size = [], 0
-            async for chunk in response.aiter_bytes():
-                size += len(chunk)
-                if size > MAX_ANSWER_BYTES:
-                    raise UpstreamFailed(f"the upstream's answer is larger than {MAX_ANSWER_BYTES} bytes")
-                chunks.append(chunk)
+        asked = self._client.stream(method, url, params=params, content=content, headers=headers)
         try:
-            answer = json.loads(b"".join(chunks) or b"{}")
+            async with asyncio.timeout(WHOLE_WITHIN_S), asked as response:
+                body = await read_plain_async(response, max_bytes=MAX_ANSWER_BYTES)
+        except AnswerRefused as refused:
+            raise UpstreamFailed(f"the upstream cannot be read: {refused}") from None
+        except TimeoutError:
+            raise UpstreamFailed(f"the upstream's answer was not whole within {WHOLE_WITHIN_S:.0f} s") from None
+        try:
+            answer = json.loads(body or b"{}")
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):

@@ -27,6 +27,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
+from audit.foreign_answers import read_plain_async
 from gateway.domain.addresses import is_loopback
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.upstreams.registry import UpstreamFailed
@@ -36,6 +37,8 @@ JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 ASSERTION_S = 3600  # the longest Google accepts
 EARLY_S = 120  # fetched again this long before the end
 DEFAULT_LIFE_S = 3600
+MAX_ANSWER_BYTES = 256 * 1024
+WHOLE_WITHIN_S = 60.0
 METADATA_URL = "http://metadata.google.internal/computeMetadata/v1/instance/service-accounts/default/token"
 IAM_URL = "https://iamcredentials.googleapis.com"
 _FLAVOR = {"Metadata-Flavor": "Google"}  # asked with and answered with: nothing else on that address is taken for it
@@ -91,7 +94,7 @@ class GoogleCredentials:
             token = await self._own_token(spec)
             account = spec.settings.get("impersonate")
             return token if not account else await self._impersonate(spec, account, token)
-        except (httpx.HTTPError, JoseError, ValueError, KeyError, TypeError) as error:
+        except (httpx.HTTPError, TimeoutError, JoseError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise UpstreamFailed(
                 f"no access token for the upstream: {type(error).__name__}", sqlstate="28000"
             ) from None
@@ -124,12 +127,13 @@ class GoogleCredentials:
     async def _json(
         self, method: str, url: str, *, answered_with: Mapping[str, str] | None = None, **options: Any
     ) -> dict[str, Any]:
-        response = await self._client.request(method, url, **options)
+        async with asyncio.timeout(WHOLE_WITHIN_S), self._client.stream(method, url, **options) as response:
+            body = await read_plain_async(response, max_bytes=MAX_ANSWER_BYTES)
         if response.status_code != httpx.codes.OK:
             raise UpstreamFailed(f"no access token for the upstream: status {response.status_code}", sqlstate="28000")
         if any(response.headers.get(name) != value for name, value in (answered_with or {}).items()):
             raise ValueError("not answered by whom it was asked of")
-        answer = response.json()
+        answer = json.loads(body)
         if not isinstance(answer, dict):
             raise ValueError("not an object")
         return answer
