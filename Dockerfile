@@ -41,4 +41,4 @@ RUN python -m compileall -q . \
 USER hoopweb
 EXPOSE 8000 6432 6433 8010
 CMD ["python", "-m", "uvicorn", "hoopweb.asgi:application", "--host", "0.0.0.0", "--port", "8000", \
-     "--lifespan", "on", "--no-access-log", "--timeout-graceful-shutdown", "20"]
+     "--lifespan", "on", "--no-access-log", "--timeout-graceful-shutdown", "20", "--ws-per-message-deflate", "false"]

@@ -323,6 +323,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "filters": {"without_query": {"()": "hoopweb.log_filters.WithoutQuery"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env_str("LOG_LEVEL", "INFO")},
     # Their debug records quote queries, secrets or tokens.
@@ -332,5 +333,7 @@ LOGGING = {
         "mozilla_django_oidc": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
         "mcp": {"level": "WARNING"},
+        # The web server names the address of every WebSocket.
+        "uvicorn.error": {"filters": ["without_query"]},
     },
 }

@@ -25,6 +25,8 @@ def service_commands(configuration: Configuration) -> list[Command]:
                 *(sys.executable, "-m", "uvicorn", "hoopweb.asgi:application"),
                 *("--host", HOST, "--port", str(configuration.web_port)),
                 *("--lifespan", "on", "--no-access-log", "--timeout-graceful-shutdown", "5"),
+                # Sixteen kilobytes would unpack to a message of sixteen megabytes, before anybody has signed in.
+                *("--ws-per-message-deflate", "false"),
             ],
         ),
         _program(
