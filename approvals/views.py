@@ -166,7 +166,7 @@ def _decide(
             reviewer=user,
             decision=given["decision"],
             reason=given["reason"],
-            statement=given["statement"] or None,
+            statement=given["statement"] if given["decision"] == "modify" else None,
             seen_round=given["round"],
             reach=reach,
             authenticated_at=authenticated_at,

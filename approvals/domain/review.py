@@ -72,7 +72,7 @@ class Ballot:
     decision: str
     reason: str
     seen_round: int
-    statement: str | None = None  # with `analysed`: the reviewer's own text
+    statement: str | None = None  # with `analysed`: the reviewer's own text; else the one they believe they approve
     analysed: Reanalysis | None = None
     reach: Reach = ONLY_ONCE
     through: str = ""
@@ -92,7 +92,8 @@ def decide_review(
 ) -> Review:
     """Cast one person's vote and return the review as it then is. Raises Refusal, and then nothing changed.
 
-    `decision` is approve, deny or modify; modify needs `statement`, which is analysed before anything is stored.
+    `decision` is approve, deny or modify; modify needs `statement`, which is analysed before anything is stored. An
+    approval that comes with a `statement` is of that text, and refused where another one is at stake.
     `seen_round` says which text the person looked at; without it only an unmodified review can be approved.
     `reach` is how far this person lets the approval go; the narrowest of all votes counts. `through` names whoever
     vouched for the person, where that was not a sign-in here: the record says so. `authenticated_at` is when the person
@@ -110,7 +111,8 @@ def decide_review(
         return _cast(review.pk, Ballot(reviewer, decision, reason, seen, statement, analysed, reach, through))
     if decision not in (Vote.Decision.APPROVE, Vote.Decision.DENY):
         raise Refusal(refusal.UNKNOWN_DECISION, f"{decision[:20]!r} is unknown, expected approve, deny or modify")
-    return _cast(review.pk, Ballot(reviewer, decision, reason, seen_round or 1, reach=reach, through=through))
+    named = statement if decision == Vote.Decision.APPROVE else None
+    return _cast(review.pk, Ballot(reviewer, decision, reason, seen_round or 1, named, reach=reach, through=through))
 
 
 def reanalyse(*, review: Review, statement: str) -> Reanalysis:
@@ -176,6 +178,10 @@ def _must_be_first_word(review: Review, ballot: Ballot) -> None:
     """The person saw the text that is now at stake, and has not voted on it."""
     if ballot.seen_round != review.round:
         raise Refusal(refusal.TEXT_CHANGED, "another reviewer changed the statement; look at it again")
+    if ballot.analysed is None and ballot.statement is not None and ballot.statement != current_statement(review):
+        raise Refusal(
+            refusal.TEXT_CHANGED, "the statement you sent is not the one that is asked for; modify it, or send none"
+        )
     if review.votes.filter(round=review.round, reviewer__in=accounts_of(ballot.reviewer)).exists():
         raise Refusal(refusal.ALREADY_VOTED, "you have decided on this text already; another reviewer must too")
 
@@ -244,7 +250,7 @@ def _must_be_open(review: Review) -> None:
 
 def _record_vote(review: Review, ballot: Ballot, groups: frozenset[str], ended: bool) -> None:
     sensitive: dict[str, Json] = {"justification": ballot.reason}
-    if ballot.statement is not None:
+    if ballot.analysed is not None and ballot.statement is not None:
         sensitive["statement"] = ballot.statement
     body: dict[str, Json] = {
         "decision": ballot.decision,

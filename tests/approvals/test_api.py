@@ -55,6 +55,17 @@ def test_api_decides(decision, status, reviewer):
         assert (answer.json()["statement"], answer.json()["modified_from"]) == (BETTER, UPDATE)
 
 
+def test_api_approves_no_other_text_than_the_one_it_was_sent(reviewer):
+    """Whoever sends an edited text as an approval believes that it is what runs."""
+    review = held()
+
+    other = decide(api(reviewer), review, statement=BETTER)
+
+    assert (other.status_code, other.json()["code"]) == (403, "text-changed")
+    assert (Vote.objects.count(), Grant.objects.count()) == (0, 0)
+    assert decide(api(reviewer), review, statement=UPDATE).json()["status"] == "approved"
+
+
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_api_is_closed_to_agents_even_with_a_reviewers_account(method, reviewer):
     review = held()

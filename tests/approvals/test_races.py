@@ -12,12 +12,13 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from approvals.domain.dossier import current_statement
 from approvals.domain.grant import claim_grant
 from approvals.domain.refusal import Refusal
 from approvals.domain.request import ReviewerGroup
 from approvals.domain.review import decide_review, expire_due_reviews, withdraw_review
 from approvals.models import Grant, Review
-from tests.approvals.factories import binding, held, person
+from tests.approvals.factories import UPDATE, binding, held, person
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -127,6 +128,28 @@ def test_endings_at_once_give_one(attempt, reviewer, reviewer2):
     assert Grant.objects.count() == (1 if status == "approved" else 0)
     ended = entries("review.decided") + entries("review.expired") + entries("review.withdrawn")
     assert ended == 1
+
+
+@pytest.mark.parametrize("attempt", range(4))
+def test_a_change_and_approvals_at_once_approve_one_text(attempt, reviewer, reviewer2):
+    """Whichever comes first: what may run is the text that its approver saw."""
+    review = held()
+    changed = "UPDATE patients SET phone = NULL WHERE id = 7"
+
+    def change():
+        return decide_review(
+            review=review, reviewer=reviewer2, decision="modify", reason="race", statement=changed, seen_round=1
+        )
+
+    def approve(seen_round):
+        return decide_review(review=review, reviewer=reviewer, decision="approve", reason="race", seen_round=seen_round)
+
+    at_once(*[change] * 3, *[lambda: approve(1)] * 3, *[lambda: approve(2)] * 3)
+
+    vote = review.votes.get()
+    text = current_statement(Review.objects.get())
+    assert text == (changed if vote.decision == "modify" else UPDATE)
+    assert (Grant.objects.count(), entries("review.decided")) == (1, 1)
 
 
 def test_expiry_and_approval_at_the_deadline_give_one(reviewer):
