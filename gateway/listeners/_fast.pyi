@@ -7,12 +7,17 @@ from gateway.protocols.postgres.express import ExtendedRequest
 from gateway.session.recurring import Occurrence, Recurring
 
 class QuickLane:
+    most_reused_s: float
+    most_reused_run_s: float
+
     def __init__(
         self,
         session: ClientSession,
         queries: dict[bytes, Recurring],
         texts: dict[tuple[bytes, tuple[int, ...]], Recurring],
-        unfold: Callable[[Occurrence, ExtendedRequest | None, Prepared | None], SimpleExchange | ExtendedExchange],
+        unfold: Callable[
+            [Occurrence, ExtendedRequest | None, Prepared | None, bool], SimpleExchange | ExtendedExchange
+        ],
         otherwise: Callable[[bytes], bool],
     ) -> None: ...
     def serve(self, data: bytes) -> bool: ...

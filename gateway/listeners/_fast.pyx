@@ -7,6 +7,7 @@ untouched to the lane (`request` and `answer` return False), and an execution be
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t
 from libc.string cimport memcmp, memcpy
 
 import cython
@@ -32,9 +33,10 @@ from audit.domain.canonical import canonical_text
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_names import Prepared
 from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE, ProtocolViolation
+from gateway.protocols.postgres.server import PARSE_COMPLETE_FRAME
 from gateway.session.meter import BUCKETS
 from gateway.session.quotas import FREE
-from gateway.session.recurring import Occurrence
+from gateway.session.recurring import MOST_REUSED_RUN_S, MOST_REUSED_S, Occurrence
 from gateway.upstreams.postgres_execution import SCANNED_TURN_BYTES
 
 cdef object _monotonic = monotonic, _perf_counter = perf_counter, _time_ns = time_ns
@@ -45,6 +47,7 @@ cdef bytes _EXACTLY = b"\0"
 cdef Py_ssize_t _MOST = SCANNED_TURN_BYTES  # a longer answer may have to be handed on in turns
 cdef tuple _NOTHING = ()
 cdef bytes _NO_MASKS = b"[]"
+cdef bytes _PARSED = PARSE_COMPLETE_FRAME, _IDLE = b"Z\0\0\0\5I", _NO_LONGER = b"\0C0A000\0"
 cdef object _NOT_ON_DISK = RecordUnavailable("the journal cannot be synced")
 cdef enum:
     BOUNDS = 16
@@ -59,6 +62,17 @@ cdef dict _TAGGED = {}
 
 cdef bytes _number(Py_ssize_t value):
     return <bytes>_COUNTED[value] if 0 <= value < 1024 else b"%d" % value
+
+
+cdef inline uint32_t _length(bytes data) noexcept:
+    """Of the frame it begins with, as the frame says; it has one."""
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
+    return (<uint32_t>raw[1] << 24) | (<uint32_t>raw[2] << 16) | (<uint32_t>raw[3] << 8) | raw[4]
+
+
+cdef bytes _behind_parse(bytes data):
+    """A request without the Parse it begins with."""
+    return data[1 + <Py_ssize_t>_length(data) :]
 
 
 cdef str _tag(bytes raw):
@@ -117,7 +131,7 @@ cdef class Passage:
     cdef object statement, exchange, counts, deferred
     cdef bytes data, quoted_id, tag
     cdef double began
-    cdef bint parsed, simple
+    cdef bint parsed, simple, reused
     cdef Py_ssize_t rows, size
     cdef public bint withdrawn
 
@@ -163,7 +177,7 @@ cdef class Passage:
         """The lane's own exchange, from where everything goes as ever."""
         if self.exchange is None:
             self.exchange = self.lane.ordinary(
-                self.occurrence(), None if self.simple else read_extended(self.data), self.statement
+                self.occurrence(), None if self.simple else read_extended(self.data), self.statement, self.reused
             )
         return self.exchange
 
@@ -203,7 +217,7 @@ cdef class Passage:
 
 
 cdef class QuickLane:
-    """One session's; `ordinary(occurrence, asked, statement)` makes the lane's own exchange of one begun here."""
+    """One session's; `ordinary(occurrence, asked, statement, reused)` makes the lane's own exchange of one begun here."""
 
     cdef SessionState session
     cdef ClientState client
@@ -220,7 +234,9 @@ cdef class QuickLane:
     cdef object ordinary, snapshots, entries, otherwise
     cdef dict queries, texts
     cdef Passage under_way
-    cdef PreparedState last_made  # was confirmed as the unnamed statement
+    cdef PreparedState last_made  # was confirmed as the unnamed statement; None while it is not certain, and
+    cdef double made_at  # when it was parsed
+    cdef public double most_reused_s, most_reused_run_s
     cdef bytes _asked  # the name that was asked for last, and
     cdef str _name  # the same as the names have it
 
@@ -235,6 +251,7 @@ cdef class QuickLane:
         self.alike, self.otherwise = getattr(services.record, "alike", None), otherwise
         self.queries, self.texts, self.ordinary = queries, texts, ordinary
         self.under_way = None
+        self.most_reused_s, self.most_reused_run_s = MOST_REUSED_S, MOST_REUSED_RUN_S
 
     # --- the request ---
 
@@ -467,9 +484,53 @@ cdef class QuickLane:
                 self.portals.forget("")
         self.session._last_activity = now
         self.relay._exchange = self.under_way = passage
+        passage.reused = passage.parsed and self.stands(passage, now)
         if upstream._transport is not None and not upstream.closed:
-            upstream._transport.write(passage.data)
+            upstream._transport.write(_behind_parse(passage.data) if passage.reused else passage.data)
+        if passage.parsed and not passage.reused:
+            self.last_made, self.made_at = None, now
+            upstream.undisturbed = True
         return 0
+
+    cdef bint stands(self, Passage passage, double now) except -1:
+        """Whether what the server has parsed last is what it is asked to parse, so that it need not do it again.
+
+        Only where that makes no difference: nothing in the text is evaluated while it is parsed, nothing was said to the
+        server since that could change what it makes of it, and what others do is seen within `most_reused_s`. Between
+        transactions, because there `again` can do as if it never happened.
+        """
+        return (
+            passage.recurring.reusable
+            and self.last_made is not None
+            and self.last_made is passage.statement
+            and self.upstream.undisturbed
+            and now < self.made_at + self.most_reused_s
+            and self.relay.status == "I"
+            and self.statements._confirmed.get("") is passage.statement
+        )
+
+    cdef bint again(self, Passage passage, bytes data, double now) except -1:
+        """Have it parsed after all, if that was spared and the server refuses to use what it has: nothing has run."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        if (
+            PyBytes_AS_STRING(data)[0] != 0x45
+            or 1 + <Py_ssize_t>_length(data) != size - 6
+            or not data.endswith(_IDLE)
+            or _NO_LONGER not in data
+            or passage.withdrawn
+            or self.client.closed
+            or self.session.reason
+            or self.session.cancelling is not None
+            or self.upstream._transport is None
+            or not self.holds(passage.recurring, now)
+        ):
+            return False
+        passage.reused = False
+        self.under_way = passage
+        self.made_at = now
+        self.upstream._transport.write(passage.data)
+        self.upstream.undisturbed = True
+        return True
 
     # --- the answer ---
 
@@ -484,10 +545,11 @@ cdef class QuickLane:
         cdef Answer places
         cdef Py_ssize_t start, stop, at, rows = 0, wanted
         cdef bytes out = data
+        cdef PreparedState last_made = self.last_made
         cdef double now
         if passage is None:
             return False
-        self.under_way = None  # if not now, then the ordinary way
+        self.under_way = self.last_made = None  # if not now, then the ordinary way
         if (
             relay._exchange is not passage
             or passage.exchange is not None
@@ -504,8 +566,8 @@ cdef class QuickLane:
                 return False
         except ProtocolViolation:  # the ordinary way finds it too, and ends the session with it
             return False
-        if not find_answer(data, passage.parsed, not passage.simple, &places):
-            return False
+        if not find_answer(data, passage.parsed and not passage.reused, not passage.simple, &places):
+            return passage.reused and self.again(passage, data, _monotonic())
         if places.state != 0x49 and not (passage.simple and places.state == 0x54):
             return False  # the portal outlives its answer
         start, stop = places.rows, places.tag
@@ -527,8 +589,11 @@ cdef class QuickLane:
         passage.view, passage.counts, passage.rows = view, counts, rows
         passage.size = stop - start + PyBytes_GET_SIZE(out) - PyBytes_GET_SIZE(data)
         passage.tag = data[stop + 5 : places.end - 1]
-        self.complete(passage)
-        if passage.parsed:
+        if self.complete(passage) < self.most_reused_run_s or not passage.reused:
+            self.last_made = last_made
+        if passage.reused:
+            out = _PARSED + out
+        elif passage.parsed:
             self.confirm(passage.statement)
         self.ready("I" if places.state == 0x49 else "T")
         relay._exchange = None
@@ -564,13 +629,13 @@ cdef class QuickLane:
             return False
         return snapshot is passage.recurring._snapshot or snapshot.version == passage.recurring._snapshot.version
 
-    cdef int complete(self, Passage passage) except -1:
-        """`Occurrence.complete`."""
+    cdef double complete(self, Passage passage) except -1:
+        """`Occurrence.complete`; returns how many seconds it took."""
         cdef RecurringState recurring = passage.recurring
         cdef Filling filling
         cdef bint kept
         cdef bytes masks = _NO_MASKS
-        self.count(passage)
+        cdef double seconds = self.count(passage)
         if passage.view.masks:
             self.meter.masked_values(self.context, passage.view.counts(passage.counts))
             masks = passage.view.spelled(passage.counts)
@@ -589,10 +654,10 @@ cdef class QuickLane:
             kept = False
         if not kept:
             self.entries.append_later(passage.completed())
-        return 0
+        return seconds
 
-    cdef int count(self, Passage passage) except -1:
-        """`Tally.ended`."""
+    cdef double count(self, Passage passage) except -1:
+        """`Tally.ended`; returns how many seconds it took."""
         cdef TallyState tally = self.tally
         cdef double seconds = <double>_perf_counter() - passage.began
         cdef Py_ssize_t place = 0
@@ -603,7 +668,7 @@ cdef class QuickLane:
         tally.rows += passage.rows
         tally.bytes += passage.size
         tally.seconds += seconds
-        return 0
+        return seconds
 
     cdef int ready(self, str status) except -1:
         """`Relay.ready`, without asking those who have nothing to do."""

@@ -150,12 +150,12 @@ class ExpressLane:
     # --- both ---
 
     def _exchange(
-        self, occurrence: Occurrence, asked: ExtendedRequest | None, statement: Prepared | None
+        self, occurrence: Occurrence, asked: ExtendedRequest | None, statement: Prepared | None, reused: bool
     ) -> SimpleExchange | ExtendedExchange:
         """That of an execution which began on the compiled way and is to end here."""
         if asked is None or statement is None:
             return SimpleExchange(self._session, occurrence)
-        return ExtendedExchange(self._session, occurrence, asked, statement)
+        return ExtendedExchange(self._session, occurrence, asked, statement, reused=reused)
 
     def _recall(self, text: str, types: tuple[int, ...], *, by_shape: bool = False) -> Recurring | None:
         session = self._session
@@ -294,13 +294,23 @@ class SimpleExchange(_Exchange):
 
 
 class ExtendedExchange(_Exchange):
-    """[Parse] Bind Describe Execute Sync. The names it makes are confirmed with its answer."""
+    """[Parse] Bind Describe Execute Sync. The names it makes are confirmed with its answer.
+
+    `reused`: its Parse was not sent, because the server has just that (`QuickLane.stands`); the client is told as if.
+    """
 
     def __init__(
-        self, session: ClientSession, occurrence: Occurrence, asked: ExtendedRequest, statement: Prepared
+        self,
+        session: ClientSession,
+        occurrence: Occurrence,
+        asked: ExtendedRequest,
+        statement: Prepared,
+        *,
+        reused: bool = False,
     ) -> None:
         super().__init__(session, occurrence)
-        self.parsed = asked[1] is not None
+        self.parsed = asked[1] is not None and not reused
+        self._reused = reused
         self._asked = asked
         self._statement = statement
         if self.parsed:
@@ -317,12 +327,16 @@ class ExtendedExchange(_Exchange):
             portal = self._portal()
             portal.shape.own.requested, portal.shape.own.fields = True, self._fields(data, answer)
             confirm_portal(self._session, portal)
+        if self._reused:
+            relay.emit(server.PARSE_COMPLETE_FRAME)
         relay.emit(data if shown is None else data[: answer[1]] + shown + data[answer[2] :])
         relay.ready(status)
 
     def unfold(self) -> Sequence[Expectation]:
         portal = self._portal()
         self.execution.shape = portal.shape
+        if self._reused:
+            self._session.relay.emit(server.PARSE_COMPLETE_FRAME)
         expected: list[Expectation] = [parse_expectation(self._session, self._statement)] if self.parsed else []
         expected += [bind_expectation(self._session, portal), Description(portal.shape.own)]
         return [*expected, Result(self.execution), Ready()]

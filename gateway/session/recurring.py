@@ -8,6 +8,7 @@ is sent as its durability says. Whatever is not the usual course of things makes
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from json import dumps
 from time import monotonic
@@ -30,6 +31,11 @@ from gateway.session.state import RecurringState, ViewState
 from masking.domain.field import MaskingPlan
 
 Mint = Callable[["Occurrence"], ExecutionPermit]
+# How long a server may be spared parsing a text again, and how long a statement that was spared may have taken. Others'
+# new names and overloads, which a parsed statement does not see, and plans made for any parameters bound it.
+MOST_REUSED_S, MOST_REUSED_RUN_S = 1.0, 0.01
+# Constants are evaluated as a text is parsed: 'now', 'today', and whatever depends on a setting.
+_CONSTANTS = re.compile(r"'|\$(?![0-9])")
 # Sets of counts a plan's masks may have had before they are spelled anew.
 MAX_SPELLED = 256
 
@@ -62,6 +68,7 @@ class Recurring(RecurringState):
         self._recollection = recollection
         self._admit = admit if self._snapshot.quotas else None
         self.waits = known.waits
+        self.reusable = not _CONSTANTS.search(request.text)
         # Nothing of an execution has to be counted, capped or said beyond rows, bytes and masks.
         self.plain = self._admit is None and self.row_cap is None and completed is not None
         self._whole = encode_sensitive({"statement": request.text})

@@ -35,7 +35,7 @@ cdef class RecurringState:
     cdef public bytes _head, _whole
     cdef public tuple types
     cdef public dict _tails
-    cdef public bint plain, waits
+    cdef public bint plain, waits, reusable
 
 
 cdef class SnapshotState:

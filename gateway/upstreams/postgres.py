@@ -80,6 +80,7 @@ class UpstreamConnection(UpstreamState, asyncio.Protocol):
         self.closed = False
         self.receive: Callable[[bytes], None] | None = None
         self.express = None
+        self.undisturbed = False
         self.lost: Callable[[], None] | None = None
         self.writable: Callable[[bool], None] | None = None
         self._transport = None

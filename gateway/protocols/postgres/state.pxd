@@ -15,7 +15,7 @@ cdef class ClientState(SocketState):
 
 
 cdef class UpstreamState(SocketState):
-    pass
+    cdef public bint undisturbed
 
 
 cdef class PreparedState:

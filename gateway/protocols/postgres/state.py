@@ -66,6 +66,13 @@ class ClientState(SocketState):
 class UpstreamState(SocketState):
     """Of `gateway.upstreams.postgres.UpstreamConnection`."""
 
+    undisturbed: bool  # since the express lane said so, nobody but it has sent anything
+
+    def write(self, data: bytes) -> None:
+        self.undisturbed = False
+        if self._transport is not None and not self.closed:
+            self._transport.write(data)
+
     def data_received(self, data: bytes) -> None:
         """asyncio.Protocol's."""
         if self.express is not None and not self._buffer.rest and self.express(data):
