@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from gateway.listeners.postgres_express import ExtendedExchange, SimpleExchange
+from gateway.listeners.postgres_express import ExtendedExchange, SimpleExchange, TemplatedExchange
 from gateway.listeners.postgres_names import Prepared
 from gateway.listeners.postgres_session import ClientSession
 from gateway.protocols.postgres.express import ExtendedRequest
@@ -16,7 +16,8 @@ class QuickLane:
         queries: dict[bytes, Recurring],
         texts: dict[tuple[bytes, tuple[int, ...]], Recurring],
         unfold: Callable[
-            [Occurrence, ExtendedRequest | None, Prepared | None, bool], SimpleExchange | ExtendedExchange
+            [Occurrence, ExtendedRequest | None, Prepared | None, bool, bool],
+            SimpleExchange | TemplatedExchange | ExtendedExchange,
         ],
         otherwise: Callable[[bytes], bool],
     ) -> None: ...

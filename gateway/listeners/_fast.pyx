@@ -14,7 +14,7 @@ import cython
 
 from audit.domain._fast cimport Alike, Filling, new_filling, new_quoted_id
 from gateway.protocols.postgres._fast cimport (
-    Answer, Request, blanked, codes, count as count_rows, find_answer, find_request, hexed_between, mask as mask_rows,
+    Answer, Request, blanked, bound_integers, codes, count as count_rows, find_answer, find_request, hexed_between, mask as mask_rows,
     query_text, request as read_extended, request_text, request_types, scan as scan_frames,
 )
 from gateway.protocols.postgres.state cimport (
@@ -33,7 +33,8 @@ from audit.domain.canonical import canonical_text
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.listeners.postgres_names import Prepared
 from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE, ProtocolViolation
-from gateway.protocols.postgres.server import PARSE_COMPLETE_FRAME
+from gateway.protocols.postgres.server import PARSE_COMPLETE_FRAME, decode_error
+from gateway.protocols.postgres.templates import template_of
 from gateway.session.meter import BUCKETS
 from gateway.session.quotas import FREE
 from gateway.session.recurring import MOST_REUSED_RUN_S, MOST_REUSED_S, Occurrence
@@ -47,7 +48,12 @@ cdef bytes _EXACTLY = b"\0"
 cdef Py_ssize_t _MOST = SCANNED_TURN_BYTES  # a longer answer may have to be handed on in turns
 cdef tuple _NOTHING = ()
 cdef bytes _NO_MASKS = b"[]"
-cdef bytes _PARSED = PARSE_COMPLETE_FRAME, _IDLE = b"Z\0\0\0\5I", _NO_LONGER = b"\0C0A000\0"
+cdef bytes _PARSED = PARSE_COMPLETE_FRAME, _IDLE = b"Z\0\0\0\5I"
+# Classes of what a server says before it runs anything: the text is wrong by now, or it has another result or is not there
+# any more; and of what may be wrong with values, which is an answer to whoever sent them as parameters.
+cdef frozenset _OF_TEXTS = frozenset((b"0A", b"26", b"42"))
+cdef bytes _OF_VALUES = b"22"
+cdef object _template_of = template_of
 cdef object _NOT_ON_DISK = RecordUnavailable("the journal cannot be synced")
 cdef enum:
     BOUNDS = 16
@@ -64,15 +70,15 @@ cdef bytes _number(Py_ssize_t value):
     return <bytes>_COUNTED[value] if 0 <= value < 1024 else b"%d" % value
 
 
-cdef inline uint32_t _length(bytes data) noexcept:
-    """Of the frame it begins with, as the frame says; it has one."""
-    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
+cdef inline uint32_t _length(bytes data, Py_ssize_t at) noexcept:
+    """Of the frame there, as the frame says; it is whole."""
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data) + at
     return (<uint32_t>raw[1] << 24) | (<uint32_t>raw[2] << 16) | (<uint32_t>raw[3] << 8) | raw[4]
 
 
 cdef bytes _behind_parse(bytes data):
     """A request without the Parse it begins with."""
-    return data[1 + <Py_ssize_t>_length(data) :]
+    return data[1 + <Py_ssize_t>_length(data, 0) :]
 
 
 cdef str _tag(bytes raw):
@@ -131,7 +137,10 @@ cdef class Passage:
     cdef object statement, exchange, counts, deferred
     cdef bytes data, quoted_id, tag
     cdef double began
-    cdef bint parsed, simple, reused
+    cdef bint parsed, simple
+    cdef bint templated  # sent with its integers as parameters of a template
+    cdef bint reused  # without having the server parse what it has
+    cdef bytes refusal  # the server's, until it is ready: then it may be sent as it came
     cdef Py_ssize_t rows, size
     cdef public bint withdrawn
 
@@ -177,7 +186,7 @@ cdef class Passage:
         """The lane's own exchange, from where everything goes as ever."""
         if self.exchange is None:
             self.exchange = self.lane.ordinary(
-                self.occurrence(), None if self.simple else read_extended(self.data), self.statement, self.reused
+                self.occurrence(), None if self.simple else read_extended(self.data), self.statement, self.reused, self.templated
             )
         return self.exchange
 
@@ -217,7 +226,7 @@ cdef class Passage:
 
 
 cdef class QuickLane:
-    """One session's; `ordinary(occurrence, asked, statement, reused)` makes the lane's own exchange of one begun here."""
+    """One session's; `ordinary(occurrence, asked, statement, reused, templated)` makes the exchange of one begun here."""
 
     cdef SessionState session
     cdef ClientState client
@@ -235,7 +244,8 @@ cdef class QuickLane:
     cdef dict queries, texts
     cdef Passage under_way
     cdef PreparedState last_made  # was confirmed as the unnamed statement; None while it is not certain, and
-    cdef double made_at  # when it was parsed
+    cdef RecurringState last_template  # the same of what stands in for simple queries of its shape
+    cdef double made_at  # when either was parsed
     cdef public double most_reused_s, most_reused_run_s
     cdef bytes _asked  # the name that was asked for last, and
     cdef str _name  # the same as the names have it
@@ -484,39 +494,56 @@ cdef class QuickLane:
                 self.portals.forget("")
         self.session._last_activity = now
         self.relay._exchange = self.under_way = passage
-        passage.reused = passage.parsed and self.stands(passage, now)
         if upstream._transport is not None and not upstream.closed:
-            upstream._transport.write(_behind_parse(passage.data) if passage.reused else passage.data)
-        if passage.parsed and not passage.reused:
-            self.last_made, self.made_at = None, now
+            upstream._transport.write(self.outgoing(passage, now))
+        if (passage.parsed or passage.templated) and not passage.reused:
+            self.last_made, self.last_template, self.made_at = None, None, now
             upstream.undisturbed = True
+        elif passage.simple and not passage.templated:
+            upstream.undisturbed = False  # the server has no unnamed statement then
         return 0
 
-    cdef bint stands(self, Passage passage, double now) except -1:
-        """Whether what the server has parsed last is what it is asked to parse, so that it need not do it again.
-
-        Only where that makes no difference: nothing in the text is evaluated while it is parsed, nothing was said to the
-        server since that could change what it makes of it, and what others do is seen within `most_reused_s`. Between
-        transactions, because there `again` can do as if it never happened.
-        """
-        return (
-            passage.recurring.reusable
+    cdef bytes outgoing(self, Passage passage, double now):
+        """What of it the server has to be sent."""
+        cdef RecurringState recurring = passage.recurring
+        cdef bytes asked
+        if passage.simple:
+            if recurring.template is None or self.relay.status != "I":
+                return passage.data
+            passage.templated, passage.reused = True, self.last_template is recurring and self.stands(now)
+            asked = bound_integers(query_text(passage.data))
+            return asked if passage.reused else recurring.template + asked
+        passage.reused = (
+            passage.parsed
+            and recurring.reusable
             and self.last_made is not None
             and self.last_made is passage.statement
-            and self.upstream.undisturbed
-            and now < self.made_at + self.most_reused_s
-            and self.relay.status == "I"
             and self.statements._confirmed.get("") is passage.statement
+            and self.relay.status == "I"
+            and self.stands(now)
         )
+        return _behind_parse(passage.data) if passage.reused else passage.data
+
+    cdef bint stands(self, double now) except -1:
+        """Whether what the server was asked to parse last is certain to be what it would make of it now.
+
+        Only where that makes no difference: nothing was said to the server since that could change what it makes of it, and
+        what others do is seen within `most_reused_s`. Between transactions, because there `again` can do as if it never
+        happened, and for texts without anything that is evaluated while it is parsed.
+        """
+        return self.upstream.undisturbed and now < self.made_at + self.most_reused_s
 
     cdef bint again(self, Passage passage, bytes data, double now) except -1:
-        """Have it parsed after all, if that was spared and the server refuses to use what it has: nothing has run."""
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        """Send it as it came after all, if the server refuses what was sent instead: nothing has run."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at = 0, end
+        cdef bytes sqlstate
+        if passage.templated and not passage.reused and PyBytes_AS_STRING(data)[0] == 0x31:
+            at = 5
+        if size < at + 5 or PyBytes_AS_STRING(data)[at] != 0x45:
+            return False
+        end = at + 1 + <Py_ssize_t>_length(data, at)
         if (
-            PyBytes_AS_STRING(data)[0] != 0x45
-            or 1 + <Py_ssize_t>_length(data) != size - 6
-            or not data.endswith(_IDLE)
-            or _NO_LONGER not in data
+            (end != size and data[end:] != _IDLE)
             or passage.withdrawn
             or self.client.closed
             or self.session.reason
@@ -525,11 +552,18 @@ cdef class QuickLane:
             or not self.holds(passage.recurring, now)
         ):
             return False
-        passage.reused = False
+        sqlstate = decode_error(data[at + 5 : end]).get("C", "").encode()[:2]
+        if sqlstate not in _OF_TEXTS and not (passage.templated and sqlstate == _OF_VALUES):
+            return False
         self.under_way = passage
-        self.made_at = now
+        if end == size:  # ReadyForQuery follows
+            passage.refusal = data
+            return True
+        if passage.templated and not passage.reused:
+            passage.recurring.template = None  # it is not what the text means
+        self.made_at, self.upstream.undisturbed = now, passage.parsed
+        passage.reused = passage.templated = False
         self.upstream._transport.write(passage.data)
-        self.upstream.undisturbed = True
         return True
 
     # --- the answer ---
@@ -537,6 +571,16 @@ cdef class QuickLane:
     def answer(self, bytes data not None):
         """Take the usual answer to what was sent here last; False: nothing was done with it."""
         cdef Passage passage = self.under_way
+        if passage is None:
+            return False
+        if passage.refusal is None:
+            return self.answered(passage, data)
+        data, passage.refusal = passage.refusal + data, None
+        if not self.answered(passage, data):
+            self.upstream.arrived(data)
+        return True
+
+    cdef bint answered(self, Passage passage, bytes data) except -1:
         cdef RelayState relay = self.relay
         cdef SessionState session = self.session
         cdef ViewState view
@@ -546,10 +590,9 @@ cdef class QuickLane:
         cdef Py_ssize_t start, stop, at, rows = 0, wanted
         cdef bytes out = data
         cdef PreparedState last_made = self.last_made
+        cdef RecurringState last_template = self.last_template
         cdef double now
-        if passage is None:
-            return False
-        self.under_way = self.last_made = None  # if not now, then the ordinary way
+        self.under_way = self.last_made = self.last_template = None  # if not now, then the ordinary way
         if (
             relay._exchange is not passage
             or passage.exchange is not None
@@ -566,9 +609,14 @@ cdef class QuickLane:
                 return False
         except ProtocolViolation:  # the ordinary way finds it too, and ends the session with it
             return False
-        if not find_answer(data, passage.parsed and not passage.reused, not passage.simple, &places):
-            return passage.reused and self.again(passage, data, _monotonic())
-        if places.state != 0x49 and not (passage.simple and places.state == 0x54):
+        if not find_answer(
+            data,
+            (passage.parsed or passage.templated) and not passage.reused,
+            passage.templated or not passage.simple,
+            &places,
+        ):
+            return (passage.reused or passage.templated) and self.again(passage, data, _monotonic())
+        if places.state != 0x49 and (passage.templated or not passage.simple or places.state != 0x54):
             return False  # the portal outlives its answer
         start, stop = places.rows, places.tag
         now = _monotonic()
@@ -590,8 +638,14 @@ cdef class QuickLane:
         passage.size = stop - start + PyBytes_GET_SIZE(out) - PyBytes_GET_SIZE(data)
         passage.tag = data[stop + 5 : places.end - 1]
         if self.complete(passage) < self.most_reused_run_s or not passage.reused:
-            self.last_made = last_made
-        if passage.reused:
+            self.last_made, self.last_template = last_made, last_template
+        if passage.simple:
+            if passage.templated:
+                out = out[places.description :]
+                self.last_template = passage.recurring if not passage.reused else self.last_template
+            elif not passage.recurring.tried:
+                self.make_template(passage)
+        elif passage.reused:
             out = _PARSED + out
         elif passage.parsed:
             self.confirm(passage.statement)
@@ -601,6 +655,14 @@ cdef class QuickLane:
         if self.client._transport is not None and not self.client.closed:
             self.client._transport.write(out)
         return True
+
+    cdef int make_template(self, Passage passage) except -1:
+        """For the next query of this shape, as this one was answered with rows."""
+        cdef RecurringState recurring = passage.recurring
+        recurring.tried = True
+        if recurring.shape:
+            recurring.template = _template_of(blanked(query_text(passage.data)))
+        return 0
 
     cdef int confirm(self, PreparedState statement) except -1:
         """The unnamed statement is this one now."""

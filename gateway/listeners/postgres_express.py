@@ -35,8 +35,8 @@ from gateway.protocols.postgres.server import Field
 from gateway.session.context import StatementRequest
 from gateway.session.recurring import Occurrence, Recurring, View
 from gateway.session.remembered import recall, recurring
-from gateway.upstreams.postgres_execution import BoundShape, Execution
-from gateway.upstreams.postgres_expectations import Description, Expectation, QueryResult, Ready, Result
+from gateway.upstreams.postgres_execution import BoundShape, Execution, Shape
+from gateway.upstreams.postgres_expectations import Complete, Description, Expectation, QueryResult, Ready, Result
 from gateway.upstreams.postgres_relay import Relay
 
 try:
@@ -150,10 +150,17 @@ class ExpressLane:
     # --- both ---
 
     def _exchange(
-        self, occurrence: Occurrence, asked: ExtendedRequest | None, statement: Prepared | None, reused: bool
-    ) -> SimpleExchange | ExtendedExchange:
+        self,
+        occurrence: Occurrence,
+        asked: ExtendedRequest | None,
+        statement: Prepared | None,
+        reused: bool,
+        templated: bool,
+    ) -> SimpleExchange | TemplatedExchange | ExtendedExchange:
         """That of an execution which began on the compiled way and is to end here."""
         if asked is None or statement is None:
+            if templated:
+                return TemplatedExchange(self._session, occurrence, reused=reused)
             return SimpleExchange(self._session, occurrence)
         return ExtendedExchange(self._session, occurrence, asked, statement, reused=reused)
 
@@ -291,6 +298,33 @@ class SimpleExchange(_Exchange):
 
     def unfold(self) -> Sequence[Expectation]:
         return [QueryResult(self.execution), Ready()]
+
+
+class TemplatedExchange(_Exchange):
+    """One Query, sent as [Parse] Bind Describe Execute Sync of a template, and answered as a Query is."""
+
+    def __init__(self, session: ClientSession, occurrence: Occurrence, *, reused: bool) -> None:
+        super().__init__(session, occurrence)
+        self.parsed = not reused
+
+    def take(self, relay: Relay, data: bytes) -> None:
+        answer = self._answer
+        assert answer is not None
+        shown = self._rows(data, answer)
+        relay.emit(data[answer[0] :] if shown is None else data[answer[0] : answer[1]] + shown + data[answer[2] :])
+        relay.ready(_STATES[answer[4]])
+
+    def unfold(self) -> Sequence[Expectation]:
+        execution, text = self.execution, self._occurrence.text or self._occurrence.recurring.text
+        expected: list[Expectation] = [
+            Complete(kind, hidden=True, execution=execution, text=text)
+            for kind in (server.PARSE_COMPLETE, server.BIND_COMPLETE)[not self.parsed :]
+        ]
+        expected += [
+            Description(Shape(), rows_only=True, execution=execution),
+            Result(execution, last_of_query=True),
+        ]
+        return [*expected, Ready()]
 
 
 class ExtendedExchange(_Exchange):

@@ -68,6 +68,7 @@ class Recurring(RecurringState):
         self._recollection = recollection
         self._admit = admit if self._snapshot.quotas else None
         self.waits = known.waits
+        self.template, self.tried = None, False
         self.reusable = not _CONSTANTS.search(request.text)
         # Nothing of an execution has to be counted, capped or said beyond rows, bytes and masks.
         self.plain = self._admit is None and self.row_cap is None and completed is not None

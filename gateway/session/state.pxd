@@ -32,10 +32,10 @@ cdef class RecurringState:
     cdef public KnownState known
     cdef public object authorised, completed, _snapshot, _recollection
     cdef public str text, shape
-    cdef public bytes _head, _whole
+    cdef public bytes _head, _whole, template
     cdef public tuple types
     cdef public dict _tails
-    cdef public bint plain, waits, reusable
+    cdef public bint plain, waits, reusable, tried
 
 
 cdef class SnapshotState:

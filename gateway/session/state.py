@@ -80,6 +80,8 @@ class RecurringState:
     authorised: Template
     completed: Template | None  # None where the ends of executions say more than rows, bytes and masks
     plain: bool  # nothing of an execution has to be counted, capped or said beyond rows, bytes and masks
+    template: bytes | None  # Parse of what stands in for simple queries of its shape (`templates.template_of`), once
+    tried: bool  # to make one
     reusable: bool  # its text means the same each time it is parsed, as long as nothing is set or defined anew
     waits: bool
     _snapshot: Snapshot

@@ -14,6 +14,7 @@ cdef struct Request:
 
 cdef bytes query_text(bytes data)
 cdef bytes blanked(bytes text)
+cdef bytes bound_integers(bytes text)
 cdef tuple request(bytes data)
 cdef bint find_request(bytes data, Request *found) noexcept
 cdef bytes request_text(bytes data, Request *found)

@@ -303,6 +303,19 @@ cdef inline bint _behind(unsigned char value) noexcept nogil:
     return value == 0x20 or value == 0x29 or value == 0x2C or value == 0x3B
 
 
+cdef inline Py_ssize_t _integer(const unsigned char *raw, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Where the free-standing short integer ends that begins at `at`; `at` where none does."""
+    cdef Py_ssize_t end = at
+    if at == 0 or not _digit(raw[at]) or not _before(raw[at - 1]):
+        return at
+    while end < size and _digit(raw[end]):
+        end += 1
+    # `$` of an expression also stands before a line feed that ends the text.
+    if end - at <= 9 and (end == size or _behind(raw[end]) or (raw[end] == 0x0A and end + 1 == size)):
+        return end
+    return at
+
+
 def blank_integers(bytes text not None):
     return blanked(text)
 
@@ -313,21 +326,47 @@ cdef bytes blanked(bytes text):
     cdef _Out out = _Out(size)
     cdef unsigned char blank = 0
     while at < size:
-        end = at
-        if at > 0 and _digit(raw[at]) and _before(raw[at - 1]):
-            while end < size and _digit(raw[end]):
-                end += 1
-            # `$` also stands before a line feed that ends the text.
-            if end - at <= 9 and (
-                end == size or _behind(raw[end]) or (raw[end] == 0x0A and end + 1 == size)
-            ):
-                out.put(&blank, 1)
-                at = end
-                continue
+        end = _integer(raw, at, size)
+        if end > at:
+            out.put(&blank, 1)
+            at = end
+        else:
+            out.put(raw + at, 1)
+            at += 1
+    return PyBytes_FromStringAndSize(<char *>out.start, out.size)
+
+
+def execute_with_integers(bytes text not None):
+    """Bind of the unnamed statement to the integers `blank_integers` leaves out of `text`, Describe, Execute and Sync."""
+    return bound_integers(text)
+
+
+cdef bytes bound_integers(bytes text):
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(text)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(text), at = 1, end
+    cdef uint32_t count = 0
+    cdef unsigned char counted[2]
+    cdef _Out out = _Out(2 * size + 64)
+    out.put(b"B\0\0\0\0\0\0\0\0\0\0", 11)  # its length, no names, values as text, how many: both numbers later
+    while at < size:
+        end = _integer(raw, at, size)
         if end == at:
-            end += 1
-        out.put(raw + at, end - at)
+            at += 1
+            continue
+        out.reserve(4 + end - at)
+        out.length(<uint32_t>(end - at))
+        out.copy(raw + at, end - at)
+        count += 1
         at = end
+    if count > 0xFFFF:
+        raise ValueError("more parameters than the protocol has")
+    counted[0], counted[1] = <unsigned char>(count >> 8), <unsigned char>count
+    memcpy(out.start + 9, counted, 2)
+    out.put(b"\0\0", 2)
+    end, out.size = out.size, 1
+    out.length(<uint32_t>(end - 1))
+    out.size = end
+    out.put(b"D\0\0\0\6P\0E\0\0\0\t\0\0\0\0\0S\0\0\0\4", 22)
     return PyBytes_FromStringAndSize(<char *>out.start, out.size)
 
 

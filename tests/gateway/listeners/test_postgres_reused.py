@@ -113,7 +113,7 @@ async def test_others_are_parsed(gateway: Gateway, watched: type[Watched]) -> No
     [
         *(query("set datestyle to german"), query(SSN), run("set enable_seqscan to off"), query("discard all")),
         *(run("select id / 0 from people"), query("create temp table mine (x int)"), query("syntax error")),
-        client.encode_parse(Parse("", "select", ())) + SYNC,
+        *(client.encode_parse(Parse(name, "select", ())) + SYNC for name in ("", "kept")),
     ],
 )
 async def test_whatever_comes_between_has_it_parsed_again(
@@ -179,7 +179,7 @@ async def test_relation_that_is_gone_is_told_as_ever(
     heard = await raw.ask(run(FOUND))
 
     assert errors(heard)[0]["C"] == "42P01"
-    assert rows(heard) == []
+    assert kinds(heard) == "EZ"
     assert kinds(await raw.ask(run(NAMES))) == "12TDDDCZ"
     assert gateway.record.of("statement.completed")[-2].body["status"] == "skipped"  # nothing ran
 
