@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from django.contrib.auth.models import Permission
+from playwright.sync_api import Browser
 
 from approvals.domain.emergency import break_glass
 from approvals.models import EmergencyRoster, Review
 from tests.approvals.factories import held, write_request
+from tests.chromium import running_chromium
 
 pytestmark = [
     pytest.mark.browser,
@@ -18,30 +22,35 @@ ASKED = "UPDATE patients\n   SET phone = '555-0100',\n       note = 'p\u0430id\u
 BETTER = "UPDATE patients\n   SET phone = NULL\n WHERE id = 7"
 
 
-@pytest.fixture
-def open_page(live_server, client, reviewer, monkeypatch):
-    """Opens a page as a signed-in reviewer at a width; `complaints` collects what the console says."""
-    from playwright.sync_api import sync_playwright
-
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     # Playwright's synchronous API runs inside its own event loop, which Django would take for asynchronous code.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    with pytest.MonkeyPatch.context() as environment, running_chromium() as running:
+        environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+        yield running
+
+
+@pytest.fixture
+def open_page(browser, live_server, client, reviewer):
+    """Opens a page as a signed-in reviewer at a width; `complaints` collects what the console says."""
     client.force_login(reviewer)
     cookie = {"name": "sessionid", "value": client.cookies["sessionid"].value, "url": live_server.url}
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+    contexts = []
 
-        def opened(path, width=1280):
-            context = browser.new_context(viewport={"width": width, "height": 900})
-            context.add_cookies([cookie])
-            page = context.new_page()
-            page.complaints = []
-            page.on("console", lambda message: page.complaints.append(message.text))
-            page.on("pageerror", lambda error: page.complaints.append(str(error)))
-            page.goto(live_server.url + path)
-            return page
+    def opened(path, width=1280):
+        context = browser.new_context(viewport={"width": width, "height": 900})
+        contexts.append(context)
+        context.add_cookies([cookie])
+        page = context.new_page()
+        page.complaints = []
+        page.on("console", lambda message: page.complaints.append(message.text))
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.goto(live_server.url + path)
+        return page
 
-        yield opened
-        browser.close()
+    yield opened
+    for context in contexts:
+        context.close()
 
 
 def test_reviewer_modifies_a_statement_by_keyboard(open_page):

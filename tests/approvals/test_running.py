@@ -29,6 +29,7 @@ from websockets.sync.client import connect as connect_websocket
 
 from hoopweb.embedded.ports import free_port
 from tests.approvals.channels.receiver import receiving
+from tests.chromium import running_chromium
 from tests.stack import Stack, stack_in
 
 pytestmark = pytest.mark.e2e
@@ -112,8 +113,6 @@ def kinds_of(product: Stack, statement_ids: list[str]) -> list[str]:
 
 
 def test_mail_leads_to_a_modified_result_in_psql(product: Stack, mailbox: tuple[Mailbox, int], tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
     asked = "SELECT id, last_name, state FROM patients"
     better = "SELECT id, last_name, state FROM patients ORDER BY id LIMIT 3"
     token = product.agent_token()
@@ -125,8 +124,7 @@ def test_mail_leads_to_a_modified_result_in_psql(product: Stack, mailbox: tuple[
     link = re.search(r"http://\S+/reviews/mail/\S+", mail.get_body(("plain",)).get_content())  # type: ignore[union-attr]
     assert link is not None
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+    with running_chromium() as browser:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         page = context.new_page()
         page.goto(link.group())
@@ -144,7 +142,6 @@ def test_mail_leads_to_a_modified_result_in_psql(product: Stack, mailbox: tuple[
         again = context.new_page()  # the first one may still be renewing itself after the decision
         again.goto(link.group())
         spent = again.inner_text("main")
-        browser.close()
 
     assert asked not in mail.as_string()
     assert printed[0].returncode == 0

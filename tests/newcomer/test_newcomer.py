@@ -17,14 +17,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from psycopg import sql
 
 from hoopweb.embedded.account import remove_server_directory, server_account
 from hoopweb.embedded.ports import free_port
 from hoopweb.embedded.postgres import accepts_login, prepare_postgres
 from tests.chaos.servers import wait_until
-from tests.hoopweb.browser.test_pages import CHROMIUM
+from tests.chromium import needs_chromium, running_chromium
 from tests.newcomer.journey import COMMANDS, Newcomer, demo_of, whole_journey
 from tests.stack import PROJECT, Stack, stack_environment
 
@@ -44,16 +44,14 @@ ANALYZE ward_book.guest;
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(900),
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium: apt-get install chromium"),
+    needs_chromium,
 ]
 
 
 @pytest.fixture
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with running_chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture

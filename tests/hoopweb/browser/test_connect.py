@@ -12,16 +12,17 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from psycopg import sql
 
-from tests.hoopweb.browser.test_pages import CHROMIUM, Walk, signed_in
+from tests.chromium import needs_chromium, running_chromium
+from tests.hoopweb.browser.test_pages import Walk, signed_in
 from tests.stack import Stack
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium: apt-get install chromium"),
+    needs_chromium,
 ]
 
 NAME = f"ward{time.time_ns() % 1_000_000}"  # new with every run: a stack may be tested twice
@@ -38,10 +39,8 @@ SCHEMA = """
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with running_chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

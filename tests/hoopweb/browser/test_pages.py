@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 
 import axe_playwright_python
 import pytest
-from playwright.sync_api import Browser, Page, Response, sync_playwright
+from playwright.sync_api import Browser, Page, Response
 
+from tests.chromium import needs_chromium, running_chromium
 from tests.stack import Stack
 
-CHROMIUM = Path("/usr/bin/chromium")
 WIDTHS = (1280, 390)
 START = ("/admin/", "/reviews/")
 _CHANGES = re.compile(r"/(add|delete|password)/$")
@@ -47,7 +47,7 @@ _SKIPPED = re.compile(r"/(logout|static|oidc|openid|api)/")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium: apt-get install chromium"),
+    needs_chromium,
 ]
 
 
@@ -68,10 +68,8 @@ _AXED: set[str] = set()
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+    with running_chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
