@@ -22,7 +22,7 @@ from hoopweb.demo.generate import generate, load
 from tests.emptying import empty_quickly
 from tests.services import SUPERUSER_DSN
 from tests.stack import Stack, running_stack, stack_in
-from tests.tally import pytest_terminal_summary  # noqa: F401 - a hook: pytest finds it by its name
+from tests.tally import pytest_terminal_summary, tell_product_files  # noqa: F401 - a hook, found by its name
 
 # How long an example takes says nothing on a busy machine.
 hypothesis_settings.register_profile("untimed", deadline=None)
@@ -110,6 +110,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.e2e)
+    tell_product_files(items)
     items.sort(key=_place)  # stable: within a folder they stay as they are
 
 

@@ -1,8 +1,9 @@
 """`make test` and `make lint`: every gate, even after one failed; the verdict comes last.
 
 The gates that look at the code take one core, so `make test` runs them beside the first tests, one by one, and shows
-what each said when it has ended. The tests are two runs of pytest. What they counted is added up, and the last line is
-one ordinary pytest summary. A failure that may be the machine's is asked once more, alone (tests/unsteady.py).
+what each said when it has ended. The tests are two runs of pytest; the second is given the files in which the first
+found tests of the running product. What they counted is added up, and the last line is one ordinary pytest summary.
+A failure that may be the machine's is asked once more, alone (tests/unsteady.py).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.tally import OUTCOMES, TALLY, Tally
+from tests.tally import OUTCOMES, PRODUCT, TALLY, Tally
 from tests.unsteady import may_be_the_machine, taken_back
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -71,7 +72,7 @@ def main() -> int:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hoopweb-gate-") as scratch:
         tallies = {name: Path(scratch) / f"{number}.json" for number, (name, _) in enumerate(tests)}
-        failed = _failed(lint, tests, tallies)
+        failed = _failed(lint, tests, tallies, product=Path(scratch) / "product.json")
         runs = [_read(path) for path in tallies.values() if path.exists()]
     count = len(lint) + len(tests)
     print(f"\n{count - len(failed)} of {count} gates passed" + (f", failed: {', '.join(failed)}" if failed else ""))
@@ -86,21 +87,23 @@ def _pytest(marked: str, *options: str, jobs: int, bound_s: int) -> tuple[str, .
     return (sys.executable, "-m", "pytest", "-q", "--durations", "10", "-m", marked, *parallel, *options, *bound)
 
 
-def _failed(lint: Sequence[Step], tests: Sequence[Step], tallies: Mapping[str, Path]) -> list[str]:
+def _failed(lint: Sequence[Step], tests: Sequence[Step], tallies: Mapping[str, Path], *, product: Path) -> list[str]:
     """The names of the gates that failed."""
     if not tests:
         return [name for name, argv in lint if not _passes(name, argv)]
     with ThreadPoolExecutor(1) as beside:
         linting = [(name, beside.submit(_passes, name, argv, aside=True)) for name, argv in lint]
         first, *others = [(name, argv, tallies[name]) for name, argv in tests]
-        failed = [] if _tests_pass(*first) else [first[0]]
+        failed = [] if _tests_pass(*first, product=product) else [first[0]]
         failed = [name for name, passed in linting if not passed.result()] + failed
-        return failed + [name for name, argv, tally in others if not _tests_pass(name, argv, tally)]
+        # One that could not even look for tests told nothing: then all files are read.
+        files = json.loads(product.read_text(encoding="utf-8")) if product.exists() else ()
+        return failed + [name for name, argv, tally in others if not _tests_pass(name, (*argv, *files), tally)]
 
 
-def _tests_pass(name: str, argv: Sequence[str], tally: Path) -> bool:
+def _tests_pass(name: str, argv: Sequence[str], tally: Path, *, product: Path | None = None) -> bool:
     """Run tests, and once more alone those that failed, if their failure may be the machine's."""
-    if _passes(name, argv, tally):
+    if _passes(name, argv, tally=tally, product=product):
         return True
     first = _read(tally) if tally.exists() else None
     if first is None or not may_be_the_machine(first["failed"]):
@@ -114,13 +117,15 @@ def _tests_pass(name: str, argv: Sequence[str], tally: Path) -> bool:
     return True
 
 
-def _passes(name: str, argv: Sequence[str], tally: Path | None = None, *, aside: bool = False) -> bool:
+def _passes(
+    name: str, argv: Sequence[str], *, tally: Path | None = None, product: Path | None = None, aside: bool = False
+) -> bool:
     """Run a gate. `aside`: what it says is kept until it has ended, and shown in one piece."""
     if not aside:
         print(f"== {name}", flush=True)
     started = time.monotonic()
     stdout, stderr = (subprocess.PIPE, subprocess.STDOUT) if aside else (None, None)
-    environment = _environment(tally)
+    environment = _environment(tally, product)
     done = subprocess.run(argv, cwd=PROJECT, env=environment, check=False, stdout=stdout, stderr=stderr)
     said = "\n" + done.stdout.decode(errors="replace") if aside else ""
     verdict = "passed" if done.returncode == 0 else f"failed ({done.returncode})"
@@ -128,11 +133,13 @@ def _passes(name: str, argv: Sequence[str], tally: Path | None = None, *, aside:
     return done.returncode == 0
 
 
-def _environment(tally: Path | None) -> dict[str, str]:
+def _environment(tally: Path | None, product: Path | None) -> dict[str, str]:
     # One seed for all workers of a run: pytest-xdist needs every one of them to collect the same tests.
     environment = {"PYTHONHASHSEED": "0", **os.environ}
     if tally:
         environment[TALLY] = str(tally)
+    if product:
+        environment[PRODUCT] = str(product)
     # Some hundred processes load the same modules: without the files of a first one, each compiles them anew.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return environment

@@ -1,0 +1,61 @@
+"""The gate's second run of tests reads no file in which the first found nothing for it, and misses none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import gate
+
+_CONFTEST = """
+import pytest
+from tests.tally import pytest_terminal_summary, tell_product_files
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    tell_product_files(items)
+"""
+_SETTINGS = "[pytest]\naddopts = --import-mode=importlib -p no:django -p no:cacheprovider\nmarkers = e2e\n"
+_READ = "from pathlib import Path\nwith Path(__file__).with_suffix('.read').open('a') as read: read.write('x')\n"
+_UNIT = "def test_unit():\n    pass\n"
+_DRIVES = "import pytest\n@pytest.mark.e2e\ndef test_drives():\n    pass\n"
+_FILES = {"one/test_unit.py": _UNIT, "one/test_both.py": _UNIT + _DRIVES, "two/test_drives.py": _DRIVES}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYTHONPATH", str(gate.PROJECT))
+    monkeypatch.setattr(gate, "PROJECT", tmp_path)
+    (tmp_path / "pytest.ini").write_text(_SETTINGS)
+    (tmp_path / "conftest.py").write_text(_CONFTEST)
+    for name, tests in _FILES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(_READ + tests)
+    return tmp_path
+
+
+def run(project: Path) -> tuple[list[str], list[int], dict[str, int]]:
+    """The gates that failed, how many tests passed in each run, and how often each file was read."""
+    tests = [(marked, gate._pytest(marked, jobs=1, bound_s=0)) for marked in ("not e2e", "e2e")]
+    tallies = {name: project / f"{name}.json" for name, _ in tests}
+    failed = gate._failed([], tests, tallies, product=project / "product.json")
+    counts = [json.loads(path.read_text())["counts"]["passed"] for path in tallies.values() if path.exists()]
+    return failed, counts, {path.stem: len(path.read_text()) for path in project.rglob("*.read")}
+
+
+def test_second_run_reads_the_files_it_has_tests_in(project: Path) -> None:
+    failed, counts, read = run(project)
+
+    assert (failed, counts) == ([], [2, 2])
+    assert read == {"test_unit": 1, "test_both": 2, "test_drives": 2}
+
+
+def test_files_that_nobody_told_are_all_read(project: Path) -> None:
+    (project / "conftest.py").write_text("from tests.tally import pytest_terminal_summary\n")
+
+    failed, counts, read = run(project)
+
+    assert (failed, counts) == ([], [2, 2])
+    assert read == {"test_unit": 2, "test_both": 2, "test_drives": 2}
