@@ -61,6 +61,15 @@ async def analyst(scratch_dsn: str) -> AsyncIterator[PostgresAnalyst]:
     await made.close()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def lasting_analyst(scratch_dsn: str) -> AsyncIterator[PostgresAnalyst]:
+    """One that reads for every test of a module, as a gateway's does: a connection and a catalogue for each took most
+    of the time. Such a module runs its tests on one loop (`loop_scope`) and calls this its `analyst`."""
+    made = analyst_of(scratch_dsn)
+    yield made
+    await made.close()
+
+
 @pytest.fixture
 def analyse(analyst: PostgresAnalyst, session_context: SessionContext) -> Analyse:
     async def run(text: str, *, types: tuple[int, ...] = ()) -> Analysis:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from analysis.statement import PredicateUse
+from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from tests.analysis.conftest import Analyse
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # `stays`: born <= admitted, and days, generated as released - admitted, is not negative.
 ASKED = [
@@ -30,6 +33,11 @@ ASKED = [
     ("UPDATE young_stays SET admitted = '1950-01-01' WHERE id = 1", {"admitted", "born", "released"}),
     ("UPDATE all_stays SET released = '1950-01-01' WHERE id = 1", {"admitted"}),
 ]
+
+
+@pytest.fixture
+def analyst(lasting_analyst: PostgresAnalyst) -> PostgresAnalyst:
+    return lasting_analyst
 
 
 @pytest.mark.parametrize(("text", "expected"), ASKED)

@@ -9,7 +9,10 @@ import psycopg
 import pytest
 
 from analysis.estimate import estimated_rows
+from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from tests.analysis.conftest import Analyse
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CROWD = """
 CREATE TABLE crowd (id integer PRIMARY KEY, ssn text, state text, visits integer);
@@ -25,6 +28,11 @@ def _crowd(scratch_dsn: str) -> Iterator[None]:
     yield
     with psycopg.connect(scratch_dsn, autocommit=True) as connection:
         connection.execute("DROP TABLE crowd")
+
+
+@pytest.fixture
+def analyst(lasting_analyst: PostgresAnalyst) -> PostgresAnalyst:
+    return lasting_analyst
 
 
 @pytest.mark.parametrize(
@@ -117,6 +125,6 @@ async def test_cursors_carry_the_estimate_of_their_query(analyse: Analyse) -> No
 
 
 @pytest.mark.parametrize("answer", ["[]", "{}", "[{}]", '[{"Plan": {}}]', '[{"Plan": {"Plan Rows": "many"}}]'])
-def test_an_answer_that_is_no_plan_is_no_estimate(answer: str) -> None:
+async def test_an_answer_that_is_no_plan_is_no_estimate(answer: str) -> None:
     assert estimated_rows(json.loads(answer), collects=False) is None
     assert estimated_rows(json.loads(answer), collects=True) is None

@@ -28,6 +28,8 @@ ANALYZE ward; ANALYZE split_ward; ANALYZE ward_archive;
 """
 TABLES = "ward, ward_archive, split_ward"
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 Expect = Callable[..., Awaitable[RowsExpected]]
 
 
@@ -38,6 +40,11 @@ def ward_dsn(scratch_dsn: str) -> Iterator[str]:
     yield scratch_dsn
     with psycopg.connect(scratch_dsn, autocommit=True) as connection:
         connection.execute(f"DROP TABLE {TABLES}; DROP FUNCTION shouts()".encode())
+
+
+@pytest.fixture
+def analyst(lasting_analyst: PostgresAnalyst) -> PostgresAnalyst:
+    return lasting_analyst
 
 
 @pytest.fixture

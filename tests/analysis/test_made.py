@@ -6,7 +6,15 @@ import pytest
 
 from analysis.statement import NOT_YET, Operation
 from gateway.session.context import SessionContext
+from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from tests.analysis.conftest import Analyse
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture
+def analyst(lasting_analyst: PostgresAnalyst) -> PostgresAnalyst:
+    return lasting_analyst
 
 
 @pytest.mark.parametrize(

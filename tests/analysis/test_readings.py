@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
-import pytest_asyncio
 
 from analysis.nodes import Node
 from analysis.relations import Relations
@@ -18,19 +16,16 @@ from gateway.session.context import SessionContext
 from gateway.session.services import UpstreamRejected
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from tests.analysis import cases
-from tests.analysis.conftest import Analyse, analyst_of
+from tests.analysis.conftest import Analyse
 
-# One analyst reads them all, as a gateway's does: a connection and a catalogue for each took most of the time.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PATIENT_COLUMNS = words("id mrn first_name last_name ssn dob sex email phone address city state zip")
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def analyst(scratch_dsn: str) -> AsyncIterator[PostgresAnalyst]:
-    made = analyst_of(scratch_dsn)
-    yield made
-    await made.close()
+@pytest.fixture
+def analyst(lasting_analyst: PostgresAnalyst) -> PostgresAnalyst:
+    return lasting_analyst
 
 
 @pytest.mark.parametrize(("text", "expected"), cases.rows(cases.OUTPUTS), ids=str)
