@@ -83,7 +83,8 @@ class _Noted:
         self.real, self.events = real, events
 
     def write(self, data: bytes) -> None:
-        if b"ssn from people" in data and any(kind in _RUNS for kind, _ in split_frames(data)):
+        spared = data.startswith(b"B")  # the server has its text: questions of ours bring theirs
+        if (spared or b"ssn from people" in data) and any(kind in _RUNS for kind, _ in split_frames(data)):
             self.events.append("sent")
         self.real.write(data)
 
