@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -30,6 +31,7 @@ from gateway.session.services import AuthenticationFailed, Services
 from gateway.upstreams.registry import UpstreamFailed
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+BODY_WITHIN_S = 30.0
 
 
 class Refused(Exception):
@@ -51,7 +53,7 @@ class RelayEndpoint:
 
     async def statements(self, request: Request) -> Response:
         try:
-            body = await read_json(request)
+            body = await self._read(request)
             principal, spec = await self._admit(
                 request, str(body.get("connection", "")), protocol=str(body.get("protocol", ""))
             )
@@ -70,7 +72,7 @@ class RelayEndpoint:
     async def sight(self, request: Request) -> Response:
         """What the principal may see: asked with its own token, or for it by the control plane alone (no token)."""
         try:
-            body = await read_json(request)
+            body = await self._read(request)
             principal, spec = await self._whose_sight(request, body)
             answer = await describe(
                 self._services,
@@ -119,7 +121,7 @@ class RelayEndpoint:
 
     async def resume(self, request: Request) -> Response:
         try:
-            body = await read_json(request)
+            body = await self._read(request)
             principal, spec = await self._admit(
                 request, str(body.get("connection", "")), protocol=str(body.get("protocol", ""))
             )
@@ -131,14 +133,18 @@ class RelayEndpoint:
     async def reanalyses(self, request: Request) -> Response:
         """For the control plane alone: what a reviewer's text would do. No principal is present, nothing runs."""
         try:
-            self._admit_control_plane(request)
-            body = await read_json(request)
+            body = await self._read(request)
             answer = await reanalyse_statement(self._services, body)
         except Refused as refused:
             return refusal(refused)
         except (KeyError, TypeError, ValueError):
             return refusal(Refused(400, "bad-request", "expected a binding and a principal"))
         return JSONResponse(answer)
+
+    async def _read(self, request: Request) -> dict[str, Any]:
+        """The control plane's call. Of anybody else's no body is waited for: clients may reach this port."""
+        self._admit_control_plane(request)
+        return await read_json(request)
 
     def _admit_control_plane(self, request: Request) -> None:
         key = request.headers.get("x-hoopweb-relay", "")
@@ -204,11 +210,15 @@ async def one_statement(body: Mapping[str, Any], kind: str, *, asker: str) -> Re
 
 async def read_json(request: Request) -> dict[str, Any]:
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise Refused(413, "too-large", f"the body is larger than {MAX_BODY_BYTES} bytes")
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_WITHIN_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise Refused(413, "too-large", f"the body is larger than {MAX_BODY_BYTES} bytes")
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Refused(408, "too-slow", f"the body did not arrive within {BODY_WITHIN_S:.0f} s") from None
     try:
         body = json.loads(b"".join(chunks) or b"{}")
     except (ValueError, RecursionError):  # 100,000 brackets are well below the bound on bytes
