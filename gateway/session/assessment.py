@@ -117,15 +117,19 @@ class Assessment:
         again = replace(self, snapshot=snapshot).plan_for(columns)
         return again.techniques == plan.techniques
 
-    def still_allowed(self, snapshots: Snapshots) -> bool:
+    def still_allowed(self, snapshots: Snapshots, *, approved: bool) -> bool:
         """Whether rights and policies of this moment allow, as plainly, what was allowed when it was decided.
 
-        Of what runs: its conditions stay those it began with, the hour included. Raises StaleSnapshot.
+        What people `approved`, or an emergency access let through, goes on unless it is denied by now: neither stands
+        above a right that was withdrawn or a policy that denies. Of what runs: its conditions stay those it began with,
+        the hour included. Raises StaleSnapshot.
         """
         snapshot = snapshots.current()
         if snapshot.version == self.snapshot.version:
             return True
         again = decide(self.access, access_rules=snapshot.access_rules, policies=snapshot.policies)
+        if approved:
+            return not isinstance(again, Deny)
         return isinstance(again, Allow) and not _has_less_room(again, self.decision)
 
     def clear_plan_for(self, columns: Sequence[ResultColumn]) -> MaskingPlan:

@@ -47,7 +47,7 @@ def mint(
         return assessment.still_masks(services.snapshots, columns, plan)
 
     def still_allowed() -> bool:
-        return assessment.still_allowed(services.snapshots)
+        return assessment.still_allowed(services.snapshots, approved=claim is not None)
 
     return mint_permit(
         session=session,
@@ -60,7 +60,7 @@ def mint(
         claim=claim,
         subjects=watch_of(services, assessment),
         still_masks=None if claim is not None and claim.lifts_masks else still_masks,
-        still_allowed=None if claim is not None else still_allowed,
+        still_allowed=still_allowed,
     )
 
 

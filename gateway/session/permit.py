@@ -90,7 +90,7 @@ class ExecutionPermit:
     plan_for: Callable[[Sequence[ResultColumn]], MaskingPlan]
     on_complete: Callable[[ExecutionPermit, Outcome], None]
     still_masks: Callable[[Sequence[ResultColumn], MaskingPlan], bool] | None = None  # asked when the first rows come
-    still_allowed: Callable[[], bool] | None = None  # asked when the rules changed; None: people allowed it
+    still_allowed: Callable[[], bool] | None = None  # asked when the rules changed
     claim: GrantClaim | None = None
     records_results: bool = True
     subjects: SubjectWatch | None = None  # None where nobody's records can be met

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -13,6 +13,13 @@ from gateway.domain.snapshot import Snapshot
 from tests.gateway.listeners.harness import Gateway, Reviewers, TokenDoor
 from tests.gateway.listeners.raw import SYNC, RawClient, bind, errors, execute, kinds, parse, query, rows
 from tests.gateway.listeners.test_postgres_holding import wait_for
+from tests.gateway.listeners.test_postgres_rules_changed import (
+    HELD_LONG,
+    LONG_ROWS,
+    shown,
+    with_a_denial,
+    without_rights,
+)
 
 CLEAR = "078-05-"
 HELD = "select id, ssn from people where id < 7 /* held */"
@@ -68,6 +75,25 @@ async def test_cursor_of_an_emergency_fetches_nothing_beyond_its_count(gateway: 
     raw.close()
 
     assert gateway.reviewers.opened[0].statement == "fetch 3 from c"
+
+
+@pytest.mark.parametrize("change", [without_rights, with_a_denial])
+async def test_answer_in_an_emergency_ends_where_it_is_denied_by_now(
+    gateway: Gateway, change: Callable[[Snapshot], Snapshot]
+) -> None:
+    """An emergency stands for a reviewer's word, and never above a denial."""
+    raw = await RawClient.connect(gateway)
+    raw.writer.write(query(HELD_LONG))
+    first = await raw.until("D")
+
+    gateway.rules = change(gateway.rules)
+    await gateway.registry.rules_changed()
+    got = await raw.until("E", "Z")
+    raw.close()
+
+    assert shown(first) == 1  # masks are lifted
+    assert errors(got)[0]["C"] == "57P01"
+    assert 0 < shown(got) < LONG_ROWS - 1
 
 
 async def test_portal_bound_in_an_emergency_is_asked_about_again_after_it(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import psycopg
 import pytest
 
+from analysis.statement import Operation
+from approvals.domain.decide import Action, Condition, PolicyRule
+from approvals.domain.request import ReviewerGroup
+from gateway.domain.snapshot import Snapshot
 from gateway.protocols.postgres.frames import frame
 from masking.domain.rules import MaskingRule
 from tests.gateway.listeners.harness import Gateway, direct_dsn
@@ -20,6 +24,8 @@ LONG = "select ssn, filler from (select ssn, repeat('x', 2000) filler from peopl
 LONG_ROWS = 40_000
 READS = [query(LONG), query(f"copy ({LONG}) to stdout"), parse(LONG) + bind() + describe() + execute() + SYNC]
 LOCK = 7_301
+HELD_LONG = f"{LONG} /* held */"
+NO_READS = PolicyRule("no-reads", ("people",), Action.DENY, Condition(operation=frozenset({Operation.READ})))
 
 
 @pytest.fixture
@@ -32,6 +38,20 @@ async def unmasked() -> AsyncIterator[Gateway]:
 async def mask(gateway: Gateway, rules: tuple[MaskingRule, ...]) -> None:
     gateway.rules = replace(gateway.rules, version=gateway.rules.version + 1, masking_rules=rules)
     await gateway.registry.rules_changed()
+
+
+def without_rights(rules: Snapshot) -> Snapshot:
+    return replace(rules, version=rules.version + 1, access_rules=())
+
+
+def with_a_denial(rules: Snapshot) -> Snapshot:
+    return replace(rules, version=rules.version + 1, policies=(*rules.policies, NO_READS))
+
+
+def with_other_reviewers(rules: Snapshot) -> Snapshot:
+    others = (ReviewerGroup("security"),)
+    policies = tuple(replace(policy, reviewers=others) if policy.reviewers else policy for policy in rules.policies)
+    return replace(rules, version=rules.version + 1, policies=policies)
 
 
 def shown(messages: list[tuple[str, bytes]]) -> int:
@@ -109,6 +129,46 @@ async def test_write_that_nobody_may_make_any_more_is_undone(unmasked: Gateway) 
     async with await psycopg.AsyncConnection.connect(direct_dsn()) as direct:
         found = await direct.execute("select count(*) from people where id = 7301")
         assert await found.fetchone() == (0,)
+
+
+async def approved(gateway: Gateway) -> RawClient:
+    """A long result that a reviewer let through, of which one row is read."""
+    raw = await RawClient.connect(gateway)
+    raw.writer.write(query(HELD_LONG))
+    await raw.until("N")
+    gateway.reviewers.approved.set()
+    await raw.until("D")
+    return raw
+
+
+@pytest.mark.parametrize("change", [without_rights, with_a_denial])
+async def test_approved_result_ends_where_it_is_denied_by_now(
+    unmasked: Gateway, change: Callable[[Snapshot], Snapshot]
+) -> None:
+    """Deny stands above approval, also while what was approved is read."""
+    raw = await approved(unmasked)
+
+    unmasked.rules = change(unmasked.rules)
+    await unmasked.registry.rules_changed()
+    got = await raw.until("E", "Z")
+    raw.close()
+
+    assert errors(got)[0]["C"] == "57P01"
+    assert 0 < shown(got) < LONG_ROWS - 1
+    await wait_for(lambda: bool(unmasked.record.of("session.closed")))
+    assert unmasked.record.of("session.closed")[0].body["reason"] == "rules-changed"
+
+
+async def test_approved_result_goes_on_where_it_would_be_asked_about_otherwise_by_now(unmasked: Gateway) -> None:
+    raw = await approved(unmasked)
+
+    unmasked.rules = with_other_reviewers(unmasked.rules)
+    await unmasked.registry.rules_changed()
+    got = await raw.until("E", "Z")
+    raw.close()
+
+    assert errors(got) == []
+    assert shown(got) == LONG_ROWS - 1
 
 
 async def test_idle_session_is_left_alone(unmasked: Gateway) -> None:
