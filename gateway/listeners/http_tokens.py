@@ -19,7 +19,7 @@ from gateway.domain import token_service
 from gateway.domain.identity import TokenVerifier
 from gateway.domain.threads import in_thread
 from gateway.domain.tokens import AUDIENCE, issuer_url, mcp_resource
-from gateway.listeners.data_api import is_safe_wire
+from gateway.listeners.data_api import answered, is_safe_wire
 
 MAX_FORM_BYTES = 64 * 1024
 FORM_WITHIN_S = 10.0
@@ -39,6 +39,9 @@ class TokenEndpoint:
         ]
 
     async def token(self, request: Request) -> Response:
+        return await answered(self._token(request))
+
+    async def _token(self, request: Request) -> Response:
         try:
             form = await read_form(request)
             if not is_safe_wire(request, plaintext_on_loopback=self._plaintext_on_loopback):

@@ -21,6 +21,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolResult, ToolAnnotations
 from pydantic import AnyHttpUrl
 from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.domain.tokens import MCP_PATH, issuer_url, mcp_resource
 from gateway.mcp.answers import Problem, StatementAnswer, told
@@ -74,14 +76,34 @@ def without_values(tool: Callable[..., Awaitable[CallToolResult]]) -> Callable[.
     return guarded
 
 
+class NoStandingStream:
+    """ASGI middleware: answers 405 to whoever asks for the protocol's standing stream, as its specification permits.
+
+    Where no session is kept nothing is ever said on that stream, and nobody would look at its token again: the SDK
+    holds it open for as long as the client likes. Who brings no token is told where to get one, as everywhere here.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stands = scope["type"] == "http" and scope["method"] == "GET" and scope["path"] == MCP_PATH
+        if stands and any(name == b"authorization" for name, _ in scope["headers"]):
+            await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
 def mcp_application() -> Starlette:
     """The ASGI application of `/mcp` and its metadata; its lifespan must be run by the server."""
-    return mcp_server().streamable_http_app(
+    application = mcp_server().streamable_http_app(
         streamable_http_path=MCP_PATH,
         stateless_http=True,
         max_request_body_size=MAX_BODY_BYTES,
         transport_security=TransportSecuritySettings(allowed_hosts=_hosts(), allowed_origins=_origins()),
     )
+    application.add_middleware(NoStandingStream)
+    return application
 
 
 def is_mcp(path: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 from django.contrib.auth.models import User
@@ -111,6 +113,23 @@ async def test_repeated_and_oversized_forms_are_refused() -> None:
         large = await http.post("/v1/token", content=b"x=" + b"y" * 70_000, headers=headers)
 
     assert (twice.status_code, large.status_code) == (400, 413)
+
+
+async def test_caller_who_leaves_before_the_form_is_there_breaks_nothing() -> None:
+    """Unhandled, each writes a traceback into the log, and needs no credential for it."""
+    endpoint = TokenEndpoint(verifier=TokenVerifier(), plaintext_on_loopback=True)
+    request = {"method": "POST", "path": "/v1/token", "scheme": "http", "query_string": b"", "headers": []}
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await build_app(endpoint.routes())({"type": "http", **request}, receive, send)
+
+    assert sent[0]["status"] == 499
 
 
 async def test_metadata_names_this_port() -> None:

@@ -80,6 +80,17 @@ def test_request_without_a_good_token_is_pointed_to_the_metadata(stack: Stack, t
     assert server["issuer"] == described["authorization_servers"][0]
 
 
+@pytest.mark.parametrize("more", [{}, {"Mcp-Session-Id": "a" * 32}, {"Last-Event-ID": "5"}])
+def test_no_stream_stands_open_and_none_is_resumed(stack: Stack, more: dict[str, str]):
+    """It would outlive the token it was opened with."""
+    headers = {"Accept": "text/event-stream", **more}
+    own = {**headers, "Authorization": f"Bearer {stack.agent_token()}"}
+
+    with httpx.stream("GET", endpoint(stack), headers=own, timeout=60, trust_env=False) as answer:
+        assert (answer.status_code, answer.headers.get("allow")) == (405, "POST")
+    assert httpx.get(endpoint(stack), headers=headers, timeout=60, trust_env=False).status_code == 401
+
+
 async def test_client_discovers_the_authorization_server_and_gets_a_token_for_this_endpoint_alone(stack: Stack):
     agent, memory = stack.demo["agents"]["demo-agent"], Memory()
     auth = ClientCredentialsOAuthProvider(
