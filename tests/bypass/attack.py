@@ -75,27 +75,62 @@ class Arena:
     bare: Target
 
 
+# Connections for controls, as they were when they were new: a connection costs the server ten times what it is asked.
+_KEPT: dict[Target, Wire] = {}
+
+
 def play(target: Target, each: Attack, mode: Mode, *, rehearsal: bool) -> Answer:
     """Run the steps; `rehearsal` (the direct control) undoes what they did."""
-    wrap = rehearsal and each.transaction
+    if rehearsal and _leaves_nothing(each):
+        return _rehearse(target, each, mode)
     try:
         wire = Wire(_with_options(target, each.options))
     except ConnectionLost as lost:
         return Answer(received=str(lost).encode(), errors=[{"C": "08004", "M": str(lost)}], lost=True)
     with wire:
         wire.copy_in = each.copy_in
-        answer = wire.greeting
-        if wrap:
-            wire.simple("BEGIN")
-        for step in each.steps:
-            answer = answer + send(wire, step, mode)
-            if answer.lost:
-                break
-        if wrap and not answer.lost:
-            wire.simple("ROLLBACK")
+        answer = _steps(wire, each, mode, wrap=rehearsal and each.transaction)
         if rehearsal and each.undo:
             wire.simple(each.undo)
         return answer
+
+
+def _steps(wire: Wire, each: Attack, mode: Mode, *, wrap: bool) -> Answer:
+    answer = wire.greeting
+    if wrap:
+        wire.simple("BEGIN")
+    for step in each.steps:
+        answer = answer + send(wire, step, mode)
+        if answer.lost:
+            break
+    if wrap and not answer.lost:
+        wire.simple("ROLLBACK")
+    return answer
+
+
+def _leaves_nothing(each: Attack) -> bool:
+    """Whether ROLLBACK and DISCARD ALL make a connection as good as new after it."""
+    if not each.transaction or each.options or each.copy_in or each.undo:
+        return False
+    # dblink's own connections outlive DISCARD ALL.
+    return all(isinstance(step, str) and "dblink" not in step for step in each.steps)
+
+
+def _rehearse(target: Target, each: Attack, mode: Mode) -> Answer:
+    """The control on a kept connection; one that did not come out of it as it went in is not kept."""
+    wire = _KEPT.pop(target, None) or Wire(target)
+    answer = _steps(wire, each, mode, wrap=True)
+    if not answer.lost and wire.simple("DISCARD ALL").tags == ["DISCARD ALL"]:
+        _KEPT[target] = wire
+    else:
+        wire.close()
+    return answer
+
+
+def close_kept() -> None:
+    """Hang up on whom controls were played."""
+    while _KEPT:
+        _KEPT.popitem()[1].close()
 
 
 def send(wire: Wire, step: Step, mode: Mode) -> Answer:

@@ -11,7 +11,7 @@ import pytest
 from psycopg import sql
 
 from gateway.upstreams.postgres_definitions import CODE_QUERY
-from tests.bypass.attack import Arena
+from tests.bypass.attack import Arena, close_kept
 from tests.bypass.watch import RedisWatch
 from tests.bypass.wire import Target
 from tests.stack import Stack
@@ -39,6 +39,7 @@ def arena(stack: Stack, redis_watch: RedisWatch) -> Iterator[Arena]:
         gateway=gateway_target(stack),
         bare=gateway_target(stack, connection="bare", agent="attack-bare"),
     )
+    close_kept()
     with psycopg.connect(stack.superuser_dsn(clinic), autocommit=True) as owner:
         owner.execute(sql.SQL("REVOKE CREATE ON SCHEMA public FROM {}").format(user))
 
