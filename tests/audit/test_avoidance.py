@@ -7,7 +7,6 @@ import contextlib
 from functools import partial
 
 import pytest
-from django.db import connection
 
 from audit.domain.entry import Entry
 from audit.domain.integrity import check_chain
@@ -16,6 +15,7 @@ from audit.domain.keys import log_keys
 from audit.domain.template import Filling, Template
 from audit.models import LogEntry
 from audit.writer import AuditWriter
+from tests.audit.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = "x" * (9 << 10)  # no segment holds two of them
@@ -23,16 +23,6 @@ LONG = "x" * (9 << 10)  # no segment holds two of them
 
 def entry(number: int, *, durability: str = "os", kind: str = "statement.authorised", text: str = "select 1") -> Entry:
     return Entry(kind, {"connection": "clinic"}, "s1", f"a{number}", {"statement": text}, durability=durability)
-
-
-async def in_thread(function):
-    def call():
-        try:
-            return function()
-        finally:
-            connection.close()
-
-    return await asyncio.to_thread(call)
 
 
 @pytest.fixture

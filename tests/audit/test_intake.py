@@ -19,7 +19,8 @@ from audit.models import LogEntry, StatementRecord
 from audit.process_journal import open_journal
 from audit.sequencer_process import Intake
 from tests.audit.test_bulk import of_statement, opened
-from tests.audit.test_writer import in_thread, kept_plans
+from tests.audit.test_writer import kept_plans
+from tests.audit.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

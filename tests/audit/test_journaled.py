@@ -33,6 +33,7 @@ from audit.models import JournalPosition, LogEntry, SealedText
 from audit.process_journal import ProcessJournal, open_journal
 from audit.sequencer import SequencerFailed
 from audit.writer import AuditWriter, append_alike, append_alike_python
+from tests.audit.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,16 +54,6 @@ def statements() -> list[str]:
     return list(
         LogEntry.objects.filter(kind="statement.authorised").order_by("seq").values_list("statement_id", flat=True)
     )
-
-
-async def in_thread(function):
-    def call():
-        try:
-            return function()
-        finally:
-            connection.close()
-
-    return await asyncio.to_thread(call)
 
 
 @pytest.mark.parametrize("durability", ["os", "disk"])

@@ -69,18 +69,24 @@ def writer() -> psycopg.Connection:
     return psycopg.connect(**{name: settings[name] for name in names if name in settings})
 
 
+def waits_for_a_lock(statement: str, *, asked: psycopg.Connection) -> bool:
+    """Whether a statement with these words comes to wait for a lock; `asked` itself is left waiting for nobody."""
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE %s"
+    deadline = time.monotonic() + 90
+    waiting = False
+    while not waiting and time.monotonic() < deadline:
+        waiting = asked.execute(waits, (f"%{statement}%",)).fetchone() != (0,)
+        asked.rollback()
+    return waiting
+
+
 def test_indexes_of_the_record_are_made_beside_who_writes_it(older: None) -> None:
     """One writer is midway in a transaction when the migration begins; the next one waits for neither."""
     migrating = threading.Thread(target=lambda: (migrate(AFTER), connection.close()))
     with writer() as first, writer() as second:
         first.execute(WRITE % "first")
         migrating.start()
-        deadline = time.monotonic() + 90
-        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%INDEX%%'"
-        waiting = False
-        while not waiting and time.monotonic() < deadline:
-            waiting = second.execute(waits).fetchone() != (0,)
-            second.rollback()
+        waiting = waits_for_a_lock("INDEX", asked=second)
 
         second.execute("SET lock_timeout = '20s'")
         second.execute(WRITE % "second")
@@ -114,12 +120,7 @@ def test_the_index_of_sealed_texts_goes_without_a_queue_of_writers_behind_a_read
     with writer() as reader, writer() as appending:
         reader.execute("SELECT count(*) FROM audit_sealedtext")  # and goes on reading
         migrating.start()
-        deadline = time.monotonic() + 90
-        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'DROP INDEX%%'"
-        waiting = False
-        while not waiting and time.monotonic() < deadline:
-            waiting = appending.execute(waits).fetchone() != (0,)
-            appending.rollback()
+        waiting = waits_for_a_lock("DROP INDEX", asked=appending)
 
         appending.execute("SET lock_timeout = '20s'")
         appending.execute("INSERT INTO audit_sealedtext (seq, key_id, box) VALUES (9000000, '', '')")

@@ -36,7 +36,8 @@ from audit.writer import AuditWriter
 from tests.audit.factories import WHO, authorised, completed, denied, opened
 from tests.audit.test_bulk import of_statement
 from tests.audit.test_bulk import opened as all_opened
-from tests.audit.test_writer import in_thread, sql
+from tests.audit.test_writer import sql
+from tests.audit.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

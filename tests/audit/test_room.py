@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 
 import pytest
-from django.db import connection
 
 from audit.answers import RecordUnavailable, Within
 from audit.domain.entry import Entry
@@ -17,6 +16,7 @@ from audit.models import LogEntry
 from audit.room import Room, Waiting
 from audit.sequencer import SequencerFailed
 from audit.writer import AuditWriter
+from tests.audit.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LIMIT = 8
@@ -29,16 +29,6 @@ def entry(session: str, number: int, *, kind: str = "statement.authorised", dura
 
 def closed(session: str) -> Entry:
     return Entry("session.closed", {"connection": "clinic", "reason": "client"}, session, durability="os")
-
-
-async def in_thread(function):
-    def call():
-        try:
-            return function()
-        finally:
-            connection.close()
-
-    return await asyncio.to_thread(call)
 
 
 def kept() -> list[tuple[str, str, str]]:

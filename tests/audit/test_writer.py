@@ -26,6 +26,7 @@ from audit.domain.startup import finish_unfinished, seem_dead
 from audit.models import LogEntry, SealedText, SessionRecord, StatementRecord
 from audit.writer import AuditWriter
 from tests.audit.factories import authorised, completed, denied, opened
+from tests.audit.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parents[2]
@@ -41,16 +42,6 @@ def kept_plans() -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute("SELECT statement FROM pg_prepared_statements")
         return [text for (text,) in cursor.fetchall()]
-
-
-async def in_thread(function, *args):
-    def call():
-        try:
-            return function(*args)
-        finally:
-            connection.close()
-
-    return await asyncio.to_thread(call)
 
 
 async def test_concurrent_appends_get_gapless_receipts_in_the_order_asked():

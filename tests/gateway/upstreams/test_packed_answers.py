@@ -113,19 +113,25 @@ DOORS = [
 ]
 
 
+async def kept_while_refusing(ask: Ask, url: str, refused: type[Exception]) -> int:
+    """The most bytes this process held at once while it asked, and refused the answer."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(refused):
+            await ask(url)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return peak
+
+
 @pytest.mark.parametrize(("ask", "refused"), DOORS)
 async def test_no_bomb_is_unpacked(
     hostile: Hostile, bomb: tuple[str, bytes], ask: Ask, refused: type[Exception]
 ) -> None:
     hostile.coding, hostile.body = bomb
 
-    tracemalloc.start()
-    try:
-        with pytest.raises(refused):
-            await ask(hostile.url)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    peak = await kept_while_refusing(ask, hostile.url, refused)
 
     assert peak < KEPT
     assert hostile.asked == ["identity"]
@@ -135,13 +141,7 @@ async def test_no_bomb_is_unpacked(
 async def test_no_more_is_read_than_such_an_answer_has(hostile: Hostile, ask: Ask, refused: type[Exception]) -> None:
     hostile.body = bytes(2 * KEPT)
 
-    tracemalloc.start()
-    try:
-        with pytest.raises(refused):
-            await ask(hostile.url)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    peak = await kept_while_refusing(ask, hostile.url, refused)
 
     assert peak < KEPT
 
