@@ -136,10 +136,11 @@ def _passes(
 def _environment(tally: Path | None, product: Path | None) -> dict[str, str]:
     # One seed for all workers of a run: pytest-xdist needs every one of them to collect the same tests.
     environment = {"PYTHONHASHSEED": "0", **os.environ}
-    if tally:
-        environment[TALLY] = str(tally)
-    if product:
-        environment[PRODUCT] = str(product)
+    # What is not to be told is taken away: a test of the gate runs another within it.
+    for name, path in ((TALLY, tally), (PRODUCT, product)):
+        environment.pop(name, None)
+        if path:
+            environment[name] = str(path)
     # Some hundred processes load the same modules: without the files of a first one, each compiles them anew.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return environment

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests import gate
+from tests.tally import PRODUCT, TALLY
 
 _CONFTEST = """
 import pytest
@@ -50,6 +51,16 @@ def test_second_run_reads_the_files_it_has_tests_in(project: Path) -> None:
 
     assert (failed, counts) == ([], [2, 2])
     assert read == {"test_unit": 1, "test_both": 2, "test_drives": 2}
+
+
+def test_a_gate_within_a_gate_tells_the_outer_one_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outer = project / "outer.json"
+    monkeypatch.setenv(PRODUCT, str(outer))
+    monkeypatch.setenv(TALLY, str(outer))
+
+    gate._passes("again", gate._pytest("e2e", jobs=1, bound_s=0))
+
+    assert not outer.exists()
 
 
 def test_files_that_nobody_told_are_all_read(project: Path) -> None:
