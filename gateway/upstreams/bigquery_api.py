@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -31,9 +32,13 @@ API_PATH = "/bigquery/v2"
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 # Longer than the longest wait asked for in one call (POLL_MS below).
 TIMEOUT = httpx.Timeout(connect=10.0, read=60.0, write=30.0, pool=30.0)
+# Requests at once to the service of one connection. The bound is each connection's own, never the process's: a service
+# that answers slowly, or not at all, keeps no other connection waiting.
+MAX_AT_ONCE = 100
+PLACE_WITHIN_S = 30.0
+MAX_IDLE = 100
 # A service that goes on sending a little now and then would keep a statement and a connection of the pool for ever.
 WHOLE_WITHIN_S = 600.0
-MAX_CONNECTIONS = 100
 ATTEMPTS = 4
 FIRST_PAUSE_S = 0.25
 UNAUTHORIZED = 401
@@ -45,7 +50,7 @@ def new_client() -> httpx.AsyncClient:
 
     What comes back is read as it is, and never unpacked.
     """
-    limits = httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_CONNECTIONS)
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE)
     return httpx.AsyncClient(timeout=TIMEOUT, limits=limits, trust_env=False, follow_redirects=False, headers=PLAIN)
 
 
@@ -61,6 +66,7 @@ class BigQueryApi:
     ) -> None:
         self._client = client or new_client()
         self._credentials = GoogleCredentials(upstream_credential, self._client, metadata_url=metadata_url)
+        self._places: dict[str, asyncio.Semaphore] = {}  # by connection
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -153,21 +159,26 @@ class BigQueryApi:
         """Status, body, and where an upload goes on. A refused token ran nothing: once, another is tried."""
         own = {"Content-Type": "application/json", **(more or {})}
         authorization = await self._credentials.authorization(spec)
-        found = await self._send(method, url, query, content, {**own, **authorization})
+        found = await self._send(spec, method, url, query, content, {**own, **authorization})
         if found[0] == UNAUTHORIZED and authorization:
             self._credentials.forget(spec, authorization)
-            found = await self._send(
-                method, url, query, content, {**own, **await self._credentials.authorization(spec)}
-            )
+            again = await self._credentials.authorization(spec)
+            found = await self._send(spec, method, url, query, content, {**own, **again})
         return found
 
-    async def _send(
-        self, method: str, url: str, query: Mapping[str, Any], content: bytes | None, headers: Mapping[str, str]
+    async def _send(  # noqa: PLR0917  and so here
+        self,
+        spec: ConnectionSpec,
+        method: str,
+        url: str,
+        query: Mapping[str, Any],
+        content: bytes | None,
+        headers: Mapping[str, str],
     ) -> tuple[int, dict[str, Any], str]:
         params = {name: value for name, value in query.items() if value is not None} or None
         asked = self._client.stream(method, url, params=params, content=content, headers=headers)
         try:
-            async with asyncio.timeout(WHOLE_WITHIN_S), asked as response:
+            async with self._place(spec), asyncio.timeout(WHOLE_WITHIN_S), asked as response:
                 body = await read_plain_async(response, max_bytes=MAX_ANSWER_BYTES)
         except AnswerRefused as refused:
             raise UpstreamFailed(f"the upstream cannot be read: {refused}") from None
@@ -182,6 +193,20 @@ class BigQueryApi:
                 raise UpstreamFailed("the upstream's answer is not a JSON object")
             answer = {}
         return response.status_code, answer, response.headers.get("location", "")
+
+    @asynccontextmanager
+    async def _place(self, spec: ConnectionSpec) -> AsyncIterator[None]:
+        """One of the connection's places. Raises UpstreamFailed when none gets free."""
+        places = self._places.setdefault(spec.name, asyncio.Semaphore(MAX_AT_ONCE))
+        try:
+            async with asyncio.timeout(PLACE_WITHIN_S):
+                await places.acquire()
+        except TimeoutError:
+            raise UpstreamFailed(f"the upstream has not answered {MAX_AT_ONCE} other requests; try again") from None
+        try:
+            yield
+        finally:
+            places.release()
 
 
 def endpoint_of(spec: ConnectionSpec) -> str:
