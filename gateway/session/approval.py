@@ -23,6 +23,8 @@ from gateway.session.transport import Resumption, Transport
 
 logger = logging.getLogger(__name__)
 
+_AS_MODIFIED = "send the modified statement shown in the review; it is approved for you"
+
 
 async def approve(
     services: Services,
@@ -139,7 +141,7 @@ def adopt(request: StatementRequest, transport: Transport, claim: GrantClaim) ->
         raise Denied(
             code="modified-needs-resubmission",
             reason="the reviewer approved a modified statement, which a prepared statement cannot take on",
-            permitted_alternative="send the modified statement shown in the review; it is approved for you",
+            permitted_alternative=_AS_MODIFIED,
         )
     return replace(request, text=claim.statement)
 
@@ -158,6 +160,8 @@ async def reassess(
             code="other-reviewers-needed",
             rule=assessment.decision.rule,
             reason="what was approved needs reviewers of another group as well",
+            # Whoever those are, they were asked about the reviewer's text when it was put in place of the asked one.
+            permitted_alternative=_AS_MODIFIED if request.text != held.analysis.statement.text else "",
         )
     return assessment
 

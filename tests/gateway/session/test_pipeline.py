@@ -264,7 +264,9 @@ async def test_modified_statement_needing_other_reviewers_is_denied():
 
     await run(world, UPDATE)
 
-    assert [denial.code for denial in world.client.denials] == ["other-reviewers-needed"]
+    (denial,) = world.client.denials
+    assert denial.code == "other-reviewers-needed"
+    assert denial.permitted_alternative.startswith("send the modified statement")
 
 
 async def test_permit_builds_the_plan_that_masks_the_protected_column():
