@@ -18,6 +18,9 @@ _PLAIN = re.compile(rb"select[ \t\r\n][a-z0-9_ \t\r\n.,()=<>*\0]*;?", re.IGNOREC
 _COMPARED = re.compile(rb"(?<![=<>*])(?:=|<>|<=|>=|<|>) ?\0")
 # What could tell the client of the text the server was sent.
 _TELLING = re.compile(rb"query|pg_", re.IGNORECASE)
+# In grouping sets an expression is null where it is not grouped by. One with a constant is found again in the list of
+# groups; with two parameters it is another, and no error says so.
+_NULLED = re.compile(rb"grouping|rollup|cube", re.IGNORECASE)
 _MOST = 100
 
 
@@ -26,7 +29,7 @@ def template_of(shape: bytes) -> bytes | None:
 
     `shape` has a zero byte in place of each integer that is a parameter then (`express.blank_integers`).
     """
-    if not _PLAIN.fullmatch(shape) or _TELLING.search(shape):
+    if not _PLAIN.fullmatch(shape) or _TELLING.search(shape) or _NULLED.search(shape):
         return None
     parts = shape.removesuffix(b";").decode("ascii").split("\0")
     count = len(parts) - 1

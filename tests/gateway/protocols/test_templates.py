@@ -66,6 +66,9 @@ def test_template(text: bytes, expected: str, count: int) -> None:
             b"delete from t where b = 5",
             b"selected a from t where b = 5",
         ),
+        b"select a, b = 5 from t group by rollup (a, b = 5)",
+        b"select a, b = 5 from t group by CUBE (a, b = 5)",
+        b"select a, b = 5 from t group by grouping sets ((a), (b = 5))",
         *(b"select a from t where b =  5", b"select a from t order by 1", b"select a, 5 from t where b = 5"),
     ],
 )
