@@ -496,6 +496,7 @@ cdef class QuickLane:
         self.relay._exchange = self.under_way = passage
         if upstream._transport is not None and not upstream.closed:
             upstream._transport.write(self.outgoing(passage, now))
+            self.session.uncertain = passage.reused or passage.templated
         if (passage.parsed or passage.templated) and not passage.reused:
             self.last_made, self.last_template, self.made_at = None, None, now
             upstream.undisturbed = True
@@ -558,6 +559,7 @@ cdef class QuickLane:
         self.under_way = passage
         if end == size:  # ReadyForQuery follows
             passage.refusal = data
+            self.session.uncertain = True
             return True
         if passage.templated and not passage.reused:
             passage.recurring.template = None  # it is not what the text means
@@ -571,14 +573,20 @@ cdef class QuickLane:
     def answer(self, bytes data not None):
         """Take the usual answer to what was sent here last; False: nothing was done with it."""
         cdef Passage passage = self.under_way
+        cdef bint held = self.session.uncertain
+        cdef bint taken = True
         if passage is None:
             return False
+        self.session.uncertain = False
         if passage.refusal is None:
-            return self.answered(passage, data)
-        data, passage.refusal = passage.refusal + data, None
-        if not self.answered(passage, data):
-            self.upstream.arrived(data)
-        return True
+            taken = self.answered(passage, data)
+        else:
+            data, passage.refusal = passage.refusal + data, None
+            if not self.answered(passage, data):
+                self.upstream.arrived(data)
+        if held and not self.session.uncertain and (self.client._frames or self.client.violation is not None):
+            self.session.client.wake()  # for what came meanwhile
+        return taken
 
     cdef bint answered(self, Passage passage, bytes data) except -1:
         cdef RelayState relay = self.relay

@@ -369,7 +369,7 @@ class ExtendedExchange(_Exchange):
     def unfold(self) -> Sequence[Expectation]:
         portal = self._portal()
         self.execution.shape = portal.shape
-        if self._reused:
+        if self._reused and not self._session.relay.broken:  # its error was the last the client hears
             self._session.relay.emit(server.PARSE_COMPLETE_FRAME)
         expected: list[Expectation] = [parse_expectation(self._session, self._statement)] if self.parsed else []
         expected += [bind_expectation(self._session, portal), Description(portal.shape.own)]

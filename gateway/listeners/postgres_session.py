@@ -92,6 +92,7 @@ class ClientSession(Asking):
         self.holding = None
         self.withdrawn = False
         self.deferred = None
+        self.uncertain = False
         self._answered: asyncio.Future[None] | None = None  # resolved when it does no longer
         self.relay = Relay(write=self._write_client, phi=context.connection.phi, woken=self._progress)
         self.relay.reported(upstream.parameters)
@@ -366,10 +367,11 @@ class ClientSession(Asking):
     async def next_frame(self, until: Callable[[], bool]) -> tuple[int, bytes] | None:
         """Return the client's next frame, or None as soon as `until` holds. Raises when the client is gone or wrong."""
         while not until():
-            frame = self.client.pop() if self.deferred is None else None
+            held = self.deferred is not None or (self.uncertain and self.relay.exchanging)
+            frame = None if held else self.client.pop()
             if frame is not None:
                 return frame
-            if self.client.violation is not None and self.deferred is None:
+            if self.client.violation is not None and not held:
                 raise self.client.violation
             if self.client.closed:
                 raise ClientGone("the client closed the connection")

@@ -79,6 +79,11 @@ class Relay(RelayState):
         return not self._queue and self._exchange is None
 
     @property
+    def exchanging(self) -> bool:
+        """Whether a whole request is under way which nothing was sent behind."""
+        return self._exchange is not None
+
+    @property
     def expected(self) -> int:
         """How many messages were not answered yet, an exchange counted as one."""
         return len(self._queue) + (self._exchange is not None)

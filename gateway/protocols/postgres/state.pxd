@@ -45,6 +45,6 @@ cdef class MeaningState:
 cdef class SessionState:
     cdef public str reason
     cdef public object holding, deferred, cancelling
-    cdef public bint at_boundary, can_send, resting, _retiring
+    cdef public bint at_boundary, can_send, resting, uncertain, _retiring
     cdef public list _outgoing
     cdef public double _last_activity

@@ -130,6 +130,7 @@ class SessionState:
     reason: str  # why the session ends, once it does
     holding: asyncio.Event | None  # set it to withdraw the statement that waits for a review
     deferred: Any  # a request of the express lane that waits for its entry
+    uncertain: bool  # what runs may have to be sent once more: nothing may be sent behind it until it is answered
     at_boundary: bool  # nothing was sent since the last Sync
     can_send: bool  # the upstream takes what is written
     resting: bool  # its task waits for the client's next frame and for nothing else

@@ -12,6 +12,8 @@ import pytest
 from analysis.fingerprint import skeleton
 from gateway.listeners import postgres_express
 from gateway.listeners.postgres_express import ExpressLane
+from gateway.protocols.postgres import server
+from gateway.protocols.postgres.frames import frame
 from gateway.session.context import SessionContext
 from tests.gateway.listeners.harness import Gateway, Recalled, TableAnalyst, direct_dsn
 from tests.gateway.listeners.raw import SYNC, RawClient, bind, describe, errors, execute, kinds, query, rows
@@ -26,6 +28,7 @@ pytestmark = pytest.mark.skipif(postgres_express.QuickLane is None, reason="nobo
 
 PERSON = "select id, name, ssn from people where id = {}"
 FIRST_ONES = "select id, name, ssn from people where id <= {} order by id"
+_SPELLED = {None: None, True: b"t", False: b"f"}
 FOUND = "select found from templated where found = {}"
 
 
@@ -249,3 +252,70 @@ async def test_another_number_than_the_template_takes_goes_another_way(
     heard = [await raw.ask(query(PERSON.format(number))) for number in ("-1", "7.0", "1234567890", "007", "7e0")]
 
     assert [len(rows(one)) for one in heard] == [0, 1, 0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "unit", ["grouping sets ((found), (found = {0}))", "rollup (found, found = {0})", "cube (found, found = {0})"]
+)
+async def test_a_constant_that_is_grouped_by_stays_one(
+    gateway: Gateway, watched: type[Watched], table: psycopg.Connection[Any], unit: str
+) -> None:
+    """Both are the same expression to the server and null where it is not grouped by; two parameters are neither."""
+    raw, _ = await watching(gateway, watched)
+    text = f"select found, found = {{0}} as same, count(*) from templated group by {unit} order by found, same"
+
+    for number in (1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2):
+        heard = await raw.ask(query(text.format(number)))
+        with psycopg.ClientCursor(table) as cursor:
+            expected = cursor.execute(text.format(number)).fetchall()
+        assert [row[1] for row in rows(heard)] == [_SPELLED[row[1]] for row in expected]
+
+
+async def test_a_query_behind_one_that_is_refused_as_a_template(
+    gateway: Gateway, watched: type[Watched], table: psycopg.Connection[Any]
+) -> None:
+    """The first is sent as it came before the next is sent."""
+    raw, sent = await watching(gateway, watched)
+    text = "select found = {0} as same, count(*) from templated group by found = {0} order by same"
+    for number in (1, 1, 2):
+        await raw.ask(query(text.format(number)))
+    assert "P" not in sent.kinds[2:]
+
+    table.execute("begin")
+    table.execute("lock table templated")
+    raw.writer.write(query(text.format(3)))
+    await asyncio.sleep(0.2)
+    raw.writer.write(query(text.format(4)))
+    await asyncio.sleep(0.2)
+    table.execute("rollback")
+    heard = [await raw.until_ready(), await raw.until_ready()]
+
+    assert [rows(one) for one in heard] == [[[b"f", b"8"], [b"t", b"1"]]] * 2
+    assert sent.kinds[4:6] == ["P", "Q"]
+
+
+async def test_what_is_sent_behind_it_waits_for_no_answer_that_was_taken_another_way(
+    gateway: Gateway, watched: type[Watched], table: psycopg.Connection[Any]
+) -> None:
+    """Behind the half of a notice an answer does not come to the lane."""
+    raw, sent = await templated(gateway, watched, FOUND)
+    upstream = watched.lanes[-1].session.upstream
+    notice = server.encode_error({"S": "NOTICE", "C": "00000", "M": "said"}, notice=True)
+    described = server.encode_row_description((server.Field("found", 0, 0, 23, 4),))
+    answer = b"2\0\0\0\4" + described + frame(b"C", b"SELECT 0\0") + frame(b"Z", b"I")
+    at = len(sent.kinds)
+    table.execute("begin")
+    table.execute("lock table templated")
+    upstream.data_received(notice[:7])
+
+    raw.writer.write(query(FOUND.format(7)))
+    while len(sent.kinds) == at:
+        await asyncio.sleep(0.01)
+    upstream.data_received(notice[7:] + answer)
+    assert kinds(await raw.until_ready()) == "NTCZ"
+    raw.writer.write(query("select"))
+    while len(sent.kinds) == at + 1:
+        await asyncio.sleep(0.01)
+
+    assert sent.kinds[at] == "B"
+    table.execute("rollback")
