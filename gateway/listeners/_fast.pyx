@@ -14,8 +14,8 @@ import cython
 
 from audit.domain._fast cimport Alike, Filling, new_filling, new_quoted_id
 from gateway.protocols.postgres._fast cimport (
-    Answer, Request, blanked, bound_integers, codes, count as count_rows, find_answer, find_request, hexed_between, mask as mask_rows,
-    query_text, request as read_extended, request_text, request_types, scan as scan_frames,
+    Answer, Request, blanked, bound_integers, codes, count as count_rows, find_answer, find_request, hexed_between,
+    mask as mask_rows, query_text, request as read_extended, request_text, request_types, scan as scan_frames,
 )
 from gateway.protocols.postgres.state cimport (
     ClientState, MeaningState, NamesState, PreparedState, RelayState, SessionState, TurnsState, UpstreamState
@@ -186,7 +186,11 @@ cdef class Passage:
         """The lane's own exchange, from where everything goes as ever."""
         if self.exchange is None:
             self.exchange = self.lane.ordinary(
-                self.occurrence(), None if self.simple else read_extended(self.data), self.statement, self.reused, self.templated
+                self.occurrence(),
+                None if self.simple else read_extended(self.data),
+                self.statement,
+                self.reused,
+                self.templated,
             )
         return self.exchange
 
