@@ -227,6 +227,7 @@ class StatementRecord(models.Model):
             models.Index(fields=["session_id", "at"], name="audit_statement_session"),
             models.Index(fields=["subject", "at"], name="audit_statement_by_subject"),
             models.Index(fields=["connection", "at"], name="audit_statement_by_conn"),
+            models.Index(fields=["last_seq"], name="audit_statement_last_entry"),  # asked for before each checkpoint
             GinIndex(fields=["touched"], name="audit_statement_touched"),
             models.Index(fields=["-at", "-id"], name="audit_statement_denied", condition=models.Q(status="denied")),
             models.Index(fields=["gateway"], name="audit_statement_running", condition=models.Q(status="running")),

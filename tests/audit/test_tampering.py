@@ -37,7 +37,12 @@ from tests.audit.factories import authorised, completed, denied, opened
 SOAKING = bool(os.environ.get("HOOPWEB_SOAK"))
 SIZE = 10_000 if SOAKING else 2_000
 
-pytestmark = pytest.mark.timeout(900 if SOAKING else 300)
+pytestmark = [pytest.mark.timeout(900 if SOAKING else 300), pytest.mark.django_db]
+
+
+@pytest.fixture
+def _django_db_helper() -> None:
+    """No transaction of each test's own: all are within `written`'s, which the mark's would close."""
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +152,28 @@ def test_intact_log_verifies_against_the_anchor_file(log, tmp_path):
     bundle = exported(tmp_path)
 
     assert checked(bundle, anchor=anchor_file(log_signer().name)).verdict is Verdict.INTACT
+
+
+def test_what_is_checked_before_each_checkpoint_is_what_came_since_the_last(log):
+    sign_checkpoint()
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE audit_statementrecord, audit_logentry")
+
+    entries, statements = rows_read("audit_logentry"), rows_read("audit_statementrecord")
+    append_entries([denied("late", "s1")])
+    sign_checkpoint()
+
+    assert 1 <= rows_read("audit_logentry") - entries < 10
+    assert 1 <= rows_read("audit_statementrecord") - statements < 10
+
+
+def rows_read(table: str) -> int:
+    """In this transaction, by scans of the table and of its indexes."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE relname = %s", [table]
+        )
+        return int(cursor.fetchone()[0])
 
 
 def test_triggers_refuse_change_to_everybody_else(log):
