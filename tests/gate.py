@@ -2,7 +2,8 @@
 
 The gates that look at the code take one core, so `make test` runs them beside the first tests, one by one, and shows
 what each said when it has ended. The tests are two runs of pytest; the second is given the files in which the first
-found tests of the running product. What they counted is added up, and the last line is one ordinary pytest summary.
+found tests of the running product, and fails if it ran fewer of them than were found. What they counted is added up,
+and the last line is one ordinary pytest summary.
 A failure that may be the machine's is asked once more, alone (tests/unsteady.py).
 """
 
@@ -20,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.tally import OUTCOMES, PRODUCT, TALLY, Tally
+from tests.tally import OUTCOMES, PRODUCT, TALLY, Tally, missing
 from tests.unsteady import may_be_the_machine, taken_back
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -97,8 +98,17 @@ def _failed(lint: Sequence[Step], tests: Sequence[Step], tallies: Mapping[str, P
         failed = [] if _tests_pass(*first, product=product) else [first[0]]
         failed = [name for name, passed in linting if not passed.result()] + failed
         # One that could not even look for tests told nothing: then all files are read.
-        files = json.loads(product.read_text(encoding="utf-8")) if product.exists() else ()
-        return failed + [name for name, argv, tally in others if not _tests_pass(name, (*argv, *files), tally)]
+        found: dict[str, int] = json.loads(product.read_text(encoding="utf-8")) if product.exists() else {}
+        return failed + [name for name, argv, tally in others if not _all_pass(name, (*argv, *found), tally, found)]
+
+
+def _all_pass(name: str, argv: Sequence[str], tally: Path, found: Mapping[str, int]) -> bool:
+    """Run tests another run has found, and say of which files some did not run."""
+    passed = _tests_pass(name, argv, tally)
+    lost = missing(found, _read(tally)["ran"] if tally.exists() else {})
+    for sentence in lost:
+        print(f"MISSING {sentence}")
+    return passed and not lost
 
 
 def _tests_pass(name: str, argv: Sequence[str], tally: Path, *, product: Path | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""The gate's second run of tests reads no file in which the first found nothing for it, and misses none."""
+"""The gate's second run of tests reads no file in which the first found nothing for it, and misses no test."""
 
 from __future__ import annotations
 
@@ -70,3 +70,22 @@ def test_files_that_nobody_told_are_all_read(project: Path) -> None:
 
     assert (failed, counts) == ([], [2, 2])
     assert read == {"test_unit": 2, "test_both": 2, "test_drives": 2}
+
+
+@pytest.mark.parametrize(
+    ("file", "kept", "said"),
+    [
+        pytest.param("two/test_drives.py", "", "MISSING two/test_drives.py: 1 found, 0 ran", id="all of a file"),
+        pytest.param("one/test_both.py", _DRIVES, "MISSING one/test_both.py: 2 found, 1 ran", id="one of a file"),
+    ],
+)
+def test_what_was_found_and_did_not_run_fails_the_gate(
+    project: Path, capfd: pytest.CaptureFixture[str], file: str, kept: str, said: str
+) -> None:
+    lost = f"    exec({_DRIVES.replace('drives', 'is_lost')!r})\n"
+    (project / file).write_text(f"{_READ}{kept}if Path(__file__).with_suffix('.read').read_text() == 'x':\n{lost}")
+
+    failed, _, _ = run(project)
+
+    assert failed == ["e2e"]
+    assert [line for line in capfd.readouterr().out.splitlines() if line.startswith("MISSING")] == [said]
