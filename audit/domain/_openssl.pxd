@@ -21,6 +21,19 @@ cdef class Links:
     ) except -1
 
 
+cdef class Digesting:
+    cdef void *context
+    cdef bint marked(
+        self,
+        unsigned char mark,
+        const unsigned char *first,
+        Py_ssize_t first_size,
+        const unsigned char *second,
+        Py_ssize_t second_size,
+        unsigned char *out,
+    ) noexcept nogil
+
+
 cdef int marked_sha256(
     unsigned char mark,
     const unsigned char *first,

@@ -6,7 +6,7 @@ algorithms of the same library, a tenth of the way to them. The library is the o
 where it is another, importing this module fails and the Python twins serve.
 
 Everything here is done with the interpreter's lock held and calls nothing of the interpreter meanwhile, so contexts
-may be shared between threads.
+may be shared between threads; `Digesting` alone has one of its own, and goes without the lock.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -53,6 +53,8 @@ cdef void *_symbol(const char *name) except NULL:
 cdef _DigestInit _digest_init = <_DigestInit>_symbol(b"EVP_DigestInit_ex2")
 cdef _DigestUpdate _digest_update = <_DigestUpdate>_symbol(b"EVP_DigestUpdate")
 cdef _DigestFinal _digest_final = <_DigestFinal>_symbol(b"EVP_DigestFinal_ex")
+cdef _New _new_digest = <_New>_symbol(b"EVP_MD_CTX_new")
+cdef _Free _free_digest = <_Free>_symbol(b"EVP_MD_CTX_free")
 cdef _New _new_cipher = <_New>_symbol(b"EVP_CIPHER_CTX_new")
 cdef _Free _free_cipher = <_Free>_symbol(b"EVP_CIPHER_CTX_free")
 cdef _CipherInit _cipher_init = <_CipherInit>_symbol(b"EVP_EncryptInit_ex2")
@@ -71,7 +73,7 @@ cdef void *_fetched(const char *fetch, const char *name) except NULL:
 # Fetched once, for as long as the process lives.
 cdef void *_sha256 = _fetched(b"EVP_MD_fetch", b"SHA256")
 cdef void *_aes_gcm = _fetched(b"EVP_CIPHER_fetch", b"AES-256-GCM")
-cdef void *_digesting = (<_New>_symbol(b"EVP_MD_CTX_new"))()
+cdef void *_digesting = _new_digest()
 if _digesting is NULL:
     raise ImportError("libcrypto.so.3 gave no context")
 
@@ -147,6 +149,36 @@ cdef int marked_sha256(
     ):
         raise CryptoFailed("SHA-256")
     return 0
+
+
+cdef class Digesting:
+    """`marked_sha256` for one thread at a time, with or without the interpreter's lock."""
+
+    def __cinit__(self):
+        self.context = _new_digest()
+        if self.context is NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        _free_digest(self.context)
+
+    cdef bint marked(
+        self,
+        unsigned char mark,
+        const unsigned char *first,
+        Py_ssize_t first_size,
+        const unsigned char *second,
+        Py_ssize_t second_size,
+        unsigned char *out,
+    ) noexcept nogil:
+        """Whether the library gave a digest."""
+        return (
+            _digest_init(self.context, _sha256, NULL) == 1
+            and _digest_update(self.context, &mark, 1) == 1
+            and _digest_update(self.context, first, first_size) == 1
+            and _digest_update(self.context, second, second_size) == 1
+            and _digest_final(self.context, out, NULL) == 1
+        )
 
 
 cdef class Links:

@@ -25,6 +25,7 @@ SOURCES = tuple(
         "audit/domain/_openssl.pyx",
         "audit/domain/_fast.pyx",
         "audit/domain/_intake.pyx",
+        "audit/domain/_following.pyx",
         "audit/domain/_sync_thread.pyx",
         "gateway/protocols/postgres/state.py",
         "gateway/protocols/postgres/_fast.pyx",
