@@ -26,6 +26,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db import connection
 
+from audit import cores
+
 # Sessions come first: entries in the journal are safe, and nobody waits for them.
 NICE = 10
 _CLOSE_WITHIN_S = 5.0
@@ -110,6 +112,7 @@ class Sequencer:
             "directory": str(self._directory),
             "database": connection.settings_dict,
             "keys": settings.HOOPWEB_EVIDENCE_KEYS,
+            "cores": sorted(cores.usable()),  # the data plane itself may stay on one of them
         }
         assert process.stdin is not None
         process.stdin.write(json.dumps(known, default=str).encode() + b"\n")

@@ -31,9 +31,11 @@ def main() -> None:
     known = json.loads(sys.stdin.buffer.readline() or b"{}")
     if known:
         _set_up(known)
-        from audit.sequencer import NICE  # noqa: PLC0415  after Django is set up
+        from audit import cores  # noqa: PLC0415  after Django is set up
+        from audit.sequencer import NICE  # noqa: PLC0415
 
         os.nice(NICE)
+        cores.use(known["cores"])
         serve(Path(known["directory"]), sys.stdin.buffer, answers)
 
 

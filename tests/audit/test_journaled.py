@@ -16,6 +16,7 @@ import pytest
 from django.conf import settings as live_settings
 from django.db import connection
 
+from audit import cores
 from audit.answers import RecordUnavailable
 from audit.backlog import MAX_RUN
 from audit.domain.append import append_entries
@@ -129,6 +130,25 @@ async def test_sequencer_is_given_no_secret_but_the_evidence_keys(tmp_path, monk
     assert b"PATH=" in told
     assert b"canary-4711" not in told
     assert live_settings.HOOPWEB_EVIDENCE_KEYS.encode() not in told
+
+
+async def test_sequencer_of_a_process_that_stays_on_a_core_uses_all_of_them(tmp_path):
+    before = os.sched_getaffinity(0)
+    if len(before) == 1:
+        pytest.skip("a machine with one core")
+    writer = AuditWriter(gateway_id="g1", journal_root=tmp_path)
+    cores.stay_on(min(before))
+    try:
+        await writer.start()
+        writer.append_now(entry(1))
+        while writer.behind:
+            await asyncio.sleep(0.01)
+        mine, its = os.sched_getaffinity(0), os.sched_getaffinity(writer._sequencer._process.pid)
+        await writer.close()
+    finally:
+        cores.use(before)
+
+    assert (mine, its) == ({min(before)}, before)
 
 
 async def test_entry_somebody_waits_for_overtakes_a_burst(tmp_path, monkeypatch):

@@ -10,12 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser
+from argparse import SUPPRESS, ArgumentParser
 from typing import Any
 
 import uvloop
 from django.core.management.base import BaseCommand, CommandError
 
+from audit import cores
 from gateway.domain.credentials import CredentialProblem
 
 RESTART_DELAY_S = 0.5
@@ -29,11 +30,20 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--workers", type=int, default=1, help="processes that share the ports (default 1)")
+        parser.add_argument(
+            "--unpinned",
+            action="store_true",
+            help="do not keep workers on a core each where there are as many as cores",
+        )
+        parser.add_argument("--core", type=int, help=SUPPRESS)  # the supervisor's word to a worker
 
     def handle(self, *_args: Any, **options: Any) -> None:
         if options["workers"] > 1:
-            supervise(options["workers"])
+            supervise(options["workers"], pinned=not options["unpinned"])
             return
+        if options["core"] is not None:
+            with contextlib.suppress(OSError):  # taken away meanwhile: any other does
+                cores.stay_on(options["core"])
         try:
             uvloop.run(serve())
         except (CredentialProblem, OSError) as error:
@@ -72,8 +82,11 @@ def spare_the_collector() -> None:
     gc.set_threshold(*COLLECT_EVERY)
 
 
-def supervise(workers: int) -> None:
-    """Keep `workers` single-process gateways running; pass signals on; end when all have ended."""
+def supervise(workers: int, *, pinned: bool = True) -> None:
+    """Keep `workers` single-process gateways running; pass signals on; end when all have ended.
+
+    `pinned`: on one core each, where there are as many of them.
+    """
     stopping = False
     children: list[subprocess.Popen[bytes]] = []
     told: set[int] = set()
@@ -99,12 +112,19 @@ def supervise(workers: int) -> None:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGHUP, reload)
     signal.signal(signal.SIGINT, stop)
-    command = [sys.executable, sys.argv[0], "rungateway"]
-    children.extend(subprocess.Popen(command, env=os.environ) for _ in range(workers))  # noqa: S603  our own command
+    places = cores.dealt(workers) if pinned else [None] * workers
+    children.extend(_start_worker(core) for core in places)
     while any(child.poll() is None for child in children):
         if stopping:  # the signal may have come in the very moment a child was started, and was not its own yet
             end_children()
         time.sleep(RESTART_DELAY_S)
         for index, child in enumerate(children):
             if child.poll() is not None and not stopping:
-                children[index] = subprocess.Popen(command, env=os.environ)  # noqa: S603
+                children[index] = _start_worker(places[index])
+
+
+def _start_worker(core: int | None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, sys.argv[0], "rungateway"]
+    if core is not None:
+        command += ["--core", str(core)]
+    return subprocess.Popen(command, env=os.environ)  # noqa: S603  our own command
