@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from audit.anchors.bucket import put_note
 from audit.anchors.cosignature import Witness, add_checkpoint_request, cosigned_at
 from audit.anchors.timestamp import QUERY_TYPE, TimestampProblem, read_roots, timestamp_query, verify_timestamp
 from audit.domain.box import SealProblem
-from audit.domain.merkle import Tree
+from audit.domain.merkle import Frontier, Tree, growth_proof
 from audit.domain.note import NoteProblem
 from audit.models import Anchor, AnchorProof, Checkpoint, LogEntry
 from audit.sinks.secret import plain_secret, way_to
@@ -55,13 +56,25 @@ def _witness(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
 
 
 def _ask_witness(anchor: Anchor, checkpoint: Checkpoint, *, old: int) -> bytes:
-    proof: list[bytes] = []
-    if 0 < old < checkpoint.size:
-        leaves = LogEntry.objects.filter(seq__lte=checkpoint.size).order_by("seq").values_list("leaf", flat=True)
-        proof = Tree(bytes(leaf) for leaf in leaves.iterator(10_000)).consistency_proof(old, checkpoint.size)
+    proof = _growth(old, checkpoint) if 0 < old < checkpoint.size else []
     way = _way(anchor)
     way = replace(way, target=replace(way.target, path=f"{way.target.path.rstrip('/')}/add-checkpoint"))
     return post(way, add_checkpoint_request(checkpoint.note, old=old, proof=proof), content_type="text/plain")
+
+
+def _growth(old: int, checkpoint: Checkpoint) -> list[bytes]:
+    """That the log's first `old` entries are still its beginning: from what a checkpoint of that size has kept of them.
+
+    Where there is none, as after a restore, from all of them. A witness believes neither: it looks at the proof.
+    """
+    kept = Checkpoint.objects.filter(size=old).order_by("-id").values_list("frontier", flat=True).first()
+    older = None
+    if kept is not None:
+        with contextlib.suppress(ValueError):  # damaged, which checks tell
+            older = Frontier.from_bytes(old, bytes(kept))
+    rows = LogEntry.objects.filter(seq__gt=0 if older is None else old, seq__lte=checkpoint.size).order_by("seq")
+    leaves = (bytes(leaf) for leaf in rows.values_list("leaf", flat=True).iterator(10_000))
+    return Tree(leaves).consistency_proof(old, checkpoint.size) if older is None else growth_proof(older, [*leaves])
 
 
 def _mail(anchor: Anchor, checkpoint: Checkpoint) -> bytes:

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 
 from audit.domain.note import split_notes
+
+_BLOCK = 1 << 16  # of the file at once, from its end; twice as much where a note is longer
+# A note's last signature, which no other follows.
+_NOTE_ENDS = re.compile("^\u2014 [^\n]*\n(?!\u2014 )".encode(), re.MULTILINE)
 
 
 def anchor_file(origin: str) -> Path:
@@ -38,3 +46,36 @@ def anchored(origin: str) -> list[str]:
         return split_notes(anchor_file(origin).read_text(encoding="utf-8", errors="replace"))
     except FileNotFoundError:
         return []
+
+
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """The log's anchor file as it was at one moment: what was published since is not in it. Nothing is verified."""
+
+    path: Path
+    size: int
+
+    def newest_first(self) -> Iterator[str]:
+        """Its notes, from the last one. Reads as much of the file's end as is asked for: it grows with every minute."""
+        rest, at, block = b"", self.size, _BLOCK
+        with suppress(FileNotFoundError), self.path.open("rb") as file:
+            while at:
+                start = max(0, at - block)
+                file.seek(start)
+                rest, at = file.read(at - start) + rest, start
+                first = _NOTE_ENDS.search(rest, 1) if at else None  # it may begin in the middle of a line
+                if at and first is None:
+                    block *= 2
+                    continue
+                cut = first.end() if first is not None else 0
+                yield from reversed(split_notes(rest[cut:].decode("utf-8", "replace")))
+                rest = rest[:cut]
+
+
+def anchored_now(origin: str) -> Anchored:
+    """What the log's anchor file holds at this moment."""
+    path = anchor_file(origin)
+    try:
+        return Anchored(path, path.stat().st_size)
+    except FileNotFoundError:
+        return Anchored(path, 0)

@@ -7,13 +7,13 @@ beginning) and compares hashes, places, links and the tree with the log's state,
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import psycopg
 from django.db import connection
 from django.db.models import Max
 
-from audit.domain.anchor import anchored
+from audit.domain.anchor import Anchored, anchored_now
 from audit.domain.append import read_head
 from audit.domain.chain import Head
 from audit.domain.contents import check_texts_and_columns
@@ -85,7 +85,7 @@ def check_tail(keys: KeyRing) -> tuple[list[Finding], Head]:
 
 
 def check_chain(keys: KeyRing, *, start: Head | None = None, anchors: bool = True) -> list[Finding]:
-    """Check entries, their columns, checkpoints, anchors and sealed texts; of the entries, those after `start`.
+    """Check entries, their columns, checkpoints, anchors and sealed texts: what came after `start`.
 
     `anchors`: also against the checkpoints that were published (a restored log is first looked at without them).
     """
@@ -95,12 +95,15 @@ def check_chain(keys: KeyRing, *, start: Head | None = None, anchors: bool = Tru
         stated = read_head()
     except ValueError:
         return [*_walk(begin, _ENDLESS)[0], _NO_STATE]
-    signed, forged = signed_checkpoints(keys)
+    after = begin.size or -1  # some are over no entries at all
+    signed, forged = signed_checkpoints(keys, after=after)
     findings, found = _walk(begin, stated.size, {checkpoint.size: checkpoint.root for checkpoint, _ in signed})
     findings += _against_state(found, stated)
     findings += forged
-    newest = _against_claims(claims if anchors else replace(claims, anchors=()), stated.size, keys)
-    findings += newest or (_removed(claims, {note for _, note in signed}, keys) if anchors else [])
+    newest = _against_claims(claims, stated.size, keys, anchors=anchors)
+    findings += newest
+    if anchors and not newest:
+        findings += _removed(claims, {note for _, note in signed}, keys, after=after)
     findings += stored_certificates(keys)[1]
     findings += check_texts_and_columns(stated.size, after=begin.size)
     return sorted(findings, key=lambda finding: finding.seq)
@@ -133,11 +136,15 @@ def roots_at(sizes: Collection[int]) -> dict[int, bytes]:
     return found
 
 
-def signed_checkpoints(keys: KeyRing) -> tuple[list[tuple[SignedCheckpoint, str]], list[Finding]]:
-    """The stored checkpoints that verify, oldest first, and what is wrong with the others."""
+def signed_checkpoints(keys: KeyRing, *, after: int = -1) -> tuple[list[tuple[SignedCheckpoint, str]], list[Finding]]:
+    """The stored checkpoints over more than `after` entries that verify, oldest first; what is wrong with the others.
+
+    One is signed every minute, for years: looking at all of them is for a check of all.
+    """
     good: list[tuple[SignedCheckpoint, str]] = []
     findings: list[Finding] = []
-    for size, root, note in Checkpoint.objects.order_by("id").values_list("size", "root", "note"):
+    rows = Checkpoint.objects.filter(size__gt=after).order_by("id")
+    for size, root, note in rows.values_list("size", "root", "note"):
         try:
             signed = keys.checkpoint(note)
         except NoteProblem as error:
@@ -153,13 +160,13 @@ def signed_checkpoints(keys: KeyRing) -> tuple[list[tuple[SignedCheckpoint, str]
 class _Claims:
     """What others say the log holds. Read before its state: what is appended meanwhile is then no contradiction."""
 
-    anchors: tuple[str, ...]
+    anchors: Anchored
     newest_recorded: int
 
 
 def _claims(keys: KeyRing) -> _Claims:
     recorded = StatementRecord.objects.aggregate(newest=Max("last_seq"))["newest"] or 0
-    return _Claims(tuple(anchored(keys.keys[0].name)), recorded)
+    return _Claims(anchored_now(keys.keys[0].name), recorded)
 
 
 def _walk(start: Head, size: int, roots: Mapping[int, bytes] | None = None) -> tuple[list[Finding], Head]:
@@ -220,28 +227,38 @@ def _against_state(found: Head, stated: Head) -> list[Finding]:
     return []
 
 
-def _against_claims(claims: _Claims, size: int, keys: KeyRing) -> list[Finding]:
+def _against_claims(claims: _Claims, size: int, keys: KeyRing, *, anchors: bool = True) -> list[Finding]:
     """The log may not be shorter than its newest anchor or record says, nor the database lack that anchor.
 
-    Exactly those anchors are passed over that a restoration in the log disowns (docs/decisions/0050).
+    Exactly those anchors are passed over that a restoration in the log disowns (docs/decisions/0050), and all of them
+    without `anchors`.
     """
     restorations, forged = stored_restorations(keys)
     if claims.newest_recorded > size:
         detail = f"a statement's record names entry {claims.newest_recorded}, the log has {size}"
         return [*forged, Finding(size + 1, "truncated", detail)]
+    if not anchors:
+        return forged
     given_up = disowned(restorations)
-    note = next((note for note in reversed(claims.anchors) if stated_by(note) not in given_up), None)
+    note = next((note for note in claims.anchors.newest_first() if stated_by(note) not in given_up), None)
     return [*forged, *(_against_anchor(note, size, keys) if note is not None else [])]
 
 
-def _removed(claims: _Claims, stored: Collection[str], keys: KeyRing) -> list[Finding]:
-    """The first anchored checkpoint that is not among the stored ones: all of them were stored before."""
-    given_up = disowned(stored_restorations(keys)[0])
-    for note in claims.anchors:
-        stated = None if note in stored else stated_by(note)
-        if stated is not None and stated not in given_up:
-            return [Finding(stated[0], "checkpoint-missing", "anchored, and not among the stored checkpoints")]
-    return []
+def _removed(claims: _Claims, stored: Collection[str], keys: KeyRing, *, after: int) -> list[Finding]:
+    """The first anchored checkpoint that is not among the stored ones: all of them were stored before.
+
+    Of those over more than `after` entries, which is as far back as `stored` goes.
+    """
+    given_up, first = disowned(stored_restorations(keys)[0]), None
+    for note in claims.anchors.newest_first():
+        stated = stated_by(note)
+        if stated is not None and stated[0] <= after:
+            break
+        if stated is not None and note not in stored and stated not in given_up:
+            first = stated
+    if first is None:
+        return []
+    return [Finding(first[0], "checkpoint-missing", "anchored, and not among the stored checkpoints")]
 
 
 def _against_anchor(note: str, size: int, keys: KeyRing) -> list[Finding]:

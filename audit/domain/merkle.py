@@ -68,6 +68,35 @@ class Frontier:
         return cls(size, tuple(data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)))
 
 
+def growth_proof(older: Frontier, since: Sequence[bytes]) -> list[bytes]:
+    """RFC 9162 §2.1.4.1: that `older` is the beginning of the tree that has the leaves `since` behind it.
+
+    The proof `Tree.consistency_proof` makes, without the leaves of `older`: it names perfect subtrees of that one, and
+    of the new tree only what lies behind it.
+    """
+    first, second = older.size, older.size + len(since)
+    if not first:
+        raise ValueError("nothing is the beginning of every tree")
+    if first == second:
+        return []
+    old, at = {}, 0
+    for node, width in zip(older.nodes, _widths(first), strict=True):
+        old[at], at = node, at + width
+    proof: list[bytes] = []
+    low, high, known = 0, second, True
+    while first != high:
+        middle = low + _split(high - low)
+        if first <= middle:
+            proof.append(Frontier().extend(since[middle - first : high - first]).root)
+            high = middle
+        else:
+            proof.append(old[low])
+            low, known = middle, False
+    if not known:
+        proof.append(old[low])
+    return proof[::-1]
+
+
 class Tree:
     """Every leaf hash, with the perfect subtrees above them: 64 bytes a leaf. Makes proofs."""
 
@@ -185,3 +214,8 @@ def _parents(level: bytearray) -> bytearray:
 def _split(count: int) -> int:
     """The largest power of two smaller than `count`."""
     return 1 << ((count - 1).bit_length() - 1)
+
+
+def _widths(size: int) -> list[int]:
+    """How many leaves the perfect subtrees of a tree have, largest first."""
+    return [1 << bit for bit in range(size.bit_length() - 1, -1, -1) if size >> bit & 1]

@@ -16,9 +16,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import OperationalError, connection, transaction
-from django.db.models import Min
 
 from audit.domain.append import stated_size
+from audit.domain.places import place_about
 from audit.models import LogEntry
 
 logger = logging.getLogger(__name__)
@@ -93,8 +93,7 @@ def attach_partition(parent: str, table: str, bounds: str) -> bool:
 
 def _width() -> int:
     """How many entries a span of time had lately, within bounds."""
-    first = LogEntry.objects.filter(at__gte=datetime.now(UTC) - SPAN).aggregate(first=Min("seq"))["first"]
-    entries = stated_size() - first if first is not None else 0
+    entries = stated_size() - place_about(datetime.now(UTC) - SPAN)
     return min(MOST, max(LEAST, -(-entries // STEP) * STEP))
 
 

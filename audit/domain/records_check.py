@@ -24,6 +24,11 @@ from audit.models import LogEntry
 
 RECORDS = {"audit_sessionrecord": "session", "audit_statementrecord": "statement"}
 _COLUMNS = {"audit_sessionrecord": ("opened_at", "id"), "audit_statementrecord": ("at", "session_id")}
+# No record ends before it began: the newest statements are found by the index of where they end.
+_BEGAN_AFTER = {
+    "audit_sessionrecord": "first_seq > %s",
+    "audit_statementrecord": "first_seq > %s AND last_seq > %s",
+}
 _PAGE = 500
 _MOST = 20
 _NOT_A_LEAF = Draft(b"", b"")
@@ -97,9 +102,9 @@ def _differences(cursor: CursorWrapper, schema: str, start: int) -> list[Finding
         cursor.execute(
             "SELECT coalesce(log.first_seq, stored.first_seq), stored.id IS NULL, log.id IS NULL"  # noqa: S608
             f" FROM (SELECT * FROM pg_temp.{table} WHERE first_seq > %s) AS log"
-            f" FULL JOIN (SELECT * FROM {schema}.{table} WHERE first_seq > %s) AS stored ON stored.id = log.id"
+            f" FULL JOIN (SELECT * FROM {schema}.{table} WHERE {_BEGAN_AFTER[table]}) AS stored ON stored.id = log.id"
             f" WHERE log IS DISTINCT FROM stored AND NOT (stored.id IS NULL AND ({purged})) ORDER BY 1 LIMIT %s",
-            [start, start, *values, _MOST],
+            [start, *[start] * _BEGAN_AFTER[table].count("%s"), *values, _MOST],
         )
         for seq, missing, stranger in cursor.fetchall():
             kind, detail = _named(word, missing=missing, stranger=stranger)

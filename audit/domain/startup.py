@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from django.conf import settings
+from django.db.models import Max
 
 from audit.domain.append import append_entries
 from audit.domain.contents import SETTLING_S
@@ -104,13 +105,15 @@ def _without_recording(dead: list[str]) -> list[StatementRecord]:
     found: list[StatementRecord] = []
     for gateway in dead:
         own = StatementRecord.objects.filter(gateway=gateway).exclude(recording="").exclude(finished_at=None)
-        newest = own.order_by("-finished_at").values_list("finished_at", flat=True).first()
-        if newest is None:
+        in_open = own.filter(session_id__in=SessionRecord.objects.filter(closed_at=None).values("id"))
+        # Only what was recorded since the last of these is looked at for its very last, not all that it ever did.
+        last = in_open.aggregate(last=Max("last_seq"))["last"]
+        if last is None:
             continue
-        late = own.filter(finished_at__gte=newest - timedelta(seconds=SETTLING_S))
+        newest = own.filter(last_seq__gte=last).aggregate(newest=Max("finished_at"))["newest"]
+        late = in_open.filter(finished_at__gte=newest - timedelta(seconds=SETTLING_S))
         for statement in late.order_by("at").iterator(_BATCH):
-            open_session = SessionRecord.objects.filter(pk=statement.session_id, closed_at=None).exists()
-            if open_session and not Recording.objects.filter(digest=statement.recording).exists():
+            if not Recording.objects.filter(digest=statement.recording).exists():
                 found.append(statement)
     return found
 

@@ -33,6 +33,7 @@ from audit.domain.verify import Report, Verdict, verify_bundle
 from audit.models import Checkpoint, LogEntry, LogState
 from tests.audit.conftest import KEYS
 from tests.audit.factories import authorised, completed, denied, opened
+from tests.rows import rows_read
 
 SOAKING = bool(os.environ.get("HOOPWEB_SOAK"))
 SIZE = 10_000 if SOAKING else 2_000
@@ -165,15 +166,6 @@ def test_what_is_checked_before_each_checkpoint_is_what_came_since_the_last(log)
 
     assert 1 <= rows_read("audit_logentry") - entries < 10
     assert 1 <= rows_read("audit_statementrecord") - statements < 10
-
-
-def rows_read(table: str) -> int:
-    """In this transaction, by scans of the table and of its indexes."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE relname = %s", [table]
-        )
-        return int(cursor.fetchone()[0])
 
 
 def test_triggers_refuse_change_to_everybody_else(log):

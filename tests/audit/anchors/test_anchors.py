@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core import mail
@@ -16,10 +17,11 @@ from django.db import connection, transaction
 from audit.anchors.delivery import anchor_newest, due_anchors
 from audit.anchors.timestamp import TimestampProblem, read_roots, timestamp_query, verify_timestamp
 from audit.domain.anchor import anchor_file
-from audit.domain.append import append_entries
+from audit.domain.append import append_entries, read_head
 from audit.domain.bundle import Scope, write_bundle
 from audit.domain.checkpoints import sign_checkpoint
 from audit.domain.keys import audit_vkey, log_signer
+from audit.domain.note import Checkpoint as SignedCheckpoint
 from audit.domain.note import open_checkpoint
 from audit.domain.verify import Report, Trusted, Verdict, verify_bundle
 from audit.models import Anchor, AnchorProof, Checkpoint
@@ -28,6 +30,7 @@ from tests.audit.anchors.authorities import LocalWitness, TimestampAuthority
 from tests.audit.factories import denied, opened
 from tests.audit.sinks.receivers import HttpReceiver, running
 from tests.audit.test_chunk_store import s3  # noqa: F401
+from tests.rows import reading
 
 
 @pytest.fixture(autouse=True)
@@ -200,6 +203,42 @@ def test_a_witness_cosigns_growth_and_refuses_a_fork(tmp_path):
         later(row)
         assert not anchor_newest(row.pk)
         assert local.refusals == [409, 422]
+
+
+def test_a_witness_is_shown_growth_without_reading_what_it_knows():
+    grow(1_000)
+    local = LocalWitness(log_signer().verifier)
+    with running(HttpReceiver()) as server:
+        server.answer = local.answer
+        row = anchor("witness", url=f"http://127.0.0.1:{server.port}", certificate=local.witness.vkey)
+        assert anchor_newest(row.pk)
+        grow(7)
+        later(row)
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE audit_logentry, audit_checkpoint")
+
+        with reading("audit_logentry", most=20):
+            assert anchor_newest(row.pk)
+        assert local.refusals == []
+
+        with connection.cursor() as cursor:  # as where a restore lost it: the proof is made from every entry
+            cursor.execute("SET LOCAL session_replication_role = replica")
+            cursor.execute("DELETE FROM audit_checkpoint WHERE size = 1007")
+            cursor.execute("SET LOCAL session_replication_role = origin")
+        append_entries([denied("last")])
+        later(row)
+        Checkpoint.objects.create(**_signed_over(1_008))
+        assert anchor_newest(row.pk)
+        assert local.refusals == []
+
+
+def _signed_over(size: int) -> dict[str, Any]:
+    """A checkpoint over the log's head, without the check that would miss the one before it."""
+    head, signer = read_head(), log_signer()
+    assert head.size == size
+    note = signer.sign(SignedCheckpoint(signer.name, size, head.frontier.root).text())
+    return {"size": size, "root": head.frontier.root, "frontier": head.frontier.to_bytes(), "head": head.leaf,
+            "note": note, "signed_at": datetime.now(UTC)}  # fmt: skip
 
 
 def test_a_cosignature_of_another_witness_is_named(tmp_path):

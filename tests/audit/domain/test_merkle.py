@@ -6,7 +6,15 @@ import hashlib
 
 import pytest
 
-from audit.domain.merkle import EMPTY_ROOT, Frontier, Tree, leaf_hash, verify_consistency, verify_inclusion
+from audit.domain.merkle import (
+    EMPTY_ROOT,
+    Frontier,
+    Tree,
+    growth_proof,
+    leaf_hash,
+    verify_consistency,
+    verify_inclusion,
+)
 
 # The reference inputs and roots of google/certificate-transparency (merkletree tests), sizes 1 to 8.
 INPUTS = ["", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f"]
@@ -94,3 +102,17 @@ def test_every_consistency_proof_verifies_and_a_fork_does_not():
             assert verify_consistency(first=first, second=second, proof=proof, **roots)
             forked = {**roots, "first_root": mth([*leaves[: first - 1], b"x" * 32])}
             assert not verify_consistency(first=first, second=second, proof=proof, **forked)
+
+
+def test_growth_is_proved_from_a_frontier_as_from_every_leaf():
+    leaves = many(40)
+    tree = Tree(leaves)
+    for second in range(1, 41):
+        for first in range(1, second + 1):
+            older = Frontier().extend(leaves[:first])
+            assert growth_proof(older, leaves[first:second]) == tree.consistency_proof(first, second)
+
+
+def test_growth_of_nothing_is_no_proof():
+    with pytest.raises(ValueError, match="nothing"):
+        growth_proof(Frontier(), many(3))

@@ -1,0 +1,212 @@
+"""What runs by itself costs what is new, however long the log is. Counted in rows read, never in time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from audit.domain import anchor, partitions
+from audit.domain.anchor import Anchored, anchor_file, anchored, anchored_now, publish
+from audit.domain.append import append_entries
+from audit.domain.check import check_evidence
+from audit.domain.checkpoints import sign_checkpoint
+from audit.domain.entry import Entry
+from audit.domain.keyring import KeyRing
+from audit.domain.keys import log_signer
+from audit.domain.note import Checkpoint as SignedCheckpoint
+from audit.domain.places import place_about
+from audit.domain.records_check import check_records
+from audit.domain.startup import finish_unfinished
+from audit.models import Checkpoint, LogEntry, SessionRecord, StatementRecord
+from tests.audit.factories import authorised, completed, opened
+from tests.rows import reading, rows_read
+
+MANY = 1_000  # statements
+STATEMENTS, ENTRIES = "audit_statementrecord", "audit_logentry"
+
+
+@pytest.fixture
+def long_log(db) -> None:
+    write_long_log()
+
+
+def write_long_log(statements: int = MANY) -> None:
+    """Sessions of fifty statements, all of one gateway, and what the planner knows of them."""
+    for session in range(statements // 50):
+        name = f"s{session:02}"  # names follow time, as real ones do
+        pairs = [(authorised(f"{name}-{at}", name), completed(f"{name}-{at}", name)) for at in range(50)]
+        append_entries([opened(name), *(entry for pair in pairs for entry in pair)], gateway="g1")
+    known_to_the_planner()
+
+
+def known_to_the_planner() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT gin_clean_pending_list('audit_statement_touched')")
+        cursor.execute(f"ANALYZE {STATEMENTS}, {ENTRIES}, audit_sessionrecord, audit_checkpoint")
+
+
+@pytest.fixture
+def read_of_anchors(monkeypatch) -> list[int]:
+    """How many characters of the anchor file were looked at, each time."""
+    looked: list[int] = []
+
+    def counted(stream: str) -> list[str]:
+        looked.append(len(stream))
+        return split(stream)
+
+    split = anchor.split_notes
+    monkeypatch.setattr(anchor, "split_notes", counted)
+    return looked
+
+
+# --- anchors: a note a minute, for years ---
+
+
+def note(at: int) -> str:
+    signer = log_signer()
+    return signer.sign(SignedCheckpoint(signer.name, at, bytes([at % 251]) * 32, (f"time {at}",)).text())
+
+
+@pytest.mark.parametrize("block", [1, 7, 100, 1_000, 1 << 16])
+@pytest.mark.parametrize("left_behind", ["", "half a note", "\n\n\n", "\u2014 x y\n\u2014 z", "\u2014 z\n\u00e9\n\n"])
+def test_anchored_notes_are_the_same_from_either_end(db, monkeypatch, block, left_behind):
+    monkeypatch.setattr(anchor, "_BLOCK", block)
+    origin = log_signer().name
+    for at in range(9):
+        publish(note(at), origin=origin)
+    path = anchor_file(origin)
+    path.write_text(left_behind + path.read_text(encoding="utf-8") + left_behind, encoding="utf-8")
+
+    assert list(anchored_now(origin).newest_first()) == anchored(origin)[::-1]
+
+
+def test_what_is_anchored_afterwards_is_not_among_what_was_anchored_then(db):
+    origin = log_signer().name
+    publish(note(1), origin=origin)
+    then = anchored_now(origin)
+    publish(note(2), origin=origin)
+
+    assert list(then.newest_first()) == [note(1)]
+    assert list(Anchored(Path("/nowhere/notes"), 5).newest_first()) == []
+
+
+def test_signing_reads_the_end_of_the_anchor_file(db, read_of_anchors):
+    sign_checkpoint()
+    origin = log_signer().name
+    path = anchor_file(origin)
+    path.write_text((note(0) + "\n") * 2_000 + path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert path.stat().st_size > 4 * anchor._BLOCK
+    read_of_anchors.clear()
+
+    append_entries([opened()])
+    sign_checkpoint()
+
+    assert 0 < sum(read_of_anchors) <= anchor._BLOCK
+
+
+# --- checks of what is new ---
+
+
+def test_incremental_check_verifies_the_checkpoints_since_the_last(db, monkeypatch, read_of_anchors):
+    for at in range(41):
+        append_entries([opened(f"s{at}-{number}") for number in range(50)])
+        sign_checkpoint()
+    assert check_evidence(checked_by="test").findings == ()
+    opened_notes: list[str] = []
+    verify = KeyRing.checkpoint
+    monkeypatch.setattr(KeyRing, "checkpoint", lambda ring, text: opened_notes.append(text) or verify(ring, text))
+
+    found = check_evidence(checked_by="test", incremental=True)
+
+    assert found.findings == ()
+    assert found.after > 1_000
+    assert len(opened_notes) < 30
+
+
+def test_incremental_check_finds_a_new_checkpoint_that_was_removed(db):
+    for at in range(30):
+        append_entries([opened(f"s{at}-{number}") for number in range(50)])
+        sign_checkpoint()
+    assert check_evidence(checked_by="test").findings == ()
+    newer = [sign_checkpoint() for at in range(2) if append_entries([opened(f"n{at}")])]
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute("DELETE FROM audit_checkpoint WHERE id = %s", [newer[0].pk])
+        cursor.execute("SET LOCAL session_replication_role = origin")
+
+    (finding,) = check_evidence(checked_by="test", incremental=True).findings
+
+    assert (finding.seq, finding.kind) == (newer[0].size, "checkpoint-missing")
+
+
+def test_newest_records_are_compared_without_reading_the_others(long_log):
+    append_entries([opened("late"), authorised("l1", "late"), completed("l1", "late")])
+
+    with reading(STATEMENTS, "audit_sessionrecord", most=150):
+        assert check_records(newest=20) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ("UPDATE audit_statementrecord SET rows = 9 WHERE id = 'l1'", "record-edited"),
+        ("UPDATE audit_statementrecord SET last_seq = 1 WHERE id = 'l1'", "record-missing"),
+        ("UPDATE audit_statementrecord SET first_seq = 1, last_seq = 1 WHERE id = 'l1'", "record-missing"),
+        ("DELETE FROM audit_statementrecord WHERE id = 'l1'", "record-missing"),
+        ("UPDATE audit_sessionrecord SET first_seq = 1 WHERE id = 'late'", "record-missing"),
+    ],
+)
+def test_a_changed_new_record_is_found_all_the_same(long_log, change, kind):
+    append_entries([opened("late"), authorised("l1", "late"), completed("l1", "late")])
+    with connection.cursor() as cursor:
+        cursor.execute(change)
+
+    assert kind in {finding.kind for finding in check_records(newest=20)}
+
+
+# --- what else looks at the log now and then ---
+
+
+def test_how_wide_partitions_are_is_asked_of_few_entries(long_log):
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute("UPDATE audit_logentry SET at = at - interval '60 days' WHERE seq <= 1500")
+        cursor.execute("SET LOCAL session_replication_role = origin")
+    known_to_the_planner()
+
+    with reading(ENTRIES, most=100):
+        partitions._width()
+
+
+def test_the_place_of_a_moment_is_found_among_entries_of_any_age(db):
+    now = datetime.now(UTC)
+    for days in range(40, 0, -1):
+        at_us = int((now - timedelta(days=days)).timestamp() * 1e6)
+        append_entries([Entry(kind="session.opened", session_id=f"d{days}", body={}, at_us=at_us)])
+
+    assert place_about(now - timedelta(days=30, hours=1)) == 10
+    assert place_about(now) == 40
+    assert place_about(now - timedelta(days=400)) == 0
+
+
+def test_what_a_dead_gateway_left_is_found_without_reading_all_it_did(long_log):
+    SessionRecord.objects.exclude(pk="s19").update(closed_at=datetime.now(UTC))
+    StatementRecord.objects.filter(session_id="s01").update(recording="hmac-sha256:ab")
+    StatementRecord.objects.filter(pk="s19-49").update(recording="hmac-sha256:cd")
+    known_to_the_planner()
+
+    with reading(STATEMENTS, most=400):
+        finish_unfinished(["g1"])
+
+    assert [entry.statement_id for entry in LogEntry.objects.filter(kind="recording.lost")] == ["s19-49"]
+
+
+def test_rows_are_counted(long_log):
+    """The counters these tests rest on do count."""
+    before = rows_read(STATEMENTS)
+    assert StatementRecord.objects.filter(command_tag="nothing").count() == 0
+    assert rows_read(STATEMENTS) - before >= MANY
+    assert Checkpoint.objects.count() == 0
