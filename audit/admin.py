@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
@@ -17,9 +17,12 @@ from django.views.decorators.debug import sensitive_post_parameters
 
 from audit.delivery_admin import SinkAdmin  # noqa: F401  registers sinks and anchors
 from audit.domain.box import SealProblem
+from audit.domain.kinds import KINDS
 from audit.domain.reading import read_result, read_texts
 from audit.domain.replay import ReplayProblem
 from audit.domain.session_document import marked_columns
+from audit.domain.statement_entries import entries_about
+from audit.lists import DecisionFilter, IndexedNamesFilter, ProtocolFilter, UnderEmergencyFilter, names_in
 from audit.models import Checkpoint, LogDamage, LogEntry, ReportRun, SessionRecord, StatementRecord
 from audit.models_retention import LegalHold, RetentionPolicy
 from audit.pages import PAGE_ROWS, ReadOnlyAdmin, context_of, found, offset_of, require
@@ -38,9 +41,34 @@ admin.site.register(ReportRun, ReportRunAdmin)
 @admin.register(StatementRecord)
 class StatementRecordAdmin(ReadOnlyAdmin):
     list_display = ["at", "subject", "connection", "kind", "state", "rule", "rows", "masked_fields"]
-    list_filter = ["status", "decision", "connection", "protocol", ("emergency", admin.EmptyFieldListFilter), "at"]
-    search_fields = ["id__exact", "session_id__exact", "subject__startswith", "rule__startswith"]
+    list_filter = [
+        "status",
+        DecisionFilter,
+        ("connection", IndexedNamesFilter),
+        ("protocol", ProtocolFilter),
+        UnderEmergencyFilter,
+        "at",
+    ]
+    search_fields = ["id"]  # `get_search_results` says for what
+    search_help_text = "the beginning of an agent's or a person's name; else a statement's or session's id, or a rule"
     change_list_template = "audit/statements.html"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[StatementRecord], search_term: str
+    ) -> tuple[QuerySet[StatementRecord], bool]:
+        """Each way to be found has an index: one that has none would read every statement there is.
+
+        Names go first, and a whole name alone: beside other ways the planner goes back in time until it has a page.
+        """
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        names = names_in(StatementRecord, "subject", beginning=term)
+        if term in names:
+            return queryset.filter(subject=term), False
+        if names:
+            return queryset.filter(subject__in=names), False
+        return queryset.filter(Q(pk=term) | Q(session_id=term) | Q(touched__contains=[f"rule:{term}"])), False
 
     @admin.display(description="status", ordering="status")
     def state(self, statement: StatementRecord) -> str:
@@ -118,11 +146,11 @@ class StatementRecordAdmin(ReadOnlyAdmin):
         return self._page(request, statement, result=result, before=before, after=after)
 
     def _page(self, request: HttpRequest, statement: StatementRecord, **shown: Any) -> HttpResponse:
-        entries = LogEntry.objects.filter(session_id=statement.session_id, statement_id=statement.pk)
+        entries = [part.only("seq", "kind", "at", "subject") for part in entries_about([statement])]
         context = context_of(self, request, statement, title="Statement")
         context |= {
             "statement": statement,
-            "entries": entries.order_by("seq").only("seq", "kind", "at", "subject"),
+            "entries": sorted((entry for part in entries for entry in part), key=lambda entry: int(entry.seq)),
             "may_read_text": request.user.has_perm("audit.read_sealedtext"),
             "may_read_result": request.user.has_perm("audit.view_recording"),
             **shown,
@@ -134,7 +162,8 @@ class StatementRecordAdmin(ReadOnlyAdmin):
 class LogEntryAdmin(ReadOnlyAdmin):
     list_display = ["seq", "at", "kind", "subject", "connection", "session_link"]
     list_filter = ["at"]
-    search_fields = ["seq__exact", "kind__startswith", "session_id__exact"]
+    search_fields = ["seq"]  # `get_search_results` says for what
+    search_help_text = "an entry's number, a session's id, or the beginning of a kind"
     change_list_template = "audit/entries.html"
 
     def get_urls(self) -> list[URLPattern]:
@@ -144,6 +173,17 @@ class LogEntryAdmin(ReadOnlyAdmin):
             path("reports/", view(self.reports_view), name="audit_reports"),
             *super().get_urls(),
         ]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[LogEntry], search_term: str
+    ) -> tuple[QuerySet[LogEntry], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        if term.isascii() and term.isdecimal() and len(term) < 19:
+            return queryset.filter(seq=int(term)), False
+        kinds = [kind for kind in KINDS if kind.startswith(term)]
+        return queryset.filter(kind__in=kinds) if kinds else queryset.filter(session_id=term), False
 
     def reports_view(self, request: HttpRequest) -> HttpResponseBase:
         for permission in ("audit.view_logentry", "audit.view_statementrecord"):

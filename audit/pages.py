@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.admin import ShowFacets
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import Http404, HttpRequest
 from unfold.admin import ModelAdmin
+from unfold.paginator import InfinitePaginator
 
 from audit.domain.damage import current_damage
 
@@ -18,7 +20,10 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
     """Nothing here is added, changed or deleted by anybody: evidence is written by the log alone."""
 
     list_per_page = 50
-    show_full_result_count = False  # counting millions of rows for a page of fifty
+    # Counting millions of rows for a page of fifty: neither all of them, nor those that are found, nor each choice.
+    show_full_result_count = False
+    paginator = InfinitePaginator
+    show_facets = ShowFacets.NEVER
     actions = None
     list_disable_select_all = True
 

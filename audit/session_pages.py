@@ -17,6 +17,7 @@ from unfold.decorators import display
 
 from audit.domain.box import SealProblem
 from audit.domain.emergencies import with_emergencies
+from audit.domain.kinds import KINDS
 from audit.domain.reading import read_result, read_session_texts
 from audit.domain.replay import ReplayProblem
 from audit.domain.session_document import (
@@ -26,12 +27,14 @@ from audit.domain.session_document import (
     session_document,
     statements_of,
 )
+from audit.lists import IndexedNamesFilter, ProtocolFilter
 from audit.models import LogEntry, SessionRecord, StatementRecord
 from audit.pages import PAGE_ROWS, ReadOnlyAdmin, context_of, found, offset_of, require
 
 MAX_LIVE = 200
 # Read by name: the gateway's roles are above this app.
 _ADMINISTRATORS, _AUDITORS = "administrators", "auditors"
+_BESIDE_STATEMENTS = tuple(kind for kind in KINDS if not kind.startswith("statement."))
 
 
 class EmergencyFilter(SimpleListFilter):
@@ -52,7 +55,12 @@ class SessionRecordAdmin(ReadOnlyAdmin):
     list_display = [
         "opened_at", "subject", "connection", "protocol", "marks", "statements", "denied", "rows", "closed_at",
     ]  # fmt: skip
-    list_filter = ["protocol", "connection", EmergencyFilter, "opened_at"]
+    list_filter = [
+        ("protocol", ProtocolFilter),
+        ("connection", IndexedNamesFilter),
+        EmergencyFilter,
+        "opened_at",
+    ]
     search_fields = ["id__exact", "subject__startswith", "owner__exact", "client_address__startswith"]
     change_list_template = "audit/sessions.html"
 
@@ -84,7 +92,7 @@ class SessionRecordAdmin(ReadOnlyAdmin):
             "after": page.after,
             "first_page": not (request.GET.get("after") or request.GET.get("statement")),
             "reviews": _reviews(session),
-            "emergencies": StatementRecord.objects.filter(session_id=session.pk).exclude(emergency="").count(),
+            "emergencies": StatementRecord.objects.filter(session_id=session.pk, emergency__gt="").count(),
             "timeline": [_moments(session, statement) for statement in page.statements],
             "length_ms": _ms(session, session.closed_at or timezone.now()),
             "may_read_text": request.user.has_perm("audit.read_sealedtext"),
@@ -107,13 +115,15 @@ class SessionRecordAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "audit/live.html", context)
 
     def texts_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """The recorded texts of a session, for the replay. POST: looking is an act with a trace."""
+        """The recorded texts of a page of the replay. POST: looking is an act with a trace."""
         session: SessionRecord = found(self, request, object_id)
         require(request, "audit.read_sealedtext")
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
         try:
-            texts = read_session_texts(session=session, viewer=request.user.get_username())
+            page = statements_of(session, after=_after(request, session))
+            viewer = request.user.get_username()
+            texts = read_session_texts(session=session, statements=page.statements, viewer=viewer)
         except SealProblem as problem:
             return JsonResponse({"problem": f"a recorded text cannot be shown: {problem}"}, status=409)
         return JsonResponse(
@@ -202,8 +212,8 @@ def _after(request: HttpRequest, session: SessionRecord) -> str:
 
 
 def _reviews(session: SessionRecord) -> list[LogEntry]:
-    """The session's own moments and its reviews', beside its statements."""
-    kinds = LogEntry.objects.filter(session_id=session.pk).exclude(kind__startswith="statement.")
+    """The session's own moments and its reviews', beside its statements: found by their kinds, which are few."""
+    kinds = LogEntry.objects.filter(session_id=session.pk, kind__in=_BESIDE_STATEMENTS)
     return list(kinds.order_by("seq").only("seq", "kind", "at", "subject", "statement_id")[:200])
 
 

@@ -14,14 +14,14 @@ from django.utils.timesince import timesince
 from approvals.domain.channels import FAILING, WAITING, channel_health
 from approvals.models import EmergencyAccess, Review
 from audit.domain.activity_review import is_overdue, waiting_weeks
-from audit.models import AnchorProof, Checkpoint, LogDamage, LogEntry, SessionRecord, StatementRecord
+from audit.models import AnchorProof, Checkpoint, LogDamage, SessionRecord, StatementRecord
 from audit.sinks.lag import Lag, lags
 from gateway.domain.agents import owned_agents
 from gateway.domain.clients import is_live
 from hoopweb.console.coverage import coverage_since, inherited_tags
 from hoopweb.health import failing_parts
+from hoopweb.recent import WINDOW, Recent, failures_since
 
-WINDOW = timedelta(hours=24)
 STALE_CHECKPOINT = timedelta(minutes=5)  # they are signed every minute, also when nothing happens
 LATE_SINK = timedelta(minutes=5)  # a receiver that is behind by more is worth a look
 
@@ -80,11 +80,10 @@ def sessions_card() -> Card:
     return Card("Live sessions", str(live), "connected through the gateway now", f"{link}?closed_at__isnull=True")
 
 
-def statements_card(now: datetime) -> Card:
-    recent = StatementRecord.objects.filter(at__gte=now - WINDOW)
-    denied = recent.filter(status=StatementRecord.Status.DENIED).count()
+def statements_card(now: datetime, recent: Recent) -> Card:
+    denied = StatementRecord.objects.filter(at__gte=now - WINDOW, status=StatementRecord.Status.DENIED).count()
     link = reverse("admin:audit_statementrecord_changelist")
-    return Card("Denied in 24 hours", str(denied), f"of {recent.count()} statements", f"{link}?status__exact=denied")
+    return Card("Denied in 24 hours", str(denied), f"of {recent.counted}", f"{link}?status__exact=denied")
 
 
 def accounting_card() -> Card:
@@ -110,7 +109,7 @@ def activity_review_card(now: datetime) -> Iterator[Card]:
 
 def sign_in_card(now: datetime) -> Card:
     """Log-in monitoring, 45 CFR 164.308(a)(5)(ii)(C)."""
-    failed = LogEntry.objects.filter(kind="authentication.failed", at__gte=now - WINDOW).count()
+    failed = failures_since(now - WINDOW)
     link = reverse("admin:audit_logentry_changelist")
     return Card(
         "Failed sign-ins in 24 hours",
@@ -145,15 +144,15 @@ def _ago(then: datetime, now: datetime) -> str:
     return "less than a minute ago" if now - then < timedelta(minutes=1) else f"{timesince(then, now)} ago"
 
 
-def coverage_card(now: datetime) -> Card:
+def coverage_card(recent: Recent) -> Card:
     """Whether what agents read and looks protected has a mask (docs/hipaa.md, minimum necessary)."""
-    coverage, inherited = coverage_since(now - WINDOW), inherited_tags().count()
+    coverage, inherited = coverage_since(recent.since), inherited_tags().count()
     link = reverse("console:coverage")
     waiting = (
         f"; {inherited} inherited a class and wait{'s' if inherited == 1 else ''} for a person" if inherited else ""
     )
     if not coverage.telling:
-        detail = f"no column that looks protected in 24 hours{waiting}"
+        detail = f"no column that looks protected {recent.said}{waiting}"
         return Card("Classification", "Nothing read", detail, link, "warn" if inherited else "")
     detail = f"columns that look protected and were read have a mask{waiting}"
     value = f"{coverage.covered} of {coverage.telling}"

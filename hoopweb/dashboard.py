@@ -17,7 +17,6 @@ from approvals.domain.emergency import readable_emergencies
 from approvals.domain.reviewers import readable_reviews
 from approvals.models import Review
 from hoopweb.cards import (
-    WINDOW,
     Card,
     accounting_card,
     activity_review_card,
@@ -33,6 +32,7 @@ from hoopweb.cards import (
     sinks_card,
     statements_card,
 )
+from hoopweb.recent import Recent, recent_statements
 from hoopweb.touched import touched_since
 
 MAX_HELD = 5
@@ -45,29 +45,31 @@ def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     # What is overdue is expired by the worker within seconds; until then it is not worth anybody's time.
     held = readable_reviews(cast(AbstractUser, request.user)).filter(status=Review.Status.PENDING, decide_by__gt=now)
     emergencies = readable_emergencies(cast(AbstractUser, request.user)).filter(reviewed_at=None)
-    context["cards"] = [held_card(held, now), *emergency_card(emergencies, now), *_cards(now, allowed)]
+    recent = recent_statements(now) if allowed("audit.view_statementrecord") else None
+    context["cards"] = [held_card(held, now), *emergency_card(emergencies, now), *_cards(now, allowed, recent)]
     if not allowed("gateway.view_agent"):
         context["cards"] += owned_card(request.user)
     context["title"] = "Overview"
     context["live"] = allowed("audit.view_logentry")  # who may listen to ws/v1/events/; others look again now and then
     context["held"] = list(held.order_by("decide_by")[:MAX_HELD])
-    context["touched"] = touched_since(now - WINDOW) if allowed("audit.view_statementrecord") else None
+    context["touched"] = touched_since(recent.since) if recent is not None else None
+    context["recent"] = recent
     return context
 
 
-def _cards(now: datetime, allowed: Callable[[str], bool]) -> Iterator[Card]:
+def _cards(now: datetime, allowed: Callable[[str], bool], recent: Recent | None) -> Iterator[Card]:
     if allowed("audit.view_sessionrecord"):
         yield sessions_card()
-    if allowed("audit.view_statementrecord"):
-        yield statements_card(now)
+    if recent is not None:
+        yield statements_card(now, recent)
     if allowed("audit.read_subjectsighting"):
         yield accounting_card()
-    if allowed("audit.view_logentry") and allowed("audit.view_statementrecord"):
+    if allowed("audit.view_logentry") and recent is not None:
         yield from activity_review_card(now)
     if allowed("audit.view_logentry"):
         yield sign_in_card(now)
-    if allowed("masking.view_maskingrule") and allowed("audit.view_statementrecord"):
-        yield coverage_card(now)
+    if allowed("masking.view_maskingrule") and recent is not None:
+        yield coverage_card(recent)
     if allowed("audit.view_checkpoint"):
         yield log_card(now)
     if allowed("audit.view_sink"):

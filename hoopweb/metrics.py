@@ -24,6 +24,7 @@ from audit.models import Checkpoint, LogDamage, LogEntry, SessionRecord, Stateme
 from audit.sinks.lag import lags
 from gateway.api.authentication import bearer_token
 from hoopweb.health import PARTS, failing_parts
+from hoopweb.recent import failures_since
 
 RECENT = timedelta(minutes=5)
 
@@ -87,7 +88,7 @@ def _log() -> Iterator[Metric]:
     newest = LogEntry.objects.order_by("-seq").values_list("seq", flat=True).first() or 0
     signed = Checkpoint.objects.values_list("signed_at", flat=True).first()
     age = (timezone.now() - signed).total_seconds() if signed else float("inf")
-    failed = LogEntry.objects.filter(kind="authentication.failed", at__gte=timezone.now() - RECENT).count()
+    failed = failures_since(timezone.now() - RECENT)
     yield CounterMetricFamily("hoopweb_log_entries", "entries of the evidence log", value=newest)
     yield GaugeMetricFamily("hoopweb_log_checkpoint_age_seconds", "since the log's head was signed", value=age)
     damage = LogDamage.objects.filter(cleared_at__isnull=True).count()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from audit.domain.append import append_entries
@@ -14,7 +14,8 @@ from audit.domain.findings import read_place
 from audit.domain.recordings import read_recording
 from audit.domain.replay import Page, ReplayProblem, read_page
 from audit.domain.sealing import evidence_sealer
-from audit.models import LogEntry, Recording, SealedText, SessionRecord, StatementRecord
+from audit.domain.statement_entries import entries_about
+from audit.models import Recording, SealedText, SessionRecord, StatementRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,24 @@ def read_texts(*, statement: StatementRecord, viewer: str) -> list[StatementText
     Raises SealProblem when a text is altered.
     """
     _record_view(viewer=viewer, statement=statement, what="text")
-    return open_texts(session=statement.session_id, statement=statement.id).get(statement.id, [])
+    return open_texts([statement]).get(statement.id, [])
 
 
-def read_session_texts(*, session: SessionRecord, viewer: str) -> dict[str, list[StatementText]]:
-    """Return the recorded texts of a session by statement, after recording who looks. Raises SealProblem."""
-    body: dict[str, Json] = {"subject": viewer, "what": "texts", "connection": session.connection}
+def read_session_texts(
+    *, session: SessionRecord, statements: Sequence[StatementRecord], viewer: str
+) -> dict[str, list[StatementText]]:
+    """Return the recorded texts of a session's `statements`, a page of them, after recording who looks.
+
+    Raises SealProblem.
+    """
+    body: dict[str, Json] = {
+        "subject": viewer,
+        "what": "texts",
+        "connection": session.connection,
+        "statements": [statement.pk for statement in statements],
+    }
     append_entries([Entry(kind="evidence.viewed", session_id=session.pk, body=body)])
-    return open_texts(session=session.pk)
+    return open_texts(statements)
 
 
 def read_emergency_texts(
@@ -58,20 +69,19 @@ def read_emergency_texts(
             for session, ids in statements.items()
         ]
     )
-    return {
-        name: texts
-        for session, ids in statements.items()
-        for name, texts in open_texts(session=session).items()
-        if name in ids
-    }
+    texts: dict[str, list[StatementText]] = {}
+    for session, ids in statements.items():
+        texts |= open_texts(StatementRecord.objects.filter(session_id=session, pk__in=ids))
+    return texts
 
 
-def open_texts(*, session: str, statement: str = "") -> dict[str, list[StatementText]]:
-    """Texts by statement. Records nothing: the caller has. Raises SealProblem when one is altered."""
-    entries = LogEntry.objects.filter(session_id=session).exclude(statement_id="")
-    if statement:
-        entries = entries.filter(statement_id=statement)
-    rows = list(entries.order_by("seq").values_list("seq", "statement_id", "kind", "canonical"))
+def open_texts(statements: Collection[StatementRecord]) -> dict[str, list[StatementText]]:
+    """Texts by statement, of statements of one session. Records nothing: the caller has.
+
+    Raises SealProblem when one is altered.
+    """
+    found = entries_about(statements)
+    rows = sorted(row for part in found for row in part.values_list("seq", "statement_id", "kind", "canonical"))
     boxes = dict(SealedText.objects.filter(seq__in=[row[0] for row in rows]).values_list("seq", "box"))
     texts: dict[str, list[StatementText]] = {}
     for seq, name, kind, canonical in rows:

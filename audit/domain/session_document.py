@@ -63,7 +63,7 @@ def session_document(
     }
     append_entries([Entry(kind="evidence.exported", session_id=session.pk, body=body)])
     page = statements_of(session, limit=DOWNLOAD_STATEMENTS)
-    texts = open_texts(session=session.pk) if with_text else {}
+    texts = open_texts(page.statements) if with_text else {}
     statements = [_statement(row, texts=texts.get(row.pk, ()), with_results=with_results) for row in page.statements]
     return {"session": fields_of(session), "statements": statements, "complete": not page.after}
 

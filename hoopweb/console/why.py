@@ -17,7 +17,8 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 
 from approvals.models import Policy, PolicyVersion
-from audit.models import LogEntry, SessionRecord, StatementRecord
+from audit.domain.statement_entries import entries_about
+from audit.models import SessionRecord, StatementRecord
 from gateway.domain.tokens import issuer_url
 from gateway.models import AccessRule
 from hoopweb.console.pages import context_of
@@ -126,10 +127,7 @@ def _visible(request: HttpRequest, permission: str, link: str) -> str:
 
 def _decision_body(statement: StatementRecord) -> dict[str, Any]:
     """The body of the entry that decided last, without what is sealed beside it."""
-    entries = LogEntry.objects.filter(
-        session_id=statement.session_id, statement_id=statement.pk, kind__in=_DECIDING
-    ).order_by("-seq")
-    newest = entries.first()
+    newest = entries_about([statement])[0].filter(kind__in=_DECIDING).last()
     if newest is None:
         return {}
     body = json.loads(bytes(newest.canonical)).get("body", {})

@@ -15,6 +15,7 @@ from audit.models import LogEntry
 from gateway.models import Connection
 from hoopweb.cards import coverage_card
 from hoopweb.console.coverage import coverage_since
+from hoopweb.recent import recent_statements
 from masking.models import ColumnTag, DataClass, MaskingRule
 from tests.hoopweb.test_dashboard import member, signed_in, statement
 
@@ -136,7 +137,7 @@ def test_what_inherited_a_class_waits_for_a_person(clinic: Connection) -> None:
     browser = signed_in(User.objects.create_superuser("administrator"))
     address = reverse("console:coverage")
     assert "waiting for a person" not in browser.get(address).content.decode()
-    assert coverage_card(timezone.now()).tone == "good"
+    assert coverage_card(recent_statements(timezone.now())).tone == "good"
 
     tag = ColumnTag.objects.create(
         connection="clinic",
@@ -145,7 +146,7 @@ def test_what_inherited_a_class_waits_for_a_person(clinic: Connection) -> None:
         source=ColumnTag.Source.INHERITED,
         evidence="statement 1",
     )
-    page, card = browser.get(address).content.decode(), coverage_card(timezone.now())
+    page, card = browser.get(address).content.decode(), coverage_card(recent_statements(timezone.now()))
     ColumnTag.objects.filter(pk=tag.pk).update(source=ColumnTag.Source.CONFIRMED)
 
     assert "public.cohort.tag" in page

@@ -17,11 +17,13 @@ from audit.domain.append import append_entries
 from audit.domain.entry import Entry
 from audit.models import AnchorProof, Checkpoint, LogDamage, SessionRecord, Sink, StatementRecord
 from hoopweb.cards import log_card, sinks_card
+from hoopweb.recent import failures_since
 from hoopweb.touched import Touched, touched_since
 from masking.models import MaskingRule
 from tests.approvals.factories import held
+from tests.rows import reading
 
-MAX_QUERIES = 36
+MAX_QUERIES = 38
 
 
 def signed_in(user: User) -> Client:
@@ -166,3 +168,35 @@ def test_sinks_card_says_how_far_behind_they_are() -> None:
     assert (card.value, card.detail, card.tone) == ("1", "2 entries on their way", "good")
     Sink.objects.update(failing_since=timezone.now())
     assert [card.tone for card in sinks_card()] == ["bad"]
+
+
+@pytest.mark.django_db
+def test_overview_of_a_busy_day_reads_its_newest_statements(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = timezone.now()
+    for number in range(400):
+        statement(number, at=now - timedelta(seconds=number), subject=f"agent-{number // 50}")
+    monkeypatch.setattr("hoopweb.recent.MOST_STATEMENTS", 50)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE audit_statementrecord")
+    client = signed_in(User.objects.create_superuser("admin"))
+
+    with reading("audit_statementrecord", most=600):
+        page = client.get(reverse("admin:index"))
+
+    detail = {card.title: card.detail for card in page.context["cards"]}
+    assert detail["Denied in 24 hours"] == "of more than 50 statements"
+    assert [(row.subject, row.statements) for row in page.context["touched"]] == [("agent-0", 50), ("agent-1", 1)]
+    assert "Protected data touched in the newest 50 statements" in page.content.decode()
+
+
+@pytest.mark.django_db
+def test_refusals_from_before_are_not_read_to_count_those_of_a_day() -> None:
+    old_us = int((timezone.now() - timedelta(days=60)).timestamp() * 1e6)
+    failed = {"subject": "", "reason": "token"}
+    append_entries([Entry(kind="authentication.failed", body=failed, at_us=old_us) for _ in range(600)])
+    append_entries([Entry(kind="authentication.failed", body=failed) for _ in range(3)])
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE audit_logentry")
+
+    with reading("audit_logentry", most=60):
+        assert failures_since(timezone.now() - timedelta(hours=24)) == 3
