@@ -49,6 +49,11 @@ app.conf.beat_schedule = {
         "schedule": EVERY_S,
         "options": {"queue": QUEUE, "expires": EVERY_S},
     },
+    "make room for evidence": {
+        "task": "audit.make_room",
+        "schedule": 10.0,
+        "options": {"queue": QUEUE, "expires": 10},
+    },
     # What was written since the last check, often; everything, nightly; then what is past its retention.
     "check new evidence": {
         "task": "audit.check",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,7 @@ from typing import Any
 from django.db import OperationalError, connection, transaction
 
 from audit.domain.append import stated_size
+from audit.domain.exclusive import alone
 from audit.domain.places import place_about
 from audit.models import LogEntry
 
@@ -30,6 +32,8 @@ SPAN = timedelta(days=30)  # of entries in one partition, by how many there were
 FEW = 10  # a tenth of a partition may be written once more to empty the rest at once
 LEAST, MOST, STEP = 100_000, 20_000_000, 10_000
 _BOUND = re.compile(r"FROM \((?:MINVALUE|'?(\d+)'?)\) TO \('?(\d+)'?\)")
+_LOCK = 0x686F6F70_726F6F6D
+AGAIN_S = 900.0  # after one could not be made: whoever reads for long, as a dump does, has appends wait for each try
 _PATIENCE = "SET LOCAL lock_timeout = '2s'"  # nobody who appends may wait behind us
 
 
@@ -60,9 +64,22 @@ def partition_bounds(parent: str) -> list[tuple[str, str]]:
         return list(cursor.fetchall())
 
 
+class _Refused:
+    """When this process last could not make a partition, by a clock that nobody sets."""
+
+    at_s = float("-inf")
+
+
 def extend_partitions() -> int:
-    """Make what the next weeks need. Returns how many were made; one that cannot be made now is made the next time."""
-    return sum(_extend(table) for table in TABLES)
+    """Make what the next weeks need. Returns how many were made; one that cannot be made now is made another time.
+
+    Asked for every few seconds: a log that grows fast goes past what was made ahead in less than a minute, and what
+    finds no partition makes the next one dear, because the default one is read whole for it while nobody appends.
+    """
+    if time.monotonic() - _Refused.at_s < AGAIN_S:
+        return 0
+    with alone(_LOCK) as mine:
+        return sum(_extend(table) for table in TABLES) if mine else 0
 
 
 def _extend(parent: str) -> int:
@@ -74,8 +91,11 @@ def _extend(parent: str) -> int:
         cursor.execute(f"SELECT coalesce(max(seq), 0) FROM {parent}_rest")  # noqa: S608
         (strayed,) = cursor.fetchone()
     # Where rows had to go into the default partition, the next one begins well behind them.
-    low = high if strayed < high else size + width
-    return int(attach_partition(parent, f"{parent}_p{low}", f"FROM ({low}) TO ({low + 2 * width})"))
+    low = high if strayed < high else size + LEAST
+    made = attach_partition(parent, f"{parent}_p{low}", f"FROM ({low}) TO ({low + 2 * width})")
+    if not made:
+        _Refused.at_s = time.monotonic()
+    return int(made)
 
 
 def attach_partition(parent: str, table: str, bounds: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.db import connection
 
@@ -192,16 +193,37 @@ def test_the_place_of_a_moment_is_found_among_entries_of_any_age(db):
     assert place_about(now - timedelta(days=400)) == 0
 
 
-def test_what_a_dead_gateway_left_is_found_without_reading_all_it_did(long_log):
-    SessionRecord.objects.exclude(pk="s19").update(closed_at=datetime.now(UTC))
+def test_where_one_cannot_be_made_appends_do_not_wait_for_another_try_at_once(db, monkeypatch, caplog):
+    monkeypatch.setattr(partitions._Refused, "at_s", float("-inf"))
+    monkeypatch.setattr(partitions, "stated_size", lambda: 100_000)
+    monkeypatch.setattr(partitions, "place_about", lambda moment: 0)
+    parameters = connection.get_connection_params()
+    reader = psycopg.connect(**{name: parameters[name] for name in ("host", "port", "user", "password", "dbname")})
+    with reader:
+        for table in partitions.TABLES:  # as a dump does, for as long as it takes
+            reader.execute(f"LOCK TABLE {table}_rest IN ACCESS SHARE MODE")
+        assert partitions.extend_partitions() == 0
+        tries = caplog.text.count("partition not made now")
+        assert tries
+        assert partitions.extend_partitions() == 0
+        assert caplog.text.count("partition not made now") == tries
+    reader.close()
+    monkeypatch.setattr(partitions._Refused, "at_s", float("-inf"))
+
+    assert partitions.extend_partitions() == 2
+
+
+def test_what_a_dead_gateway_left_is_found_without_reading_all_it_did(db):
+    write_long_log(3_000)
+    SessionRecord.objects.exclude(pk="s59").update(closed_at=datetime.now(UTC))
     StatementRecord.objects.filter(session_id="s01").update(recording="hmac-sha256:ab")
-    StatementRecord.objects.filter(pk="s19-49").update(recording="hmac-sha256:cd")
+    StatementRecord.objects.filter(pk="s59-49").update(recording="hmac-sha256:cd")
     known_to_the_planner()
 
     with reading(STATEMENTS, most=400):
         finish_unfinished(["g1"])
 
-    assert [entry.statement_id for entry in LogEntry.objects.filter(kind="recording.lost")] == ["s19-49"]
+    assert [entry.statement_id for entry in LogEntry.objects.filter(kind="recording.lost")] == ["s59-49"]
 
 
 def test_rows_are_counted(long_log):

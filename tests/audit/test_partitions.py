@@ -15,6 +15,7 @@ from audit.domain.partitions import SEALED, TABLES, WAIT, extend_partitions
 from audit.domain.retention import purge
 from audit.domain.subject_keys import ensure_subject_key
 from audit.models import LegalHold, RetentionPolicy, SealedText, SubjectSighting
+from hoopweb.celery import app
 from tests.audit.test_accounting import met, shown_to
 from tests.audit.test_retention import aged, closed
 
@@ -141,6 +142,23 @@ def test_partitions_are_made_ahead_and_nothing_fails_for_want_of_one(monkeypatch
     newest = partitions.partitions(SEALED)[-1]
     assert newest.low > 50_000  # behind everything that strayed
     assert newest.high - newest.low == 100_000
+
+
+def test_a_log_that_grows_fast_stays_within_what_was_made_for_it(monkeypatch):
+    """Ten thousand entries a second, and a look every ten seconds: nothing strays into the default partition."""
+    assert app.conf.beat_schedule["make room for evidence"]["schedule"] <= 10
+    for table in TABLES:
+        with connection.cursor() as cursor:  # nothing but what an installation begins with
+            cursor.execute(f"DROP TABLE {table}_p11, {table}_p21, {table}_p31")
+        repartition(table, 100_000)
+    monkeypatch.setattr(partitions, "place_about", lambda moment: 0)  # all of it is younger than a month
+    made = 0
+    for size in range(50_000, 3_000_000, 100_000):
+        monkeypatch.setattr(partitions, "stated_size", lambda size=size: size)
+        made += extend_partitions()
+        assert all(partitions.partitions(table)[-1].high >= size + 100_000 for table in TABLES)
+
+    assert made <= 20  # a few, each as large as the log then was
 
 
 @pytest.mark.parametrize("rows", ["there", "none"])
