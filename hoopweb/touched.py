@@ -27,8 +27,7 @@ _TOUCHED = """
 """
 _CLASSES = """
     SELECT DISTINCT subject, connection, jsonb_array_elements_text(classes)
-      FROM audit_statementrecord
-     WHERE at >= %s
+      FROM (SELECT DISTINCT subject, connection, classes FROM audit_statementrecord WHERE at >= %s) AS alike
      ORDER BY 3
 """
 # Which stored columns were shown as they are; whether they ought to have been masked is asked of the rules.

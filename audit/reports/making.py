@@ -218,7 +218,7 @@ def _cover(run: ReportRun, limits: str) -> pdf.Cover:
 
 def _integrity(bundled: Bundled) -> pdf.Integrity:
     newest = Checkpoint.objects.filter(size__lte=bundled.size).order_by("-id").first()
-    anchors = {row.anchor: row for row in AnchorProof.objects.filter(size__lte=bundled.size).order_by("id")}
+    anchors = AnchorProof.objects.filter(size__lte=bundled.size).order_by("anchor", "-id").distinct("anchor")
     return pdf.Integrity(
         size=bundled.size,
         root=bytes(newest.root).hex() if newest else "",
@@ -226,7 +226,7 @@ def _integrity(bundled: Bundled) -> pdf.Integrity:
         vkey=audit_vkey(),
         findings=len(bundled.findings),
         anchors=tuple(f"{row.anchor} ({row.kind}) at {row.size} entries, {row.at:%Y-%m-%d %H:%M} UTC"
-                      for row in anchors.values()),
+                      for row in anchors.defer("note", "proof")),
     )  # fmt: skip
 
 

@@ -36,9 +36,10 @@ _PARTS = 3  # schema.table.column; a nested field's path keeps its dots in the l
 _CATALOGUES = frozenset({"pg_catalog", "information_schema"})  # they tell of tables, not of patients
 
 _READ = """
-    SELECT connection, read AS name, count(*) AS statements, max(at) AS last
-      FROM audit_statementrecord, jsonb_array_elements_text(columns_read) AS read
-     WHERE at >= %s AND connection = ANY(%s)
+    SELECT connection, read AS name, sum(statements)::bigint AS statements, max(last) AS last
+      FROM (SELECT connection, columns_read, count(*) AS statements, max(at) AS last FROM audit_statementrecord
+             WHERE at >= %s AND connection = ANY(%s) GROUP BY connection, columns_read) AS alike,
+           jsonb_array_elements_text(columns_read) AS read
      GROUP BY connection, read
      ORDER BY connection, read
 """
