@@ -231,6 +231,8 @@ class Relay(RelayState):
                 continue
             end = at + 1 + _LENGTH(data, at + 1)[0]
             self._handle(kind, data[at:end])
+            if self.broken:  # what was said ended the session, which expects nothing any more
+                return
             at = end
 
     def _handle(self, kind: int, whole: bytes) -> None:

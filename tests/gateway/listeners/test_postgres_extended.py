@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -217,11 +217,16 @@ async def test_settings_that_change_what_literals_mean_are_part_of_what_is_appro
     assert len({binding_digest(binding) for binding in (before, after, local)}) == 3
 
 
-async def test_turning_standard_strings_off_ends_the_session(raw: RawClient) -> None:
-    raw.writer.write(query("set standard_conforming_strings = off") + query("select 1"))
+@pytest.mark.parametrize("text", ["set standard_conforming_strings = off", "set client_encoding to latin1"])
+@pytest.mark.parametrize("asked", [query, lambda text: parse(text) + bind() + execute() + SYNC])
+async def test_another_meaning_of_texts_ends_the_session(
+    raw: RawClient, asked: Callable[[str], bytes], text: str
+) -> None:
+    raw.writer.write(asked(text) + query("select 1"))
     got = await raw.until("E")
 
-    assert errors(got)[0]["V"] == "FATAL"
+    assert (errors(got)[0]["V"], errors(got)[0]["C"]) == ("FATAL", "42501")
+    assert "quoting rules were changed" in errors(got)[0]["M"]
 
 
 async def test_rows_without_columns_pass(raw: RawClient) -> None:
