@@ -588,7 +588,9 @@ cdef class QuickLane:
             data, passage.refusal = passage.refusal + data, None
             if not self.answered(passage, data):
                 self.upstream.arrived(data)
-        if held and not self.session.uncertain and (self.client._frames or self.client.violation is not None):
+        if held and not self.session.uncertain and (
+            self.client._frames or self.client.violation is not None or self.session._retiring
+        ):
             self.session.client.wake()  # for what came meanwhile
         return taken
 

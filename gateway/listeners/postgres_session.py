@@ -204,6 +204,8 @@ class ClientSession(Asking):
         What the client sends from then on is not read: it hears 57P01, and nothing of it ran.
         """
         self._retiring = True
+        if not self.uncertain:  # else whoever takes its answer wakes this session
+            self.relay.unfold()  # of an exchange's end nobody is told
         self.client.wake()
         return True
 

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable
 
 import psycopg
 import pytest
 
+from gateway.listeners import postgres_express
 from gateway.session.draining import drained
-from tests.gateway.listeners.harness import Gateway
+from tests.gateway.listeners.harness import Gateway, direct_dsn
 from tests.gateway.listeners.raw import SYNC, RawClient, bind, errors, execute, parse, query, rows
+from tests.gateway.listeners.test_postgres_express import NAMES, run
+from tests.gateway.listeners.test_postgres_quick import Watched, watched
+from tests.gateway.listeners.test_postgres_reused import watching
+
+__all__ = ["watched"]  # a fixture
+
+
+@pytest.fixture
+async def plain_gateway() -> AsyncIterator[Gateway]:
+    """Nothing of it is recorded but that it ran, as the compiled lane serves."""
+    running = await Gateway(recording="metadata").start()
+    yield running
+    await running.stop()
 
 
 def draining(gateway: Gateway, *, within_s: float = 60, hurry: asyncio.Event | None = None) -> asyncio.Task[bool]:
@@ -46,6 +61,35 @@ async def test_running_statement_completes_and_is_recorded(gateway: Gateway) -> 
     assert errors([await raw.receive()])[0]["C"] == "57P01"
     assert await ending
     assert gateway.record.of("statement.completed")[0].body["status"] == "completed"
+
+
+@pytest.mark.parametrize("asked", [query, run])
+@pytest.mark.parametrize("compiled", [True, False])
+async def test_session_ends_with_what_its_lane_runs(
+    plain_gateway: Gateway,
+    watched: type[Watched],
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Callable[[str], bytes],
+    compiled: bool,
+) -> None:
+    """Told once: nobody else wakes it when the answer has come."""
+    if not compiled:
+        monkeypatch.setattr(postgres_express, "QuickLane", None)
+    raw = (await watching(plain_gateway, watched))[0] if compiled else await RawClient.connect(plain_gateway)
+    for _ in range(5):
+        await raw.ask(asked(NAMES))
+    with psycopg.connect(direct_dsn()) as direct:
+        direct.execute("lock table people")
+        raw.writer.write(asked(NAMES))
+        await begun(plain_gateway, 6)
+        assert plain_gateway.registry.retire() == 1
+        await asyncio.sleep(0.1)
+        direct.rollback()
+    heard = await raw.until_ready()
+
+    assert len(rows(heard)) == 3
+    assert errors([await raw.receive()])[0]["C"] == "57P01"
+    assert watched.requests[-1:] == [True] * compiled
 
 
 async def test_open_transaction_may_be_committed(gateway: Gateway) -> None:
