@@ -10,13 +10,14 @@ import psycopg
 import pytest
 
 from analysis.statement import Operation
-from approvals.domain.decide import Action, Condition, PolicyRule
+from approvals.domain.decide import EVERY_RIGHT, AccessRule, Action, Condition, PolicyRule
 from approvals.domain.request import ReviewerGroup
-from gateway.domain.snapshot import Snapshot
+from gateway.domain.snapshot import ConnectionSpec, Snapshot
 from gateway.protocols.postgres.frames import frame
+from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from masking.domain.rules import MaskingRule
 from tests.gateway.listeners.harness import Gateway, direct_dsn
-from tests.gateway.listeners.raw import SYNC, RawClient, bind, describe, errors, execute, parse, query
+from tests.gateway.listeners.raw import SYNC, RawClient, bind, describe, errors, execute, parse, query, rows, status
 from tests.gateway.listeners.test_postgres_holding import wait_for
 
 # More than sockets and buffers between server and client hold: the client has not read most of it.
@@ -33,6 +34,21 @@ async def unmasked() -> AsyncIterator[Gateway]:
     running = await Gateway(phi=False, masking=False, durability="os", recording="metadata").start()
     yield running
     await running.stop()
+
+
+@pytest.fixture
+async def reading() -> AsyncIterator[Gateway]:
+    """With the product's own analysis; everybody has every right, also to lock a table whole."""
+
+    async def dsn_for(_spec: ConnectionSpec) -> str:
+        return direct_dsn()
+
+    analyst = PostgresAnalyst(dsn_for)
+    running = await Gateway(analyst=analyst, phi=False, masking=False, durability="os", recording="metadata").start()
+    running.rules = replace(running.rules, access_rules=(AccessRule(frozenset({"ai-agents"}), ("*",), EVERY_RIGHT),))
+    yield running
+    await running.stop()
+    await analyst.close()
 
 
 async def mask(gateway: Gateway, rules: tuple[MaskingRule, ...]) -> None:
@@ -129,6 +145,68 @@ async def test_write_that_nobody_may_make_any_more_is_undone(unmasked: Gateway) 
     async with await psycopg.AsyncConnection.connect(direct_dsn()) as direct:
         found = await direct.execute("select count(*) from people where id = 7301")
         assert await found.fetchone() == (0,)
+
+
+LOCKED = "lock table people in access exclusive mode"
+CURSOR = f"declare c cursor for select ssn, pg_advisory_xact_lock_shared({LOCK}) from people order by id"
+
+
+@pytest.mark.parametrize("waits", ["move all in c", "fetch 3 in c", LOCKED])
+async def test_what_waits_for_a_lock_gets_none_once_nobody_may_ask_for_it(reading: Gateway, waits: str) -> None:
+    raw = await RawClient.connect(reading)
+    for text in ("begin", CURSOR) if "in c" in waits else ("begin",):
+        assert not errors(await raw.ask(query(text)))
+    authorised = len(reading.record.of("statement.authorised"))
+    async with await psycopg.AsyncConnection.connect(direct_dsn()) as holder:
+        await holder.execute(f"select pg_advisory_xact_lock({LOCK}); lock table people in row share mode")
+        raw.writer.write(query(waits))
+        await wait_for(lambda: len(reading.record.of("statement.authorised")) > authorised)
+
+        reading.rules = without_rights(reading.rules)
+        await reading.registry.rules_changed()
+        got = await raw.until("E", "Z")
+        raw.close()
+        await wait_for(lambda: bool(reading.record.of("session.closed")))
+
+    assert errors(got)[0]["C"] == "57P01"
+    assert reading.record.of("session.closed")[0].body["reason"] == "rules-changed"
+    assert reading.record.of("statement.completed")[-1].body["status"] == "cancelled"
+    async with await psycopg.AsyncConnection.connect(direct_dsn()) as direct:
+        await direct.execute("set lock_timeout = '30s'")  # the server may still be ending the session
+        await direct.execute(f"{LOCKED}; select pg_advisory_xact_lock({LOCK})")
+
+
+async def test_rows_a_cursor_was_moved_past_say_nothing_of_the_rules_before(reading: Gateway) -> None:
+    raw = await RawClient.connect(reading)
+    for text in ("begin", CURSOR):
+        await raw.ask(query(text))
+    leaked = await raw.ask(query("fetch 1 in c"))
+
+    await mask(reading, Gateway().snapshot().masking_rules)
+    moved = await raw.ask(query("move 3 in c"))
+    fetched = await raw.ask(query("fetch 1 in c"))
+    raw.close()
+
+    assert (shown(leaked), shown(moved), shown(fetched)) == (1, 0, 0)
+    assert not errors(moved)
+    assert [row[0] for row in rows(fetched)] in ([], [b"[REDACTED]"])
+
+
+async def test_lock_that_is_held_goes_with_a_transaction_in_which_nothing_more_is_allowed(reading: Gateway) -> None:
+    raw = await RawClient.connect(reading)
+    for text in ("begin", LOCKED):
+        assert not errors(await raw.ask(query(text)))
+
+    reading.rules = without_rights(reading.rules)
+    await reading.registry.rules_changed()
+    refused = await raw.ask(query("select count(*) from people"))
+    async with await psycopg.AsyncConnection.connect(direct_dsn()) as direct:
+        await direct.execute("set lock_timeout = '30s'")
+        await direct.execute(LOCKED)
+    raw.close()
+
+    assert errors(refused)[0]["C"] == "42501"
+    assert status(refused) == "E"
 
 
 async def approved(gateway: Gateway) -> RawClient:
