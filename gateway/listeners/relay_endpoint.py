@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
@@ -29,6 +30,8 @@ from gateway.listeners.sight import NotDescribed, describe
 from gateway.session import entries
 from gateway.session.services import AuthenticationFailed, Services
 from gateway.upstreams.registry import UpstreamFailed
+
+logger = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 BODY_WITHIN_S = 30.0
@@ -219,6 +222,9 @@ async def read_json(request: Request) -> dict[str, Any]:
                 chunks.append(chunk)
     except TimeoutError:
         raise Refused(408, "too-slow", f"the body did not arrive within {BODY_WITHIN_S:.0f} s") from None
+    except ClientDisconnect:
+        logger.info("relay call not read: the control plane left, bytes=%d", size)
+        raise Refused(499, "caller-left", "the caller left before its body was there") from None
     try:
         body = json.loads(b"".join(chunks) or b"{}")
     except (ValueError, RecursionError):  # 100,000 brackets are well below the bound on bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import pytest
@@ -54,3 +55,23 @@ async def test_body_that_does_not_come_is_not_waited_for(
     monkeypatch.setattr(relay_endpoint, "BODY_WITHIN_S", 0.1)
 
     assert b" 408 " in await answer_to(door, begun(call, KEY))
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_control_plane_that_leaves_amid_its_body_is_one_line_of_the_log(
+    door: Server, call: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    _, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(begun(call, KEY) + b'"statement": "select 987-65-4321')
+    await writer.drain()
+    await asyncio.sleep(0.1)
+
+    writer.close()
+    async with asyncio.timeout(60):
+        while not caplog.records:
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+
+    assert [(record.name, record.exc_info) for record in caplog.records] == [("gateway.listeners.relay_endpoint", None)]
+    assert "987-65" not in caplog.text
