@@ -40,20 +40,41 @@ def check_records(*, newest: int | None = None) -> list[Finding]:
     Returns the first differences, by the entry each record began with.
     """
     alone = not connection.in_atomic_block
-    with transaction.atomic(), connection.cursor() as cursor:
-        if alone:  # what is appended meanwhile is then in neither reading
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        cursor.execute("SELECT coalesce(max(seq), 0) FROM audit_logentry")
-        (end,) = cursor.fetchone()
+    with connection.cursor() as cursor:
+        end = _newest(cursor)
         start = max(0, end - newest) if newest is not None else 0
         schema = _shadow(cursor)
         try:
-            for leaves, prepared in _batches(start, end):
-                project(leaves, prepared, shadowed=True)
-            return _differences(cursor, schema, start)[:_MOST]
+            # Entries never change, so no snapshot is kept while most of them are projected: appends would read every
+            # version of the log's head since then. What came meanwhile is few, and projected within the one snapshot.
+            _project(start, end)
+            with transaction.atomic():
+                if alone:  # what is appended from here on is then in neither reading
+                    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+                _project(end, _newest(cursor))
+                return _differences(cursor, schema, start)[:_MOST]
         finally:
-            for table in RECORDS:
-                cursor.execute(f"DROP TABLE IF EXISTS pg_temp.{table}")
+            _drop_shadow(cursor)
+
+
+def _drop_shadow(cursor: CursorWrapper) -> None:
+    """Nothing may find the twins any more: where they cannot be dropped, they go with the connection."""
+    try:
+        for table in RECORDS:
+            cursor.execute(f"DROP TABLE IF EXISTS pg_temp.{table}")
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _newest(cursor: CursorWrapper) -> int:
+    cursor.execute("SELECT coalesce(max(seq), 0) FROM audit_logentry")
+    return int(cursor.fetchone()[0])
+
+
+def _project(start: int, end: int) -> None:
+    for leaves, prepared in _batches(start, end):
+        project(leaves, prepared, shadowed=True)
 
 
 def _shadow(cursor: CursorWrapper) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from audit.domain import anchor, partitions
+from audit.domain import anchor, partitions, records_check
 from audit.domain.anchor import Anchored, anchor_file, anchored, anchored_now, publish
 from audit.domain.append import append_entries
 from audit.domain.check import check_evidence
@@ -166,6 +167,70 @@ def test_a_changed_new_record_is_found_all_the_same(long_log, change, kind):
         cursor.execute(change)
 
     assert kind in {finding.kind for finding in check_records(newest=20)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_check_of_records_keeps_no_snapshot_while_it_reads_the_log(monkeypatch):
+    """Appends would read every version of the log's head that somebody's snapshot may ask for."""
+    for session in range(3):
+        append_entries([opened(f"s{session}"), authorised(f"a{session}", f"s{session}")])
+    seen: list[tuple[int, object]] = []
+
+    def watched(start: int, end: int):
+        for batch in batches(start, end):
+            yield batch
+            seen.append((end - start, snapshot_of_this_process()))
+            if len(seen) == 1:
+                append_beside()
+
+    batches = records_check._batches
+    monkeypatch.setattr(records_check, "_batches", watched)
+
+    assert check_records() == []
+
+    assert [entries for entries, _ in seen] == [6, 2]  # what came meanwhile is in both readings
+    assert seen[0][1] is None
+
+
+def snapshot_of_this_process() -> object:
+    """The oldest transaction its connection keeps others' rows for, as another connection sees it."""
+    pid = connection.connection.info.backend_pid
+    with ThreadPoolExecutor(1) as other:
+        return other.submit(_asked, "SELECT backend_xmin::text FROM pg_stat_activity WHERE pid = %s", pid).result()
+
+
+def _asked(question: str, value: int) -> object:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(question, [value])
+            return cursor.fetchone()[0]
+    finally:
+        connection.close()
+
+
+def append_beside() -> None:
+    """By another connection, as a gateway does: this one finds the check's twins of the tables."""
+
+    def append() -> None:
+        try:
+            append_entries([completed("a0", "s0"), authorised("late", "s0")])
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as other:
+        other.submit(append).result()
+
+
+def test_a_check_that_fails_leaves_no_twins_of_the_tables(db, monkeypatch):
+    append_entries([opened(), authorised("a1")])
+    monkeypatch.setattr(records_check, "_read", lambda seq, canonical: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        check_records()
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_class WHERE relname = 'audit_statementrecord'")
+        assert cursor.fetchone() == (1,)
 
 
 # --- what else looks at the log now and then ---
