@@ -56,19 +56,15 @@ class StatementRecordAdmin(ReadOnlyAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[StatementRecord], search_term: str
     ) -> tuple[QuerySet[StatementRecord], bool]:
-        """Each way to be found has an index: one that has none would read every statement there is.
-
-        Names go first, and a whole name alone: beside other ways the planner goes back in time until it has a page.
-        """
+        """Each way to be found has an index, and is taken alone: beside others all statements would be gone through."""
         term = search_term.strip()
         if not term:
             return queryset, False
         names = names_in(StatementRecord, "subject", beginning=term)
-        if term in names:
-            return queryset.filter(subject=term), False
-        if names:
-            return queryset.filter(subject__in=names), False
-        return queryset.filter(Q(pk=term) | Q(session_id=term) | Q(touched__contains=[f"rule:{term}"])), False
+        ways = [Q(subject=term)] if term in names else [Q(subject__in=names), Q(pk=term), Q(session_id=term)]
+        by_rule = Q(touched__contains=[f"rule:{term}"])
+        found = next((way for way in ways if StatementRecord.objects.filter(way).order_by().exists()), by_rule)
+        return queryset.filter(found), False
 
     @admin.display(description="status", ordering="status")
     def state(self, statement: StatementRecord) -> str:

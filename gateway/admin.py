@@ -271,7 +271,8 @@ class AgentAdmin(RecordedChanges, ModelAdmin):  # type: ignore[misc]
         )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Agent]:
-        newest = StatementRecord.objects.filter(subject=OuterRef("name")).order_by("-at", "-id").values("at")[:1]
+        # By the moment alone, as the index of subjects has it: to tell ties apart all newer statements would be read.
+        newest = StatementRecord.objects.filter(subject=OuterRef("name")).order_by("-at").values("at")[:1]
         rows: QuerySet[Agent] = super().get_queryset(request)
         return rows.annotate(statement_at=Subquery(newest))
 

@@ -21,6 +21,7 @@ from audit.domain.keys import log_signer
 from audit.domain.note import Checkpoint as SignedCheckpoint
 from audit.domain.places import place_about
 from audit.domain.records_check import check_records
+from audit.domain.search import EntrySearch, StatementSearch, find_entries, find_statements
 from audit.domain.startup import finish_unfinished
 from audit.models import Checkpoint, LogEntry, SessionRecord, StatementRecord
 from tests.audit.factories import authorised, completed, opened
@@ -289,6 +290,31 @@ def test_what_a_dead_gateway_left_is_found_without_reading_all_it_did(db):
         finish_unfinished(["g1"])
 
     assert [entry.statement_id for entry in LogEntry.objects.filter(kind="recording.lost")] == ["s59-49"]
+
+
+def test_who_has_not_been_here_for_long_is_found_without_reading_what_came_since(db):
+    """Theirs stand between those of others, as they do: the planner takes going back through all of them for cheap."""
+    for batch in range(20):
+        append_entries([said_by(f"agent-{at % 4}", f"e{batch:02}-{at:02}") for at in range(100)])
+    for batch in range(30):
+        append_entries([said_by(f"agent-{at % 3}", f"l{batch:02}-{at:02}") for at in range(100)])
+    known_to_the_planner()
+
+    with reading(ENTRIES, STATEMENTS, most=300):
+        entries = find_entries(EntrySearch(subject="agent-3"))
+        more = find_entries(EntrySearch(subject="agent-3"), after=entries.after)
+        statements = find_statements(StatementSearch(subject="agent-3"))
+        with_connection = find_statements(StatementSearch(subject="agent-3", connection="clinic"))
+
+    assert [row.pk for row in entries.rows] == list(range(2000, 1800, -4))
+    assert [row.pk for row in more.rows] == list(range(1800, 1600, -4))
+    assert [row.first_seq for row in statements.rows] == list(range(2000, 1800, -4))
+    assert statements.rows == with_connection.rows
+
+
+def said_by(subject: str, statement: str) -> Entry:
+    body = {**authorised(statement).body, "subject": subject}
+    return Entry(kind="statement.authorised", session_id="s1", statement_id=statement, body=body)
 
 
 def test_rows_are_counted(long_log):

@@ -16,6 +16,7 @@ from audit.domain.entry import Entry
 from audit.domain.search import EntrySearch, find_entries
 from audit.lists import names_in
 from audit.models import SessionRecord, StatementRecord
+from gateway.models import Agent
 from tests.audit.conftest import KEYS
 from tests.audit.factories import WHO, authorised, completed, denied, opened
 from tests.audit.test_growth import ENTRIES, STATEMENTS, known_to_the_planner, write_long_log
@@ -192,6 +193,15 @@ def test_entries_of_a_time_are_found_without_reading_those_of_another(aged):
     assert [row.pk for row in newer.rows][:2] == [NEWEST, NEWEST - 1]
     assert [row.pk for row in older.rows][:2] == [1500, 1499]
     assert neither.rows == ()
+
+
+def test_the_list_of_agents_asks_an_index_when_each_was_last_here(console):
+    Agent.objects.create(name="never-here", owner=User.objects.get(username="root"))
+
+    with reading(STATEMENTS, most=20):
+        page = console.get(reverse("admin:gateway_agent_changelist"))
+
+    assert page.status_code == 200
 
 
 def test_entries_that_were_recovered_later_are_found_by_their_own_time(aged):
