@@ -1,8 +1,9 @@
 """One `fdatasync` of a journal for all who wait: one is in flight in a thread while the next batch gathers.
 
-The usual sync is one call of a thread that needs nothing of the interpreter (`domain.sync_thread`), ordered at the end
-of a turn of the event loop, so that whoever came in that turn shares it. What comes seldom (a new segment, whose name
-and predecessor have to be on the disk as well, or a sync that failed before) is `Journal.sync` in an ordinary thread.
+Where more may come soon it waits for them first (`gathering`). The usual sync is one call of a thread that needs
+nothing of the interpreter (`domain.sync_thread`), ordered at the end of a turn of the event loop, so that whoever came in that
+turn shares it. What comes seldom (a new segment, whose name and predecessor have to be on the disk as well, or a sync
+that failed before) is `Journal.sync` in an ordinary thread.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import time
 from collections.abc import Callable
 
 from audit.domain.journal import Journal
 from audit.domain.state import SyncState
 from audit.domain.sync_thread import SyncThread
+from audit.gathering import Gathering
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,9 @@ class SharedSync(SyncState):
         self._journal, self._broke = journal, broke
         self._waiting = []
         self._begun = False
+        self._enough = 0
+        self._gathering = Gathering(self._gathered)
+        self._ordered_s = 0.0  # the moment
         self._in_flight: list[Reached] = []
         self._loop = asyncio.get_running_loop()
         self._thread: SyncThread | None = None
@@ -38,13 +44,21 @@ class SharedSync(SyncState):
     def when_reached(self, told: Reached) -> None:
         """Have `told` called when everything journaled so far is on the disk, or is known not to be."""
         self._waiting.append(told)
-        if not self._begun:
+        if not self._begun or len(self._waiting) == self._enough:
             self.begin_soon()
 
     def begin_soon(self) -> None:
-        """Begin with all who come in this turn. For who has added itself to those who wait, and found none begun."""
-        self._begun = True
-        self._loop.call_soon(self._begin)
+        """Begin with all who come in this turn, or more.
+
+        For who has added itself to those who wait, and found none begun or that they are enough now.
+        """
+        if self._enough:
+            self._enough = 0
+            self._gathering.stop()
+            self._loop.call_soon(self._begin)
+        elif not self._begun:
+            self._begun = True
+            self._loop.call_soon(self._gather)
 
     async def close(self) -> None:
         """Return when nobody waits any more and the thread has ended."""
@@ -52,13 +66,30 @@ class SharedSync(SyncState):
             ended = asyncio.Event()
             self.when_reached(lambda _, ended=ended: ended.set())  # type: ignore[misc]
             await ended.wait()
+        self._gathering.close()
         thread, self._thread = self._thread, None
         if thread is not None:
             self._loop.remove_reader(thread.answers)
             thread.close()
 
+    def _gather(self) -> None:
+        try:
+            self._enough = self._gathering.begin(len(self._waiting))
+        except Exception as error:  # whoever waits is served all the same
+            self._enough = 0
+            logger.error("a sync does not wait for others: error=%s", type(error).__name__)
+        if not self._enough:
+            self._begin()
+
+    def _gathered(self) -> None:
+        """Those who are there have waited long enough."""
+        if self._enough:
+            self._enough = 0
+            self._begin()
+
     def _begin(self) -> None:
         self._in_flight, self._waiting = self._waiting, []
+        self._ordered_s = time.monotonic()
         try:
             file = self._journal.begin_sync()
             if file is None:
@@ -98,8 +129,9 @@ class SharedSync(SyncState):
                 self._broke()
         told, self._in_flight = self._in_flight, []
         self._begun = bool(self._waiting)
-        if self._begun:  # the next one is under way while this one's waiters go on
-            self._begin()
+        self._gathering.learn(told=len(told), waiting=len(self._waiting), took_s=time.monotonic() - self._ordered_s)
+        if self._begun:  # the next one gathers, or is under way, while this one's waiters go on
+            self._gather()
         for tell in told:
             try:
                 tell(not problem)

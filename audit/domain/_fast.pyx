@@ -525,7 +525,7 @@ cdef class Alike:
             return False
         sync = <SyncState?>(<HeldState>self.writer._journal)._syncing
         sync._waiting.append(reached)
-        if not sync._begun:
+        if not sync._begun or len(sync._waiting) == sync._enough:
             sync.begin_soon()
         return True
 

@@ -18,6 +18,7 @@ cdef class JournalState:
 cdef class SyncState:
     cdef public list _waiting
     cdef public bint _begun
+    cdef public Py_ssize_t _enough
 
 
 cdef class HeldState:

@@ -66,7 +66,8 @@ class SyncState:
     """Of `shared_sync.SharedSync`."""
 
     _waiting: list[Callable[[bool], None]]
-    _begun: bool  # a sync is under way or about to begin
+    _begun: bool  # a sync is under way, about to begin, or waits for more to share it
+    _enough: int  # so many who wait are enough to begin with; 0: nobody is waited for
 
 
 class HeldState:
