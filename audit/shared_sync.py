@@ -1,9 +1,9 @@
 """One `fdatasync` of a journal for all who wait: one is in flight in a thread while the next batch gathers.
 
 Where more may come soon it waits for them first (`gathering`). The usual sync is one call of a thread that needs
-nothing of the interpreter (`domain.sync_thread`), ordered at the end of a turn of the event loop, so that whoever came in that
-turn shares it. What comes seldom (a new segment, whose name and predecessor have to be on the disk as well, or a sync
-that failed before) is `Journal.sync` in an ordinary thread.
+nothing of the interpreter (`domain.sync_thread`), ordered at the end of a turn of the event loop, so that whoever came
+in that turn shares it. What comes seldom (a new segment, whose name and predecessor have to be on the disk as well, or
+a sync that failed before) is `Journal.sync` in an ordinary thread.
 """
 
 from __future__ import annotations
