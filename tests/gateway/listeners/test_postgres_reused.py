@@ -31,8 +31,8 @@ FIRST_ONES = "select id, name, ssn from people where id <= $1 order by id"
 class Sent:
     """What one session's upstream is sent: a transport that keeps the first byte of each write."""
 
-    def __init__(self, session: Any) -> None:
-        self.kinds: list[str] = []
+    def __init__(self, session: Any, kinds: list[str] | None = None) -> None:
+        self.kinds: list[str] = [] if kinds is None else kinds
         self._transport = session.upstream._transport
         session.upstream._transport = self
 
