@@ -25,7 +25,8 @@ from gateway.domain.version import bump_version
 from gateway.models import AccessRule, Agent
 owner = User.objects.get(username="admin")
 agent = Agent.objects.create(name={name!r}, client_id={name!r}, groups=[{name!r}], owner=owner)
-AccessRule.objects.create(name={name!r}, groups=[{name!r}], connections=["clinic"], operations=["read"])
+rights = ["read", "write", "temp"]
+AccessRule.objects.create(name={name!r}, groups=[{name!r}], connections=["clinic"], operations=rights)
 bump_version()
 print(issue_agent_token(agent))
 """
@@ -50,7 +51,7 @@ class Hired:
 
 @pytest.fixture
 def agent(stack: Stack) -> Iterator[Hired]:
-    """An agent whose one right is its own, to read the clinic."""
+    """An agent whose one right is its own, to read the clinic and to have temporary tables."""
     name = f"mcp-{secrets.token_hex(4)}"
     made = stack.manage("shell", "-c", _MAKE.format(name=name))
     assert made.returncode == 0, made.stderr
