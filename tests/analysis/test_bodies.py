@@ -11,10 +11,10 @@ import pytest_asyncio
 
 from analysis.classified import parse_classified
 from analysis.statement import Analysis, ColumnRef, Operation, PredicateUse, Statement, Transform
-from gateway.domain.snapshot import ConnectionSpec
 from gateway.session.context import SessionContext
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from gateway.upstreams.postgres_definitions import CODE_QUERY
+from tests.analysis.conftest import analyst_of
 
 FUNCTIONS = """
 DROP SCHEMA IF EXISTS f CASCADE;
@@ -73,10 +73,7 @@ class Asker:
 
 @pytest_asyncio.fixture
 async def ask(functions_dsn: str, session_context: SessionContext) -> AsyncIterator[Asker]:
-    async def dsn_for(_: ConnectionSpec) -> str:
-        return functions_dsn
-
-    analyst = PostgresAnalyst(dsn_for)
+    analyst = analyst_of(functions_dsn)
     yield Asker(analyst, session_context)
     await analyst.close()
 
