@@ -61,6 +61,7 @@ def test_who_saw_a_patient_last_month_is_two_clicks_away(auditor: Page, request:
     seen(auditor, "accounting", request)
 
     row.get_by_role("link", name="replay").click()
+    auditor.wait_for_load_state()  # the buttons do something once the page's script has run
     auditor.get_by_role("button", name="Show the result").first.click()
     auditor.get_by_text("[REDACTED]").first.wait_for()
     seen(auditor, "replay", request)
