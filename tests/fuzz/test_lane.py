@@ -16,39 +16,26 @@ from typing import Any
 import psycopg
 import pytest
 
-from analysis.fingerprint import skeleton
 from audit.domain.entry import Entry
 from gateway.listeners import postgres_express
 from gateway.listeners.postgres_express import ExpressLane
 from gateway.protocols.postgres.server import decode_error, decode_row_description
-from gateway.session.context import SessionContext
 from tests.fuzz.lane import DROPPED, FILLED, GRANTED, HELD, MADE, OTHER_ROLE, Step, conversation
 from tests.fuzz.streams import FIRST_SEED, SOAKING
-from tests.gateway.listeners.harness import Gateway, Recalled, TableAnalyst, direct_dsn
+from tests.gateway.listeners.harness import Gateway, direct_dsn
 from tests.gateway.listeners.raw import RawClient
 from tests.gateway.listeners.test_postgres_express import SHUT
 from tests.gateway.listeners.test_postgres_quick import Watched, watched
 from tests.gateway.listeners.test_postgres_reused import Sent
+from tests.gateway.listeners.test_postgres_templated import by_shape
 
-__all__ = ["watched"]  # a fixture
+__all__ = ["by_shape", "watched"]  # fixtures
 
 pytestmark = pytest.mark.skipif(postgres_express.QuickLane is None, reason="nobody compiled it")
 
 COUNT = 1_000 if SOAKING else 8
 LENGTH = 250
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\b[0-9a-f]{32}\b")
-
-
-@pytest.fixture(autouse=True)
-def by_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts of one shape mean the same, as the analyst finds of most."""
-
-    def recollect(
-        self: TableAnalyst, session: SessionContext, text: str, types: tuple[int, ...], found: Any
-    ) -> Recalled:
-        return Recalled(lambda: self.recall(session, text, types) is found, shape=skeleton(text))
-
-    monkeypatch.setattr(TableAnalyst, "recollect", recollect)
 
 
 @pytest.fixture(scope="module")
