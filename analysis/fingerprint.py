@@ -143,11 +143,9 @@ def _is_compared(tokens: list[Token], index: int) -> bool:
 
 
 def _value_cells(tokens: list[Token]) -> frozenset[int]:
-    """The literals that stand alone in a cell of INSERT … VALUES (…), (…)."""
-    if not tokens or tokens[0].word != "INSERT":
-        return frozenset()
-    start = next((i for i, token in enumerate(tokens) if token.word == "VALUES"), None)
-    if start is None or any(token.word == "SELECT" for token in tokens[:start]):
+    """The literals that stand alone in a cell of INSERT … VALUES (…), (…), the statement's own and not a subquery's."""
+    start = _own_values(tokens)
+    if start is None:
         return frozenset()
     cells: set[int] = set()
     depth = 0
@@ -168,3 +166,17 @@ def _value_cells(tokens: list[Token]) -> frozenset[int]:
         ):
             cells.add(index)
     return frozenset(cells)
+
+
+def _own_values(tokens: list[Token]) -> int | None:
+    """Where the VALUES of an INSERT stands. One in parentheses is a subquery's, perhaps with a whole query behind."""
+    if not tokens or tokens[0].word != "INSERT":
+        return None
+    depth = 0
+    for index, token in enumerate(tokens):
+        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if token.word == "SELECT":
+            return None
+        if token.word == "VALUES" and depth == 0:
+            return index
+    return None

@@ -64,6 +64,28 @@ def test_number_behind_two_signs_is_kept(text: str) -> None:
     assert shape_of(tokenize(text)).template != shape_of(tokenize(text.replace("5", "6"))).template
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "insert into t with x as (values (1)) select a, b from u limit ((5))",
+        "insert into t with x as (values (1)) select a, b from u order by ((5))",
+        "insert into t (values (1)) union all (select a from u limit ((5)))",
+        "insert into t (a, values) select a, b from u limit ((5))",
+        "insert into t with x as (values (1)) select doc ->> (('5')) from u",
+    ],
+)
+def test_literal_behind_values_of_a_subquery_is_kept(text: str) -> None:
+    """Only what an INSERT's own VALUES lists is a row of constants: behind another there are bounds and keys."""
+    assert shape_of(tokenize(text)).template != shape_of(tokenize(text.replace("5", "6"))).template
+
+
+def test_cells_of_an_insert_are_not() -> None:
+    """Rows of constants share a reading, whatever names and lists stand before them."""
+    texts = [f"insert into t (a, b) overriding user value values (1, '{word}'), ({word}, 'y')" for word in "67"]
+
+    assert len({shape_of(tokenize(text)).template for text in texts}) == 1
+
+
 def test_point_select_has_one() -> None:
     text = "SELECT abalance FROM pgbench_accounts WHERE aid = 4711"
 
