@@ -11,19 +11,19 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterator
 
-import re2
-
 from masking.detectors.checks import is_card, is_dea, is_iban, is_mbi, is_npi, is_vin
 from masking.detectors.normal import normal_form, visible
 from masking.detectors.spans import Span, united
 from masking.detectors.text import detect
+from masking.detectors.watch import Hits, Watch, Watched
 
 _SHORTEST_PROSE = 40
 _FEWEST_LOWER_CASE_WORDS = 4
 _LOWER_CASE_WORD = re.compile(r"(?<![\w-])[a-z]{2,}(?![\w-])")
 
-# Every shape below holds a digit, an @, a :: or :// or a run of stars.
-_POSSIBLE = re2.compile(r"\pN|@|::|://|(?i:www\.)|\*{3}|[xX]{3}|[\[(]at[\])]")
+# Nearly every value has none of the shapes, which one pass over it tells (see `watch`).
+SHAPES = Watch(sets=1)
+watch = SHAPES.watch
 
 _Check = Callable[[str], bool]
 
@@ -42,60 +42,60 @@ def _is_address(value: str) -> bool:
 
 
 # (class, pattern, check that must hold).
-_SHAPES: tuple[tuple[str, re.Pattern[str], _Check | None], ...] = (
+_SHAPES: tuple[tuple[str, Watched, _Check | None], ...] = (
     (
         "email",
-        re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}\s?(?:@|\[at\]|\(at\))\s?[\w-]+(?:\s?\.\s?[A-Za-z][\w-]*)+"),
+        watch(r"[\w.!#$%&'*+/=?^`{|}~-]{1,64}\s?(?:@|\[at\]|\(at\))\s?[\w-]+(?:\s?\.\s?[A-Za-z][\w-]*)+"),
         None,
     ),
-    ("ssn", re.compile(r"(?<![\w.-])\d{3}(?:\s?[-. /]\s?)\d{2}(?:\s?[-. /]\s?)\d{4}(?![\w-])"), None),
-    ("ssn", re.compile(r"(?<![\w-])(?:[Xx*]{3}-?[Xx*]{2}-?)\d{4}(?!\w)"), None),
+    ("ssn", watch(r"(?<![\w.-])\d{3}(?:\s?[-. /]\s?)\d{2}(?:\s?[-. /]\s?)\d{4}(?![\w-])"), None),
+    ("ssn", watch(r"(?<![\w-])(?:[Xx*]{3}-?[Xx*]{2}-?)\d{4}(?!\w)"), None),
     (
         "ssn",
-        re.compile(r"\b(?i:SSN|SS#|social\s+security)\W{0,4}(?:(?i:no|number|is)\W{0,3}){0,2}\d[\d -]{2,11}\d"),
+        watch(r"\b(?i:SSN|SS#|social\s+security)\W{0,4}(?:(?i:no|number|is)\W{0,3}){0,2}\d[\d -]{2,11}\d"),
         None,
     ),
     (
         "phone",
-        re.compile(
+        watch(
             r"(?<![\w.-])(?:\+?1[\s.-]{0,2})?(?:\(\s?\d{3}\s?\)\s?|\d{3}\s?[-./ ]\s?)\d{3}\s?[-./ ]\s?\d{4}"
             r"(?:\s?(?:x|ext\.?|extension)\s?\d{1,6})?(?![\w-])"
         ),
         None,
     ),
-    ("phone", re.compile(r"(?<!\w)\+\d{1,3}[\s.-]?(?:\(?\d{1,4}\)?[\s.-]?){2,5}\d{2,4}(?!\w)"), None),
+    ("phone", watch(r"(?<!\w)\+\d{1,3}[\s.-]?(?:\(?\d{1,4}\)?[\s.-]?){2,5}\d{2,4}(?!\w)"), None),
     (
         "mrn",
-        re.compile(r"(?<![A-Za-z])(?i:MRN|MR#|medical\s+record(?:\s+(?:no|number))?)[\s:#.-]{0,3}[A-Z]{0,3}\d{4,}"),
+        watch(r"(?<![A-Za-z])(?i:MRN|MR#|medical\s+record(?:\s+(?:no|number))?)[\s:#.-]{0,3}[A-Z]{0,3}\d{4,}"),
         None,
     ),
     (
         "mac",
-        re.compile(
+        watch(
             r"\b(?:[0-9A-Fa-f]{2}([:-])[0-9A-Fa-f]{2}(?:\1[0-9A-Fa-f]{2}){4}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})\b"
         ),
         None,
     ),
     (
         "url",
-        re.compile(r"\b(?i:https?|ftp|sftp|ldaps?|file)://[^\s<>\"')\]]+|\b(?i:www)\.[^\s<>\"')\]]+"),
+        watch(r"\b(?i:https?|ftp|sftp|ldaps?|file)://[^\s<>\"')\]]+|\b(?i:www)\.[^\s<>\"')\]]+"),
         _telling_url,
     ),
-    ("iban", re.compile(r"\b[A-Z]{2}\d{2}(?:\s?[A-Z\d]{4}){3,7}(?:\s?[A-Z\d]{1,3})?\b"), is_iban),
+    ("iban", watch(r"\b[A-Z]{2}\d{2}(?:\s?[A-Z\d]{4}){3,7}(?:\s?[A-Z\d]{1,3})?\b"), is_iban),
     (
         "card",
-        re.compile(
+        watch(
             r"(?<![\w.-])(?:\d{4}[\s-]?){3}\d{1,7}(?![\w.-])|(?<![\w.-])3[47]\d\d[\s-]?\d{6}[\s-]?\d{5}(?![\w.-])"
         ),
         is_card,
     ),
-    ("mbi", re.compile(r"\b[1-9][A-Za-z][A-Za-z\d]\d-?[A-Za-z][A-Za-z\d]\d-?[A-Za-z]{2}\d\d\b"), is_mbi),
-    ("licence", re.compile(r"\b[A-Za-z][A-Za-z9]\d{7}\b"), is_dea),
-    ("licence", re.compile(r"\bNPI\W{0,3}\d{10}\b"), None),
-    ("vin", re.compile(r"\b(?=[A-Z]*\d)[A-HJ-NPR-Z\d]{17}\b"), is_vin),
+    ("mbi", watch(r"\b[1-9][A-Za-z][A-Za-z\d]\d-?[A-Za-z][A-Za-z\d]\d-?[A-Za-z]{2}\d\d\b"), is_mbi),
+    ("licence", watch(r"\b[A-Za-z][A-Za-z9]\d{7}\b"), is_dea),
+    ("licence", watch(r"\bNPI\W{0,3}\d{10}\b"), None),
+    ("vin", watch(r"\b(?=[A-Z]*\d)[A-HJ-NPR-Z\d]{17}\b"), is_vin),
     (
         "ip",
-        re.compile(
+        watch(
             r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?:/\d{1,2})?(?![\w.])"
             r"|(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?:%\w+)?(?![\w:.])"
         ),
@@ -117,11 +117,9 @@ def detect_structured(text: str, *, bare_digits: bool = False) -> list[Span]:
     """
     if is_prose(text):
         return detect(text)
-    if not _POSSIBLE.search(text):
-        return []
     seen, kept = visible(text)
     plain = normal_form(seen)
-    spans = list(_shaped(plain, bare_digits=bare_digits))
+    spans = list(_shaped(plain, SHAPES.hits_of(plain), bare_digits=bare_digits))
     if bare_digits:
         spans += _alone(plain)
     if not spans:
@@ -132,9 +130,11 @@ def detect_structured(text: str, *, bare_digits: bool = False) -> list[Span]:
     return united([*spans, *detect(text)])
 
 
-def _shaped(text: str, *, bare_digits: bool) -> Iterator[Span]:
+def _shaped(text: str, hits: Hits, *, bare_digits: bool) -> Iterator[Span]:
+    if not hits:
+        return
     for cls, pattern, check in _SHAPES:
-        for match in pattern.finditer(text):
+        for match in pattern.finditer(text, hits):
             found = match[0].strip()
             if cls == _CARD_SHAPE and found.isdigit() and not bare_digits:
                 continue

@@ -14,32 +14,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TypeVar
 
 import re2
 
 Hits = frozenset[int]
+_NONE: Hits = frozenset()
 _Entry = TypeVar("_Entry")
 
-# One set of sixty patterns is fastest over text it knows, but builds new states for every new sentence (their number is
-# a product); eight small ones soon have all they need. Measured on unseen prose: 124 microseconds a text against 52.
-_SETS = 8
 _MEMORY_BYTES = 32 << 20  # of each automaton's cached states; when it is full RE2 starts the cache afresh
 _SPACES = r"\s\x0b\x1c-\x1f"  # Python's white space in ASCII; RE2 has fewer
 _SEPARATORS = r"[-:/. ]"  # what the groups that are referred back to can hold
 _OTHER_CASES = {"\u0131": "i", "\u017f": "s", "\u212a": "k"}  # fold into ASCII under IGNORECASE
 
-_watched: list[Watched] = []
-
 
 class Watched:
-    """A pattern, compiled when it is first needed, and its place in the set."""
+    """A pattern, compiled when it is first needed, and its place among those it is watched with."""
 
-    def __init__(self, text: str, flags: int, trigger: str) -> None:
+    def __init__(self, text: str, flags: int, trigger: str, *, index: int) -> None:
         self._text, self._flags, self._trigger = text, flags, trigger
-        self.index = len(_watched)
-        _watched.append(self)
+        self.index = index
 
     @cached_property
     def pattern(self) -> re.Pattern[str]:
@@ -56,12 +51,48 @@ class Watched:
         return self.pattern.finditer(text) if self.index in hits else iter(())
 
 
-def watch(pattern: str, flags: int = 0, *, trigger: str = "") -> Watched:
-    """Name a pattern. `trigger` (RE2 syntax) stands for the relaxed form where more is known than the pattern says.
+class Watch:
+    """Patterns that are looked for together, in so many RE2 sets."""
 
-    Only at import: the set is built when the first text is read. Compiling waits too, for a process that reads none.
-    """
-    return Watched(pattern, flags, trigger)
+    def __init__(self, *, sets: int) -> None:
+        self.watched: list[Watched] = []
+        self._count = sets
+
+    def watch(self, pattern: str, flags: int = 0, *, trigger: str = "") -> Watched:
+        """Name a pattern. `trigger` (RE2 syntax) stands for the relaxed form where more is known than the pattern says.
+
+        Only at import: the sets are built when the first text is read. Compiling waits too, for a process that reads
+        none.
+        """
+        named = Watched(pattern, flags, trigger, index=len(self.watched))
+        self.watched.append(named)
+        return named
+
+    def hits_of(self, text: str) -> Hits:
+        """Return the patterns worth running over a text in its normal form."""
+        seen = (text if text.isascii() else stand_in(text)).encode("ascii")
+        hits: list[int] = []
+        for patterns, first in self._sets:
+            found = patterns.Match(seen)
+            if found:
+                hits += [first + index for index in found]
+        return frozenset(hits) if hits else _NONE
+
+    def everything(self) -> Hits:
+        """All patterns: what `hits_of` is measured against."""
+        return frozenset(range(len(self.watched)))
+
+    @cached_property
+    def _sets(self) -> tuple[tuple[re2.Set, int], ...]:
+        """The sets, each with the index of its first pattern."""
+        size = -(-len(self.watched) // self._count)
+        return tuple((_set(self.watched[first : first + size]), first) for first in range(0, len(self.watched), size))
+
+
+# One set of sixty patterns is fastest over text it knows, but builds new states for every new sentence (their number is
+# a product); eight small ones soon have all they need. Measured on unseen prose: 124 microseconds a text against 52.
+PROSE = Watch(sets=8)
+watch, hits_of = PROSE.watch, PROSE.hits_of
 
 
 def any_of(phrases: Iterable[str]) -> str:
@@ -74,22 +105,6 @@ def chosen(by_index: Mapping[int, _Entry], hits: Hits) -> list[_Entry]:
     return [by_index[index] for index in hits if index in by_index]
 
 
-def hits_of(text: str) -> Hits:
-    """Return the patterns worth running over a text in its normal form."""
-    seen = (text if text.isascii() else stand_in(text)).encode("ascii")
-    hits: list[int] = []
-    for patterns, first in _sets():
-        found = patterns.Match(seen)
-        if found:
-            hits += [first + index for index in found]
-    return frozenset(hits)
-
-
-def everything() -> Hits:
-    """All patterns: what `hits_of` is measured against."""
-    return frozenset(range(len(_watched)))
-
-
 def stand_in(text: str) -> str:
     return text.translate({ord(char): _stand_in(char) for char in set(text) if not char.isascii()})
 
@@ -100,13 +115,6 @@ def _stand_in(char: str) -> str:
     if char.isspace():
         return " "
     return "_" if char.isalnum() else "\x7f"
-
-
-@cache
-def _sets() -> tuple[tuple[re2.Set, int], ...]:
-    """The sets, each with the index of its first pattern."""
-    size = -(-len(_watched) // _SETS)
-    return tuple((_set(_watched[first : first + size]), first) for first in range(0, len(_watched), size))
 
 
 def _set(some: list[Watched]) -> re2.Set:

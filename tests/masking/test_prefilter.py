@@ -9,22 +9,34 @@ import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from masking.detectors import structured
 from masking.detectors import text as text_module
 from masking.detectors.normal import normal_form
 from masking.detectors.text import detect
-from masking.detectors.watch import _watched, everything, hits_of, relaxed
+from masking.detectors.watch import PROSE, hits_of, relaxed
 from tests.masking.asq_phi import DEVELOPMENT_HALF, records
 from tests.masking.test_detectors import CLEAN, FOUND
 
 
 def detect_with_everything(text: str) -> list[tuple[int, int]]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(text_module, "hits_of", lambda _text: everything())
+        patched.setattr(text_module, "hits_of", lambda _text: PROSE.everything())
         return [(span.start, span.end) for span in detect(text)]
 
 
 def found(text: str) -> list[tuple[int, int]]:
     return [(span.start, span.end) for span in detect(text)]
+
+
+def found_by_shape(text: str, *, bare_digits: bool) -> list[tuple[int, int, str]]:
+    spans = structured.detect_structured(text, bare_digits=bare_digits)
+    return [(span.start, span.end, span.cls) for span in spans]
+
+
+def found_by_every_shape(text: str, *, bare_digits: bool) -> list[tuple[int, int, str]]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(structured.SHAPES, "hits_of", lambda _text: structured.SHAPES.everything())
+        return found_by_shape(text, bare_digits=bare_digits)
 
 
 @pytest.mark.parametrize("text", [*(row[0] for row in FOUND), *CLEAN])
@@ -66,13 +78,29 @@ def test_every_pattern_that_matches_is_among_the_hits(text: str) -> None:
     plain = normal_form(text)
     hits = hits_of(plain)
 
-    triggered_by_words = {w.index for w in _watched if w.relaxed.startswith(("(?i:\\b(?:", "\\b(?:"))}
+    triggered_by_words = {w.index for w in PROSE.watched if w.relaxed.startswith(("(?i:\\b(?:", "\\b(?:"))}
     missed = [
-        w.pattern.pattern for w in _watched if w.index not in hits | triggered_by_words and w.pattern.search(plain)
+        w.pattern.pattern for w in PROSE.watched if w.index not in hits | triggered_by_words and w.pattern.search(plain)
     ]
 
     assert missed == []
     assert found(text) == detect_with_everything(text)
+
+
+@given(
+    text=st.lists(PIECES | st.text(max_size=3), max_size=4).map("".join)
+    | st.lists(PIECES | st.text(max_size=3), max_size=4).map(" ".join)
+    | st.text("0123456789abcdefxX-:. /@[()]*+MRNSwW", max_size=30),
+    bare_digits=st.booleans(),
+)
+def test_every_shape_of_a_short_value_that_matches_is_among_the_hits(text: str, bare_digits: bool) -> None:
+    plain = normal_form(text)
+    hits = structured.SHAPES.hits_of(plain)
+
+    missed = [w.index for w in structured.SHAPES.watched if w.index not in hits and w.pattern.search(plain)]
+
+    assert missed == []
+    assert found_by_shape(text, bare_digits=bare_digits) == found_by_every_shape(text, bare_digits=bare_digits)
 
 
 @pytest.mark.parametrize(

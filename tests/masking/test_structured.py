@@ -48,6 +48,7 @@ PLANTED = {
     "IPv4": "203.0.113.7",
     "IPv6": "2001:db8::8a2e:370:7334",
     "MAC": "00:1B:44:11:3A:B7",
+    "MAC of letters": "aa:bb:cc:dd:ee:ff",
     "full-width digits": "５４１-８２-６６３７",  # noqa: RUF001
     "zero-width joiners": "541-8\u200b2-6637",
 }
