@@ -13,9 +13,10 @@ COPY requirements.txt constraints.txt ./
 RUN pip install --no-cache-dir --constraint constraints.txt cython
 COPY analysis analysis
 COPY audit audit
+COPY masking masking
 COPY gateway gateway
 RUN python -m gateway.protocols.postgres.compile \
- && test "$(find . -name '_fast.*.so' -o -name '_openssl.*.so' -o -name 'state.*.so' -o -name '_sync_thread.*.so' -o -name '_lexer.*.so' -o -name '_intake.*.so' -o -name '_following.*.so' -o -name '_alarm.*.so' | wc -l)" = 14
+ && test "$(find . -name '_fast.*.so' -o -name '_openssl.*.so' -o -name 'state.*.so' -o -name '_sync_thread.*.so' -o -name '_lexer.*.so' -o -name '_intake.*.so' -o -name '_following.*.so' -o -name '_alarm.*.so' | wc -l)" = 15
 
 FROM python:3.11-slim-bookworm
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DJANGO_SETTINGS_MODULE=hoopweb.settings \
@@ -28,12 +29,12 @@ RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links /wheels --requirement /build/runtime.txt
 WORKDIR /app
 COPY manage.py ./
-COPY masking masking
 COPY approvals approvals
 COPY hoopweb hoopweb
 COPY templates templates
 COPY --from=compiled /app/analysis analysis
 COPY --from=compiled /app/audit audit
+COPY --from=compiled /app/masking masking
 COPY --from=compiled /app/gateway gateway
 # The build needs a settings module that loads, not secrets: this key signs nothing and is not in the image.
 RUN python -m compileall -q . \

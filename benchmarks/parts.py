@@ -13,9 +13,11 @@ from statistics import median
 import psycopg
 
 from benchmarks.world import PROJECT, Endpoint, World
+from gateway.protocols.postgres.datarow import mask_rows
+from gateway.protocols.postgres.server import encode_data_row
 from masking.detectors.text import mask as mask_note
-from masking.engines.registry import TECHNIQUES, compile_mask, mask_column
-from masking.engines.types import MaskOptions, target_for
+from masking.engines.registry import TECHNIQUES, compile_mask
+from masking.engines.types import MaskOptions, MaskValue, target_for
 
 _BATCH = 1000
 _FIVE_TABLES = (
@@ -69,16 +71,22 @@ def _timed(connection: psycopg.Connection[tuple[object, ...]], sql: str) -> floa
 
 
 def masking(seconds: float) -> list[Part]:
-    """One column of text values, one technique at a time, batch by batch as the data path does it."""
-    values = [f"{n:03d}-{n % 97:02d}-{n % 9973:04d} person {n}".encode() for n in range(_BATCH)]
-    size = sum(map(len, values))
+    """A result of one column of text, one technique at a time, as the data path does it; MB of values."""
+    usual = {"year": "19{n:02d}-03-07", "zip3": "{n:05d}"}
     options = MaskOptions(data_class="bench", this_year=2026, key=b"k" * 32)
     parts = []
     for technique in sorted(TECHNIQUES):
+        shape = usual.get(technique, "{n:03d}-41-6637 person {n}")
+        values = [shape.format(n=n % 100 if technique == "year" else n).encode() for n in range(_BATCH)]
+        rows, size = b"".join(encode_data_row([value]) for value in values), sum(map(len, values))
         mask = compile_mask(technique, target=target_for(type_oid=25, binary=False), options=options)
-        batches = _per_second(lambda mask=mask: mask_column(mask, values), seconds)  # type: ignore[misc]
+        batches = _per_second(lambda rows=rows, mask=mask: _masked(rows, mask), seconds)  # type: ignore[misc]
         parts.append(Part(f"masking, {technique}", batches * size / 1e6, "MB/s"))
     return [*parts, _scanning(seconds)]
+
+
+def _masked(rows: bytes, mask: MaskValue) -> None:
+    mask_rows(rows, 0, len(rows), width=1, masks=[(0, mask, False)], counts=[0])
 
 
 def _scanning(seconds: float) -> Part:

@@ -21,6 +21,14 @@ cdef class Links:
     ) except -1
 
 
+cdef class Labelled:
+    cdef unsigned char inner[64]
+    cdef unsigned char outer[64]
+    cdef unsigned char before[256]
+    cdef Py_ssize_t label
+    cdef int put(self, const unsigned char *value, Py_ssize_t size, unsigned char *out) except -1
+
+
 cdef class Digesting:
     cdef void *context
     cdef bint marked(

@@ -23,6 +23,7 @@ cdef enum:
     DIGEST = 32
     LINK = 16
     KEY = 32
+    LABEL = 252
     NONCE = 12
     TAG = 16
     GET_TAG = 0x10  # EVP_CTRL_AEAD_GET_TAG
@@ -209,6 +210,33 @@ cdef class Links:
         _hmac(self.inner, self.outer, previous, LINK, payload, size, digest)
         memcpy(out, digest, LINK)
         return 0
+
+
+cdef class Labelled:
+    """HMAC-SHA-256 of a label, of the value's length (4 bytes, big-endian) and of the value; the key is taken in once."""
+
+    def __cinit__(self, bytes key not None, bytes label not None):
+        if not 1 <= PyBytes_GET_SIZE(key) <= BLOCK:
+            raise ValueError(f"a key of {len(key)} bytes, expected 1 to {BLOCK}")
+        if PyBytes_GET_SIZE(label) > LABEL:
+            raise ValueError(f"a label of {len(label)} bytes, expected no more than {LABEL}")
+        _padded(<const unsigned char *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), self.inner, self.outer)
+        self.label = PyBytes_GET_SIZE(label)
+        memcpy(self.before, PyBytes_AS_STRING(label), self.label)
+
+    def digest(self, bytes value not None):
+        cdef unsigned char out[DIGEST]
+        self.put(<const unsigned char *>PyBytes_AS_STRING(value), PyBytes_GET_SIZE(value), out)
+        return PyBytes_FromStringAndSize(<const char *>out, DIGEST)
+
+    cdef int put(self, const unsigned char *value, Py_ssize_t size, unsigned char *out) except -1:
+        """32 bytes to `out`."""
+        cdef Py_ssize_t at
+        if size > 0xFFFFFFFF:
+            raise ValueError("a value longer than its length can say")
+        for at in range(4):
+            self.before[self.label + at] = (size >> (24 - 8 * at)) & 0xFF
+        return _hmac(self.inner, self.outer, self.before, self.label + 4, value, size, out)
 
 
 cdef class AesGcm:

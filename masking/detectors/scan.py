@@ -13,6 +13,7 @@ from masking.detectors.document import mask_json
 from masking.detectors.spans import Span, apply
 from masking.detectors.structured import detect_structured
 from masking.detectors.text import detect
+from masking.engines.compiled import compiled_scan
 from masking.engines.types import REDACTED, Family, MaskValue, Target
 
 # Columns repeat their values (cities, departments): the findings of short ones are remembered within one result. Not
@@ -35,7 +36,10 @@ class Depth(Enum):
 def compile_scan(target: Target, depth: Depth = Depth.FULL) -> MaskValue | None:
     """Return the scanning mask of a column, or None for types that cannot carry free text."""
     mask = _scanner(target, depth)
-    return None if mask is None else _remembering(mask)
+    if mask is None:
+        return None
+    remembering = _remembering(mask)
+    return remembering if depth is Depth.FULL else compiled_scan(remembering, target)
 
 
 def detector(depth: Depth) -> Detect:

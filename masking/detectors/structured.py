@@ -84,9 +84,7 @@ _SHAPES: tuple[tuple[str, Watched, _Check | None], ...] = (
     ("iban", watch(r"\b[A-Z]{2}\d{2}(?:\s?[A-Z\d]{4}){3,7}(?:\s?[A-Z\d]{1,3})?\b"), is_iban),
     (
         "card",
-        watch(
-            r"(?<![\w.-])(?:\d{4}[\s-]?){3}\d{1,7}(?![\w.-])|(?<![\w.-])3[47]\d\d[\s-]?\d{6}[\s-]?\d{5}(?![\w.-])"
-        ),
+        watch(r"(?<![\w.-])(?:\d{4}[\s-]?){3}\d{1,7}(?![\w.-])|(?<![\w.-])3[47]\d\d[\s-]?\d{6}[\s-]?\d{5}(?![\w.-])"),
         is_card,
     ),
     ("mbi", watch(r"\b[1-9][A-Za-z][A-Za-z\d]\d-?[A-Za-z][A-Za-z\d]\d-?[A-Za-z]{2}\d\d\b"), is_mbi),

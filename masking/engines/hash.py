@@ -13,6 +13,7 @@ import hmac
 import uuid
 from collections.abc import Callable
 
+from masking.engines.compiled import label_of
 from masking.engines.null import to_null
 from masking.engines.types import REDACTED, Family, MaskOptions, MaskValue, Target, text_of
 from masking.engines.whole import compile_whole
@@ -48,16 +49,12 @@ def compile_hash(target: Target, options: MaskOptions) -> MaskValue:
 
 def digest(*, options: MaskOptions, kind: str, value: bytes) -> bytes:
     """HMAC of the value under a label that no other class or kind shares (fields are length-prefixed)."""
-    mac = hmac.new(options.key, digestmod="sha256")
-    for part in (b"hoopweb/token/1", options.data_class.encode(), kind.encode(), value):
-        mac.update(len(part).to_bytes(4, "big") + part)
-    return mac.digest()
+    return _digests(options, kind)(value)
 
 
 def _digests(options: MaskOptions, kind: str) -> Callable[[bytes], bytes]:
     """`digest` of many values: key and labels are hashed once."""
-    labels = (b"hoopweb/token/1", options.data_class.encode(), kind.encode())
-    labelled = hmac.new(options.key, b"".join(len(part).to_bytes(4, "big") + part for part in labels), "sha256").copy
+    labelled = hmac.new(options.key, label_of(options.data_class, kind), "sha256").copy
 
     def digest_of(value: bytes) -> bytes:
         mac = labelled()

@@ -1,9 +1,10 @@
-"""The techniques by name, compiled once per result column; and the columnar form for results that arrive in batches."""
+"""The techniques by name, compiled once per result column."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
+from masking.engines.compiled import compiled
 from masking.engines.hash import compile_hash
 from masking.engines.null import compile_null
 from masking.engines.partial import compile_partial
@@ -28,10 +29,5 @@ TECHNIQUES: dict[str, CompileMask] = {
 
 def compile_mask(technique: str, *, target: Target, options: MaskOptions) -> MaskValue:
     """Return the mask of one result column. An unknown technique masks whole: rules may be newer than a process."""
-    return TECHNIQUES.get(technique, compile_whole)(target, options)
-
-
-def mask_column(mask: MaskValue, values: Sequence[bytes | None]) -> list[bytes | None]:
-    """Mask a batch of one column; equal values are computed once."""
-    masked = {value: mask(value) for value in set(values)}
-    return [masked[value] for value in values]
+    mask = TECHNIQUES.get(technique, compile_whole)(target, options)
+    return compiled(mask, technique, target=target, options=options)

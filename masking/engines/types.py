@@ -16,6 +16,7 @@ from enum import StrEnum
 MaskValue = Callable[[bytes | None], bytes | None]
 
 REDACTED = b"[REDACTED]"
+OLDEST_SHOWN_AGE = 90
 
 
 class ConstantMask:
@@ -65,6 +66,11 @@ class MaskOptions:
     keep: int = 4
     this_year: int = 0
     key: bytes = b""
+
+    @property
+    def oldest_shown_year(self) -> int:
+        """An earlier one would tell an age over 89 (45 CFR 164.514(b)(2)(i)(C))."""
+        return self.this_year - OLDEST_SHOWN_AGE
 
 
 _POSTGRES: dict[int, tuple[Family, int]] = {

@@ -15,9 +15,8 @@ from datetime import UTC, date, datetime, timedelta
 
 from masking.engines.hash import integer_of
 from masking.engines.redact import compile_redact
-from masking.engines.types import REDACTED, Family, MaskOptions, MaskValue, Target, text_of
+from masking.engines.types import OLDEST_SHOWN_AGE, REDACTED, Family, MaskOptions, MaskValue, Target, text_of
 
-_OLDEST_SHOWN_AGE = 90
 _DASH = 0x2D
 _EPOCH = date(2000, 1, 1)
 _EPOCH_TIME = datetime(2000, 1, 1, tzinfo=UTC)
@@ -31,7 +30,7 @@ _COMPACT = re.compile(rb"(?P<year>(?:18|19|20|21)\d\d)(?:0[1-9]|1[0-2])(?:0[1-9]
 
 
 def compile_year(target: Target, options: MaskOptions) -> MaskValue:
-    floor = options.this_year - _OLDEST_SHOWN_AGE
+    floor = options.oldest_shown_year
     if target.family in (Family.DATE, Family.TIMESTAMP):
         return _binary_year(target, floor) if target.binary else _text_form_year(floor)
     if target.family is Family.INTEGER:
@@ -43,10 +42,10 @@ def compile_year(target: Target, options: MaskOptions) -> MaskValue:
 
 def generalise_number(number: int, floor: int) -> int | None:
     """An age or a year as shown; None when the number is neither."""
-    if 0 <= number < _OLDEST_SHOWN_AGE:
+    if 0 <= number < OLDEST_SHOWN_AGE:
         return number
     if number <= 150:
-        return _OLDEST_SHOWN_AGE if number > 0 else None
+        return OLDEST_SHOWN_AGE if number > 0 else None
     if 1800 <= number <= 2200:
         return max(number, floor)
     return None

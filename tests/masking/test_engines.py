@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from masking.engines.registry import TECHNIQUES, compile_mask, mask_column
+from masking.engines.registry import TECHNIQUES, compile_mask
 from masking.engines.restricted_zip3 import RESTRICTED
 from masking.engines.types import Family, MaskOptions, MaskValue, target_for
 
@@ -233,15 +233,6 @@ def test_zip3_of_an_integer_column_is_an_integer() -> None:
 
 def test_unknown_technique_masks_whole() -> None:
     assert mask_of("from-the-future")(b"123-45-6789") == b"[REDACTED]"
-
-
-def test_mask_column_masks_each_value_in_place() -> None:
-    assert mask_column(mask_of("partial"), [b"12345678", None, b"12345678", b"x"]) == [
-        b"****5678",
-        None,
-        b"****5678",
-        b"****",
-    ]
 
 
 @pytest.mark.parametrize("name", ["STRING", "string", "INT64", "DATE", "GEOGRAPHY"])

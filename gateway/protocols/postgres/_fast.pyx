@@ -5,9 +5,12 @@ Everything a peer says about lengths is checked before a byte is read or copied 
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint32_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memchr, memcmp, memcpy
+
+from masking.engines._fast cimport FastMask
 
 from gateway.protocols.postgres.violation import ProtocolViolation
 
@@ -127,6 +130,7 @@ cdef struct _Column:
     bint only_changed
     const unsigned char *value
     Py_ssize_t size
+    PyObject *fast  # a FastMask, asked before the function; NULL
     Py_ssize_t counted
 
 
@@ -134,7 +138,7 @@ cdef class _Columns:
     """What is masked, in order, read once a run of rows."""
 
     cdef _Column *all
-    cdef Py_ssize_t count, extra  # bytes all constants of one row take
+    cdef Py_ssize_t count, extra  # bytes that constants, and what compiled masks make, take in one row at most
     cdef list functions, kept
 
     def __cinit__(self, masks):
@@ -151,7 +155,12 @@ cdef class _Columns:
             column.index, column.only_changed, column.counted = mask[0], mask[2], 0
             self.functions.append(mask[1])
             constant = None if column.only_changed else getattr(mask[1], "constant", None)
-            column.constant = constant is not None
+            column.constant, column.fast = constant is not None, NULL
+            if isinstance(mask[1], FastMask):
+                self.kept.append(mask[1])
+                self.functions[number] = (<FastMask>mask[1]).ordinary
+                column.fast = <PyObject *>mask[1]
+                self.extra += 4 + (<FastMask>mask[1]).most
             column.size, column.is_null, column.keeps_null = 0, True, False
             if constant is None:
                 continue
@@ -202,6 +211,7 @@ cdef int _mask_row(
     cdef int index
     cdef int32_t length
     cdef _Column *column
+    cdef Py_ssize_t size
     cdef object value, masked
     out.reserve(stop - at + columns.extra)  # for all that is copied; what functions return asks for its own
     for index in range(width):
@@ -222,6 +232,14 @@ cdef int _mask_row(
                 else:
                     out.length(<uint32_t>column.size)
                     out.copy(column.value, column.size)
+            elif column.fast is not NULL and length < 0:
+                out.length(0xFFFFFFFF)
+            elif column.fast is not NULL and (
+                size := (<FastMask>column.fast).put(raw + cursor + 4, length, out.start + out.size + 4)
+            ) >= 0:
+                out.length(<uint32_t>size)
+                out.size += size
+                column.counted += not column.only_changed
             else:
                 value = None if length < 0 else PyBytes_FromStringAndSize(<const char *>raw + cursor + 4, length)
                 masked = columns.functions[number](value)

@@ -28,6 +28,7 @@ SOURCES = tuple(
         "audit/domain/_following.pyx",
         "audit/domain/_sync_thread.pyx",
         "audit/domain/_alarm.pyx",
+        "masking/engines/_fast.pyx",
         "gateway/protocols/postgres/state.py",
         "gateway/protocols/postgres/_fast.pyx",
         "gateway/session/state.py",

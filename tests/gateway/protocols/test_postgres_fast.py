@@ -21,15 +21,35 @@ from gateway.protocols.postgres.express import (
 )
 from gateway.protocols.postgres.frames import ProtocolViolation, frame, scan_frames_python, split_frames
 from gateway.protocols.postgres.server import encode_data_row
-from masking.engines.types import ConstantMask
+from masking.detectors.scan import Depth, compile_scan
+from masking.engines.registry import compile_mask
+from masking.engines.types import ConstantMask, MaskOptions, target_for
 
 fast = pytest.importorskip("gateway.protocols.postgres._fast", reason="no C compiler or no Cython on this machine")
 
-ROWS = st.lists(st.lists(st.none() | st.binary(max_size=60), min_size=4, max_size=4), max_size=15)
+OPTIONS = MaskOptions(data_class="ssn", keep=4, this_year=2026, key=b"k" * 32)
+USUAL = st.sampled_from(
+    [b"Boston", b"541-82-6637", b"02139", b"03601-1234", b"1931-03-07", b"2024-01-02 03:04:05.678+00", b"4711",
+     b"\0\0\x12\x67", b"\xff\xff\xff\x80\0\0\0\0", b"6ba7b810-9dad-11d1-80b4-00c04fd430c8", b"MRN 0012345"]
+)  # fmt: skip
+ROWS = st.lists(st.lists(st.none() | st.binary(max_size=60) | USUAL, min_size=4, max_size=4), max_size=15)
 CHANGES = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4)
 MASKS = [(0, lambda value: b"[REDACTED]", False), (3, lambda value: value and value[:2], True)]
 CONSTANTS = st.builds(ConstantMask, st.none() | st.binary(max_size=300), keeps_null=st.booleans())
-FUNCTIONS = CONSTANTS | st.sampled_from([mask for _, mask, _ in MASKS]) | st.just(lambda value: value and value * 9)
+COMPILED = st.sampled_from(
+    [
+        compile_scan(target_for(type_oid=25, binary=False), Depth.STORED),
+        *(
+            compile_mask(technique, target=target_for(type_oid=oid, binary=binary), options=OPTIONS)
+            for technique in ("hash", "partial", "year", "zip3")
+            for oid in (20, 23, 25, 1042, 1082, 1184, 2950)
+            for binary in (False, True)
+        ),
+    ]
+)
+FUNCTIONS = (
+    COMPILED | CONSTANTS | st.sampled_from([mask for _, mask, _ in MASKS]) | st.just(lambda value: value and value * 9)
+)
 
 
 @st.composite
