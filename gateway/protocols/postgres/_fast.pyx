@@ -238,8 +238,9 @@ cdef int _mask_row(
                 size := (<FastMask>column.fast).put(raw + cursor + 4, length, out.start + out.size + 4)
             ) >= 0:
                 out.length(<uint32_t>size)
+                if not column.only_changed or size != length or memcmp(out.start + out.size, raw + cursor + 4, size):
+                    column.counted += 1
                 out.size += size
-                column.counted += not column.only_changed
             else:
                 value = None if length < 0 else PyBytes_FromStringAndSize(<const char *>raw + cursor + 4, length)
                 masked = columns.functions[number](value)
