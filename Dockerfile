@@ -15,8 +15,7 @@ COPY analysis analysis
 COPY audit audit
 COPY masking masking
 COPY gateway gateway
-RUN python -m gateway.protocols.postgres.compile \
- && test "$(find . -name '_fast.*.so' -o -name '_openssl.*.so' -o -name 'state.*.so' -o -name '_sync_thread.*.so' -o -name '_lexer.*.so' -o -name '_intake.*.so' -o -name '_following.*.so' -o -name '_alarm.*.so' | wc -l)" = 15
+RUN python -m gateway.protocols.postgres.compile --required
 
 FROM python:3.11-slim-bookworm
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DJANGO_SETTINGS_MODULE=hoopweb.settings \

@@ -1,8 +1,9 @@
-"""Builds the compiled inner loops in place: `python -m gateway.protocols.postgres.compile`.
+"""Builds the compiled inner loops in place: `python -m gateway.protocols.postgres.compile [--required]`.
 
-Of the wire, the log, the session and the analysis. `_fast.pyx` are twins of Python beside them; `state.py` are Python
-themselves, which `state.pxd` gives the types of a structure. Where there is no compiler, or no Cython, it says so in
-one line and the Python serves: same bytes, slower.
+Of the wire, the log, the session and the analysis. `_fast.pyx` are twins of Python beside them; `state.py` are Python themselves, which `state.pxd` gives the types of a structure.
+
+Where there is no compiler, or no Cython, it says so in one line and the Python serves: same bytes, slower. With
+`--required`, as an image is built, that is a failure.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -38,9 +40,11 @@ SOURCES = tuple(
 )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] = ()) -> None:
     stale = [source for source in SOURCES if not _is_built(source)]
     missing = _missing() if stale else ""
+    if missing and "--required" in arguments:
+        raise SystemExit(f"cannot compile the inner loops: {missing} is missing")
     if missing:
         print(f"not compiling the inner loops ({missing} is missing): results are masked by slower Python")
         return
@@ -87,4 +91,4 @@ def _run(*command: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

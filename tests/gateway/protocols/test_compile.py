@@ -1,0 +1,26 @@
+"""Where nothing can be compiled the Python serves, unless the loops are required."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.protocols.postgres import compile as loops
+
+
+@pytest.fixture(autouse=True)
+def _without_a_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    source = tmp_path / "loop.pyx"
+    source.write_text("")
+    monkeypatch.setattr(loops, "SOURCES", (source,))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def test_a_missing_compiler_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    loops.main()
+
+    assert "a C compiler is missing" in capsys.readouterr().out
+
+
+def test_a_missing_compiler_fails_where_the_loops_are_required() -> None:
+    with pytest.raises(SystemExit, match="a C compiler is missing"):
+        loops.main(["--required"])
