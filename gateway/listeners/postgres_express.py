@@ -40,7 +40,7 @@ from gateway.upstreams.postgres_expectations import Complete, Description, Expec
 from gateway.upstreams.postgres_relay import Relay
 
 try:
-    from gateway.listeners._fast import QuickLane
+    from gateway.listeners.quick.lane import QuickLane
 except ImportError:  # nobody compiled it: `gateway.protocols.postgres.compile`
     QuickLane = None  # type: ignore[assignment,misc]
 
@@ -330,7 +330,7 @@ class TemplatedExchange(_Exchange):
 class ExtendedExchange(_Exchange):
     """[Parse] Bind Describe Execute Sync. The names it makes are confirmed with its answer.
 
-    `reused`: its Parse was not sent, because the server has just that (`QuickLane.stands`); the client is told as if.
+    `reused`: its Parse was not sent, because the server has just that (`quick/sparing.pyx`); the client is told as if.
     """
 
     def __init__(

@@ -103,7 +103,7 @@ class Play:
         self._raw = await RawClient.connect(self._gateway)
         if self._watched is not None:
             lane = self._watched.lanes[-1]
-            lane.real.most_reused_s = lane.real.most_reused_run_s = 600.0  # however long it takes here
+            lane.real.sparing.most_reused_s = lane.real.sparing.most_reused_run_s = 600.0  # however long it takes here
             self.kinds = Sent(lane.session, self.kinds).kinds
 
     async def _alone(self) -> None:

@@ -12,6 +12,8 @@ cdef struct Request:
     Py_ssize_t text_end, types_end, name, name_end, formats, parameters, results
 
 
+cdef uint32_t frame_length(bytes data, Py_ssize_t at) noexcept
+cdef bint same_bytes(bytes known, bytes data, Py_ssize_t start, Py_ssize_t stop) noexcept
 cdef bytes query_text(bytes data)
 cdef bytes blanked(bytes text)
 cdef bytes bound_integers(bytes text)

@@ -55,6 +55,20 @@ cdef Py_ssize_t scan(bytes data, uint32_t most, Py_ssize_t at, Py_ssize_t size, 
     return at
 
 
+cdef uint32_t frame_length(bytes data, Py_ssize_t at) noexcept:
+    """Of the frame there, as the frame says; it is whole."""
+    return _uint32(<const unsigned char *>PyBytes_AS_STRING(data) + at + 1)
+
+
+cdef bint same_bytes(bytes known, bytes data, Py_ssize_t start, Py_ssize_t stop) noexcept:
+    """Whether `known` is what `data` has there."""
+    return (
+        known is not None
+        and PyBytes_GET_SIZE(known) == stop - start
+        and memcmp(PyBytes_AS_STRING(known), PyBytes_AS_STRING(data) + start, stop - start) == 0
+    )
+
+
 def count_rows(bytes data not None, Py_ssize_t at, Py_ssize_t end):
     cdef Py_ssize_t rows = 0
     at = count(data, at, end, &rows)

@@ -1,6 +1,7 @@
 """Builds the compiled inner loops in place: `python -m gateway.protocols.postgres.compile [--required]`.
 
-Of the wire, the log, the session and the analysis. `_fast.pyx` are twins of Python beside them; `state.py` are Python themselves, which `state.pxd` gives the types of a structure.
+Of the wire, the log, the session and the analysis. `_fast.pyx` are twins of Python beside them, `quick/` is the twin of
+`postgres_express.py`; `state.py` are Python themselves, which `state.pxd` gives the types of a structure.
 
 Where there is no compiler, or no Cython, it says so in one line and the Python serves: same bytes, slower. With
 `--required`, as an image is built, that is a failure.
@@ -35,7 +36,11 @@ SOURCES = tuple(
         "gateway/protocols/postgres/_fast.pyx",
         "gateway/session/state.py",
         "gateway/upstreams/state.py",
-        "gateway/listeners/_fast.pyx",
+        "gateway/listeners/quick/passage.pyx",
+        "gateway/listeners/quick/sparing.pyx",
+        "gateway/listeners/quick/requests.pyx",
+        "gateway/listeners/quick/entries.pyx",
+        "gateway/listeners/quick/lane.pyx",
     )
 )
 

@@ -65,7 +65,7 @@ async def spared(gateway: Gateway, watched: type[Watched], request: bytes) -> tu
 async def watching(gateway: Gateway, watched: type[Watched]) -> tuple[RawClient, Sent]:
     """However long it takes here, as if nothing took long."""
     raw = await RawClient.connect(gateway)
-    watched.lanes[-1].real.most_reused_s = watched.lanes[-1].real.most_reused_run_s = 600.0
+    watched.lanes[-1].real.sparing.most_reused_s = watched.lanes[-1].real.sparing.most_reused_run_s = 600.0
     return raw, Sent(watched.lanes[-1].session)
 
 
@@ -208,7 +208,7 @@ async def test_in_a_transaction_it_is_parsed(gateway: Gateway, watched: type[Wat
 
 async def test_a_second_later_it_is_parsed_again(gateway: Gateway, watched: type[Watched]) -> None:
     raw, sent = await spared(gateway, watched, run(SSN))
-    watched.lanes[-1].real.most_reused_s = MOST_REUSED_S
+    watched.lanes[-1].real.sparing.most_reused_s = MOST_REUSED_S
     await asyncio.sleep(MOST_REUSED_S + 0.05)
 
     await raw.ask(run(SSN))
@@ -220,7 +220,7 @@ async def test_a_statement_that_takes_long_is_parsed_each_time(gateway: Gateway,
     """A plan made for any parameters may be much worse than one for these."""
     slow = run("select pg_sleep(0.02)")
     raw, sent = await spared(gateway, watched, slow)
-    watched.lanes[-1].real.most_reused_run_s = MOST_REUSED_RUN_S
+    watched.lanes[-1].real.sparing.most_reused_run_s = MOST_REUSED_RUN_S
     at = len(sent.kinds)
 
     for _ in range(4):

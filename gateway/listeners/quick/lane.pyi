@@ -3,13 +3,13 @@ from collections.abc import Callable
 from gateway.listeners.postgres_express import ExtendedExchange, SimpleExchange, TemplatedExchange
 from gateway.listeners.postgres_names import Prepared
 from gateway.listeners.postgres_session import ClientSession
+from gateway.listeners.quick.sparing import Sparing
 from gateway.protocols.postgres.express import ExtendedRequest
 from gateway.session.recurring import Occurrence, Recurring
 
 class QuickLane:
-    most_reused_s: float
-    most_reused_run_s: float
-
+    @property
+    def sparing(self) -> Sparing: ...
     def __init__(
         self,
         session: ClientSession,
