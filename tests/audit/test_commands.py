@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from audit.domain.anchor import anchor_file
 from audit.domain.append import append_entries
@@ -92,6 +92,20 @@ def test_bundle_of_a_period_verifies(bundle, tmp_path):
     code, said = verify(out, "--key", audit_vkey(), "--anchor", anchor_file(log_signer().name))
 
     assert code == 0, said
+
+
+def test_session_the_log_does_not_know_makes_no_bundle(bundle, tmp_path):
+    out = tmp_path / "s.jsonl"
+
+    with pytest.raises(CommandError, match="the log knows no session 01a2-mistyped"):
+        call_command("audit_bundle", output=out, session="01a2-mistyped")
+
+    assert not out.exists()
+
+
+def test_moment_that_is_none_is_refused_in_words(bundle, tmp_path):
+    with pytest.raises(CommandError, match="'yesterday' is no moment, expected one such as"):
+        call_command("audit_bundle", f"--output={tmp_path / 'p.jsonl'}", "--from=yesterday")
 
 
 def test_command_wraps_the_verifier(bundle):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from audit.domain.box import KeyProblem
 from audit.domain.bundle import Bundled, Scope, write_bundle
 from audit.domain.chunk_store import StoreProblem, StoreUnavailable
 from audit.domain.keys import SigningKeyProblem
+from audit.models import LogEntry
 
 
 class Command(BaseCommand):
@@ -31,6 +32,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if options["session"] and (options["since"] or options["until"]):
             raise CommandError("--session and --from/--to cannot be combined")
+        # A mistyped id would be sealed and signed as a session in which nothing happened.
+        if options["session"] and not LogEntry.objects.filter(session_id=options["session"]).exists():
+            raise CommandError(f"the log knows no session {options['session']}: no bundle was written")
         scope = Scope(session=options["session"], since=options["since"], until=options["until"])
         try:
             bundled = _write(options["output"], scope=scope, with_text=options["with_text"])
@@ -63,5 +67,8 @@ def _write(path: Path, *, scope: Scope, with_text: bool) -> Bundled:
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no moment, expected one such as 2026-11-30T12:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
