@@ -190,7 +190,7 @@ def _next_frame(frames: Iterator[Frame]) -> Frame | None:
 
 
 def readable(reply: Frame) -> Frame:
-    """Times of the review as RFC 3339 text."""
+    """Times of the review as RFC 3339 text, where an earlier version kept them as numbers."""
     review = reply.get("review")
     if review and isinstance(review.get("expires_at"), int | float):
         expires_at = datetime.fromtimestamp(review["expires_at"], tz=UTC).isoformat()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from django.db import DatabaseError
@@ -127,7 +128,8 @@ class RelayTransport:
         self.review = review
         # A hold may last an hour; an idle upstream session would be held with it.
         await self.close_upstream()
-        frame = {"id": review.review_id, "url": review.url, "expires_at": review.expires_at, "rule": review.rule}
+        until = datetime.fromtimestamp(review.expires_at, tz=UTC).isoformat()
+        frame = {"id": review.review_id, "url": review.url, "expires_at": until, "rule": review.rule}
         if self.request.detach:
             await in_thread(kept.mark_pending, statement_id=review.statement_id, review=frame)
             self.row_waits = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from datetime import datetime
 from typing import Any
 
 import psycopg
@@ -261,6 +262,23 @@ def test_websocket_streams_the_same_answer(stack: Stack):
         clear = direct.execute("select ssn from patients where id = 5").fetchone()
     assert clear is not None
     assert clear[0] not in json.dumps(frames)
+
+
+def test_websocket_tells_of_a_held_statement_as_rest_does(stack: Stack):
+    url = stack.demo["web_url"].replace("http", "ws") + "/ws/v1/connections/clinic/"
+    headers = {"Authorization": f"Bearer {stack.agent_token()}"}
+
+    with connect_websocket(url, additional_headers=headers, proxy=None) as socket:
+        socket.send(json.dumps({"statement": f"update patients set phone = '{PHONE}-31' where id = 131"}))
+        frame: dict[str, Any] = {"type": ""}
+        while frame["type"] != "pending":
+            frame = json.loads(socket.recv(timeout=60))
+
+    held = post(stack, f"update patients set phone = '{PHONE}-32' where id = 132").json()
+    assert frame["review"].keys() == held["review"].keys()
+    moments = [datetime.fromisoformat(review["expires_at"]) for review in (frame["review"], held["review"])]
+    assert all(moment.tzinfo is not None for moment in moments)
+    assert decide(stack, held["review"]["id"], "deny").status_code == 200  # nobody is left waiting
 
 
 def test_schema_is_served(stack: Stack):
