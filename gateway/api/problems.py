@@ -6,8 +6,8 @@ import logging
 from http import HTTPStatus
 from typing import Any
 
-from django.http import JsonResponse
-from rest_framework.exceptions import APIException, ValidationError
+from django.http import Http404, JsonResponse
+from rest_framework.exceptions import APIException, NotFound, ValidationError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -95,6 +95,8 @@ def problem_json(*, status: int, code: str, detail: str, **members: Any) -> Json
 
 def problem_response(error: Exception, context: dict[str, Any]) -> Response | None:
     """REST_FRAMEWORK["EXCEPTION_HANDLER"]. An unforeseen error stays Django's 500, without a document of ours."""
+    if isinstance(error, Http404):  # its own words name classes of ours, or say nothing
+        error = NotFound("there is nothing of this name or id for you")
     response = exception_handler(error, context)
     if response is None:
         return None

@@ -6,11 +6,10 @@ import logging
 from typing import Any
 
 from django.db.models import Q, QuerySet
-from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from redis.exceptions import RedisError
 from rest_framework import generics, pagination, serializers
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -134,8 +133,8 @@ class SessionView(generics.RetrieveAPIView[SessionRecord]):
     serializer_class = SessionDetailSerializer
     queryset = SessionRecord.objects.none()
 
-    def get_queryset(self) -> QuerySet[SessionRecord]:
-        return visible_sessions(self.request)
+    def get_object(self) -> SessionRecord:
+        return _visible_session(self.request, self.kwargs["pk"])
 
 
 class KillSessionView(APIView):
@@ -149,7 +148,7 @@ class KillSessionView(APIView):
     )
     @idempotent
     def post(self, request: Request, pk: str) -> Response:
-        session = get_object_or_404(visible_sessions(request), pk=pk)
+        session = _visible_session(request, pk)
         principal = principal_of(request)
         if not is_administrator(request.user, principal) and not _is_own(session, request):
             raise PermissionDenied("only an administrator may end another's session")
@@ -160,7 +159,14 @@ class KillSessionView(APIView):
         return Response(SessionSerializer(session).data, status=202)
 
     def check_replay(self, request: Request, pk: str) -> None:
-        get_object_or_404(visible_sessions(request), pk=pk)
+        _visible_session(request, pk)
+
+
+def _visible_session(request: Request, session_id: str) -> SessionRecord:
+    session = visible_sessions(request).filter(pk=session_id).first()
+    if session is None:
+        raise NotFound("there is no such session for you")
+    return session
 
 
 def visible_sessions(request: Request) -> QuerySet[SessionRecord]:

@@ -155,6 +155,25 @@ def test_sessions_are_ended_by_their_principal_or_an_administrator(cast: Cast, w
     assert recorded.exists() is (status == 202)
 
 
+@pytest.mark.parametrize(
+    ("method", "address", "detail"),
+    [
+        ("get", "/api/v1/sessions/nothing", "there is no such session for you"),
+        ("post", "/api/v1/sessions/nothing/kill", "there is no such session for you"),
+        (
+            "get",
+            "/api/v1/reviews/00000000-0000-0000-0000-000000000000",
+            "there is nothing of this name or id for you",
+        ),
+    ],
+)
+def test_what_is_not_there_is_said_in_words_of_the_api(cast: Cast, method: str, address: str, detail: str) -> None:
+    response = getattr(cast.client("admin"), method)(address)
+
+    assert (response.status_code, response.json()["code"]) == (404, "not-found")
+    assert response.json()["detail"] == detail
+
+
 def test_sessions_list_is_paged_in_few_queries(cast: Cast, django_assert_max_num_queries: Any) -> None:
     for _ in range(60):
         opened_session("demo-agent")
