@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from django import forms
@@ -121,6 +121,9 @@ class ConnectionForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's is 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial.setdefault("subjects_text", _subject_lines(self.instance.subjects))
+        if "kind" in self.fields:  # not where the page only shows
+            offered = [kind for kind in Connection.Kind if kind.is_served or kind == self.instance.kind]
+            cast(forms.ChoiceField, self.fields["kind"]).choices = [(kind.value, kind.label) for kind in offered]
 
     def clean_secret_uri(self) -> str:
         uri = str(self.cleaned_data["secret_uri"]).strip()
@@ -402,6 +405,6 @@ class RestStatementAdmin(ReadOnlyAdmin):
     """Ids and states; what was asked and answered is sealed and read in the evidence pages."""
 
     fields = ["id", "session_id", "subject", "connection", "status", "row_count", "created_at", "finished_at"]
-    list_display = fields
+    list_display = ["created_at", "subject", "connection", "status", "row_count", "finished_at"]
     list_filter = ["status", "connection"]
-    search_fields = ["subject", "session_id"]
+    search_fields = ["subject", "session_id", "id"]

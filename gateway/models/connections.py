@@ -47,6 +47,11 @@ class Connection(models.Model):
         GCS = "gcs", "Cloud Storage"
         KUBERNETES = "kubernetes", "Kubernetes"
 
+        @property
+        def is_served(self) -> bool:
+            """Whether this version has a way to it. The names of the others are kept for those to come."""
+            return self.value in {"postgres", "bigquery"}
+
     class Tls(models.TextChoices):
         DISABLE = "disable", "disable (loopback and Unix sockets only)"
         REQUIRE = "require", "require"
@@ -96,6 +101,8 @@ class Connection(models.Model):
     def clean(self) -> None:
         if self.tls == self.Tls.DISABLE and not (is_loopback(self.host) or is_socket(self.host)):
             raise ValidationError({"tls": "disable is for loopback hosts only, expected require or verify-full"})
+        if self.enabled and self.kind in self.Kind and not self.Kind(self.kind).is_served:
+            raise ValidationError({"kind": "is not one this version serves, expected PostgreSQL or BigQuery"})
         if self.kind in {self.Kind.POSTGRES, self.Kind.MYSQL}:
             missing = [name for name in ("host", "port", "database", "username") if not getattr(self, name)]
             if missing:

@@ -93,6 +93,30 @@ def test_connection_in_clear_to_another_host_is_refused_in_words(administrator: 
     assert not Connection.objects.exists()
 
 
+@pytest.mark.parametrize("kind", ["snowflake", "mysql", "gcs", "kubernetes"])
+def test_kinds_nothing_serves_are_neither_offered_nor_taken(administrator: Client, kind: str) -> None:
+    """Such a connection would be listed and enabled, and no agent could ever use it."""
+    offered = administrator.get(reverse("admin:gateway_connection_add")).content.decode()
+    administrator.post(reverse("admin:gateway_connection_add"), {**CONNECTION, "kind": kind})
+
+    assert 'value="bigquery"' in offered
+    assert f'value="{kind}"' not in offered
+    assert not Connection.objects.exists()
+
+
+def test_connection_of_such_a_kind_from_before_can_be_switched_off(administrator: Client) -> None:
+    row = Connection.objects.create(name="old", kind="mysql", host="127.0.0.1", port=1, tls="disable")
+    fields = {**CONNECTION, "name": "old", "kind": "mysql"}
+    place = reverse("admin:gateway_connection_change", args=[row.pk])
+
+    kept_on = administrator.post(place, fields)
+    switched_off = administrator.post(place, {name: value for name, value in fields.items() if name != "enabled"})
+
+    assert b"is not one this version serves" in kept_on.content
+    assert switched_off.status_code == 302
+    assert not Connection.objects.get().enabled
+
+
 SOCKET = {**CONNECTION, "host": "/cloudsql/project:region:instance", "settings": '{"requirepeer": "proxy"}'}
 
 

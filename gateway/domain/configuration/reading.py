@@ -115,7 +115,7 @@ def _problem(error: Any) -> tuple[str, str]:
     """pydantic's location as a path. The discriminator of a union (`postgres`) is no place in the file."""
     path = ""
     location = list(error["loc"])
-    if len(location) > 2 and location[0] == "connections" and location[2] in {"postgres", "mysql", "bigquery"}:
+    if len(location) > 2 and location[0] == "connections" and location[2] in {"postgres", "bigquery"}:
         del location[2]
     for step in location:
         if isinstance(step, int):
@@ -135,7 +135,7 @@ def _message(error: Any) -> str:
     return _MESSAGES.get(kind, text[:1].lower() + text[1:])
 
 
-_UNKNOWN_KIND = "kind is not known, expected 'postgres', 'mysql' or 'bigquery'"
+_UNKNOWN_KIND = "kind is not one this version serves, expected 'postgres' or 'bigquery'"
 _MESSAGES = {
     "extra_forbidden": "is not a known key",
     "missing": "is missing",

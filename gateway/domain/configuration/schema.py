@@ -87,7 +87,7 @@ class ConnectionPart(Part):
 
 
 class SqlConnection(ConnectionPart):
-    kind: Literal["postgres", "mysql"]
+    kind: Literal["postgres"]
     host: Text
     port: Annotated[int, Field(ge=1, le=65535)]
     database: Text
