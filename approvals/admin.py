@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 
@@ -80,12 +81,31 @@ class GrantUseInline(ReadOnly, TabularInline):  # type: ignore[misc]
 
 @admin.register(Grant)
 class GrantAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
-    list_display = ["created_at", "review", "scope", "uses_left", "rows_used", "expires_at", "revoked", "claimed_at"]
+    list_display = ["created_at", "what", "state", "scope", "uses_left", "rows_used", "expires_at"]
     list_filter = ["revoked", "scope"]
     list_select_related = ["review"]
     inlines = [GrantUseInline]
-    exclude = ["digest", "modified_digest", "requester", "sealed_reach"]
+    exclude = ["review", "digest", "modified_digest", "requester", "sealed_reach", "revoked"]
+    readonly_fields = ["what", "state", "page"]
     actions = ["revoke"]
+
+    @admin.display(description="for", ordering="review__connection")
+    def what(self, grant: Grant) -> str:
+        """Who may run what, where: the id of a review tells nobody anything."""
+        review = grant.review
+        return f"{review.facts.get('kind') or 'statement'} on {review.connection}, asked by {review.subject}"
+
+    @admin.display(description="state")
+    def state(self, grant: Grant) -> str:
+        if grant.revoked:
+            return "revoked"
+        if grant.uses_left == 0:
+            return "used up"
+        return "over" if grant.expires_at <= timezone.now() else "usable"
+
+    @admin.display(description="review page")
+    def page(self, grant: Grant) -> str:
+        return format_html('<a href="{}">Open</a>', grant.review.get_absolute_url())
 
     @admin.action(description="Revoke", permissions=["revoke"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[Grant]) -> None:

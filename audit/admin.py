@@ -226,6 +226,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
 class LogDamageAdmin(ReadOnlyAdmin):
     list_display = ["found_at", "seq", "kind", "detail", "found_by_check", "seen_at", "cleared_at"]
     list_filter = ["kind", "found_by_check"]
+    empty_title = "No damage is known"
 
 
 def _readable(canonical: bytes) -> str:

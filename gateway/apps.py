@@ -7,6 +7,7 @@ from django.apps import AppConfig
 
 class GatewayConfig(AppConfig):
     name = "gateway"
+    verbose_name = "Data path"  # as the console's menu calls what is below
 
     def ready(self) -> None:
         from approvals.domain import hooks as approval_hooks  # noqa: PLC0415  models exist from here on

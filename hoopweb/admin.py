@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, cast
 
 import unfold.fields
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
@@ -127,6 +128,9 @@ for model in (oidc.Client, oidc.Code, oidc.Token, oidc.UserConsent, oidc.RSAKey)
 teach(admin.site)
 
 
+# Django's own "Authentication and Authorization" leaves no room for the page's title on a phone.
+apps.get_app_config("auth").verbose_name = "People"
+
 # The sidebar in the order of a statement's journey. A model of an app that is not named here comes last in its group.
 NAVIGATION = (
     ("Decisions", "approvals", ("review", "policy", "grant", "emergencyroster", "channel", "delivery")),
@@ -219,7 +223,7 @@ def _links(request: HttpRequest, app: str, first: tuple[str, ...]) -> list[dict[
     ]
 
 
-TITLES = {"emergencyroster": "Break-glass rosters", "reststatement": "REST statements"}
+TITLES = {"reststatement": "REST statements"}
 ICONS = {
     "sessionrecord": "terminal",
     "statementrecord": "receipt_long",
