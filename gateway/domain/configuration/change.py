@@ -19,7 +19,7 @@ from gateway.domain.configuration.schema import API_VERSION, Document
 from gateway.domain.configuration.sections import SECTIONS, Item, Place, Section, comparable, ordered
 from gateway.domain.recorded import plain
 from gateway.domain.version import bump_version
-from gateway.models import ConfigVersion
+from gateway.models import ConfigVersion, Connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,8 @@ def export_document() -> str:
     document: dict[str, Any] = {"apiVersion": API_VERSION}
     for key in (*_FIRST, *(section.key for section in SECTIONS if section.key not in _FIRST)):
         section = next(section for section in SECTIONS if section.key == key)
-        items = [_without_defaults(section.key, item) for item in section.load().values()]
+        asked_for = [item for item in section.load().values() if _can_be_asked_for(key, item)]
+        items = [_without_defaults(section.key, item) for item in asked_for]
         if items:
             document[key] = items
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
@@ -163,6 +164,11 @@ def _prune_section(section: Section, document: Document, actor: str) -> list[Cha
             section.remove(name, actor)
             changes.append(Change(section.key, section.title, name, before, None))
     return changes
+
+
+def _can_be_asked_for(key: str, item: Item) -> bool:
+    """No document can ask for a connection nothing serves; one from an earlier version is not in it."""
+    return key != "connections" or Connection.Kind(str(item["kind"])).is_served
 
 
 def _without_defaults(key: str, item: Item) -> Item:

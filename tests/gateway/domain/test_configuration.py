@@ -125,6 +125,19 @@ def test_export_holds_no_secret_and_applies_as_no_change(tmp_path: Path) -> None
     assert apply(tmp_path, text, "--prune").strip() == "no changes"
 
 
+@pytest.mark.parametrize("kind", ["mysql", "snowflake"])
+def test_export_leaves_out_what_no_document_can_ask_for(tmp_path: Path, kind: str) -> None:
+    """Connections of such kinds could be made once; one stopped the whole export."""
+    apply(tmp_path, DOCUMENT)
+    Connection.objects.create(name="old", kind=kind)
+    exported = tmp_path / "exported.yaml"
+
+    call_command("export", "-o", str(exported))
+
+    assert "old" not in {each["name"] for each in yaml.safe_load(exported.read_text())["connections"]}
+    assert apply(tmp_path, exported.read_text()).strip() == "no changes"
+
+
 def test_change_is_recorded_with_before_and_after_without_secrets(tmp_path: Path) -> None:
     apply(tmp_path, DOCUMENT)
     apply(tmp_path, changed("connections", 0, port=5434, password={"value": "canary-second"}))
