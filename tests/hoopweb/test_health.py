@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from django.http import HttpRequest, JsonResponse
@@ -53,6 +54,24 @@ def test_healthz_closed_gateway_port_is_503_even_with_a_heartbeat(everything_up:
     everything_up.close()
 
     assert answer() == (503, {"status": "unavailable", "failing": ["gateway"]})
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("files", "failing"),
+    [([], None), (["demo.json.new"], ["demo"]), (["demo.json"], None), (["demo.json", "demo.json.new"], None)],
+)
+def test_healthz_waits_for_the_demo_to_be_told(
+    everything_up: socket.socket, tmp_path: Path, files: list[str], failing: list[str] | None
+) -> None:
+    """Whoever waits for 200 reads demo.json next. Its renewal, every few hours, is no outage."""
+    for name in files:
+        (tmp_path / name).touch()
+
+    with override_settings(HOOPWEB_HOME=tmp_path):
+        told = answer()
+
+    assert told == ((503, {"status": "unavailable", "failing": failing}) if failing else (200, {"status": "ok"}))
 
 
 @pytest.mark.django_db

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -37,7 +38,7 @@ def eventually(check: Callable[[], object], *, within_s: float = 90.0) -> None:
     deadline = time.monotonic() + within_s
     while not check():
         assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.1)
+        time.sleep(0.05)
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
@@ -182,6 +183,12 @@ def test_killed_program_comes_back_by_itself(copy: Stack, program: str) -> None:
     copy.wait_healthy()
 
 
+def demo_is_there_once_healthy(stack: Stack) -> bool:
+    """As somebody who has only the contract: ask until 200, then read demo.json."""
+    eventually(lambda: stack.healthz() == 200)
+    return (stack.home / "demo.json").exists()
+
+
 def test_stop_leaves_nothing_and_a_restart_keeps_everything(copy: Stack) -> None:
     assert copy.process is not None
     processes = family(psutil.Process(copy.process.pid))
@@ -197,7 +204,10 @@ def test_stop_leaves_nothing_and_a_restart_keeps_everything(copy: Stack) -> None
     assert not (copy.home / "demo.json").exists()
     assert copy.healthz() == 0
 
-    copy.process = start_stack(copy.home, **ports_of(copy)).process
+    with ThreadPoolExecutor(1) as beside:
+        told = beside.submit(demo_is_there_once_healthy, copy)
+        copy.process = start_stack(copy.home, **ports_of(copy)).process
+    assert told.result()
     with copy.direct() as connection:
         assert connection.execute("SELECT city, count(*) OVER () FROM patients WHERE id = 1").fetchone() == (
             "Elsewhere",
