@@ -60,10 +60,10 @@ class Stack:
             self._management = ManagementServer(self.env), started_with
         done = self._management[0].run(*arguments, stdin=stdin, timeout_s=timeout_s)
         if arguments[0] == "apply" and done.returncode == 0:
-            self._wait_for_rules()
+            self.wait_for_rules()
         return done
 
-    def _wait_for_rules(self) -> None:
+    def wait_for_rules(self) -> None:
         """Gateways take new rules within a second, and say so; on a busy machine it may take longer.
 
         One that was killed is waited for until nobody takes it for alive any more.

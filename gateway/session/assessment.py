@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from analysis.statement import Analysis, Statement
 from approvals.domain.decide import decide
 from approvals.domain.request import AccessRequest, Allow, Decision, Deny, Resource
+from gateway.domain.same_database import beside
 from gateway.domain.snapshot import ConnectionSpec, Snapshot, StaleSnapshot
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.emergency import without_masks
@@ -78,11 +79,17 @@ class Assessment:
     access: AccessRequest
     decision: Decision
     inputs: str = ""  # what `decision` was made of, by digest
-    inherited: tuple[Inherited, ...] = ()  # what columns without a rule get from it; to be kept before it runs
+    # What columns without a rule get from it, by connection to the same database; to be kept before it runs.
+    inherited_over: Mapping[str, tuple[Inherited, ...]] = field(default_factory=dict)
 
     @property
     def analysis(self) -> Analysis:
         return self.access.analysis
+
+    @property
+    def inherited(self) -> tuple[Inherited, ...]:
+        """Over the statement's own connection."""
+        return self.inherited_over.get(self.connection.name, ())
 
     @property
     def about(self) -> tuple[str, ...]:
@@ -187,16 +194,18 @@ async def assess(services: Services, session: SessionContext, request: Statement
         logger.exception("analysis failed: session=%s", session.session_id, exc_info=_without_values(error))
         raise Denied(code="analysis-failed", reason="the statement could not be analysed") from None
     name = connection.name
-    inherited = inherited_by(analysis.flows, rules=snapshot.masking_rules, connection=name)
+    others = beside(connection, snapshot.connections) if analysis.flows else ()
+    inherited = _inherited_over((name, *others), analysis, snapshot, connection)
     access = AccessRequest(
         principal=session.principal,
         resource=Resource(connection=connection.name, kind=connection.kind, phi=connection.phi),
         analysis=analysis,
         touch=touch(
             analysis=analysis,
-            rules=with_inherited(snapshot.masking_rules, name, inherited),
+            rules=with_inherited(snapshot.masking_rules, name, inherited.get(name, ())),
             connection=name,
             groups=session.principal.groups,
+            beside=others,
         ),
         at=time.time(),
     )
@@ -207,8 +216,25 @@ async def assess(services: Services, session: SessionContext, request: Statement
         decision = _UNREADABLE_WRITE
     inputs = services.reviews.keep_inputs(access, snapshot.version)
     return Assessment(
-        snapshot=snapshot, connection=connection, access=access, decision=decision, inputs=inputs, inherited=inherited
+        snapshot=snapshot,
+        connection=connection,
+        access=access,
+        decision=decision,
+        inputs=inputs,
+        inherited_over=inherited,
     )
+
+
+def _inherited_over(
+    names: Sequence[str], analysis: Analysis, snapshot: Snapshot, connection: ConnectionSpec
+) -> dict[str, tuple[Inherited, ...]]:
+    """What is carried lies in the database: whoever reads it over another connection reads it as well."""
+    rules, found = snapshot.masking_rules, {}
+    for name in names:
+        inherited = inherited_by(analysis.flows, rules=rules, connection=connection.name, over=name)
+        if inherited:
+            found[name] = inherited
+    return found
 
 
 def writes_masked_value(request: StatementRequest, analysis: Analysis) -> bool:

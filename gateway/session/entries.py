@@ -148,12 +148,21 @@ def _authorised(session: SessionContext, assessment: Assessment) -> dict[str, Js
         "role": session.role,
         "inputs": assessment.inputs,
         **({"about": list(about)} if about else {}),
-        **({"inherited": _inherited(assessment)} if assessment.inherited else {}),
+        **({"inherited": _inherited(assessment)} if assessment.inherited_over else {}),
     }
 
 
 def _inherited(assessment: Assessment) -> list[Json]:
-    return [{"column": str(each.column), "class": each.data_class} for each in assessment.inherited]
+    """Of other connections to the same database with their names."""
+    return [
+        {
+            "column": str(each.column),
+            "class": each.data_class,
+            **({} if name == assessment.connection.name else {"connection": name}),
+        }
+        for name, inherited in sorted(assessment.inherited_over.items())
+        for each in inherited
+    ]
 
 
 def held(session: SessionContext, request: StatementRequest, assessment: Assessment, review: PendingReview) -> Entry:

@@ -11,10 +11,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import redis.asyncio
 import redis.exceptions
+from django.db import transaction
 
 from gateway.domain.threads import in_thread
 from gateway.domain.version import current_version
@@ -79,17 +80,21 @@ class DatabaseInheritance:
         self._store = store
         self._told = told
 
-    async def keep(self, *, connection: str, inherited: Sequence[Inherited], statement_id: str) -> None:
-        version = await in_thread(_kept, connection, tuple(inherited), statement_id)
+    async def keep(self, *, inherited: Mapping[str, Sequence[Inherited]], statement_id: str) -> None:
+        version = await in_thread(_kept, inherited, statement_id)
         await self._store.refresh()
         deadline = time.monotonic() + self._told.lasts_s + MARGIN_S
         while not await self._told.everywhere(version):
             if time.monotonic() > deadline:
                 raise InheritanceUnavailable("a data plane does not take the new rules")
             await asyncio.sleep(TELL_S)
-        logger.info("columns inherited: statement=%s columns=%d rules=%d", statement_id, len(inherited), version)
+        columns = sum(map(len, inherited.values()))
+        logger.info("columns inherited: statement=%s columns=%d rules=%d", statement_id, columns, version)
 
 
-def _kept(connection: str, inherited: tuple[Inherited, ...], statement_id: str) -> int:
-    save_inherited(connection=connection, inherited=inherited, evidence=f"statement {statement_id}")
+def _kept(inherited: Mapping[str, Sequence[Inherited]], statement_id: str) -> int:
+    with transaction.atomic():  # over all connections to the database, or none
+        for connection in sorted(inherited):
+            columns = inherited[connection]
+            save_inherited(connection=connection, inherited=columns, evidence=f"statement {statement_id}")
     return current_version()

@@ -159,7 +159,7 @@ async def record_and_mint(
     passage: Passage,
 ) -> ExecutionPermit:
     """The last step before execution: the entry is durable or there is no permit."""
-    if assessment.inherited:
+    if assessment.inherited_over:
         passage.stages.enter("inherit")
         await inherit(services, request, assessment)
     passage.stages.enter("record")
@@ -233,8 +233,7 @@ async def inherit(services: Services, request: StatementRequest, assessment: Ass
         if services.inheritance is None:
             raise InheritanceUnavailable
         await services.inheritance.keep(
-            connection=assessment.connection.name,
-            inherited=assessment.inherited,
+            inherited=assessment.inherited_over,
             statement_id=request.statement_id,
         )
     except Exception as error:  # fail closed: what nobody would mask is not written

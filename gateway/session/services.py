@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -169,8 +169,11 @@ class InheritanceUnavailable(Exception):
 
 
 class Inheritance(Protocol):
-    async def keep(self, *, connection: str, inherited: Sequence[Inherited], statement_id: str) -> None:
-        """Return when the columns are protected durably and on every gateway. Raises InheritanceUnavailable."""
+    async def keep(self, *, inherited: Mapping[str, Sequence[Inherited]], statement_id: str) -> None:
+        """Return when the columns of each connection are protected durably and on every gateway.
+
+        Raises InheritanceUnavailable.
+        """
 
 
 class Record(Protocol):

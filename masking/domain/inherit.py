@@ -27,9 +27,16 @@ class Inherited:
     data_class: str
 
 
-def inherited_by(flows: Iterable[Flow], *, rules: tuple[MaskingRule, ...], connection: str) -> tuple[Inherited, ...]:
-    """Return what a statement with these flows gives to columns that have no rule yet, chains included."""
+def inherited_by(
+    flows: Iterable[Flow], *, rules: tuple[MaskingRule, ...], connection: str, over: str = ""
+) -> tuple[Inherited, ...]:
+    """Return what a statement with these flows gives to columns that have no rule yet, chains included.
+
+    `over`: another connection to the same database, over which those columns are read; by its rules they have none, and
+    by its rules or this one's the values are protected.
+    """
     scope = rules_for(rules, connection)
+    target = rules_for(rules, over or connection)
     if not scope:
         return ()
     carrying = [flow for flow in flows if _carries(flow)]
@@ -38,9 +45,9 @@ def inherited_by(flows: Iterable[Flow], *, rules: tuple[MaskingRule, ...], conne
     while grows:
         grows = False
         for flow in carrying:
-            if scope.rule_for(flow.column) is not None:
+            if target.rule_for(flow.column) is not None:
                 continue
-            rule = scope.rule_for(flow.origin.column)
+            rule = scope.rule_for(flow.origin.column) or target.rule_for(flow.origin.column)
             classes = {rule.protected_class} if rule is not None else set(taken.get(flow.origin.column, ()))
             if not classes <= taken[flow.column]:
                 taken[flow.column] |= classes
@@ -79,12 +86,18 @@ def with_inherited(
     return (*inherited_rules(connection, added), *rules) if added else rules
 
 
-def spilled(flows: Iterable[Flow], scope: ConnectionRules, groups: frozenset[str]) -> tuple[str, ...]:
-    """Sentences about protected values that go where a rule of another kind shows more of them."""
+def spilled(
+    flows: Iterable[Flow], scope: ConnectionRules, groups: frozenset[str], *, over: ConnectionRules | None = None
+) -> tuple[str, ...]:
+    """Sentences about protected values that go where a rule of another kind shows more of them.
+
+    `over`: the rules under which what they go into is read over another connection.
+    """
+    targets = scope if over is None else over
     found = set()
     for flow in flows:
         source = scope.rule_for(flow.origin.column) if _carries(flow) else None
-        target = scope.rule_for(flow.column)
+        target = targets.rule_for(flow.column)
         if source is None or target is None or source.exempts(groups):
             continue
         if not _hides_enough(target, source, flow.origin.transform):

@@ -50,13 +50,19 @@ _IN_WORDS: dict[PredicateUse, str] = {
 
 
 def touch(
-    *, analysis: Analysis, rules: tuple[MaskingRule, ...], connection: str, groups: frozenset[str]
+    *,
+    analysis: Analysis,
+    rules: tuple[MaskingRule, ...],
+    connection: str,
+    groups: frozenset[str],
+    beside: tuple[str, ...] = (),
 ) -> ProtectedTouch:
     """Return what of the statement meets protected data.
 
     Columns and classes count for exempt principals too (they touch PHI in clear); inference limits do not, since who
     may see a value learns nothing from comparing it. An incomplete analysis on a connection with rules touches the
-    class `unresolved`: policies over PHI must match what could not be read.
+    class `unresolved`: policies over PHI must match what could not be read. `beside`: other connections over which what
+    is written here is read.
     """
     scope = rules_for(rules, connection)
     if not scope:
@@ -73,8 +79,21 @@ def touch(
         columns_returned=returned,
         columns_spread=frozenset(each.origin for each in analysis.carries if _spreads(scope, each)),
         classes=frozenset(classes),
-        inference_violations=(*_violations(analysis, scope, groups), *spilled(analysis.flows, scope, groups)),
+        inference_violations=(
+            *_violations(analysis, scope, groups),
+            *spilled(analysis.flows, scope, groups),
+            *_spilled_elsewhere(analysis, scope, groups, [rules_for(rules, other) for other in beside]),
+        ),
     )
+
+
+def _spilled_elsewhere(
+    analysis: Analysis, scope: ConnectionRules, groups: frozenset[str], others: Sequence[ConnectionRules]
+) -> list[str]:
+    """What this connection's rules cover, and another's over the same columns less."""
+    here = {*spilled(analysis.flows, scope, groups)}
+    found = {sentence for over in others for sentence in spilled(analysis.flows, scope, groups, over=over)}
+    return sorted(found - here)
 
 
 def _spreads(scope: ConnectionRules, carried: Carried) -> bool:

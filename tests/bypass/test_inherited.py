@@ -100,6 +100,20 @@ def test_inherited_classes_are_kept_and_hold_for_every_session(arena: Arena, sta
 
 
 @pytest.mark.e2e
+def test_what_was_carried_over_one_connection_is_masked_over_another(arena: Arena) -> None:
+    """Two connections to one database, each with its rules over the source."""
+    carry = attack("carry", "DELETE FROM attack_open2", f"INSERT INTO attack_open2 {CODED}")
+    carried = play(arena.bare, carry, Mode.SIMPLE, rehearsal=False)
+
+    elsewhere = play(arena.gateway, attack("read", "SELECT z FROM attack_open2 LIMIT 5"), Mode.SIMPLE, rehearsal=False)
+
+    with Wire(arena.owner) as owner:
+        control = owner.simple("SELECT z FROM attack_open2")
+    assert (carried.tags[-1:], found(control.received)) == (["INSERT 0 1"], ["last_name reversed"]), describe(carried)
+    assert elsewhere.rows == [(b"[REDACTED]",)], describe(elsewhere)
+
+
+@pytest.mark.e2e
 def test_table_that_a_reviewer_lets_be_made_inherits(arena: Arena, stack: Stack) -> None:
     maker = gateway_target(stack, connection="bare", agent="attack-maker")
     made = "CREATE TABLE attack_made (a, b) AS SELECT 1, reverse(last_name) FROM patients WHERE id = 900001"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from analysis.statement import ColumnRef, Flow, Origin, Transform
 from masking.domain.inherit import Inherited, inherited_by, spilled, with_inherited
+from masking.domain.plan import touch
 from masking.domain.rules import Inference, MaskingRule, Technique, rules_for
 from masking.domain.tags import save_inherited
 from masking.models import ColumnTag, DataClass
+from tests.gateway.session.doors import analysed
 
 SSN, ZIP, OPEN, FURTHER = (
     ColumnRef("public", table, column)
@@ -32,6 +36,34 @@ def test_a_column_without_a_rule_inherits_and_passes_it_on() -> None:
 
     assert inherited_by(flows, rules=RULES, connection="clinic") == (Inherited(OPEN, "ssn"), Inherited(FURTHER, "ssn"))
     assert inherited_by(flows, rules=RULES, connection="elsewhere") == ()
+
+
+def test_a_column_inherits_over_another_connection_by_that_ones_rules() -> None:
+    """What is written over one is read over the other, which may have the target's rule or not, and others' sources."""
+    masked = MaskingRule("copy", ("clinic",), (str(OPEN),), Technique.REDACT)
+    zipped = MaskingRule("there", ("reports",), (str(FURTHER),), Technique.HASH)
+    flows = [flow(OPEN, SSN), flow(ZIP, FURTHER)]
+    rules = (*RULES, masked, zipped)
+
+    assert inherited_by(flows, rules=rules, connection="clinic") == ()
+    assert inherited_by(flows, rules=rules, connection="clinic", over="reports") == (
+        Inherited(OPEN, "ssn"),
+        Inherited(ZIP, "there"),
+    )
+
+
+def test_rule_of_another_connection_that_shows_more_is_told() -> None:
+    reports = MaskingRule("shown", ("reports",), (str(OPEN),), Technique.PARTIAL)
+    rules = (*RULES, MaskingRule("copy", ("clinic",), (str(OPEN),), Technique.REDACT), reports)
+    written = replace(analysed("insert"), flows=frozenset({flow(OPEN, SSN, Transform.IDENTITY)}))
+
+    alone, beside = (
+        touch(analysis=written, rules=rules, connection="clinic", groups=frozenset(), beside=others)
+        for others in ((), ("reports",))
+    )
+
+    assert alone.inference_violations == ()
+    assert beside.inference_violations == ("ssn: carried into a column that shows more of it (rule shown, partial)",)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -14,6 +14,7 @@ from gateway.session.pipeline import run_statement
 from gateway.session.services import InheritanceUnavailable
 from masking.domain.field import ResultColumn
 from masking.domain.inherit import Inherited, with_inherited
+from masking.domain.rules import MaskingRule, Technique
 from tests.gateway.session.doors import CITY, SSN, World, analysed, snapshot
 
 COPY = ColumnRef("public", "copies", "x")
@@ -31,11 +32,11 @@ class Kept:
 
     world: World
     fails: bool = False
-    calls: list[tuple[Inherited, ...]] = field(default_factory=list)
+    calls: list[dict[str, tuple[Inherited, ...]]] = field(default_factory=list)
     entries: list[str] = field(default_factory=list)
 
-    async def keep(self, *, connection: str, inherited: Sequence[Inherited], statement_id: str) -> None:
-        self.calls.append(tuple(inherited))
+    async def keep(self, *, inherited: Mapping[str, Sequence[Inherited]], statement_id: str) -> None:
+        self.calls.append({name: tuple(columns) for name, columns in inherited.items()})
         self.entries += self.world.log.kinds
         if self.fails:
             raise InheritanceUnavailable
@@ -54,9 +55,36 @@ async def test_the_column_is_protected_first_and_its_result_masked_at_once() -> 
     await run(world, kept)
 
     (permit,) = world.client.executed
-    assert (kept.calls, kept.entries) == ([(Inherited(COPY, "ssn"),)], [])
+    assert (kept.calls, kept.entries) == ([{"clinic": (Inherited(COPY, "ssn"),)}], [])
     assert world.log.entries[0].body["inherited"] == [{"column": "public.copies.x", "class": "ssn"}]
     assert permit.plan_for([ResultColumn("x")]).techniques == (("x", "redact"),)
+
+
+async def test_the_column_is_protected_over_other_connections_to_its_database() -> None:
+    """Where it has a rule over the statement's own, too."""
+    world = World()
+    world.analyst.answer = lambda text: replace(
+        carrying(text), flows=frozenset({Flow(1, 1, COPY, Origin(SSN, Transform.IDENTITY))})
+    )
+    clinic = world.rules.value.connections["clinic"]
+    covered = MaskingRule("copy", ("clinic",), (str(COPY),), Technique.REDACT, data_class="ssn")
+    world.rules.value = replace(
+        world.rules.value,
+        connections={
+            "clinic": clinic,
+            "reports": replace(clinic, name="reports"),
+            "elsewhere": replace(clinic, name="elsewhere", host="db.example"),
+        },
+        masking_rules=(*world.rules.value.masking_rules, covered),
+    )
+    kept = Kept(world)
+
+    await run(world, kept)
+
+    assert (kept.calls, len(world.client.executed)) == ([{"reports": (Inherited(COPY, "ssn"),)}], 1)
+    assert world.log.entries[0].body["inherited"] == [
+        {"column": "public.copies.x", "class": "ssn", "connection": "reports"}
+    ]
 
 
 @pytest.mark.parametrize("there", [True, False])
