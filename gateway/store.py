@@ -40,6 +40,7 @@ from gateway.domain.threads import in_thread_of
 from gateway.session.state import SnapshotState
 from masking.domain.free_text import with_free_text
 from masking.domain.load import load_masking_rules
+from masking.domain.rules import MaskingRule
 
 logger = logging.getLogger(__name__)
 
@@ -108,14 +109,13 @@ def load_snapshot() -> Snapshot:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         connections = load_connections()
         people = load_people()
-        scanning = sorted(name for name, spec in connections.items() if spec.phi and spec.scan_text)
         snapshot = Snapshot(
             version=load_version(),
             loaded_at=began,
             connections=connections,
             access_rules=load_access_rules(),
             policies=load_policies(),
-            masking_rules=with_free_text(load_masking_rules(), scanning),
+            masking_rules=_masking_rules(connections),
             agents=MappingProxyType(dict(load_agents())),
             people=MappingProxyType(people),
             vouched=MappingProxyType(vouched_people(people)),
@@ -126,6 +126,30 @@ def load_snapshot() -> Snapshot:
             quotas=load_quotas(),
         )
     return replace(snapshot, connections=_with_digests(snapshot))
+
+
+def rules_now(name: str) -> str | None:
+    """The digest of a connection's rules as they are committed, for who has no store; None where nobody may use it."""
+    connections = load_connections()
+    spec = connections.get(name)
+    if spec is None or not spec.enabled:
+        return None
+    snapshot = Snapshot(
+        version=0,
+        loaded_at=time.monotonic(),
+        connections=connections,
+        access_rules=load_access_rules(),
+        policies=load_policies(),
+        masking_rules=_masking_rules(connections),
+        agents=MappingProxyType({}),
+        people=MappingProxyType({}),
+    )
+    return rules_digest(snapshot, name)
+
+
+def _masking_rules(connections: Mapping[str, ConnectionSpec]) -> tuple[MaskingRule, ...]:
+    scanning = sorted(name for name, spec in connections.items() if spec.phi and spec.scan_text)
+    return with_free_text(load_masking_rules(), scanning)
 
 
 def _with_digests(snapshot: Snapshot) -> Mapping[str, ConnectionSpec]:

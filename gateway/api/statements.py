@@ -24,11 +24,13 @@ from gateway.api.authentication import client_address, principal_of, token_for_r
 from gateway.api.problems import Problem, denial_problem, without_effect
 from gateway.api.serializers import ProblemSerializer, StatementAnswerSerializer, StatementRequestSerializer
 from gateway.domain.connections import usable_connections
-from gateway.domain.statements import answer_of, collect, find_own
+from gateway.domain.statements import collect, find_own
+from gateway.letter_box import answer_now
 from gateway.models import RestStatement
 
 Frame = dict[str, Any]
 
+_ERASED = {"code": "answer-erased", "reason": "its answer is kept no more"}
 FAILURE_STATUS = {"upstream-unavailable": HTTPStatus.BAD_GATEWAY, "internal-error": HTTPStatus.INTERNAL_SERVER_ERROR}
 
 
@@ -77,11 +79,8 @@ class StatementsView(APIView):
         kept = kept_answer(request, statement_id)
         gone = kept["status"] == RestStatement.Status.COMPLETED and "rows" not in kept
         if gone:
-            raise Problem(
-                status=HTTPStatus.GONE,
-                code="answer-erased",
-                detail="the statement ran; its answer is kept no more",
-            )
+            why = kept.get("problem") or _ERASED
+            raise Problem(status=HTTPStatus.GONE, code=why["code"], detail=f"the statement ran; {why['reason']}")
         waits = kept["status"] == RestStatement.Status.PENDING
         return Response(kept, status=HTTPStatus.ACCEPTED if waits else HTTPStatus.OK)
 
@@ -108,7 +107,7 @@ def kept_answer(request: Request, statement_id: str) -> Frame:
         row.refresh_from_db()
     # Whoever has read the answer has it: asking the same again is a new request, not a pick-up of this one.
     collect(statement_id=str(row.pk))
-    return readable(answer_of(row))
+    return readable(answer_now(row))
 
 
 def answer(frames: Iterator[Frame], began: Callable[[str], None] = lambda _: None) -> Response | StreamingHttpResponse:

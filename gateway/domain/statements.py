@@ -9,6 +9,8 @@ is a letter box. An answer to a held statement is handed out once more by asking
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -32,6 +34,20 @@ FINAL = frozenset(
         RestStatement.Status.FAILED,
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ShownBy:
+    """What rows were masked by, or shown in clear: the digest of their connection's rules, and an emergency access."""
+
+    rules: str
+    emergency: str = ""
+
+
+OTHER_RULES = {
+    "code": "rules-changed",
+    "reason": "the rules changed since it ran, or its emergency access is over: its rows are not shown again",
+}
 
 
 class StatementProblem(RuntimeError):
@@ -102,11 +118,13 @@ def finish_statement(
     problem: dict[str, Any] | None,
     statement: str,
     modified_from: str | None,
+    shown_by: ShownBy,
 ) -> None:
     """The statement ended. `statement` is the text that ran; `modified_from` the asked one, where they differ."""
     if status not in FINAL:
         raise StatementProblem(f"a statement cannot end as {status!r}")
     letter = {"statement": statement, "modified_from": modified_from, "result": result}
+    letter |= {"rules": shown_by.rules, "emergency": shown_by.emergency}
     now = timezone.now()
     changed = RestStatement.objects.filter(pk=statement_id).exclude(status__in=FINAL)
     updated = changed.update(
@@ -170,8 +188,11 @@ def read_request(*, statement_id: str) -> dict[str, Any]:
     return {"connection": row.connection, "parameters": [], **asked}
 
 
-def answer_of(row: RestStatement) -> dict[str, Any]:
-    """The REST answer of a kept statement, as `POST …/statements` would have given it."""
+def answer_of(row: RestStatement, *, stands: Callable[[ShownBy], bool] = lambda _: True) -> dict[str, Any]:
+    """The REST answer of a kept statement, as `POST …/statements` would have given it.
+
+    `stands` is asked about rows, where there are any: without its word they stay where they are.
+    """
     answer: dict[str, Any] = {
         "id": str(row.pk),
         "session_id": row.session_id,
@@ -186,7 +207,11 @@ def answer_of(row: RestStatement) -> dict[str, Any]:
     if row.sealed_result:
         letter = _unseal(bytes(row.sealed_result), statement_id, "result")
         answer |= {"statement": letter["statement"], "modified_from": letter["modified_from"]}
-        answer |= letter["result"] or {}
+        result = letter["result"] or {}
+        if result.get("rows") and not stands(ShownBy(letter.get("rules", ""), letter.get("emergency", ""))):
+            result = {name: value for name, value in result.items() if name not in ("columns", "rows")}
+            answer["problem"] = OTHER_RULES
+        answer |= result
     elif row.sealed_request:
         answer |= {"statement": _unseal(bytes(row.sealed_request), statement_id, "request").get("statement", "")}
     return answer

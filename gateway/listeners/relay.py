@@ -188,14 +188,14 @@ class Relay:
         await transport.close_upstream()
         self._services.record.append_later(entries.session_closed(session, reason))
         if transport.request.detach and not (self._closing and transport.waits):  # others hold it from here on
-            await self._keep(statement, transport.kept)
+            await self._keep(session, statement, transport.kept)
         if self._closing:  # nobody waits for a reader that may never come
             with contextlib.suppress(asyncio.QueueFull):
                 transport.frames.put_nowait(None)
         elif not transport.detached:
             await transport.frames.put(None)
 
-    async def _keep(self, statement: StatementRequest, result: KeptResult) -> None:
+    async def _keep(self, session: SessionContext, statement: StatementRequest, result: KeptResult) -> None:
         await in_thread(
             kept.finish_statement,
             statement_id=statement.statement_id,
@@ -204,6 +204,7 @@ class Relay:
             problem=result.problem,
             statement=result.statement or statement.text,
             modified_from=result.modified_from,
+            shown_by=kept.ShownBy(session.connection.rules_digest, result.emergency),
         )
 
     async def _frames(self, transport: RelayTransport, task: asyncio.Task[None]) -> AsyncIterator[Frame]:

@@ -156,6 +156,7 @@ class RelayTransport:
 
     async def execute(self, permit: ExecutionPermit) -> None:
         self.waits = False
+        self.kept.emergency = permit.claim.emergency if permit.claim is not None else ""
         try:
             if self.row_waits:
                 await self._mark_running(permit.request.statement_id)
@@ -233,6 +234,7 @@ class KeptResult:
     problem: Frame | None = None
     statement: str | None = None
     modified_from: str | None = None
+    emergency: str = ""  # the access it ran under
 
     def take(self, frame: Frame) -> None:
         match frame["type"]:

@@ -21,8 +21,8 @@ from gateway.api import dataplane
 from gateway.api.serializers import MAX_STATEMENT_CHARS
 from gateway.domain.connections import usable_connections
 from gateway.domain.statements import FINAL, collect, find_own
-from gateway.domain.statements import answer_of as kept_answer_of
 from gateway.domain.threads import in_thread
+from gateway.letter_box import answer_now
 from gateway.mcp import answers
 from gateway.mcp.tokens import GovernedToken, current_token
 from gateway.models import RestStatement
@@ -225,7 +225,7 @@ def _kept(principal: Principal, statement_id: str) -> dict[str, Any] | None:
     if row is None or row.connection not in usable_connections(principal.groups):
         return None
     collect(statement_id=str(row.pk))
-    return kept_answer_of(row)
+    return answer_now(row)
 
 
 def _hold_again(token: GovernedToken, kept: dict[str, Any]) -> None:

@@ -14,8 +14,9 @@ from approvals.domain.idempotency import forget_old_keys
 from approvals.models import IdempotentRequest
 from gateway.domain import statements
 from gateway.domain.tokens import issue_agent_token
-from gateway.models import AccessRule, Agent
+from gateway.models import AccessRule, Agent, Connection
 from gateway.session.context import new_id
+from gateway.store import rules_now
 from tests.gateway.api.conftest import Cast, DataPlane, bearer
 from tests.gateway.api.test_statements import ACCEPTED, COLUMNS, COMPLETED, REVIEW, ROWS, STATEMENTS, keep, streamed
 
@@ -87,12 +88,20 @@ def test_rows_are_read_again_from_the_kept_statement(cast: Cast, data_plane: Dat
     assert streamed(post(cast, "k1"))["rows"] == ROWS["rows"]
     result = {"columns": COLUMNS["columns"], "rows": ROWS["rows"], "row_count": 2, "command_tag": "SELECT 2"}
     statements.finish_statement(
-        statement_id=statement_id, status="completed", result=result, problem=None, statement=UPDATE, modified_from=None
+        statement_id=statement_id,
+        status="completed",
+        result=result,
+        problem=None,
+        statement=UPDATE,
+        modified_from=None,
+        shown_by=statements.ShownBy(str(rules_now("clinic"))),
     )
 
     again = post(cast, "k1")
 
     assert (again.status_code, again.json()["rows"], again.json()["id"]) == (200, ROWS["rows"], statement_id)
+    Connection.objects.update(phi=False)
+    assert (post(cast, "k1").status_code, post(cast, "k1").json()["code"]) == (410, "rules-changed")
     statements.RestStatement.objects.update(sealed_result=b"")
     assert (post(cast, "k1").status_code, post(cast, "k1").json()["code"]) == (410, "answer-erased")
     assert [path for path, _, _ in data_plane.requests].count("/relay/v1/statements") == 1
@@ -109,6 +118,7 @@ def test_held_statement_answers_what_became_of_it(cast: Cast, data_plane: DataPl
         problem=None,
         statement=UPDATE,
         modified_from=None,
+        shown_by=statements.ShownBy(""),
     )
 
     assert (post(cast, "k1").status_code, post(cast, "k1").json()["status"]) == (200, "completed")

@@ -9,6 +9,8 @@ import pytest
 from gateway.domain import statements
 from gateway.models import AccessRule
 from gateway.session.context import new_id
+from gateway.store import rules_now
+from masking.models import MaskingRule
 from tests.gateway.api.conftest import Cast, DataPlane
 
 STATEMENTS = "/api/v1/connections/clinic/statements"
@@ -186,6 +188,7 @@ def test_kept_statement_moves_from_pending_to_completed(cast: Cast, data_plane: 
         problem=None,
         statement="update patients set city = 'y'",
         modified_from="update patients set city = 'x'",
+        shown_by=statements.ShownBy(""),
     )
 
     later = client.get(f"/api/v1/statements/{statement_id}").json()
@@ -210,6 +213,43 @@ def test_kept_statement_is_gone_with_the_access_to_its_connection(cast: Cast, da
     AccessRule.objects.all().delete()
 
     assert cast.client("agent").get(f"/api/v1/statements/{statement_id}").status_code == 404
+
+
+def finished_with_rows(cast: Cast, *, emergency: str = "") -> str:
+    """The demo agent's statement, shown by the rules of this moment."""
+    statement_id = keep(cast)
+    statements.finish_statement(
+        statement_id=statement_id,
+        status="completed",
+        result={"columns": [{"name": "city"}], "rows": [["Canaryville"]], "row_count": 1, "command_tag": "SELECT 1"},
+        problem=None,
+        statement="select city from patients",
+        modified_from=None,
+        shown_by=statements.ShownBy(str(rules_now("clinic")), emergency),
+    )
+    return statement_id
+
+
+def test_kept_rows_are_shown_by_the_rules_they_were_masked_by_alone(cast: Cast, data_plane: DataPlane) -> None:
+    client, place = cast.client("agent"), f"/api/v1/statements/{finished_with_rows(cast)}"
+    before = client.get(place).json()
+
+    MaskingRule.objects.create(name="city", connections=["clin*"], columns=["public.patients.city"], technique="redact")
+
+    after = client.get(place).json()
+    assert (before["status"], before["rows"]) == ("completed", [["Canaryville"]])
+    assert (after["status"], after["row_count"], after["problem"]["code"]) == ("completed", 1, "rules-changed")
+    assert "rows" not in after
+    assert "columns" not in after
+
+
+def test_kept_rows_of_an_emergency_end_with_it(cast: Cast, data_plane: DataPlane) -> None:
+    """The access they were shown under is none that is in force."""
+    statement_id = finished_with_rows(cast, emergency=new_id())
+
+    answer = cast.client("agent").get(f"/api/v1/statements/{statement_id}").json()
+
+    assert (answer["problem"]["code"], "rows" in answer) == ("rules-changed", False)
 
 
 def test_clients_trace_is_handed_on(cast: Cast, data_plane: DataPlane) -> None:

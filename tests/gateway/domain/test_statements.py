@@ -31,7 +31,10 @@ def statement_id(db: None) -> str:
 
 
 def finish(statement_id: str, status: str = "completed", **changes: Any) -> None:
-    ending = {"result": RESULT, "problem": None, "statement": "select 2", "modified_from": "select 1", **changes}
+    ending = {
+        **{"result": RESULT, "problem": None, "statement": "select 2", "modified_from": "select 1"},
+        **{"shown_by": statements.ShownBy("digest", "e1"), **changes},
+    }
     statements.finish_statement(statement_id=statement_id, status=status, **ending)
 
 
@@ -65,6 +68,19 @@ def test_text_and_rows_are_stored_sealed(statement_id: str) -> None:
     row = RestStatement.objects.values().get()
     assert "canary" not in str(row)
     assert statements.read_request(statement_id=statement_id)["statement"] == "select 'canary-text'"
+
+
+@pytest.mark.parametrize("stands", [True, False])
+def test_rows_are_for_who_says_that_what_showed_them_stands(statement_id: str, *, stands: bool) -> None:
+    finish(statement_id)
+    asked: list[statements.ShownBy] = []
+
+    answer = statements.answer_of(RestStatement.objects.get(), stands=lambda by: asked.append(by) or stands)
+
+    assert asked == [statements.ShownBy("digest", "e1")]
+    assert ("canary" in str(answer), "columns" in answer) == (stands, stands)
+    assert (answer["status"], answer["row_count"], answer["statement"]) == ("completed", 1, "select 2")
+    assert answer.get("problem", {}).get("code") == (None if stands else "rules-changed")
 
 
 def test_finished_statement_does_not_finish_again(statement_id: str) -> None:
