@@ -19,6 +19,7 @@ _RELATION, _SUBQUERY, _FUNCTION, _VALUES, _CTE, _RESULT = 0, 1, 3, 5, 6, 8  # RT
 _INTERSECT, _EXCEPT = "2", "3"  # SetOperation
 _ARRAY_SUBLINK = "6"  # SubLinkType
 _INTEGERS = {"20": 8, "21": 2, "23": 4}
+_BY_OPERATOR = ("OPEXPR", "SCALARARRAYOPEXPR", "NULLIFEXPR", "DISTINCTEXPR")
 
 
 def row_bound(query: Node, catalogue: Catalogue, *, collects: bool | None = None) -> int | None:
@@ -28,8 +29,9 @@ def row_bound(query: Node, catalogue: Catalogue, *, collects: bool | None = None
     """
     if not (collects_rows(query, catalogue) if collects is None else collects):
         return _least(_limit(query), _unlimited_bound(query, catalogue))
-    # Neither LIMIT nor an aggregate above makes less of what was collected below.
-    return _product([_source_bound(query, catalogue), *(_carried(link, catalogue) for link in _own_sublinks(query))])
+    # Neither LIMIT nor an aggregate above makes less of what was collected below, nor does something empty beside it.
+    carried = [_carried(link, catalogue) for link in _own_sublinks(query)]
+    return _product([_source_bound(query, catalogue), *(None if bound is None else max(bound, 1) for bound in carried)])
 
 
 def collects_rows(query: Node, catalogue: Catalogue) -> bool:
@@ -73,8 +75,14 @@ def _source_bound(query: Node, catalogue: Catalogue) -> int | None:
 
 
 def _own_sublinks(query: Node) -> Iterator[Node]:
-    """The subqueries in the outputs of this query, not those of the queries below it."""
+    """The subqueries in the outputs of this query, and in the rows and functions it selects from.
+
+    Not those of the queries below it.
+    """
     pending = [*query.nodes("targetList"), *query.nodes("returningList")]
+    for entry in query.nodes("rtable"):
+        if entry.number("rtekind") in (_FUNCTION, _VALUES):
+            pending.extend(children(entry))
     while pending:
         node = pending.pop()
         if node.tag == "SUBLINK":
@@ -131,7 +139,7 @@ class _Pin:
 
 def _from_bound(jointree: Node, query: Node, catalogue: Catalogue) -> int | None:
     """The product over the FROM list, where a unique key pinned by constants or by bounded tables leaves few rows."""
-    pins = _pins(query)
+    pins = _pins(query, catalogue)
     indexes = _from_indexes(jointree)
     if indexes is None:
         return None
@@ -210,31 +218,33 @@ _EQUALITY = words(
 )
 
 
-def _pins(query: Node) -> list[_Pin]:
+def _pins(query: Node, catalogue: Catalogue) -> list[_Pin]:
     """What WHERE and the conditions of inner and left joins fix.
 
-    The right side of a left join has no row at all where its condition fails, which is fewer, not more.
+    The right side of a left join has no row at all where its condition fails, which is fewer, not more. What a lateral
+    entry holds depends on the rows beside it, and may be made of the very column it would fix.
     """
+    lateral = {number for number, entry in enumerate(query.nodes("rtable"), 1) if entry.flag("lateral")}
     return [
         pin
         for conjunct, scope in _conjuncts(query)
-        for pin in _pins_of(conjunct)
-        if scope is None or pin.entry in scope
+        for pin in _pins_of(conjunct, catalogue)
+        if (scope is None or pin.entry in scope) and not pin.needs & lateral
     ]
 
 
-def _pins_of(conjunct: Node) -> list[_Pin]:
+def _pins_of(conjunct: Node, catalogue: Catalogue) -> list[_Pin]:
     arguments = conjunct.nodes("args")
     if conjunct.tag == "BOOLEXPR" and conjunct.text("boolop") == "or":
-        return _alternatives([_pins_of(argument) for argument in arguments])
+        return _alternatives([_pins_of(argument, catalogue) for argument in arguments])
     if len(arguments) != 2 or conjunct.text("opno") not in _EQUALITY:
         return []
     if conjunct.tag == "OPEXPR":
         sides = (tuple(arguments), tuple(reversed(arguments)))
-        return [pin for column, other in sides if (pin := _pin(column, other, 1)) is not None]
+        return [pin for column, other in sides if (pin := _pin(column, other, 1, catalogue)) is not None]
     if conjunct.tag == "SCALARARRAYOPEXPR" and conjunct.flag("useOr"):
         count = _elements(arguments[1])
-        pin = _pin(arguments[0], arguments[1], count) if count is not None else None
+        pin = _pin(arguments[0], arguments[1], count, catalogue) if count is not None else None
         return [pin] if pin is not None else []
     return []
 
@@ -251,12 +261,23 @@ def _alternatives(arms: list[list[_Pin]]) -> list[_Pin]:
     return found
 
 
-def _pin(column: Node, other: Node, values: int) -> _Pin | None:
+def _pin(column: Node, other: Node, values: int, catalogue: Catalogue) -> _Pin | None:
     key = plain_var(column)
-    if key is None or key[2] != "0" or any(node.tag in ("SUBLINK", "AGGREF") for node in walk(other)):
+    if key is None or key[2] != "0" or any(_is_another_each_time(node, catalogue) for node in walk(other)):
         return None
     needs = (node.number("varno") for node in walk(other) if node.tag == "VAR" and node.text("varlevelsup") == "0")
     return _Pin(int(key[0]), int(key[1]), frozenset(needs), values)
+
+
+def _is_another_each_time(node: Node, catalogue: Catalogue) -> bool:
+    """Whether it may have another value for each row (`id = nextval('s')` holds for all of them, one after another)."""
+    if node.tag in ("SUBLINK", "AGGREF"):
+        return True
+    called = node.number("funcid") or catalogue.operators.get(node.number("opno"), ("", 0))[1]
+    if not called:
+        return node.tag in ("FUNCEXPR", *_BY_OPERATOR)
+    function = catalogue.functions.get(called)
+    return function is None or function.volatility == "v"
 
 
 def _elements(node: Node) -> int | None:
