@@ -17,6 +17,7 @@ from audit.domain.entry import Entry, Json
 from gateway.domain.configuration.reading import DocumentProblem
 from gateway.domain.configuration.schema import API_VERSION, Document
 from gateway.domain.configuration.sections import SECTIONS, Item, Place, Section, comparable, ordered
+from gateway.domain.configuration.unreached import unreached
 from gateway.domain.recorded import plain
 from gateway.domain.version import bump_version
 from gateway.models import ConfigVersion, Connection
@@ -62,13 +63,15 @@ def apply_document(
     prune: bool = False,
     dry_run: bool = False,
     show: Callable[[Change], None] = lambda change: None,
+    warn: Callable[[str], None] = lambda sentence: None,
 ) -> list[Change]:
     """Write the document and return what changed. Raises DocumentProblem, and then nothing has changed.
 
     `author` is the person whose work it is, where `actor` is a command line: policies name them, and separation of
     duties binds them.
 
-    `show` is called with every change before any of them is committed; what it raises stops them all.
+    `show` is called with every change before any of them is committed; what it raises stops them all. `warn` hears of
+    every connection and group the document names and that will not be there.
 
     A dry run does everything, checks of the database included, and rolls it back. `prune` removes what the document's
     own sections no longer name; a section it does not have is left alone.
@@ -87,6 +90,8 @@ def apply_document(
                         changes += _prune_section(section, document, author or actor)
             for change in changes:
                 show(change)
+            for sentence in unreached(document):
+                warn(sentence)
             if dry_run:
                 raise _Rehearsed
             if changes:

@@ -54,6 +54,7 @@ class Command(BaseCommand):
                 actor=f"command:{getpass.getuser()}",
                 author=author,
                 show=lambda change: self._show(change, author),
+                warn=self.stderr.write,
             )
         except DocumentProblem as problem:
             raise CommandError(f"{problem}\nnothing was changed") from None

@@ -37,6 +37,8 @@ class Command(BaseCommand):
         found = ask_rows(token=token, connection=options["connection"], statement=CODE_QUERY)
         if found is None:
             raise CommandError("this agent may not read the functions' code: ask with psql (--sql) instead")
+        if not found[1]:
+            self.stderr.write("users have made no functions there: there is nothing to classify")
         for _, label, language, digest, fixed, source in found[1]:
             self.stdout.write(f"{label} = {digest}:")
             if not fixed:

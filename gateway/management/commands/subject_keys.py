@@ -18,7 +18,7 @@ class Command(BaseCommand):
     help = "List, rotate or erase the keys of subjects' tokens. Erasing is for good."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("action", choices=["list", "rotate", "erase"])
+        parser.add_argument("action", nargs="?", default="list", choices=["list", "rotate", "erase"])
         parser.add_argument("--key", type=int, help="the key to erase, by its number in the list")
 
     def handle(self, *args: Any, **options: Any) -> None:

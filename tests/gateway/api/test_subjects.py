@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from django.core.management import call_command
 
 from audit.domain.append import append_entries
 from audit.domain.subject_keys import ensure_subject_key
@@ -19,6 +22,12 @@ ACCOUNTING, SEEN = "/api/v1/subjects/accounting", "/api/v1/subjects/seen"
 def evidence(cast: Cast) -> None:
     ensure_subject_key()
     append_entries([opened(), met("a"), shown_to("a", NUMBER), met("b"), unknown("b", "no-key")])
+
+
+def test_keys_of_tokens_are_listed_unless_asked_otherwise(cast: Cast, capsys: pytest.CaptureFixture[str]) -> None:
+    call_command("subject_keys")
+
+    assert re.fullmatch(r"\d+  made [-\d]+ [:\d]+  in use\n", capsys.readouterr().out)
 
 
 def test_an_auditor_asks_who_saw_a_patient(cast: Cast) -> None:

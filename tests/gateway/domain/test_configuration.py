@@ -125,6 +125,46 @@ def test_export_holds_no_secret_and_applies_as_no_change(tmp_path: Path) -> None
     assert apply(tmp_path, text, "--prune").strip() == "no changes"
 
 
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        (DOCUMENT, []),
+        (changed("masking", 0, connections=["*"]), []),
+        (changed("masking", 0, connections=["clin*", "clinc"]), ["masking rule ssn: there is no connection clinc, so"]),
+        (changed("policies", 0, connections=["ward*"]), ["policy phi-writes: there is no connection ward*, so"]),
+        (
+            changed(
+                "policies", 0, reviewers=["privacy-oficers", {"group": "privacy-officers"}], escalate_to=["chiefs"]
+            ),
+            ["policy phi-writes: there is no group chiefs, so", "policy phi-writes: there is no group privacy-oficers"],
+        ),
+        (
+            changed("access", 0, connections=["nowhere"], name="all"),
+            ["access rule all: there is no connection nowhere"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+def test_names_of_nothing_are_told(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    document: dict[str, Any],
+    told: list[str],
+    flags: tuple[str, ...],
+) -> None:
+    """A mask over a mistyped connection masks nothing, and nobody would hear of it before it leaked."""
+    apply(tmp_path, document, *flags)
+
+    lines = [line for line in capsys.readouterr().err.splitlines() if "there is no" in line]
+    assert len(lines) == len(told)
+    assert all(line.startswith(expected) for line, expected in zip(lines, told, strict=True))
+
+
+def test_export_to_a_place_that_is_not_there_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match=r"cannot be written: No such file or directory"):
+        call_command("export", "-o", str(tmp_path / "none" / "x.yaml"))
+
+
 @pytest.mark.parametrize("kind", ["mysql", "snowflake"])
 def test_export_leaves_out_what_no_document_can_ask_for(tmp_path: Path, kind: str) -> None:
     """Connections of such kinds could be made once; one stopped the whole export."""
