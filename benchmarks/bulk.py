@@ -128,7 +128,7 @@ def _drain(connection: socket.socket, sql: str) -> Read | str:
         head = head or bytes(buffer[: min(count, 400)])
         tail = (tail + bytes(buffer[max(0, count - 6) : count]))[-6:]
         size += count
-    if head[:1] != b"T":
+    if head[:1] not in {b"T", b"H"}:  # RowDescription, CopyOutResponse
         return head[5:300].replace(b"\0", b" ").decode("utf-8", "replace")
     return Read(time.perf_counter() - started, size)
 

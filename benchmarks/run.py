@@ -149,4 +149,15 @@ def bulk_reads(
     pid = world.gateway_pid
     plain = bulk.measure("8 columns, plain", SQL, [direct, *others], rounds=rounds, gateway_pid=pid)
     two = bulk.measure("8 columns, 2 masked", SQL, [direct, masked], rounds=rounds, gateway_pid=pid)
-    return plain + two
+    copied = [
+        line
+        for form in ("csv", "binary")
+        for line in bulk.measure(
+            f"8 columns, 2 masked, COPY {form}",
+            f"COPY ({SQL}) TO STDOUT (FORMAT {form})",
+            [direct, masked],
+            rounds=rounds,
+            gateway_pid=pid,
+        )
+    ]
+    return plain + two + copied

@@ -12,9 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from analysis.statement import Output
-from gateway.protocols.postgres.copyrows import BinaryCopyMasker, CsvCopyMasker, TextCopyMasker
+from gateway.protocols.postgres.copyrows import (
+    BinaryCopyMasker,
+    CopyMasker,
+    CsvCopyMasker,
+    Run,
+    TextCopyMasker,
+    count_copied,
+    runs_of,
+)
 from gateway.protocols.postgres.datarow import ColumnMask, count_rows, mask_rows
-from gateway.protocols.postgres.frames import ProtocolViolation, frame
+from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.server import CopyResponse, Field, encode_row_description
 from gateway.session.permit import ExecutionPermit, FieldCount, Outcome
 from gateway.session.subjects import SubjectCollector
@@ -108,7 +116,7 @@ class Execution:
         self._subjects: SubjectCollector | None = None
         self._counts: list[int] = []
         self._copy_columns = copy_columns
-        self._copy: TextCopyMasker | CsvCopyMasker | BinaryCopyMasker | None = None
+        self._copy: Run | None = None
 
     @property
     def text(self) -> str:
@@ -144,15 +152,7 @@ class Execution:
             stop, rows, frames = mask_rows(
                 data, at, end, width=len(self.fields), masks=self._masks, counts=self._counts
             )
-        cap = self.permit.row_cap
-        if cap is not None and self.rows + rows > cap:
-            # The planner expected fewer, and on that alone nobody was asked.
-            raise PlanRefused(f"it has more than the {cap} rows that need no reviewer; add a LIMIT or ask for a review")
-        self.rows += rows
-        self.bytes += len(frames)
-        if self._subjects is not None:
-            self._subjects.rows_taken()
-        self._record(frames)
+        self._count_rows(rows, frames)
         return stop, frames
 
     def begin_copy_out(self, response: CopyResponse) -> None:
@@ -164,7 +164,7 @@ class Execution:
         self.fields = tuple(replace(f, format=response.format) for f in fields)
         self._adopt(self._plan(self.fields))
         if self._masks:
-            self._copy = self._copy_masker(response)
+            self._copy = runs_of(self._copy_masker(response))
         self._record(encode_row_description(self.fields))
 
     def _analysed_outputs(self, response: CopyResponse) -> tuple[Output, ...]:
@@ -174,22 +174,29 @@ class Execution:
             return analysis.outputs or ()
         return tuple(Output(f"column{n}", resolved=False) for n in range(1, len(response.columns) + 1))
 
-    def take_copy_data(self, body: bytes) -> bytes:
-        """Return the CopyData frame for the client."""
+    def take_copied(self, data: bytes, at: int, end: int) -> tuple[int, bytes]:
+        """Mask the run of CopyData at `at`; returns (where it ends, the frames for the client)."""
         self._begin_rows()
-        if self._copy is None:
-            if self.plan is None:
-                raise PlanRefused("copied rows before their description")
-            masked, rows = body, 1
+        if self._copy is not None:
+            stop, rows, frames = self._copy(data, at, end)
+        elif self.plan is None:
+            raise PlanRefused("copied rows before their description")
         else:
-            masked, rows = self._copy.feed(body)
+            stop, rows = count_copied(data, at, end)
+            frames = data if at == 0 and stop == len(data) else data[at:stop]
+        self._count_rows(rows, frames)
+        return stop, frames
+
+    def _count_rows(self, rows: int, frames: bytes) -> None:
+        cap = self.permit.row_cap
+        if cap is not None and self.rows + rows > cap:
+            # The planner expected fewer, and on that alone nobody was asked.
+            raise PlanRefused(f"it has more than the {cap} rows that need no reviewer; add a LIMIT or ask for a review")
         self.rows += rows
-        out = frame(b"d", masked)
-        self.bytes += len(out)
+        self.bytes += len(frames)
         if self._subjects is not None:
             self._subjects.rows_taken()
-        self._record(out)
-        return out
+        self._record(frames)
 
     def _begin_rows(self) -> None:
         """Before the first row is shown: the rules may have moved while the statement waited for a lock.
@@ -220,7 +227,7 @@ class Execution:
             logger.error("rules not known: error=%s", type(error).__name__)
             return False
 
-    def _copy_masker(self, response: CopyResponse) -> TextCopyMasker | CsvCopyMasker | BinaryCopyMasker:
+    def _copy_masker(self, response: CopyResponse) -> CopyMasker:
         form = self.permit.analysis.copy
         width, masks, counts = len(self.fields), self._masks, self._counts
         if response.format == 1:

@@ -133,7 +133,7 @@ class Result(Expectation):
         self.offset = offset
         self._hidden = hidden
         self._last_of_query = last_of_query
-        self._copying_out = False
+        self.copying_out = False
 
     @property
     def text(self) -> str:  # type: ignore[override]
@@ -160,19 +160,24 @@ class Result(Expectation):
                 return False
             case server.COPY_OUT:
                 execution.begin_copy_out(server.decode_copy_response(whole[5:]))
-                self._copying_out = True
+                self.copying_out = True
                 relay.emit(whole)
                 return False
-            case server.COPY_DATA if self._copying_out:
-                relay.emit(execution.take_copy_data(whole[5:]))
-                return False
-            case server.COPY_DONE if self._copying_out:
-                self._copying_out = False
+            case server.COPY_DONE if self.copying_out:
+                self.copying_out = False
                 relay.emit(whole)
                 return False
             case _:
                 raise unexpected(kind)
         return True
+
+    def rows(self, kind: int, data: bytes, at: int, end: int) -> tuple[int, bytes]:
+        """Take the run of rows or copied rows at `at`; returns (where it ends, the frames for the client)."""
+        if kind == DATA_ROW:
+            return self.execution.take_rows(data, at, end)
+        if not self.copying_out:
+            raise unexpected(kind)
+        return self.execution.take_copied(data, at, end)
 
     def failed(self, sqlstate: str) -> None:
         self.execution.finish("cancelled" if sqlstate == "57014" else "failed", error=sqlstate)

@@ -39,6 +39,7 @@ from gateway.upstreams.postgres_expectations import (
 logger = logging.getLogger(__name__)
 
 _LENGTH = Struct("!I").unpack_from
+_ROWS = frozenset((DATA_ROW, server.COPY_DATA))
 _ASYNCHRONOUS = frozenset((server.PARAMETER_STATUS, server.NOTICE, server.NOTIFICATION))
 
 # Values of settings that may be reported again, as after a ROLLBACK: the newest, none of them as long as a statement.
@@ -225,8 +226,8 @@ class Relay(RelayState):
         at, size = 0, len(data)
         while at < size:
             kind = data[at]
-            if kind == DATA_ROW and self._queue and isinstance(self._queue[0], Result):
-                at, frames = self._queue[0].execution.take_rows(data, at, size)
+            if kind in _ROWS and self._queue and isinstance(self._queue[0], Result):
+                at, frames = self._queue[0].rows(kind, data, at, size)
                 self._out.append(frames)
                 continue
             end = at + 1 + _LENGTH(data, at + 1)[0]

@@ -429,7 +429,7 @@ cdef void _spell_uuid(unsigned char *into, const unsigned char *raw) noexcept:
 # --- detectors/scan.py ------------------------------------------------------------------------------------------------
 
 cdef class FastScan(FastMask):
-    """Short values of letters in which `structured.detect_structured` finds nothing, whatever its depth."""
+    """Short values in which `structured.detect_structured` finds nothing, whatever its depth: it is not asked."""
 
     def __init__(self, ordinary not None):
         self.ordinary, self.most = ordinary, LONGEST_PLAIN
@@ -438,19 +438,34 @@ cdef class FastScan(FastMask):
         return self.ordinary(value)  # it remembers, and gives back the object it was given
 
     cdef Py_ssize_t put(self, const unsigned char *value, Py_ssize_t size, unsigned char *into) except -2:
-        cdef Py_ssize_t at
-        cdef int dots = 0, dashes = 0
-        cdef unsigned char letter
-        if size > LONGEST_PLAIN:
-            return ASK
-        for at in range(size):
-            letter = value[at]
-            # Digits, and what stands in an address: `@`, `[at]`, `(at)`, a colon.
-            if letter >= 0x80 or 0x30 <= letter <= 0x3A or letter == 0x40 or letter == 0x5B or letter == 0x28:
-                return ASK
-            dots += letter == 0x2E
-            dashes += letter == 0x2D
-        if dots or dashes > 4:  # www. and a MAC address of letters
+        if size > LONGEST_PLAIN or not _is_plain(value, size):
             return ASK
         memcpy(into, value, size)
         return size
+
+
+cdef bint _is_plain(const unsigned char *value, Py_ssize_t size) noexcept:
+    """Words, with a small number at most; or a number, a date, a code of digits: too few for an identifier's shape."""
+    cdef Py_ssize_t at
+    cdef int dots = 0, dashes = 0, digits = 0, others = 0
+    cdef unsigned char letter
+    cdef bint has_s = False
+    for at in range(size):
+        letter = value[at]
+        if 0x30 <= letter <= 0x39:
+            digits += 1
+        elif letter == 0x2E:
+            dots += 1
+        elif letter == 0x2D:
+            dashes += 1
+        elif letter >= 0x80 or letter == 0x3A or letter == 0x40 or letter == 0x5B or letter == 0x28 or letter == 0x2B:
+            return False  # what stands in an address (a colon, `@`, `[at]`, `(at)`) or before a number (`+`)
+        elif letter != 0x20 and letter != 0x2C and letter != 0x2F:
+            others += 1
+            has_s |= letter == 0x53 or letter == 0x73
+    if not others:
+        return digits <= 8 and dots <= 2  # an SSN has nine, an IPv4 address three dots
+    if dots or dashes > 4:  # www. and a MAC address of letters
+        return False
+    # Three digits are no record number, one is no SSN behind its name, and 15 characters no account's or vehicle's.
+    return digits == 0 or (size < 16 and digits <= 3 and (digits == 1 or not has_s))

@@ -1,3 +1,5 @@
+cimport cython
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
 
@@ -27,3 +29,36 @@ cdef bint find_answer(bytes data, bint parsed, bint bound, Answer *found) except
 cdef Py_ssize_t scan(bytes data, uint32_t most, Py_ssize_t at, Py_ssize_t size, Py_ssize_t *wanted) except -1
 cdef Py_ssize_t count(bytes data, Py_ssize_t at, Py_ssize_t end, Py_ssize_t *rows) except -1
 cdef tuple mask(bytes data, Py_ssize_t at, Py_ssize_t end, int width, tuple masks, list counts)
+
+@cython.final
+cdef class Out:
+    cdef unsigned char *start
+    cdef Py_ssize_t size, room
+    cdef int reserve(self, Py_ssize_t more) except -1
+    cdef int put(self, const unsigned char *raw, Py_ssize_t size) except -1
+    cdef void copy(self, const unsigned char *raw, Py_ssize_t size) noexcept
+    cdef void length(self, uint32_t value) noexcept
+
+
+cdef struct Column:
+    Py_ssize_t index
+    bint constant  # then `value` stands in every row: no function is called
+    bint keeps_null
+    bint is_null
+    bint only_changed
+    const unsigned char *value
+    Py_ssize_t size
+    PyObject *fast  # a FastMask, asked before the function; NULL
+    Py_ssize_t counted
+
+
+cdef class Columns:
+    cdef Column *all
+    cdef Py_ssize_t count, extra  # bytes that constants, and what compiled masks make, take in one row at most
+    cdef list functions, kept
+    cdef int tell(self, list counts) except -1
+
+
+cdef int mask_row(
+    Out out, const unsigned char *raw, Py_ssize_t at, Py_ssize_t stop, int width, Columns columns, list counts
+) except -1

@@ -90,11 +90,8 @@ cdef Py_ssize_t count(bytes data, Py_ssize_t at, Py_ssize_t end, Py_ssize_t *row
     return at
 
 
-cdef class _Out:
+cdef class Out:
     """A growing buffer; freed whatever happens."""
-
-    cdef unsigned char *start
-    cdef Py_ssize_t size, room
 
     def __cinit__(self, Py_ssize_t room):
         self.room = room if room > 256 else 256
@@ -125,43 +122,27 @@ cdef class _Out:
         self.size += size
         return 0
 
-    cdef inline void copy(self, const unsigned char *raw, Py_ssize_t size) noexcept:
+    cdef void copy(self, const unsigned char *raw, Py_ssize_t size) noexcept:
         """`put` where there is room: reserved by the caller."""
         memcpy(self.start + self.size, raw, size)
         self.size += size
 
-    cdef inline void length(self, uint32_t value) noexcept:
+    cdef void length(self, uint32_t value) noexcept:
         """The length of a value; there is room."""
         _put_uint32(self.start + self.size, value)
         self.size += 4
 
 
-cdef struct _Column:
-    Py_ssize_t index
-    bint constant  # then `value` stands in every row: no function is called
-    bint keeps_null
-    bint is_null
-    bint only_changed
-    const unsigned char *value
-    Py_ssize_t size
-    PyObject *fast  # a FastMask, asked before the function; NULL
-    Py_ssize_t counted
-
-
-cdef class _Columns:
+cdef class Columns:
     """What is masked, in order, read once a run of rows."""
-
-    cdef _Column *all
-    cdef Py_ssize_t count, extra  # bytes that constants, and what compiled masks make, take in one row at most
-    cdef list functions, kept
 
     def __cinit__(self, masks):
         cdef tuple mask
         cdef object constant
-        cdef _Column *column
+        cdef Column *column
         cdef Py_ssize_t number
         self.functions, self.kept, self.count, self.extra = [], [], len(masks), 0
-        self.all = <_Column *>malloc((self.count + 1) * sizeof(_Column))
+        self.all = <Column *>malloc((self.count + 1) * sizeof(Column))
         if self.all is NULL:
             raise MemoryError
         for number, mask in enumerate(masks):
@@ -189,6 +170,17 @@ cdef class _Columns:
     def __dealloc__(self):
         free(self.all)
 
+    cdef int tell(self, list counts) except -1:
+        """Add what was counted, and begin anew."""
+        cdef Py_ssize_t number
+        cdef Column *column
+        for number in range(self.count):
+            column = self.all + number
+            if column.counted:
+                counts[column.index] = counts[column.index] + column.counted
+                column.counted = 0
+        return 0
+
 
 def mask_rows(bytes data not None, Py_ssize_t at, Py_ssize_t end, *, int width, masks, list counts not None):
     return mask(data, at, end, width, tuple(masks), counts)
@@ -197,9 +189,9 @@ def mask_rows(bytes data not None, Py_ssize_t at, Py_ssize_t end, *, int width, 
 cdef tuple mask(bytes data, Py_ssize_t at, Py_ssize_t end, int width, tuple masks, list counts):
     """`datarow.mask_rows`."""
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
-    cdef Py_ssize_t rows = 0, stop, number
-    cdef _Columns columns = _Columns(masks)
-    cdef _Out out = _Out(end - at + (end - at) // 8)
+    cdef Py_ssize_t rows = 0, stop
+    cdef Columns columns = Columns(masks)
+    cdef Out out = Out(end - at + (end - at) // 8)
     if len(counts) < width:
         raise ValueError(f"{len(counts)} counts of {width} columns")
     if at < 0 or end > PyBytes_GET_SIZE(data):
@@ -208,23 +200,21 @@ cdef tuple mask(bytes data, Py_ssize_t at, Py_ssize_t end, int width, tuple mask
         stop = at + 1 + <Py_ssize_t>_uint32(raw + at + 1) if end - at >= 5 else end + 1
         if stop > end or stop - at < 7 or ((raw[at + 5] << 8) | raw[at + 6]) != width:
             raise ProtocolViolation("a row does not have the columns that were described")
-        _mask_row(out, raw, at, stop, width, columns, counts)
+        mask_row(out, raw, at, stop, width, columns, counts)
         at = stop
         rows += 1
-    for number in range(columns.count):
-        if columns.all[number].counted:
-            counts[columns.all[number].index] = counts[columns.all[number].index] + columns.all[number].counted
+    columns.tell(counts)
     return at, rows, PyBytes_FromStringAndSize(<char *>out.start, out.size)
 
 
-cdef int _mask_row(
-    _Out out, const unsigned char *raw, Py_ssize_t at, Py_ssize_t stop, int width, _Columns columns, list counts
+cdef int mask_row(
+    Out out, const unsigned char *raw, Py_ssize_t at, Py_ssize_t stop, int width, Columns columns, list counts
 ) except -1:
     cdef Py_ssize_t kept = at, cursor = at + 7, begin = out.size, after, number = 0
     cdef Py_ssize_t wanted = columns.all[0].index if columns.count else -1
     cdef int index
     cdef int32_t length
-    cdef _Column *column
+    cdef Column *column
     cdef Py_ssize_t size
     cdef object value, masked
     out.reserve(stop - at + columns.extra)  # for all that is copied; what functions return asks for its own
@@ -276,7 +266,7 @@ cdef int _mask_row(
     return 0
 
 
-cdef int _put_value(_Out out, bytes masked) except -1:
+cdef int _put_value(Out out, bytes masked) except -1:
     cdef Py_ssize_t size = PyBytes_GET_SIZE(masked)
     out.reserve(size + 4)
     out.length(<uint32_t>size)
@@ -356,7 +346,7 @@ def blank_integers(bytes text not None):
 cdef bytes blanked(bytes text):
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(text)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(text), at = 0, end
-    cdef _Out out = _Out(size)
+    cdef Out out = Out(size)
     cdef unsigned char blank = 0
     while at < size:
         end = _integer(raw, at, size)
@@ -379,7 +369,7 @@ cdef bytes bound_integers(bytes text):
     cdef Py_ssize_t size = PyBytes_GET_SIZE(text), at = 1, end
     cdef uint32_t count = 0
     cdef unsigned char counted[2]
-    cdef _Out out = _Out(2 * size + 64)
+    cdef Out out = Out(2 * size + 64)
     out.put(b"B\0\0\0\0\0\0\0\0\0\0", 11)  # its length, no names, values as text, how many: both numbers later
     while at < size:
         end = _integer(raw, at, size)

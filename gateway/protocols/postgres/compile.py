@@ -34,6 +34,7 @@ SOURCES = tuple(
         "masking/engines/_fast.pyx",
         "gateway/protocols/postgres/state.py",
         "gateway/protocols/postgres/_fast.pyx",
+        "gateway/protocols/postgres/_copyrows.pyx",
         "gateway/session/state.py",
         "gateway/upstreams/state.py",
         "gateway/listeners/quick/passage.pyx",
