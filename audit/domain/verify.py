@@ -27,7 +27,7 @@ from audit.domain.note import NoteProblem, Verifier, parse_named
 from audit.domain.verify_conclude import conclude
 from audit.domain.verify_reading import begin, read_end, read_header, read_record, read_rotation
 from audit.domain.verify_restorations import read_declared
-from audit.domain.verify_walk import Report, Trusted, Unusable, Verdict, Walk
+from audit.domain.verify_walk import Report, Trusted, Unusable, Verdict, Walk, moment
 
 __all__ = ["Report", "Unusable", "Verdict", "main", "verify_bundle"]
 
@@ -122,7 +122,7 @@ def describe(report: Report) -> list[str]:
         why = "" if report.sealed else ", and the bundle is not sealed"
         said = f"intact but unanchored: {counted}; tail not provable: signed up to entry {report.covered}{why}"
         return [said, *_told(report)]
-    when = f" at Unix time {report.signed_at_s}" if report.signed_at_s else ""
+    when = f" at {moment(report.signed_at_s)}" if report.signed_at_s else ""
     lines = [f"intact: {counted}; signed up to entry {report.covered}{when}"]
     return [*lines, *_told(report), *_recordings(report)]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from audit.domain.note import NoteProblem
-from audit.domain.verify_walk import Walk
+from audit.domain.verify_walk import Walk, moment
 
 KINDS = frozenset({"rfc3161", "witness", "mail", "directory", "bucket"})
 _NAME = re.compile(r"\A[a-z0-9][a-z0-9_-]{0,62}\Z")
@@ -66,7 +66,7 @@ def _witness(walk: Walk, record: Mapping[str, Any], what: str) -> None:
             time_s = cosigned_at(str(record["note"]), lines, witness)
         except NoteProblem:
             continue
-        walk.anchors.append(f"{what}, cosigned by {witness.name} at Unix time {time_s}: holds")
+        walk.anchors.append(f"{what}, cosigned by {witness.name} at {moment(time_s)}: holds")
         return
     walk.bad(0, "anchor-forged", f"{what}: no given witness has cosigned it")
 

@@ -13,7 +13,7 @@ from typing import Any
 from audit.domain.merkle import leaf_hash, verify_inclusion
 from audit.domain.note import Checkpoint, NoteProblem, open_checkpoint
 from audit.domain.restoration import Restoration, names, read_restoration
-from audit.domain.verify_walk import Walk
+from audit.domain.verify_walk import Walk, moment
 
 
 def read_declared(walk: Walk, record: Mapping[str, Any]) -> None:
@@ -88,7 +88,7 @@ def told(restoration: Restoration, *, held: int, proven: int) -> str:
     checkpoint of the auditor's agrees with the log, below the restoration.
     """
     said = (
-        f"entry {restoration.seq} says that the log was restored from a backup, at Unix time {restoration.time_s} by "
+        f"entry {restoration.seq} says that the log was restored from a backup, at {moment(restoration.time_s)} by "
         f"{json.dumps(restoration.by)}, because {json.dumps(restoration.reason)}. It disowns "
         f"{len(restoration.named)} signed checkpoints, of up to {restoration.lost_to} entries: what the log held after "
         f"entry {restoration.base}, and up to at least entry {restoration.lost_to}, is not the history in this bundle"

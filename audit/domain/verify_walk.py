@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
@@ -27,6 +28,14 @@ class Verdict(IntEnum):
 
 class Unusable(ValueError):
     """The input is not something that could be verified."""
+
+
+def moment(seconds: int) -> str:
+    """Unix seconds as an auditor reads them. A bundle may name any number: past the calendar's end it stays one."""
+    try:
+        return f"{datetime.fromtimestamp(seconds, tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):
+        return f"Unix time {seconds}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from django.core.management import CommandError, call_command
 from audit.domain.anchor import anchor_file
 from audit.domain.append import append_entries
 from audit.domain.keys import audit_vkey, log_signer
+from audit.domain.verify_walk import moment
 from audit.models import Checkpoint, Export, LogEntry
 from tests.audit.factories import authorised, completed, opened
 
@@ -47,7 +49,7 @@ def test_a_fresh_bundle_is_intact_and_covered_by_its_own_checkpoint(bundle):
     code, said = verify(bundle, "--key", audit_vkey())
 
     assert code == 0, said
-    assert said.startswith("intact: 4 entries, 1 checkpoints; signed up to entry 4")
+    assert re.match(r"intact: 4 entries, 1 checkpoints; signed up to entry 4 at \d{4}-\d\d-\d\d [\d:]{8} UTC\n", said)
     assert (bundle.stat().st_mode & 0o777) == 0o600
     assert Checkpoint.objects.count() == Export.objects.count() == 1
     assert LogEntry.objects.get(seq=4).kind == "evidence.exported"
@@ -92,6 +94,13 @@ def test_bundle_of_a_period_verifies(bundle, tmp_path):
     code, said = verify(out, "--key", audit_vkey(), "--anchor", anchor_file(log_signer().name))
 
     assert code == 0, said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(1795185141, "2026-11-20 14:32:21 UTC"), (10**30, f"Unix time {10**30}"), (-(10**18), "Unix")]
+)
+def test_moment_is_told_as_a_date_and_none_is_too_large(seconds: int, told: str) -> None:
+    assert moment(seconds).startswith(told)
 
 
 def test_session_the_log_does_not_know_makes_no_bundle(bundle, tmp_path):

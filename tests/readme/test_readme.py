@@ -23,9 +23,9 @@ _VARIES = (
     (re.compile(r"\b[0-9a-f]{64}\b"), "<sha256>"),
     (re.compile(r"\btok_[a-z0-9]+"), "<token>"),
     (re.compile(r"127\.0\.0\.1:\d+"), "<web>"),
-    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d"), "<time>"),
-    (re.compile(r"\d+(?= entries| checkpoints|, sha256| at Unix)"), "<n>"),
-    (re.compile(r"\b(log of|Unix time|names|opened) \d+"), r"\1 <n>"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?"), "<time>"),
+    (re.compile(r"\d+(?= entries| checkpoints|, sha256| at <time>)"), "<n>"),
+    (re.compile(r"\b(log of|names|opened) \d+"), r"\1 <n>"),
     (re.compile(r"-{2,}"), "-"),
     (re.compile(r"\s+"), " "),
 )
