@@ -8,7 +8,7 @@ is prepared once a connection (`prepare_all`) and only bound afterwards.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,8 +74,15 @@ async def prepare_all(connection: AsyncConnection[Any], commands: Iterable[Fixed
     await fly(connection, [Preparation(fixed.text, name=fixed.name.encode()) for fixed in commands])
 
 
-async def fly(connection: AsyncConnection[Any], commands: Sequence[Command | Preparation]) -> list[PGresult]:
+async def fly(
+    connection: AsyncConnection[Any],
+    commands: Sequence[Command | Preparation],
+    *,
+    meanwhile: Callable[[], None] | None = None,
+) -> list[PGresult]:
     """Return the answers in order, two to a `Preparation`. Raises psycopg.Error: what follows a failure is not run.
+
+    `meanwhile` is called as soon as everything is sent: what can be done here while the database answers.
 
     The connection is whole again afterwards, perhaps inside a failed transaction (`rolled_back`). Whoever is cancelled
     meanwhile must close it: its answers no longer belong to anybody's questions.
@@ -87,6 +94,8 @@ async def fly(connection: AsyncConnection[Any], commands: Sequence[Command | Pre
     pgconn.pipeline_sync()
     if pgconn.flush():  # more than the socket takes at once
         await connection.wait(generators.send(pgconn))
+    if meanwhile is not None:
+        meanwhile()
     results = await _landed(pgconn)
     pgconn.exit_pipeline_mode()
     for result in results:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -114,10 +115,15 @@ class PostgresOwnSide:
             return
         self._checked_at, self._changes = began, changes
 
-    async def read(self, question: Question) -> Witness:
-        """Return the session's own reading of `question`. Raises UpstreamRejected or NoWitness."""
+    async def read(self, question: Question, *, meanwhile: Callable[[], None] | None = None) -> Witness:
+        """Return the session's own reading of `question`. Raises UpstreamRejected or NoWitness.
+
+        `meanwhile` is called before it is asked.
+        """
         if self.catalogue is None or not await self._place.ready():
             raise NoWitness("the session could not be asked")
+        if meanwhile is not None:
+            meanwhile()
         types = await self._types(question)
         name = f"probe_{secrets.token_hex(8)}"
         head, command = wrapped(name, question.text, types)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import psycopg
@@ -47,17 +48,17 @@ async def compared(side: Side, session: SessionContext, statement: Statement, re
     client: ClientReading | None = None
     witness: Witness | None = None
     short = len(probe.tokens) <= SHORT_TOKENS
+
+    def read_first() -> None:
+        nonlocal client
+        if client is None and short:
+            client = read_client(probe.text, probe.tokens)
+
     try:
         if probe.too_much:
             raise NoWitness("longer or deeper than can be analysed in time")
-        asked = asyncio.create_task(_witness(side, session, statement, utility, probe))
-        try:
-            if short:
-                await asyncio.sleep(0)  # the database reads while we do
-                client = read_client(probe.text, probe.tokens)
-            witness = await asked
-        finally:
-            asked.cancel()
+        # The database reads while we do.
+        witness = await _witness(side, session, statement, utility, probe, meanwhile=read_first)
     except (NoWitness, LexError) as error:
         problem = str(error)
 
@@ -73,7 +74,13 @@ async def compared(side: Side, session: SessionContext, statement: Statement, re
 
 
 async def _witness(
-    side: Side, session: SessionContext, statement: Statement, utility: Utility, probe: Probe
+    side: Side,
+    session: SessionContext,
+    statement: Statement,
+    utility: Utility,
+    probe: Probe,
+    *,
+    meanwhile: Callable[[], None],
 ) -> Witness:
     if utility.parameter_types and not _is_type_list(utility.parameter_types):
         raise NoWitness("parameter types of a form that is not known")
@@ -92,7 +99,7 @@ async def _witness(
         makes=utility.made is not None or utility.defines is not None,
     )
     try:
-        return await _read_once_unlocked(side, question)
+        return await _read_once_unlocked(side, question, meanwhile)
     except UpstreamRejected:
         # Definitions are refused for want of a right, not for what the database thinks of them.
         if Operation.DDL in utility.operations:
@@ -105,7 +112,7 @@ async def _witness(
         raise NoWitness("the database could not be asked") from None
 
 
-async def _read_once_unlocked(side: Side, question: Question) -> Witness:
+async def _read_once_unlocked(side: Side, question: Question, meanwhile: Callable[[], None]) -> Witness:
     """The reading, as soon as nobody locks what it names. Raises UpstreamRejected 55P03 after LOCK_PATIENCE_S.
 
     It is asked again and again, so that whoever waits for a lock keeps no side connection from the others.
@@ -113,7 +120,7 @@ async def _read_once_unlocked(side: Side, question: Question) -> Witness:
     until = time.monotonic() + LOCK_PATIENCE_S
     while True:
         try:
-            return await side.read(question)
+            return await side.read(question, meanwhile=meanwhile)
         except UpstreamRejected as rejected:
             if rejected.sqlstate != LOCK_NOT_AVAILABLE or time.monotonic() > until:
                 raise

@@ -8,11 +8,10 @@ Nothing is believed that was last checked more than `TRUST_S` seconds ago: then 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -145,23 +144,30 @@ class PostgresSide(SideState):
                 return
             began = time.monotonic()
             try:
-                async with self._connection() as connection:
-                    if self.catalogue is None or await read_version(connection) != self.catalogue.version:
-                        self._adopt(await load_catalogue(connection, self._classified))
+                await self._on_connection(self._look)
                 self._checked_at = began
             except (psycopg.Error, NoWitness) as error:
                 logger.warning("schema check failed: connection=%s error=%s", self._spec.name, type(error).__name__)
                 self.forget()
 
-    async def read(self, question: Question) -> Witness:
-        """Return the database's reading of `question`. Raises UpstreamRejected, NoWitness or psycopg.Error."""
+    async def _look(self, connection: AsyncConnection[Any]) -> None:
+        if self.catalogue is None or await read_version(connection) != self.catalogue.version:
+            self._adopt(await load_catalogue(connection, self._classified))
+
+    async def read(self, question: Question, *, meanwhile: Callable[[], None] | None = None) -> Witness:
+        """Return the database's reading of `question`. Raises UpstreamRejected, NoWitness or psycopg.Error.
+
+        `meanwhile` is called once the question is sent, and again where it has to be sent again.
+        """
         if self.catalogue is None:
             await self.check(time.monotonic())
         catalogue = self.catalogue
         if catalogue is None:
             raise NoWitness("the database could not be asked")
         seen = catalogue if self._means_the_usual(question, catalogue) else catalogue.elsewhere
-        return await self._asked(question.asker, lambda connection: ask(connection, question, seen))
+        return await self._asked(
+            question.asker, lambda connection: ask(connection, question, seen, meanwhile=meanwhile)
+        )
 
     async def plan(self, question: Question) -> object:
         """Return the planner's plan (see `ask_plan`), None where it gives none: then nothing is known to be small."""
@@ -217,18 +223,15 @@ class PostgresSide(SideState):
         share = self._shares.setdefault(asker, asyncio.Semaphore(SHARE))
         async with share, self._places:
             try:
-                async with self._connection() as connection:
-                    return await question(connection)
+                return await self._on_connection(question)
             except psycopg.OperationalError:
                 # A server that was restarted leaves connections that only look alive: once more on a new one.
-                async with self._connection() as connection:
-                    return await question(connection)
+                return await self._on_connection(question)
 
-    @contextlib.asynccontextmanager
-    async def _connection(self) -> AsyncIterator[AsyncConnection[Any]]:
+    async def _on_connection(self, question: Callable[[AsyncConnection[Any]], Awaitable[V]]) -> V:
         connection = self._idle.pop() if self._idle else await self._connect()
         try:
-            yield connection
+            answer = await question(connection)
         except (UpstreamRejected, NoWitness):
             self._idle.append(connection)
             raise
@@ -241,6 +244,7 @@ class PostgresSide(SideState):
             connection.pgconn.finish()
             raise
         self._idle.append(connection)
+        return answer
 
     async def _connect(self) -> AsyncConnection[Any]:
         dsn = await self._dsn_for(self._spec)

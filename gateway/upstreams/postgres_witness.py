@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -136,12 +136,18 @@ async def prepare(connection: AsyncConnection[Any]) -> None:
         await rolled_back(connection)
 
 
-async def ask(connection: AsyncConnection[Any], question: Question, catalogue: Catalogue) -> Witness:
-    """Return the database's reading. Raises UpstreamRejected or NoWitness."""
+async def ask(
+    connection: AsyncConnection[Any],
+    question: Question,
+    catalogue: Catalogue,
+    *,
+    meanwhile: Callable[[], None] | None = None,
+) -> Witness:
+    """Return the database's reading. Raises UpstreamRejected or NoWitness. `meanwhile` is called as it reads."""
     try:
         has_parameters = question.parameter_count or question.declared_types
         types = await _parameter_types(connection, question) if has_parameters else ()
-        return await _probe(connection, question, types, catalogue)
+        return await _probe(connection, question, types, catalogue, meanwhile)
     except psycopg.OperationalError as error:
         if error.diag.sqlstate is None:
             raise
@@ -201,7 +207,11 @@ async def load_catalogue(connection: AsyncConnection[Any], words: Sequence[Word]
 
 
 async def _probe(
-    connection: AsyncConnection[Any], question: Question, types: tuple[tuple[int, str], ...], catalogue: Catalogue
+    connection: AsyncConnection[Any],
+    question: Question,
+    types: tuple[tuple[int, str], ...],
+    catalogue: Catalogue,
+    meanwhile: Callable[[], None] | None,
 ) -> Witness:
     name = f"probe_{secrets.token_hex(8)}"
     head, command = wrapped(name, question.text, types)
@@ -215,7 +225,7 @@ async def _probe(
         _ROLLBACK(),
     ]
     try:
-        *_, place, _, answer, _ = await fly(connection, commands)
+        *_, place, _, answer, _ = await fly(connection, commands, meanwhile=meanwhile)
     except psycopg.Error as error:
         raise _rejection(error, head_length=len(head), question=question) from None
     rows = rows_of(answer)

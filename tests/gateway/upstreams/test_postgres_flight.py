@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -61,6 +62,24 @@ async def test_nothing_runs_after_a_failure(connection: AsyncConnection[Any]) ->
     assert raised.value.diag.sqlstate == "22012"
     (answer,) = await fly(connection, [Command("SELECT count(*) FROM pg_class WHERE relname IN ('made', 'late')")])
     assert rows_of(answer) == [["0"]]
+
+
+async def test_database_works_meanwhile(connection: AsyncConnection[Any], postgres_dsn: str) -> None:
+    seen: list[bool] = []
+
+    def meanwhile() -> None:
+        """Nothing else runs in this process before it is seen elsewhere that the database is at it."""
+        with psycopg.connect(postgres_dsn, autocommit=True) as other:
+            for _ in range(3_000):
+                if other.execute("SELECT count(*) FROM pg_locks WHERE objid = 7301 AND granted").fetchone() == (1,):
+                    seen.append(True)
+                    return
+                time.sleep(0.01)
+
+    (answer,) = await fly(connection, [Command("SELECT 1 FROM pg_advisory_lock(7301)")], meanwhile=meanwhile)
+
+    assert seen == [True]
+    assert rows_of(answer) == [["1"]]
 
 
 async def test_more_than_a_socket_takes_at_once(connection: AsyncConnection[Any]) -> None:

@@ -27,7 +27,7 @@ async def side(postgres_dsn: str, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     async def dsn_for(_spec: ConnectionSpec) -> str:
         return postgres_dsn
 
-    async def run(connection: AsyncConnection[Any], question: Question, _catalogue: Catalogue) -> object:
+    async def run(connection: AsyncConnection[Any], question: Question, _: Catalogue, **__: object) -> object:
         return await (await connection.execute(question.text.encode())).fetchone()
 
     monkeypatch.setattr(postgres_side, "ask", run)
