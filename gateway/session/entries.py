@@ -100,15 +100,8 @@ def authorised_filling(request: StatementRequest) -> Filling:
 _OUTCOME_BLANKS = ("bytes", "command_tag", "masked", "rows")
 
 
-def completed_template(permit: ExecutionPermit) -> Template | None:
-    """Of the entries of executions like this one that end well; None where they say more than `completed_filling`."""
-    if permit.subjects is not None or permit.records_results:
-        return None
-    return completed_again(permit.session, permit.analysis.kind)
-
-
 def completed_again(session: SessionContext, kind: str) -> Template:
-    """The same where it is known that they say no more."""
+    """Of the entries of executions that end well, where they say no more than `completed_filling`."""
     body = _completed(session, kind, Outcome(status="completed"))
     durability = session.connection.durability
     example = Entry(kind="statement.completed", session_id=session.session_id, body=body, durability=durability)

@@ -37,7 +37,7 @@ class KnownStatement(KnownState):
     assessment: Assessment
     body: CanonicalBody  # of its authorised entries
     until: float = field(default_factory=lambda: time.monotonic() + MAX_AGE_S)
-    authorised: Template | None = None  # of its entries, once there is a second one
+    authorised: Template | None = None  # of its entries, once there is one
     completed: Template | None = None
     # Whether running it leaves the session as it is; the wire finds out.
     quiet: bool | None = field(default_factory=lambda: None)
@@ -76,6 +76,7 @@ class KnownStatements:
 
     def __init__(self) -> None:
         self._by_identity: dict[int, KnownStatement] = {}
+        self.ends: dict[str, Template] = {}  # of entries of executions that ended well, by kind of statement
 
     def find(self, remembered: Analysis, version: int) -> KnownStatement | None:
         known = self._by_identity.get(id(remembered))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from approvals.domain.request import GrantClaim
 from audit.domain.subjects import SubjectsSeen
+from audit.domain.template import Template
 from gateway.session import entries
 from gateway.session.assessment import Assessment
 from gateway.session.context import SessionContext, StatementRequest
@@ -29,12 +30,12 @@ def mint(
     began: float,
     stages: Stages | None = None,
 ) -> ExecutionPermit:
-    """Called right after the authorised entry became durable, and nowhere else."""
+    """Called right after the authorised entry became durable, and nowhere else. `stages`: it was assessed just now."""
 
     def on_complete(permit: ExecutionPermit, outcome: Outcome) -> None:
         admission.finish(outcome.rows, outcome.bytes)
         ended = now()
-        services.meter.completed(session, outcome, ended - began, remembered=planner is not assessment)
+        services.meter.completed(session, outcome, ended - began, remembered=stages is None)
         if services.meter.trace is not None:
             before = () if stages is None else stages.spans
             services.meter.trace(session, request.statement_id, [*before, ("execute", began, ended)], outcome.status)
@@ -69,13 +70,23 @@ def _completed_again(services: Services, known: KnownStatement, permit: Executio
     filling = entries.completed_filling(permit, outcome)
     if filling is None:
         return False
-    template = known.completed = known.completed or entries.completed_template(permit)
+    if permit.subjects is not None or permit.records_results:
+        return False  # it says more
+    template = known.completed = known.completed or ends_of(permit.session, permit.analysis.kind)
     try:
-        return template is not None and services.record.append_like_later(
-            template, filling, lambda: entries.completed(permit, outcome)
-        )
+        return services.record.append_like_later(template, filling, lambda: entries.completed(permit, outcome))
     except Exception:  # it happened: the ordinary way keeps it until it is written
         return False
+
+
+def ends_of(session: SessionContext, kind: str) -> Template:
+    """Of the entries that executions of this kind of statement have in this session, when they end well."""
+    if session.known is None:
+        return entries.completed_again(session, kind)
+    template = session.known.ends.get(kind)
+    if template is None:
+        template = session.known.ends[kind] = entries.completed_again(session, kind)
+    return template
 
 
 def watch_of(services: Services, assessment: Assessment) -> SubjectWatch | None:

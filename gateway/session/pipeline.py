@@ -23,11 +23,12 @@ from gateway.session.assessment import Assessment, Denied, assess, denied_by
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.cursors import covering
 from gateway.session.emergency import claim_emergency
+from gateway.session.known import KnownStatement
 from gateway.session.meter import Stages, now
 from gateway.session.minting import mint
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.quotas import FREE, Admission, QuotaExceeded, QuotasUnavailable
-from gateway.session.remembered import is_about, remember
+from gateway.session.remembered import is_about, record_now, remember
 from gateway.session.services import InheritanceUnavailable, Services
 from gateway.session.transport import Denial, Transport
 
@@ -125,8 +126,8 @@ async def _authorise(
         await spend(services, request, emergency)
         return await record_and_mint(services, session, request, assessment, emergency, passage=passage)
     if not isinstance(assessment.decision, RequireApproval):
-        remember(services, session, request, assessment)
-        return await record_and_mint(services, session, request, assessment, None, passage=passage)
+        known = remember(services, session, request, assessment)
+        return await record_and_mint(services, session, request, assessment, None, passage=passage, known=known)
     cursor = covering(session.approved_cursors, assessment.analysis, snapshot_version=assessment.snapshot.version)
     if (
         cursor is not None
@@ -157,15 +158,19 @@ async def record_and_mint(
     claim: GrantClaim | None,
     *,
     passage: Passage,
+    known: KnownStatement | None = None,
 ) -> ExecutionPermit:
-    """The last step before execution: the entry is durable or there is no permit."""
+    """The last step before execution: the entry is durable or there is no permit.
+
+    `known`: this very assessment as it was just remembered, whose entries are spelled once for all its executions.
+    """
     if assessment.inherited_over:
         passage.stages.enter("inherit")
         await inherit(services, request, assessment)
     passage.stages.enter("record")
     asked = now()
     try:
-        await services.record.append(entries.authorised(session, request, assessment, claim))
+        await _record(services, session, request, assessment, claim, known=known)
     except Exception as error:  # fail closed: no record, no query
         logger.error("record unavailable: session=%s error=%s", session.session_id, type(error).__name__)
         raise Denied(code="record-unavailable", reason="the audit log cannot be written; nothing was run") from None
@@ -176,7 +181,7 @@ async def record_and_mint(
         request,
         assessment=assessment,
         claim=claim,
-        planner=assessment,
+        planner=known or assessment,
         admission=passage.admission,
         began=now(),
         stages=passage.stages,
@@ -186,6 +191,22 @@ async def record_and_mint(
         permit.complete(Outcome("skipped"))
         raise overtaken
     return permit
+
+
+async def _record(
+    services: Services,
+    session: SessionContext,
+    request: StatementRequest,
+    assessment: Assessment,
+    claim: GrantClaim | None,
+    *,
+    known: KnownStatement | None,
+) -> None:
+    """Return when the authorised entry is durable. Raises when it is not."""
+    if known is None:
+        await services.record.append(entries.authorised(session, request, assessment, claim))
+    elif known.waits or not record_now(services, session, request, known):
+        await services.record.append(entries.authorised_again(session, request, known))
 
 
 async def _overtaken(

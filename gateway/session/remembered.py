@@ -18,7 +18,7 @@ from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.emergency import emergency_of
 from gateway.session.known import KnownStatement, KnownStatements
 from gateway.session.meter import now
-from gateway.session.minting import mint, watch_of
+from gateway.session.minting import ends_of, mint, watch_of
 from gateway.session.permit import ExecutionPermit
 from gateway.session.quotas import FREE, Admission
 from gateway.session.recurring import Occurrence, Recurring
@@ -53,21 +53,11 @@ def authorise_again(
     services: Services, session: SessionContext, request: StatementRequest, known: KnownStatement
 ) -> ExecutionPermit | None:
     """The same for a statement that was recalled in this very moment."""
-
-    def whole() -> Entry:
-        return entries.authorised_again(session, request, known)
-
     began = now()
     admission = _admit_now(services, session, known)
     if admission is None:
         return None
-    template = known.authorised = known.authorised or entries.authorised_template(session, known)
-    try:
-        receipt = services.record.append_like(template, entries.authorised_filling(request), whole)
-        receipt = receipt or services.record.append_now(whole())
-    except Exception:  # fail closed: the long way tries again, and refuses with the reason
-        receipt = None
-    if receipt is None:
+    if not record_now(services, session, request, known):
         admission.finish()
         return None
     services.meter.remembered += 1
@@ -81,6 +71,20 @@ def authorise_again(
         admission=admission,
         began=began,
     )
+
+
+def record_now(services: Services, session: SessionContext, request: StatementRequest, known: KnownStatement) -> bool:
+    """Make the authorised entry of a known statement durable without waiting. False: it is not, and nothing may run."""
+
+    def whole() -> Entry:
+        return entries.authorised_again(session, request, known)
+
+    template = known.authorised = known.authorised or entries.authorised_template(session, known)
+    try:
+        receipt = services.record.append_like(template, entries.authorised_filling(request), whole)
+        return (receipt or services.record.append_now(whole())) is not None
+    except Exception:  # fail closed: the long way tries again, and refuses with the reason
+        return False
 
 
 def recurring(
@@ -105,7 +109,7 @@ def recurring(
     assessment = known.assessment
     says_more = session.connection.recording == "masked-results" or watch_of(services, assessment) is not None
     if not says_more and known.completed is None:
-        known.completed = entries.completed_again(session, assessment.analysis.kind)
+        known.completed = ends_of(session, assessment.analysis.kind)
     known.recurring = Recurring(
         services,
         session,
@@ -142,25 +146,29 @@ def _admit_now(services: Services, session: SessionContext, known: KnownStatemen
     return None if services.quotas is None else services.quotas.admit_now(session, rules)
 
 
-def remember(services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment) -> None:
-    """Keep a plain Allow that holds for as long as its analysis, its rules and its principal do."""
+def remember(
+    services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment
+) -> KnownStatement | None:
+    """Keep a plain Allow that holds for as long as its analysis, its rules and its principal do. None: it does not."""
     if type(assessment.decision) is not Allow or assessment.analysis.inner is not None:
-        return
+        return None
     if assessment.access.touch.columns_written:
-        return  # its values are looked at every time: see `writes_masked_value`
+        return None  # its values are looked at every time: see `writes_masked_value`
     snapshot, name = assessment.snapshot, assessment.connection.name
     if emergency_of(snapshot, session, at=assessment.access.at) is not None:
-        return  # every statement of an emergency is counted
+        return None  # every statement of an emergency is counted
     if any(policy.when.depends_on_moment for policy in snapshot.policies if covers(policy.connections, name)):
-        return
+        return None
     analyst = services.analysts[assessment.connection.kind]
     remembered = analyst.recall(session, request.text, request.parameter_types)
     if remembered is None or not is_about(remembered, assessment.analysis):
-        return
+        return None
     if session.known is None:
         session.known = KnownStatements()
     body = entries.authorised_body(session, assessment)
-    session.known.keep(KnownStatement(remembered=remembered, assessment=assessment, body=body))
+    known = KnownStatement(remembered=remembered, assessment=assessment, body=body)
+    session.known.keep(known)
+    return known
 
 
 def is_about(remembered: Analysis, analysis: Analysis) -> bool:

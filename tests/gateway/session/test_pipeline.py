@@ -351,6 +351,44 @@ async def test_remembered_allow_is_recorded_every_time():
     assert len({entry.statement_id for entry in [first, *others]}) == 4
 
 
+@pytest.mark.parametrize(("durability", "waits", "waited_for"), [
+    ("os", False, 0),
+    ("os", True, 1),  # the record cannot keep it at once
+    ("disk", False, 1),
+    ("database", False, 1),
+])  # fmt: skip
+async def test_first_time_is_recorded_as_every_later_one(durability: str, waits: bool, waited_for: int):
+    world, times = World(), []
+    spec = replace(world.rules.value.connections["clinic"], durability=durability)
+    world.rules.value = replace(world.rules.value, connections={"clinic": spec})
+    world.log.waits = waits
+    world.log.meanwhile = lambda: times.append(1)
+    session = remembering(world)
+
+    permit = await run_in(world, session, "select city from patients")
+
+    assert permit is not None
+    assert len(times) == waited_for
+    assert world.log.kinds == ["statement.authorised", "statement.completed"]
+    first = world.log.entries[0]
+    assert (first.statement_id, first.durability) == (permit.request.statement_id, durability)
+    assert first.sensitive == {"statement": "select city from patients"}
+
+
+async def test_first_time_is_refused_when_it_cannot_be_recorded():
+    world = World()
+    spec = replace(world.rules.value.connections["clinic"], durability="os")
+    world.rules.value = replace(world.rules.value, connections={"clinic": spec})
+    world.log.broken = True
+    session = remembering(world)
+
+    assert await run_in(world, session, "select city from patients") is None
+
+    assert [denial.code for denial in world.client.denials] == ["record-unavailable"]
+    assert world.client.executed == []
+    assert world.log.entries == []
+
+
 @pytest.mark.parametrize("change", ["rules", "analysis", "connection", "record", "waits", "stale"])
 async def test_memory_does_not_outlive_what_it_rests_on(change):
     world = World()
