@@ -78,7 +78,7 @@ def assemble(
 
 def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: Witness, found: Findings) -> Analysis:
     reading = lineage.reading
-    facts = read_facts(lineage.query, witness.catalogue)
+    facts, uncounted = read_facts(lineage.query, witness.catalogue), _changes_beneath(lineage)
     whole = replace(
         base,
         kind=COMMANDS[lineage.query.number("commandType")] if utility.is_query else base.kind,
@@ -94,12 +94,9 @@ def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: W
         sized=frozenset(reading.sized),
         functions=frozenset(found.functions),
         opaque_functions=frozenset(found.opaque),
-        facts=replace(
-            facts,
-            no_where=facts.no_where or utility.no_where,
-            export=utility.export,
-            uncounted=_changes_beneath(lineage),
-        ),
+        facts=facts
+        if not (utility.no_where or utility.export or uncounted)
+        else replace(facts, no_where=facts.no_where or utility.no_where, export=utility.export, uncounted=uncounted),
     )
     return _reshaped(whole, base, utility, lineage, witness)
 

@@ -88,7 +88,8 @@ def shape_of(tokens: list[Token]) -> Shape:
             piece = _piece(_normal(token))
             public.append(piece)
             private.append(piece)
-    return Shape(_digest(public), _digest(private), independent)
+    fingerprint = _digest(public)
+    return Shape(fingerprint, fingerprint if private == public else _digest(private), independent)
 
 
 def exact_shape(text: str) -> Shape:

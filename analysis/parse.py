@@ -194,7 +194,7 @@ _DEEPER = {"(": 1, "[": 1, ")": -1, "]": -1, "CASE": 1, "END": -1}
 
 def is_too_deep(tokens: list[Token]) -> bool:
     """Whether `depth_of` is beyond MAX_DEPTH. A few tokens cannot be, unless one of them is a run of operators."""
-    if len(tokens) <= MAX_DEPTH and not any(len(token.text) > MAX_DEPTH for token in tokens):
+    if len(tokens) <= MAX_DEPTH and max([len(token.text) for token in tokens], default=0) <= MAX_DEPTH:
         return False
     return depth_of(tokens) > MAX_DEPTH
 
@@ -213,6 +213,7 @@ def depth_of(tokens: list[Token]) -> int:
 
 
 _TELLING: tuple[type[exp.Expr], ...] = (exp.Command, exp.Table, exp.CTE, exp.Star, *_VERBS)
+_SILENT: set[type[exp.Expr]] = set()  # kinds of nodes that were met and are none of these
 
 
 def _summarise(tree: exp.Expr, nodes: list[exp.Expr]) -> ClientReading:
@@ -221,7 +222,11 @@ def _summarise(tree: exp.Expr, nodes: list[exp.Expr]) -> ClientReading:
     verbs: set[str] = set()
     stars = False
     for node in nodes:
+        kind = type(node)
+        if kind in _SILENT:
+            continue
         if not isinstance(node, _TELLING):
+            _SILENT.add(kind)
             continue
         if isinstance(node, exp.Command):
             return ClientReading(False, "not understood by the first reading")
@@ -234,8 +239,8 @@ def _summarise(tree: exp.Expr, nodes: list[exp.Expr]) -> ClientReading:
                 ctes.add(_name(alias.this))
         elif isinstance(node, exp.Star):
             stars = True
-        elif type(node) in _VERBS and node.find_ancestor(exp.When) is None:
-            verbs.add(_VERBS[type(node)])
+        elif kind in _VERBS and node.find_ancestor(exp.When) is None:
+            verbs.add(_VERBS[kind])
     return ClientReading(
         understood=True,
         tables=frozenset(tables),

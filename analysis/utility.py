@@ -92,7 +92,10 @@ def _select_into(read: StatementText, start: int) -> tuple[int, int] | None:
     depth, verb = 0, ""
     for index in range(start, len(read.tokens)):
         token = read.tokens[index]
-        depth += {"(": 1, ")": -1}.get(token.text, 0)
+        if token.text == "(":
+            depth += 1
+        elif token.text == ")":
+            depth -= 1
         if depth:
             continue
         if not verb and token.word in ("SELECT", "INSERT", "MERGE", "UPDATE", "DELETE", "VALUES", "TABLE"):

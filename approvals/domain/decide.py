@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 from analysis.statement import Operation
 from approvals.domain.conditions import Condition, evaluate, is_doubtful, makes_of_protected, row_cap
@@ -137,7 +138,12 @@ def merge_terms(terms: Iterable[GrantTerms]) -> GrantTerms:
 
 def covers(globs: Iterable[str], connection: str) -> bool:
     """Whether any of the globs names the connection."""
-    return any(fnmatchcase(connection, glob) for glob in globs)
+    return any(_names(glob, connection) for glob in globs)
+
+
+@lru_cache(maxsize=4096)
+def _names(glob: str, connection: str) -> bool:
+    return fnmatchcase(connection, glob)
 
 
 def _gives_rights(rule: AccessRule, request: AccessRequest) -> bool:

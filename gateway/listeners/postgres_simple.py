@@ -22,7 +22,7 @@ from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
 from gateway.session.context import StatementRequest
 from gateway.session.permit import ExecutionPermit, Outcome
 from gateway.session.pipeline import run_statement
-from gateway.session.remembered import authorise_known
+from gateway.session.remembered import authorise_again, recall
 from gateway.upstreams.postgres_execution import Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Local, Result
 
@@ -62,7 +62,10 @@ def _run_known(session: ClientSession, text: str) -> bool:
     part = whole_statement(text)
     if part is None or first_word(part) not in SELF_CONTAINED:
         return False
-    permit = authorise_known(session.services, session.context, StatementRequest(text=part))
+    known = recall(session.services, session.context, part)
+    if known is None:
+        return False
+    permit = authorise_again(session.services, session.context, StatementRequest(text=part), known)
     if permit is None:
         return False
     session.statements.forget("")

@@ -49,7 +49,7 @@ class Command:
     prepared: bytes = b""
 
     def send(self, pgconn: PGconn) -> None:
-        given = [parameter.encode() for parameter in self.parameters]
+        given = [parameter.encode() for parameter in self.parameters] if self.parameters else None
         if self.prepared:
             pgconn.send_query_prepared(self.prepared, given)
         else:

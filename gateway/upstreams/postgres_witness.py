@@ -69,6 +69,9 @@ _FIXED = (
     _READ_BACK,
     _ROLLBACK,
 )
+# Those without parameters.
+_BEGINS, _BEGINS_READING, _ROLLS_BACK = _BEGIN(), _BEGIN_READING(), _ROLLBACK()
+_TAKES_USUAL_PATH, _TAKES_OUR_PATH, _TELLS_CREATION_SCHEMA = _USUAL_PATH(), _OUR_PATH(), _CREATION_SCHEMA()
 # The schema pg_temp stands for is made by whoever first needs it. Committed here, with nothing in it, it need not be
 # made and undone with every probe, which costs as much as reading the statement.
 _OWN_SCHEMA = (
@@ -167,7 +170,7 @@ async def ask_plan(connection: AsyncConnection[Any], question: Question) -> obje
             asked, after = await _explained_prepared(connection, question)
         else:
             asked, after = [Command(f"EXPLAIN (FORMAT JSON)\n{question.text}")], []
-        commands = [_BEGIN_READING(), *_assumed(connection, question), *asked, _ROLLBACK(), *after]
+        commands = [_BEGINS_READING, *_assumed(connection, question), *asked, _ROLLS_BACK, *after]
         answer = (await fly(connection, commands))[-2 - len(after)]
     except psycopg.Error as error:
         if error.diag.sqlstate is None:
@@ -216,13 +219,13 @@ async def _probe(
     name = f"probe_{secrets.token_hex(8)}"
     head, command = wrapped(name, question.text, types)
     commands = [
-        _BEGIN(),
+        _BEGINS,
         *_assumed(connection, question),
         Command(command),
-        *([_CREATION_SCHEMA()] if question.makes else []),
-        _OUR_PATH(),
+        *([_TELLS_CREATION_SCHEMA] if question.makes else []),
+        _TAKES_OUR_PATH,
         _READ_BACK(name),
-        _ROLLBACK(),
+        _ROLLS_BACK,
     ]
     try:
         *_, place, _, answer, _ = await fly(connection, commands, meanwhile=meanwhile)
@@ -253,7 +256,7 @@ def _assumed(connection: AsyncConnection[Any], question: Question) -> list[Comma
     if question.search_path:
         commands.append(_BOUNDS_AND_PATH(question.lock_timeout, question.search_path))
     else:
-        commands += [_BOUNDS(question.lock_timeout), _USUAL_PATH()]
+        commands += [_BOUNDS(question.lock_timeout), _TAKES_USUAL_PATH]
     return commands
 
 
@@ -328,7 +331,7 @@ async def _declared(connection: AsyncConnection[Any], question: Question) -> lis
 
 async def _inferred(connection: AsyncConnection[Any], question: Question, declared: tuple[int, ...]) -> tuple[int, ...]:
     preparation = Preparation(question.text, declared)
-    commands: list[Command | Preparation] = [_BEGIN(), *_assumed(connection, question), preparation, _ROLLBACK()]
+    commands: list[Command | Preparation] = [_BEGINS, *_assumed(connection, question), preparation, _ROLLS_BACK]
     try:
         *_, described, _ = await fly(connection, commands)
     except psycopg.Error as error:
@@ -341,13 +344,13 @@ async def _declared_inside(connection: AsyncConnection[Any], question: Question)
     name = f"probe_{secrets.token_hex(8)}"
     head = f"PREPARE {name} ({question.declared_types}) AS\n"
     commands = [
-        _BEGIN(),
+        _BEGINS,
         *_assumed(connection, question),
         Command(head + question.text),
-        _OUR_PATH(),  # an operator of the client's path must not choose which statement is told of
+        _TAKES_OUR_PATH,  # an operator of the client's path must not choose which statement is told of
         Command(_PARAMETERS_OF, (name,)),
         Command(f"DEALLOCATE {name}"),
-        _ROLLBACK(),
+        _ROLLS_BACK,
     ]
     try:
         *_, answer, _, _ = await fly(connection, commands)
