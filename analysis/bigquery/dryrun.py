@@ -83,7 +83,6 @@ class DryRun:
     referenced_tables: frozenset[TablePath] | None = None
     schema: tuple[FieldSchema, ...] | None = None
     bytes_processed: int | None = None
-    referenced_routines: frozenset[TablePath] = frozenset()
     error: DryRunError | None = None
 
 

@@ -75,10 +75,9 @@ class AccessRequest:
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """`rule` names the access rule that allowed it. `obligations` are honoured or the statement does not run."""
+    """`rule` names the access rule that allowed it."""
 
     rule: str
-    obligations: tuple[str, ...] = ()
     policies: tuple[str, ...] = ()  # the policy that spoke, as name@version
     row_cap: int | None = None  # more rows than this were not allowed: few were expected, on an estimate alone
 

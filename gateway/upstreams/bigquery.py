@@ -147,15 +147,14 @@ def _read_dry_run(job: Mapping[str, Any]) -> DryRun:
     processed = query.get("totalBytesProcessed", statistics.get("totalBytesProcessed"))
     return DryRun(
         statement_type=str(query.get("statementType", "")),
-        referenced_tables=None if tables is None else frozenset(_path(table, "tableId") for table in tables),
+        referenced_tables=None if tables is None else frozenset(_path(table) for table in tables),
         schema=fields_of(query["schema"]) if query.get("schema") else None,
         bytes_processed=None if processed is None else int(processed),
-        referenced_routines=frozenset(_path(item, "routineId") for item in query.get("referencedRoutines") or ()),
     )
 
 
-def _path(reference: Mapping[str, Any], name: str) -> TablePath:
-    return TablePath(str(reference["projectId"]), str(reference["datasetId"]), str(reference[name]))
+def _path(table: Mapping[str, Any]) -> TablePath:
+    return TablePath(str(table["projectId"]), str(table["datasetId"]), str(table["tableId"]))
 
 
 def _dry_run_error(error: BigQueryError, text: str) -> DryRunError:

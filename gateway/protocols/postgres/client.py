@@ -25,7 +25,6 @@ _UINT32 = Struct("!I")
 
 SYNC_FRAME = frame(b"S")
 FLUSH_FRAME = frame(b"H")
-COPY_DONE_FRAME = frame(b"c")
 TERMINATE_FRAME = frame(b"X")
 
 
