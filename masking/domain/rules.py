@@ -22,7 +22,7 @@ class Technique(StrEnum):
 
 
 class Inference(StrEnum):
-    """What predicates on a protected column may do (see docs/architecture.md, "Masking")."""
+    """What predicates on a protected column may do (see docs/architecture.md, "What may be seen")."""
 
     OPEN = "open"
     GUARDED = "guarded"
