@@ -60,7 +60,7 @@ def test_paths_named_in_code_exist(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=identified)
 def test_commands_named_exist(page: Path) -> None:
     commands = {path.stem for path in PROJECT.glob("*/management/commands/*.py")}
-    django = {"check", "collectstatic", "migrate", "createsuperuser", "runserver"}
+    django = {"check", "collectstatic", "makemigrations", "migrate", "createsuperuser", "runserver"}
 
     named = set(re.findall(r"manage\.py ([a-z_]+)", page.read_text(encoding="utf-8")))
 
