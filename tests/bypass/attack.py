@@ -58,6 +58,11 @@ def cases(attacks: list[Attack]) -> list[tuple[Attack, Mode]]:
     return [(each, mode) for each in attacks for mode in each.modes]
 
 
+def turns(attacks: list[Attack]) -> list[tuple[Attack, Mode]]:
+    """Each attack in one mode, the modes by turns: what differs is the statements, not the protocol."""
+    return [(each, each.modes[number % len(each.modes)]) for number, each in enumerate(attacks)]
+
+
 def case_id(value: object) -> str:
     return value.name if isinstance(value, Attack) else str(value)
 

@@ -18,6 +18,7 @@ from tests.bypass.attack import (
     case_id,
     describe,
     play,
+    turns,
 )
 
 LISTEN = "LISTEN attack"
@@ -88,10 +89,6 @@ ATTACKS = [
            "SELECT 1", transaction=False),
     sent("at-once", f"LISTEN other; SELECT pg_notify('other', {TURNED})", modes=SIMPLE_ONLY),
 ]  # fmt: skip
-
-
-def turns(attacks: list[Attack]) -> list[tuple[Attack, Mode]]:
-    return [(each, each.modes[number % len(each.modes)]) for number, each in enumerate(attacks)]
 
 
 @pytest.mark.e2e

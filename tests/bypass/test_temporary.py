@@ -18,6 +18,7 @@ from tests.bypass.attack import (
     case_id,
     describe,
     play,
+    turns,
 )
 
 SSN = "SELECT ssn FROM patients WHERE id = 900001"
@@ -130,11 +131,6 @@ TOLD = [
 ]  # fmt: skip
 
 ATTACKS: list[Attack] = READ + CARRIED + TOLD
-
-
-def turns(attacks: list[Attack]) -> list[tuple[Attack, Mode]]:
-    """Each attack in one mode, the modes by turns: what differs here is the statements, not the protocol."""
-    return [(each, each.modes[number % len(each.modes)]) for number, each in enumerate(attacks)]
 
 
 @pytest.mark.e2e
