@@ -42,6 +42,10 @@ def assemble(
     found: Findings,
     shape: Shape,
 ) -> Analysis:
+    """Make the `Analysis` of what both readings found: complete unless `found` has problems.
+
+    Without `lineage` or `witness` the output of a statement that needs them is not resolved, hence masked whole.
+    """
     complete = not found.problems
     base = Analysis(
         statement=statement,

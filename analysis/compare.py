@@ -14,6 +14,10 @@ _UNTRUSTED = "another reading of the statement disagrees"
 
 
 def compare(client: ClientReading, lineage: Lineage, witness: Witness, found: Findings) -> None:
+    """Put into `found.problems` every way in which the client's text, the walk and the database disagree.
+
+    Without any, they agree about tables, commands and outputs, and the walk met all the database recorded.
+    """
     reading = lineage.reading
     found.problems |= reading.problems
     for name in reading.side_doors:

@@ -11,6 +11,7 @@ from audit.domain.verify_walk import Report, Verdict, Walk
 
 
 def conclude(walk: Walk) -> Report:
+    """The report of a bundle that was read to its end; what is wrong is among its findings."""
     _check_ending(walk)
     _check_consistency(walk)
     _check_rotations(walk)

@@ -33,6 +33,7 @@ def load_connections() -> dict[str, ConnectionSpec]:
 
 
 def connection_spec(row: models.Connection) -> ConnectionSpec:
+    """The row as the data plane has it; its credential stays sealed."""
     credential = getattr(row, "credential", None)
     return ConnectionSpec(
         name=row.name,

@@ -85,6 +85,7 @@ def group_resource(group: Group, base: str, *, with_members: bool = True) -> dic
 
 
 def filtered_users(text: str) -> QuerySet[User]:
+    """The people a SCIM filter means (RFC 7644, 3.4.2.2; equality alone), all of them without one. Raises ScimError."""
     rows = managed_people().order_by("pk")
     if not text:
         return rows
@@ -214,6 +215,7 @@ class GroupChange:
 
 
 def patched_group(document: Any) -> list[GroupChange]:
+    """The steps of a PATCH of a group (RFC 7644, 3.5.2), in their order. Raises ScimError."""
     steps = []
     for op, path, value in _operations(document):
         picked = _MEMBER.fullmatch(path)

@@ -70,6 +70,7 @@ def without_estimate(assessment: Assessment) -> Assessment:
 
 
 def described_decision(decision: Decision) -> dict[str, Any]:
+    """The decision as JSON has it, in REST's words: `action`, and what says why, who decides and until when."""
     match decision:
         case Allow(rule=rule):
             return {"action": "allow", "rule": rule}
@@ -98,6 +99,7 @@ def described_decision(decision: Decision) -> dict[str, Any]:
 
 
 def described_facts(analysis: Analysis, touch: ProtectedTouch) -> dict[str, Any]:
+    """The facts of an analysis as JSON has them: names of tables, columns and functions sorted."""
     facts = analysis.facts
     return {
         "kind": analysis.kind,

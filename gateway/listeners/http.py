@@ -51,6 +51,7 @@ class EmbeddedServer(uvicorn.Server):
 
 
 def http_server(app: Starlette, tls: ssl.SSLContext | None = None) -> EmbeddedServer:
+    """A server of `app` with every bound of this module, not started yet; without `tls` it speaks plaintext."""
     config = uvicorn.Config(
         app,
         http=StrictHttp11,

@@ -212,6 +212,7 @@ async def one_statement(body: Mapping[str, Any], kind: str, *, asker: str) -> Re
 
 
 async def read_json(request: Request) -> dict[str, Any]:
+    """The body, a JSON object; empty without one. Raises Refused: 400, 408, 413, or 499 where the caller left."""
     chunks, size = [], 0
     try:
         async with asyncio.timeout(BODY_WITHIN_S):

@@ -13,6 +13,7 @@ _STARS = b"****"
 
 
 def compile_partial(target: Target, options: MaskOptions) -> MaskValue:
+    """Keep the last `options.keep` characters, and never more than half of them; other types than text are redacted."""
     if target.family is not Family.TEXT:
         return compile_redact(target, options)
     keep, plain = max(options.keep, 0), not target.blank_padded

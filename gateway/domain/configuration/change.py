@@ -121,6 +121,7 @@ def export_document() -> str:
 
 
 def config_changed(changes: list[Change], *, actor: str, version: int, author: str = "") -> Entry:
+    """The `config.changed` entry. `version`: of the rules the change made. A secret's field is named, never shown."""
     body: dict[str, Json] = {
         "subject": actor,
         "version": version,
