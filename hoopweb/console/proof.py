@@ -13,12 +13,12 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
-from gateway.domain.agents import may_renew, readable_agents
+from gateway.domain.agents import may_renew
 from gateway.domain.clients import end_older_secrets, live_secrets, set_client_secret
 from gateway.domain.federation import PRESETS, Preset
 from gateway.domain.recorded import record_change, state_of
 from gateway.models import Agent, Issuer
-from hoopweb.console.pages import context_of
+from hoopweb.console.pages import context_of, readable_agent
 
 OVERLAPS = ((0, "at once"), (3600, "in an hour"), (86_400, "in a day"), (7 * 86_400, "in a week"))
 LIVES = (("", "never"), ("2592000", "in 30 days"), ("7776000", "in 90 days"), ("31536000", "in a year"))
@@ -80,12 +80,7 @@ class PlatformForm(forms.Form):
 
 
 def agent_proof(request: HttpRequest, name: str) -> HttpResponse:
-    agents = readable_agents(request.user)
-    if not (request.user.has_perm("gateway.view_agent") or agents.exists()):
-        raise PermissionDenied
-    agent = agents.select_related("owner").filter(name=name).first()
-    if agent is None:
-        raise Http404("no such agent")
+    agent = readable_agent(request, name)
     if request.method == "POST":
         asked = request.POST.get("do", "")
         action = ACTIONS.get(asked)

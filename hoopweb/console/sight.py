@@ -5,30 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from approvals.domain.request import Principal
 from gateway.api import dataplane
 from gateway.api.reanalysis import described_principal
-from gateway.domain.agents import readable_agents
 from gateway.domain.connections import agent_spec, usable_connections
 from gateway.domain.tokens import issuer_url
 from gateway.models import Agent
-from hoopweb.console.pages import context_of, offset_of
+from hoopweb.console.pages import context_of, offset_of, readable_agent
 
 NO_GATEWAY = "No gateway answers. Start one with rungateway, then look again."
 
 
 def agent_sight(request: HttpRequest, name: str) -> HttpResponse:
     """The tables of one connection with what reading each is answered with, or one table column by column."""
-    agents = readable_agents(request.user)
-    if not (request.user.has_perm("gateway.view_agent") or agents.exists()):
-        raise PermissionDenied
-    agent = agents.select_related("owner").filter(name=name).first()
-    if agent is None:
-        raise Http404("no such agent")
+    agent = readable_agent(request, name)
     spec = agent_spec(agent)
     usable = usable_connections(spec.groups)
     chosen = request.GET.get("connection") or next(iter(sorted(usable)), "")
