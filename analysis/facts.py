@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from analysis.catalogue import Catalogue
 from analysis.nodes import Node, children, plain_var, walk
 from analysis.query_nodes import visible_entries
-from analysis.rows import collects_rows, row_bound
+from analysis.rows import collects_rows, is_another_each_time, row_bound
 from analysis.statement import Facts
 
 _RELATION, _SUBQUERY = 0, 1  # RTEKind (parsenodes.h)
@@ -133,9 +133,19 @@ def is_aggregated(query: Node, catalogue: Catalogue) -> bool:
 
 
 def _is_unique(node: Node | None, query: Node, catalogue: Catalogue) -> bool:
-    key = plain_var(node) if node is not None else None
-    if key is None:
+    """Whether a group key may be another one for each row: a unique column, what is made of one, a row's own place."""
+    if node is None:
         return False
+    return any(
+        _is_unique_column(part, query, catalogue) if part.tag == "VAR" else is_another_each_time(part, catalogue)
+        for part in walk(node)
+    )
+
+
+def _is_unique_column(var: Node, query: Node, catalogue: Catalogue) -> bool:
+    key = plain_var(var)
+    if key is None or key[2] != "0":
+        return True
     entries = query.nodes("rtable")
     if not 1 <= int(key[0]) <= len(entries):
         return True
@@ -145,4 +155,4 @@ def _is_unique(node: Node | None, query: Node, catalogue: Catalogue) -> bool:
         index = int(key[1]) - 1
         return _is_unique(expressions[index], query, catalogue) if 0 <= index < len(expressions) else True
     relation = catalogue.relations.get(entry.number("relid"))
-    return relation is None or any(int(key[1]) in unique for unique in relation.unique_keys)
+    return relation is None or int(key[1]) <= 0 or any(int(key[1]) in unique for unique in relation.unique_keys)

@@ -263,13 +263,13 @@ def _alternatives(arms: list[list[_Pin]]) -> list[_Pin]:
 
 def _pin(column: Node, other: Node, values: int, catalogue: Catalogue) -> _Pin | None:
     key = plain_var(column)
-    if key is None or key[2] != "0" or any(_is_another_each_time(node, catalogue) for node in walk(other)):
+    if key is None or key[2] != "0" or any(is_another_each_time(node, catalogue) for node in walk(other)):
         return None
     needs = (node.number("varno") for node in walk(other) if node.tag == "VAR" and node.text("varlevelsup") == "0")
     return _Pin(int(key[0]), int(key[1]), frozenset(needs), values)
 
 
-def _is_another_each_time(node: Node, catalogue: Catalogue) -> bool:
+def is_another_each_time(node: Node, catalogue: Catalogue) -> bool:
     """Whether it may have another value for each row (`id = nextval('s')` holds for all of them, one after another)."""
     if node.tag in ("SUBLINK", "AGGREF"):
         return True

@@ -247,6 +247,25 @@ def test_demo_asks_about_writes_of_whole_tables(stack: Stack, text: str, action:
     assert (answer["decision"]["rule"] == "whole-table-writes") == (action != "allow")
 
 
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("SELECT ssn FROM patients LIMIT 5000", "require_approval"),
+        ("SELECT ssn, ARRAY(SELECT 1 LIMIT 0) FROM (SELECT * FROM patients LIMIT 5000) p", "require_approval"),
+        ("VALUES (ARRAY(SELECT ssn FROM patients))", "require_approval"),
+        ("SELECT p.ssn FROM patients p, LATERAL (VALUES (p.id)) v(i) WHERE p.id = v.i", "require_approval"),
+        ("SELECT id + 0, max(ssn) FROM patients GROUP BY id + 0", "require_approval"),
+        ("SELECT state, max(ssn) FROM patients GROUP BY state", "allow"),
+        ("SELECT count(ssn) FROM patients", "allow"),
+    ],
+)
+def test_demo_asks_about_bulk_reads_however_they_are_written(stack: Stack, text: str, action: str):
+    answer = stack.rest("POST", STATEMENTS, json={"statement": text, "dry_run": True}).json()
+
+    assert answer["decision"]["action"] == action
+    assert (answer["decision"]["rule"] == "bulk-reads") == (action != "allow")
+
+
 def test_websocket_streams_the_same_answer(stack: Stack):
     url = stack.demo["web_url"].replace("http", "ws") + "/ws/v1/connections/clinic/"
     headers = {"Authorization": f"Bearer {stack.agent_token()}"}
