@@ -37,5 +37,7 @@ def send_while_it_is_withdrawn(stack: Stack, agent: Hired, native: psycopg.Conne
         copying.write_row([2])
         take(stack, agent.name, NO_RIGHT)
         for _ in range(GUARD_S * 5):  # every gateway hears of rules in a second or two
-            copying.write_row([3])
+            copying.write_row([3])  # kept by the client until it has more of them: it reads why at the end
+            if closing_reasons(stack, agent.name):
+                return
             time.sleep(0.2)

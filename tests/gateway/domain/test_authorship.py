@@ -17,6 +17,7 @@ from approvals.domain.request import RequireApproval
 from approvals.domain.review import decide_review, open_review
 from approvals.models import Policy, PolicyVersion, Review
 from audit.models import LogEntry
+from gateway.models import Connection
 from tests.approvals.factories import OFFICERS, binding, person, write_request
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.approvals.urls")]
@@ -33,6 +34,7 @@ HELD = {
 @pytest.fixture(autouse=True)
 def _officers(db: None) -> None:
     Group.objects.get_or_create(name="privacy-officers")
+    Connection.objects.create(name="clinic", host="127.0.0.1")  # or `apply` tells that the policy names nothing
 
 
 def apply(tmp_path: Path, *flags: str, **changes: object) -> str:
