@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from struct import Struct
 from struct import error as StructError
@@ -48,7 +49,7 @@ def _stop(data: bytes, at: int, end: int) -> int:
     return stop
 
 
-class CopyMasker:
+class CopyMasker(ABC):
     """Masks the rows of one COPY. `counts[i]` grows by the values column i had masked."""
 
     def __init__(self, *, width: int, masks: Sequence[ColumnMask], counts: list[int]) -> None:
@@ -56,9 +57,9 @@ class CopyMasker:
         self.masks = tuple(masks)
         self.counts = counts
 
+    @abstractmethod
     def feed(self, body: bytes) -> tuple[bytes, int]:
         """Take one CopyData body; returns (masked body, rows in it)."""
-        raise NotImplementedError
 
     def run(self, data: bytes, at: int, end: int) -> tuple[int, int, bytes]:
         """A `Run`, message by message."""
@@ -86,7 +87,7 @@ class CopyMasker:
         return masked
 
 
-class FieldCopyMasker(CopyMasker):
+class FieldCopyMasker(CopyMasker, ABC):
     """Of the formats whose fields stand between delimiters."""
 
     def __init__(
@@ -104,17 +105,17 @@ class FieldCopyMasker(CopyMasker):
         self._header = header
 
     @property
+    @abstractmethod
     def special(self) -> bytes:
         """The bytes that a field may hold otherwise than its value does."""
-        raise NotImplementedError
 
+    @abstractmethod
     def value_of(self, raw: bytes) -> bytes:
         """Return what a field that is not NULL says."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spelled(self, value: bytes) -> bytes:
         """Return how the format writes a value."""
-        raise NotImplementedError
 
 
 class TextCopyMasker(FieldCopyMasker):
