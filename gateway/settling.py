@@ -22,6 +22,7 @@ HEARTBEAT_S = 3
 HEARTBEAT_TTL_S = 10
 SETTLE_EVERY_S = 60
 LOOK_AGAIN_S = HEARTBEAT_S + 2
+_LOOKS_AGAIN = 2
 
 
 def heartbeat_key(gateway_id: str) -> str:
@@ -42,15 +43,20 @@ async def keep_settling(redis_url: str) -> None:
 async def settle(redis_url: str, *, meanwhile: Callable[[], Awaitable[None]]) -> int:
     """Look twice, and settle what those left that were dead both times. Returns how many statements it marked.
 
-    In between it waits for `meanwhile`: for longer than those that live take to beat, and to connect again.
+    In between it waits for `meanwhile`: for longer than those that live take to beat, and to connect again. A beat that
+    is gone the second time was a dead one's last, or a Redis forgot it that began anew: a third look tells.
     """
     suspects = await in_thread(seem_dead)
     if not suspects:
         return 0
-    before = await _beats(redis_url, suspects)
-    await meanwhile()
-    after = await _beats(redis_url, suspects)
-    silent = [one for one in suspects if before.get(one) == after.get(one)]
+    silent: set[str] = set()
+    beats = await _beats(redis_url, suspects)
+    for _ in range(_LOOKS_AGAIN):
+        await meanwhile()
+        before, beats = beats, await _beats(redis_url, suspects)
+        silent |= {one for one in suspects if before.get(one) == beats.get(one)}
+        if all(beats.get(one) for one in suspects - silent):
+            break
     return await in_thread(finish_unfinished, silent) if silent else 0
 
 

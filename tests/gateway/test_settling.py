@@ -58,6 +58,30 @@ async def test_what_a_dead_gateway_left_is_settled_though_nothing_starts(beats):
     assert await told() == ("unfinished", "gateway-ended")
 
 
+async def test_last_beat_that_expires_between_two_looks_is_no_sign_of_life(beats):
+    """A gateway that is started again at once looks while the beat of the one before still stands."""
+    await left_by_other()
+    await beats.set(heartbeat_key("other"), time.time_ns(), ex=60)
+
+    async def it_expires() -> None:
+        await beats.delete(heartbeat_key("other"))
+
+    assert await settle(settings.HOOPWEB_REDIS_URL, meanwhile=it_expires) == 1
+    assert await told() == ("unfinished", "gateway-ended")
+
+
+async def test_gateway_whose_beat_a_new_redis_does_not_know_yet_is_left_alone(beats):
+    await left_by_other()
+    await beats.set(heartbeat_key("other"), time.time_ns(), ex=60)
+
+    async def redis_forgets_or_it_beats() -> None:
+        if not await beats.delete(heartbeat_key("other")):
+            await beats.set(heartbeat_key("other"), time.time_ns(), ex=60)
+
+    assert await settle(settings.HOOPWEB_REDIS_URL, meanwhile=redis_forgets_or_it_beats) == 0
+    assert await told() == ("running", "")
+
+
 async def test_gateway_that_beats_is_left_alone_though_the_database_does_not_see_it(beats):
     await left_by_other()
     await beats.set(heartbeat_key("other"), time.time_ns(), ex=60)
