@@ -10,7 +10,7 @@ LINK_PSQL = ln -sf "$$($(BIN)/python -c 'from hoopweb.embedded.postgres import p
 
 .DEFAULT_GOAL := help
 COMPILE = $(BIN)/python -m gateway.protocols.postgres.compile
-.PHONY: help compiled run run-bigquery test soak bench docs verifier lint format system-packages clean
+.PHONY: help ready compiled run run-bigquery test soak bench docs verifier lint format system-packages clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,15 +29,15 @@ lint: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.gate lint
 
 ## make test    lint and the whole suite, with real servers and clients (under 15 minutes on two cores)
-test: $(VENV)/dev.stamp compiled system-packages
+test: ready
 	@$(BIN)/python -m tests.gate lint test --jobs $(JOBS)
 
 ## make soak    the long suites without their time bound
-soak: $(VENV)/dev.stamp compiled system-packages
+soak: ready
 	@HOOPWEB_SOAK=1 $(BIN)/python -m tests.gate test --jobs $(JOBS) --no-bound
 
 ## make bench   figures relative to a direct connection; writes benchmarks/results/latest.json
-bench: $(VENV)/dev.stamp compiled system-packages
+bench: ready
 	@$(BIN)/python -m benchmarks
 
 ## make docs    build the documentation site into site/
@@ -57,12 +57,16 @@ clean:
 	@rm -rf dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis build site staticfiles
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
+# What servers and clients need. Debian's packages come while Python's are installed: each has one core, or waits for a network.
+ready:
+	@$(MAKE) --no-print-directory --jobs 2 compiled system-packages
+
 # The compiled twins of the inner loops, where their sources are newer.
 compiled: $(VENV)/dev.stamp
 	@$(COMPILE)
 
 # What the tests need from Debian (tests/system_packages.txt): installed by root, named with the one command otherwise.
-system-packages: $(VENV)/dev.stamp
+system-packages: | $(VENV)/bin/python
 	@$(BIN)/python -m tests.system_packages
 
 $(VENV)/bin/python:
@@ -83,11 +87,14 @@ $(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python $(BIN)/
 	@$(COMPILE) || echo "going on with the slower Python loops" >&2
 	@touch $@
 
+# The loops are compiled while pip works. Most modules of so many packages are never imported: those that are, Python compiles
+# when they first are.
 $(VENV)/dev.stamp: requirements.txt requirements-dev.txt requirements-docs.txt constraints.txt | $(VENV)/bin/python $(BIN)/hoopweb
 	@echo "installing the pinned development requirements"
-	@$(PIP) -r requirements-dev.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
+	@$(PIP) Cython && ($(COMPILE) & compiling=$$!; $(PIP) --no-compile -r requirements-dev.txt; installed=$$?; \
+	  wait $$compiling && exit $$installed) \
+	  || { echo "the environment could not be made: see the message above" >&2; exit 1; }
 	@$(LINK_PSQL)
-	@$(COMPILE)
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/docs.stamp: requirements-docs.txt constraints.txt | $(VENV)/bin/python

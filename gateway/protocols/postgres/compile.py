@@ -9,12 +9,14 @@ Where there is no compiler, or no Cython, it says so in one line and the Python 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -54,8 +56,8 @@ def main(arguments: Sequence[str] = ()) -> None:
     if missing:
         print(f"not compiling the inner loops ({missing} is missing): results are masked by slower Python")
         return
-    for source in stale:
-        _build(source)
+    with ThreadPoolExecutor(os.cpu_count()) as builders:
+        list(builders.map(_build, stale))
 
 
 def _target(source: Path) -> Path:
