@@ -18,7 +18,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from approvals.domain.dossier import current_statement
 from approvals.domain.grants import revoke_as, usable_grants
 from approvals.domain.hooks import Reanalysis
-from approvals.domain.links import find_link, spend_link
+from approvals.domain.links import find_link, review_of_own_link, spend_link
 from approvals.domain.reach import Reach
 from approvals.domain.record import record_view
 from approvals.domain.refusal import Refusal
@@ -37,6 +37,7 @@ _DONE = {
     "denied": "Denied. The requester has been told.",
     "pending": "Recorded. Another reviewer has to decide as well.",
 }
+_LINK_OVER = "The link in your mail is used, expired or about an earlier text. This is the request as it stands now."
 
 
 @page
@@ -80,11 +81,20 @@ def review(request: HttpRequest, review_id: UUID) -> HttpResponse:
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 def link(request: HttpRequest, token: str) -> HttpResponse:
-    """The address in a mail. GET shows the review and changes nothing, not even that it was opened."""
+    """The address in a mail. GET shows the review and changes nothing, not even that it was opened.
+
+    Whoever opens a link of theirs again is led to the request as it stands; a POST through it decides nothing.
+    """
+    user = signed_in(request)
     try:
-        found = find_link(token=token, user=signed_in(request)).review
+        found = find_link(token=token, user=user).review
     except Refusal as refused:
-        return render(request, "approvals/link_spent.html", {"reason": refused.reason}, status=403)
+        own = review_of_own_link(token=token, user=user)
+        if own is not None and request.method != "POST":
+            messages.info(request, _LINK_OVER)
+            return redirect(own)
+        context = {"reason": refused.reason, "review": own}
+        return render(request, "approvals/link_spent.html", context, status=403)
     return _answer(request, found, token) if request.method == "POST" else _show(request, found)
 
 

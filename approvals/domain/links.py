@@ -17,6 +17,7 @@ from approvals.domain.binding import text_digest
 from approvals.domain.clock import ClockTimestamp
 from approvals.domain.dossier import current_statement
 from approvals.domain.refusal import Refusal
+from approvals.domain.reviewers import may_read
 from approvals.models import Review, ReviewLink
 
 TOKEN_BYTES = 32
@@ -51,9 +52,17 @@ def find_link(*, token: str, user: AbstractUser) -> ReviewLink:
         .select_related("review")
         .first()
     )
-    if link is None or link.text_digest != text_digest(current_statement(link.review)):
+    # The mail outlives the right: who has left the reviewers since reads nothing through it.
+    readable = link is not None and may_read(link.review, user)
+    if link is None or not readable or link.text_digest != text_digest(current_statement(link.review)):
         raise Refusal(refusal.LINK_SPENT, "this link is spent, expired, or not yours; find the request in your inbox")
     return link
+
+
+def review_of_own_link(*, token: str, user: AbstractUser) -> Review | None:
+    """Return the review of a link that was sent to `user`, usable or not, if they may still read it."""
+    link = ReviewLink.objects.filter(token_hash=_hashed(token), reviewer=user.username).select_related("review").first()
+    return link.review if link is not None and may_read(link.review, user) else None
 
 
 def spend_link(*, token: str, user: AbstractUser, review: Review) -> None:

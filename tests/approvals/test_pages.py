@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.core import mail
@@ -258,8 +259,55 @@ def test_link_decides_once_after_sign_in(reviewer):
     assert client.get(address).status_code == 200
     assert post(client, address).status_code == 303
     assert Review.objects.get().status == "approved"
-    assert client.get(address).status_code == 403
     assert post(client, address).status_code == 403
+
+
+@pytest.mark.parametrize("over", ["used", "expired", "another text"])
+def test_own_link_that_is_over_leads_to_the_request_and_decides_nothing(over, reviewer, reviewer2):
+    review = held(groups=(ReviewerGroup("privacy-officers", 2),))
+    address = linked(review, reviewer)
+    if over == "another text":
+        decide_review(review=review, reviewer=reviewer2, decision="modify", reason="less", statement=BETTER)
+    else:
+        moment = {"used": "used_at", "expired": "expires_at"}[over]
+        ReviewLink.objects.update(**{moment: timezone.now() - timedelta(seconds=1)})
+    votes = Vote.objects.count()
+    client = browser(reviewer)
+
+    opened = client.get(address, follow=True)
+    posted = post(client, address)
+
+    assert opened.redirect_chain == [(review.get_absolute_url(), 302)]
+    assert "as it stands now" in opened.text
+    assert posted.status_code == 403
+    assert review.get_absolute_url() in posted.text
+    assert Vote.objects.count() == votes
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_link_shows_nothing_to_who_is_no_reviewer_any_more(used, reviewer):
+    review = held()
+    address = linked(review, reviewer)
+    assert browser(reviewer).get(address).status_code == 200  # the control
+    ReviewLink.objects.update(used_at=timezone.now() if used else None)
+
+    reviewer.groups.clear()
+    answer = browser(reviewer).get(address)
+
+    assert answer.status_code == 403
+    assert "UPDATE patients" not in answer.text
+    assert str(review.pk) not in answer.text
+
+
+def test_used_link_leads_another_reviewer_nowhere(reviewer, reviewer2):
+    review = held()
+    address = linked(review, reviewer)
+    ReviewLink.objects.update(used_at=timezone.now())
+
+    answer = browser(reviewer2).get(address)
+
+    assert answer.status_code == 403
+    assert str(review.pk) not in answer.text
 
 
 def test_link_forwarded_to_another_reviewer_is_spent(reviewer, reviewer2):
