@@ -44,7 +44,7 @@ class SinkForm(DeliveryForm):
 class AnchorForm(DeliveryForm):
     class Meta:
         model = Anchor
-        fields = ["name", "enabled", "kind", "url", "certificate", "recipients", "every_s"]
+        fields = ["name", "enabled", "kind", "url", "certificate", "ca", "recipients", "every_s"]
         labels = {"url": "URL"}
         help_texts = {"url": "rfc3161, witness: https://host/path; directory: file:///NAME; mail: empty"}
 
@@ -104,7 +104,7 @@ class AnchorAdmin(DeliveryAdmin):
     list_filter = ["kind", "enabled"]
     readonly_fields = ["state", "delivered"]
     fieldsets = [
-        (None, {"fields": ["name", "enabled", "kind", "url", "secret", "certificate", "recipients", "every_s"]}),
+        (None, {"fields": ["name", "enabled", "kind", "url", "secret", "certificate", "ca", "recipients", "every_s"]}),
         ("Delivery", {"fields": ["state", "delivered"]}),
     ]
 

@@ -93,6 +93,11 @@ class Anchor(Delivery):
     certificate = models.TextField(
         blank=True, help_text="rfc3161: the authority's root certificates in PEM; witness: its verifier key"
     )
+    ca = models.TextField(
+        "certificate authority",
+        blank=True,
+        help_text="who signed the certificate of its HTTPS, in PEM; empty: the system's authorities",
+    )
     recipients = models.JSONField(default=list, blank=True, help_text='mail: a list such as ["auditor@example.org"]')
     every_s = models.PositiveIntegerField("every (seconds)", default=3600)
 

@@ -136,7 +136,7 @@ def _directory(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
 
 
 def _way(anchor: Anchor) -> Way:
-    return way_to(anchor)
+    return way_to(anchor, ca=anchor.ca)
 
 
 _PUBLISH: Mapping[str, Callable[[Anchor, Checkpoint], bytes]] = {

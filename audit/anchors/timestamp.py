@@ -16,6 +16,8 @@ from rfc3161_client import (
     decode_timestamp_response,
 )
 
+from audit.anchors.certificate_order import in_order
+
 QUERY_TYPE = "application/timestamp-query"
 
 
@@ -31,7 +33,7 @@ def timestamp_query(note: str) -> bytes:
 def verify_timestamp(response: bytes, *, note: str, roots: list[Certificate]) -> datetime:
     """Return when the authority stamped the note. Raises TimestampProblem."""
     try:
-        decoded = decode_timestamp_response(response)
+        decoded = decode_timestamp_response(in_order(response))
         builder = VerifierBuilder()
         for root in roots:
             builder = builder.add_root_certificate(root)

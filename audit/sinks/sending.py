@@ -74,7 +74,28 @@ def post(way: Way, body: bytes, *, content_type: str) -> bytes:
     except AnswerRefused as refused:
         raise NotDelivered(str(refused)) from None
     except httpx.HTTPError as error:
-        raise NotDelivered(f"no answer: {type(error).__name__}") from None
+        raise NotDelivered(f"no answer: {_cause(error)}") from None
+
+
+def _cause(error: BaseException) -> str:
+    """What the operator has to look at, in our words: a peer chooses some of the library's."""
+    causes = [error]
+    while (before := causes[-1].__cause__ or causes[-1].__context__) is not None and before not in causes:
+        causes.append(before)
+    for kind, words in _CAUSES:
+        if any(isinstance(cause, kind) for cause in causes):
+            return words
+    return type(error).__name__
+
+
+_CAUSES: tuple[tuple[type[BaseException], str], ...] = (
+    (ssl.SSLCertVerificationError, "its certificate is not of the given authority (ca) for this name"),
+    (ssl.SSLError, "it does not speak TLS as expected"),
+    (ConnectionRefusedError, "nothing listens there (connection refused)"),
+    (ConnectionResetError, "it reset the connection"),
+    (TimeoutError, "it took too long"),
+    (httpx.TimeoutException, "it took too long"),
+)
 
 
 def _judge(response: httpx.Response, answer: bytes) -> None:
@@ -101,7 +122,7 @@ def stream(way: Way, frames: Sequence[bytes]) -> None:
                 plain.sendall(b"".join(frames))
                 _await_end(plain)
     except OSError as error:  # ssl.SSLError and timeouts are such
-        raise NotDelivered(f"not taken: {type(error).__name__}") from None
+        raise NotDelivered(f"not taken: {_cause(error)}") from None
 
 
 def _stream_tls(way: Way, plain: socket.socket, frames: Sequence[bytes]) -> None:

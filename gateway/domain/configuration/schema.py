@@ -330,6 +330,7 @@ class Sink(Delivery):
 class Anchor(Delivery):
     kind: Literal["rfc3161", "witness", "mail", "directory", "bucket"]
     certificate: str = ""
+    ca: str = ""
     recipients: list[Text] = []
     every_s: Annotated[int, Field(ge=60)] = 3600
 

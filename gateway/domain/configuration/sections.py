@@ -388,5 +388,5 @@ SECTIONS: tuple[Section, ...] = (
         ),
         secret=_channel_secret,
     ),
-    _delivery_section("anchors", "anchor", Anchor, ("kind", "certificate", "recipients", "every_s")),
+    _delivery_section("anchors", "anchor", Anchor, ("kind", "certificate", "ca", "recipients", "every_s")),
 )

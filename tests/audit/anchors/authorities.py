@@ -39,9 +39,9 @@ ess_cert_id_alg = sha256
 
 
 class TimestampAuthority:
-    """Its root is `root`; `answer` is what its HTTP server does."""
+    """Its root is `root`; `answer` is what its HTTP server does. `chain`: it sends all its certificates along."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, chain: bool = False) -> None:
         directory.mkdir()
         self._directory = directory
         root_key, key = (generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
@@ -53,7 +53,11 @@ class TimestampAuthority:
         (directory / "tsa.pem").write_bytes(tsa.public_bytes(Encoding.PEM))
         (directory / "tsa.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         (directory / "serial").write_text("01\n")
-        (directory / "openssl.cnf").write_text(_CONFIG.format(directory=directory))
+        # In the order that DER does not have them in, whichever that is.
+        ders = sorted((one.public_bytes(Encoding.DER), one.public_bytes(Encoding.PEM)) for one in (root, tsa))
+        (directory / "chain.pem").write_bytes(b"".join(pem for _, pem in reversed(ders)))
+        certs = f"certs = {directory}/chain.pem\n" if chain else ""
+        (directory / "openssl.cnf").write_text(_CONFIG.format(directory=directory) + certs)
 
     def answer(self, query: bytes) -> tuple[int, dict[str, str], bytes]:
         (self._directory / "query").write_bytes(query)

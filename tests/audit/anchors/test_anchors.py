@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import ssl
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from django.core import mail
 from django.core.exceptions import ValidationError
 from django.core.management import call_command
 from django.db import connection, transaction
 
+from audit.anchors.certificate_order import in_order
 from audit.anchors.delivery import anchor_newest, due_anchors
 from audit.anchors.timestamp import TimestampProblem, read_roots, timestamp_query, verify_timestamp
 from audit.domain.anchor import anchor_file
@@ -111,6 +114,38 @@ def test_a_time_stamp_is_taken_kept_and_verified_offline(authority, tmp_path, sc
     (line,) = report.anchors
     assert line.startswith("rfc3161: 4 entries, time-stamped at ")
     assert line.endswith("holds")
+
+
+def test_a_time_stamp_with_its_chain_in_a_files_order_is_taken_and_verified(tmp_path):
+    authority = TimestampAuthority(tmp_path / "tsa", chain=True)
+    grow()
+    with running(HttpReceiver()) as server:
+        server.answer = authority.answer
+        row = anchor("rfc3161", url=f"http://127.0.0.1:{server.port}/", certificate=authority.root)
+        assert anchor_newest(row.pk), Anchor.objects.get().problem
+    kept = bytes(AnchorProof.objects.get().proof)
+
+    report = verified(exported(tmp_path), tsa_roots=authority.root)
+
+    assert in_order(kept) != kept  # the control: it came in another order than DER's, and is kept as it came
+    assert len(in_order(kept)) == len(kept)
+    assert report.anchors[0].endswith("holds")
+
+
+def test_an_authority_of_ones_own_is_reached_by_its_certificate(authority, tmp_path):
+    tls = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.issue_cert("localhost").configure_cert(context)
+    grow()
+    with running(HttpReceiver(context=context)) as server:
+        server.answer = authority.answer
+        row = anchor("rfc3161", url=f"https://localhost:{server.port}/", certificate=authority.root)
+        assert not anchor_newest(row.pk)  # the control: no authority of the system's signed it
+        assert "its certificate is not of the given authority" in Anchor.objects.get().problem
+
+        Anchor.objects.update(ca=tls.cert_pem.bytes().decode(), next_try_at=None)
+
+        assert anchor_newest(row.pk), Anchor.objects.get().problem
 
 
 def test_without_its_roots_a_time_stamp_proves_nothing_and_says_so(authority, tmp_path):
