@@ -142,11 +142,24 @@ class ChannelAdmin(ModelAdmin):  # type: ignore[misc]
 class DeliveryAdmin(ModelAdmin):  # type: ignore[misc]
     """Messages to channels. What was given up lies here until somebody sends it again."""
 
-    list_display = ["created_at", "event", "channel", "state", "attempts", "answer", "problem", "next_at"]
+    list_display = ["created_at", "event", "channel", "shown_state", "attempts", "answer", "problem", "next_attempt"]
     list_filter = ["state", "channel", "event"]
     list_select_related = ["channel"]
     search_fields = ["about"]
     actions = ["send_again"]
+
+    @display(  # type: ignore[untyped-decorator]
+        description="state",
+        ordering="state",
+        label={"delivered": "success", "pending": "warning", "given up": "danger", "no longer needed": "info"},
+    )
+    def shown_state(self, delivery: Delivery) -> str:
+        return str(delivery.get_state_display()).lower()
+
+    @admin.display(description="next attempt", ordering="next_at")
+    def next_attempt(self, delivery: Delivery) -> Any:
+        """A message that came through, or was given up, is not tried again by itself."""
+        return delivery.next_at if delivery.state == Delivery.State.PENDING else ""
 
     @admin.action(description="Send again", permissions=["change"])
     def send_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:

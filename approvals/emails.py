@@ -16,7 +16,7 @@ from approvals.domain.events import EVENTS, Event
 from approvals.domain.facts import size_words, without_sizes
 from approvals.domain.links import issue_link, was_sent_link
 from approvals.domain.mail_budget import hold_again, take_digest, take_mail
-from approvals.domain.notices import emergency_notice, review_notice
+from approvals.domain.notices import emergency_notice, moment_words, review_notice
 from approvals.domain.refusal import Refusal
 from approvals.domain.reminders import people_to_remind
 from approvals.domain.reviewers import administrators, eligible_groups, people_in, people_named
@@ -96,7 +96,10 @@ def mail_emergency(access: EmergencyAccess, event: Event) -> int:
     people = {person.pk: person for person in [*people_in(access.reviewer_groups), *administrators()]}
     if event in (Event.EMERGENCY_ENDED, Event.EMERGENCY_REVIEWED):
         people |= {person.pk: person for person in people_named([access.person])}
-    context = {"event": event, "words": EVENTS[event], **emergency_notice(access)}
+    told = emergency_notice(access)
+    moments = {name: moment_words(told[name]) for name in ("opened_at", "ends_at", "review_by")}
+    found = {"finding": access.get_finding_display()} if access.finding else {}
+    context = {"event": event, "words": EVENTS[event], **told, **moments, **found}
     subject = f"{_EMERGENCY_SUBJECTS[event]}: {context['person']} on {context['connection']}"
     return mail_people(people.values(), subject=subject, template="emergency", context=context)
 

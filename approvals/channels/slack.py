@@ -13,6 +13,7 @@ import json
 from typing import Any
 
 from approvals.domain.events import EVENTS, WHILE_PENDING
+from approvals.domain.notices import moment_words
 from approvals.models import Channel, Delivery
 
 WINDOW_S = 300
@@ -32,8 +33,8 @@ def slack_body(delivery: Delivery) -> bytes:
 
 def message_blocks(event: str, payload: dict[str, Any], *, may_decide: bool) -> list[Block]:
     """Who asks for what, where; a link to the page; buttons where people of this workspace are known."""
-    lines = [(label, payload.get(name)) for label, name in _LINES]
-    fields = [_plain(f"{label}: {_said(value)}") for label, value in lines if value not in (None, "", [])]
+    lines = [(label, name, payload.get(name)) for label, name in _LINES]
+    fields = [_plain(f"{label}: {_said(name, value)}") for label, name, value in lines if _says(name, value)]
     blocks: list[Block] = [{"type": "header", "text": _plain(headline(event, payload), limit=150)}]
     blocks += [{"type": "section", "fields": fields[at : at + 10]} for at in range(0, len(fields), 10)]
     if "url" in payload:
@@ -101,6 +102,10 @@ _LINES = (
 )
 
 
+_COUNTS = frozenset({"rows_changed", "rows_returned"})
+_MOMENTS = frozenset({"decide_by", "ends_at", "review_by"})
+
+
 def _decision(payload: dict[str, Any]) -> list[Block]:
     value = f"{payload['review']}:{payload['round']}"
     buttons = [_button("Deny", DENY, value, "danger")]
@@ -128,7 +133,14 @@ def _plain(text: str, limit: int = 2000) -> Block:
     return {"type": "plain_text", "text": text[:limit] or "-", "emoji": False}
 
 
-def _said(value: object) -> str:
+def _says(name: str, value: object) -> bool:
+    """Whether a line tells something. That a write returns no rows, and a read changes none, does not."""
+    return value not in (None, "", []) and not (name in _COUNTS and value == 0)
+
+
+def _said(name: str, value: object) -> str:
+    if name in _MOMENTS:
+        return moment_words(str(value))
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -68,6 +69,11 @@ def emergency_notice(access: EmergencyAccess) -> dict[str, Any]:
         "reviewed_by": access.reviewed_by,
     }
     return {name: _visible(value) for name, value in told.items()}
+
+
+def moment_words(moment: str) -> str:
+    """A notice's time of day as people read it: `2026-11-30 16:14 UTC`."""
+    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _visible(value: Any) -> Any:

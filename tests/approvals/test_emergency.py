@@ -135,6 +135,8 @@ def test_everybody_is_told_without_the_reason(doctor, roster, reviewer, admin):
 
     assert sorted(message.to[0] for message in mail.outbox) == ["admin@example.test", "reviewer@example.test"]
     assert all(message.subject == "BREAK GLASS: doctor on clinic" for message in mail.outbox)
+    opened = EmergencyAccess.objects.get().opened_at
+    assert all(f"Opened:     {opened:%Y-%m-%d %H:%M} UTC" in message.body for message in mail.outbox)
     assert all("CANARY" not in str(message.message()) for message in mail.outbox)
 
 

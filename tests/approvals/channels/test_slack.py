@@ -84,6 +84,17 @@ def test_message_links_to_the_page_and_offers_buttons(slack, officers):
     assert all(block["text"]["type"] == "plain_text" for block in document["blocks"] if "text" in block)
 
 
+def test_message_tells_times_and_counts_as_people_read_them(slack, officers):
+    review = held()
+    tell_channels(review, Event.REVIEW_OPENED)
+    attempt(str(due_deliveries()[0]))
+
+    (section,) = [block for block in json.loads(slack.received[0].body)["blocks"] if block["type"] == "section"]
+    said = [field["text"] for field in section["fields"]]
+    assert f"Decide by: {review.decide_by:%Y-%m-%d %H:%M} UTC" in said
+    assert not [line for line in said if line.endswith(": 0")]
+
+
 def test_high_risk_and_unmapped_channels_offer_less(slack, officers):
     held_high = held(request=write_request(risk=80))
     tell_channels(held_high, Event.REVIEW_OPENED)
