@@ -80,7 +80,6 @@ class Function:
     name: str
     kind: str = "f"
     volatility: str = "i"
-    returns_set: bool = False
     body: str | None = None  # the stored tree of a user's SQL function that the database has read itself
 
     @property

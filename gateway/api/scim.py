@@ -396,6 +396,10 @@ def _json(document: dict[str, Any], status: int = 200) -> HttpResponse:
     return response
 
 
+def nowhere(request: HttpRequest, *, by: str, rest: str) -> HttpResponse:
+    raise ScimError(404, "nothing is served at this address")
+
+
 users = scim_view(get=list_users, post=create_user)
 user = scim_view(get=get_user, put=replace_user, patch=patch_user, delete=delete_user)
 groups = scim_view(get=list_groups, post=create_group)
@@ -403,3 +407,4 @@ group = scim_view(get=get_group, put=replace_group, patch=patch_group, delete=de
 configuration = scim_view(get=service_provider)
 types = scim_view(get=resource_types)
 schema_list = scim_view(get=schemas)
+elsewhere = scim_view(get=nowhere, post=nowhere, put=nowhere, patch=nowhere, delete=nowhere)

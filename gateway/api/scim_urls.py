@@ -14,4 +14,5 @@ urlpatterns = [
     path("ServiceProviderConfig", scim.configuration),
     path("ResourceTypes", scim.types),
     path("Schemas", scim.schema_list),
+    path("<path:rest>", scim.elsewhere),
 ]

@@ -157,7 +157,7 @@ WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
 """
 _RULES = "SELECT ev_class::bigint, rulename::text FROM pg_catalog.pg_rewrite WHERE rulename <> '_RETURN'"
 _FUNCTIONS = f"""
-SELECT p.oid::bigint, n.nspname, p.proname, p.prokind::text, p.provolatile::text, p.proretset,
+SELECT p.oid::bigint, n.nspname, p.proname, p.prokind::text, p.provolatile::text,
   CASE WHEN p.oid >= {FIRST_USER_OID} AND p.proargdefaults IS NULL THEN p.prosqlbody::text END
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 """  # noqa: S608

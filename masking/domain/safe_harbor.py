@@ -153,4 +153,5 @@ def verdict_of(rule: MaskingRule | None, identifier: Identifier, data_class: str
         return Verdict.REMOVED
     if (data_class.replace("-", "_"), rule.technique) in identifier.generalised:
         return Verdict.GENERALISED
-    return _OTHERWISE[rule.technique]
+    # What nobody has judged yet satisfies nothing.
+    return _OTHERWISE.get(rule.technique, Verdict.SHOWN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from masking.domain import safe_harbor
 from masking.domain.rules import ConnectionRules, MaskingRule, Technique, rules_for
 from masking.domain.safe_harbor import IDENTIFIERS, Finding, Verdict, identifier_of, judge, technique_for
 
@@ -52,6 +53,21 @@ def test_verdict_of_a_technique(column: str, technique: Technique, verdict: Verd
     (found,) = found_in([column], rules((column, technique)))
 
     assert (found.verdict, found.satisfied) == (verdict, satisfied)
+
+
+@pytest.mark.parametrize("technique", Technique)
+def test_every_technique_is_judged(technique: Technique) -> None:
+    (found,) = found_in(["a.p.license"], rules(("a.p.license", technique)))
+
+    assert found.verdict != Verdict.SHOWN
+
+
+def test_a_technique_that_nobody_judged_satisfies_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(safe_harbor._OTHERWISE, Technique.HASH)
+
+    (found,) = found_in(["a.p.ssn"], rules(("a.p.ssn", Technique.HASH)))
+
+    assert (found.verdict, found.satisfied) == (Verdict.SHOWN, False)
 
 
 def test_columns_without_a_mask_are_shown_and_others_are_not_judged() -> None:

@@ -60,12 +60,13 @@ class Command(BaseCommand):
             raise CommandError(f"{problem}\nnothing was changed") from None
         if self._unattributed:
             self.stderr.write(f"{', '.join(self._unattributed)}: {_NOBODY}")
+        counted = "1 change" if len(changes) == 1 else f"{len(changes)} changes"
         if not changes:
             self.stdout.write("no changes")
         elif options["dry_run"]:
-            self.stdout.write(f"{len(changes)} changes, none made (dry run)")
+            self.stdout.write(f"{counted}, none made (dry run)")
         else:
-            self.stdout.write(self.style.SUCCESS(f"{len(changes)} changes applied"))
+            self.stdout.write(self.style.SUCCESS(f"{counted} applied"))
 
 
 def read_source(name: str) -> tuple[str, Path]:

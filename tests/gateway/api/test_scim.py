@@ -72,6 +72,16 @@ def provider(token: str) -> Provider:
     return Provider(token)
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_what_is_not_served_is_an_error_of_scim_too(method: str, provider: Provider) -> None:
+    for path in ("/scim/v2/Bulk", "/scim/v2/Me", "/scim/v2/Users/1/more"):
+        answer = provider.send(method, path, {})
+
+        assert answer["Content-Type"].startswith("application/scim+json")
+        assert (answer.status_code, answer.json()["detail"]) == (404, "nothing is served at this address")
+        assert Client().get(path).status_code == 401
+
+
 # --- Who may ---------------------------------------------------------------------------------------------------------
 
 
