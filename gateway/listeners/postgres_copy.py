@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.listeners.postgres_session import ClientSession
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.frames import ProtocolViolation, frame
 from gateway.protocols.postgres.server import Field
 from gateway.session.permit import ExecutionPermit, Outcome
+from gateway.upstreams.postgres_copied import asks_by_null
 from gateway.upstreams.postgres_execution import Execution
 from masking.domain.field import ResultColumn
 
@@ -22,8 +25,19 @@ _TYPES_QUESTION = (
 _TEXT = 25
 
 
+_Refusal = tuple[str, str]  # message, hint
+_COMPUTED: _Refusal = (
+    "a masked column that is computed cannot be copied in binary format",
+    "Copy it in text or CSV format.",
+)
+_GUESSED: _Refusal = (
+    "the NULL of this COPY could be a value of a masked column",
+    "Leave NULL as it is (\\N), or copy in CSV format.",
+)
+
+
 class _Unmaskable(Exception):
-    """A masked column whose type is unknown cannot be written into a binary COPY."""
+    """What the masks cannot hold, as a `_Refusal`."""
 
 
 async def copied_columns(session: ClientSession, permit: ExecutionPermit) -> tuple[Field, ...] | None:
@@ -31,16 +45,23 @@ async def copied_columns(session: ClientSession, permit: ExecutionPermit) -> tup
     if not permit.analysis.complete or permit.analysis.outputs is None:
         return ()
     try:
-        return await _typed_columns(session, permit)
-    except _Unmaskable:
-        _refuse(session, permit)
+        fields = await _typed_columns(session, permit)
+        if asks_by_null(permit.plan_for(_described(fields)), permit.analysis.copy):
+            raise _Unmaskable(*_GUESSED)
+    except _Unmaskable as unmaskable:
+        _refuse(session, permit, *unmaskable.args)
         return None
+    return fields
+
+
+def _described(fields: Sequence[Field]) -> list[ResultColumn]:
+    return [ResultColumn(name=f.name, type_oid=f.type_oid, format=f.format) for f in fields]
 
 
 async def _typed_columns(session: ClientSession, permit: ExecutionPermit) -> tuple[Field, ...]:
     outputs = permit.analysis.outputs or ()
     fields = [Field(output.name, 0, 0, _TEXT, 0) for output in outputs]
-    plan = permit.plan_for([ResultColumn(name=f.name, type_oid=f.type_oid) for f in fields])
+    plan = permit.plan_for(_described(fields))
     binary = permit.analysis.copy is not None and permit.analysis.copy.format == "binary"
     for index, (output, mask) in enumerate(zip(outputs, plan.fields, strict=True)):
         if mask.mask is None and not binary:
@@ -51,20 +72,14 @@ async def _typed_columns(session: ClientSession, permit: ExecutionPermit) -> tup
             rows = await session.questions.one(_TYPES_QUESTION, (stored.schema, stored.table, stored.column))
             oid = int(rows[0][0] or 0) if rows else 0
         if not oid and binary and mask.mask is not None:
-            raise _Unmaskable
+            raise _Unmaskable(*_COMPUTED)
         fields[index] = Field(output.name, 0, 0, oid or _TEXT, int(binary))
     return tuple(fields)
 
 
-def _refuse(session: ClientSession, permit: ExecutionPermit) -> None:
+def _refuse(session: ClientSession, permit: ExecutionPermit, message: str, hint: str) -> None:
     permit.complete(Outcome(status="failed", error="42501"))
-    session.refuse(
-        server.error(
-            sqlstate="42501",
-            message="a masked column that is computed cannot be copied in binary format",
-            hint="Copy it in text or CSV format.",
-        )
-    )
+    session.refuse(server.error(sqlstate="42501", message=message, hint=hint))
 
 
 async def converse(session: ClientSession, execution: Execution, *, simple: bool) -> None:

@@ -26,6 +26,7 @@ from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.server import CopyResponse, Field, encode_row_description
 from gateway.session.permit import ExecutionPermit, FieldCount, Outcome
 from gateway.session.subjects import SubjectCollector
+from gateway.upstreams.postgres_copied import asks_by_null
 from gateway.upstreams.recording import Recording, RecordingSink
 from masking.domain.field import MaskingPlan, ResultColumn
 
@@ -163,6 +164,8 @@ class Execution:
             raise PlanRefused("the copied columns are not the analysed ones")
         self.fields = tuple(replace(f, format=response.format) for f in fields)
         self._adopt(self._plan(self.fields))
+        if self.plan is None or asks_by_null(self.plan, self.permit.analysis.copy):
+            raise PlanRefused("its NULL could be a value of a masked column")
         if self._masks:
             self._copy = runs_of(self._copy_masker(response))
         self._record(encode_row_description(self.fields))

@@ -256,6 +256,18 @@ GUESSES = [
     ),
     Guess("copy-filter", "COPY (SELECT id FROM patients WHERE ssn = {}) TO STDOUT", "'536-71-9284'", "'x'"),
     Guess(
+        "copy-null",
+        "COPY (SELECT ssn FROM patients WHERE id = 900001 UNION ALL SELECT NULL) TO STDOUT (NULL {})",
+        "'536-71-9284'",
+        "'536-71-9285'",
+    ),
+    Guess(
+        "copy-null-date",
+        "COPY (SELECT dob FROM patients WHERE id = 900001 UNION ALL SELECT NULL) TO STDOUT (NULL {})",
+        "'1947-03-29'",
+        "'1947-03-28'",
+    ),
+    Guess(
         "array-position",
         "SELECT array_position(array_agg(ssn), {}) FROM patients WHERE id = 900001",
         "'536-71-9284'",

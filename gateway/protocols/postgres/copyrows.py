@@ -169,6 +169,13 @@ class TextCopyMasker(FieldCopyMasker):
         return escaped if self.delimiter == b"\t" else escaped.replace(self.delimiter, b"\\" + self.delimiter)
 
 
+def value_like_null(*, delimiter: str, null: str) -> bytes | None:
+    r"""Return the value that text format writes as it writes NULL; None: there is none, as for `\N`."""
+    value = unescape(null.encode())
+    masker = TextCopyMasker(width=1, masks=(), counts=[0], delimiter=delimiter, null=null)
+    return value if masker.spelled(value) == masker.null else None
+
+
 class CsvCopyMasker(FieldCopyMasker):
     def __init__(
         self,

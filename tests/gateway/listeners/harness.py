@@ -166,6 +166,8 @@ class TableAnalyst:
         if word == "COPY":
             form = "csv" if "csv" in text.lower() else "binary" if "binary" in text.lower() else "text"
             copy = CopyFormat(form, *((",", "") if form == "csv" else ("\t", "\\N")))
+            if null := re.search(r"(?i)\bnull '([^']*)'", text):
+                copy = replace(copy, null=null[1])
         functions = frozenset({"set_config"}) if "set_config" in text else frozenset()
         outputs = _outputs(text) if word in {"SELECT", "COPY", "INSERT", "UPDATE", "DELETE"} else None
         if word == "COPY" and "stdin" in text.lower():

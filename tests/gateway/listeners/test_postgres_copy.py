@@ -91,3 +91,38 @@ async def test_psql_copy_both_ways(gateway: Gateway) -> None:
 
     assert code == 0, out
     assert "078-05" not in out
+
+
+@pytest.mark.parametrize("guess", ["078-05-0007", "1950-03-14"])
+async def test_a_word_for_null_that_may_be_a_masked_value_is_refused(gateway: Gateway, guess: str) -> None:
+    """Text format writes such a value as it writes NULL, so that its row would stand out among the masked ones."""
+    statement = f"copy (select id, ssn, born from people where id = 7) to stdout with (null '{guess}')"
+
+    with psycopg.connect(direct_dsn()) as direct, direct.cursor().copy(statement) as copy:
+        assert guess.encode() in b"".join(copy)
+    raw = await RawClient.connect(gateway)
+    simple = await raw.ask(query(statement))
+    extended = await raw.ask(parse(statement) + bind() + execute() + SYNC)
+    after = await raw.ask(query("select 1"))
+    raw.close()
+
+    assert kinds(simple)[-2:] == kinds(extended)[-2:] == "EZ"
+    assert errors(simple)[0]["C"] == errors(extended)[0]["C"] == "42501"
+    assert guess not in str(simple + extended).replace(statement, "")
+    assert rows(after) == [[b"1"]]
+
+
+@pytest.mark.parametrize(
+    "options", ["null '\\NULL'", "null '078-05-0007', format csv", "null '078-05-0007', format text"]
+)
+async def test_a_word_for_null_that_compares_with_nothing_is_taken(gateway: Gateway, options: str) -> None:
+    """No value is written as a stray backslash is; CSV quotes values; the last one copies no masked column."""
+    columns = "id, name" if options.endswith("text") else "id, ssn"
+    statement = f"copy (select {columns} from people where id = 7) to stdout with ({options})"
+    async with (
+        await psycopg.AsyncConnection.connect(gateway.dsn(), autocommit=True) as connection,
+        connection.cursor().copy(statement) as copy,
+    ):
+        data = b"".join([bytes(block) async for block in copy])
+
+    assert data.strip() in {b"7\t[REDACTED]", b"7,[REDACTED]", b"7\tname 7"}

@@ -119,6 +119,22 @@ async def test_copies_name_their_subjects(clinic: Gateway, form: str) -> None:
     assert named(await ends(clinic), "insured") == expected(*(f"078-05-000{n}" for n in (1, 2, 3)), kind="insured")
 
 
+async def test_no_word_for_null_keeps_somebody_out_of_the_account(clinic: Gateway) -> None:
+    """In text format the number 2 would come as NULL does, and be counted as a row without one."""
+    statement = "copy (select id, name from people where id < 4) to stdout with (null '2')"
+    async with await psycopg.AsyncConnection.connect(clinic.dsn(), autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await connection.execute(statement)
+        async with connection.cursor().copy(statement.replace("'2'", "''")) as copy:
+            assert b"2\tname 2\n" in b"".join([bytes(block) async for block in copy])
+
+    assert set().union(*map(named_in_end, await ends(clinic))) == expected(1, 2, 3)
+
+
+def named_in_end(end: Entry) -> set[bytes]:
+    return named([end])
+
+
 async def test_cursors_name_what_was_fetched(clinic: Gateway) -> None:
     async with await psycopg.AsyncConnection.connect(clinic.dsn()) as connection:
         await connection.execute("declare c cursor for select id from people")

@@ -65,6 +65,23 @@ def test_csv_that_cannot_be_told_apart_is_never_let_through(line: bytes) -> None
         CsvCopyMasker(width=2, masks=MASKS, counts=[0, 0]).feed(line)
 
 
+@pytest.mark.parametrize(
+    ("null", "delimiter", "value"),
+    [
+        ("", "\t", b""),
+        ("541-82-6637", "\t", b"541-82-6637"),
+        (r"a\\b\t", "|", b"a\\b\t"),
+        (r"a\|b", "|", b"a|b"),
+        (r"\N", "\t", None),
+        (r"\x41", "\t", None),
+        ("a\tb", "|", None),
+        ("a\\", "\t", None),
+    ],
+)
+def test_the_value_that_text_writes_as_null(null: str, delimiter: str, value: bytes | None) -> None:
+    assert copyrows.value_like_null(delimiter=delimiter, null=null) == value
+
+
 # --- runs of messages, compiled and not -------------------------------------------------------------------------------
 
 OPTIONS = MaskOptions(data_class="ssn", keep=4, this_year=2026, key=b"k" * 32)
