@@ -214,7 +214,7 @@ cdef class FastYear(FastMask):
         ):
             return ASK
         zone = 10 if size == 10 else _end_of_time(value, size)
-        if zone < 0 or not (zone == size or _is_offset(value + zone, size - zone)):
+        if zone < 0 or not (zone == size or (_is_offset(value + zone, size - zone) and _is_amid_year(value))):
             return ASK
         year = _number(value, 4)
         _first_of_january(into, year if year > self.floor else self.floor)
@@ -222,8 +222,10 @@ cdef class FastYear(FastMask):
             return 10
         into[10] = value[10]
         memcpy(into + 11, b"00:00:00", 8)
-        memcpy(into + 19, value + zone, size - zone)
-        return 19 + size - zone
+        if zone == size:
+            return 19
+        memcpy(into + 19, b"+00", 3)
+        return 22
 
 
 cdef Py_ssize_t _end_of_time(const unsigned char *value, Py_ssize_t size) noexcept:
@@ -245,11 +247,26 @@ cdef Py_ssize_t _end_of_time(const unsigned char *value, Py_ssize_t size) noexce
 
 
 cdef bint _is_offset(const unsigned char *zone, Py_ssize_t size) noexcept:
-    """`+hh` or `+hh:mm`, as PostgreSQL writes them."""
+    """`+hh` or `+hh:mm`, as PostgreSQL writes them, of less than a day."""
     return (
-        (size == 3 or (size == 6 and zone[3] == 0x3A and _are_digits(zone + 4, 2)))
+        (size == 3 or (size == 6 and zone[3] == 0x3A and 0x30 <= zone[4] <= 0x35 and _are_digits(zone + 5, 1)))
         and (zone[0] == 0x2B or zone[0] == 0x2D)
         and _are_digits(zone + 1, 2)
+        and _number(zone + 1, 2) <= 23
+    )
+
+
+cdef bint _is_amid_year(const unsigned char *value) noexcept:
+    """Whether the year is the same a day earlier and later: a day there is in every month, at a time there is."""
+    cdef int month = _number(value + 5, 2), day = _number(value + 8, 2)
+    return (
+        _number(value, 4) >= 1
+        and 1 <= month <= 12
+        and 1 <= day <= 28
+        and not (month == 1 and day == 1)
+        and _number(value + 11, 2) <= 23
+        and _number(value + 14, 2) <= 59
+        and _number(value + 17, 2) <= 59
     )
 
 

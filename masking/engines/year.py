@@ -1,9 +1,11 @@
 """Technique `year`: dates become 1 January of their year, ages over 89 become 90 (45 CFR 164.514(b)(2)(i)(C)).
 
 A year that tells an age over 89 is itself an identifier, so no year before `this_year - 90` is ever shown: earlier
-ones (BC included) become that year. Infinities and whatever is not understood turn into NULL, or the redaction
-constant in a text column. Dates in text form are read as ISO 8601 (`DateStyle = ISO`); with another style a date
-column is NULL.
+ones (BC included) become that year. A time with an offset shows its year in UTC, at +00, in text as in binary: the
+offset tells summer from winter, and with a `TimeZone` of the asker's own (`AAA0BBB-1,J1,J182`) any day from any other.
+
+Infinities and whatever is not understood turn into NULL, or the redaction constant in a text column. Dates in text form
+are read as ISO 8601 (`DateStyle = ISO`); with another style a date column is NULL.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ _EPOCH = date(2000, 1, 1)
 _EPOCH_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ISO = re.compile(
-    rb"(?P<year>\d{4})-\d\d-\d\d(?P<time>[ T]\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?"
-    rb"(?P<zone>Z|[+-]\d\d(?::?\d\d){0,2}| ?UTC)?(?P<bc> BC)?"
+    rb"(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
+    rb"(?P<time>[ T](?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.\d+)?)?)?"
+    rb"(?P<zone>Z| ?UTC|(?P<sign>[+-])(?P<hours>\d{2,3})(?::?(?P<minutes>\d\d)(?::?(?P<seconds>\d\d))?)?)?(?P<bc> BC)?"
 )
+_PARTS = ("year", "month", "day", "hour", "minute", "second")
 _US = re.compile(rb"\d{1,2}[/.-]\d{1,2}[/.-](?P<year>\d{4})")
 _COMPACT = re.compile(rb"(?P<year>(?:18|19|20|21)\d\d)(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])")
 
@@ -119,9 +123,28 @@ def _iso_year(value: bytes, floor: int) -> bytes | None:
     match = _ISO.fullmatch(value)
     if match is None:
         return None
-    year = 0 if match["bc"] else int(match["year"])
+    year = 0 if match["bc"] else _year_in_utc(match) if match["sign"] else int(match["year"])
+    if year is None:
+        return None
     time = b"" if match["time"] is None else match["time"][:1] + b"00:00:00"
-    return b"%04d-01-01" % max(year, floor) + time + (match["zone"] or b"")
+    zone = b"+00" if match["sign"] else match["zone"] or b""
+    return b"%04d-01-01" % max(year, floor) + time + zone
+
+
+def _year_in_utc(match: re.Match[bytes]) -> int | None:
+    """Of a moment with an offset; 0 before the year 1, None past 9999 and where there is no such moment."""
+    offset = timedelta(
+        hours=int(match["hours"]), minutes=int(match["minutes"] or 0), seconds=int(match["seconds"] or 0)
+    )
+    year, month, day, hour, minute, second = (int(match[part] or 0) for part in _PARTS)
+    try:
+        moment = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+    try:
+        return (moment + offset if match["sign"] == b"-" else moment - offset).year
+    except OverflowError:
+        return 0 if match["sign"] == b"+" else None
 
 
 def _integer_year(target: Target, floor: int) -> MaskValue:

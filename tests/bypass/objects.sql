@@ -4,7 +4,7 @@
 DROP SCHEMA IF EXISTS attack_shadow CASCADE;
 DROP TABLE IF EXISTS attack_identifiers, attack_sink, attack_ruled, attack_echo, attack_default, attack_parted,
     attack_open, attack_open2, attack_keyed, attack_dropped, attack_measured, attack_born, attack_stay, attack_referring,
-    attack_known CASCADE;
+    attack_known, attack_moment CASCADE;
 DROP TABLE IF EXISTS attack_made, attack_words, attack_guarded, attack_checked, attack_indexed, attack_ruled_also, attack_watched,
     attack_split, attack_noticed, attack_noticed_late, attack_noticed_rule, attack_noticed_default CASCADE;
 DROP VIEW IF EXISTS attack_telling, attack_view, attack_view_row, attack_swap, attack_instead, attack_view_coded CASCADE;
@@ -134,8 +134,10 @@ CREATE VIEW attack_stay_checked AS SELECT id, seen FROM attack_stay WHERE born <
 CREATE TABLE attack_known (word text PRIMARY KEY);
 INSERT INTO attack_known VALUES ('536-71-9284');
 CREATE TABLE attack_referring (word text REFERENCES attack_known);
+CREATE TABLE attack_moment (id integer, at timestamptz);
+INSERT INTO attack_moment VALUES (1, '2024-06-15 12:00+00');
 GRANT SELECT, INSERT, UPDATE, DELETE ON attack_dropped, attack_measured, attack_stay, attack_stay_checked, attack_known,
-    attack_referring TO PUBLIC;
+    attack_referring, attack_moment TO PUBLIC;
 
 -- Nothing in these is protected, until something protected is carried into them.
 CREATE TABLE attack_open (id integer, x text, y text, loud text GENERATED ALWAYS AS (upper(x)) STORED);

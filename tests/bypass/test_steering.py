@@ -120,6 +120,8 @@ STEERS = [
     attack("bucket", f"SELECT 'n' || width_bucket(ssn::text, ARRAY['400', '500', '600']) {P}", leaks=("n2",)),
     attack("make-date", f"SELECT make_date(1900 + {FIRST}, 1, 1) {P}", leaks=("1905-01-01",), modes=SIMPLE_ONLY),
     attack("interval", f"SELECT justify_interval(make_interval(days => {FIRST}))::text {P}", leaks=("5 days",)),
+    attack("zone-of-moment", "SET timezone = 'AAA0BBB-1,J1,J182'", "SELECT at FROM attack_moment", leaks=("00+01",)),
+    attack("zone-of-moment-copied", "SET timezone = 'AAA0BBB-1,J1,J182'", "COPY attack_moment TO STDOUT", leaks=("00+01",), modes=SIMPLE_ONLY),
 ]  # fmt: skip
 
 LEVELS = [

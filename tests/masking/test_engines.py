@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import struct
 import uuid
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
 from hypothesis import given
@@ -149,8 +149,18 @@ def test_hash_of_other_types_is_null(type_oid: int) -> None:
         (DATE, b"-infinity", None),
         (DATE, b"23/11/1987", None),  # another DateStyle
         (TIMESTAMP, b"1987-11-23 13:14:15.5", b"1987-01-01 00:00:00"),
-        (TIMESTAMPTZ, b"1987-11-23 13:14:15+02", b"1987-01-01 00:00:00+02"),
-        (TIMESTAMPTZ, b"1987-11-23 13:14:15+05:30", b"1987-01-01 00:00:00+05:30"),
+        (TIMESTAMPTZ, b"1987-11-23 13:14:15+02", b"1987-01-01 00:00:00+00"),  # an offset tells summer from winter
+        (TIMESTAMPTZ, b"1987-11-23 13:14:15+05:30", b"1987-01-01 00:00:00+00"),
+        (TIMESTAMPTZ, b"1987-11-23 13:14:15+167:30:15", b"1987-01-01 00:00:00+00"),
+        (TIMESTAMPTZ, b"1987-12-31 23:30:00-05", b"1988-01-01 00:00:00+00"),  # as in binary
+        (TIMESTAMPTZ, b"1988-01-01 01:29:59.5+01:30", b"1987-01-01 00:00:00+00"),
+        (TIMESTAMPTZ, b"1988-01-04 00:00:00+99", b"1987-01-01 00:00:00+00"),
+        (TIMESTAMPTZ, b"0001-01-01 00:00:00+01", b"1936-01-01 00:00:00+00"),
+        (TIMESTAMPTZ, b"9999-12-31 23:30:00-01", None),
+        (TIMESTAMPTZ, b"0044-03-15 12:00:00+00 BC", b"1936-01-01 00:00:00+00"),
+        (TEXT, b"1987-11-23T13:14:15Z", b"1987-01-01T00:00:00Z"),
+        (TEXT, b"1987-06-23T13:14:15-0400", b"1987-01-01T00:00:00+00"),
+        (TEXT, b"1987-13-23T13:14:15-0400", b"[REDACTED]"),
         (INT4, b"42", b"42"),
         (INT4, b"89", b"89"),
         (INT4, b"90", b"90"),
@@ -172,6 +182,23 @@ def test_hash_of_other_types_is_null(type_oid: int) -> None:
 )
 def test_year(type_oid: int, value: bytes, shown: bytes | None) -> None:
     assert mask_of("year", type_oid)(value) == shown
+
+
+@given(
+    day=st.dates(date(1, 1, 9), date(9999, 12, 23)) | st.sampled_from([date(2023, 12, 31), date(2024, 1, 1)]),
+    second=st.integers(0, 86_399),
+    offset=st.integers(-167 * 3600, 167 * 3600) | st.just(3600),
+)
+def test_no_offset_changes_the_year(day: date, second: int, offset: int) -> None:
+    """A `TimeZone` of the asker's own moves every moment by up to a week."""
+    moment = datetime.combine(day, time.min, tzinfo=UTC) + timedelta(seconds=second)
+    there = (moment + timedelta(seconds=offset)).isoformat(" ", "seconds").removesuffix("+00:00")
+    minutes, seconds = divmod(abs(offset), 60)
+    zone = f"{'-' if offset < 0 else '+'}{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"
+
+    shown = mask_of("year", TIMESTAMPTZ)(f"{there}{zone}".encode())
+
+    assert shown == b"%04d-01-01 00:00:00+00" % max(day.year, 1936)
 
 
 @given(day=st.dates(date(1, 1, 1), date(9999, 12, 31)))
