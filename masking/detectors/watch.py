@@ -162,7 +162,9 @@ def _edges(pattern: str) -> tuple[str, str]:
 
 def _complement(accepted: str) -> str:
     inner = accepted[1:-1] if accepted.startswith("[") else accepted
-    return "[^" + inner.replace(r"\s", _SPACES) + "]"
+    outside = "[^" + inner.replace(r"\s", _SPACES) + "]"
+    # A class of ASCII letters does not hold those whose stand-in is one.
+    return outside if r"\w" in inner else f"{outside}|[{''.join(_OTHER_CASES.values())}]"
 
 
 def _relaxed_pieces(pieces: list[str]) -> Iterator[str]:

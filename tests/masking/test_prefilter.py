@@ -103,6 +103,11 @@ def test_every_shape_of_a_short_value_that_matches_is_among_the_hits(text: str, 
     assert found_by_shape(text, bare_digits=bare_digits) == found_by_every_shape(text, bare_digits=bare_digits)
 
 
+def test_a_letter_that_stands_for_an_ascii_one_is_still_none_at_an_edge() -> None:
+    """A dotless i is no `[A-Za-z]`, though `(?i:i)` takes it."""
+    assert found_by_shape("\u0131MRN0012345", bare_digits=False) == [(1, 11, "mrn")]
+
+
 @pytest.mark.parametrize(
     ("pattern", "text", "other"),
     [
