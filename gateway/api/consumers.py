@@ -16,8 +16,9 @@ from asgiref.sync import sync_to_async
 from channels.generic.websocket import AsyncJsonWebsocketConsumer
 from django.contrib.auth.models import User
 
+from approvals.domain.request import Principal
 from gateway.api import dataplane
-from gateway.api.authentication import bearer_token, person_principal, record_failure, verifier
+from gateway.api.authentication import account_of, bearer_token, person_principal, record_failure, verifier
 from gateway.api.serializers import MAX_STATEMENT_CHARS
 from gateway.domain.connections import load_identity_rules
 from gateway.domain.roles import may_read_everything
@@ -168,7 +169,7 @@ class StatementsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
         await self.send_json({"type": "problem", "id": (message or {}).get("id"), "problem": problem})
 
     def _address(self) -> str:
-        return str((self.scope.get("client") or [""])[0])
+        return _address(self.scope)
 
 
 def _kind_of(content: Any) -> str | None:
@@ -181,31 +182,47 @@ def _kind_of(content: Any) -> str | None:
 
 
 class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
-    """Live events (ids and counts) for administrators and auditors signed in to the console."""
+    """Live events (ids and counts) for administrators and auditors, by their token or the console's session."""
 
     groups = [EVENTS_GROUP]
     watching: asyncio.Task[None] | None = None
+    token: str | None = None
 
     async def connect(self) -> None:
-        user = self.scope.get("user")
-        if user is None or not user.is_authenticated:
+        self.token = bearer_token(_header(self.scope, b"authorization"))
+        try:
+            allowed = await self._may_watch()
+        except AuthenticationFailed as failed:
+            if self.token is not None:
+                await in_thread(record_failure, failed, protocol="websocket", client_address=_address(self.scope))
             await self.close(NOT_AUTHENTICATED)
-        elif not await sync_to_async(_may_watch)(user):
-            await self.close(FORBIDDEN)
-        else:
+            return
+        if allowed:
             await self.accept()
-            self.watching = asyncio.create_task(self._recheck(user.pk))
+            self.watching = asyncio.create_task(self._recheck())
+        else:
+            await self.close(FORBIDDEN)
 
     async def disconnect(self, code: int) -> None:
         if self.watching is not None:
             self.watching.cancel()
 
-    async def _recheck(self, user_id: int) -> None:
+    async def _may_watch(self) -> bool:
+        """Ask anew. A token that is sent counts alone, whoever's cookie comes along. Raises AuthenticationFailed."""
+        if self.token is not None:
+            principal = await verifier.verify(self.token, snapshot=await in_thread(load_identity_rules))
+            return await sync_to_async(_principal_may_watch)(principal)
+        user = self.scope.get("user")
+        if user is None or not user.is_authenticated:
+            raise AuthenticationFailed("neither a token nor a session")
+        return await sync_to_async(_still_may_watch)(user.pk, self.scope.get("session"))
+
+    async def _recheck(self) -> None:
         """Rights are taken away while a socket is open: ask again, and end it within `RECHECK_S`."""
         while True:
             await asyncio.sleep(RECHECK_S)
             try:
-                allowed = await sync_to_async(_still_may_watch)(user_id)
+                allowed = await self._may_watch()
             except Exception:  # fail closed: nobody can say whether they may
                 allowed = False
             if not allowed:
@@ -220,13 +237,20 @@ class EventsConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]
         await self.send_json(message["event"])
 
 
-def _still_may_watch(user_id: int) -> bool:
+def _principal_may_watch(principal: Principal) -> bool:
+    return may_read_everything(account_of(principal), principal)
+
+
+def _still_may_watch(user_id: int, session: Any) -> bool:
+    """An active account, whose session was not ended meanwhile (where it came with one)."""
     user = User.objects.filter(pk=user_id, is_active=True).first()
-    return user is not None and _may_watch(user)
+    key = getattr(session, "session_key", None)
+    signed_in = key is None or bool(session.exists(key))
+    return user is not None and signed_in and may_read_everything(user, person_principal(user))
 
 
-def _may_watch(user: Any) -> bool:
-    return may_read_everything(user, person_principal(user))
+def _address(scope: dict[str, Any]) -> str:
+    return str((scope.get("client") or [""])[0])
 
 
 def _header(scope: dict[str, Any], name: bytes) -> str:

@@ -9,9 +9,12 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
 from django.test import Client
 
-from gateway.domain.tokens import issue_agent_token
+from audit.models import LogEntry
+from gateway.api import consumers
+from gateway.domain.tokens import issue_agent_token, issue_person_token
 from hoopweb.asgi import application
 from tests.gateway.api.conftest import Cast, DataPlane
 from tests.gateway.api.websocket import WebSocketClient
@@ -185,6 +188,51 @@ async def test_events_are_for_administrators_and_auditors(cast: Cast, who: str, 
         await get_channel_layer().group_send("events", {"type": "live.event", "event": event})
         assert await client.receive() == event
         await client.disconnect()
+
+
+@pytest.mark.parametrize(("who", "code"), [("admin", None), ("auditor", None), ("reviewer", 4403), ("agent", 4403)])
+async def test_events_come_by_a_token_to_the_same_people(cast: Cast, who: str, code: int | None) -> None:
+    issue = issue_agent_token if who == "agent" else issue_person_token
+    token = await sync_to_async(issue)(getattr(cast, who))
+    client = socket((b"authorization", f"Bearer {token}".encode()), path="/ws/v1/events/")
+
+    connected, refused_with = await client.connect()
+
+    assert (connected, None if connected else refused_with) == (code is None, code)
+    if connected:
+        await get_channel_layer().group_send("events", {"type": "live.event", "event": {"kind": "session.opened"}})
+        assert await client.receive() == {"kind": "session.opened"}
+        await client.disconnect()
+
+
+async def test_events_take_no_cookie_beside_a_token_that_fails(cast: Cast) -> None:
+    cookie = await sync_to_async(cookie_of)(cast.admin)
+    client = socket(cookie, (b"authorization", b"Bearer nothing"), path="/ws/v1/events/")
+
+    assert await client.connect() == (False, 4401)
+    assert await sync_to_async(LogEntry.objects.filter(kind="authentication.failed").count)() == 1
+
+
+async def test_events_end_with_the_tokens_rights(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers, "RECHECK_S", 0.05)
+    token = await sync_to_async(issue_person_token)(cast.auditor)
+    client = socket((b"authorization", f"Bearer {token}".encode()), path="/ws/v1/events/")
+    assert (await client.connect())[0]
+
+    await sync_to_async(cast.auditor.groups.clear)()
+
+    assert await client.closed_with() == 4403
+
+
+async def test_events_end_with_the_session_that_is_signed_out(cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers, "RECHECK_S", 0.05)
+    cookie = await sync_to_async(cookie_of)(cast.auditor)
+    client = socket(cookie, path="/ws/v1/events/")
+    assert (await client.connect())[0]
+
+    await sync_to_async(Session.objects.all().delete)()
+
+    assert await client.closed_with() == 4403
 
 
 async def test_events_are_not_for_the_anonymous(db: None) -> None:
