@@ -19,7 +19,7 @@ KINDS = frozenset({"rfc3161", "witness", "mail", "directory", "bucket"})
 _NAME = re.compile(r"\A[a-z0-9][a-z0-9_-]{0,62}\Z")
 
 
-def judge_anchor(walk: Walk, record: Mapping[str, Any], size: int) -> None:
+def judge_anchor(walk: Walk, record: Mapping[str, Any], size: int, root: bytes) -> None:
     """Note what the record proves of the log's first `size` entries, or what is wrong with it."""
     name, kind = str(record["anchor"]), str(record["kind"])
     if not _NAME.match(name) or kind not in KINDS:
@@ -29,7 +29,9 @@ def judge_anchor(walk: Walk, record: Mapping[str, Any], size: int) -> None:
     what = f"{name}: {size} entries"
     judge = _JUDGES.get(kind)
     if judge is None:
-        walk.anchors.append(f"{what}, given to a {kind}; compare with what they kept (--anchor)")
+        yours = (size, root) in walk.held
+        kept = ", and among the notes you hold: holds" if yours else "; compare with what they kept (--anchor)"
+        walk.anchors.append(f"{what}, given to a {kind}{kept}")
         return
     judge(walk, record, what)
 

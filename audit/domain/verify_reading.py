@@ -61,7 +61,7 @@ def _read_anchor(walk: Walk, anchor: Path | None) -> None:
     if anchor is None:
         return
     try:
-        notes = split_notes(anchor.read_text(encoding="utf-8"))
+        notes = split_notes(anchor.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise Unusable(f"the anchor file cannot be read: {type(error).__name__}") from None
     known = 0
@@ -125,7 +125,7 @@ def _read_anchored(walk: Walk, record: Mapping[str, Any]) -> None:
     _add_checkpoint(walk, checkpoint)
     if record.get("consistency") is not None:
         walk.proofs.setdefault(checkpoint.size, [bytes.fromhex(node) for node in record["consistency"]])
-    judge_anchor(walk, record, checkpoint.size)
+    judge_anchor(walk, record, checkpoint.size, checkpoint.root)
 
 
 def _add_checkpoint(walk: Walk, checkpoint: Checkpoint) -> None:
