@@ -336,7 +336,10 @@ def _numeric(rows: Sequence[Sequence[Any]], at: int) -> bool:
 
 
 def _widths(table: Listing) -> list[float]:
-    """In proportion to what a column holds, none so narrow that its head breaks inside a word."""
+    """What a column holds where there is room, and the longest share the rest: a name is not broken for their sake.
+
+    None is so narrow that its head breaks inside a word.
+    """
     least = [max(stringWidth(word, "Helvetica-Bold", 8) for word in name.split()) + 12 for name in table.columns]
     wanted = [
         max(
@@ -348,8 +351,8 @@ def _widths(table: Listing) -> list[float]:
         for at in range(len(table.columns))
     ]
     room = landscape(LETTER)[0] - 2 * _MARGIN
-    spare = room - sum(least)
-    over = [want - low for want, low in zip(wanted, least, strict=True)]
-    share = min(1.0, spare / sum(over)) if sum(over) > 0 else 0.0
-    widths = [low + more * share for low, more in zip(least, over, strict=True)]
+    widths, left = [0.0] * len(wanted), room
+    for taken, at in enumerate(sorted(range(len(wanted)), key=lambda at: wanted[at])):
+        widths[at] = max(least[at], min(wanted[at], left / (len(wanted) - taken)))
+        left -= widths[at]
     return [width * room / sum(widths) for width in widths]

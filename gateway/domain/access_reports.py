@@ -85,11 +85,16 @@ def minimum_necessary(period: Period) -> Iterator[Row]:
     known, classes, rules = known_columns(), _classes(), list(MaskingRule.objects.order_by("priority", "name"))
     for holder, name in dict.fromkeys((right.holder, right.connection) for right in current_rights()):
         used = _columns_read(holder.name, name, period)
-        for column in sorted({*known.get(name, ()), *used}):
+        for column in sorted({*known.get(name, ()), *used}, key=_catalogues_last):
             count, last = used.get(column, (0, None))
             masked = _masked_by(rules, name, column)
             remark = "" if count else "never asked for"
             yield [holder.name, name, column, classes.get((name, column), ""), masked, count, last, remark]
+
+
+def _catalogues_last(column: str) -> tuple[bool, str]:
+    """What clients ask the database's own catalogue by themselves would fill the printed pages."""
+    return column.lower().startswith(("pg_catalog.", "information_schema.")), column
 
 
 def proposal(period: Period) -> str:

@@ -14,6 +14,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.urls import reverse
 from pypdf import PdfReader
+from reportlab.pdfbase.pdfmetrics import stringWidth
 
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
@@ -25,7 +26,7 @@ from audit.models import LogEntry, ReportChunk, ReportFile, ReportRun, Statement
 from audit.reports import making
 from audit.reports.files import read_file
 from audit.reports.making import PACK, forget_old_runs, make_run, request_report
-from audit.reports.pdf import worded
+from audit.reports.pdf import Listing, _widths, worded
 from audit.reports.sections import SECTIONS
 from tests.audit.factories import authorised, completed, denied, opened
 
@@ -56,6 +57,16 @@ def content(run: ReportRun, name: str) -> bytes:
 
 def words(document: bytes) -> str:
     return "\n".join(page.extract_text() for page in PdfReader(io.BytesIO(document)).pages)
+
+
+def test_a_long_column_breaks_no_short_name_beside_it():
+    long = "members: reviewer, reviewer2; operations: read, write; " * 4
+    table = Listing(("by", "before", "after"), [["command:root", long, long]], 1)
+
+    by, before, after = _widths(table)
+
+    assert by >= stringWidth("command:root", "Helvetica", 8) + 12
+    assert before == after > 2 * by
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -78,6 +79,16 @@ def test_minimum_necessary_lists_known_columns_with_their_use_and_mask(clinic):
     assert rows[("busy", "public.patients.id")][4:6] == ["", 1]
     assert rows[("busy", "public.patients.email")][7] == "never asked for"
     assert rows[("idle", "public.patients.ssn")][7] == "never asked for"
+
+
+def test_the_databases_catalogue_comes_last_in_minimum_necessary(clinic):
+    ours = replace(used("busy", ["pg_catalog.pg_class.oid", "public.patients.zip"]), statement_id="busy2")
+    append_entries([ours])
+
+    columns = [row[2] for row in minimum_necessary(TODAY) if row[0] == "busy"]
+
+    assert columns[-1] == "pg_catalog.pg_class.oid"
+    assert columns[:-1] == sorted(columns[:-1])
 
 
 def test_proposal_is_a_document_that_takes_away_what_nobody_used(clinic):
