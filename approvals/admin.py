@@ -92,8 +92,7 @@ class GrantAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
     @admin.display(description="for", ordering="review__connection")
     def what(self, grant: Grant) -> str:
         """Who may run what, where: the id of a review tells nobody anything."""
-        review = grant.review
-        return f"{review.facts.get('kind') or 'statement'} on {review.connection}, asked by {review.subject}"
+        return str(grant.review)
 
     @admin.display(description="state")
     def state(self, grant: Grant) -> str:

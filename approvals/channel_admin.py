@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
@@ -55,7 +55,8 @@ class ChannelForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's is not
         given = super().clean() or {}
         kept = channel_secrets(self.instance) if self.instance.pk and not self._renamed() else {}
         is_slack = given.get("kind") == Channel.Kind.SLACK
-        _check_address(self, given.get("webhook_url") or kept.get(URL, "") if is_slack else given.get("url", ""))
+        if is_slack or given.get("url"):  # what a webhook without an address lacks, the model says
+            _check_address(self, given.get("webhook_url") or kept.get(URL, "") if is_slack else given.get("url", ""))
         if not is_slack:
             _check_secret(self, given.get("secret") or kept.get(SECRET, ""))
         return given
@@ -168,6 +169,14 @@ class DeliveryAdmin(ModelAdmin):  # type: ignore[misc]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [field.name for field in Delivery._meta.fields]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """There is nothing to type: to change a delivery is to send it again, which the list does."""
+        nothing = {"show_save": False, "show_save_and_continue": False, "show_save_and_add_another": False}
+        page: HttpResponse = super().change_view(request, object_id, form_url, {**(extra_context or {}), **nothing})
+        return page
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

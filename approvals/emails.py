@@ -12,6 +12,7 @@ from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 from django.urls import reverse
 
+from approvals.domain.display import kind_words
 from approvals.domain.events import EVENTS, Event
 from approvals.domain.facts import size_words, without_sizes
 from approvals.domain.links import issue_link, was_sent_link
@@ -123,7 +124,8 @@ def mail_people(people: Iterable[AbstractUser], *, subject: str, template: str, 
 def mail_context(review: Review, link: str) -> dict[str, Any]:
     """Everything a mail may say: what channels are told, and where to look."""
     rows = size_words(without_sizes(review.facts))
-    return review_notice(review) | {"rows": rows, "decide_by": review.decide_by, "link": link}
+    told = review_notice(review)
+    return told | {"kind": kind_words(told["kind"]), "rows": rows, "decide_by": review.decide_by, "link": link}
 
 
 def inbox_url() -> str:

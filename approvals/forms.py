@@ -12,6 +12,7 @@ from approvals.domain.scope import Scope
 from approvals.models import MAX_WAIT_S, EmergencyAccess, EmergencyRoster, Review
 
 PREVIEW = "preview"
+USUAL_EMERGENCY_MIN = 15
 DECISIONS = ("approve", "deny", "modify", PREVIEW)
 
 
@@ -50,6 +51,9 @@ class EmergencyForm(forms.Form):
             for roster in rosters
             for name in roster.connections
         ]
+        # Never more than what one of them lasts: what the form offers by itself must not be refused.
+        self.longest_min = max((roster.lasts_s // 60 for roster in rosters), default=USUAL_EMERGENCY_MIN)
+        self.fields["minutes"].initial = max(1, min(USUAL_EMERGENCY_MIN, self.longest_min))
         mine = sorted({name for roster in rosters for name in roster.agents} & agents)
         self.fields["agent"].choices = [("", "myself"), *((name, name) for name in mine)]  # type: ignore[attr-defined]
 

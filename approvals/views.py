@@ -142,20 +142,26 @@ def analysis(request: HttpRequest, review_id: UUID) -> HttpResponse:
 def _answer(request: HttpRequest, found: Review, token: str = "") -> HttpResponse:
     form = DecisionForm(request.POST)
     if not form.is_valid():
-        return _show(request, found, error="the form was incomplete; look at the request and decide again", status=400)
+        error = "the form was incomplete; look at the request and decide again"
+        return _show(request, found, error=error, reason=request.POST.get("reason", ""), status=400)
     given = form.cleaned_data
+    # What was typed and chosen stays where something is refused.
+    kept = {name: given[name] for name in ("reason", "scope", "minutes")}
     if given["decision"] == PREVIEW:
         shown = _preview(request, found, given["statement"])
-        return _show(request, found, preview=shown, reason=given["reason"])
+        return _show(request, found, preview=shown, **kept)
     if given["decision"] == "approve" and _edited(found, given["statement"]):
         error = "you changed the text, so which one do you approve? Analyse the change, or undo it"
-        return _show(request, found, error=error, reason=given["reason"], status=400)
+        shown = _preview(request, found, given["statement"])
+        return _show(request, found, error=error, preview=shown, status=400, **kept)
     try:
         at = request.session.get(SESSION_KEY)
         decided = _decide(found, signed_in(request), given, form.reach(), token=token, authenticated_at=at)
     except Refusal as refused:
         found.refresh_from_db()
-        return _show(request, found, error=refused.reason, reason=given["reason"], status=403)
+        if _edited(found, given["statement"]):
+            kept["preview"] = _preview(request, found, given["statement"])
+        return _show(request, found, error=refused.reason, status=403, **kept)
     messages.success(request, _DONE.get(decided.status, ""))
     return _see_other(decided)
 

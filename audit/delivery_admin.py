@@ -111,7 +111,16 @@ class AnchorAdmin(DeliveryAdmin):
 
 @admin.register(AnchorProof)
 class AnchorProofAdmin(ReadOnlyAdmin):
-    list_display = ["at", "anchor", "kind", "size"]
+    list_display = ["at", "anchor", "shown_kind", "size"]
     list_filter = ["kind", "anchor"]
-    fields = ["at", "anchor", "kind", "size", "note"]
+    fields = ["at", "anchor", "shown_kind", "size", "shown_note"]
     readonly_fields = fields
+
+    @admin.display(description="kind", ordering="kind")
+    def shown_kind(self, proof: AnchorProof) -> str:
+        return dict(Anchor.Kind.choices).get(proof.kind, proof.kind)
+
+    @admin.display(description="note")
+    def shown_note(self, proof: AnchorProof) -> str:
+        """Line by line: who compares it with a note of theirs copies it from here."""
+        return format_html("<pre>{}</pre>", proof.note)

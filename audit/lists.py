@@ -9,6 +9,7 @@ from django.db import connection
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from audit.domain.words import DECISIONS
 from audit.models import SessionRecord, StatementRecord
 
 RECENT_SESSIONS = 10_000
@@ -54,7 +55,7 @@ class DecisionFilter(SimpleListFilter):
     title, parameter_name = "decision", "decision"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in ("allow", "require_approval", "deny")]
+        return list(DECISIONS.items())
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[StatementRecord]) -> QuerySet[StatementRecord]:
         if self.value() is None:

@@ -32,7 +32,7 @@ class RetentionPolicy(models.Model):
         default_permissions = ("view", "change")
 
     def __str__(self) -> str:
-        return self.record_class
+        return str(self.get_record_class_display())
 
 
 class LegalHold(models.Model):

@@ -165,18 +165,24 @@ def _page(model_admin: ReadOnlyAdmin, request: HttpRequest, *, problem: str = ""
     now = datetime.now(UTC)
     today = now.date()
     asked = request.POST if request.method == "POST" else request.GET  # a week of the queue is a link
-    context: dict[str, Any] = context_of(model_admin, request, None, title="Reports") | {
-        "reports": REPORTS.items(),
-        "pack": PACK,
-        "pack_title": PACK_TITLE,
-        "problem": problem,
-        "since": _day(asked.get("since")) or (today - timedelta(days=30)).isoformat(),
-        "until": _day(asked.get("until")) or today.isoformat(),
-        "due": due_weeks(now=now),
-        "tomorrow": (today + timedelta(days=1)).isoformat(),
-        "signed": sign_offs(),
-        "runs": [(run, report_title(run.report)) for run in ReportRun.objects.all()[:10]],
-    }
+    context: dict[str, Any] = (
+        context_of(model_admin, request, None, title="Reports")
+        | {
+            "reports": REPORTS.items(),
+            "pack": PACK,
+            "pack_title": PACK_TITLE,
+            "problem": problem,
+            "since": _day(asked.get("since")) or (today - timedelta(days=30)).isoformat(),
+            "until": _day(asked.get("until")) or today.isoformat(),
+            "due": due_weeks(now=now),
+            "report_until": _day(request.POST.get("until")) or (today + timedelta(days=1)).isoformat(),
+            "chosen": request.POST.get("report", ""),
+            "note": request.POST.get("note", ""),
+            "opts": ReportRun._meta,  # the page is headed as what it is about
+            "signed": sign_offs(),
+            "runs": [(run, report_title(run.report)) for run in ReportRun.objects.all()[:10]],
+        }
+    )
     return TemplateResponse(request, "audit/reports.html", context, status=400 if problem else 200)
 
 

@@ -19,6 +19,7 @@ from audit.domain.search import (
     record_search,
     search_from,
 )
+from audit.domain.words import DECISIONS
 from audit.models import StatementRecord
 from audit.pages import ReadOnlyAdmin, context_of
 
@@ -34,7 +35,7 @@ def statement_search(model_admin: ReadOnlyAdmin, request: HttpRequest) -> HttpRe
             _record_once(request, search)
         except SearchProblem as error:
             problem = str(error)
-    choices = {"statuses": StatementRecord.Status.choices, "decisions": ("allow", "require_approval", "deny")}
+    choices = {"statuses": StatementRecord.Status.choices, "decisions": DECISIONS.items()}
     return _page(
         model_admin,
         request,

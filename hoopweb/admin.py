@@ -41,6 +41,7 @@ from gateway.domain.people import end_all_of
 from gateway.models import AccessRule, Agent, Connection
 from hoopweb.console.consequences import SaysWhatItComesTo
 from hoopweb.console.empty import teach
+from hoopweb.console.one_error import say_once
 from masking.models import ColumnTag, DataClass, MaskingRule
 
 # This site lists before the apps whose pages it changes, so they register now.
@@ -126,6 +127,7 @@ for model in (oidc.Client, oidc.Code, oidc.Token, oidc.UserConsent, oidc.RSAKey)
     if admin.site.is_registered(model):
         admin.site.unregister(model)
 teach(admin.site)
+say_once(admin.site)
 
 
 # Django's own "Authentication and Authorization" leaves no room for the page's title on a phone.
@@ -212,7 +214,7 @@ def _waiting(request: HttpRequest) -> dict[str, Any]:
 def _links(request: HttpRequest, app: str, first: tuple[str, ...]) -> list[dict[str, Any]]:
     models = {str(m._meta.model_name): m for m in admin.site._registry if m._meta.app_label == app}
     names = [name for name in first if name in models] + sorted(set(models) - set(first))
-    return [
+    links = [
         {
             "title": TITLES.get(name) or capfirst(models[name]._meta.verbose_name_plural),
             "icon": ICONS.get(name, "folder"),
@@ -221,6 +223,20 @@ def _links(request: HttpRequest, app: str, first: tuple[str, ...]) -> list[dict[
         for name in names
         if admin.site._registry[models[name]].has_view_permission(request)
     ]
+    return _with_reports(request, links)
+
+
+def _with_reports(request: HttpRequest, links: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """*Reports* leads to where they are asked for, which lists those that were made; its address is below the log's."""
+    runs, entries, asked = (
+        reverse(f"admin:audit_{name}") for name in ("reportrun_changelist", "logentry_changelist", "reports")
+    )
+    for link in links:
+        if link["link"] == runs:
+            link |= {"link": asked, "active": request.path.startswith((asked, runs))}
+        elif link["link"] == entries:
+            link["active"] = request.path.startswith(entries) and not request.path.startswith(asked)
+    return links
 
 
 TITLES = {"reststatement": "REST statements"}

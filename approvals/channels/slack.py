@@ -12,6 +12,7 @@ import hmac
 import json
 from typing import Any
 
+from approvals.domain.display import kind_words
 from approvals.domain.events import EVENTS, WHILE_PENDING
 from approvals.domain.notices import moment_words
 from approvals.models import Channel, Delivery
@@ -45,7 +46,7 @@ def message_blocks(event: str, payload: dict[str, Any], *, may_decide: bool) -> 
 
 
 def headline(event: str, payload: dict[str, Any]) -> str:
-    what = f"{payload.get('kind', '')} on {payload.get('connection', '')}".strip()
+    what = f"{kind_words(payload.get('kind', ''))} on {payload.get('connection', '')}".strip()
     match event:
         case "review.opened":
             return f"Review wanted: {what}"

@@ -53,6 +53,11 @@ def visible(text: str) -> str:
     return "".join(_mark(character) if _classify(character)[0] == MARK else character for character in text)
 
 
+def kind_words(kind: str) -> str:
+    """A kind of statement as SQL spells it: `COPY TO`. Policies and the log name it `COPY_TO`."""
+    return kind.replace("_", " ")
+
+
 def name_pieces(text: str) -> Line:
     """A name on one line, in pieces to show: a statement chooses some of the names that are told beside it."""
     return tuple(

@@ -45,7 +45,9 @@ class Channel(models.Model):
         models.CharField(max_length=150), default=list, blank=True, help_text="only what these decide; empty: all"
     )
     people = models.JSONField(
-        default=dict, blank=True, help_text='who may decide from Slack: {"<team id>/<member id>": "<user name>"}'
+        default=dict,
+        blank=True,
+        help_text='who may decide from Slack, by team id/member id, such as {"T0123ABCD/U0456EFGH": "reviewer"}',
     )
     enabled = models.BooleanField(default=True)
     sealed = models.BinaryField(default=b"", editable=False)
@@ -114,7 +116,7 @@ class Delivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.event} to {self.channel_id}"
+        return f"{self.event} to {self.channel.name}"
 
 
 class SlackRequest(models.Model):

@@ -22,6 +22,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from approvals.domain.decide import Action
+from approvals.domain.display import kind_words
 from approvals.domain.parse import ConditionProblem, parse_condition, parse_reviewers
 from approvals.domain.scope import Scope
 
@@ -78,6 +79,7 @@ class Policy(models.Model):
         help_text="how far an approval may reach: once, shape, tables, connection",
     )
     grant_for_s = models.PositiveIntegerField(
+        "grants last at most (seconds)",
         default=3600,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_WAIT_S)],
         help_text="longest life of an approval that is wider than once",
@@ -87,15 +89,16 @@ class Policy(models.Model):
     )
     max_rows = models.PositiveBigIntegerField(null=True, blank=True, help_text="rows under one approval; empty: any")
     grace_s = models.PositiveIntegerField(
+        "grace after it ran (seconds)",
         default=0,
         validators=[MaxValueValidator(MAX_WAIT_S)],
         help_text="after it ran, the same request may run again for so long without asking",
     )
     decide_within_s = models.PositiveIntegerField(
-        default=3600, validators=[MinValueValidator(1), MaxValueValidator(MAX_WAIT_S)]
+        "decide within (seconds)", default=3600, validators=[MinValueValidator(1), MaxValueValidator(MAX_WAIT_S)]
     )
     execute_within_s = models.PositiveIntegerField(
-        default=600, validators=[MinValueValidator(1), MaxValueValidator(MAX_WAIT_S)]
+        "execute within (seconds)", default=600, validators=[MinValueValidator(1), MaxValueValidator(MAX_WAIT_S)]
     )
     escalate_to = ArrayField(
         models.CharField(max_length=150),
@@ -104,6 +107,7 @@ class Policy(models.Model):
         help_text="groups that are told when nobody decides, and whose members may then stand in for the reviewers",
     )
     escalate_before_s = models.PositiveIntegerField(
+        "escalate before the end (seconds)",
         default=0,
         validators=[MaxValueValidator(MAX_WAIT_S)],
         help_text="how long before the time to decide is over; 0: in its last quarter",
@@ -209,7 +213,7 @@ class Review(models.Model):
 
     opened_at = models.DateTimeField(default=timezone.now)
     decide_by = models.DateTimeField()
-    execute_within_s = models.PositiveIntegerField()
+    execute_within_s = models.PositiveIntegerField("execute within (seconds)")
     decided_at = models.DateTimeField(null=True, blank=True)
     holders = models.PositiveIntegerField(default=1, help_text="clients that wait; the last one to leave withdraws it")
     reminded_at = models.DateTimeField(null=True, blank=True)
@@ -239,7 +243,7 @@ class Review(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"review {self.id}"
+        return f"{kind_words(self.facts.get('kind', 'statement'))} on {self.connection}, asked by {self.subject}"
 
     def get_absolute_url(self) -> str:
         return reverse("approvals:review", args=[self.id])
@@ -318,7 +322,7 @@ class Grant(models.Model):
     reach = models.JSONField(default=dict, help_text="what a wider scope covers; the sealed copy is what counts")
     sealed_reach = models.BinaryField(null=True)
     requester = models.CharField(max_length=64, blank=True, help_text="keyed digest of who, where and under what rules")
-    grace_s = models.PositiveIntegerField(default=0)
+    grace_s = models.PositiveIntegerField("grace after it ran (seconds)", default=0)
     max_rows = models.PositiveBigIntegerField(null=True, blank=True)
     rows_used = models.PositiveBigIntegerField(default=0)
     rows_reserved = models.PositiveBigIntegerField(default=0, help_text="expected of executions that have not ended")
@@ -333,7 +337,7 @@ class Grant(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"grant {self.id}"
+        return f"grant for {self.review}"
 
 
 class GrantUse(models.Model):

@@ -31,12 +31,14 @@ class EmergencyRoster(models.Model):
     )
     reviewers = ArrayField(models.CharField(max_length=150), help_text="groups that are alerted and review it")
     lasts_s = models.PositiveIntegerField(
+        "lasts at most (seconds)",
         default=1800,
         validators=[MinValueValidator(60), MaxValueValidator(MAX_EMERGENCY_S)],
         help_text="longest life of one access",
     )
-    max_statements = models.PositiveIntegerField(default=100, validators=[MinValueValidator(1)])
+    max_statements = models.PositiveIntegerField("most statements", default=100, validators=[MinValueValidator(1)])
     review_within_s = models.PositiveIntegerField(
+        "review within (seconds)",
         default=24 * 3600,
         validators=[MinValueValidator(60), MaxValueValidator(MAX_REVIEW_S)],
         help_text="after its end",

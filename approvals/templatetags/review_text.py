@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from approvals.domain.display import PLAIN, name_pieces
+from approvals.domain.display import PLAIN, kind_words, name_pieces
 from approvals.domain.facts import size_words
 
 register = template.Library()
@@ -27,6 +27,12 @@ def shown(name: object) -> SafeString:
         for piece in pieces
     )
     return mark_safe("".join(html))  # noqa: S308  every piece is escaped above
+
+
+@register.filter
+def sql_kind(kind: object) -> SafeString:
+    """A kind of statement as SQL spells it, for headings: `COPY TO`."""
+    return shown(kind_words(str(kind)))
 
 
 @register.filter

@@ -8,6 +8,8 @@ from typing import Any
 _LISTS = {"tables_read": "read", "tables_written": "write", "columns_read": "column", "classes": "class"}
 _SINGLE = {"rule": "rule", "decision": "decision", "code": "code"}
 
+# A decision as pages tell it; the log, searches and exports have the code.
+DECISIONS = {"allow": "allowed", "require_approval": "needed a reviewer", "deny": "denied"}
 
 # What an index takes of a word is some 2,700 bytes: a longer one would be refused, and with it the entry.
 MAX_WORD = 600

@@ -29,7 +29,7 @@ class Agent(models.Model):
         models.CharField(max_length=700),
         default=list,
         blank=True,
-        help_text="'<issuer URL>|<subject>' pairs whose tokens may be exchanged for this agent's",
+        help_text="whose tokens may be exchanged for this agent's, as ISSUER-URL|SUBJECT, separated by commas",
     )
     federation = models.JSONField(default=list, blank=True)  # [{"issuer": …, "claims": {claim: pattern}}]
     jwks = models.JSONField("public keys", default=dict, blank=True)  # a JWK set, for private_key_jwt

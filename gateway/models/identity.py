@@ -23,13 +23,15 @@ class Issuer(models.Model):
         PERSON = "person", "people"
 
     name = models.CharField(max_length=63, unique=True, validators=[validate_name])
-    issuer = models.URLField(unique=True, max_length=500)
-    jwks_uri = models.URLField(max_length=500)
-    audience = models.CharField(max_length=255, default="hoopweb")
-    algorithms = ArrayField(models.CharField(max_length=10), default=list)
-    kind = models.CharField(max_length=10, choices=Kind, default=Kind.AGENT)
-    subject_claim = models.CharField(max_length=63, default="sub")
-    groups_claim = models.CharField(max_length=63, default="groups")
+    issuer = models.URLField(unique=True, max_length=500, help_text="exactly what its tokens say in iss")
+    jwks_uri = models.URLField("JWKS address", max_length=500, help_text="where its public keys are (jwks_uri)")
+    audience = models.CharField(max_length=255, default="hoopweb", help_text="what its tokens must say in aud")
+    algorithms = ArrayField(
+        models.CharField(max_length=10), default=list, help_text="separated by commas, such as RS256, ES256"
+    )
+    kind = models.CharField(max_length=10, choices=Kind, default=Kind.AGENT, help_text="whose tokens it issues")
+    subject_claim = models.CharField(max_length=63, default="sub", help_text="the claim that names whose token it is")
+    groups_claim = models.CharField(max_length=63, default="groups", help_text="the claim that lists their groups")
     groups_map = models.JSONField(default=dict, blank=True, help_text="claim value → group; empty: values are groups")
     enabled = models.BooleanField(default=True)
 
@@ -68,7 +70,7 @@ class Ticket(models.Model):
 class RevokedToken(models.Model):
     """A token withdrawn before its expiry, by `jti`. Rows may go once the token would have expired."""
 
-    jti = models.CharField(max_length=255, unique=True)
+    jti = models.CharField("token id", max_length=255, unique=True, help_text="the token's jti, as the log names it")
     expires_at = models.DateTimeField(db_index=True)
     revoked_at = models.DateTimeField(auto_now_add=True)
     reason = models.CharField(max_length=255, blank=True)

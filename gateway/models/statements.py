@@ -38,6 +38,7 @@ class RestStatement(models.Model):
 
     class Meta:
         ordering = ["-created_at"]
+        verbose_name = "REST statement"
 
     def __str__(self) -> str:
         return str(self.id)

@@ -16,6 +16,8 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 
+from approvals.domain.parse import ConditionProblem, parse_condition
+from approvals.domain.wording import condition_words
 from approvals.models import Policy, PolicyVersion
 from audit.domain.statement_entries import entries_about
 from audit.models import SessionRecord, StatementRecord
@@ -103,14 +105,24 @@ def _policy(request: HttpRequest, policy: Policy, version: str) -> SpokenRule:
     newest = (
         PolicyVersion.objects.filter(policy=policy.name).order_by("-number").values_list("number", flat=True).first()
     )
-    when = json.dumps(policy.when, sort_keys=True)
     return SpokenRule(
         name=f"{policy.name}@{version}" if version else policy.name,
         kind="policy",
-        says=policy.description or f"{policy.action.replace('_', ' ')} when {when}",
+        says=policy.description or _says(policy),
         link=_visible(request, "approvals.view_policy", reverse("admin:approvals_policy_change", args=[policy.pk])),
         changed_since=bool(version) and str(newest) != version,
     )
+
+
+def _says(policy: Policy) -> str:
+    try:
+        about = condition_words(parse_condition(policy.when))
+    except ConditionProblem:  # written by a newer version; the policy's own page says what is wrong
+        about = json.dumps(policy.when, sort_keys=True)
+    return f"{_ACTIONS.get(policy.action, policy.action)}: {about}"
+
+
+_ACTIONS = {"allow": "allows", "require_approval": "asks for a reviewer", "deny": "denies"}
 
 
 def _access(statement: StatementRecord) -> SpokenRule:

@@ -120,6 +120,17 @@ def test_nobody_else_takes_it(doctor, roster, reviewer2, monkeypatch):
         broken(doctor, roster)  # one at a time
 
 
+def test_form_offers_no_longer_than_the_roster_lasts(doctor, roster):
+    EmergencyRoster.objects.update(lasts_s=600)
+    client, address = browser(doctor), reverse("approvals:emergencies")
+
+    offered = client.get(address).text
+    refused = client.post(address, {"place": "x", "minutes": 5, "reason": "the power failed"}).text
+
+    assert 'max="10" value="10"' in offered
+    assert 'max="10" value="5"' in refused
+
+
 def test_own_agent_of_the_roster_may_act(doctor, roster):
     hooks.register(agents_of=lambda username: ["er-agent", "other-agent"] if username == "doctor" else [])
 

@@ -39,6 +39,17 @@ def test_reviewer_chooses_how_far_an_approval_reaches(client, reviewer):
     assert 540 < (grant.expires_at - timezone.now()).total_seconds() <= 600
 
 
+def test_the_chosen_reach_stays_when_a_reason_is_missing(client, reviewer):
+    client.force_login(reviewer)
+
+    answer = decide(client, held(), scope="tables", minutes=7, reason=" ")
+
+    assert answer.status_code == 403
+    assert re.findall(r'value="(\w+)" checked', answer.text) == ["tables"]
+    assert 'value="7"' in answer.text
+    assert not Grant.objects.exists()
+
+
 def test_once_is_all_there_is_without_a_choice(client, reviewer):
     client.force_login(reviewer)
     review = held(replace(EVERY, scopes=("once",)))

@@ -223,6 +223,14 @@ def test_modified_denied_text_is_refused(reviewer):
     assert nothing_happened()
 
 
+def test_what_was_typed_and_chosen_stays_where_it_is_refused(reviewer):
+    answer = post(browser(reviewer), held().get_absolute_url(), "modify", reason=" ", statement=BETTER)
+
+    assert answer.status_code == 403
+    assert BETTER.splitlines()[1] in answer.text.split("data-edit")[1]
+    assert nothing_happened()
+
+
 # --- Links and mail --------------------------------------------------------------------------------------------------
 
 

@@ -120,3 +120,15 @@ def test_reports_need_the_permission(client, activity):
     client.force_login(User.objects.create_user("nobody", is_staff=True))
 
     assert client.post(reverse("admin:audit_reports"), {"report": "activity"}).status_code == 403
+
+
+def test_what_was_chosen_stays_where_a_report_is_refused(admin_client):
+    period = {"since": "2026-02-02", "until": "2026-02-01"}
+
+    refused = admin_client.post(reverse("admin:audit_reports"), {"report": "access", **period})
+    unsigned = admin_client.post(reverse("admin:audit_reports"), {"sign_off": "1", "note": "looked at all", **period})
+
+    assert (refused.status_code, unsigned.status_code) == (400, 400)
+    assert '<option value="access" selected>' in refused.text
+    assert 'name="until" value="2026-02-01"' in refused.text
+    assert 'name="note" value="looked at all"' in unsigned.text

@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 from django.apps import apps
 from django.contrib import admin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -97,3 +97,73 @@ def test_nothing_damaged_is_no_damage_to_come(administrator: Client) -> None:
 
     assert "No damage is known" in shown
     assert "No damage yet" not in shown
+
+
+def test_headings_keep_the_spelling_of_a_name(administrator: Client) -> None:
+    group = Group.objects.create(name="night-shift")
+
+    shown = page(administrator, "admin:auth_group_change", group.pk)
+    listed = page(administrator, "admin:auth_group_changelist")
+
+    assert re.search(r">\s*night-shift\s*</a", shown)
+    assert "Night-shift" not in shown
+    assert re.search(r">\s*Groups\s*</a", listed)
+
+
+def test_a_list_is_titled_by_what_it_lists(administrator: Client) -> None:
+    assert "<title> Channels | hoopweb</title>" in page(administrator, "admin:approvals_channel_changelist")
+    assert "<title> REST statements | hoopweb</title>" in page(administrator, "admin:gateway_reststatement_changelist")
+
+
+def test_reports_lead_to_where_they_are_asked_for(administrator: Client) -> None:
+    asked = reverse("admin:audit_reports")
+
+    links = {link["title"]: link for group in administrator.get(asked).context["sidebar_navigation"]
+             for link in group["items"]}  # fmt: skip
+
+    assert links["Reports"]["link"] == asked
+    assert [title for title, link in links.items() if link.get("active")] == ["Reports"]
+    assert [link["active"] for link in (links["Log entries"],)] == [False]
+
+
+def test_kinds_of_statements_are_spelled_as_sql_spells_them(administrator: Client) -> None:
+    grant = granted()
+    Review.objects.update(facts={"kind": "COPY_TO"})
+
+    for shown in (page(administrator, "admin:approvals_grant_changelist"), str(Grant.objects.get(pk=grant.pk))):
+        assert "COPY TO on clinic" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("approvals_channel", "url"),
+        ("approvals_emergencyroster", "members"),
+        ("approvals_policy", "connections"),
+        ("gateway_issuer", "algorithms"),
+        ("masking_maskingrule", "connections"),
+    ],
+)
+def test_an_empty_field_has_one_message(administrator: Client, name: str, field: str) -> None:
+    answer = administrator.post(reverse(f"admin:{name}_add"), {"kind": "webhook"})
+
+    assert answer.status_code == 200
+    errors = answer.context["adminform"].form.errors
+    assert len(errors[field]) == 1
+    assert "name" in errors  # others are still told
+
+
+def test_a_list_that_an_address_has_filtered_empty_says_so(administrator: Client) -> None:
+    filtered = administrator.get(reverse("admin:audit_logentry_changelist") + "?kind__exact=authentication.failed").text
+
+    assert "Nothing matches" in filtered
+    assert "No log entries yet" not in filtered
+
+
+def test_help_texts_lose_nothing_to_markup(administrator: Client) -> None:
+    """They are written into the page as HTML: what looks like a tag is gone."""
+    page(administrator, "admin:index")
+
+    for model in admin.site._registry:
+        for field in model._meta.get_fields():
+            assert not re.search(r"<[\w ]+>", str(getattr(field, "help_text", ""))), field

@@ -2,6 +2,7 @@
 "use strict";
 (() => {
   const SILENCE_MS = 3000; // longer pauses are cut to this while playing
+  const LONG_CHARS = 60; // such a value is broken into lines
   const moments = JSON.parse(document.getElementById("moments").textContent);
   const replay = document.getElementById("replay");
   const act = (name) => document.querySelector(`[data-act=${name}]`);
@@ -98,7 +99,9 @@
     } catch (error) { event.target.disabled = false; complain(error); }
   });
 
+  // An entry with nothing sealed beside it, such as an end that went well, has nothing to show here.
   function written(text) {
+    if (!text.statement && !text.justification && !text.parameters.length) return [];
     const parts = [element("p", `${text.kind}, log entry ${text.entry}`, { className: "quiet" })];
     if (text.statement) parts.push(element("pre", text.statement));
     if (text.justification) parts.push(element("p", `“${text.justification}”`));
@@ -139,7 +142,7 @@
         const td = row.insertCell();
         td.textContent = value === null ? "NULL" : value;
         const mask = page.columns[index] && page.columns[index].mask;
-        td.className = [mask && "masked", value === null && "null"].filter(Boolean).join(" ");
+        td.className = [mask && "masked", value === null && "null", String(value).length > LONG_CHARS && "long"].filter(Boolean).join(" ");
         if (mask) td.title = mask.why;
       });
     });
