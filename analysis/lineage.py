@@ -37,6 +37,7 @@ from analysis.statement import Output, PredicateUse
 from analysis.writes import Writes
 
 MAX_ROUNDS = 20
+_MOMENT = 1184  # timestamptz (pg_type.dat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,26 @@ def _outputs(reading: Reading, query: Node, values: tuple[Value, ...]) -> tuple[
         )
         for entry, found in zip(entries, values, strict=True)
     )
+
+
+def _converted(arm: Node, values: tuple[Value, ...], combined: list[Node]) -> tuple[Value, ...]:
+    """The columns of a set operation's arm as they come out of it.
+
+    The planner converts them to the common type: nothing in the tree says so, and to a moment (timestamptz) by the
+    session's TimeZone, which whoever asks may choose for what it makes of a day.
+    """
+    pairs = zip(values, visible_entries(arm), combined, strict=False)
+    made = tuple(
+        derived([found]) if found.discloses and _type_of_column(whole) == _MOMENT != _type_of_column(entry) else found
+        for found, entry, whole in pairs
+    )
+    return made + values[len(made) :]
+
+
+def _type_of_column(entry: Node) -> int:
+    """Of a column that is shown as some entry of FROM has it; 0 for any other."""
+    expression = entry.node("expr")
+    return expression.number("vartype") if expression is not None and expression.tag == "VAR" else 0
 
 
 class _Walker:
@@ -148,7 +169,7 @@ class _Walker:
             if node.tag == "RANGETBLREF":
                 subquery = level.entry(node.number("rtindex")).node("subquery")
                 if subquery is not None:
-                    arms.append(self.outputs_of(Level(subquery, level)))
+                    arms.append(_converted(subquery, self.outputs_of(Level(subquery, level)), entries))
                 continue
             compares |= not node.flag("all") or node.text("op") != UNION
             pending += [node.node("larg"), node.node("rarg")]
