@@ -46,6 +46,8 @@ class Principal:
     authenticated_at: float | None = None  # Unix seconds; when the person last proved who they are, where it is known
     # Whatever else the issuer calls this person (mail address, login): an account of any such name is theirs.
     known_as: frozenset[str] = frozenset()
+    # The ids of the tokens this one was exchanged for: revoking any of them ends it.
+    derived_from: frozenset[str] = frozenset()
 
     @property
     def humans(self) -> frozenset[str]:

@@ -169,7 +169,7 @@ def revalidated(principal: Principal, *, rules: IdentityRules, now: float | None
     moment, issued_at = time.time() if now is None else now, principal.issued_at
     if principal.expires_at is not None and moment > principal.expires_at + LEEWAY_S:
         raise AuthenticationFailed("the token has expired")
-    if principal.token_id and principal.token_id in rules.revoked_tokens:
+    if not rules.revoked_tokens.isdisjoint({principal.token_id, *principal.derived_from} - {""}):
         raise AuthenticationFailed("the token was revoked")
     if principal.issuer != tokens.issuer_url() and principal.issuer not in rules.issuers:
         raise AuthenticationFailed("the token's issuer is not trusted any more")
@@ -260,6 +260,7 @@ def _own_principal(claims: dict[str, Any]) -> Principal:
         expires_at=number(claims, "exp"),
         issued_at=number(claims, "iat"),
         known_as=_groups(claims.get("known_as", [])),
+        derived_from=_groups(claims.get("derived_from", [])),
         authenticated_at=number(claims, "auth_time") if "auth_time" in claims else None,
     )
 

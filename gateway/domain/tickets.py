@@ -83,6 +83,7 @@ def principal_to_json(principal: Principal) -> dict[str, Any]:
         "groups": sorted(principal.groups),
         "either_groups": sorted(principal.either_groups),
         "known_as": sorted(principal.known_as),
+        "derived_from": sorted(principal.derived_from),
     }
 
 
@@ -93,6 +94,7 @@ def principal_from_json(stored: dict[str, Any], *, ticket_id: str) -> Principal:
         "groups": frozenset(stored["groups"]),
         "either_groups": frozenset(stored.get("either_groups", ())),
         "known_as": frozenset(stored.get("known_as", ())),
+        "derived_from": frozenset(stored.get("derived_from", ())),
     }
     return Principal(**{**kept, "auth_method": "ticket", "token_id": kept["token_id"] or f"ticket:{ticket_id}"})
 

@@ -5,7 +5,8 @@
   token (federated to an agent) becomes the agent's; an agent's own token is renewed, never beyond its own end; a
   person's token, presented by an authenticated agent, becomes that person's with the agent as `act`.
 
-Agents never get more than what they present: every token ends with the one it was exchanged for.
+Agents never get more than what they present: every token ends with the one it was exchanged for, by time and by
+revocation. One of a trusted issuer that is older than a revocation of its agent's tokens is nobody's any more.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from audit.domain.append import append_entries
 from audit.domain.entry import Entry
 from gateway.domain import tokens
 from gateway.domain.clients import Client, OAuthError, authenticated_client, claimed_client, is_live
-from gateway.domain.connections import load_identity_rules
+from gateway.domain.connections import agent_spec, load_identity_rules
 from gateway.domain.federation import matches
 from gateway.domain.identity import ALLOWED_ALGORITHMS, TokenVerifier
 from gateway.domain.throttle import count_failure, wait_s
@@ -36,6 +37,7 @@ SUBJECT_TOKEN_TYPES = frozenset(
     {ACCESS_TOKEN_TYPE, "urn:ietf:params:oauth:token-type:jwt", "urn:ietf:params:oauth:token-type:id_token"}
 )
 TOKEN_TTL_S = 900
+MAX_LINEAGE = 16  # a token is not renewed beyond its end: whoever renews more often gains nothing by it
 
 
 def token_response(
@@ -141,7 +143,11 @@ def _exchanged(
     agent = _agent_behind(subject, claims, named=form.get("client_id", ""))
     if client is not None and client.agent.pk != agent.pk:
         raise OAuthError("invalid_grant", "the subject token is another agent's")
-    issued = sign_agent_token(agent, TOKEN_TTL_S, not_after=subject.expires_at, audience=audience)
+    if (subject.issued_at or 0.0) < agent_spec(agent).revoked_before:
+        raise OAuthError("invalid_grant", "the subject token is older than the revocation of the agent's tokens")
+    issued = sign_agent_token(
+        agent, TOKEN_TTL_S, not_after=subject.expires_at, audience=audience, derived_from=_lineage(subject)
+    )
     return _used(agent, issued), {**body, "subject": agent.name, "presented_subject": subject.subject}
 
 
@@ -158,8 +164,17 @@ def _delegated(subject: Principal, agent: Agent, audience: str) -> IssuedToken:
         not_after=subject.expires_at,
         audience=audience,
         known_as=subject.known_as,
+        derived_from=_lineage(subject),
     )
     return _used(agent, issued)
+
+
+def _lineage(presented: Principal) -> frozenset[str]:
+    """The ids of the tokens that a new one goes back to."""
+    ids = presented.derived_from | ({presented.token_id} if presented.token_id else set())
+    if len(ids) > MAX_LINEAGE:
+        raise OAuthError("invalid_grant", "the subject token was exchanged too often, ask for a new one")
+    return ids
 
 
 def _agent_behind(subject: Principal, claims: Mapping[str, Any], *, named: str) -> Agent:

@@ -69,10 +69,17 @@ def issue_person_token(
 
 
 def sign_agent_token(
-    agent: Agent, ttl_s: int = DEFAULT_TTL_S, *, not_after: float | None = None, audience: str = AUDIENCE
+    agent: Agent,
+    ttl_s: int = DEFAULT_TTL_S,
+    *,
+    not_after: float | None = None,
+    audience: str = AUDIENCE,
+    derived_from: frozenset[str] = frozenset(),
 ) -> IssuedToken:
+    """Sign an agent's token. `derived_from`: the ids of the tokens it was exchanged for, which it ends with."""
     limits = [limit for limit in (not_after, agent.expires_at.timestamp() if agent.expires_at else None) if limit]
     claims = {"sub": agent.name, "kind": "agent", "groups": sorted(agent.groups), "client_id": agent.client_id}
+    claims |= _lineage(derived_from)
     return _sign(claims, ttl_s=ttl_s, not_after=min(limits, default=None), audience=audience)
 
 
@@ -86,6 +93,7 @@ def sign_delegated_token(
     not_after: float | None,
     audience: str = AUDIENCE,
     known_as: frozenset[str] = frozenset(),
+    derived_from: frozenset[str] = frozenset(),
 ) -> IssuedToken:
     """Sign a token of a person for whom `agent` acts. `subject_issuer` is who vouched for the person."""
     claims = {
@@ -96,8 +104,13 @@ def sign_delegated_token(
         "act": {"sub": agent.name},
         "client_id": agent.client_id,
         **({"known_as": sorted(known_as)} if known_as else {}),
+        **_lineage(derived_from),
     }
     return _sign(claims, ttl_s=ttl_s, not_after=not_after, audience=audience)
+
+
+def _lineage(derived_from: frozenset[str]) -> dict[str, Any]:
+    return {"derived_from": sorted(derived_from)} if derived_from else {}
 
 
 def issuer_url() -> str:

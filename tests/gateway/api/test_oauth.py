@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from approvals.domain.request import Principal
 from audit.models import LogEntry
 from gateway.api.authentication import verifier
 from gateway.domain.clients import set_client_secret
 from gateway.domain.connections import load_identity_rules
-from gateway.domain.token_service import TOKEN_EXCHANGE
+from gateway.domain.identity import unverified_parts
+from gateway.domain.revocation import revoke_agent
+from gateway.domain.token_service import MAX_LINEAGE, TOKEN_EXCHANGE
 from gateway.domain.tokens import issue_agent_token, issue_person_token
-from gateway.models import Agent, ClientSecret, Issuer
+from gateway.models import Agent, ClientSecret, Issuer, RevokedToken
+from gateway.session.services import AuthenticationFailed
 from tests.gateway.api.conftest import Cast
 from tests.gateway.domain.issuer import TestIssuer, running_issuer
 
@@ -107,6 +112,56 @@ def test_exchanged_token_ends_with_the_one_presented(cast: Cast) -> None:
     response = exchange(issue_agent_token(cast.agent, 100))
 
     assert response.json()["expires_in"] <= 100
+
+
+def test_exchanged_tokens_end_with_the_one_that_is_revoked(cast: Cast) -> None:
+    """Whoever stole a token and renewed it in time would outlive its revocation else."""
+    first = issue_agent_token(cast.agent)
+    second = exchange(first).json()["access_token"]
+    third = exchange(second)
+    assert principal_of(third).subject == "demo-agent"
+
+    RevokedToken.objects.create(jti=jti_of(first), expires_at=timezone.now() + timedelta(hours=1))
+
+    with pytest.raises(AuthenticationFailed, match="revoked"):
+        principal_of(third)
+    assert exchange(second).json()["error"] == "invalid_grant"
+
+
+def test_persons_token_that_is_revoked_ends_what_agents_made_of_it(cast: Cast) -> None:
+    cast.reviewer.groups.create(name="ai-agents")
+    person = issue_person_token(cast.reviewer)
+    delegated = exchange(person, basic("demo-agent", set_client_secret(agent=cast.agent)))
+    assert principal_of(delegated).actor == "demo-agent"
+
+    RevokedToken.objects.create(jti=jti_of(person), expires_at=timezone.now() + timedelta(hours=1))
+
+    with pytest.raises(AuthenticationFailed, match="revoked"):
+        principal_of(delegated)
+
+
+def test_workloads_token_from_before_a_revocation_is_no_agents(cast: Cast, issuer: TestIssuer) -> None:
+    Agent.objects.update(federated_subjects=[f"{issuer.url}|workload-1"])
+    token = issuer.token(sub="workload-1")
+    assert principal_of(exchange(token)).subject == "demo-agent"
+
+    revoke_agent(agent=cast.agent)
+
+    assert exchange(token).json()["error"] == "invalid_grant"
+    Agent.objects.update(revoked_before=timezone.now() - timedelta(minutes=5))
+    assert principal_of(exchange(token)).subject == "demo-agent"
+
+
+def test_token_is_not_exchanged_without_end(cast: Cast) -> None:
+    token = issue_agent_token(cast.agent)
+    for _ in range(MAX_LINEAGE):
+        token = exchange(token).json()["access_token"]
+
+    assert exchange(token).json()["error"] == "invalid_grant"
+
+
+def jti_of(token: str) -> str:
+    return str(unverified_parts(token)[1]["jti"])
 
 
 def test_persons_token_needs_an_authenticated_agent_and_records_the_actor(cast: Cast) -> None:

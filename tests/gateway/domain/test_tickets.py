@@ -11,7 +11,14 @@ from approvals.domain.request import Principal
 from gateway.domain.tickets import buy_ticket, redeem_ticket
 from gateway.models import Ticket
 
-BUYER = Principal(subject="demo", issuer="http://i", groups=frozenset({"ai-agents"}), token_id="t1", expires_at=2e9)
+BUYER = Principal(
+    subject="demo",
+    issuer="http://i",
+    groups=frozenset({"ai-agents"}),
+    token_id="t1",
+    expires_at=2e9,
+    derived_from=frozenset({"t0"}),
+)
 
 
 def redeem(secret: str, *, user: str = "demo", connection: str = "clinic") -> Principal | None:
@@ -25,7 +32,7 @@ def test_ticket_is_good_once(db: None) -> None:
 
     assert principal is not None
     assert (principal.subject, principal.groups, principal.auth_method) == ("demo", BUYER.groups, "ticket")
-    assert (principal.token_id, principal.expires_at) == ("t1", 2e9)
+    assert (principal.token_id, principal.expires_at, principal.derived_from) == ("t1", 2e9, {"t0"})
     assert redeem(secret) is None
 
 
