@@ -229,7 +229,7 @@ def directly(service: Service, text: str) -> str:
 def outcome(client: httpx.Client, text: str) -> tuple[str, str]:
     """(masked | held | denied | refused, everything the client heard). Refused: the service itself would not run it,
     which the emulator already finds out, and says, in a dry run."""
-    answer = client.post("/queries", json={"query": text, "useLegacySql": False, "timeoutMs": 2_000})
+    answer = client.post("/queries", json={"query": text, "useLegacySql": False, "timeoutMs": 100})
     heard = answer.text
     if answer.status_code == 403:
         return "denied", heard
@@ -239,7 +239,7 @@ def outcome(client: httpx.Client, text: str) -> tuple[str, str]:
     job = answer.json()["jobReference"]["jobId"]
     # One that is slow waits for nobody: only what is held names its review.
     while not answer.json().get("jobComplete") and "hoopweb_review" not in client.get(f"/jobs/{job}").text:
-        answer = client.get(f"/queries/{job}", params={"timeoutMs": 2_000})
+        answer = client.get(f"/queries/{job}", params={"timeoutMs": 100})
         heard += answer.text
         if answer.status_code != 200:
             return "refused", heard
