@@ -84,7 +84,7 @@ def stack() -> Iterator[Stack]:
 
 
 # Folders whose few tests take minutes begin first, so that no worker of the gate is left with one at the end.
-LONG_FIRST = ("chaos", "approvals", "hoopweb/browser", "hoopweb/embedded", "newcomer", "bigquery", "bypass")
+LONG_FIRST = ("chaos", "approvals", "hoopweb/browser", "hoopweb/embedded", "newcomer", "bigquery", "bypass", "regress")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,12 +71,12 @@ def test_regression_outputs_are_those_of_a_direct_connection(sides: Sides) -> No
     soaking = bool(os.environ.get("HOOPWEB_SOAK"))
     differing = {}
 
-    for name in schedule(sides.files) if soaking else SAMPLE.split():
-        outputs = [
-            run_file(name, files=sides.files, side=side, timeout_s=600) for side in (sides.direct, sides.through)
-        ]
-        if changed := unexpected(name, difference(name, *outputs)):
-            differing[name] = changed
+    with ThreadPoolExecutor(2) as both:  # each has a server and a directory of its own
+        for name in schedule(sides.files) if soaking else SAMPLE.split():
+            run = partial(run_file, name, files=sides.files, timeout_s=600)
+            outputs = both.map(lambda side, run=run: run(side=side), (sides.direct, sides.through))
+            if changed := unexpected(name, difference(name, *outputs)):
+                differing[name] = changed
 
     assert not differing, "\n\n".join(differing.values())[:20_000]
 
