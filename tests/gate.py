@@ -1,9 +1,9 @@
 """`make test` and `make lint`: every gate, even after one failed; the verdict comes last.
 
-The gates that look at the code take one core, so `make test` runs them beside the first tests, one by one, and shows
-what each said when it has ended. The tests are two runs of pytest; the second is given the files in which the first
-found tests of the running product, and fails if it ran fewer of them than were found. What they counted is added up,
-and the last line is one ordinary pytest summary.
+The gates that look at the code take a core for a minute: `make test` runs them beside the tests, one by one, with what
+these leave of the machine, and shows what each said when it has ended. The tests are two runs of pytest; the second is
+given the files in which the first found tests of the running product, and fails if it ran fewer of them than were
+found. What they counted is added up, and the last line is one ordinary pytest summary.
 A failure that may be the machine's is asked once more, alone (tests/unsteady.py).
 """
 
@@ -96,10 +96,10 @@ def _failed(lint: Sequence[Step], tests: Sequence[Step], tallies: Mapping[str, P
         linting = [(name, beside.submit(_passes, name, argv, aside=True)) for name, argv in lint]
         first, *others = [(name, argv, tallies[name]) for name, argv in tests]
         failed = [] if _tests_pass(*first, product=product) else [first[0]]
-        failed = [name for name, passed in linting if not passed.result()] + failed
         # One that could not even look for tests told nothing: then all files are read.
         found: dict[str, int] = json.loads(product.read_text(encoding="utf-8")) if product.exists() else {}
-        return failed + [name for name, argv, tally in others if not _all_pass(name, (*argv, *found), tally, found)]
+        failed += [name for name, argv, tally in others if not _all_pass(name, (*argv, *found), tally, found)]
+        return [name for name, passed in linting if not passed.result()] + failed
 
 
 def _all_pass(name: str, argv: Sequence[str], tally: Path, found: Mapping[str, int]) -> bool:
@@ -130,12 +130,13 @@ def _tests_pass(name: str, argv: Sequence[str], tally: Path, *, product: Path | 
 def _passes(
     name: str, argv: Sequence[str], *, tally: Path | None = None, product: Path | None = None, aside: bool = False
 ) -> bool:
-    """Run a gate. `aside`: what it says is kept until it has ended, and shown in one piece."""
+    """Run a gate. `aside`: others go before it, and what it says is kept until it has ended, and shown in one piece."""
     if not aside:
         print(f"== {name}", flush=True)
     started = time.monotonic()
     stdout, stderr = (subprocess.PIPE, subprocess.STDOUT) if aside else (None, None)
     environment = _environment(tally, product)
+    argv = ("nice", *argv) if aside else argv
     done = subprocess.run(argv, cwd=PROJECT, env=environment, check=False, stdout=stdout, stderr=stderr)
     said = "\n" + done.stdout.decode(errors="replace") if aside else ""
     verdict = "passed" if done.returncode == 0 else f"failed ({done.returncode})"
