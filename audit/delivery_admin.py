@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from audit.domain.append import stated_size
+from audit.domain.head import stated_size
 from audit.models import Anchor, AnchorProof, Sink
 from audit.models_delivery import Delivery
 from audit.pages import ReadOnlyAdmin

@@ -20,10 +20,11 @@ import psycopg
 from django.db import connection, transaction
 
 from audit.backlog import Queued
-from audit.domain.append import DURABILITY, LogShrank, append_prepared, lock_head, was_appended
+from audit.domain.append import DURABILITY, append_prepared, was_appended
 from audit.domain.canonical import EntryRefused
 from audit.domain.chain import Head, Leaf, Prepared, link
 from audit.domain.entry import Entry, Receipt
+from audit.domain.head import LogShrank, lock_head
 from audit.domain.liveness import show_alive
 from audit.domain.one_statement import fits
 from audit.domain.sending import keep_plans
@@ -201,8 +202,8 @@ class LogCommits:
             self._connect()
         if not any(queued.attempt for _, queued, _ in batch):
             return self._append_missing(batch, answers)
-        with transaction.atomic(), connection.cursor() as cursor:
-            lock_head(cursor)  # a commit whose answer was lost may still be under way: it ends first
+        with transaction.atomic():
+            lock_head()  # a commit whose answer was lost may still be under way: it ends first
             return self._append_missing(batch, answers)
 
     def _append_missing(self, batch: Sequence[Ready], answers: dict[int, Receipt | EntryRefused]) -> Head | None:

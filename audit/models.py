@@ -1,6 +1,6 @@
 """What happened. The log is the evidence; every other table here is its sealed text, or can be rebuilt from it.
 
-`LogEntry`, `SealedText`, `LogState`, `SessionRecord` and `StatementRecord` are written by `audit.domain.append` alone,
+`LogEntry`, `SealedText`, `LogHead`, `SessionRecord` and `StatementRecord` are written by `audit.domain.append` alone,
 in one transaction; triggers refuse any change of a `LogEntry` or `Checkpoint` (migration 0002). Sessions, connections
 and people are named by value: evidence outlives configuration.
 """
@@ -25,6 +25,7 @@ __all__ = [
     "LegalHold",
     "LogDamage",
     "LogEntry",
+    "LogHead",
     "LogState",
     "Recording",
     "RecordingChunk",
@@ -42,16 +43,29 @@ __all__ = [
 
 
 class LogState(models.Model):
-    """The head of the log: one row, locked by every append, so that `seq` has no gap under several writers."""
+    """Which log this is: one row, locked by every append, so that `seq` has no gap under several writers."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     log_id = models.UUIDField(default=uuid.uuid4)  # part of the origin: another database is another log
-    size = models.BigIntegerField(default=0)
-    head = models.BinaryField(default=bytes(32))  # leaf hash of the newest entry
-    frontier = models.BinaryField(default=b"")  # roots of the perfect subtrees (audit.domain.merkle.Frontier)
 
     class Meta:
         constraints = [models.CheckConstraint(condition=models.Q(id=1), name="audit_one_log_state")]
+
+    def __str__(self) -> str:
+        return self.log_id.hex
+
+
+class LogHead(models.Model):
+    """What the log was after an append; the newest one is its head (`audit.domain.head`). Older ones go."""
+
+    after = models.BigIntegerField(primary_key=True)  # entries the log had before: no place is followed twice
+    size = models.BigIntegerField()
+    head = models.BinaryField()  # leaf hash of the newest entry
+    frontier = models.BinaryField()  # roots of the perfect subtrees (audit.domain.merkle.Frontier)
+    counts = models.JSONField(default=list)  # what it adds to sessions' numbers (audit.domain.session_counts)
+
+    class Meta:
+        default_permissions = ()
 
     def __str__(self) -> str:
         return f"{self.size} entries"
@@ -94,9 +108,13 @@ class LogEntry(models.Model):
 
 
 class JournalPosition(models.Model):
-    """Up to which place the log has taken in a process's journal. Kept after the journal is gone: never twice."""
+    """Up to which place the log has taken in a process's journal. Kept after the journal is gone: never twice.
 
-    journal = models.CharField(primary_key=True, max_length=36)
+    A new row for every part that is taken in, instead of the one before: see `audit.domain.head`.
+    """
+
+    pk = models.CompositePrimaryKey("journal", "integrated")
+    journal = models.CharField(max_length=36)
     integrated = models.BigIntegerField()
 
     class Meta:

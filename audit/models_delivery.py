@@ -63,7 +63,7 @@ class Sink(Delivery):
     def save(self, *args: Any, **kwargs: Any) -> None:
         """A new sink begins at the log's end, or with all of it."""
         if self._state.adding and not self.history:
-            self.cursor = apps.get_model("audit", "LogState").objects.aggregate(size=models.Max("size"))["size"] or 0
+            self.cursor = apps.get_model("audit", "LogHead").objects.aggregate(size=models.Max("size"))["size"] or 0
         super().save(*args, **kwargs)
 
     def clean(self) -> None:

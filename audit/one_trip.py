@@ -15,7 +15,8 @@ import psycopg
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 
 from audit.domain.chain import Head, Leaf, Prepared
-from audit.domain.one_statement import HEAD, LOCKED_HEAD, STATEMENT, is_done, parameters, read_head
+from audit.domain.head import HEAD
+from audit.domain.one_statement import LOCK_FOR_LONG, STATEMENT, is_done, parameters, read_head
 
 _GOOD = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 # After others were seen to append twice within this time, the log is locked before a batch is made, for as long again.
@@ -37,7 +38,7 @@ class OneTrip:
         self._libpq = connection.pgconn
         self._others_seen = self._others_until = 0.0
         own = uuid.uuid4().hex
-        texts = {"append": STATEMENT, "head": HEAD, "lock": LOCKED_HEAD, "begin": "BEGIN", "commit": "COMMIT"}
+        texts = {"append": STATEMENT, "head": HEAD, "lock": LOCK_FOR_LONG, "begin": "BEGIN", "commit": "COMMIT"}
         names = {word: f"hoopweb_{word}_{own}".encode() for word in texts}
         for word, text in texts.items():
             _checked(self._libpq.prepare(names[word], text.encode()))
@@ -61,7 +62,7 @@ class OneTrip:
 
     async def lock(self, known: Head | None) -> Head | None:
         """Wait for whoever is appending, and return the head, which nobody moves until `append` or `let_go`."""
-        head = _head((await self._ask([(self._begin, []), (self._lock, [])]))[-1])
+        head = _head((await self._ask([(self._begin, []), (self._lock, []), (self._head, [])]))[-1])
         if head != known:
             self._see_others()
         return head

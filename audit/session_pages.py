@@ -20,6 +20,7 @@ from audit.domain.emergencies import with_emergencies
 from audit.domain.kinds import KINDS
 from audit.domain.reading import read_result, read_session_texts
 from audit.domain.replay import ReplayProblem
+from audit.domain.session_counts import count_sessions
 from audit.domain.session_document import (
     FORMATS,
     as_csv,
@@ -81,6 +82,16 @@ class SessionRecordAdmin(ReadOnlyAdmin):
             *super().get_urls(),
         ]
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        count_sessions()
+        response: HttpResponse = super().changelist_view(request, extra_context)
+        return response
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> SessionRecord | None:
+        count_sessions()
+        session: SessionRecord | None = super().get_object(request, object_id, from_field)
+        return session
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -106,6 +117,7 @@ class SessionRecordAdmin(ReadOnlyAdmin):
         """Sessions that are open, kept up to date over ws/v1/events/."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        count_sessions()
         sessions = list(with_emergencies(SessionRecord.objects.filter(closed_at=None))[: MAX_LIVE + 1])
         context = context_of(self, request, None, title="Live sessions") | {
             "sessions": sessions[:MAX_LIVE],

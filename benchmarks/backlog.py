@@ -23,7 +23,7 @@ class Backlog:
     def size(self) -> int:
         """How many entries the log has."""
         with psycopg.connect(self._dsn) as connection:
-            row = connection.execute("SELECT coalesce(max(size), 0) FROM audit_logstate").fetchone()
+            row = connection.execute("SELECT coalesce(max(size), 0) FROM audit_loghead").fetchone()
         assert row is not None
         return int(row[0])
 
@@ -31,7 +31,9 @@ class Backlog:
         """How many entries are in the journals and not in the log."""
         with psycopg.connect(self._dsn) as connection:
             known: dict[str, int] = dict(
-                connection.execute("SELECT journal, integrated FROM audit_journalposition").fetchall()
+                connection.execute(
+                    "SELECT journal, max(integrated) FROM audit_journalposition GROUP BY journal"
+                ).fetchall()
             )
         return sum(
             _entries_after(segment, known.get(segment.parent.name, 0)) for segment in self._root.glob("*/*.journal")

@@ -16,8 +16,9 @@ from typing import Any
 
 from django.db import connection
 
-from audit.domain.append import append_entries, stated_size
+from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json
+from audit.domain.head import stated_size
 from audit.domain.subject_keys import subject_keys
 from audit.domain.subjects import SubjectKey, numbers_meant, token_of
 from audit.models import SubjectKeyRow

@@ -1,7 +1,7 @@
 """Writing the log: one transaction for a batch of entries, their sealed texts and the records that show them.
 
-Writers of several processes are serialised by the lock on the log's one state row, which also holds the Merkle
-frontier: an append never reads the log. Canonical form, commitments and encryption happen before the lock is taken.
+Writers of several processes are serialised by a lock (`audit.domain.head`), and the head has the Merkle frontier: an
+append never reads the log. Canonical form, commitments and encryption happen before the lock is taken.
 
 A caller that appends inside its own transaction (a review's decision and its entry, together or not at all) must do
 so last: the lock is held until that transaction ends.
@@ -9,14 +9,12 @@ so last: the lock is held until that transaction ends.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 
-from django.db import IntegrityError, connection, transaction
-from django.db.backends.utils import CursorWrapper
+from django.db import IntegrityError, transaction
 
 from audit.domain import copy_rows
 from audit.domain.box import box_key_id
@@ -24,16 +22,16 @@ from audit.domain.canonical import CanonicalBody
 from audit.domain.chain import Head, Leaf, Prepared, link, prepare
 from audit.domain.columns import text_column
 from audit.domain.entry import Entry, Receipt
-from audit.domain.merkle import GENESIS, Frontier
-from audit.domain.projection import Records, begin_records, end_records
+from audit.domain.head import LogShrank, ask_head_locked, lock_head, move_head
+from audit.domain.projection import Records, begin_records, document_of, end_records
 from audit.domain.sealing import evidence_sealer
 from audit.domain.sending import BULK, ask, copy, one_round_trip, send
 from audit.domain.subject_index import index_subjects
-from audit.models import LogEntry, LogState
+from audit.models import LogEntry
 
 DURABILITY = "database"
-_STATE = "SELECT size, head, frontier FROM audit_logstate WHERE id = 1"
-_POSITION = "SELECT integrated FROM audit_journalposition WHERE journal = %s"
+# The newest of a journal's places: older ones are deleted, and may be there for long while a snapshot is kept open.
+POSITION = "SELECT integrated FROM audit_journalposition WHERE journal = %s ORDER BY integrated DESC LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +45,6 @@ class JournalSpan:
 
 class JournalMoved(RuntimeError):
     """The log has taken in another part of this journal than was expected: nothing is written."""
-
-
-class LogShrank(RuntimeError):
-    """The stored log is shorter than what this process wrote: somebody removed entries. Nothing more is written."""
 
 
 def append_entries(entries: Sequence[Entry], *, gateway: str = "") -> list[Receipt]:
@@ -107,15 +101,15 @@ def _append(
     span: JournalSpan | None,
     asking: bool,
 ) -> list[Leaf]:
-    with transaction.atomic(), connection.cursor() as cursor, ExitStack() as trip:
-        head, known = _locked(cursor, span)
+    with transaction.atomic(), ExitStack() as trip:
+        head, known = _locked(span)
         if head.size < at_least:
             raise LogShrank(f"the log has {head.size} entries, expected at least {at_least}")
         if span is not None and not _is_next(span, known):
             return []
-        leaves, head = link(head, prepared)
+        leaves, after = link(head, prepared)
         attempted(leaves)
-        moved(head)
+        moved(after)
         records, few = Records(leaves, prepared), len(prepared) < BULK
         if few:
             trip.enter_context(one_round_trip())
@@ -126,32 +120,21 @@ def _append(
         end_records(records)
         index_subjects(leaves, prepared)
         if span is not None:
-            send(
-                "INSERT INTO audit_journalposition (journal, integrated) VALUES (%s, %s)"
-                " ON CONFLICT (journal) DO UPDATE SET integrated = excluded.integrated",
-                [span.journal, span.end],
-            )
-        send(
-            "UPDATE audit_logstate SET size = %s, head = %b, frontier = %b WHERE id = 1",
-            [head.size, head.leaf, head.frontier.to_bytes()],
-        )
+            send("INSERT INTO audit_journalposition (journal, integrated) VALUES (%s, %s)", [span.journal, span.end])
+            send("DELETE FROM audit_journalposition WHERE journal = %s AND integrated = %s", [span.journal, known])
+        move_head(head, after, document_of(records.counts))
     return leaves
 
 
-def _locked(cursor: CursorWrapper, span: JournalSpan | None) -> tuple[Head, int]:
+def _locked(span: JournalSpan | None) -> tuple[Head, int]:
     """Lock the log; its head, and up to which place it has the journal of `span`."""
     if span is None:
-        return lock_head(cursor), 0
+        return lock_head(), 0
     with one_round_trip():  # one after the other all the same: the place is read behind the lock
-        state = ask(f"{_STATE} FOR UPDATE")
-        position = ask(_POSITION, [span.journal])
-    row, place = state.fetchone(), position.fetchone()
-    if row is None:  # a new log: there was nothing to lock yet
-        head = lock_head(cursor)
-        place = ask(_POSITION, [span.journal]).fetchone()
-    else:
-        head = head_of(*row)
-    return head, int(place[0]) if place else 0
+        asked = ask_head_locked()
+        position = ask(POSITION, [span.journal])
+    place = position.fetchone()
+    return asked.head(), int(place[0]) if place else 0
 
 
 def _is_next(span: JournalSpan, known: int) -> bool:
@@ -166,46 +149,6 @@ def _is_next(span: JournalSpan, known: int) -> bool:
 def was_appended(leaf: Leaf) -> bool:
     """Whether exactly this leaf is in the log at its place."""
     return LogEntry.objects.filter(seq=leaf.seq, leaf=leaf.hash).exists()
-
-
-def lock_head(cursor: CursorWrapper) -> Head:
-    """Lock the log until the transaction ends and return its head."""
-    row = _state(cursor, "FOR UPDATE")
-    if row is None:
-        # The first entry of a new log. On a log that lost its state the insert of entry 1 then collides: fail closed.
-        cursor.execute(
-            "INSERT INTO audit_logstate (id, log_id, size, head, frontier) VALUES (1, %s, 0, %s, '') "
-            "ON CONFLICT DO NOTHING",
-            [uuid.uuid4(), GENESIS],
-        )
-        row = _state(cursor, "FOR UPDATE")
-        assert row is not None
-    return head_of(*row)
-
-
-def read_head() -> Head:
-    """The log's head as stored, without locking it."""
-    with connection.cursor() as cursor:
-        row = _state(cursor, "")
-    if row is None:
-        return Head(Frontier(), GENESIS)
-    return head_of(*row)
-
-
-def head_of(size: int, leaf: bytes, frontier: bytes) -> Head:
-    """The head that a row of the log's state states. Raises ValueError when it cannot be one."""
-    return Head(Frontier.from_bytes(size, bytes(frontier)), bytes(leaf))
-
-
-def stated_size() -> int:
-    """How many entries the log's state claims, whatever else is wrong with it."""
-    return LogState.objects.filter(id=1).values_list("size", flat=True).first() or 0
-
-
-def _state(cursor: CursorWrapper, lock: str) -> tuple[int, bytes, bytes] | None:
-    cursor.execute(f"{_STATE} {lock}")
-    row: tuple[int, bytes, bytes] | None = cursor.fetchone()
-    return row
 
 
 def _store(leaves: Sequence[Leaf], prepared: Sequence[Prepared]) -> None:

@@ -18,7 +18,7 @@ from typing import IO, Any
 from django.db.models import Max, Min
 
 from audit.domain.anchor import anchored
-from audit.domain.append import append_entries, stated_size
+from audit.domain.append import append_entries
 from audit.domain.box import SealProblem
 from audit.domain.bundle_format import BUNDLE_TYPE, BUNDLE_VERSION, seal_text
 from audit.domain.certificates import KIND as CERTIFICATE
@@ -27,6 +27,7 @@ from audit.domain.checkpoints import LogDamaged, sign_checkpoint
 from audit.domain.contents import check_recordings
 from audit.domain.entry import Entry, Json, now_us
 from audit.domain.findings import Finding, read_place
+from audit.domain.head import stated_leaf, stated_size
 from audit.domain.integrity import StoredEntry, check_chain, stored_entries
 from audit.domain.keyring import KeyRing
 from audit.domain.keys import log_keys, log_rotations, log_signer
@@ -37,7 +38,7 @@ from audit.domain.recordings import check_recording, read_recording, recording_s
 from audit.domain.restoration import KIND as RESTORED
 from audit.domain.sealing import evidence_sealer
 from audit.domain.stored_restorations import disowned, stated_by, stored_restorations
-from audit.models import AnchorProof, Checkpoint, Export, LogEntry, LogState, Recording, SealedText
+from audit.models import AnchorProof, Checkpoint, Export, LogEntry, Recording, SealedText
 
 MAX_PROVEN_CHECKPOINTS = 1_000  # in a bundle of a part, each carries a proof
 MAX_ANCHORS = 200
@@ -170,7 +171,7 @@ def _records(
 def _header(
     scope: Scope, *, size: int, with_text: bool, signer: Signer, damaged: bool, seqs: tuple[int, int] | None
 ) -> dict[str, Any]:
-    stated = _leaf_at(size) if not damaged else _stated_leaf()
+    stated = _leaf_at(size) if not damaged else stated_leaf()
     return {
         "type": BUNDLE_TYPE,
         "version": BUNDLE_VERSION,
@@ -183,11 +184,6 @@ def _header(
         "with_text": with_text,
         "created_us": now_us(),
     }
-
-
-def _stated_leaf() -> bytes | None:
-    leaf = LogState.objects.filter(id=1).values_list("head", flat=True).first()
-    return bytes(leaf) if leaf is not None else None
 
 
 def _leaf_at(seq: int) -> bytes | None:

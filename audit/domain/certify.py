@@ -9,10 +9,11 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from audit.domain.append import append_entries, lock_head
+from audit.domain.append import append_entries
 from audit.domain.certificates import KIND, Certificate, UnsignedCertificate, certificate_body, read_certificate
 from audit.domain.checkpoints import lock_signing, sign_checkpoint
 from audit.domain.entry import Entry
+from audit.domain.head import lock_head
 from audit.domain.keys import log_keys, log_signer
 from audit.domain.merkle import leaf_hash
 from audit.domain.note import NoteProblem, parse_named
@@ -28,7 +29,7 @@ def certify(said: Mapping[str, Any]) -> Certificate:
     sign_checkpoint()  # checks what was written since the last one
     with transaction.atomic(), connection.cursor() as cursor:
         lock_signing(cursor)  # no other key takes over meanwhile
-        head = lock_head(cursor)
+        head = lock_head()
         body = certificate_body(
             signer=log_signer(), said=said, seq=head.size + 1, prev=head.leaf, time_s=int(time.time())
         )

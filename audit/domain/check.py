@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from audit.domain.append import append_entries, stated_size
+from audit.domain.append import append_entries
 from audit.domain.chain import Head
 from audit.domain.contents import RecordingCounts, check_recordings
 from audit.domain.damage import note_findings
 from audit.domain.entry import Entry, Json
 from audit.domain.findings import Finding
+from audit.domain.head import stated_size
 from audit.domain.integrity import check_chain, checked_head
 from audit.domain.keys import log_keys
 from audit.domain.purges import nothing_purged

@@ -13,14 +13,15 @@ from django.db import close_old_connections, connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from audit.domain.anchor import publish
-from audit.domain.append import read_head
 from audit.domain.check import check_recent
 from audit.domain.damage import note_findings, refresh
 from audit.domain.findings import Finding
+from audit.domain.head import read_head
 from audit.domain.integrity import check_tail
 from audit.domain.keys import SigningKeyProblem, log_keys, log_signer
 from audit.domain.liveness import SignOfLife
 from audit.domain.note import Checkpoint as SignedCheckpoint
+from audit.domain.session_counts import count_sessions
 from audit.models import Checkpoint
 
 logger = logging.getLogger(__name__)
@@ -132,7 +133,10 @@ def _first_turn() -> None:
 
 
 def _turn() -> None:
-    _sign(sign_when_due)
+    try:
+        _sign(sign_when_due)
+    finally:
+        count_sessions()
 
 
 def _sign(sign: Callable[[], Checkpoint | None]) -> None:

@@ -14,11 +14,11 @@ from django.db import connection
 from django.db.models import Max
 
 from audit.domain.anchor import Anchored, anchored_now
-from audit.domain.append import read_head
 from audit.domain.chain import Head
 from audit.domain.contents import check_texts_and_columns
 from audit.domain.findings import Finding, place_of, read_place, stands_behind
 from audit.domain.following import Row, follow
+from audit.domain.head import read_head
 from audit.domain.keyring import KeyRing
 from audit.domain.merkle import GENESIS, Frontier, leaf_hash
 from audit.domain.note import Checkpoint as SignedCheckpoint
@@ -29,7 +29,7 @@ from audit.models import Checkpoint, LogEntry, StatementRecord
 
 _PAGE = 500  # entries: half a megabyte, read in less time than an event loop beside it would miss
 _ENDLESS = 1 << 62
-_NO_STATE = Finding(0, "state-edited", "the log's state is not the state of any log")
+_NO_STATE = Finding(0, "state-edited", "the log's head is not the head of any log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ def _against_state(found: Head, stated: Head) -> list[Finding]:
     if found.size < stated.size:
         return [Finding(found.size + 1, "truncated", f"the log states {stated.size} entries, {found.size} follow on")]
     if found.frontier != stated.frontier or found.leaf != stated.leaf:
-        return [Finding(stated.size, "rewritten", "the entries are not the ones the log's state was computed from")]
+        return [Finding(stated.size, "rewritten", "the entries are not the ones the log's head was computed from")]
     beyond = LogEntry.objects.filter(seq__gt=stated.size).order_by("seq").values_list("seq", flat=True).first()
     # Entries written since the state was read have moved it on; only a state that stayed put has strangers beyond it.
     if beyond is not None and read_head().size < beyond:

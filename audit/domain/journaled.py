@@ -13,7 +13,7 @@ from typing import Any
 
 from django.db import connection
 
-from audit.domain.append import DURABILITY, JournalSpan, append_entries, append_prepared
+from audit.domain.append import DURABILITY, POSITION, JournalSpan, append_entries, append_prepared
 from audit.domain.canonical import CanonicalBody, Draft
 from audit.domain.chain import Prepared
 from audit.domain.entry import Entry, Json
@@ -207,6 +207,6 @@ def journal_key(key_id: bytes) -> bytes | None:
 def integrated(journal_id: str) -> int:
     """Up to which place of this journal the log has taken entries in."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT integrated FROM audit_journalposition WHERE journal = %s", [journal_id])
+        cursor.execute(POSITION, [journal_id])
         row = cursor.fetchone()
     return int(row[0]) if row else 0

@@ -14,7 +14,6 @@ import uuid
 from django.conf import settings
 
 from audit.domain.keyring import KeyRing, Rotation, open_rotation
-from audit.domain.merkle import GENESIS
 from audit.domain.note import NoteProblem, Signer
 from audit.models import LogEntry, LogState
 
@@ -28,7 +27,7 @@ class SigningKeyProblem(ValueError):
 def log_origin() -> str:
     """The log's name in its checkpoints. Contains the log's id: an emptied database is another log, with another key
     name, and does not pass for this one."""
-    state, _ = LogState.objects.get_or_create(id=1, defaults={"log_id": uuid.uuid4(), "head": GENESIS})
+    state, _ = LogState.objects.get_or_create(id=1, defaults={"log_id": uuid.uuid4()})
     return f"hoopweb.log/{state.log_id.hex[:16]}"
 
 

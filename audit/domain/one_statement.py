@@ -1,10 +1,10 @@
-"""A small batch as one statement: the log's state, the entries, their sealed texts and records, all or nothing.
+"""A small batch as one statement: the log's head, the entries, their sealed texts and records, all or nothing.
 
-Who made the batch must have known the log's head. The statement moves the state's row only where it still says that
-head, and everything else hangs on that row having moved: where another process appended meanwhile, nothing happens and
-the answer is 0. So there is no lock to ask for first, no BEGIN and no COMMIT: one round trip, and one plan that is made
-once. What a statement cannot say at once (a session that opens and counts in the same batch, the index of subjects,
-hundreds of entries) goes the way of `audit.domain.append`, which this one must leave the same rows as.
+Who made the batch must have known the log's head. The statement states a new head only where that one is still the
+newest, and everything else hangs on it: where another process appended meanwhile, nothing happens and the answer is 0.
+So there is no lock to ask for first, no BEGIN and no COMMIT: one round trip, and one plan that is made once. What is
+not said at once (sessions that open and close, the index of subjects, hundreds of entries) goes the way of
+`audit.domain.append`, which this one must leave the same rows as.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from struct import Struct
 
 from audit.domain import copy_rows
-from audit.domain.append import head_of, shared_cells
+from audit.domain.append import shared_cells
 from audit.domain.box import box_key_id
 from audit.domain.chain import Head, Leaf, Prepared
 from audit.domain.columns import text_column
-from audit.domain.projection import Records, add_sql, document_of, document_of_begun, update_sql, upsert_sql
+from audit.domain.head import LOCK, head_of
+from audit.domain.projection import Records, document_of, document_of_begun, update_sql, upsert_sql
 from audit.domain.sending import BULK
 from audit.domain.statement_rows import BEGUN, ENDED
 from audit.domain.subject_index import names_subjects
@@ -46,24 +47,29 @@ def _of_these(ids: str) -> str:
     return f"t.id = ANY({ids}::text[]) AND {_MOVED}"
 
 
-# Its parameters, as `parameters` has them: the state before and after, leaves, boxes, documents of records that begin,
-# end and count. The latter two are looked up by ids that are said apart: planned while the tables are nearly empty, a
-# join with the document alone would read them whole, and go on doing so.
+# Its parameters, as `parameters` has them: the head before and after, leaves, boxes, documents of records that begin
+# and end, and of what sessions count. Those that end are looked up by ids that are said apart: planned while the tables
+# are nearly empty, a join with the document alone would read them whole, and go on doing so.
+#
+# It sees the log as it was before it waited for the lock. Who was outrun meanwhile finds the place behind its head
+# taken; and where even that head's row is gone again, its first entry's place, which is an error.
 STATEMENT = f"""
-WITH moved AS (
-  UPDATE audit_logstate SET size = $4, head = $5, frontier = $6
-  WHERE id = 1 AND size = $1 AND head = $2 AND frontier = $3 RETURNING 1
+WITH locked AS MATERIALIZED ({LOCK}
+), moved AS (
+  INSERT INTO audit_loghead (after, size, head, frontier, counts) SELECT $1, $4, $5, $6, $23::jsonb FROM locked
+  WHERE (SELECT size = $1 AND head = $2 AND frontier = $3 FROM audit_loghead ORDER BY after DESC LIMIT 1)
+  ON CONFLICT (after) DO NOTHING RETURNING 1
 ), leaves AS ({_insert("audit_logentry", _LEAF, 7)}
 ), boxes AS ({_insert("audit_sealedtext", _BOX, 17)}
 ), begun AS ({upsert_sql("audit_statementrecord", BEGUN, "$20", only_if=_MOVED)}
 ), ended AS ({update_sql("audit_statementrecord", ENDED, "$21", only_if=_of_these("$22"))}
-), counts AS ({add_sql("$23", only_if=_of_these("$24"))}
 ) SELECT count(*) FROM moved
 """  # noqa: S608 - of our own tables' names
 
-HEAD = "SELECT size, head, frontier FROM audit_logstate WHERE id = 1"
 # Whoever is stopped with the log locked is ended by the server before those who wait for it give up.
-LOCKED_HEAD = f"{HEAD} AND set_config('idle_in_transaction_session_timeout', '4s', true) = '4s' FOR UPDATE"
+LOCK_FOR_LONG = LOCK.replace(
+    "id = 1", "id = 1 AND set_config('idle_in_transaction_session_timeout', '4s', true) = '4s'"
+)
 
 
 def fits(prepared: Sequence[Prepared]) -> bool:
@@ -83,15 +89,14 @@ def parameters(before: Head, after: Head, leaves: Sequence[Leaf], prepared: Sequ
     """In PostgreSQL's binary format."""
     records = Records(leaves, prepared)
     return [
-        *_state(before),
-        *_state(after),
+        *_head(before),
+        *_head(after),
         *_leaves(leaves, prepared),
         *_boxes(leaves, prepared),
         _document(document_of_begun(records.begun)),
         _document(records.ended),
         _ids(records.outcomes),
         _document(document_of(records.counts)),
-        _ids(records.counts),
     ]
 
 
@@ -104,11 +109,11 @@ def read_head(values: Sequence[bytes | None]) -> Head:
     """The answer to `HEAD`. Raises ValueError when it is no head."""
     size, leaf, frontier = values
     if size is None or leaf is None or frontier is None:
-        raise ValueError("the log's state has no head")
+        raise ValueError("the newest head is none")
     return head_of(int.from_bytes(size, "big"), leaf, frontier)
 
 
-def _state(head: Head) -> tuple[bytes, bytes, bytes]:
+def _head(head: Head) -> tuple[bytes, bytes, bytes]:
     return _INT8(head.size), head.leaf, head.frontier.to_bytes()
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from django.db import OperationalError, connection, transaction
 
-from audit.domain.append import stated_size
 from audit.domain.exclusive import alone
+from audit.domain.head import stated_size
 from audit.domain.places import place_about
 from audit.models import LogEntry
 

@@ -29,7 +29,7 @@ def place_about(moment: datetime) -> int:
 # Between a place that is older and one that is not, half as far apart with every look at the entry in their middle.
 _HALVING = (
     "WITH RECURSIVE looks(older, newer) AS ("
-    " SELECT 0::bigint, 1 + coalesce((SELECT size FROM audit_logstate), 0) UNION ALL"
+    " SELECT 0::bigint, 1 + coalesce((SELECT size FROM audit_loghead ORDER BY after DESC LIMIT 1), 0) UNION ALL"
     " SELECT CASE WHEN is_older THEN middle ELSE older END, CASE WHEN is_older THEN newer ELSE middle END FROM ("
     "  SELECT older, newer, middle, coalesce((SELECT at FROM audit_logentry WHERE seq = middle) < %s, false)"
     "  AS is_older FROM (SELECT older, newer, (older + newer) / 2 AS middle FROM looks WHERE newer - older > 1) AS pair"

@@ -117,6 +117,8 @@ def project(leaves: Sequence[Leaf], prepared: Sequence[Prepared], *, shadowed: b
     records = Records(leaves, prepared)
     begin_records(records, asking=True, prepare=not shadowed)
     end_records(records, prepare=not shadowed)
+    if records.counts:
+        send(add_sql("%s"), [document_of(records.counts)], prepare=not shadowed)
 
 
 def begin_records(records: Records, *, asking: bool, prepare: bool = True) -> None:
@@ -138,14 +140,12 @@ def begin_records(records: Records, *, asking: bool, prepare: bool = True) -> No
 
 
 def end_records(records: Records, *, prepare: bool = True) -> None:
-    """Say what ended, and add to what sessions count."""
-    closed, counts = records.closed, records.counts
+    """Say what ended."""
+    closed = records.closed
     if records.outcomes:
         send(update_sql(_STATEMENTS, ENDED, "%s"), [records.ended], prepare=prepare)
     if closed:
         send(update_sql("audit_sessionrecord", _names(closed), "%s"), [document_of(closed)], prepare=prepare)
-    if counts:
-        send(add_sql("%s"), [document_of(counts)], prepare=prepare)
 
 
 def _copy_but(known: Collection[str], statements: Mapping[str, Sequence[Said]], *, prepare: bool) -> None:

@@ -20,6 +20,7 @@ from audit.domain.entry import Entry
 from audit.domain.findings import Finding
 from audit.domain.projection import project
 from audit.domain.purges import certified_gone
+from audit.domain.session_counts import counted_records
 from audit.models import LogEntry
 
 RECORDS = {"audit_sessionrecord": "session", "audit_statementrecord": "statement"}
@@ -120,10 +121,11 @@ def _differences(cursor: CursorWrapper, schema: str, start: int) -> list[Finding
     for table, word in RECORDS.items():
         at, session = _COLUMNS[table]
         purged, values = certified_gone(PROJECTIONS, table="log", at=at, session=session)
+        stored = counted_records(cursor, schema) if word == "session" else f"SELECT * FROM {schema}.{table}"  # noqa: S608
         cursor.execute(
             "SELECT coalesce(log.first_seq, stored.first_seq), stored.id IS NULL, log.id IS NULL"  # noqa: S608
             f" FROM (SELECT * FROM pg_temp.{table} WHERE first_seq > %s) AS log"
-            f" FULL JOIN (SELECT * FROM {schema}.{table} WHERE {_BEGAN_AFTER[table]}) AS stored ON stored.id = log.id"
+            f" FULL JOIN (SELECT * FROM ({stored}) AS kept WHERE {_BEGAN_AFTER[table]}) AS stored ON stored.id = log.id"
             f" WHERE log IS DISTINCT FROM stored AND NOT (stored.id IS NULL AND ({purged})) ORDER BY 1 LIMIT %s",
             [start, *[start] * _BEGAN_AFTER[table].count("%s"), *values, _MOST],
         )

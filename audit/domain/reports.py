@@ -13,8 +13,9 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from audit.domain.append import append_entries, stated_size
+from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json
+from audit.domain.head import stated_size
 from audit.domain.report_rows import coverage, rights
 from audit.models import LogEntry
 

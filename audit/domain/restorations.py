@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from django.db import connection, transaction
 
 from audit.domain.anchor import anchored
-from audit.domain.append import append_entries, lock_head
+from audit.domain.append import append_entries
 from audit.domain.checkpoints import TAIL, LogDamaged, lock_signing, sign_checkpoint
 from audit.domain.damage import note_findings
 from audit.domain.entry import Entry
 from audit.domain.findings import Finding
+from audit.domain.head import lock_head
 from audit.domain.integrity import check_chain, roots_at, signed_checkpoints
 from audit.domain.keyring import KeyRing
 from audit.domain.keys import configured_signers, log_keys, log_origin, log_signer
@@ -51,7 +52,7 @@ def restore_log(*, reason: str, by: str, notes: Sequence[str] = ()) -> Restorati
         raise RestorationRefused(f"the reason has {len(reason)} characters, expected 1 to {MAX_REASON} printable ones")
     with transaction.atomic(), connection.cursor() as cursor:
         lock_signing(cursor)
-        head = lock_head(cursor)
+        head = lock_head()
         loss = find_loss(notes)
         signer = log_signer()
         body = restoration_body(

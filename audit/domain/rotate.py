@@ -6,9 +6,10 @@ import time
 
 from django.db import connection, transaction
 
-from audit.domain.append import append_entries, lock_head
+from audit.domain.append import append_entries
 from audit.domain.checkpoints import lock_signing, sign_checkpoint
 from audit.domain.entry import Entry, Json
+from audit.domain.head import lock_head
 from audit.domain.keyring import Rotation, open_rotation, rotation_note
 from audit.domain.keys import KEY_ROTATED, SigningKeyProblem, configured_signers, log_keys, log_signer
 
@@ -27,7 +28,7 @@ def rotate_log_key(*, rotated_by: str) -> Rotation:
     with transaction.atomic(), connection.cursor() as cursor:
         lock_signing(cursor)
         old = log_signer()
-        place = lock_head(cursor).size + 1
+        place = lock_head().size + 1
         note = rotation_note(old=old, new=new, seq=place, time_s=int(time.time()))
         body: dict[str, Json] = {
             "subject": rotated_by,

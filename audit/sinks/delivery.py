@@ -17,8 +17,8 @@ from urllib.parse import parse_qs
 
 from django.conf import settings
 
-from audit.domain.append import stated_size
 from audit.domain.exclusive import alone
+from audit.domain.head import stated_size
 from audit.domain.keys import log_origin
 from audit.models import LogEntry, Sink
 from audit.sinks import syslog

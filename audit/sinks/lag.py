@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from audit.domain.append import stated_size
+from audit.domain.head import stated_size
 from audit.models import LogEntry, Sink
 
 

@@ -19,6 +19,7 @@ from approvals.idempotent import IDEMPOTENCY_KEY, idempotent
 from audit.domain.append import append_entries
 from audit.domain.emergencies import with_emergencies
 from audit.domain.entry import Entry
+from audit.domain.session_counts import count_sessions
 from audit.models import SessionRecord, StatementRecord
 from gateway.api.authentication import principal_of
 from gateway.api.problems import Problem, without_effect
@@ -121,6 +122,7 @@ class SessionsView(generics.ListAPIView[SessionRecord]):
         return super().get(request, *args, **kwargs)
 
     def get_queryset(self) -> QuerySet[SessionRecord]:
+        count_sessions()
         rows = visible_sessions(self.request)
         asked = self.request.query_params
         for name in ("connection", "subject"):
@@ -134,6 +136,7 @@ class SessionView(generics.RetrieveAPIView[SessionRecord]):
     queryset = SessionRecord.objects.none()
 
     def get_object(self) -> SessionRecord:
+        count_sessions()
         return _visible_session(self.request, self.kwargs["pk"])
 
 

@@ -91,8 +91,7 @@ def test_records_of_many_entries_at_once_are_those_of_one_after_the_other(entrie
     with connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")
         cursor.execute("TRUNCATE audit_logentry, audit_sealedtext, audit_statementrecord, audit_sessionrecord")
-        cursor.execute("ALTER TABLE audit_logstate DISABLE TRIGGER USER; DELETE FROM audit_logstate")
-        cursor.execute("ALTER TABLE audit_logstate ENABLE TRIGGER USER; RESET session_replication_role")
+        cursor.execute("DELETE FROM audit_loghead; RESET session_replication_role")
 
     append_prepared([unpack(pack(item)) for item in prepared] if journaled else prepared)
 

@@ -19,6 +19,7 @@ from audit.domain.checkpoints import sign_checkpoint
 from audit.domain.contents import check_recordings
 from audit.domain.entry import Entry
 from audit.domain.keys import log_signer
+from audit.domain.session_counts import count_sessions
 from audit.domain.startup import finish_unfinished
 from audit.domain.subject_keys import erase_subject_key, rotate_subject_key
 from audit.domain.verify import Report, Verdict, verify_bundle
@@ -130,6 +131,7 @@ def test_recording_that_a_crash_lost_is_recorded_as_lost_and_no_finding(transact
     ],
 )
 def test_changed_record_is_located(recorded, statement, seq, kind):
+    count_sessions()
     with connection.cursor() as cursor:
         cursor.execute(statement)
 

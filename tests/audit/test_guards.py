@@ -27,6 +27,7 @@ TABLES = [
     "audit_logentry",
     "audit_checkpoint",
     "audit_logstate",
+    "audit_loghead",
     "audit_journalposition",
     "audit_sealedtext",
     "audit_subjectsighting",

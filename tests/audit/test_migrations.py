@@ -11,6 +11,15 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+from audit.domain.append import JournalSpan, append_entries, append_prepared
+from audit.domain.chain import prepare
+from audit.domain.head import read_head
+from audit.domain.integrity import check_chain
+from audit.domain.keys import log_keys
+from audit.domain.records_check import check_records
+from audit.domain.sealing import evidence_sealer
+from tests.audit.factories import denied, opened
+
 BEFORE, AFTER = [("audit", "0016_bucket_anchors")], [("audit", "0017_ascending_indexes")]
 WRITE = (
     "INSERT INTO audit_statementrecord SELECT (jsonb_populate_record(NULL::audit_statementrecord, "
@@ -131,3 +140,28 @@ def test_the_index_of_sealed_texts_goes_without_a_queue_of_writers_behind_a_read
     assert len(before) > 1  # a control: the partitions' too
     assert waiting
     assert key_indexes() == []
+
+
+def test_a_log_goes_on_with_heads_that_are_added_and_back() -> None:
+    append_entries([opened(), denied("d1")])
+    for at in range(3):
+        entry = prepare(denied(f"j{at}"), gateway="g1", sealer=evidence_sealer())
+        append_prepared([entry], span=JournalSpan("j1", at, at + 1))
+    head = read_head()
+
+    migrate([("audit", "0022_anchor_authority")])
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT size, head, frontier FROM audit_logstate")
+            size, leaf, frontier = cursor.fetchone()
+            cursor.execute("SELECT integrated FROM audit_journalposition WHERE journal = 'j1'")
+            assert cursor.fetchall() == [(3,)]
+            cursor.execute("SELECT statements, denied, last_seq FROM audit_sessionrecord")
+            assert cursor.fetchall() == [(4, 4, 5)]
+    finally:
+        migrate(newest())
+
+    assert (size, bytes(leaf), bytes(frontier)) == (5, head.leaf, head.frontier.to_bytes())
+    assert read_head() == head
+    append_entries([denied("d2")])
+    assert (check_chain(log_keys()), check_records()) == ([], [])

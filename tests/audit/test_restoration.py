@@ -16,11 +16,12 @@ from django.core.management import call_command
 from django.db import connection, transaction
 
 from audit.domain.anchor import anchor_file
-from audit.domain.append import append_entries, lock_head
+from audit.domain.append import append_entries
 from audit.domain.bundle import Scope, write_bundle
 from audit.domain.checkpoints import LogDamaged, sign_checkpoint
 from audit.domain.damage import current_damage
 from audit.domain.entry import Entry
+from audit.domain.head import lock_head
 from audit.domain.integrity import check_chain
 from audit.domain.keys import audit_vkey, log_keys, log_origin, log_signer
 from audit.domain.note import split_notes
@@ -404,8 +405,8 @@ def test_the_command_refuses_in_words(log, capsys):
 
 def test_what_the_bundle_says_of_itself_cannot_pass_for_a_verdict(log, tmp_path, capsys):
     lose()
-    with transaction.atomic(), connection.cursor() as cursor:
-        head, loss = lock_head(cursor), find_loss()
+    with transaction.atomic():
+        head, loss = lock_head(), find_loss()
         body = restoration_body(
             signer=log_signer(),
             by="os:test",

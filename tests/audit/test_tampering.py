@@ -25,12 +25,13 @@ from audit.domain.append import append_entries
 from audit.domain.bundle import Scope, write_bundle
 from audit.domain.canonical import canonical
 from audit.domain.checkpoints import LogDamaged, sign_checkpoint
+from audit.domain.head import stated_size
 from audit.domain.keys import log_signer
 from audit.domain.merkle import Frontier, leaf_hash
 from audit.domain.note import Checkpoint as SignedCheckpoint
 from audit.domain.note import Signer
 from audit.domain.verify import Report, Verdict, verify_bundle
-from audit.models import Checkpoint, LogEntry, LogState
+from audit.models import Checkpoint, LogEntry
 from tests.audit.conftest import KEYS
 from tests.audit.factories import authorised, completed, denied, opened
 from tests.rows import rows_read
@@ -106,7 +107,7 @@ def superuser(*statements: str) -> None:
 
 def rewrite_chain(start: int, change: Callable[[dict], None]) -> None:
     """The best an attacker without the key can do: change an entry and recompute everything after it, the state too."""
-    state = LogState.objects.get()
+    size = stated_size()
     rows = list(LogEntry.objects.order_by("seq").values_list("seq", "canonical", "leaf"))
     leaves, prev = [], bytes(32)
     for seq, stored, leaf in rows:
@@ -126,17 +127,20 @@ def rewrite_chain(start: int, change: Callable[[dict], None]) -> None:
         leaves.append(prev)
     frontier = Frontier().extend(leaves)
     superuser(
-        f"UPDATE audit_logstate SET head = '\\x{prev.hex()}', frontier = '\\x{frontier.to_bytes().hex()}',"
-        f" size = {state.size}"
+        f"UPDATE audit_loghead SET head = '\\x{prev.hex()}', frontier = '\\x{frontier.to_bytes().hex()}'"
+        f" WHERE size = {size}"
     )
 
 
 def state_at(size: int) -> str:
-    """SQL that makes the log's state the one of its first `size` entries."""
+    """SQL that makes the log's head the one of its first `size` entries."""
     entries = LogEntry.objects.filter(seq__lte=size).order_by("seq").values_list("leaf", flat=True)
     leaves = [bytes(leaf) for leaf in entries]
     frontier = Frontier().extend(leaves).to_bytes().hex()
-    return f"UPDATE audit_logstate SET size = {size}, head = '\\x{leaves[-1].hex()}', frontier = '\\x{frontier}'"
+    return (
+        "DELETE FROM audit_loghead; INSERT INTO audit_loghead (after, size, head, frontier, counts)"
+        f" VALUES ({size - 1}, {size}, '\\x{leaves[-1].hex()}', '\\x{frontier}', '[]')"
+    )
 
 
 # --- the control: nothing changed ----------------------------------------------------------------------------------
@@ -174,8 +178,10 @@ def test_triggers_refuse_change_to_everybody_else(log):
         "DELETE FROM audit_logentry WHERE seq = 5",
         "DELETE FROM audit_checkpoint",
         "UPDATE audit_checkpoint SET size = 1",
-        "UPDATE audit_logstate SET size = 1",
+        "UPDATE audit_logstate SET log_id = gen_random_uuid()",
         "DELETE FROM audit_logstate",
+        "UPDATE audit_loghead SET size = 1",
+        "DELETE FROM audit_loghead",
     ):
         with pytest.raises(Exception, match=r"append-only|never shrinks"), transaction_block():
             connection.cursor().execute(statement)
@@ -196,7 +202,7 @@ SHIFT_DOWN = (
     "DELETE FROM audit_logentry WHERE seq = 700",
     "UPDATE audit_logentry SET seq = -(seq - 1) WHERE seq > 700",
     "UPDATE audit_logentry SET seq = -seq WHERE seq < 0",
-    "UPDATE audit_logstate SET size = size - 1",
+    "UPDATE audit_loghead SET size = size - 1",
 )
 INSERT_INSIDE = (
     "UPDATE audit_logentry SET seq = -(seq + 1) WHERE seq >= 700",

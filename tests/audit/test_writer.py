@@ -22,6 +22,7 @@ from audit.domain.entry import Entry
 from audit.domain.integrity import check_chain
 from audit.domain.keys import log_keys
 from audit.domain.liveness import liveness_key
+from audit.domain.session_counts import count_sessions
 from audit.domain.startup import finish_unfinished, seem_dead
 from audit.models import LogEntry, SealedText, SessionRecord, StatementRecord
 from audit.writer import AuditWriter
@@ -81,7 +82,7 @@ async def test_plans_of_the_ordinary_way_are_kept():
     kept = await writer._commits.in_thread(kept_plans)
     await writer.close()
 
-    assert any(text.startswith("UPDATE audit_logstate") for text in kept)
+    assert any(text.startswith("INSERT INTO audit_loghead") for text in kept)
 
 
 async def test_later_entries_are_written_in_order_by_close():
@@ -94,6 +95,7 @@ async def test_later_entries_are_written_in_order_by_close():
 
     def stored():
         kinds = list(LogEntry.objects.order_by("seq").values_list("statement_id", "kind"))
+        count_sessions()
         session = SessionRecord.objects.get()
         return kinds, (session.statements, session.rows), set(StatementRecord.objects.values_list("status", flat=True))
 
@@ -211,7 +213,7 @@ async def test_a_shrunken_log_stops_the_writer():
     def cut():
         sql(
             "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM audit_logentry;"
-            "UPDATE audit_logstate SET size = 0, frontier = '', head = decode(repeat('00', 32), 'hex'); COMMIT"
+            "DELETE FROM audit_loghead; COMMIT"
         )
 
     await in_thread(cut)

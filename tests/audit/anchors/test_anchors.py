@@ -20,9 +20,10 @@ from audit.anchors.certificate_order import in_order
 from audit.anchors.delivery import anchor_newest, due_anchors
 from audit.anchors.timestamp import TimestampProblem, read_roots, timestamp_query, verify_timestamp
 from audit.domain.anchor import anchor_file
-from audit.domain.append import append_entries, read_head
+from audit.domain.append import append_entries
 from audit.domain.bundle import Scope, write_bundle
 from audit.domain.checkpoints import sign_checkpoint
+from audit.domain.head import read_head
 from audit.domain.keys import audit_vkey, log_signer
 from audit.domain.note import Checkpoint as SignedCheckpoint
 from audit.domain.note import open_checkpoint
