@@ -68,7 +68,8 @@ def emergency(request: HttpRequest, access_id: UUID) -> HttpResponse:
         else:
             messages.success(request, "Recorded. The finding stands beside the access for good.")
             return _see_other(access)
-    context = emergency_page(access, user) | {"error": error, "notes": request.POST.get("notes", "")}
+    typed = {name: request.POST.get(name, "") for name in ("finding", "notes")}
+    context = emergency_page(access, user) | {"error": error, **typed}
     return render(request, "approvals/emergency.html", context, status=400 if error else 200)
 
 

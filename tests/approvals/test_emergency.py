@@ -334,11 +334,14 @@ def test_reviewer_ends_and_reviews_on_the_page(doctor, roster, reviewer2):
 
     reviewing.post(reverse("approvals:emergency-end", args=[access.pk]))
     bad = reviewing.post(access.get_absolute_url(), {"finding": "fine", "notes": "x"})
+    short = reviewing.post(access.get_absolute_url(), {"finding": "misuse", "notes": "why"})
     good = reviewing.post(access.get_absolute_url(), {"finding": "misuse", "notes": "nobody of that name was here"})
 
     access.refresh_from_db()
     assert (bad.status_code, good.status_code) == (400, 303)
     assert (access.ended_by, access.finding) == ("reviewer2", "misuse")
+    assert short.status_code == 400
+    assert 'value="misuse" required checked' in short.text
 
 
 def test_review_is_due_from_the_end_that_was_not_the_planned_one(doctor, roster):
