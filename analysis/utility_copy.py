@@ -73,7 +73,7 @@ def _copy_format(read: StatementText, at: int) -> tuple[CopyFormat, tuple[str, .
         elif word in ("FORMAT", "DELIMITER", "NULL", "QUOTE", "ESCAPE") and following is not None:
             if word != "FORMAT" and index + 2 < len(tokens) and following.word == "AS":
                 index, following = index + 1, tokens[index + 2]
-            chosen = literal_value([following]) if following.kind is TokenKind.STRING else following.text.lower()
+            chosen = _word_for(following)
             if chosen is None:
                 return CopyFormat(), ("COPY with an option that is not known",)
             options[word] = chosen
@@ -88,6 +88,16 @@ def _copy_format(read: StatementText, at: int) -> tuple[CopyFormat, tuple[str, .
             return CopyFormat(), ("COPY with an option that is not known",)
         index += 1
     return _framing(options)
+
+
+def _word_for(token: Token) -> str | None:
+    """What the server takes an option's value for; None where it is not as it is written: `"5"` is 5, and so is 0x5.
+
+    A frame that is believed to be another hides values from whatever masks them.
+    """
+    if token.kind is TokenKind.STRING:
+        return literal_value([token])
+    return token.text.lower() if token.kind is TokenKind.WORD and token.text.isascii() else None
 
 
 def _is_utf8(token: Token | None) -> bool:

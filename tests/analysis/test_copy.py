@@ -20,10 +20,14 @@ KNOWN = {
     "(FORMAT csv, QUOTE $$'$$, ESCAPE U&'\\005c')": CopyFormat("csv", ",", "", quote="'", escape="\\"),
     "DELIMITER E'\\t' NULL AS E'\\\\N'": TEXT,
     "(ENCODING 'UTF8')": TEXT,
+    "(FORMAT CSV, QUOTE Q, NULL None)": CopyFormat("csv", ",", "none", quote="q", escape="q"),
 }
 UNKNOWN = [
     "(DELIMITER E'\\q')", "(DELIMITER U&'!007c' UESCAPE '!')", "(DELIMITER B'1')", "DELIMITERS '|'",
     "(ENCODING 'LATIN1')", "(FORCE_ARRAY)", "(FORMAT parquet)",
+    # The server takes the name without its quotes, and the number's value: 5 each time.
+    '(FORMAT csv, QUOTE "5")', "(FORMAT csv, QUOTE 0x5)", "(FORMAT csv, QUOTE 05)", "(FORMAT csv, ESCAPE 5)",
+    '(DELIMITER "|")', '(FORMAT "csv")', "(NULL 0x10)", "(NULL É)",
 ]  # fmt: skip
 
 
