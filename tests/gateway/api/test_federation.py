@@ -137,7 +137,8 @@ def test_spiffe_keys_of_a_bundle_verify(cast: Cast, issuer: TestIssuer) -> None:
     issuer.body = lambda: json.dumps(bundle).encode()  # type: ignore[method-assign]
     Issuer.objects.update(algorithms=["ES256"])
     federate(issuer, RULES["spiffe"])
-    claims = {**TOKENS["spiffe"], "iss": issuer.url, "iat": NOW, "exp": NOW + 300}
+    now = int(time.time())  # the module may have been read long ago
+    claims = {**TOKENS["spiffe"], "iss": issuer.url, "iat": now, "exp": now + 300}
     claims.pop("jti")
 
     token = jwt.encode({"alg": "ES256", "kid": "svid", "typ": "JWT"}, claims, key, algorithms=["ES256"])
