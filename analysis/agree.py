@@ -17,7 +17,7 @@ from analysis.judge import judge_functions, judge_place, judge_temporary, judge_
 from analysis.lineage import Lineage, read_lineage
 from analysis.nodes import TreeError
 from analysis.parse import ClientReading
-from analysis.risk import assess_risk
+from analysis.risk import with_risk
 from analysis.statement import Analysis, Facts, Operation, Output, Statement
 from analysis.utility import Utility
 from analysis.witness import Witness
@@ -45,7 +45,7 @@ def agree(
     analysis = assemble(
         statement=statement, utility=utility, lineage=lineage, witness=witness, found=found, shape=shape
     )
-    return replace(analysis, risk=assess_risk(analysis))
+    return with_risk(analysis)
 
 
 def incomplete(*, statement: Statement, kind: str, problem: str, shape: Shape) -> Analysis:
@@ -60,7 +60,7 @@ def incomplete(*, statement: Statement, kind: str, problem: str, shape: Shape) -
         outputs=(Output("", resolved=False),),
         facts=Facts(no_where=True),
     )
-    return replace(analysis, risk=assess_risk(analysis))
+    return with_risk(analysis)
 
 
 def taken_over(*, statement: Statement, utility: Utility, stored: Analysis, shape: Shape) -> Analysis:
@@ -78,7 +78,7 @@ def taken_over(*, statement: Statement, utility: Utility, stored: Analysis, shap
             inner=stored,
         )
         analysis = explained(stated, utility)
-        return replace(analysis, risk=assess_risk(analysis))
+        return with_risk(analysis)
     bounds = [bound for bound in (stored.facts.row_bound, utility.row_bound) if bound is not None]
     moves = utility.kind == "MOVE"
     analysis = replace(
@@ -94,7 +94,7 @@ def taken_over(*, statement: Statement, utility: Utility, stored: Analysis, shap
         name=utility.name,
         inner=stored,
     )
-    return replace(analysis, risk=assess_risk(analysis))
+    return with_risk(analysis)
 
 
 def distrusted(analysis: Analysis, problem: str) -> Analysis:
@@ -107,7 +107,7 @@ def distrusted(analysis: Analysis, problem: str) -> Analysis:
         outputs=outputs,
         literal_independent=False,
     )
-    return replace(doubted, risk=assess_risk(doubted))
+    return with_risk(doubted)
 
 
 def _second_reading(witness: Witness | None, found: Findings) -> Lineage | None:

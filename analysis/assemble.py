@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 
 from analysis.catalogue import Catalogue
 from analysis.facts import read_facts
@@ -47,21 +48,26 @@ def assemble(
     Without `lineage` or `witness` the output of a statement that needs them is not resolved, hence masked whole.
     """
     complete = not found.problems
-    base = Analysis(
+    stated = partial(
+        Analysis,
         statement=statement,
-        kind=utility.kind,
         fingerprint=shape.fingerprint,
         complete=complete,
         problems=tuple(sorted(found.problems)),
-        operations=frozenset(found.operations),
-        outputs=None if utility.outputs is None else tuple(Output(name) for name in utility.outputs),
-        facts=Facts(no_where=utility.no_where, export=utility.export, row_bound=utility.row_bound),
         # A utility statement's literals are what it does: SET client_encoding = 'latin1'.
         literal_independent=complete and utility.is_query and shape.literal_independent,
         name=utility.name,
         copy=utility.copy,
         creates_temp=utility.creates_temp,
         creates=Creation(utility.creates) if utility.creates else None,
+    )
+    if lineage is not None and witness is not None and utility.returns_probe:
+        return _with_lineage(stated, utility, lineage, witness, found)
+    base = stated(
+        kind=utility.kind,
+        operations=frozenset(found.operations),
+        outputs=None if utility.outputs is None else tuple(Output(name) for name in utility.outputs),
+        facts=Facts(no_where=utility.no_where, export=utility.export, row_bound=utility.row_bound),
     )
     if utility.temporary_only and (lineage is None or witness is None):
         own = Operation.ADMIN if utility.kind == "ANALYZE" else Operation.DDL
@@ -77,22 +83,24 @@ def assemble(
             outputs=(Output("", resolved=False),),
             facts=replace(base.facts, no_where=True),
         )
-    return _with_lineage(base, utility, lineage, witness, found)
+    return _reshaped(_with_lineage(stated, utility, lineage, witness, found), base, utility, lineage, witness)
 
 
-def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: Witness, found: Findings) -> Analysis:
+def _with_lineage(
+    stated: partial[Analysis], utility: Utility, lineage: Lineage, witness: Witness, found: Findings
+) -> Analysis:
+    """The analysis of the probe itself. `stated` has all that it takes no reading to say."""
     reading = lineage.reading
     facts, uncounted = read_facts(lineage.query, witness.catalogue), _changes_beneath(lineage)
-    whole = replace(
-        base,
-        kind=COMMANDS[lineage.query.number("commandType")] if utility.is_query else base.kind,
+    return stated(
+        kind=COMMANDS[lineage.query.number("commandType")] if utility.is_query else utility.kind,
         operations=frozenset(found.operations | _operations(lineage, witness.catalogue)),
         tables_read=reading.tables(reading.beneath - reading.written) | _read_tables(lineage, witness.catalogue),
         tables_written=reading.tables(reading.written),
         reads=frozenset(reading.reads),
         writes=frozenset(reading.writes),
         flows=frozenset(reading.flows),
-        outputs=trusted(lineage.outputs, complete=base.complete),
+        outputs=trusted(lineage.outputs, complete=not found.problems),
         predicates=frozenset(reading.predicates),
         computed=frozenset(reading.computed),
         sized=frozenset(reading.sized),
@@ -102,7 +110,6 @@ def _with_lineage(base: Analysis, utility: Utility, lineage: Lineage, witness: W
         if not (utility.no_where or utility.export or uncounted)
         else replace(facts, no_where=facts.no_where or utility.no_where, export=utility.export, uncounted=uncounted),
     )
-    return _reshaped(whole, base, utility, lineage, witness)
 
 
 def _operations(lineage: Lineage, catalogue: Catalogue) -> set[Operation]:
@@ -137,8 +144,6 @@ def trusted(outputs: Iterable[Output] | None, *, complete: bool) -> tuple[Output
 
 def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineage, witness: Witness) -> Analysis:
     """Fit the probe's analysis to the statement that carries it."""
-    if utility.returns_probe:
-        return whole
     if utility.kind in ("PREPARE", "DECLARE_CURSOR"):
         inner = replace(
             whole,

@@ -12,6 +12,7 @@ from analysis.statement import ColumnRef, Origin, TableRef
 
 if TYPE_CHECKING:
     from analysis.bodies import Body
+    from analysis.scope import Value
 
 FIRST_USER_OID = 16384  # FirstNormalObjectId (src/include/access/transam.h): below it initdb made the object
 
@@ -118,6 +119,11 @@ class Catalogue:
     @cached_property
     def bodies(self) -> dict[int, Body | None]:
         """What is known of user functions' bodies, filled by `analysis.bodies`."""
+        return {}
+
+    @cached_property
+    def stored(self) -> dict[tuple[int, int], Value]:
+        """The columns of tables by OID and attribute as they are stored, filled by `analysis.relations`."""
         return {}
 
     @cached_property

@@ -95,11 +95,9 @@ class Relations:
             return NOTHING
         if attribute > 0 and relation.kind in ("v", "m") and not relation.is_system:
             return self._view_column(relation, attribute)
-        columns = {ref, *self._relatives(relation, ref.column)}
+        found = self._stored(relation, attribute, ref)
         if not self._reading.inside_view:
-            self._reading.reads |= columns
-        # A system catalogue shows settings and statements a client may have written: never a partner of a free join.
-        found = stored(columns, joinable=not relation.is_system)
+            self._reading.reads |= disclosed(found)
         if attribute < 0 or _tells_sizes(relation, ref.column):
             # Where a row lies (ctid) is where those before it end.
             found = replace(found, origins=found.origins | self._reading.filled(oid if attribute < 0 else None))
@@ -110,6 +108,16 @@ class Relations:
         if made_of:
             found = replace(found, origins=found.origins | self._computed_from(oid, made_of))
         return self._with_inherited(found, (oid, attribute))
+
+    def _stored(self, relation: Relation, attribute: int, ref: ColumnRef) -> Value:
+        """The column as it is stored, told once for all statements: nothing of it is of this one."""
+        known = self._reading.catalogue.stored.get((relation.oid, attribute))
+        if known is None:
+            # A system catalogue shows settings and statements a client wrote: never a partner of a free join.
+            columns = {ref, *self._relatives(relation, ref.column)}
+            known = stored(columns, joinable=not relation.is_system)
+            self._reading.catalogue.stored[relation.oid, attribute] = known
+        return known
 
     def _computed_from(self, oid: int, attributes: Iterable[int]) -> frozenset[Origin]:
         """A generated column tells of the columns it is computed from."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from analysis.statement import Analysis, Operation, PredicateUse, RiskAddend
 
@@ -30,6 +31,12 @@ _TERMS: tuple[tuple[str, int, Callable[[Analysis], bool]], ...] = (
         lambda a: any(p.use is PredicateUse.COMPUTED for p in a.predicates),
     ),
 )
+
+
+def with_risk(analysis: Analysis) -> Analysis:
+    """The same analysis with the score of what it says."""
+    risk = assess_risk(analysis)
+    return analysis if risk == analysis.risk else replace(analysis, risk=risk)
 
 
 def assess_risk(analysis: Analysis) -> tuple[RiskAddend, ...]:

@@ -207,7 +207,9 @@ class Reading(Questions):
 
     def _partners(self, *values: Value) -> frozenset[ColumnRef]:
         """The stored columns behind `values`, each once: no views' own names, no partition beside its parent."""
-        columns = frozenset(column for value in values for column in disclosed(value))
+        return self._apart(frozenset(column for value in values for column in disclosed(value)))
+
+    def _apart(self, columns: frozenset[ColumnRef]) -> frozenset[ColumnRef]:
         return frozenset(column for column in columns if not self._repeats(column, columns))
 
     def _repeats(self, column: ColumnRef, among: frozenset[ColumnRef]) -> bool:
@@ -221,7 +223,8 @@ class Reading(Questions):
 
     def is_one_column(self, values: Iterable[Value]) -> bool:
         """Whether the values are of one column at most: of two, somebody may have written one to steer the sum."""
-        return len(self._partners(*values)) <= 1
+        columns = frozenset(column for value in values for column in disclosed(value))
+        return len(columns) <= 1 or len(self._apart(columns)) <= 1
 
     def function(self, oid: int) -> Function | None:
         return self.catalogue.functions.get(oid)

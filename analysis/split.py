@@ -29,6 +29,8 @@ def split_statements(text: str, *, standard_conforming_strings: bool = True) -> 
         tokens = tokenize(text, standard_conforming_strings=standard_conforming_strings)
     except LexError:
         return (StatementPart(text, 0, lexable=False),)
+    if ";" not in text:
+        return (StatementPart(text, 0),) if tokens else ()
     parts: list[StatementPart] = []
     start = 0
     current: list[Token] = []

@@ -19,7 +19,7 @@ from analysis.bigquery.read import PartReading, TextReading, result_rows
 from analysis.bigquery.reading import Rows
 from analysis.fingerprint import exact_shape, shape_of
 from analysis.lexer import LexError
-from analysis.risk import assess_risk
+from analysis.risk import with_risk
 from analysis.scope import Value
 from analysis.statement import Analysis, Facts, Operation, Output, Statement, TableRef
 
@@ -49,7 +49,7 @@ def agree(*, statement: Statement, text: TextReading, runs: Mapping[str, DryRun]
         analysis = written_to(analysis, statement.destination, definitions)
     if not analysis.complete:
         analysis = replace(distrusted(analysis, ""), problems=analysis.problems)
-    return replace(analysis, risk=assess_risk(analysis))
+    return with_risk(analysis)
 
 
 # --- comparison ------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from analysis.bigquery.carried import carried_outputs
 from analysis.bigquery.dryrun import TablePath, TableSchema
 from analysis.bigquery.names import Defaults, Definitions, NameProblem, is_information_schema, is_wildcard, path_of
 from analysis.fingerprint import exact_shape
-from analysis.risk import assess_risk
+from analysis.risk import with_risk
 from analysis.statement import Analysis, ColumnRef, Destination, Facts, Operation, Statement, TableRef
 
 # Dispositions that leave an existing table's definition as it is; WRITE_TRUNCATE puts a new one in its place.
@@ -57,7 +57,7 @@ def load_analysis(statement: Statement, definitions: Definitions) -> Analysis:
     analysis = _written(analysis, destination, definitions, destination.columns or ("*",))
     if destination.outside:
         analysis = replace(analysis, operations=analysis.operations | {Operation.ADMIN})
-    return replace(analysis, risk=assess_risk(analysis))
+    return with_risk(analysis)
 
 
 def _written(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import Any
 
-from analysis.risk import assess_risk
+from analysis.risk import with_risk
 from analysis.statement import Analysis
 from approvals.domain.decide import decide
 from approvals.domain.request import Allow, Decision, Deny, Principal, ProtectedTouch, RequireApproval
@@ -63,7 +63,7 @@ def without_estimate(assessment: Assessment) -> Assessment:
     if not access.touch.inference_violations or access.analysis.facts.estimated_rows is None:
         return assessment
     analysis = replace(access.analysis, facts=replace(access.analysis.facts, estimated_rows=None))
-    access = replace(access, analysis=replace(analysis, risk=assess_risk(analysis)))
+    access = replace(access, analysis=with_risk(analysis))
     snapshot = assessment.snapshot
     decision = decide(access, access_rules=snapshot.access_rules, policies=snapshot.policies)
     return replace(assessment, access=access, decision=decision)

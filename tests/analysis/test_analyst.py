@@ -285,6 +285,28 @@ async def test_schema_changes_are_seen_when_they_are_looked_for(
     assert "public.patients.ssn" in {str(origin.column) for origin in after.outputs[0].origins}
 
 
+async def test_columns_are_told_anew_for_another_schema(
+    analyst: PostgresAnalyst, analyse: Analyse, scratch_dsn: str
+) -> None:
+    """What a column is, its own name and those of its relatives, is remembered with the catalogue and no longer."""
+    text = "SELECT a FROM told WHERE a > 1"
+    with psycopg.connect(scratch_dsn, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS told CASCADE; CREATE TABLE told (a int, b int)")
+        before = [await analyse(text), await analyse("SELECT a AS again FROM told WHERE a > 1")]
+        connection.execute("CREATE TABLE told_more () INHERITS (told)")
+        (side,) = analyst._sides.values()
+        await side.check(time.monotonic())
+        inherited = await analyse(text)
+        connection.execute("ALTER TABLE told RENAME a TO c; ALTER TABLE told RENAME b TO a")
+        await side.check(time.monotonic())
+        renamed = await analyse("SELECT c FROM told WHERE c > 1")
+        connection.execute("DROP TABLE told CASCADE")
+
+    assert [set(map(str, each.reads)) for each in before] == [{"public.told.a"}] * 2
+    assert set(map(str, inherited.reads)) == {"public.told.a", "public.told_more.a"}
+    assert set(map(str, renamed.reads)) == {"public.told.c", "public.told_more.c"}
+
+
 async def test_schema_that_changes_during_an_estimate_leaves_nothing_of_the_old_one(
     analyse: Analyse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

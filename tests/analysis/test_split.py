@@ -13,6 +13,8 @@ from analysis.split import split_statements
     [
         ("", []),
         (" ; ;; -- nothing\n", []),
+        ("-- nothing", []),
+        (" select 1 -- one\n", [" select 1 -- one\n"]),
         ("select 1", ["select 1"]),
         ("select 1; select 2;", ["select 1", " select 2"]),
         ("select ';'; select 2", ["select ';'", " select 2"]),
