@@ -10,7 +10,7 @@ LINK_PSQL = ln -sf "$$($(BIN)/python -c 'from hoopweb.embedded.postgres import p
 
 .DEFAULT_GOAL := help
 COMPILE = $(BIN)/python -m gateway.protocols.postgres.compile
-.PHONY: help ready compiled run run-bigquery test soak bench docs verifier lint format system-packages clean
+.PHONY: help ready compiled emulator run run-bigquery test soak bench docs verifier lint format system-packages clean
 .DELETE_ON_ERROR:
 
 help:
@@ -37,7 +37,7 @@ soak: ready
 	@HOOPWEB_SOAK=1 $(BIN)/python -m tests.gate test --jobs $(JOBS) --no-bound
 
 ## make bench   figures relative to a direct connection; writes benchmarks/results/latest.json
-bench: ready
+bench: compiled system-packages
 	@$(BIN)/python -m benchmarks
 
 ## make docs    build the documentation site into site/
@@ -57,9 +57,9 @@ clean:
 	@rm -rf dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .grimp_cache .hypothesis build site staticfiles
 	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-# What servers and clients need. Debian's packages come while Python's are installed: each has one core, or waits for a network.
+# What the tests need comes while Python's packages are installed: each takes one core, or waits for a network.
 ready:
-	@$(MAKE) --no-print-directory --jobs 2 compiled system-packages
+	@$(MAKE) --no-print-directory --jobs 3 compiled system-packages emulator
 
 # The compiled twins of the inner loops, where their sources are newer.
 compiled: $(VENV)/dev.stamp
@@ -68,6 +68,10 @@ compiled: $(VENV)/dev.stamp
 # What the tests need from Debian (tests/system_packages.txt): installed by root, named with the one command otherwise.
 system-packages: | $(VENV)/bin/python
 	@$(BIN)/python -m tests.system_packages
+
+# In an environment of its own, which the tests of BigQuery make otherwise, while the others wait for their end.
+emulator: | $(VENV)/bin/python
+	@$(BIN)/python -m hoopweb.embedded.bigquery_emulator || echo "its tests ask for the BigQuery emulator again" >&2
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
