@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
+BIGQUERY_SERVICE = "https://bigquery.googleapis.com"  # where a connection names no `api_endpoint`
+
 
 def is_loopback(host: str) -> bool:
     """Whether `host` can only be this machine. A name other than `localhost` is not: resolvers may be lied to."""

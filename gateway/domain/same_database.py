@@ -7,8 +7,9 @@ two here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
-from gateway.domain.addresses import is_loopback
+from gateway.domain.addresses import BIGQUERY_SERVICE, is_loopback
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.domain.sockets import DEFAULT_PORT, is_socket
 
@@ -31,8 +32,11 @@ def _is_same(first: ConnectionSpec, second: ConnectionSpec) -> bool:
     return first.database == second.database and ports[0] == ports[1] and _is_same_host(first.host, second.host)
 
 
-def _service(spec: ConnectionSpec) -> tuple[str, str]:
-    return spec.settings.get("project", ""), spec.settings.get("api_endpoint", "").rstrip("/")
+def _service(spec: ConnectionSpec) -> tuple[str, str, str, int | None, str]:
+    address = urlsplit(spec.settings.get("api_endpoint") or BIGQUERY_SERVICE)
+    host = (address.hostname or "").rstrip(".")
+    port = address.port or {"https": 443, "http": 80}.get(address.scheme)
+    return spec.settings.get("project", ""), address.scheme, host, port, address.path.rstrip("/")
 
 
 def _is_same_host(first: str, second: str) -> bool:

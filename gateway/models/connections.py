@@ -10,7 +10,7 @@ from django.core.validators import MaxValueValidator
 from django.db import models
 from django.utils import timezone
 
-from gateway.domain.addresses import is_loopback
+from gateway.domain.addresses import BIGQUERY_SERVICE, is_loopback
 from gateway.domain.sockets import is_socket, socket_problems
 from gateway.models.names import NAME, validate_name
 
@@ -131,7 +131,7 @@ class Connection(models.Model):
         given = self.settings if isinstance(self.settings, dict) else {}
         if not given.get("project"):
             raise ValidationError({"settings": "expected a project for a bigquery connection"})
-        endpoint = urlsplit(str(given.get("api_endpoint") or "https://bigquery.googleapis.com"))
+        endpoint = urlsplit(str(given.get("api_endpoint") or BIGQUERY_SERVICE))
         on_loopback = is_loopback(endpoint.hostname or "")
         if endpoint.scheme != "https" and not (endpoint.scheme == "http" and on_loopback):
             raise ValidationError({"settings": "api_endpoint is not https://, which is for loopback hosts only"})

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from audit.foreign_answers import PLAIN, AnswerRefused, read_plain_async
-from gateway.domain.addresses import is_loopback
+from gateway.domain.addresses import BIGQUERY_SERVICE, is_loopback
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.upstreams.google_credentials import METADATA_URL, GoogleCredentials, UpstreamCredential
@@ -26,7 +26,6 @@ from masking.bigquery import without_values
 
 logger = logging.getLogger(__name__)
 
-SERVICE = "https://bigquery.googleapis.com"
 API_PATH = "/bigquery/v2"
 # The service's pages are 10 MB "serialized"; as JSON with short rows they get several times that.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -211,7 +210,7 @@ class BigQueryApi:
 
 def endpoint_of(spec: ConnectionSpec) -> str:
     """Where the API is. Plain HTTP and missing credentials are for an emulator on loopback alone."""
-    endpoint = (spec.settings.get("api_endpoint") or SERVICE).rstrip("/")
+    endpoint = (spec.settings.get("api_endpoint") or BIGQUERY_SERVICE).rstrip("/")
     parts = urlsplit(endpoint)
     on_loopback = is_loopback(parts.hostname or "")
     if parts.scheme != "https" and not (parts.scheme == "http" and on_loopback):

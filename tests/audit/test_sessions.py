@@ -145,15 +145,25 @@ def test_download_without_the_permissions_holds_neither_text_nor_result(client, 
     assert "***-**-****" not in content
 
 
-def test_spreadsheets_are_given_no_formula(console, session):
-    append_entries([authorised("f1", text="=HYPERLINK(1)")])
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("SELECT 1;=HYPERLINK(1)", "SELECT 1;'=HYPERLINK(1)"),  # where semicolons separate cells
+        ("SELECT 1\t@SUM(1)", "SELECT 1\t'@SUM(1)"),
+        ("SELECT 1\n=HYPERLINK(1)", "SELECT 1\n'=HYPERLINK(1)"),
+        ("SELECT -1; SELECT a = b\n FROM t", "SELECT -1; SELECT a = b\n FROM t"),
+    ],
+)
+def test_spreadsheets_are_given_no_formula(console, session, text, cell):
+    append_entries([authorised("f1", text=text)])
 
     answer = console.post(
         reverse("admin:audit_session_download", args=["s1"]), {"format": "csv", "with_text": "1"}
     ).content.decode()
 
     rows = list(csv.DictReader(io.StringIO(answer)))
-    assert rows[-1]["statement"] == "'=HYPERLINK(1)"
+    assert rows[-1]["statement"] == cell
 
 
 def test_live_page_lists_open_sessions_only(console, session):

@@ -15,6 +15,10 @@ HERE = replace(CLINIC, host="127.0.0.1")
 WAREHOUSE = ConnectionSpec(name="warehouse", kind="bigquery", settings=MappingProxyType({"project": "lake"}))
 
 
+def at(endpoint: str) -> ConnectionSpec:
+    return replace(WAREHOUSE, settings=MappingProxyType({"project": "lake", "api_endpoint": endpoint}))
+
+
 @pytest.mark.parametrize(
     ("first", "second", "same"),
     [
@@ -32,6 +36,10 @@ WAREHOUSE = ConnectionSpec(name="warehouse", kind="bigquery", settings=MappingPr
         (replace(HERE, host="/run/one"), replace(HERE, host="/run/other"), False),
         (WAREHOUSE, replace(WAREHOUSE, host="anything"), True),
         (WAREHOUSE, replace(WAREHOUSE, settings=MappingProxyType({"project": "other"})), False),
+        (WAREHOUSE, at("https://bigquery.googleapis.com"), True),
+        (WAREHOUSE, at("https://BigQuery.googleapis.com:443/"), True),
+        (WAREHOUSE, at("https://bigquery.example"), False),
+        (at("http://localhost:9050"), at("http://localhost:9051"), False),
     ],
 )
 def test_connections_to_one_database_are_known(first: ConnectionSpec, second: ConnectionSpec, *, same: bool) -> None:
