@@ -140,7 +140,6 @@ def take_the_evidence(newcomer: Newcomer, files: Path) -> None:
     """As the auditor: a report with the proof of its period, downloaded, and checked with a public key alone."""
     page = newcomer.signed_in("auditor")
     page.click("text=Reports")
-    page.click("text=Ask for a report")
     page.select_option("[name=report]", "activity")
     page.click("text=Make PDF, CSV and proof")
     page.wait_for_selector("h2:has-text('Files')", timeout=180_000)
