@@ -73,9 +73,9 @@ class AskedHead:
 
 
 def move_head(before: Head, after: Head, counts: str) -> None:
-    """State that the log, which is locked, goes from `before` to `after`; `counts` is JSON, as `add_sql` takes it.
+    """State that the log, which is locked, goes from `before` to `after`.
 
-    Raises IntegrityError when `before` was not the head.
+    `counts` is what that adds to sessions' numbers, as JSON. Raises IntegrityError when `before` was not the head.
     """
     send(_MOVE, [before.size, after.size, after.leaf, after.frontier.to_bytes(), counts])
 

@@ -45,6 +45,13 @@ _STATEMENTS = "audit_statementrecord"
 _COLUMNS = ", ".join(f'"{name}"' for name in COLUMNS)
 _TYPES = {"integer": ("risk", "statements", "denied"), "bigint": ("snapshot", "rows", "bytes", "first_seq", "last_seq")}
 
+# Adds to what sessions count at once, where no head is stated that it could stand beside (audit.domain.session_counts).
+_ADD = (
+    "UPDATE audit_sessionrecord AS t SET statements = t.statements + r.statements, denied = t.denied + r.denied,"
+    " rows = t.rows + r.rows, last_seq = r.last_seq FROM jsonb_to_recordset(%s::jsonb)"
+    " AS r(id text, statements int, denied int, rows bigint, last_seq bigint) WHERE t.id = r.id"
+)
+
 
 class Records:
     """What entries make of the records: statements that begin with them and that end, sessions, and counts."""
@@ -118,7 +125,7 @@ def project(leaves: Sequence[Leaf], prepared: Sequence[Prepared], *, shadowed: b
     begin_records(records, asking=True, prepare=not shadowed)
     end_records(records, prepare=not shadowed)
     if records.counts:
-        send(add_sql("%s"), [document_of(records.counts)], prepare=not shadowed)
+        send(_ADD, [document_of(records.counts)], prepare=not shadowed)
 
 
 def begin_records(records: Records, *, asking: bool, prepare: bool = True) -> None:
@@ -251,15 +258,6 @@ def update_sql(table: str, names: tuple[str, ...], document: str, *, only_if: st
     return (
         f"UPDATE {table} AS t SET {changes} FROM jsonb_to_recordset({document}::jsonb)"  # noqa: S608
         f" AS r({_definition(['id', *names])}) WHERE t.id = r.id AND {only_if}"
-    )
-
-
-def add_sql(document: str, *, only_if: str = "true") -> str:
-    """Add to what sessions count."""
-    return (
-        "UPDATE audit_sessionrecord AS t SET statements = t.statements + r.statements, denied = t.denied +"  # noqa: S608
-        f" r.denied, rows = t.rows + r.rows, last_seq = r.last_seq FROM jsonb_to_recordset({document}::jsonb)"
-        f" AS r(id text, statements int, denied int, rows bigint, last_seq bigint) WHERE t.id = r.id AND {only_if}"
     )
 
 
