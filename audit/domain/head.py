@@ -35,6 +35,7 @@ class LogShrank(RuntimeError):
 
 HEAD = "SELECT size, head, frontier FROM audit_loghead ORDER BY after DESC LIMIT 1"
 LOCK = "SELECT 1 FROM audit_logstate WHERE id = 1 FOR UPDATE"
+_MAKE = "INSERT INTO audit_logstate (id, log_id) VALUES (1, %s) ON CONFLICT DO NOTHING RETURNING 1"
 _MOVE = "INSERT INTO audit_loghead (after, size, head, frontier, counts) VALUES (%s, %s, %b, %b, %s::text::jsonb)"
 
 
@@ -64,11 +65,11 @@ class AskedHead:
         """As `lock_head`."""
         found = self._row.fetchone()
         if self._lock.fetchone() is None:
-            if found:
-                raise LogShrank(f"the log has a head over {found[0]} entries, and its state is gone")
-            send("INSERT INTO audit_logstate (id, log_id) VALUES (1, %s) ON CONFLICT DO NOTHING", [uuid.uuid4()])
+            made = ask(_MAKE, [uuid.uuid4()]).fetchone()  # or waits for who is making it
             ask(LOCK)
             found = ask(HEAD).fetchone()
+            if made and found:
+                raise LogShrank(f"the log has a head over {found[0]} entries, and its state is gone")
         return head_or_none(found) or Head(Frontier(), GENESIS)
 
 

@@ -19,11 +19,12 @@ from audit.domain.append import POSITION, JournalSpan, append_entries, append_pr
 from audit.domain.chain import link, prepare
 from audit.domain.check import check_evidence
 from audit.domain.checkpoints import sign_checkpoint
-from audit.domain.head import HEAD, LogShrank, lock_head, read_head
+from audit.domain.head import HEAD, LOCK, AskedHead, LogShrank, lock_head, read_head
 from audit.domain.integrity import check_chain
 from audit.domain.keys import log_keys
 from audit.domain.records_check import check_records
 from audit.domain.sealing import evidence_sealer
+from audit.domain.sending import ask
 from audit.domain.session_counts import count_sessions
 from audit.models import LogEntry, LogHead, LogState, SessionRecord
 from audit.one_trip import OneTrip
@@ -241,3 +242,21 @@ def test_whoever_reads_the_numbers_does_not_wait_for_who_keeps_the_log_locked() 
 
     count_sessions()
     assert (before, counts()) == ([(0, 0, 0, 1)], [(1, 1, 0, 2)])
+
+
+def test_a_log_that_another_made_between_the_lock_and_the_look_is_gone_on_with() -> None:
+
+    def makes() -> None:
+        append_entries([opened()])
+        connection.close()
+
+    with transaction.atomic():
+        nothing_to_lock = ask(LOCK)
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(makes).result()
+        asked = AskedHead(nothing_to_lock, ask(HEAD))
+
+        assert asked.head().size == 1
+        append_entries([denied("d1")])
+
+    assert (check_chain(log_keys()), check_records()) == ([], [])
