@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
+from smtplib import SMTPDataError, SMTPException, SMTPNotSupportedError, SMTPRecipientsRefused
 from typing import Any
 
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser
@@ -23,10 +25,26 @@ from approvals.domain.reminders import people_to_remind
 from approvals.domain.reviewers import administrators, eligible_groups, people_in, people_named
 from approvals.models import EmergencyAccess, Review
 
+# What is said of one address or mail, and not of the server: nobody else's mail waits for that.
+OF_ONE_MAIL = (SMTPRecipientsRefused, SMTPDataError, SMTPNotSupportedError, ValueError)
+# The server's, the network's, or that the task's time is over.
+OF_THE_SERVER = (SMTPException, OSError, SoftTimeLimitExceeded)
+
+
+class MailFailed(Exception):
+    """Some mails were not taken. `unsent` are the accounts, by key, to try again: the others have theirs."""
+
+    def __init__(self, error: Exception, unsent: list[Any]) -> None:
+        super().__init__(type(error).__name__)  # not its words: they quote addresses and the server's answer
+        self.unsent = unsent
+
 
 def mail_reviewers(review: Review) -> int:
-    """Send one mail to each person who may decide on the review's current text; return how many were sent."""
-    return sum(mail_reviewer(review, person) for person in people_in(review.deciding_groups) if person.email)
+    """Send one mail to each person who may decide on the review's current text; return how many were sent.
+
+    Raises MailFailed; called again it sends to whoever has none yet.
+    """
+    return _mail_each(people_in(review.deciding_groups), lambda person: mail_reviewer(review, person))
 
 
 def mail_reviewer(review: Review, reviewer: AbstractUser) -> bool:
@@ -70,29 +88,30 @@ def mail_digest(username: str) -> bool:
     return True
 
 
-def mail_reminders(review: Review) -> int:
+def mail_reminders(review: Review, *, only: Container[Any] | None = None) -> int:
     """Remind whoever has not decided, and tell the administrators that time runs out; return how many were told.
 
-    These mails lead to the review's page: the single-use link each reviewer was sent before stays theirs.
+    These mails lead to the review's page: the single-use link each reviewer was sent before stays theirs. Here and
+    below: raises MailFailed, whose `unsent` is what `only` takes when it is tried again.
     """
-    people = [person for person in people_to_remind(review) if person.email]
-    for person in people:
-        told_only = not _may_decide(review, person)
-        context = mail_context(review, review.absolute_url) | {"escalated": told_only}
+
+    def remind(person: AbstractUser) -> bool:
+        context = mail_context(review, review.absolute_url) | {"escalated": not _may_decide(review, person)}
         subject = _subject("Running out of time", context)
-        _send(to=person.email, subject=subject, template="reminder", context=context)
-    return len(people)
+        return _send(to=person.email, subject=subject, template="reminder", context=context)
+
+    return _mail_each(_chosen(people_to_remind(review), only), remind)
 
 
-def mail_escalation(review: Review) -> int:
+def mail_escalation(review: Review, *, only: Container[Any] | None = None) -> int:
     """Tell the groups the policy names that nobody has decided yet, and that they may; not whoever asked."""
     context = mail_context(review, review.absolute_url)
     subject = _subject("Nobody decided", context)
     people = [person for person in people_in(review.escalate_to) if _may_decide(review, person)]
-    return mail_people(people, subject=subject, template="escalation", context=context)
+    return mail_people(_chosen(people, only), subject=subject, template="escalation", context=context)
 
 
-def mail_emergency(access: EmergencyAccess, event: Event) -> int:
+def mail_emergency(access: EmergencyAccess, event: Event, *, only: Container[Any] | None = None) -> int:
     """Tell its reviewers and the administrators at once; whoever broke the glass is told when it was reviewed."""
     people = {person.pk: person for person in [*people_in(access.reviewer_groups), *administrators()]}
     if event in (Event.EMERGENCY_ENDED, Event.EMERGENCY_REVIEWED):
@@ -102,7 +121,7 @@ def mail_emergency(access: EmergencyAccess, event: Event) -> int:
     found = {"finding": access.get_finding_display()} if access.finding else {}
     context = {"event": event, "words": EVENTS[event], **told, **moments, **found}
     subject = f"{_EMERGENCY_SUBJECTS[event]}: {context['person']} on {context['connection']}"
-    return mail_people(people.values(), subject=subject, template="emergency", context=context)
+    return mail_people(_chosen(people.values(), only), subject=subject, template="emergency", context=context)
 
 
 _EMERGENCY_SUBJECTS = {
@@ -114,11 +133,12 @@ _EMERGENCY_SUBJECTS = {
 
 
 def mail_people(people: Iterable[AbstractUser], *, subject: str, template: str, context: dict[str, Any]) -> int:
-    """The same mail to everyone; return how many were sent."""
-    addresses = sorted({person.email for person in people if person.email})
-    for address in addresses:
-        _send(to=address, subject=subject, template=template, context=context)
-    return len(addresses)
+    """The same mail to everyone, one for each address; return how many were sent. Raises MailFailed."""
+    by_address = {person.email: person for person in people}
+    return _mail_each(
+        by_address.values(),
+        lambda person: _send(to=person.email, subject=subject, template=template, context=context),
+    )
 
 
 def mail_context(review: Review, link: str) -> dict[str, Any]:
@@ -136,7 +156,30 @@ def _subject(words: str, context: dict[str, Any]) -> str:
     return f"{words}: {context['kind']} on {context['connection']}"
 
 
-def _send(*, to: str, subject: str, template: str, context: dict[str, Any], html: bool = False) -> None:
+def _chosen(people: Iterable[AbstractUser], only: Container[Any] | None) -> list[AbstractUser]:
+    return [person for person in people if only is None or person.pk in only]
+
+
+def _mail_each(people: Iterable[AbstractUser], send: Callable[[AbstractUser], bool]) -> int:
+    """Send to each who has an address; return how many were sent. An address that is refused delays nobody else's.
+
+    Raises MailFailed once all were tried, or with all that are left when the server fails.
+    """
+    addressed = [person for person in people if person.email]
+    sent, unsent = 0, {}
+    for place, person in enumerate(addressed):
+        try:
+            sent += send(person)
+        except OF_ONE_MAIL as error:
+            unsent[person.pk] = error
+        except OF_THE_SERVER as error:
+            raise MailFailed(error, [*unsent, *(person.pk for person in addressed[place:])]) from None
+    if unsent:
+        raise MailFailed(next(iter(unsent.values())), [*unsent])
+    return sent
+
+
+def _send(*, to: str, subject: str, template: str, context: dict[str, Any], html: bool = False) -> bool:
     mail = EmailMultiAlternatives(
         subject=subject,
         body=render_to_string(f"approvals/mail/{template}.txt", context),
@@ -145,7 +188,7 @@ def _send(*, to: str, subject: str, template: str, context: dict[str, Any], html
     )
     if html:
         mail.attach_alternative(render_to_string(f"approvals/mail/{template}.html", context), "text/html")
-    mail.send()
+    return mail.send() == 1
 
 
 def _may_decide(review: Review, person: AbstractUser) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from smtplib import SMTPException
+from typing import Any, NoReturn
 
 from celery import Task, shared_task
 
@@ -20,25 +20,39 @@ from approvals.domain.notices import tell_channels, tell_of_emergency
 from approvals.domain.reminders import reviews_to_escalate, reviews_to_remind, take_escalation, take_reminder
 from approvals.domain.review import expire_due_reviews
 from approvals.domain.slack_requests import forget_old_slack_requests
-from approvals.emails import mail_digest, mail_emergency, mail_escalation, mail_reminders, mail_reviewers
+from approvals.emails import (
+    OF_ONE_MAIL,
+    OF_THE_SERVER,
+    MailFailed,
+    mail_digest,
+    mail_emergency,
+    mail_escalation,
+    mail_reminders,
+    mail_reviewers,
+)
 from approvals.models import EmergencyAccess, Review
 
 logger = logging.getLogger(__name__)
 
+# Mails are tried again for as long as the review waits, an emergency's for some hours. Before a worker is killed over
+# a task (CELERY_TASK_TIME_LIMIT), which would be over then, it puts off who has no mail yet.
+_PAUSE_FIRST_S, _PAUSE_MOST_S = 5, 300
+_MAILING: dict[str, Any] = {"bind": True, "max_retries": None, "soft_time_limit": 240}
+_EMERGENCY_MAILING = _MAILING | {"max_retries": 50}
 
-@shared_task(name="approvals.notify_reviewers", bind=True, max_retries=5)  # type: ignore[untyped-decorator]
+
+@shared_task(name="approvals.notify_reviewers", **_MAILING)  # type: ignore[untyped-decorator]
 def notify_reviewers(self: Task, review_id: str) -> None:
     """Tell channels and every reviewer who has not been told of the current text; again later when mail fails."""
-    review = Review.objects.filter(pk=review_id, status=Review.Status.PENDING).first()
+    review = _pending(review_id)
     if review is None:
         return
     tell_channels(review, Event.REVIEW_OPENED)
     try:
         told = mail_reviewers(review)
-    except (SMTPException, OSError) as error:
-        logger.warning("review mail failed: review=%s error=%s", review_id, type(error).__name__)
-        # Not `exc=error`: an SMTP error quotes addresses and the server's words.
-        raise self.retry(countdown=5 * 2**self.request.retries) from None
+    except MailFailed as failed:
+        logger.warning("review mail failed: review=%s error=%s unsent=%s", review_id, failed, len(failed.unsent))
+        _again(self, review_id)
     logger.info("reviewers told: review=%s mails=%s", review_id, told)
 
 
@@ -50,18 +64,18 @@ def notify_outcome(review_id: str) -> None:
         tell_channels(review, Event.REVIEW_ENDED)
 
 
-@shared_task(name=EMERGENCY_TASK, bind=True, max_retries=8)  # type: ignore[untyped-decorator]
-def notify_emergency(self: Task, access_id: str, event: str) -> None:
+@shared_task(name=EMERGENCY_TASK, **_EMERGENCY_MAILING)  # type: ignore[untyped-decorator]
+def notify_emergency(self: Task, access_id: str, event: str, only: list[Any] | None = None) -> None:
     """Tell channels, reviewers and administrators of an emergency access; again later when mail fails."""
     access = EmergencyAccess.objects.filter(pk=access_id).first()
     if access is None:
         return
     tell_of_emergency(access, event)
     try:
-        told = mail_emergency(access, Event(event))
-    except (SMTPException, OSError) as error:
-        logger.warning("emergency mail failed: emergency=%s error=%s", access_id, type(error).__name__)
-        raise self.retry(countdown=5 * 2**self.request.retries) from None
+        told = mail_emergency(access, Event(event), only=only)
+    except MailFailed as failed:
+        logger.warning("emergency mail failed: emergency=%s error=%s", access_id, failed)
+        _again(self, access_id, event, only=failed.unsent)
     logger.info("told of an emergency: emergency=%s event=%s mails=%s", access_id, event, told)
 
 
@@ -75,14 +89,17 @@ def watch_emergencies() -> None:
         notify_emergency.delay(str(access_id), Event.EMERGENCY_OVERDUE)
 
 
-@shared_task(name="approvals.send_digests")  # type: ignore[untyped-decorator]
+@shared_task(name="approvals.send_digests", soft_time_limit=_MAILING["soft_time_limit"])  # type: ignore[untyped-decorator]
 def send_digests() -> None:
-    """One mail each to reviewers whose mails are held back."""
+    """One mail each to reviewers whose mails are held back; what failed is held for the next round."""
     for username in reviewers_with_digests():
         try:
             mail_digest(username)
-        except (SMTPException, OSError) as error:
+        except OF_ONE_MAIL as error:
             logger.warning("digest failed: error=%s", type(error).__name__)
+        except OF_THE_SERVER as error:
+            logger.warning("digests failed: error=%s", type(error).__name__)
+            return
 
 
 @shared_task(name=DELIVER_TASK)  # type: ignore[untyped-decorator]
@@ -113,28 +130,33 @@ def remind_reviewers() -> None:
         send_escalation.delay(str(review_id))
 
 
-@shared_task(name="approvals.send_reminder")  # type: ignore[untyped-decorator]
-def send_reminder(review_id: str) -> None:
-    """Remind everyone who has not decided; once per review."""
-    review = take_reminder(review_id)
-    if review is not None:
-        tell_channels(review, Event.REVIEW_REMINDER)
-        _remind(review)
+@shared_task(name="approvals.send_reminder", **_MAILING)  # type: ignore[untyped-decorator]
+def send_reminder(self: Task, review_id: str, only: list[Any] | None = None) -> None:
+    """Remind everyone who has not decided; once per review, again whose mail fails."""
+    review = _pending(review_id) if self.request.retries else take_reminder(review_id)
+    if review is None:
+        return
+    tell_channels(review, Event.REVIEW_REMINDER)
+    try:
+        told = mail_reminders(review, only=only)
+    except MailFailed as failed:
+        logger.warning("reminder mail failed: review=%s error=%s", review_id, failed)
+        _again(self, review_id, only=failed.unsent)
+    logger.info("told that time runs out: review=%s mails=%s", review_id, told)
 
 
-@shared_task(name="approvals.send_escalation", bind=True, max_retries=5)  # type: ignore[untyped-decorator]
-def send_escalation(self: Task, review_id: str) -> None:
-    """Tell the groups the policy names that nobody decided and they may; once per review, again when mail fails."""
-    pending = Review.objects.filter(pk=review_id, status=Review.Status.PENDING)
-    review = pending.first() if self.request.retries else take_escalation(review_id)
+@shared_task(name="approvals.send_escalation", **_MAILING)  # type: ignore[untyped-decorator]
+def send_escalation(self: Task, review_id: str, only: list[Any] | None = None) -> None:
+    """Tell the groups the policy names that nobody decided and they may; once per review, again whose mail fails."""
+    review = _pending(review_id) if self.request.retries else take_escalation(review_id)
     if review is None:
         return
     tell_channels(review, Event.REVIEW_ESCALATED)
     try:
-        told = mail_escalation(review)
-    except (SMTPException, OSError) as error:
-        logger.warning("escalation mail failed: review=%s error=%s", review_id, type(error).__name__)
-        raise self.retry(countdown=5 * 2**self.request.retries) from None
+        told = mail_escalation(review, only=only)
+    except MailFailed as failed:
+        logger.warning("escalation mail failed: review=%s error=%s", review_id, failed)
+        _again(self, review_id, only=failed.unsent)
     logger.info("escalated: review=%s mails=%s", review_id, told)
 
 
@@ -154,12 +176,11 @@ def forget_old_messages() -> None:
     forget_old_keys()
 
 
-def _remind(review: Review) -> None:
-    """Send the mails; when the server fails, the next round takes the review again: some people then hear twice."""
-    try:
-        told = mail_reminders(review)
-    except (SMTPException, OSError) as error:
-        Review.objects.filter(pk=review.pk).update(reminded_at=None)
-        logger.warning("review mail failed: review=%s error=%s", review.pk, type(error).__name__)
-    else:
-        logger.info("told that time runs out: review=%s mails=%s", review.pk, told)
+def _pending(review_id: str) -> Review | None:
+    return Review.objects.filter(pk=review_id, status=Review.Status.PENDING).first()
+
+
+def _again(task: Task, *args: Any, **kwargs: Any) -> NoReturn:
+    """Do the task again, after a pause that grows."""
+    pause_s = min(_PAUSE_FIRST_S * 2 ** min(task.request.retries, 10), _PAUSE_MOST_S)
+    raise task.retry(args=args, kwargs=kwargs, countdown=pause_s) from None

@@ -260,6 +260,7 @@ EMAIL_PORT = env_int("SMTP_PORT", 25)
 EMAIL_HOST_USER = env_str("SMTP_USER")
 EMAIL_HOST_PASSWORD = env_secret("SMTP_PASSWORD")
 EMAIL_USE_TLS = env_bool("SMTP_STARTTLS", default=False)
+EMAIL_TIMEOUT = env_int("SMTP_TIMEOUT_S", 10, low=1, high=60)  # a server that says nothing keeps no worker
 DEFAULT_FROM_EMAIL = env_str("MAIL_FROM", "hoopweb@localhost")
 
 # --- Channels: webhooks and Slack ------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from audit.anchors.publishing import publish_to
 from audit.domain.exclusive import alone
 from audit.models import Anchor, AnchorProof, Checkpoint
 from audit.sinks.attempts import failed, may_try, succeeded
-from audit.sinks.sending import NotDelivered
+from audit.sinks.sending import NotDelivered, PartlyDelivered
 
 _LOCK = 0x686F6F71_00000000
 
@@ -18,7 +18,7 @@ def due_anchors() -> list[int]:
     now = datetime.now(UTC)
     newest = Checkpoint.objects.order_by("-id").values_list("id", flat=True).first() or 0
     found = Anchor.objects.filter(may_try(now), enabled=True, cursor__lt=newest)
-    return [row.pk for row in found if row.failures or _old_enough(row, now)]
+    return [row.pk for row in found if _is_without(row) or _old_enough(row, now)]
 
 
 def anchor_newest(anchor_id: int) -> bool:
@@ -30,19 +30,33 @@ def anchor_newest(anchor_id: int) -> bool:
             return False
         try:
             proof = publish_to(anchor, checkpoint)
+        except PartlyDelivered as problem:
+            _keep(anchor, checkpoint, problem.proof)
+            failed(anchor, problem, cursor=checkpoint.pk, delivered_at=datetime.now(UTC))
+            return False
         except NotDelivered as problem:
             failed(anchor, problem)
             return False
-        AnchorProof.objects.create(
-            anchor=anchor.name,
-            kind=anchor.kind,
-            size=checkpoint.size,
-            note=checkpoint.note,
-            proof=proof,
-            at=datetime.now(UTC),
-        )
+        _keep(anchor, checkpoint, proof)
         succeeded(anchor, cursor=checkpoint.pk)
         return True
+
+
+def _keep(anchor: Anchor, checkpoint: Checkpoint, proof: bytes) -> None:
+    AnchorProof.objects.create(
+        anchor=anchor.name,
+        kind=anchor.kind,
+        size=checkpoint.size,
+        note=checkpoint.note,
+        proof=proof,
+        at=datetime.now(UTC),
+    )
+
+
+def _is_without(row: Anchor) -> bool:
+    """It fails, and nobody there was given a checkpoint since: asked again as soon as it may be."""
+    since = row.failing_since
+    return since is not None and (row.delivered_at is None or row.delivered_at < since)
 
 
 def _old_enough(anchor: Anchor, now: datetime) -> bool:

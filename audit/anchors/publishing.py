@@ -20,7 +20,7 @@ from audit.domain.merkle import Frontier, Tree, growth_proof
 from audit.domain.note import NoteProblem
 from audit.models import Anchor, AnchorProof, Checkpoint, LogEntry
 from audit.sinks.secret import plain_secret, way_to
-from audit.sinks.sending import NotDelivered, Way, post
+from audit.sinks.sending import NotDelivered, PartlyDelivered, Way, post
 from audit.sinks.targets import TargetProblem, parse_networks, parse_target
 
 
@@ -78,18 +78,30 @@ def _growth(old: int, checkpoint: Checkpoint) -> list[bytes]:
 
 
 def _mail(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
+    """One mail for each address: a server that takes some of a mail's addresses says so to nobody."""
+    message_id, refused, problem = make_msgid(domain="hoopweb"), 0, ""
+    for address in anchor.recipients:
+        try:
+            _note_mail(checkpoint, address, message_id).send()
+        except (SMTPException, OSError) as error:
+            refused, problem = refused + 1, type(error).__name__
+    if not refused:
+        return message_id.encode()
+    if refused == len(anchor.recipients):
+        raise NotDelivered(f"the mail was not taken: {problem}")
+    detail = f"the mail to {refused} of {len(anchor.recipients)} addresses was not taken: {problem}"
+    raise PartlyDelivered(detail, proof=message_id.encode())
+
+
+def _note_mail(checkpoint: Checkpoint, address: str, message_id: str) -> EmailMessage:
     message = EmailMessage(
         subject=f"hoopweb: checkpoint of {checkpoint.size} entries",
         body=_MAIL.format(size=checkpoint.size, at=f"{checkpoint.signed_at:%Y-%m-%d %H:%M:%S} UTC"),
-        to=list(anchor.recipients),
-        headers={"Message-ID": make_msgid(domain="hoopweb")},
+        to=[address],
+        headers={"Message-ID": message_id},
     )
     message.attach(f"checkpoint-{checkpoint.size}.note", checkpoint.note, "text/plain")
-    try:
-        message.send()
-    except (SMTPException, OSError) as error:
-        raise NotDelivered(f"the mail was not taken: {type(error).__name__}") from None
-    return str(message.extra_headers["Message-ID"]).encode()
+    return message
 
 
 _MAIL = """At {at} the evidence log had {size} entries. The attached note is signed by the log's key.

@@ -7,7 +7,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import Q
 
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry, Json
@@ -39,19 +39,22 @@ def succeeded(row: Delivery, *, cursor: int, **fields: Any) -> None:
 
 
 def failed(row: Delivery, problem: NotDelivered, **fields: Any) -> None:
-    """Leave the cursor, and wait before the next attempt: longer every time, or as long as the receiver asked."""
-    failures, now = row.failures + 1, datetime.now(UTC)
+    """Leave the cursor, and wait before the next attempt: longer every time, or as long as the receiver asked.
+
+    Where some of several receivers have it, the log says so at once: they are not asked again soon.
+    """
+    failures, now = max(row.failures + 1, TELL_AFTER if problem.partly else 0), datetime.now(UTC)
     pause_s = max(problem.retry_after_s, BACK_OFF_FIRST_S * 2 ** min(failures - 1, 10))
     pause_s = min(pause_s, BACK_OFF_MOST_S) * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311
     type(row)._default_manager.filter(pk=row.pk).update(
-        failures=F("failures") + 1,
+        failures=failures,
         failing_since=row.failing_since or now,
         next_try_at=now + timedelta(seconds=pause_s),
         problem=str(problem)[:256],
         **fields,
     )
     logger.warning("not delivered: to=%s failures=%s problem=%s", row.name, failures, problem)
-    if failures == TELL_AFTER:
+    if row.failures < TELL_AFTER <= failures:
         _tell(row, f"{type(row).__name__.lower()}.failing", {"size": row.cursor, "reason": str(problem)[:256]})
 
 

@@ -34,9 +34,21 @@ class NotDelivered(RuntimeError):
         self.status = status  # HTTP's, 0 where there was none
         self.answer = answer
 
+    partly = False
+
     @property
     def too_large(self) -> bool:
         return self.status == httpx.codes.REQUEST_ENTITY_TOO_LARGE
+
+
+class PartlyDelivered(NotDelivered):
+    """Some of several receivers have it, and others do not: what was delivered counts, and so does the failure."""
+
+    partly = True
+
+    def __init__(self, message: str, *, proof: bytes) -> None:
+        super().__init__(message)
+        self.proof = proof
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,12 +28,13 @@ from audit.domain.keys import audit_vkey, log_signer
 from audit.domain.note import Checkpoint as SignedCheckpoint
 from audit.domain.note import open_checkpoint
 from audit.domain.verify import Report, Trusted, Verdict, verify_bundle
-from audit.models import Anchor, AnchorProof, Checkpoint
+from audit.models import Anchor, AnchorProof, Checkpoint, LogEntry
 from audit.sinks.secret import store_secret
 from tests.audit.anchors.authorities import LocalWitness, TimestampAuthority
 from tests.audit.factories import denied, opened
 from tests.audit.sinks.receivers import HttpReceiver, running
 from tests.audit.test_chunk_store import s3  # noqa: F401
+from tests.mail_server import mail_server
 from tests.rows import reading
 
 
@@ -298,6 +299,52 @@ def test_the_auditor_gets_the_note_by_mail_and_nothing_else():
     assert open_checkpoint(attachment[1], [log_signer().verifier]).size == 3
     assert message.to == ["auditor@example.org"]
     assert "demo-agent" not in message.body + attachment[1]
+
+
+def test_an_auditor_whose_address_is_refused_is_missed_and_nobody_else_is(settings, caplog):
+    """A mail server that takes one of a mail's addresses says nothing of the other."""
+    grow()
+    row = anchor("mail", recipients=["gone@example.org", "auditor@example.org"], every_s=86_400)
+
+    with mail_server(settings) as server:
+        server.refuses = {"gone@example.org"}
+        assert not anchor_newest(row.pk)
+        grow()
+        due = due_anchors()
+        after_a_day(row)
+        server.refuses = set()
+        assert due_anchors() == [row.pk]
+        assert anchor_newest(row.pk)
+
+    row.refresh_from_db()
+    assert due == []  # the other has a checkpoint, and is not mailed again for it
+    assert server.told == ["auditor@example.org", "gone@example.org", "auditor@example.org"]
+    assert [proof.size for proof in AnchorProof.objects.order_by("id")] == [3, 7]
+    assert [kind for kind in kinds_logged() if kind.startswith("anchor.")] == ["anchor.failing", "anchor.resumed"]
+    assert row.problem == ""
+    assert "gone@" not in caplog.text
+
+
+def test_a_note_comes_out_of_the_mail_as_it_went_in(settings):
+    grow()
+    row = anchor("mail", recipients=["auditor@example.org"])
+
+    with mail_server(settings) as server:
+        assert anchor_newest(row.pk)
+
+    ((_, message),) = server.taken
+    (attachment,) = message.iter_attachments()
+    assert attachment.get_content().replace("\r\n", "\n") == Checkpoint.objects.latest("id").note
+    assert AnchorProof.objects.get().proof == str(message["Message-ID"]).encode()
+
+
+def after_a_day(row: Anchor) -> None:
+    earlier = datetime.now(UTC) - timedelta(days=2)
+    Anchor.objects.filter(pk=row.pk).update(delivered_at=earlier, failing_since=earlier, next_try_at=None)
+
+
+def kinds_logged() -> list[str]:
+    return list(LogEntry.objects.order_by("seq").values_list("kind", flat=True))
 
 
 def test_a_directory_gets_one_file_a_checkpoint_and_none_is_written_twice(settings, tmp_path):
