@@ -453,6 +453,7 @@ cdef bint _append_alike(WriterState writer, TemplateState template, Filling fill
     journal that may take no more.
     """
     cdef BacklogState backlog
+    cdef HeldState held
     cdef JournalState journal
     cdef Segment segment
     cdef Run run
@@ -466,14 +467,17 @@ cdef bint _append_alike(WriterState writer, TemplateState template, Filling fill
     run = <Run?>backlog.runs[-1]
     if run.entries >= _MAX_RUN or run.after != backlog.numbered or template._around[0] is not writer._gateway:
         return False
-    journal = <JournalState?>(<HeldState?>writer._journal).journal
+    held = <HeldState?>writer._journal
+    journal = <JournalState?>held.journal
     size = RECORD + _fill(
         template._body, <bytes?>template._around[1], template._session, filling, writer._sealer, RECORD
     )
     record = _scratch.start
     segment = <Segment?>journal._segments[-1]
     end = segment.end - segment.start + size
-    if HEADER + end + 4 > journal._segment_bytes or (2 * end > journal._segment_bytes and journal._spare is None):
+    if HEADER + end + 4 > journal._segment_bytes:
+        return False
+    if 2 * end > journal._segment_bytes and journal._spare is None and held._making_spare is None:
         return False
     if PyBytes_GET_SIZE(journal._chain) != LINK:
         raise ValueError("a link has 16 bytes")

@@ -7,7 +7,7 @@ from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
-from audit.domain._openssl cimport Digesting
+from audit.domain._openssl cimport marked_sha256
 
 cdef const char *_HEX = b"0123456789abcdef"
 cdef enum:
@@ -32,9 +32,7 @@ cdef struct Tree:
 def follow_rows(rows not None, bytes leaf not None, int64_t size, tuple nodes not None):
     cdef list held = list(rows)  # what the addresses are taken of stays as long as this
     cdef Py_ssize_t count = len(held), number, taken
-    cdef Digesting digesting = Digesting()
     cdef unsigned char newest[DIGEST]
-    cdef bint refused = False
     cdef Tree tree
     cdef Stored *stored
     if PyBytes_GET_SIZE(leaf) != DIGEST or len(nodes) > LEVELS or size < 0 or size.bit_count() != len(nodes):
@@ -55,11 +53,9 @@ def follow_rows(rows not None, bytes leaf not None, int64_t size, tuple nodes no
                 count = number
                 break
         with nogil:
-            taken = _follow(stored, count, newest, &tree, digesting, &refused)
+            taken = _follow(stored, count, newest, &tree)
     finally:
         free(stored)
-    if refused:
-        raise RuntimeError("libcrypto gave no digest")
     return (
         taken,
         PyBytes_FromStringAndSize(<const char *>newest, DIGEST),
@@ -82,7 +78,7 @@ cdef bint _take(Stored *stored, tuple row) except -1:
 
 
 cdef Py_ssize_t _follow(
-    const Stored *stored, Py_ssize_t count, unsigned char *newest, Tree *tree, Digesting digesting, bint *refused
+    const Stored *stored, Py_ssize_t count, unsigned char *newest, Tree *tree
 ) noexcept nogil:
     """How many stand; `newest` and `tree` are theirs then."""
     cdef unsigned char digest[DIGEST]
@@ -94,14 +90,10 @@ cdef Py_ssize_t _follow(
             or not _stands_behind(stored[number].canonical, stored[number].size, stored[number].seq, newest)
         ):
             return number
-        if not digesting.marked(0, stored[number].canonical, stored[number].size, NULL, 0, digest):
-            refused[0] = True
-            return number
+        marked_sha256(0, stored[number].canonical, stored[number].size, NULL, 0, digest)
         if memcmp(digest, stored[number].leaf, DIGEST) != 0:
             return number
-        if not _grow(tree, digest, digesting):
-            refused[0] = True
-            return number
+        _grow(tree, digest)
         memcpy(newest, digest, DIGEST)
     return count
 
@@ -128,17 +120,15 @@ cdef bint _stands_behind(
     return size - at >= length and memcmp(canonical + at, place, length) == 0
 
 
-cdef bint _grow(Tree *tree, const unsigned char *leaf, Digesting digesting) noexcept nogil:
+cdef void _grow(Tree *tree, const unsigned char *leaf) noexcept nogil:
     """`merkle.Frontier.extend` by one."""
     cdef unsigned char node[DIGEST]
     cdef int64_t carry = tree.size
     memcpy(node, leaf, DIGEST)
     while carry & 1:
         tree.count -= 1
-        if not digesting.marked(1, tree.nodes[tree.count], DIGEST, node, DIGEST, node):
-            return False
+        marked_sha256(1, tree.nodes[tree.count], DIGEST, node, DIGEST, node)
         carry >>= 1
     memcpy(tree.nodes[tree.count], node, DIGEST)
     tree.count += 1
     tree.size += 1
-    return True

@@ -1,3 +1,17 @@
+from libc.stdint cimport uint32_t
+
+
+cdef struct Sha256:  # SHA256_CTX (openssl/sha.h)
+    uint32_t hash[8]
+    uint32_t length_low, length_high
+    uint32_t data[16]
+    unsigned int number, digest_length
+
+
+cdef struct Hmac:  # as far as a key alone has it
+    Sha256 inner, outer
+
+
 cdef class AesGcm:
     cdef void *context
     cdef int seal(
@@ -14,42 +28,27 @@ cdef class AesGcm:
 
 
 cdef class Links:
-    cdef unsigned char inner[64]
-    cdef unsigned char outer[64]
-    cdef int put(
+    cdef Hmac begun
+    cdef void put(
         self, const unsigned char *previous, const unsigned char *payload, Py_ssize_t size, unsigned char *out
-    ) except -1
+    ) noexcept
 
 
 cdef class Labelled:
-    cdef unsigned char inner[64]
-    cdef unsigned char outer[64]
+    cdef Hmac begun
     cdef unsigned char before[256]
     cdef Py_ssize_t label
     cdef int put(self, const unsigned char *value, Py_ssize_t size, unsigned char *out) except -1
 
 
-cdef class Digesting:
-    cdef void *context
-    cdef bint marked(
-        self,
-        unsigned char mark,
-        const unsigned char *first,
-        Py_ssize_t first_size,
-        const unsigned char *second,
-        Py_ssize_t second_size,
-        unsigned char *out,
-    ) noexcept nogil
-
-
-cdef int marked_sha256(
+cdef void marked_sha256(
     unsigned char mark,
     const unsigned char *first,
     Py_ssize_t first_size,
     const unsigned char *second,
     Py_ssize_t second_size,
     unsigned char *out,
-) except -1
+) noexcept nogil
 cdef int hmac_sha256(
     const unsigned char *key, Py_ssize_t key_size, const unsigned char *data, Py_ssize_t size, unsigned char *out
 ) except -1

@@ -5,8 +5,12 @@ The compiled twins of `links.Links` and of what `commitment`, `merkle` and `box`
 algorithms of the same library, a tenth of the way to them. The library is the one this Python's hashlib is linked to;
 where it is another, importing this module fails and the Python twins serve.
 
-Everything here is done with the interpreter's lock held and calls nothing of the interpreter meanwhile, so contexts
-may be shared between threads; `Digesting` alone has one of its own, and goes without the lock.
+Digests go by `SHA256_Init` and its siblings, whose state is a structure: half of what a digest of a few hundred bytes costs by
+EVP is finding and making its context, and a state begun with a key is copied, not computed again. They pass by the library's
+providers, so where those are told to be FIPS 140's, importing this module fails too.
+
+The cipher is used with the interpreter's lock held and calls nothing of the interpreter meanwhile, so its context may be
+shared between threads. Digests have no state but their own and need no lock.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -28,12 +32,13 @@ cdef enum:
     TAG = 16
     GET_TAG = 0x10  # EVP_CTRL_AEAD_GET_TAG
 
+ctypedef int (*_Sha256Init)(Sha256 *) noexcept nogil
+ctypedef int (*_Sha256Update)(Sha256 *, const void *, size_t) noexcept nogil
+ctypedef int (*_Sha256Final)(unsigned char *, Sha256 *) noexcept nogil
+ctypedef int (*_FipsEnabled)(void *) noexcept nogil
 ctypedef void *(*_Fetch)(void *, const char *, const char *) noexcept nogil
 ctypedef void *(*_New)() noexcept nogil
 ctypedef void (*_Free)(void *) noexcept nogil
-ctypedef int (*_DigestInit)(void *, void *, void *) noexcept nogil
-ctypedef int (*_DigestUpdate)(void *, const void *, size_t) noexcept nogil
-ctypedef int (*_DigestFinal)(void *, unsigned char *, unsigned int *) noexcept nogil
 ctypedef int (*_CipherInit)(void *, void *, const unsigned char *, const unsigned char *, void *) noexcept nogil
 ctypedef int (*_CipherUpdate)(void *, unsigned char *, int *, const unsigned char *, int) noexcept nogil
 ctypedef int (*_CipherFinal)(void *, unsigned char *, int *) noexcept nogil
@@ -51,11 +56,12 @@ cdef void *_symbol(const char *name) except NULL:
     return found
 
 
-cdef _DigestInit _digest_init = <_DigestInit>_symbol(b"EVP_DigestInit_ex2")
-cdef _DigestUpdate _digest_update = <_DigestUpdate>_symbol(b"EVP_DigestUpdate")
-cdef _DigestFinal _digest_final = <_DigestFinal>_symbol(b"EVP_DigestFinal_ex")
-cdef _New _new_digest = <_New>_symbol(b"EVP_MD_CTX_new")
-cdef _Free _free_digest = <_Free>_symbol(b"EVP_MD_CTX_free")
+if (<_FipsEnabled>_symbol(b"EVP_default_properties_is_fips_enabled"))(NULL):
+    raise ImportError("libcrypto.so.3 is told to use FIPS providers alone")
+
+cdef _Sha256Init _sha256_init = <_Sha256Init>_symbol(b"SHA256_Init")
+cdef _Sha256Update _sha256_update = <_Sha256Update>_symbol(b"SHA256_Update")
+cdef _Sha256Final _sha256_final = <_Sha256Final>_symbol(b"SHA256_Final")
 cdef _New _new_cipher = <_New>_symbol(b"EVP_CIPHER_CTX_new")
 cdef _Free _free_cipher = <_Free>_symbol(b"EVP_CIPHER_CTX_free")
 cdef _CipherInit _cipher_init = <_CipherInit>_symbol(b"EVP_EncryptInit_ex2")
@@ -63,123 +69,79 @@ cdef _CipherUpdate _cipher_update = <_CipherUpdate>_symbol(b"EVP_EncryptUpdate")
 cdef _CipherFinal _cipher_final = <_CipherFinal>_symbol(b"EVP_EncryptFinal_ex")
 cdef _CipherControl _cipher_control = <_CipherControl>_symbol(b"EVP_CIPHER_CTX_ctrl")
 
-
-cdef void *_fetched(const char *fetch, const char *name) except NULL:
-    cdef void *found = (<_Fetch>_symbol(fetch))(NULL, name, NULL)
-    if found is NULL:
-        raise ImportError(f"libcrypto.so.3 does not offer {name.decode()}")
-    return found
-
-
 # Fetched once, for as long as the process lives.
-cdef void *_sha256 = _fetched(b"EVP_MD_fetch", b"SHA256")
-cdef void *_aes_gcm = _fetched(b"EVP_CIPHER_fetch", b"AES-256-GCM")
-cdef void *_digesting = _new_digest()
-if _digesting is NULL:
-    raise ImportError("libcrypto.so.3 gave no context")
+cdef void *_aes_gcm = (<_Fetch>_symbol(b"EVP_CIPHER_fetch"))(NULL, b"AES-256-GCM", NULL)
+if _aes_gcm is NULL:
+    raise ImportError("libcrypto.so.3 does not offer AES-256-GCM")
 
 
 class CryptoFailed(RuntimeError):
     """The library refused: nothing was sealed, and nothing may be recorded with what it left."""
 
 
-cdef int hmac_sha256(
-    const unsigned char *key, Py_ssize_t key_size, const unsigned char *data, Py_ssize_t size, unsigned char *out
-) except -1:
-    """HMAC-SHA-256 (RFC 2104) under a key of at most 64 bytes; 32 bytes to `out`."""
-    cdef unsigned char inner[BLOCK]
-    cdef unsigned char outer[BLOCK]
-    _padded(key, key_size, inner, outer)
-    return _hmac(inner, outer, data, size, NULL, 0, out)
+# `SHA256_Init` and its siblings take no memory and have nothing to refuse: what they return is always 1.
 
-
-cdef int _padded(const unsigned char *key, Py_ssize_t size, unsigned char *inner, unsigned char *outer) except -1:
-    """The two blocks HMAC begins with under a key."""
-    cdef Py_ssize_t at
-    if size > BLOCK:
-        raise ValueError(f"a salt of {size} bytes, expected no more than {BLOCK}")
-    memset(inner, 0x36, BLOCK)
-    memset(outer, 0x5C, BLOCK)
-    for at in range(size):
-        inner[at] ^= key[at]
-        outer[at] ^= key[at]
-    return 0
-
-
-cdef int _hmac(
-    const unsigned char *inner,
-    const unsigned char *outer,
-    const unsigned char *first,
-    Py_ssize_t first_size,
-    const unsigned char *second,
-    Py_ssize_t second_size,
-    unsigned char *out,
-) except -1:
-    """Of two pieces, one behind the other."""
-    cdef unsigned char digest[DIGEST]
-    if not (
-        _digest_init(_digesting, _sha256, NULL)
-        and _digest_update(_digesting, inner, BLOCK)
-        and _digest_update(_digesting, first, first_size)
-        and (second_size == 0 or _digest_update(_digesting, second, second_size))
-        and _digest_final(_digesting, digest, NULL)
-        and _digest_init(_digesting, _sha256, NULL)
-        and _digest_update(_digesting, outer, BLOCK)
-        and _digest_update(_digesting, digest, DIGEST)
-        and _digest_final(_digesting, out, NULL)
-    ):
-        raise CryptoFailed("SHA-256")
-    return 0
-
-
-cdef int marked_sha256(
+cdef void marked_sha256(
     unsigned char mark,
     const unsigned char *first,
     Py_ssize_t first_size,
     const unsigned char *second,
     Py_ssize_t second_size,
     unsigned char *out,
-) except -1:
+) noexcept nogil:
     """SHA-256 of a mark and two pieces behind it (RFC 9162 §2.1.1); 32 bytes to `out`."""
-    if not (
-        _digest_init(_digesting, _sha256, NULL)
-        and _digest_update(_digesting, &mark, 1)
-        and _digest_update(_digesting, first, first_size)
-        and _digest_update(_digesting, second, second_size)
-        and _digest_final(_digesting, out, NULL)
-    ):
-        raise CryptoFailed("SHA-256")
+    cdef Sha256 state
+    _sha256_init(&state)
+    _sha256_update(&state, &mark, 1)
+    _sha256_update(&state, first, first_size)
+    _sha256_update(&state, second, second_size)
+    _sha256_final(out, &state)
+
+
+cdef int hmac_sha256(
+    const unsigned char *key, Py_ssize_t key_size, const unsigned char *data, Py_ssize_t size, unsigned char *out
+) except -1:
+    """HMAC-SHA-256 (RFC 2104) under a key of at most 64 bytes; 32 bytes to `out`."""
+    cdef Hmac begun
+    if key_size > BLOCK:
+        raise ValueError(f"a salt of {key_size} bytes, expected no more than {BLOCK}")
+    _take_key(&begun, key, key_size)
+    _hmac(&begun, data, size, NULL, 0, out)
     return 0
 
 
-cdef class Digesting:
-    """`marked_sha256` for one thread at a time, with or without the interpreter's lock."""
+cdef void _take_key(Hmac *begun, const unsigned char *key, Py_ssize_t size) noexcept nogil:
+    """What HMAC begins with under a key of at most 64 bytes."""
+    cdef unsigned char block[BLOCK]
+    cdef Py_ssize_t at
+    memset(block, 0x36, BLOCK)
+    for at in range(size):
+        block[at] ^= key[at]
+    _sha256_init(&begun.inner)
+    _sha256_update(&begun.inner, block, BLOCK)
+    for at in range(BLOCK):
+        block[at] ^= 0x36 ^ 0x5C
+    _sha256_init(&begun.outer)
+    _sha256_update(&begun.outer, block, BLOCK)
 
-    def __cinit__(self):
-        self.context = _new_digest()
-        if self.context is NULL:
-            raise MemoryError
 
-    def __dealloc__(self):
-        _free_digest(self.context)
-
-    cdef bint marked(
-        self,
-        unsigned char mark,
-        const unsigned char *first,
-        Py_ssize_t first_size,
-        const unsigned char *second,
-        Py_ssize_t second_size,
-        unsigned char *out,
-    ) noexcept nogil:
-        """Whether the library gave a digest."""
-        return (
-            _digest_init(self.context, _sha256, NULL) == 1
-            and _digest_update(self.context, &mark, 1) == 1
-            and _digest_update(self.context, first, first_size) == 1
-            and _digest_update(self.context, second, second_size) == 1
-            and _digest_final(self.context, out, NULL) == 1
-        )
+cdef void _hmac(
+    const Hmac *begun,
+    const unsigned char *first,
+    Py_ssize_t first_size,
+    const unsigned char *second,
+    Py_ssize_t second_size,
+    unsigned char *out,
+) noexcept nogil:
+    """Of two pieces, one behind the other; 32 bytes to `out`."""
+    cdef unsigned char digest[DIGEST]
+    cdef Sha256 state = begun.inner
+    _sha256_update(&state, first, first_size)
+    _sha256_update(&state, second, second_size)
+    _sha256_final(digest, &state)
+    state = begun.outer
+    _sha256_update(&state, digest, DIGEST)
+    _sha256_final(out, &state)
 
 
 cdef class Links:
@@ -188,7 +150,7 @@ cdef class Links:
     def __cinit__(self, bytes key not None):
         if not 1 <= PyBytes_GET_SIZE(key) <= BLOCK:
             raise ValueError(f"a key of {len(key)} bytes, expected 1 to {BLOCK}")
-        _padded(<const unsigned char *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), self.inner, self.outer)
+        _take_key(&self.begun, <const unsigned char *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
 
     def link(self, bytes previous not None, bytes payload not None):
         cdef unsigned char out[LINK]
@@ -202,14 +164,13 @@ cdef class Links:
         )
         return PyBytes_FromStringAndSize(<const char *>out, LINK)
 
-    cdef int put(
+    cdef void put(
         self, const unsigned char *previous, const unsigned char *payload, Py_ssize_t size, unsigned char *out
-    ) except -1:
+    ) noexcept:
         """16 bytes to `out`, from 16 of `previous`."""
         cdef unsigned char digest[DIGEST]
-        _hmac(self.inner, self.outer, previous, LINK, payload, size, digest)
+        _hmac(&self.begun, previous, LINK, payload, size, digest)
         memcpy(out, digest, LINK)
-        return 0
 
 
 cdef class Labelled:
@@ -220,7 +181,7 @@ cdef class Labelled:
             raise ValueError(f"a key of {len(key)} bytes, expected 1 to {BLOCK}")
         if PyBytes_GET_SIZE(label) > LABEL:
             raise ValueError(f"a label of {len(label)} bytes, expected no more than {LABEL}")
-        _padded(<const unsigned char *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), self.inner, self.outer)
+        _take_key(&self.begun, <const unsigned char *>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key))
         self.label = PyBytes_GET_SIZE(label)
         memcpy(self.before, PyBytes_AS_STRING(label), self.label)
 
@@ -236,7 +197,8 @@ cdef class Labelled:
             raise ValueError("a value longer than its length can say")
         for at in range(4):
             self.before[self.label + at] = (size >> (24 - 8 * at)) & 0xFF
-        return _hmac(self.inner, self.outer, self.before, self.label + 4, value, size, out)
+        _hmac(&self.begun, self.before, self.label + 4, value, size, out)
+        return 0
 
 
 cdef class AesGcm:

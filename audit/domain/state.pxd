@@ -22,7 +22,7 @@ cdef class SyncState:
 
 
 cdef class HeldState:
-    cdef public object journal, _syncing
+    cdef public object journal, _syncing, _making_spare
 
 
 cdef class BacklogState:

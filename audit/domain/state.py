@@ -75,6 +75,7 @@ class HeldState:
 
     journal: Journal
     _syncing: SharedSync
+    _making_spare: asyncio.Future[None] | None
 
 
 class BacklogState:

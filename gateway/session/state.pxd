@@ -41,4 +41,4 @@ cdef class RecurringState:
 cdef class SnapshotState:
     cdef public object _snapshot
     cdef public double _max_age_s, _loaded_at
-    cpdef object current_at(self, double now)
+    cdef object current_at(self, double now)

@@ -5,7 +5,7 @@ cdef class SideState:
     cdef public object catalogue, _poller
     cdef public Py_ssize_t generation
     cdef public double _checked_at, _used_at
-    cpdef bint is_fresh_at(self, double now)
+    cdef bint is_fresh_at(self, double now)
 
 
 cdef class RecollectionState:
@@ -15,4 +15,4 @@ cdef class RecollectionState:
     cdef public SideState _side
     cdef public Py_ssize_t _generation
     cdef public bint _estimated
-    cpdef bint holds_at(self, double now)
+    cdef bint holds_at(self, double now)

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -510,6 +511,28 @@ async def test_the_usual_course_leaves_alone_what_is_not_usual(tmp_path):
         writer, Template(entry(1, durability="database"), blanks=("rows",)), filling, writer.most_behind
     )
     assert writer._journal.end == before
+    await writer._journal.close(taken_in=0)
+
+
+@pytest.mark.skipif(append_alike is append_alike_python, reason="nobody compiled it")
+async def test_the_usual_course_goes_on_while_the_next_segment_is_made(tmp_path, monkeypatch):
+    """Only who has it made goes the ordinary way: it takes as long as a disk does."""
+    writer = AuditWriter(gateway_id="g1")
+    prepare_writer(writer, tmp_path / "j", segment_bytes=8192)
+    journal, made = writer._journal.journal, threading.Event()
+    make = journal.make_spare
+    monkeypatch.setattr(journal, "make_spare", lambda: made.wait(30) and make())
+    template, filling = Template(entry(1), blanks=("rows",)), Filling("a1", (b"1",))
+    while not journal.wants_spare:
+        assert writer.append_like(template, filling) is not None
+    assert writer._journal._making_spare is not None
+
+    assert append_alike(writer, template, filling, writer.most_behind)
+
+    made.set()
+    await asyncio.wait({writer._journal._making_spare})
+    await asyncio.sleep(0)
+    assert append_alike(writer, template, filling, writer.most_behind)
     await writer._journal.close(taken_in=0)
 
 

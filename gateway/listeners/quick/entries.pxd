@@ -1,8 +1,11 @@
+cimport cython
+
 from audit.domain._fast cimport Alike, Filling
 from gateway.listeners.quick.passage cimport Passage
 from gateway.session.state cimport ContextState, MeterState, TallyState
 
 
+@cython.final
 cdef class Entries:
     cdef ContextState context
     cdef MeterState meter

@@ -2,15 +2,14 @@
 """The two entries of an execution: durable before it is sent, and how it ended. Both are filled into templates."""
 
 from audit.domain._fast cimport Alike, Filling, new_filling, new_quoted_id
+from gateway.listeners.quick.clock cimport monotonic, time_us
 from gateway.listeners.quick.passage cimport Passage
 from gateway.session.state cimport ContextState, MeterState, RecurringState, TallyState
-
-from time import perf_counter, time_ns
 
 from audit.domain.canonical import canonical_text
 from gateway.session.meter import BUCKETS
 
-cdef object _canonical_text = canonical_text, _perf_counter = perf_counter, _time_ns = time_ns
+cdef object _canonical_text = canonical_text
 cdef tuple _NOTHING = ()
 cdef bytes _NO_MASKS = b"[]"
 cdef enum:
@@ -50,8 +49,8 @@ cdef class Entries:
 
     cdef Filling begun(self, Passage passage, bytes spelled):
         """It begins now, with an identifier of its own; `spelled` is what is sealed."""
-        cdef long long at_us = <long long>_time_ns() // 1000
-        passage.began = _perf_counter()
+        cdef long long at_us = time_us()
+        passage.began = monotonic()
         passage.quoted_id = new_quoted_id(at_us // 1000)
         return new_filling(passage.quoted_id, _NOTHING, spelled, at_us)
 
@@ -91,7 +90,7 @@ cdef class Entries:
             passage.quoted_id,
             (_number(passage.size), _tagged(passage.tag), masks, _number(passage.rows)),
             None,
-            <long long>_time_ns() // 1000,
+            time_us(),
         )
         try:
             kept = self.alike is not None and self.alike.put(recurring.completed, filling, passage.completed, False)
@@ -107,7 +106,7 @@ cdef class Entries:
     cdef double count(self, Passage passage) except -1:
         """`Tally.ended`; returns how many seconds it took."""
         cdef TallyState tally = self.tally
-        cdef double seconds = <double>_perf_counter() - passage.began
+        cdef double seconds = monotonic() - passage.began
         cdef Py_ssize_t place = 0
         while place < BOUNDS and _bounds[place] < seconds:
             place += 1

@@ -7,15 +7,17 @@ shown once the rules are seen to stand. Whatever is not exactly as usual is left
 `answer` return False), and an execution begun here (`passage`) unfolds into the lane's own.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 
 from audit.domain._fast cimport Filling
+from gateway.listeners.quick.clock cimport monotonic
 from gateway.listeners.quick.entries cimport Entries
 from gateway.listeners.quick.passage cimport Lane, Passage
 from gateway.listeners.quick.requests cimport Requests
 from gateway.listeners.quick.sparing cimport Sparing
 from gateway.protocols.postgres._fast cimport (
-    Answer, count as count_rows, find_answer, mask as mask_rows, same_bytes, scan as scan_frames
+    Answer, count as count_rows, cut, find_answer, mask as mask_rows, same_bytes, scan as scan_frames
 )
 from gateway.protocols.postgres.state cimport (
     ClientState, MeaningState, NamesState, RelayState, SessionState, TurnsState, UpstreamState
@@ -23,19 +25,18 @@ from gateway.protocols.postgres.state cimport (
 from gateway.session.state cimport ContextState, KnownState, RecurringState, SnapshotState, ViewState
 from gateway.upstreams.state cimport RecollectionState
 
-from time import monotonic
-
 from audit.answers import RecordUnavailable
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE, ProtocolViolation
 from gateway.upstreams.postgres_execution import SCANNED_TURN_BYTES
 
-cdef object _monotonic = monotonic, _Deferred = Deferred
+cdef object _Deferred = Deferred
 cdef Py_ssize_t _LIMIT = MAX_UPSTREAM_MESSAGE
 cdef Py_ssize_t _MOST = SCANNED_TURN_BYTES  # a longer answer may have to be handed on in turns
 cdef object _NOT_ON_DISK = RecordUnavailable("the journal cannot be synced")
 
 
+@cython.final
 cdef class QuickLane(Lane):
     """One session's; `ordinary(occurrence, asked, statement, reused, templated)` makes the exchange of one begun here."""
 
@@ -53,6 +54,7 @@ cdef class QuickLane(Lane):
     cdef ContextState context
     cdef object snapshots, otherwise
     cdef Passage under_way
+    cdef bytes tag  # that came last, so that the same one is not made again
 
     def __init__(self, session not None, dict queries not None, dict texts not None, ordinary, otherwise):
         services = session.services
@@ -73,7 +75,7 @@ cdef class QuickLane(Lane):
         """`ExpressLane.serve`."""
         return True if self.request(data) else self.otherwise(data)
 
-    def request(self, bytes data not None):
+    cpdef bint request(self, bytes data) except -1:
         """Serve `data` if it is one whole remembered request and nothing about it is unusual; False: nothing was done."""
         cdef Passage passage
         cdef bytes spelled
@@ -83,7 +85,7 @@ cdef class QuickLane(Lane):
         passage = self.requests.read(data)
         if passage is None:
             return False
-        now = _monotonic()
+        now = monotonic()
         if not self.holds(passage.recurring, now):
             return False
         spelled = self.requests.spelled(passage)
@@ -169,7 +171,7 @@ cdef class QuickLane(Lane):
         """`Deferred.told`, where nothing has happened while it waited."""
         cdef SessionState session = self.session
         cdef RecurringState recurring = passage.recurring
-        cdef double now = _monotonic()
+        cdef double now = monotonic()
         if session.deferred is not passage:
             return 0  # it was not known to wait for this, and went the long way
         session.deferred = None
@@ -244,10 +246,10 @@ cdef class QuickLane(Lane):
             passage.templated or not passage.simple,
             &places,
         ):
-            return (passage.reused or passage.templated) and self.again(passage, data, _monotonic())
+            return (passage.reused or passage.templated) and self.again(passage, data, monotonic())
         if places.state != 0x49 and (passage.templated or not passage.simple or places.state != 0x54):
             return False  # the portal outlives its answer
-        now = _monotonic()
+        now = monotonic()
         view = self.viewed(passage.recurring.known, data, places.description, places.rows)
         if view is None or not view.width or self.meter.trace is not None or not self.rules_stand(passage, now):
             return False
@@ -313,7 +315,7 @@ cdef class QuickLane(Lane):
         cdef ViewState view
         if same_bytes(known._described, data, start, stop):
             return known._view
-        description = data[start:stop]
+        description = cut(data, start, stop)
         view = known.views.get(description)
         if view is not None:
             known._described, known._view = description, view
@@ -338,7 +340,7 @@ cdef class QuickLane(Lane):
             if view.masks:
                 counts = [0] * view.width
                 at, rows, masked = mask_rows(data, start, stop, view.width, view.masks, counts)
-                out = data[:start] + <bytes?>masked + data[stop:]
+                out = cut(data, 0, start) + <bytes?>masked + cut(data, stop, PyBytes_GET_SIZE(data))
             else:
                 at = count_rows(data, start, stop, &rows)
         except Exception:  # fail closed: the ordinary way finds the same, and ends the session
@@ -347,7 +349,9 @@ cdef class QuickLane(Lane):
             return None
         passage.counts, passage.rows = counts, rows
         passage.size = stop - start + PyBytes_GET_SIZE(out) - PyBytes_GET_SIZE(data)
-        passage.tag = data[stop + 5 : places.end - 1]
+        if not same_bytes(self.tag, data, stop + 5, places.end - 1):
+            self.tag = cut(data, stop + 5, places.end - 1)
+        passage.tag = self.tag
         return out
 
     cdef int ready(self, str status) except -1:

@@ -1,3 +1,5 @@
+cimport cython
+
 from gateway.session.state cimport MeterState, RecurringState, ViewState
 
 
@@ -8,6 +10,7 @@ cdef class Lane:
     cdef int send(self, Passage passage, double now) except -1
 
 
+@cython.final
 cdef class Passage:
     cdef Lane lane
     cdef readonly RecurringState recurring

@@ -3,15 +3,13 @@
 
 import cython
 
+from gateway.listeners.quick.clock cimport monotonic
 from gateway.protocols.postgres._fast cimport query_text, request as read_extended
 from gateway.session.state cimport MeterState, RecurringState, ViewState
-
-from time import monotonic
 
 from gateway.session.quotas import FREE
 from gateway.session.recurring import Occurrence
 
-cdef object _monotonic = monotonic
 cdef tuple _NOTHING = ()
 
 
@@ -51,7 +49,7 @@ cdef class Passage:
 
     def send(self):
         """It is recorded, and everything is still as it was when it was let in."""
-        self.lane.send(self, _monotonic())
+        self.lane.send(self, monotonic())
 
     def permit(self):
         """It is recorded and will not run."""

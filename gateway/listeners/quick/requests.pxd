@@ -1,3 +1,5 @@
+cimport cython
+
 from gateway.listeners.quick.passage cimport Lane, Passage
 from gateway.listeners.quick.sparing cimport Sparing
 from gateway.protocols.postgres._fast cimport Request
@@ -5,6 +7,7 @@ from gateway.protocols.postgres.state cimport NamesState, PreparedState
 from gateway.session.state cimport RecurringState
 
 
+@cython.final
 cdef class Requests:
     cdef Lane lane
     cdef NamesState statements

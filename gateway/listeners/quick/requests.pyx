@@ -7,7 +7,7 @@ from libc.string cimport memcpy
 from gateway.listeners.quick.passage cimport Lane, Passage, new_passage
 from gateway.listeners.quick.sparing cimport Sparing
 from gateway.protocols.postgres._fast cimport (
-    blanked, codes, find_request, hexed_between, query_text, request_text, request_types, same_bytes
+    blanked, codes, cut, find_request, hexed_between, query_text, request_text, request_types, same_bytes
 )
 from gateway.protocols.postgres.state cimport NamesState, PreparedState
 from gateway.session.state cimport RecurringState
@@ -78,7 +78,7 @@ cdef class Requests:
     cdef PreparedState confirmed(self, bytes data, Py_ssize_t start, Py_ssize_t stop):
         """The statement the server has confirmed under the name."""
         if not same_bytes(self._asked, data, start, stop):
-            self._asked = data[start:stop]
+            self._asked = cut(data, start, stop)
             try:
                 self._name = self._asked.decode("utf-8")
             except UnicodeDecodeError:

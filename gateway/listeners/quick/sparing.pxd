@@ -1,8 +1,11 @@
+cimport cython
+
 from gateway.listeners.quick.passage cimport Passage
 from gateway.protocols.postgres.state cimport NamesState, PreparedState, RelayState, UpstreamState
 from gateway.session.state cimport RecurringState
 
 
+@cython.final
 cdef class Sparing:
     cdef NamesState statements
     cdef RelayState relay

@@ -11,7 +11,7 @@ makes no difference.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from gateway.listeners.quick.passage cimport Passage
-from gateway.protocols.postgres._fast cimport blanked, bound_integers, frame_length, query_text
+from gateway.protocols.postgres._fast cimport blanked, bound_integers, cut, frame_length, query_text
 from gateway.protocols.postgres.state cimport NamesState, PreparedState, RelayState, UpstreamState
 from gateway.session.state cimport RecurringState
 
@@ -29,7 +29,7 @@ cdef object _template_of = template_of
 
 cdef bytes _behind_parse(bytes data):
     """A request without the Parse it begins with."""
-    return data[1 + <Py_ssize_t>frame_length(data, 0) :]
+    return cut(data, 1 + <Py_ssize_t>frame_length(data, 0), PyBytes_GET_SIZE(data))
 
 
 cdef class Sparing:
@@ -146,5 +146,5 @@ cdef class Sparing:
     cdef bytes as_asked(self, Passage passage, bytes answer, Py_ssize_t description):
         """The answer to what was sent as the answer to what came; its rows are described at `description`."""
         if passage.templated:
-            return answer[description:]
+            return cut(answer, description, PyBytes_GET_SIZE(answer))
         return _PARSED + answer if passage.reused else answer

@@ -1,4 +1,5 @@
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t
 
@@ -12,6 +13,11 @@ cdef struct Answer:
 # statement; the counts before format codes, parameters and format codes of results.
 cdef struct Request:
     Py_ssize_t text_end, types_end, name, name_end, formats, parameters, results
+
+
+cdef inline bytes cut(bytes data, Py_ssize_t start, Py_ssize_t stop):
+    """`data[start:stop]` of places that are there, without a slice made of them."""
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, stop - start)
 
 
 cdef uint32_t frame_length(bytes data, Py_ssize_t at) noexcept

@@ -46,6 +46,8 @@ SOURCES = tuple(
         "gateway/listeners/quick/lane.pyx",
     )
 )
+# NDEBUG: without it every look into an object asserts its type once more (Python.h), as Python itself is not built.
+_FLAGS = ("-O2", "-DNDEBUG", "-fwrapv", "-fno-strict-aliasing", "-fno-plt", "-fPIC", "-shared")
 
 
 def main(arguments: Sequence[str] = ()) -> None:
@@ -67,8 +69,8 @@ def _target(source: Path) -> Path:
 def _is_built(source: Path) -> bool:
     """Newer than itself and than every declaration: one that knows another layout of a structure would not load."""
     target = _target(source)
-    declared = (other.with_suffix(".pxd") for other in SOURCES)
-    newest = max(path.stat().st_mtime for path in (source, *declared) if path.exists())
+    declared = (path for folder in {other.parent for other in SOURCES} for path in folder.glob("*.pxd"))
+    newest = max(path.stat().st_mtime for path in (source, *declared))
     return target.exists() and target.stat().st_mtime >= newest
 
 
@@ -87,7 +89,7 @@ def _build(source: Path) -> None:
         code, built = Path(directory) / "loops.c", Path(directory) / target.name
         _run(sys.executable, "-m", "cython", "-3", "-I", str(_ROOT), "-o", str(code), str(source))
         include = sysconfig.get_paths()["include"]
-        _run("cc", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing", f"-I{include}", "-o", str(built), str(code))
+        _run("cc", *_FLAGS, f"-I{include}", "-o", str(built), str(code))
         shutil.copy2(built, target.with_suffix(".new"))
         target.with_suffix(".new").replace(target)  # whoever has the old one mapped keeps it
 
