@@ -3,12 +3,12 @@
 A relation is known by its OID and its attributes by number, so that neither names made anew nor renamed ones mislead.
 It is understood when a statement that was completely read made it, and only such statements ran since. Everything is
 noted when a statement is sent, before anybody can read what it leaves, and is never taken back: a transaction that is
-undone leaves a table masked that need not be.
+undone leaves a table masked that need not be, and brings one back that was dropped in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,8 @@ from analysis.catalogue import Relation
 from analysis.statement import NOT_YET, Analysis, Creation, Origin
 
 Row = Sequence[bytes | None]
+# Relations that are remembered though they are gone. One that was forgotten and comes back is not followed any more.
+MAX_GONE = 1_000
 
 
 class PlaceRefused(Exception):
@@ -49,6 +51,7 @@ class TemporaryContents:
     _opaque: bool = False
     _known: dict[int, frozenset[int]] = field(default_factory=dict)  # attributes, by OID
     _unfollowed: set[int] = field(default_factory=set)
+    _highest: int = 0  # OID that was ever seen: what is made later has a higher one
 
     def sent(self, analysis: Analysis, *, hidden: bool, changes: bool) -> None:
         """Note what a statement that is about to run will leave. `hidden`: nobody could read all it does."""
@@ -71,28 +74,38 @@ class TemporaryContents:
         Call when everything that was sent is answered.
         """
         there = {relation.oid: relation for relation in relations}
-        if self._opaque:
-            self._unfollowed |= there.keys()
         for oid, relation in there.items():
             if oid not in self._known:
                 self._adopt(relation)
             elif self._known[oid] != frozenset(relation.columns):
                 self._unfollowed.add(oid)
-        self._known = {oid: self._known.get(oid, frozenset()) for oid in there}
-        self._unfollowed &= there.keys()
-        self.inherited = {place: found for place, found in self.inherited.items() if place[0] in there}
+        if self._opaque:
+            self._unfollowed |= self._known.keys()
+        self._highest = max(self._highest, *there, 0)
+        if len(self._known) > len(there) + MAX_GONE:
+            self._keep(there.keys())
+        self._keep(self._known.keys())
         self._made.clear()
         self._opaque = False
-        return frozenset(self._unfollowed)
+        return frozenset(self._unfollowed & there.keys())
 
     def all_gone(self) -> None:
-        """The server says that there is no temporary relation."""
+        """The server says, outside of any transaction, that there is no temporary relation."""
         self.seen(())
+        self._keep(())
+
+    def _keep(self, oids: Collection[int]) -> None:
+        self._known = {oid: known for oid, known in self._known.items() if oid in oids}
+        self._unfollowed &= self._known.keys()
+        self.inherited = {place: found for place, found in self.inherited.items() if place[0] in self._known}
 
     def _adopt(self, relation: Relation) -> None:
         self._known[relation.oid] = frozenset(relation.columns)
         if relation.kind == "v":
             return  # read through, like any view
+        if relation.oid <= self._highest:
+            self._unfollowed.add(relation.oid)
+            return
         made = [creation for creation in self._made if creation.name == relation.name]
         if (
             len(made) != 1
