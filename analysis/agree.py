@@ -76,6 +76,7 @@ def taken_over(*, statement: Statement, utility: Utility, stored: Analysis, shap
             literal_independent=False,
             name=utility.name,
             inner=stored,
+            parameters=(),
         )
         analysis = explained(stated, utility)
         return with_risk(analysis)
@@ -93,6 +94,7 @@ def taken_over(*, statement: Statement, utility: Utility, stored: Analysis, shap
         literal_independent=False,
         name=utility.name,
         inner=stored,
+        parameters=(),
     )
     return with_risk(analysis)
 

@@ -60,6 +60,7 @@ def assemble(
         copy=utility.copy,
         creates_temp=utility.creates_temp,
         creates=Creation(utility.creates) if utility.creates else None,
+        parameters=witness.parameter_types if witness is not None and not utility.keeps_parameters else (),
     )
     if lineage is not None and witness is not None and utility.returns_probe:
         return _with_lineage(stated, utility, lineage, witness, found)
@@ -151,6 +152,9 @@ def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineag
             kind=COMMANDS[lineage.query.number("commandType")],
             name="",
         )
+        if utility.runs_probe:
+            operations, facts = whole.operations | {Operation.SESSION}, replace(whole.facts, row_bound=0)
+            return replace(whole, inner=inner, outputs=None, operations=operations, facts=facts)
         return replace(base, inner=inner, operations=frozenset({Operation.SESSION}))
     if utility.writes_probed:
         own = bool(lineage.reading.relations) and lineage.reading.relations <= witness.catalogue.temporary

@@ -226,6 +226,7 @@ class Analysis:
     creates_temp: bool = False  # the session may have temporary relations from here on
     creates: Creation | None = None  # the one it makes, where it is understood
     flows: frozenset[Flow] = frozenset()  # what it carries into relations, per attribute
+    parameters: tuple[int, ...] = ()  # OIDs of its parameters' types, as the database resolved those it was to infer
 
     @property
     def risk_score(self) -> int:

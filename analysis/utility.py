@@ -176,6 +176,8 @@ def _declare(read: StatementText) -> Utility:
     if not inner_query(read, at):
         return Utility("DECLARE_CURSOR", ADMIN, problems=("DECLARE of something that is not a query",))
     inner = _query(read, at)
+    # What is held is run as its transaction ends, and kept, whether anybody fetches from it or not.
+    holds = words[at - 3 : at - 1] == ["WITH", "HOLD"]
     declared = Utility(
         "DECLARE_CURSOR",
         SESSION,
@@ -183,6 +185,7 @@ def _declare(read: StatementText) -> Utility:
         probe_offset=inner.probe_offset,
         problems=inner.problems,
         name=read.name_at(1),
+        runs_probe=holds,
     )
     return _named(declared)
 
@@ -216,18 +219,19 @@ def _named(utility: Utility) -> Utility:
 
 
 def _explain(read: StatementText) -> Utility:
-    at, runs = 1, False
+    at, runs, problems = 1, False, ()
     if len(read.tokens) > 1 and read.tokens[1].text == "(" and not inner_query(read, 2):
-        close = close_of(read, 1)
-        runs = "ANALYZE" in read.words(2, close) or "ANALYSE" in read.words(2, close)
-        at = close + 1
+        at = close_of(read, 1) + 1
+        names = _option_names(read, 2, at)
+        runs = not names.isdisjoint(("analyze", "analyse"))
+        problems = () if all(names) else ("EXPLAIN with an option whose name is not read",)
     while at < len(read.tokens) and read.tokens[at].word in ("ANALYZE", "ANALYSE", "VERBOSE"):
         runs |= read.tokens[at].word != "VERBOSE"
         at += 1
     kind = "EXPLAIN_ANALYZE" if runs else "EXPLAIN"
     if read.words(at, at + 1) == ["EXECUTE"]:
         executed = _execute(StatementText(read.text, read.tokens[at:]))
-        return replace(executed, kind=kind, derived_output="QUERY PLAN")
+        return replace(executed, kind=kind, problems=(*executed.problems, *problems), derived_output="QUERY PLAN")
     if not inner_query(read, at):
         return Utility(kind, ADMIN, problems=("EXPLAIN of something that is not a query",))
     inner = _query(read, at)
@@ -236,10 +240,15 @@ def _explain(read: StatementText) -> Utility:
         inner.operations,
         probe=inner.probe,
         probe_offset=inner.probe_offset,
-        problems=inner.problems,
+        problems=(*inner.problems, *problems),
         export=inner.export,
         derived_output="QUERY PLAN",
     )
+
+
+def _option_names(read: StatementText, start: int, stop: int) -> frozenset[str]:
+    """Of a list of options between `start` and `stop`; "" for one that is not read. A name may be quoted there."""
+    return frozenset(read.name_at(at) for at in range(start, stop) if read.tokens[at - 1].text in ("(", ","))
 
 
 def _lock(read: StatementText) -> Utility:

@@ -44,6 +44,7 @@ class Utility:
     outputs: tuple[str, ...] | None = None  # names of result columns no table contributes to
     derived_output: str = ""  # one output made of everything the probe is steered by (EXPLAIN)
     returns_probe: bool = False
+    runs_probe: bool = False  # a cursor WITH HOLD: its query is run by COMMIT
     copy: CopyFormat | None = None
     creates_temp: bool = False
     creates: str = ""  # the name of the temporary table it makes, where that is understood
@@ -58,6 +59,11 @@ class Utility:
     @property
     def is_query(self) -> bool:
         return self.kind == "QUERY"
+
+    @property
+    def keeps_parameters(self) -> bool:
+        """Whether the parameters in its text are its own, and none of the message it comes with."""
+        return self.kind == "PREPARE"
 
 
 @dataclass(frozen=True, slots=True)

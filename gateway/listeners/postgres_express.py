@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway.domain.snapshot import StaleSnapshot
 from gateway.listeners.postgres_deferred import Deferred
-from gateway.listeners.postgres_extended import bind_expectation, confirm_portal, parse_expectation
+from gateway.listeners.postgres_extended import bind_expectation, confirm_portal, has_its_types, parse_expectation
 from gateway.listeners.postgres_names import Portal, Prepared
 from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.postgres_simple import whole_statement
@@ -130,6 +130,8 @@ class ExpressLane:
             return None
         if found.recurring is None or not found.recurring.holds():
             found.recurring = self._recall(found.text, found.types)
+            if found.recurring is not None and not has_its_types(found, found.recurring.known.assessment.analysis):
+                found.recurring = None
         return found
 
     def _made(self, text: bytes, types: tuple[int, ...]) -> Prepared | None:

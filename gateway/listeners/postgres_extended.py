@@ -36,6 +36,7 @@ from gateway.upstreams.postgres_expectations import Complete, Description, Expec
 # NAMEDATALEN - 1: longer names of statements and portals are the same to the server where they begin alike.
 MAX_NAME_BYTES = 63
 
+_PARSED_BEFORE = "names in this statement mean something else than when it was parsed"
 _BOUND_BEFORE = "names in this statement mean something else than when the portal was bound"
 
 
@@ -102,19 +103,46 @@ async def bind(session: ClientSession, message: Bind) -> None:
         _send_bind(session, portal)
         return
     known = _known(session, statement.text, statement.types)
-    if known is not None:
+    if known is not None and has_its_types(statement, known.assessment.analysis):
         session.plans.bound(portal, known.assessment.analysis)
         _send_bind(session, portal)
         return
-    request = request_of(portal)
-    assessment = await _assess(session, request)
+    assessment = await _assess_bound(session, portal)
     if assessment is None:
         return
+    request = request_of(portal)
     session.plans.bound(portal, assessment.analysis)
     if isinstance(assessment.decision, RequireApproval):
         await _hold_bind(session, portal, request)
     else:
         _send_bind(session, portal)
+
+
+async def _assess_bound(session: ClientSession, portal: Portal) -> Assessment | None:
+    """`_assess`, of the statement with the types of parameters that it was parsed with.
+
+    Those the server was to infer stay what it found then, whatever names mean by now.
+    """
+    statement = portal.statement
+    assessment = await _assess(session, request_of(portal))
+    if assessment is None or _is_as_parsed(session, statement, assessment.analysis):
+        return assessment
+    if statement.analysis is not None:
+        statement.types = statement.analysis.parameters
+        assessment = await _assess(session, request_of(portal))
+    if assessment is not None and not _is_as_parsed(session, statement, assessment.analysis):
+        session.refuse(_means_otherwise(_PARSED_BEFORE, "Parse it again."))
+        return None
+    return assessment
+
+
+def has_its_types(statement: Prepared, now: Analysis) -> bool:
+    """Whether `now` reads the statement with the types of parameters that the server keeps for it."""
+    return statement.analysis is not None and statement.analysis.parameters == now.parameters
+
+
+def _is_as_parsed(session: ClientSession, statement: Prepared, now: Analysis) -> bool:
+    return has_its_types(statement, now) or session.meaning.is_open()
 
 
 async def _hold_bind(session: ClientSession, portal: Portal, request: StatementRequest) -> None:
@@ -168,7 +196,8 @@ async def execute(session: ClientSession, message: Execute) -> None:
         session.ask(Complete(server.EMPTY_QUERY), client.encode_execute(message))
         return
     still = portal.permit is None and portal.names == session.plans.names
-    if still and _known(session, portal.statement.text, portal.statement.types) is not None:
+    known = _known(session, portal.statement.text, portal.statement.types) if still else None
+    if known is not None and has_its_types(portal.statement, known.assessment.analysis):
         permit = authorise_known(session.services, session.context, request_of(portal))
         if permit is not None:
             _send_result(session, portal, message, permit)
@@ -190,9 +219,10 @@ async def _still_permitted(session: ClientSession, permit: ExecutionPermit) -> b
 
 
 async def _send_execute(session: ClientSession, portal: Portal, message: Execute, permit: ExecutionPermit) -> None:
-    if not session.plans.means_the_same(portal, permit.analysis):
+    same = _is_as_parsed(session, portal.statement, permit.analysis)
+    if not same or not session.plans.means_the_same(portal, permit.analysis):
         permit.complete(Outcome(status="failed", error="0A000"))
-        session.refuse(server.error(sqlstate="0A000", message=_BOUND_BEFORE, hint="Bind it again."))
+        session.refuse(_means_otherwise(_BOUND_BEFORE, "Bind it again."))
         return
     if await refused_two_phase(session, permit):
         return
@@ -297,6 +327,10 @@ def _is_cut(session: ClientSession, name: str) -> bool:
         )
     )
     return True
+
+
+def _means_otherwise(message: str, hint: str) -> bytes:
+    return server.error(sqlstate="0A000", message=message, hint=hint)
 
 
 def missing(kind: str, name: str, *, sqlstate: str) -> bytes:

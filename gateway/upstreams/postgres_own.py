@@ -33,11 +33,14 @@ from gateway.upstreams.postgres_side import Estimate, PostgresSide, Recent
 from gateway.upstreams.postgres_witness import (
     CREATION_SCHEMA,
     LOCK_TIMEOUT,
+    QUALIFIED_TYPE,
     READ_BACK,
     STATEMENT_TIMEOUT,
+    TO_BE_INFERRED,
     UNKNOWN_TYPE,
     NoWitness,
     Question,
+    padded,
     rejection,
     witness_of,
     wrapped,
@@ -51,12 +54,21 @@ _BOUNDS = (
 )
 # A temporary relation must not stand in for the catalogue's own: pg_temp is searched first unless it is named.
 _OWN_PATH = "SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)"
-_PARAMETERS_OF = """
-SELECT t.oid::pg_catalog.int8, pg_catalog.format_type(t.oid, NULL)
-FROM pg_catalog.pg_prepared_statements AS p,
-  pg_catalog.unnest(p.parameter_types::pg_catalog.oid[]) WITH ORDINALITY AS t(oid, n)
-WHERE p.name = %s ORDER BY t.n
-"""
+_PARAMETERS_OF = f"""
+SELECT o.oid::pg_catalog.int8, {QUALIFIED_TYPE}
+FROM pg_catalog.pg_prepared_statements AS p
+  CROSS JOIN LATERAL pg_catalog.unnest(p.parameter_types::pg_catalog.oid[]) WITH ORDINALITY AS o(oid, n)
+  LEFT JOIN pg_catalog.pg_type AS t ON t.oid = o.oid
+  LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+WHERE p.name = %s ORDER BY o.n
+"""  # noqa: S608, a name of ours
+_NAMES_OF = f"""
+SELECT {QUALIFIED_TYPE}
+FROM pg_catalog.unnest(ARRAY[%s]::pg_catalog.oid[]) WITH ORDINALITY AS o(oid, n)
+  LEFT JOIN pg_catalog.pg_type AS t ON t.oid = o.oid
+  LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
+ORDER BY o.n
+"""  # noqa: S608, a name of ours
 _CONTENTS = frozenset("rpvmf")
 
 
@@ -214,19 +226,21 @@ class PostgresOwnSide:
         texts = [_BOUNDS, head + question.text, _OWN_PATH, look, f"DEALLOCATE {name}"]
         answers = await self._asked(texts, question, head_length=len(head))
         found = tuple((int(oid or b"0"), (text or b"").decode()) for oid, text in answers[3])
-        if any(text in ("???", "-", "") for _, text in found):
+        if not all(text for _, text in found):
             raise NoWitness("a parameter of a type the database does not know")
         return found
 
     async def _declared(self, question: Question) -> list[str]:
-        """The parameters' types by name, `unknown` where the server is to infer them."""
-        given = (question.parameter_types + (0,) * question.parameter_count)[: question.parameter_count]
-        names = ", ".join(f"pg_catalog.format_type({int(oid)}::pg_catalog.oid, NULL)" for oid in given)
-        answers = await self._place.ask_undone([f"SELECT {names}"])
+        """The parameters' types by name, `TO_BE_INFERRED` where the server is to."""
+        given = padded(question)
+        answers = await self._place.ask_undone([_OWN_PATH, _NAMES_OF.replace("%s", ", ".join(map(str, given)))])
         if answers is None:
             raise NoWitness("the session could not be asked")
-        told = [(value or b"").decode() for value in answers[0][0]]
-        return ["unknown" if oid in (0, UNKNOWN_TYPE) else text for oid, text in zip(given, told, strict=True)]
+        names = [(name or b"").decode() for (name,) in answers[1]]
+        told = [TO_BE_INFERRED if oid in (0, UNKNOWN_TYPE) else name for oid, name in zip(given, names, strict=True)]
+        if not all(told):
+            raise NoWitness("a parameter of a type the database does not know")
+        return told
 
     async def _asked(self, texts: list[str], question: Question, *, head_length: int) -> list[list[Row]]:
         try:

@@ -87,13 +87,15 @@ async def _witness(
     count = probe.parameters
     if count > MAX_PARAMETERS:
         raise NoWitness(f"more than {MAX_PARAMETERS} parameters")
+    # Those of PREPARE are its own; in EXPLAIN, DECLARE … they are the client's, as in the query by itself.
+    given = () if utility.keeps_parameters else statement.parameter_types
     question = Question(
         text=probe.text,
         role=session.role,
         asker=session.principal.subject,
         search_path=session.search_path,
-        parameter_count=max(count, len(statement.parameter_types) if utility.is_query else 0),
-        parameter_types=statement.parameter_types if utility.is_query else (),
+        parameter_count=max(count, len(given)),
+        parameter_types=given,
         offset=utility.probe_offset,
         declared_types=utility.parameter_types,
         makes=utility.made is not None or utility.defines is not None,

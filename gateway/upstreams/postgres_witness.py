@@ -87,13 +87,16 @@ _PLAN_ONCE = (
     "SELECT pg_catalog.set_config(name, 'force_generic_plan', false) FROM pg_catalog.pg_settings "
     "WHERE name OPERATOR(pg_catalog.=) 'plan_cache_mode'"
 )
-_TYPE_NAMES = """
-SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname)
+# What a type is called wherever the name is read: unqualified it may be that of a temporary table, found first.
+QUALIFIED_TYPE = "pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(t.typname)"
+TO_BE_INFERRED = "pg_catalog.unknown"
+_TYPE_NAMES = f"""
+SELECT {QUALIFIED_TYPE}
 FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.int8[])) WITH ORDINALITY AS o(oid, n)
   LEFT JOIN pg_catalog.pg_type t ON t.oid = o.oid::pg_catalog.oid
   LEFT JOIN pg_catalog.pg_namespace n ON n.oid = t.typnamespace
 ORDER BY o.n
-"""
+"""  # noqa: S608, a name of ours
 _PARAMETERS_OF = """
 SELECT parameter_types::pg_catalog.oid[]::pg_catalog.int8[] FROM pg_catalog.pg_prepared_statements WHERE name = $1
 """
@@ -285,7 +288,7 @@ def witness_of(tree: str, dependencies: str, catalogue: Catalogue, types: tuple[
 
 async def _parameter_types(connection: AsyncConnection[Any], question: Question) -> tuple[tuple[int, str], ...]:
     """(OID, name) of every parameter: as declared, or as the server infers them by preparing the query."""
-    found = _padded(question)
+    found = padded(question)
     if question.declared_types:
         found = await _declared_inside(connection, question)
     elif any(oid in (0, UNKNOWN_TYPE) for oid in found):
@@ -296,7 +299,7 @@ async def _parameter_types(connection: AsyncConnection[Any], question: Question)
     return tuple(zip(found, names, strict=True))
 
 
-def _padded(question: Question) -> tuple[int, ...]:
+def padded(question: Question) -> tuple[int, ...]:
     """One OID a parameter, 0 where the client leaves it to the server."""
     return (question.parameter_types + (0,) * question.parameter_count)[: question.parameter_count]
 
@@ -323,10 +326,10 @@ _BUILTIN_NAMES = _builtin_names()
 
 
 async def _declared(connection: AsyncConnection[Any], question: Question) -> list[str]:
-    """The parameters' types by name, `unknown` where the server is to infer them."""
-    declared = _padded(question)
+    """The parameters' types by name, `TO_BE_INFERRED` where the server is to."""
+    declared = padded(question)
     names = await _type_names(connection, declared)
-    return ["unknown" if oid in (0, UNKNOWN_TYPE) else text for oid, text in zip(declared, names, strict=True)]
+    return [TO_BE_INFERRED if oid in (0, UNKNOWN_TYPE) else text for oid, text in zip(declared, names, strict=True)]
 
 
 async def _inferred(connection: AsyncConnection[Any], question: Question, declared: tuple[int, ...]) -> tuple[int, ...]:

@@ -310,8 +310,10 @@ SET search_path TO '' => session
 SET search_path TO DEFAULT => session
 SELECT set_config('search_path', 'public', false) => read
 EXPLAIN (ANALYZE, BUFFERS) DELETE FROM claims => write
+EXPLAIN ("analyze", costs off) DELETE FROM claims => write
 PREPARE p (int) AS SELECT ssn FROM patients WHERE id = $1 => session
-DECLARE c NO SCROLL CURSOR WITH HOLD FOR SELECT ssn FROM patients => session
+DECLARE c NO SCROLL CURSOR FOR SELECT ssn FROM patients => session
+DECLARE c NO SCROLL CURSOR WITH HOLD FOR SELECT ssn FROM patients => read session
 DEALLOCATE ALL => session
 CLOSE ALL => session
 BEGIN => session
@@ -400,6 +402,7 @@ SET search_path = "$user" public
 SET search_path = pg_temp, public
 SELECT set_config('search_path', 'public, pg_catalog', false)
 EXPLAIN EXECUTE nothing
+EXPLAIN (U&"analyze") SELECT id FROM claims
 PREPARE U&"\\0070" AS SELECT id FROM claims
 DECLARE U&"\\0063" CURSOR FOR SELECT id FROM claims
 DEALLOCATE U&"\\0070"

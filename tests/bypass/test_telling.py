@@ -41,6 +41,8 @@ def telling(name: str, *steps: str, right: str = FULL, wrong: str = OTHER) -> Te
 
 
 FAILS = [
+    telling("held-cursor", "BEGIN", f"DECLARE c CURSOR WITH HOLD FOR SELECT 1 / strpos(ssn, {{}}) {P}", "COMMIT", right=DIGIT, wrong="'x'"),
+    telling("held-cursor-at-once", f"DECLARE c CURSOR WITH HOLD FOR SELECT 1 / strpos(ssn, {{}}) {P}", "COMMIT", right=DIGIT, wrong="'x'"),
     telling("like-ends-in-escape", f"SELECT ssn LIKE {{}} {P}", right="'536\\'", wrong="'537\\'"),
     telling("ilike-ends-in-escape", f"SELECT last_name NOT ILIKE {{}} {P}", right="'quix\\'", wrong="'quiz\\'"),
     telling("pattern-ends-in-escape", f"SELECT {{}} LIKE left(ssn, 1) || '\\' {P}", right="'5x'", wrong="'6x'"),
