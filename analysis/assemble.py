@@ -32,6 +32,7 @@ from analysis.statement import (
 from analysis.utility import Utility
 from analysis.utility_shape import Made
 from analysis.witness import Witness
+from analysis.writes import asked_by_copying
 
 
 def assemble(
@@ -163,7 +164,7 @@ def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineag
             operations=frozenset({Operation.TEMP}) if own and Operation.WRITE in base.operations else base.operations,
             tables_written=whole.tables_read,
             writes=_whole_tables(lineage, witness.catalogue) if utility.writes_whole else whole.reads,
-            predicates=_indexed(whole) if utility.kind == "CREATE_INDEX" else frozenset(),
+            predicates=_asked_by_writing(whole, lineage),
             facts=replace(base.facts, row_bound=0, uncounted=utility.kind == "TRUNCATE"),
         )
     if utility.derived_output:
@@ -178,9 +179,12 @@ def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineag
     return replace(whole, outputs=None, creates=creates, facts=replace(whole.facts, row_bound=0))
 
 
-def _indexed(whole: Analysis) -> frozenset[Predicate]:
-    """An index refuses what is too long for it: what was computed to be long, or not, is asked about."""
-    return frozenset(Predicate(column, PredicateUse.COMPUTED) for column in whole.computed)
+def _asked_by_writing(whole: Analysis, lineage: Lineage) -> frozenset[Predicate]:
+    if whole.kind == "COPY_FROM":
+        return asked_by_copying(lineage.reading)
+    # An index refuses what is too long for it: what was computed to be long, or not, is asked about.
+    indexed = whole.computed if whole.kind == "CREATE_INDEX" else ()
+    return frozenset(Predicate(column, PredicateUse.COMPUTED) for column in indexed)
 
 
 def _flows_into(made: Made, outputs: tuple[Output, ...], witness: Witness) -> frozenset[Flow]:

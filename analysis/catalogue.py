@@ -30,6 +30,18 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """One column of a foreign key: `column` here, `attribute` of `oid` there, and what becomes of the row here when the
+    one there goes or its key changes (pg_constraint.confdeltype, confupdtype)."""
+
+    column: int
+    oid: int
+    attribute: int
+    on_delete: str = "a"
+    on_update: str = "a"
+
+
+@dataclass(frozen=True, slots=True)
 class Relation:
     """`kind` is pg_class.relkind. `definition` is the stored tree of a view's or materialised view's rule."""
 
@@ -44,7 +56,7 @@ class Relation:
     dividing_columns: frozenset[int] = frozenset()  # of the partition key: they decide where a row lies
     checked_columns: frozenset[int] = frozenset()  # what the database computes from them can refuse a write
     checked_together: tuple[frozenset[int], ...] = ()  # by one constraint, generated column, policy or partition key
-    references: tuple[tuple[int, int, int], ...] = ()  # a foreign key's column, the OID it points to, the column there
+    references: tuple[Reference, ...] = ()
     parents: tuple[int, ...] = ()  # inheritance and partitioning, nearest first
     children: tuple[int, ...] = ()
     definition: str | None = None
@@ -136,6 +148,15 @@ class Catalogue:
     def family(self) -> dict[int, frozenset[int]]:
         """Per relation OID every ancestor and descendant: their columns hold the same rows."""
         return {oid: self._closure(oid) for oid, r in self.relations.items() if r.parents or r.children}
+
+    @cached_property
+    def referred(self) -> dict[int, list[tuple[int, Reference]]]:
+        """Per relation OID what refers to it: the OID of that relation, and how."""
+        found: dict[int, list[tuple[int, Reference]]] = {}
+        for relation in self.relations.values():
+            for reference in relation.references:
+                found.setdefault(reference.oid, []).append((relation.oid, reference))
+        return found
 
     @cached_property
     def by_name(self) -> dict[TableRef, Relation]:

@@ -11,6 +11,8 @@ from analysis.rows import collects_rows, is_another_each_time, row_bound
 from analysis.statement import Facts
 
 _RELATION, _SUBQUERY = 0, 1  # RTEKind (parsenodes.h)
+_MERGE = 5  # CmdType
+_NOT_BY_SOURCE = "1"  # MergeMatchKind
 _VALUE_SUBLINKS = ("4", "5", "6")  # SubLinkType: EXPR, MULTIEXPR, ARRAY
 MAX_GROUP_KEYS = 2
 
@@ -61,6 +63,8 @@ def _restricted_from_above(query: Node, catalogue: Catalogue) -> bool:
 
 def _takes_all(query: Node, catalogue: Catalogue) -> bool:
     command = query.number("commandType")
+    if command == _MERGE:
+        return any(_acts_on_all(action, query, catalogue) for action in query.nodes("mergeActionList"))
     if command not in (1, 2, 4):
         return False
     targets = [
@@ -71,6 +75,17 @@ def _takes_all(query: Node, catalogue: Catalogue) -> bool:
     if command in (2, 4):
         return not restricts(_quals(query), catalogue, query)
     return bool(targets) and not restricts(_quals(query), catalogue, query)
+
+
+def _acts_on_all(action: Node, query: Node, catalogue: Catalogue) -> bool:
+    """Whether a WHEN of MERGE changes or deletes rows without a condition on them.
+
+    WHEN NOT MATCHED BY SOURCE takes those the join leaves out: its condition excludes none but the ones it finds.
+    """
+    if action.number("commandType") not in (2, 4) or restricts(action.node("qual"), catalogue, query):
+        return False
+    joined = query.node("mergeJoinCondition") or _quals(query)  # the latter before version 17
+    return action.text("matchKind") == _NOT_BY_SOURCE or not restricts(joined, catalogue, query)
 
 
 def _is_user_table(entry: Node, catalogue: Catalogue) -> bool:

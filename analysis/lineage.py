@@ -217,8 +217,9 @@ class _Walker:
         relation = self._relations.relation(target.number("relid"))
         if relation is None:
             return
-        self._reading.written |= {relation.oid, *self._relations.underneath(relation)}
-        self._writes.read(query, command, relation, level)
+        targets = {relation.oid, *self._relations.underneath(relation)}
+        self._reading.written |= targets
+        self._writes.read(query, command, relation, level, targets)
 
     # --- range table entries ---
 

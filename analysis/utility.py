@@ -219,7 +219,8 @@ def _named(utility: Utility) -> Utility:
 
 
 def _explain(read: StatementText) -> Utility:
-    at, runs, problems = 1, False, ()
+    problems: tuple[str, ...] = ()
+    at, runs = 1, False
     if len(read.tokens) > 1 and read.tokens[1].text == "(" and not inner_query(read, 2):
         at = close_of(read, 1) + 1
         names = _option_names(read, 2, at)

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
-from analysis.catalogue import Relation
+from analysis.catalogue import Reference, Relation
 from analysis.expressions import condition, value
 from analysis.nodes import Node, read_tree, walk
 from analysis.query_nodes import single_query
 from analysis.scope import NOTHING, Level, Reading, Value, stored
-from analysis.statement import ColumnRef, Flow, PredicateUse
+from analysis.statement import ColumnRef, Flow, Origin, Predicate, PredicateUse
 
 Place = tuple[int, int]  # a relation's OID and an attribute of it
-_UPDATE = 2  # CmdType
+_UPDATE, _DELETE = 2, 4  # CmdType
+_REFUSES, _CASCADES = ("a", "r"), "c"  # what becomes of rows that refer to one that goes, or whose key changes
 _CONSTANTS = frozenset({"CONST", "PARAM", "SETTODEFAULT"})
 # What a write may try against a unique index. One constant is one guess, spelled in the record, by somebody who may
 # write there; rows are many; and with ON CONFLICT a guess costs nothing at all.
 _ONE, _SOME, _ANY = range(3)
+
+
+def asked_by_copying(reading: Reading) -> frozenset[Predicate]:
+    """What COPY FROM asks about stored values: each of its rows is compared with them, and an error says which."""
+    writes = Writes(reading, lambda _: ())
+    with reading.own_predicates() as asked:
+        for oid, number in reading.visited:
+            writes.take_in(reading.catalogue.relations[oid], number)
+    return frozenset(asked)
 
 
 class Writes:
@@ -27,8 +37,8 @@ class Writes:
         self._reading = reading
         self._view = view
 
-    def read(self, query: Node, command: str, relation: Relation, level: Level) -> None:
-        """Note everything the write of `relation` does but what it returns."""
+    def read(self, query: Node, command: str, relation: Relation, level: Level, targets: Collection[int]) -> None:
+        """Note everything the write of `relation` does but what it returns. `targets`: OIDs it reaches by itself."""
         conflict = query.node("onConflict")
         jointree = query.node("jointree")
         rows = jointree is not None and bool(jointree.nodes("fromlist"))
@@ -38,17 +48,23 @@ class Writes:
         if command == "UPDATE":
             self._leave(relation, query.nodes("targetList"))
         if command == "DELETE":
-            self._reading.writes.update(
-                ref for number in relation.columns if (ref := relation.column_ref(number)) is not None
-            )
+            self._remove(targets)
         condition(self._reading, level, query.node("mergeJoinCondition"))
         for action in query.nodes("mergeActionList"):
             condition(self._reading, level, action.node("qual"))
             self._assign(relation, action.nodes("targetList"), level, _SOME)
             if action.number("commandType") == _UPDATE:
                 self._leave(relation, action.nodes("targetList"))
+            if action.number("commandType") == _DELETE:
+                self._remove(targets)
         if conflict is not None:
             self._on_conflict(relation, conflict, level)
+
+    def take_in(self, relation: Relation, number: int) -> None:
+        """Note what any rows whose values for one column nobody has seen are compared with."""
+        for place in self._places(relation, number):
+            self._compare(place, NOTHING, one=False)
+            self._look_up(place, one=False)
 
     def _on_conflict(self, relation: Relation, conflict: Node, level: Level) -> None:
         # EXCLUDED is a row of the target, and the tree lists all of it.
@@ -86,6 +102,7 @@ class Writes:
         """A constraint over several columns holds what is written into one against what stays in the others."""
         numbers = {entry.number("resno") for entry in entries if not entry.flag("resjunk")}
         written = {place for number in numbers for place in self._places(relation, number)}
+        self._change(written)
         for oid in {oid for oid, _ in written}:
             target = self._reading.catalogue.relations[oid]
             here = {number for place, number in written if place == oid}
@@ -116,10 +133,10 @@ class Writes:
         """A foreign key says whether what is written is there. With the same class on both ends that is no news."""
         relation, number = self._reading.catalogue.relations[place[0]], place[1]
         here = relation.column_ref(number)
-        for column, oid, attribute in relation.references:
-            target = self._reading.catalogue.relations.get(oid)
-            there = target.column_ref(attribute) if target is not None else None
-            if column != number:
+        for reference in relation.references:
+            target = self._reading.catalogue.relations.get(reference.oid)
+            there = target.column_ref(reference.attribute) if target is not None else None
+            if reference.column != number:
                 continue
             if here is None or there is None:
                 self._reading.problems.add("a foreign key to a table that is not known")
@@ -129,6 +146,53 @@ class Writes:
                 self._reading.note(found, PredicateUse.REFERENCE, against=stored({here}, joinable=True))
             else:
                 self._reading.note(found, PredicateUse.COMPARISON)
+
+    def _remove(self, oids: Collection[int]) -> None:
+        """Rows go, and what refers to them goes along, changes, or says that it is there by refusing that they go."""
+        catalogue = self._reading.catalogue
+        pending, gone = set(oids), set[int]()
+        while pending:
+            oid = pending.pop()
+            relation = catalogue.relations.get(oid)
+            if relation is None or oid in gone:
+                continue
+            gone.add(oid)
+            pending |= catalogue.family.get(oid, frozenset())
+            self._reading.writes.update(filter(None, map(relation.column_ref, relation.columns)))
+            for by, reference in catalogue.referred.get(oid, ()):
+                if reference.on_delete == _CASCADES:
+                    self._reading.written.add(by)
+                    pending.add(by)
+                elif self._refers(by, reference, reference.on_delete, frozenset()):
+                    self._change({(by, reference.column)})
+
+    def _change(self, places: Collection[Place]) -> None:
+        """Keys change, and what refers to them changes as well, or says that it is there by refusing that they do."""
+        pending, seen = set(places), set[Place]()
+        while pending:
+            place = pending.pop()
+            seen.add(place)
+            carried = frozenset(self._reading.carried.get(place, ()))
+            for by, reference in self._reading.catalogue.referred.get(place[0], ()):
+                changes = reference.attribute == place[1] and self._refers(by, reference, reference.on_update, carried)
+                pending |= {(by, reference.column)} - seen if changes else set()
+
+    def _refers(self, by: int, reference: Reference, action: str, carried: frozenset[Origin]) -> bool:
+        """Note what the row that refers does then, and return whether it is written."""
+        reading, relations = self._reading, self._reading.catalogue.relations
+        there, target = relations[by].column_ref(reference.column), relations.get(reference.oid)
+        here = target.column_ref(reference.attribute) if target is not None else None
+        if there is None or here is None:
+            reading.problems.add("a foreign key of a table that is not known")
+            return False
+        if action != _CASCADES:
+            reading.note(stored({there}, joinable=True), PredicateUse.REFERENCE, stored({here}, joinable=True))
+        if action in _REFUSES:
+            return False
+        reading.written.add(by)
+        reading.writes.add(there)
+        self._carry((by, reference.column), Value(carried if action == _CASCADES else frozenset()))
+        return True
 
     def _carry(self, place: Place, found: Value) -> None:
         ref = self._reading.catalogue.relations[place[0]].column_ref(place[1])

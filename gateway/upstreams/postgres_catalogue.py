@@ -13,7 +13,7 @@ from typing import Any
 from psycopg import AsyncConnection
 from psycopg.postgres import types as _BUILTIN_TYPES
 
-from analysis.catalogue import FIRST_USER_OID, Catalogue, Column, Function, Relation
+from analysis.catalogue import FIRST_USER_OID, Catalogue, Column, Function, Reference, Relation
 from gateway.session.services import TableDescription
 
 _PERMANENT = "(SELECT oid FROM pg_catalog.pg_namespace WHERE nspname !~ '^pg_(toast_)?temp_')"
@@ -145,7 +145,8 @@ WHERE i.indisunique OR i.indisexclusion OR i.indexprs IS NOT NULL
 GROUP BY i.indexrelid, i.indrelid
 """
 _REFERENCES = """
-SELECT c.conrelid::bigint, c.conkey[k.at]::int, c.confrelid::bigint, c.confkey[k.at]::int
+SELECT c.conrelid::bigint, c.conkey[k.at]::int, c.confrelid::bigint, c.confkey[k.at]::int,
+  c.confdeltype::text, c.confupdtype::text
 FROM pg_catalog.pg_constraint c, LATERAL pg_catalog.generate_subscripts(c.conkey, 1) AS k(at)
 WHERE c.contype = 'f'
 """
@@ -309,9 +310,9 @@ def _relations(  # noqa: PLR0917, one argument a query
     together_of: dict[int, list[frozenset[int]]] = defaultdict(list)
     for oid, numbers in together:
         together_of[oid].append(frozenset(numbers))
-    references_of: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
+    references_of: dict[int, list[Reference]] = defaultdict(list)
     for oid, *reference in references:
-        references_of[oid].append((reference[0], reference[1], reference[2]))
+        references_of[oid].append(Reference(*reference))
     triggers_of, rules_of = _named(triggers), _named(rules)
     write, read = _grouped(hidden, "write"), _grouped(hidden, "read")
     unique, referencing = _grouped(compared, "unique"), _grouped(compared, "reference")

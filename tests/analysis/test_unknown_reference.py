@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.catalogue import Catalogue, Column, Relation
+from analysis.catalogue import Catalogue, Column, Reference, Relation
 from analysis.scope import Reading
 from analysis.writes import Writes
 
-VISITS = Relation(20_001, "public", "visits", "r", {1: Column("patient", 23)}, references=((1, 20_002, 1),))
+VISITS = Relation(20_001, "public", "visits", "r", {1: Column("patient", 23)}, references=(Reference(1, 20_002, 1),))
 PATIENTS = Relation(20_002, "public", "patients", "r", {1: Column("id", 23)})
 OTHERS = Relation(20_002, "public", "patients", "r", {2: Column("name", 25)})
 

@@ -4,7 +4,7 @@
 DROP SCHEMA IF EXISTS attack_shadow CASCADE;
 DROP TABLE IF EXISTS attack_identifiers, attack_sink, attack_ruled, attack_echo, attack_default, attack_parted,
     attack_open, attack_open2, attack_keyed, attack_dropped, attack_measured, attack_born, attack_stay, attack_referring,
-    attack_known, attack_moment CASCADE;
+    attack_known, attack_moment, attack_code, attack_coded, attack_upper, attack_under CASCADE;
 DROP TABLE IF EXISTS attack_made, attack_words, attack_guarded, attack_checked, attack_indexed, attack_ruled_also, attack_watched,
     attack_split, attack_noticed, attack_noticed_late, attack_noticed_rule, attack_noticed_default CASCADE;
 DROP VIEW IF EXISTS attack_telling, attack_view, attack_view_row, attack_swap, attack_instead, attack_view_coded CASCADE;
@@ -134,10 +134,14 @@ CREATE VIEW attack_stay_checked AS SELECT id, seen FROM attack_stay WHERE born <
 CREATE TABLE attack_known (word text PRIMARY KEY);
 INSERT INTO attack_known VALUES ('536-71-9284');
 CREATE TABLE attack_referring (word text REFERENCES attack_known);
+CREATE TABLE attack_code (word text PRIMARY KEY);
+INSERT INTO attack_code VALUES ('calm'), ('angina');
+CREATE TABLE attack_coded (id integer, word text REFERENCES attack_code);
+INSERT INTO attack_coded VALUES (1, 'angina');
 CREATE TABLE attack_moment (id integer, at timestamptz);
 INSERT INTO attack_moment VALUES (1, '2024-06-15 12:00+00');
 GRANT SELECT, INSERT, UPDATE, DELETE ON attack_dropped, attack_measured, attack_stay, attack_stay_checked, attack_known,
-    attack_referring, attack_moment TO PUBLIC;
+    attack_referring, attack_moment, attack_code, attack_coded TO PUBLIC;
 
 -- Nothing in these is protected, until something protected is carried into them.
 CREATE TABLE attack_open (id integer, x text, y text, loud text GENERATED ALWAYS AS (upper(x)) STORED);
@@ -178,6 +182,11 @@ CREATE RULE attack_also AS ON UPDATE TO attack_ruled_also DO ALSO SELECT ssn FRO
 CREATE TABLE attack_watched (id integer PRIMARY KEY);
 CREATE TRIGGER attack_cry BEFORE DELETE OR TRUNCATE ON attack_watched FOR EACH STATEMENT
     EXECUTE FUNCTION attack_cry_once();
+CREATE TABLE attack_upper (id integer PRIMARY KEY);
+INSERT INTO attack_upper VALUES (1);
+CREATE TABLE attack_under (id integer REFERENCES attack_upper ON DELETE CASCADE ON UPDATE CASCADE);
+INSERT INTO attack_under VALUES (1);
+CREATE TRIGGER attack_cry BEFORE UPDATE OR DELETE ON attack_under FOR EACH ROW EXECUTE FUNCTION attack_cry_once();
 CREATE TABLE attack_split (id integer) PARTITION BY LIST (id);
 CREATE TABLE attack_split_one PARTITION OF attack_split FOR VALUES IN (1);
 CREATE TRIGGER attack_cry BEFORE INSERT ON attack_split_one FOR EACH ROW EXECUTE FUNCTION attack_cry_once();
@@ -200,7 +209,7 @@ CREATE FUNCTION attack_is_known(text) RETURNS boolean LANGUAGE plpgsql
 CREATE DOMAIN attack_name AS text CHECK (attack_is_known(VALUE));
 CREATE TYPE attack_named AS (name attack_name);
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON attack_words, attack_guarded, attack_checked, attack_indexed,
-    attack_ruled_also, attack_watched, attack_split, attack_split_one, attack_instead, attack_view_coded TO PUBLIC;
+    attack_ruled_also, attack_watched, attack_upper, attack_under, attack_split, attack_split_one, attack_instead, attack_view_coded TO PUBLIC;
 
 -- What notifies with a value no detector knows, when somebody writes, reads or calls it.
 CREATE FUNCTION attack_tell() RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp

@@ -29,9 +29,11 @@ WRITE = "UPDATE patients SET phone = '(000) 555-0000' WHERE id = 900002"
         "DELETE FROM patients WHERE id = 900002",
         "MERGE INTO patients t USING (SELECT 900001 AS id) s ON t.id = s.id WHEN MATCHED THEN UPDATE SET ssn = 'x'",
         "WITH u AS (UPDATE patients SET ssn = 'x' WHERE id = 900001 RETURNING id) SELECT * FROM u",
+        "MERGE INTO patients t USING (SELECT 900002 AS id) s ON t.id = s.id WHEN MATCHED THEN DELETE",
+        "DELETE FROM attack_view WHERE id = 900002",
         "EXPLAIN (\"analyze\") UPDATE patients SET ssn = 'x' WHERE id = 900001",
         "EXPLAIN (costs off, U&\"\\0061nalyze\") UPDATE patients SET ssn = 'x' WHERE id = 900001",
-        "EXPLAIN (\"analyze\" true, verbose) DELETE FROM patients WHERE id = 900002",
+        'EXPLAIN ("analyze" true, verbose) DELETE FROM patients WHERE id = 900002',
     ],
 )
 def test_write_to_protected_columns_never_runs_unseen(arena: Arena, sql: str, mode: Mode) -> None:

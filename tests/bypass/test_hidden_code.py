@@ -108,6 +108,25 @@ def test_hidden_code_discloses_no_canary(arena: Arena, each: Attack, mode: Mode)
 
 
 @pytest.mark.e2e
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM attack_upper WHERE id = 1",
+        "UPDATE attack_upper SET id = 2 WHERE id = 1",
+        "MERGE INTO attack_upper u USING (SELECT 1 AS one) s ON u.id = s.one WHEN MATCHED THEN DELETE",
+        "INSERT INTO attack_upper VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 2",
+    ],
+)
+def test_code_behind_a_foreign_key_does_not_run_unseen(arena: Arena, sql: str) -> None:
+    control = play(arena.direct, attack("control", sql), Mode.SIMPLE, rehearsal=True)
+    assert found(control.received) == ["ssn"], "nothing ran, so the test proves nothing"
+
+    answer = play(arena.bare, attack("behind", sql), Mode.SIMPLE, rehearsal=False)
+
+    assert answer.refused, describe(answer)
+
+
+@pytest.mark.e2e
 @pytest.mark.parametrize("call", ["SELECT attack_label(1)", "SELECT attack_fixed(1)"])
 def test_classified_function_answers_whole(arena: Arena, call: str) -> None:
     answer = play(arena.bare, attack("call", call), Mode.EXTENDED_TEXT, rehearsal=False)

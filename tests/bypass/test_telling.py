@@ -136,6 +136,9 @@ REFUSES = [
     telling("check-option-of-what-stays", "UPDATE attack_stay_checked SET seen = {} WHERE id = 1", "UPDATE attack_stay SET seen = '2000-01-01' WHERE id = 1", right="'1947-03-30'", wrong=BORN),
     telling("looked-up", "INSERT INTO attack_referring VALUES ({})", "DELETE FROM attack_referring"),
     telling("looked-up-by-parameter", "PREPARE q(text) AS INSERT INTO attack_referring VALUES ($1)", "EXECUTE q({})", "DELETE FROM attack_referring"),
+    telling("referred-to", "DELETE FROM attack_code WHERE word = {}", right="'angina'", wrong="'calm'"),
+    telling("referred-to-by-its-key", "UPDATE attack_code SET word = word || 'x' WHERE word = {}", right="'angina'", wrong="'calm'"),
+    telling("referred-to-merged", "MERGE INTO attack_code USING (SELECT 1) s ON word = {} WHEN MATCHED THEN DELETE", right="'angina'", wrong="'calm'"),
     telling("no-partition", f"INSERT INTO attack_parted (id, secret) SELECT length(ltrim(left(ssn, 10), {{}})), 'x' {P}", right=DIGIT, wrong=NO_DIGIT),
 ]  # fmt: skip
 
@@ -219,6 +222,21 @@ def test_right_and_wrong_guess_tell_the_same(arena: Arena, case: Telling, mode: 
     assert (right.refused and wrong.refused) or visible(right) == visible(wrong), (
         f"right: {describe(right)}; wrong: {describe(wrong)}"
     )
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("table", ["attack_known", "attack_referring"])
+def test_copied_rows_tell_nothing_of_stored_ones(arena: Arena, table: str) -> None:
+    tries = [
+        attack("copied", f"COPY {table} (word) FROM STDIN", copy_in=f"{guess}\n".encode())
+        for guess in ("536-71-9284", "536-71-9285")
+    ]
+    control = [visible(play(arena.direct, each, Mode.SIMPLE, rehearsal=True)) for each in tries]
+    assert control[0] != control[1], f"the control cannot tell the guesses apart: {control[0]}"
+
+    told = [play(arena.bare, each, Mode.SIMPLE, rehearsal=False) for each in tries]
+
+    assert all(answer.refused for answer in told), " / ".join(map(describe, told))
 
 
 NOT_HELD = [
