@@ -14,7 +14,6 @@ from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from approvals.domain.display import kind_words
 from approvals.domain.events import EVENTS, Event
 from approvals.domain.facts import size_words, without_sizes
 from approvals.domain.links import issue_link, was_sent_link
@@ -24,6 +23,7 @@ from approvals.domain.refusal import Refusal
 from approvals.domain.reminders import people_to_remind
 from approvals.domain.reviewers import administrators, eligible_groups, people_in, people_named
 from approvals.models import EmergencyAccess, Review
+from audit.domain.words import kind_words
 
 # What is said of one address or mail, and not of the server: nobody else's mail waits for that.
 OF_ONE_MAIL = (SMTPRecipientsRefused, SMTPDataError, SMTPNotSupportedError, ValueError)

@@ -110,8 +110,8 @@ def review_page(review: Review, user: AbstractUser) -> dict[str, Any]:
         "review": review,
         "status": Review.Status.EXPIRED.value if review.is_overdue else review.status,
         "facts": facts_for(review, user),
-        "statement": shown_text(text),
-        "governed_as": shown_text(binding.governed_as) if binding.governed_as else None,
+        "statement": shown_text(text, kind=review.connection_kind),
+        "governed_as": shown_text(binding.governed_as, kind=review.connection_kind) if binding.governed_as else None,
         "diff": shown_diff(binding.statement, text) if review.sealed_modified is not None else (),
         "parameters": shown_parameters(binding.parameters, binding.parameter_formats),
         "role": binding.role,
@@ -185,7 +185,7 @@ def grant_rows(grants: Iterable[Grant]) -> list[GrantRow]:
 def preview(review: Review, text: str, outcome: Reanalysis | Refusal) -> Preview:
     """The page's answer to an edited text."""
     before = asked_binding(review).statement
-    shown, diff = shown_text(text), shown_diff(before, text)
+    shown, diff = shown_text(text, kind=review.connection_kind), shown_diff(before, text)
     if isinstance(outcome, Refusal):
         return Preview(shown, diff, refused=outcome.reason)
     return Preview(

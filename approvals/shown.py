@@ -6,7 +6,8 @@ import hashlib
 from dataclasses import dataclass
 
 from approvals.domain.diff import DiffLine, diff_lines
-from approvals.domain.display import MARK, Line, Piece, name_pieces, visible, visible_lines, warnings
+from approvals.domain.display import MARK, Line, Piece, name_pieces, visible_lines, warnings
+from audit.domain.marks import visible
 
 MAX_SHOWN_PARAMETER = 20_000  # characters; of a longer one both ends
 LONG_PARAMETER = 400
@@ -45,9 +46,10 @@ class ShownParameter:
         return self.size > LONG_PARAMETER
 
 
-def shown_text(text: str) -> ShownText:
+def shown_text(text: str, *, kind: str = "") -> ShownText:
+    """The text of a statement on a connection of this kind."""
     raw = text.encode("utf-8", "surrogatepass")
-    return ShownText(text, _lines(text), warnings(text), hashlib.sha256(raw).hexdigest(), len(raw))
+    return ShownText(text, _lines(text, kind), warnings(text), hashlib.sha256(raw).hexdigest(), len(raw))
 
 
 def shown_diff(before: str, after: str) -> tuple[ShownDiffLine, ...]:
@@ -59,8 +61,8 @@ def shown_parameters(values: tuple[bytes | None, ...], formats: tuple[int, ...])
     return [_shown_parameter(index, value, _is_binary(formats, index)) for index, value in enumerate(values)]
 
 
-def _lines(text: str) -> tuple[Line, ...]:
-    lines = visible_lines(text)
+def _lines(text: str, kind: str) -> tuple[Line, ...]:
+    lines = visible_lines(text, kind=kind)
     if sum(map(len, lines)) <= MAX_PIECES:
         return lines
     # Every mark is still there, as text; colours and underlines are not.
@@ -97,5 +99,5 @@ def _is_binary(formats: tuple[int, ...], index: int) -> bool:
 
 
 def _shown_diff_line(line: DiffLine) -> ShownDiffLine:
-    # A part never holds a line feed, so it is one visible line.
-    return ShownDiffLine(line.sign, tuple((visible_lines(text)[0], changed) for text, changed in line.parts))
+    # Nothing is coloured: a part of a line does not tell its keywords from the words of a literal it is cut from.
+    return ShownDiffLine(line.sign, tuple((name_pieces(text), changed) for text, changed in line.parts))

@@ -18,10 +18,12 @@ from django.views.decorators.debug import sensitive_post_parameters
 from audit.delivery_admin import SinkAdmin  # noqa: F401  registers sinks and anchors
 from audit.domain.box import SealProblem
 from audit.domain.kinds import KINDS
+from audit.domain.marks import escaped_json, visible
 from audit.domain.reading import read_result, read_texts
 from audit.domain.replay import ReplayProblem
 from audit.domain.session_document import marked_columns
 from audit.domain.statement_entries import entries_about
+from audit.domain.words import kind_words
 from audit.lists import DecisionFilter, IndexedNamesFilter, ProtocolFilter, UnderEmergencyFilter, names_in
 from audit.models import Checkpoint, LogDamage, LogEntry, ReportRun, SessionRecord, StatementRecord
 from audit.models_retention import LegalHold, RetentionPolicy
@@ -40,7 +42,7 @@ admin.site.register(ReportRun, ReportRunAdmin)
 
 @admin.register(StatementRecord)
 class StatementRecordAdmin(ReadOnlyAdmin):
-    list_display = ["at", "subject", "connection", "kind", "state", "rule", "rows", "masked_fields"]
+    list_display = ["at", "subject", "connection", "what", "state", "rule", "rows", "masked_fields"]
     list_filter = [
         "status",
         DecisionFilter,
@@ -66,6 +68,10 @@ class StatementRecordAdmin(ReadOnlyAdmin):
         found = next((way for way in ways if StatementRecord.objects.filter(way).order_by().exists()), by_rule)
         return queryset.filter(found), False
 
+    @admin.display(description="kind", ordering="kind")
+    def what(self, statement: StatementRecord) -> str:
+        return kind_words(statement.kind)
+
     @admin.display(description="status", ordering="status")
     def state(self, statement: StatementRecord) -> str:
         return f"{statement.status}, emergency" if statement.emergency else statement.status
@@ -74,7 +80,7 @@ class StatementRecordAdmin(ReadOnlyAdmin):
     def masked_fields(self, statement: StatementRecord) -> str:
         """What was changed; a column that was only searched, and had nothing to mask, is named as that."""
         return ", ".join(
-            str(mask.get("column")) if mask.get("count") else f"{mask.get('column')} (searched, clear)"
+            visible(str(mask.get("column"))) + ("" if mask.get("count") else " (searched, clear)")
             for mask in statement.masked
         )
 
@@ -236,6 +242,6 @@ class LogDamageAdmin(ReadOnlyAdmin):
 
 def _readable(canonical: bytes) -> str:
     try:
-        return json.dumps(json.loads(canonical), indent=2, ensure_ascii=False)
+        return escaped_json(json.dumps(json.loads(canonical), indent=2, ensure_ascii=False))
     except ValueError:
         return canonical.decode("utf-8", "replace")

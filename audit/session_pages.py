@@ -18,6 +18,7 @@ from unfold.decorators import display
 from audit.domain.box import SealProblem
 from audit.domain.emergencies import with_emergencies
 from audit.domain.kinds import KINDS
+from audit.domain.marks import visible, visible_text
 from audit.domain.reading import read_result, read_session_texts
 from audit.domain.replay import ReplayProblem
 from audit.domain.session_counts import count_sessions
@@ -144,8 +145,8 @@ class SessionRecordAdmin(ReadOnlyAdmin):
                     {
                         "kind": text.kind,
                         "entry": text.seq,
-                        "statement": text.statement,
-                        "parameters": text.parameters,
+                        "statement": visible_text(text.statement),
+                        "parameters": [value if value is None else visible_text(value) for value in text.parameters],
                         "justification": text.justification,
                     }
                     for text in found_texts
@@ -168,7 +169,7 @@ class SessionRecordAdmin(ReadOnlyAdmin):
             page = read_result(statement=statement, viewer=request.user.get_username(), offset=offset, limit=PAGE_ROWS)
         except (SealProblem, ReplayProblem) as problem:
             return JsonResponse({"problem": f"the recording cannot be shown: {problem}"}, status=409)
-        columns = marked_columns(statement, page.columns)
+        columns = [{**column, "name": visible(column["name"])} for column in marked_columns(statement, page.columns)]
         return JsonResponse(
             {"columns": columns, "rows": page.rows, "offset": offset, "more": page.more, "page": PAGE_ROWS}
         )

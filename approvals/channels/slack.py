@@ -12,10 +12,10 @@ import hmac
 import json
 from typing import Any
 
-from approvals.domain.display import kind_words
 from approvals.domain.events import EVENTS, WHILE_PENDING
 from approvals.domain.notices import moment_words
 from approvals.models import Channel, Delivery
+from audit.domain.words import kind_words
 
 WINDOW_S = 300
 # From this risk on, looking at the statement itself comes first: no button in chat approves.

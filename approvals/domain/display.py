@@ -4,7 +4,8 @@ Control, format (bidirectional, zero-width), combining and odd space characters 
 point; letters outside ASCII stay but are marked, because a table's name may begin with a Cyrillic letter. Lines end at
 line feeds only, and are numbered, so that a statement cannot hide below blank lines or behind a comment. (The style
 sheet forces left-to-right order as well: right-to-left letters reorder a line without any control character.)
-Trojan Source, CVE-2021-42574 and -42694, are the attacks meant.
+Trojan Source, CVE-2021-42574 and -42694, are the attacks meant. Keywords are coloured where the language's own lexer
+reads a word, and nowhere else: what stands in a literal, a quoted name or a comment must not look like code.
 """
 
 from __future__ import annotations
@@ -12,8 +13,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+
+from analysis.bigquery import lexer as googlesql
+from analysis.lexer import LexError, Token, TokenKind, tokenize
+from audit.domain.marks import is_hidden, mark
 
 PLAIN, KEYWORD, MARK, LETTER = "plain", "keyword", "mark", "letter"
 
@@ -24,8 +30,8 @@ _KEYWORDS = """
     merge lateral over partition cast explain analyze
 """
 KEYWORDS = frozenset(_KEYWORDS.split())
-# Letters by category, blank to the eye: Hangul fillers, and the empty Braille pattern.
-_BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
+# By kind of connection. Where the kind is not known, a keyword is what all of them read as a word.
+_LEXERS: dict[str, Callable[[str], list[Token]]] = {"postgres": tokenize, "bigquery": googlesql.tokenize}
 _RUNS = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*|[\x20-\x7e]+?(?=[A-Za-z_]|[^\x20-\x7e]|$)|.", re.DOTALL)
 _CONTROL_NAMES = {0x00: "NULL", 0x08: "BACKSPACE", 0x09: "TAB", 0x0B: "VERTICAL TAB", 0x0C: "FORM FEED",
                   0x0D: "CARRIAGE RETURN", 0x1B: "ESCAPE", 0x7F: "DELETE", 0x85: "NEXT LINE"}  # fmt: skip
@@ -43,26 +49,22 @@ class Piece:
 Line = tuple[Piece, ...]
 
 
-def visible_lines(text: str) -> tuple[Line, ...]:
-    """Return the text line by line; joining the pieces of kinds other than MARK gives back what is not marked."""
-    return tuple(_pieces(line) for line in text.split("\n"))
+def visible_lines(text: str, *, kind: str = "") -> tuple[Line, ...]:
+    """Return the text line by line; joining the pieces of kinds other than MARK gives back what is not marked.
 
-
-def visible(text: str) -> str:
-    """A name on one line, as plain text: whatever hides, reorders or breaks the line is a mark."""
-    return "".join(_mark(character) if _classify(character)[0] == MARK else character for character in text)
-
-
-def kind_words(kind: str) -> str:
-    """A kind of statement as SQL spells it: `COPY TO`. Policies and the log name it `COPY_TO`."""
-    return kind.replace("_", " ")
+    `kind` of the connection says whose keywords are coloured; none are in a text that language cannot cut into words.
+    """
+    keywords = _keyword_places(text, kind)
+    lines, start = [], 0
+    for line in text.split("\n"):
+        lines.append(_pieces(line, start, keywords))
+        start += len(line) + 1
+    return tuple(lines)
 
 
 def name_pieces(text: str) -> Line:
     """A name on one line, in pieces to show: a statement chooses some of the names that are told beside it."""
-    return tuple(
-        Piece(piece.text, PLAIN if piece.kind == KEYWORD else piece.kind, piece.note) for piece in _pieces(text)
-    )
+    return _pieces(text, 0, frozenset())
 
 
 def warnings(text: str) -> tuple[str, ...]:
@@ -81,11 +83,27 @@ def hidden_characters(text: str) -> frozenset[str]:
     return frozenset(character for character in text if character not in "\n\t" and _classify(character)[0] == MARK)
 
 
-def _pieces(line: str) -> Line:
+def _keyword_places(text: str, kind: str) -> frozenset[int]:
+    """Where keywords begin."""
+    lexers = [_LEXERS[kind]] if kind in _LEXERS else list(_LEXERS.values())
+    try:
+        return frozenset.intersection(*(frozenset(_keywords_of(lexer(text))) for lexer in lexers))
+    except LexError:
+        return frozenset()
+
+
+def _keywords_of(tokens: list[Token]) -> Iterator[int]:
+    return (token.start for token in tokens if token.kind is TokenKind.WORD and token.word.lower() in KEYWORDS)
+
+
+def _pieces(line: str, start: int, keywords: frozenset[int]) -> Line:
+    """The pieces of a line that begins at character `start` of its text."""
     pieces: list[Piece] = []
     for run in _RUNS.findall(line):
-        kind, note = _classify_run(run)
-        shown = _mark(run) if kind == MARK else run
+        is_keyword = start in keywords and run.lower() in KEYWORDS
+        kind, note = (KEYWORD, "") if is_keyword else _classify_run(run)
+        start += len(run)
+        shown = mark(run) if kind == MARK else run
         if pieces and kind == PLAIN == pieces[-1].kind:
             pieces[-1] = Piece(pieces[-1].text + shown)
         else:
@@ -94,23 +112,14 @@ def _pieces(line: str) -> Line:
 
 
 def _classify_run(run: str) -> tuple[str, str]:
-    if run.isascii() and run.isprintable():
-        return (KEYWORD, "") if run.lower() in KEYWORDS else (PLAIN, "")
-    return _classify(run)
+    return (PLAIN, "") if run.isascii() and run.isprintable() else _classify(run)
 
 
 @lru_cache(maxsize=4096)
 def _classify(character: str) -> tuple[str, str]:
     if character.isascii() and character.isprintable():
         return PLAIN, ""
-    category = unicodedata.category(character)
-    note = f"U+{ord(character):04X} {_name(character)}"
-    hidden = category[0] in "CMZ" or character in _BLANK_LETTERS
-    return (MARK if hidden else LETTER), note
-
-
-def _mark(character: str) -> str:
-    return "⇥" if character == "\t" else f"⟨U+{ord(character):04X}⟩"
+    return (MARK if is_hidden(character) else LETTER), f"U+{ord(character):04X} {_name(character)}"
 
 
 def _name(character: str) -> str:

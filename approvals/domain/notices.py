@@ -8,9 +8,9 @@ from typing import Any
 from django.conf import settings
 
 from approvals.domain.deliveries import tell
-from approvals.domain.display import visible
 from approvals.domain.facts import sizes, without_sizes
 from approvals.models import EmergencyAccess, Review
+from audit.domain.marks import visible
 
 
 def review_notice(review: Review) -> dict[str, Any]:

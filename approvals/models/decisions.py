@@ -22,9 +22,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from approvals.domain.decide import Action
-from approvals.domain.display import kind_words
 from approvals.domain.parse import ConditionProblem, parse_condition, parse_reviewers
 from approvals.domain.scope import Scope
+from audit.domain.words import kind_words
 
 MAX_WAIT_S = 7 * 24 * 3600
 SCOPES = tuple(scope.value for scope in Scope)

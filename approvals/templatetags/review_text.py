@@ -10,8 +10,9 @@ from django.utils import timezone
 from django.utils.html import conditional_escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from approvals.domain.display import PLAIN, kind_words, name_pieces
+from approvals.domain.display import PLAIN, name_pieces
 from approvals.domain.facts import size_words
+from audit.domain.words import kind_words
 
 register = template.Library()
 

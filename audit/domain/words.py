@@ -22,6 +22,11 @@ def words_of(body: Mapping[str, Any]) -> list[str]:
     return sorted({word.replace("\x00", "")[:MAX_WORD] for word in words})
 
 
+def kind_words(kind: str) -> str:
+    """A kind of statement as SQL spells it: `COPY TO`. Policies, searches and the log name it `COPY_TO`."""
+    return kind.replace("_", " ")
+
+
 def qualified(table: str) -> str:
     """A table as the log names it: with its schema, `public` unless another is given."""
     return table if "." in table else f"public.{table}"

@@ -25,6 +25,31 @@ def test_display_marks_keywords_only_as_whole_words():
     assert line == (Piece("select", "keyword"), Piece(" selected"))
 
 
+def keywords(text, kind):
+    return [piece.text for line in visible_lines(text, kind=kind) for piece in line if piece.kind == "keyword"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "found"),
+    [
+        ("SELECT 'set from\nwhere it''s from' FROM t", "postgres", ["SELECT", "FROM"]),
+        ("SELECT E'a\\' FROM ' FROM t", "postgres", ["SELECT", "FROM"]),
+        ("SELECT '\\' FROM t", "postgres", ["SELECT", "FROM"]),
+        ('SELECT $a$ delete from $$ x $a$, "select" FROM t', "postgres", ["SELECT", "FROM"]),
+        ("SELECT 1 -- delete from t\n/* drop /* table */ and\nset */ FROM t", "postgres", ["SELECT", "FROM"]),
+        ("SELECT a #>> '{b}' FROM t", "postgres", ["SELECT", "FROM"]),
+        ("SELECT 'never ends FROM t", "postgres", []),
+        ("SELECT '\\' from', \"from\", `select` # where\nFROM t", "bigquery", ["SELECT", "FROM"]),
+        ('SELECT r"""from\nt""" FROM t', "bigquery", ["SELECT", "FROM"]),
+        ("SELECT 'from' # where\nFROM t", "", ["SELECT", "FROM"]),
+        ("SELECT $$ from $$ FROM t", "", ["SELECT", "FROM"]),
+        ("UPDATE t SET a = 'שלום set' WHERE b = 1", "postgres", ["UPDATE", "SET", "WHERE"]),
+    ],
+)
+def test_display_marks_keywords_only_where_they_are_code(text, kind, found):
+    assert keywords(text, kind) == found
+
+
 @pytest.mark.parametrize(
     ("character", "note"),
     [

@@ -44,6 +44,35 @@ def test_replay_page_shows_statements_with_decision_and_masks(console, session):
     assert "id = 4711" not in page
 
 
+HOSTILE = "paid\u202etxt.exe\u200b<script>"
+
+
+def test_nothing_a_client_chose_hides_or_reorders_what_is_shown(console, transactional_db):
+    statement = authorised("h1", text=f"select 1\n-- {HOSTILE}")
+    statement.body["kind"], statement.body["tables_read"] = "COPY_TO", [f"public.{HOSTILE}"]
+    session = opened()
+    session.body["application"] = HOSTILE
+    append_entries([session, statement])
+
+    pages = [
+        console.get(reverse(f"admin:audit_{name}", args=arguments)).content.decode()
+        for name, arguments in [
+            ("sessionrecord_change", ["s1"]),
+            ("statementrecord_change", ["h1"]),
+            ("statementrecord_changelist", []),
+            ("logentry_change", [LogEntry.objects.get(kind="session.opened").pk]),
+        ]
+    ]
+    pages.append(console.post(reverse("admin:audit_statement_text", args=["h1"])).content.decode())
+    pages.append(console.post(reverse("admin:audit_session_texts", args=["s1"])).content.decode())
+
+    assert not [page for page in pages for hidden in ("\u202e", "\u200b", "txt.exe<") if hidden in page]
+    assert pages[0].count("paid⟨U+202E⟩txt.exe⟨U+200B⟩&lt;script&gt;") == 2
+    assert "paid\\u202etxt.exe\\u200b" in pages[3]
+    assert "select 1\n-- paid⟨U+202E⟩txt.exe" in pages[4]
+    assert all("COPY TO" in page and "COPY_TO" not in page for page in pages[:3])
+
+
 def test_permalink_begins_its_page_at_the_statement(console, session):
     url = reverse("admin:audit_sessionrecord_change", args=["s1"])
 

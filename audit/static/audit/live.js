@@ -65,7 +65,7 @@
   }
 
   function words(told) {
-    const parts = [told.event.replace("statement.", "").replace(".", " "), told.kind, told.status, told.code, told.reason];
+    const parts = [told.event.replace("statement.", "").replace(".", " "), (told.kind || "").replaceAll("_", " "), told.status, told.code, told.reason];
     if (told.rule) parts.push(`by ${told.rule}`);
     if (told.masked) parts.push(`${told.masked} columns masked`);
     return parts.filter(Boolean).join(" · ");

@@ -127,7 +127,7 @@
     const parts = [element("p", masked.length
       ? `Marked columns were masked: ${masked.map((column) => `${column.name}: ${column.mask.why}`).join("; ")}.`
       : "Nothing in this result was masked.", { className: "quiet" })];
-    const scroll = element("div", undefined, { className: "scroll" });
+    const scroll = element("div", undefined, { className: "scroll", tabIndex: 0, role: "region", ariaLabel: "Result" });
     const table = element("table");
     const head = table.createTHead().insertRow();
     page.columns.forEach((column) => {
