@@ -103,6 +103,8 @@ class RelayEndpoint:
             return await self._admit(request, connection, protocol=str(body.get("protocol", "")))
         self._admit_control_plane(request)
         snapshot = self._snapshot()
+        if int(body.get("version", 0)) > snapshot.version:
+            raise Refused(409, "not-yet-told", "the gateway has not heard of the last change yet")
         spec = snapshot.connections.get(connection)
         if spec is None:
             raise Refused(404, "no-connection", "there is no such connection")

@@ -11,8 +11,10 @@ from django.http import HttpRequest
 from gateway.api import dataplane
 from gateway.api.authentication import person_principal
 from gateway.api.reanalysis import described_principal
+from gateway.domain.version import current_version
 
 KNOWN_WITHIN_S = 5.0  # the data plane looks for new configuration every second
+_NOT_YET = frozenset({"no-connection", "not-yet-told"})
 
 
 def column_names(request: HttpRequest, name: str) -> list[str]:
@@ -22,7 +24,7 @@ def column_names(request: HttpRequest, name: str) -> list[str]:
 
 
 def tables_of(request: HttpRequest, name: str, *, test: bool = False) -> list[dict[str, Any]]:
-    """Names of tables and columns. Waits until the data plane has heard of the connection.
+    """Names of tables and columns. Waits until the data plane has heard of the connection as it is now.
 
     Raises DataPlaneRefused and DataPlaneUnavailable.
     """
@@ -32,12 +34,13 @@ def tables_of(request: HttpRequest, name: str, *, test: bool = False) -> list[di
         "viewer": request.user.get_username(),
         "names_only": True,
         "test": test,
+        "version": current_version(),
     }
     deadline = time.monotonic() + KNOWN_WITHIN_S
     while True:
         try:
             return list(async_to_sync(dataplane.describe)(body=body)["tables"])
         except dataplane.DataPlaneRefused as refused:
-            if refused.code != "no-connection" or time.monotonic() > deadline:
+            if refused.code not in _NOT_YET or time.monotonic() > deadline:
                 raise
         time.sleep(0.2)

@@ -16,6 +16,7 @@ from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 
 from gateway.api import dataplane
 from gateway.domain.configuration.change import apply_document
@@ -25,12 +26,13 @@ from gateway.domain.connections import usable_connections
 from gateway.models import Agent, Connection
 from hoopweb.console import classification, snippets
 from hoopweb.console.catalogue import tables_of
-from hoopweb.console.forms import FORMS, AgentForm, RulesForm
+from hoopweb.console.forms import FORMS, AgentForm, ConnectionForm, RulesForm
 from hoopweb.console.pages import context_of
 from hoopweb.console.sight import NO_GATEWAY
 
+# A step's path, once there is a connection.
 STEPS = (
-    ("connect", "Database"),
+    ("connect-change", "Database"),
     ("connect-test", "Test"),
     ("connect-classify", "Classify"),
     ("connect-rules", "Rules"),
@@ -72,12 +74,24 @@ def start(request: HttpRequest) -> HttpResponse:
     if kind not in FORMS:
         raise Http404("no such kind of connection")
     form = FORMS[kind][1](request.POST or None)
-    if request.method == "POST" and form.is_valid() and _written(request, form, {"connections": [form.document()]}):
+    if request.method == "POST" and _saved(request, form):
         return redirect("console:connect-test", name=form.cleaned_data["name"])
     existing = Connection.objects.order_by("name")
     return _page(
         request, "connect", "Connect a database", {"form": form, "existing": existing, "kind": kind, "kinds": FORMS}
     )
+
+
+@for_configurers
+def change(request: HttpRequest, name: str) -> HttpResponse:
+    """The first step once more, with what was given: to mend it, without the secret."""
+    connection = _connection(name)
+    if connection.kind not in FORMS:
+        raise Http404("no such kind of connection")
+    form = FORMS[connection.kind][1](request.POST or None, existing=connection)
+    if request.method == "POST" and _saved(request, form):
+        return redirect("console:connect-test", name=name)
+    return _page(request, "connect", f"Change {name}", {"form": form, "connection": connection})
 
 
 @for_configurers
@@ -161,9 +175,16 @@ def in_words(reason: str) -> str:
 
 
 def _page(request: HttpRequest, step: str, title: str, more: dict[str, Any]) -> HttpResponse:
-    steps = [(label, key == step) for key, label in STEPS]
+    steps = [(label, step in (key, key.removesuffix("-change")), _place(key, more)) for key, label in STEPS]
     context = context_of(request, title=title) | {"steps": steps, "step": step} | more
     return TemplateResponse(request, f"console/{step.replace('-', '_')}.html", context)
+
+
+def _place(step: str, context: dict[str, Any]) -> str:
+    """Where a step is; the last one needs an agent, and none has a place before there is a connection."""
+    if "connection" not in context or step == "connect-use":
+        return ""
+    return reverse(f"console:{step}", args=[context["connection"].name])
 
 
 def _to_agent(name: str, group: str) -> HttpResponseRedirect:
@@ -179,23 +200,36 @@ def _connection(name: str) -> Connection:
     return found
 
 
+def _saved(request: HttpRequest, form: ConnectionForm) -> bool:
+    """Save what the form says of the connection; what goes back for a mistake says that its secret does not."""
+    saved = form.is_valid() and _written(request, form, {"connections": [form.document()]})
+    if not saved:
+        form.ask_secret_again()
+    return saved
+
+
 def _written(request: HttpRequest, form: Form, sections: dict[str, Any]) -> bool:
-    """Apply the sections; what is wrong with them becomes the form's error."""
-    problem = _problem_of(request, sections)
-    if problem:
-        form.add_error(None, problem)
-    return not problem
+    """Apply the sections; what is wrong with them becomes an error of the field it is about, or of the form."""
+    problems = _problems_of(request, sections)
+    for path, message in problems:
+        field = path.rpartition(".")[2]
+        if field in form.fields:
+            form.add_error(field, message)
+        else:
+            form.add_error(None, f"{path}: {message}" if path else message)
+    return not problems
 
 
 def _write(request: HttpRequest, context: dict[str, Any], sections: dict[str, Any]) -> bool:
-    context["problem"] = _problem_of(request, sections)
-    return not context["problem"]
+    problems = _problems_of(request, sections)
+    context["problem"] = str(DocumentProblem(problems)) if problems else ""
+    return not problems
 
 
-def _problem_of(request: HttpRequest, sections: dict[str, Any]) -> str:
+def _problems_of(request: HttpRequest, sections: dict[str, Any]) -> list[tuple[str, str]]:
     try:
         document = parse_document({"apiVersion": API_VERSION, **sections})
         apply_document(document, base=Path("/nonexistent"), actor=request.user.get_username())
     except DocumentProblem as problem:
-        return str(problem)
-    return ""
+        return problem.problems
+    return []

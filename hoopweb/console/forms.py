@@ -8,16 +8,28 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth.models import Group, User
+from django.urls import reverse
+from django.utils.html import format_html
 
+from gateway.domain.configuration.sections import connection_item
 from gateway.models import Agent, Connection, validate_name
 
 _SQL = ("host", "port", "database", "username")
 _MAX_KEY_CHARS = 16 * 1024
+_SEALED = "sealed for the data plane, and never shown again; leave it empty to keep what is there"
+
+
+class SecretTextarea(forms.Textarea):
+    """A text nobody is shown again, not even with the form that was refused: as `PasswordInput` has it."""
+
+    def format_value(self, value: Any) -> str:
+        return ""
 
 
 class ConnectionForm(forms.Form):
-    """What every kind of connection is asked."""
+    """What every kind is asked. What an `existing` connection has stays, where it is not asked or left empty."""
 
+    sealed_field = ""
     name = forms.CharField(
         max_length=63, validators=[validate_name], help_text="what clients give as the database name"
     )
@@ -29,14 +41,30 @@ class ConnectionForm(forms.Form):
     )
     field_order: Iterable[str] | None = ("name",)
 
+    def __init__(self, data: Any = None, *, existing: Connection | None = None) -> None:
+        item = connection_item(existing) if existing else {}
+        self.kept = {key: value for key, value in item.items() if value is not None}
+        super().__init__(data, initial={**self.kept, **self.kept.get("settings", {})})
+        if existing:
+            self.fields["name"].disabled = True
+            self.fields[self.sealed_field].help_text = _SEALED
+
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
-        if Connection.objects.filter(name=name).exists():
-            raise forms.ValidationError("there is a connection of this name; go on with it below, or choose another")
+        if not self.kept and Connection.objects.filter(name=name).exists():
+            place = reverse("console:connect-change", args=[name])
+            raise forms.ValidationError(
+                format_html('there is a connection of this name: <a href="{}">change it</a>, or choose another', place)
+            )
         return name
 
+    def ask_secret_again(self) -> None:
+        """For a form that goes back: its secret does not go with it, and must not be lost without a word."""
+        if self.data.get(self.sealed_field) and self.sealed_field not in self.errors:
+            self.add_error(self.sealed_field, "give it again: no page repeats it")
+
     def document(self) -> dict[str, Any]:
-        return {"name": self.cleaned_data["name"], "phi": self.cleaned_data["phi"]}
+        return {**self.kept, "name": self.cleaned_data["name"], "phi": self.cleaned_data["phi"]}
 
 
 class PostgresForm(ConnectionForm):
@@ -69,13 +97,22 @@ class PostgresForm(ConnectionForm):
         help_text="user name; only for a Unix socket, which anybody may serve who can write its directory",
     )
     field_order = ("name", *_SQL, "password", "tls", "requirepeer", "phi")
+    sealed_field = "password"
 
     def document(self) -> dict[str, Any]:
         answers = self.cleaned_data
         secret = {"password": {"value": answers["password"]}} if answers["password"] else {}
         where = {field: answers[field] for field in _SQL}
-        settings = {"settings": {"requirepeer": answers["requirepeer"]}} if answers["requirepeer"] else {}
-        return {**super().document(), "kind": "postgres", **where, "tls": answers["tls"], **secret, **settings}
+        settings = {key: value for key, value in self.kept.get("settings", {}).items() if key != "requirepeer"}
+        settings |= {"requirepeer": answers["requirepeer"]} if answers["requirepeer"] else {}
+        return {
+            **super().document(),
+            "kind": "postgres",
+            **where,
+            "tls": answers["tls"],
+            **secret,
+            "settings": settings,
+        }
 
 
 class BigQueryForm(ConnectionForm):
@@ -87,13 +124,14 @@ class BigQueryForm(ConnectionForm):
         max_length=_MAX_KEY_CHARS,
         required=False,
         label="Service-account key",
-        widget=forms.Textarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
+        widget=SecretTextarea(attrs={"rows": 4, "autocomplete": "off", "spellcheck": "false"}),
         help_text="its JSON file, sealed for the data plane; empty for the identity of the machine itself",
     )
     api_endpoint = forms.CharField(
         max_length=255, required=False, label="API endpoint", help_text="empty for Google's own; or a regional one"
     )
     field_order = ("name", "project", "location", "key", "api_endpoint", "phi")
+    sealed_field = "key"
 
     def clean_key(self) -> str:
         """What is no key is told here, without a word of what was pasted."""
@@ -109,9 +147,13 @@ class BigQueryForm(ConnectionForm):
 
     def document(self) -> dict[str, Any]:
         answers = self.cleaned_data
-        credentials = {"value": answers["key"]} if answers["key"] else {"metadata": True}
         where = {field: answers[field] for field in ("project", "location", "api_endpoint")}
-        return {**super().document(), "kind": "bigquery", **where, "credentials": credentials}
+        document = {**super().document(), "kind": "bigquery", **where}
+        if answers["key"]:
+            document["credentials"] = {"value": answers["key"]}
+        elif not self.kept:
+            document["credentials"] = {"metadata": True}
+        return document
 
 
 FORMS: dict[str, tuple[str, type[ConnectionForm]]] = {

@@ -30,6 +30,7 @@ urlpatterns = [
     path("agents/<slug:name>/sees/", view(agent_sight), name="sight"),
     path("agents/<slug:name>/proof/", view(agent_proof), name="proof"),
     path("connect/", view(connect.start), name="connect"),
+    path("connect/<slug:name>/change/", view(connect.change), name="connect-change"),
     path("connect/<slug:name>/test/", view(connect.test), name="connect-test"),
     path("connect/<slug:name>/classify/", view(connect.classify), name="connect-classify"),
     path("connect/<slug:name>/rules/", view(connect.rules), name="connect-rules"),

@@ -161,6 +161,35 @@ def test_guided_set_up_asks_whose_socket_it_is(administrator: Client) -> None:
     assert Connection.objects.get().settings == {"requirepeer": "postgres"}
 
 
+def test_guided_set_up_changes_what_it_asks_and_keeps_the_rest(administrator: Client) -> None:
+    added = {**CONNECTION, "recording": "metadata", "settings": '{"pooler": "session"}'}
+    administrator.post(reverse("admin:gateway_connection_add"), added)
+    place = reverse("console:connect-change", args=["clinic"])
+    answers = {"name": "other", "host": "127.0.0.1", "port": "5432", "username": "app", "tls": "disable", "phi": "on"}
+
+    shown = administrator.get(place).content
+    refused = administrator.post(place, {**answers, "database": "", "password": "canary-new"}).content
+    accepted = administrator.post(place, {**answers, "database": "ward", "password": ""})
+
+    assert b'value="clinic"' in shown
+    assert b"give it again: no page repeats it" in refused
+    assert not [page for page in (shown, refused) if b"canary" in page]
+    assert accepted["Location"] == reverse("console:connect-test", args=["clinic"])
+    row = Connection.objects.get()
+    assert (row.name, row.database, row.recording) == ("clinic", "ward", "metadata")
+    assert row.settings == {"pooler": "session"}
+    assert open_credential(bytes(row.credential.sealed)) == {"password": "canary-secret"}
+
+
+def test_guided_set_up_leads_to_a_connection_that_is_there(administrator: Client) -> None:
+    administrator.post(reverse("admin:gateway_connection_add"), CONNECTION)
+
+    refused = administrator.post(reverse("console:connect"), {"name": "clinic", "host": "db", "password": "canary"})
+
+    assert reverse("console:connect-change", args=["clinic"]) in refused.content.decode()
+    assert b"canary" not in refused.content
+
+
 def test_change_and_removal_record_before_and_after(administrator: Client) -> None:
     administrator.post(reverse("admin:gateway_connection_add"), CONNECTION)
     row = Connection.objects.get()

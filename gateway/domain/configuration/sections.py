@@ -132,10 +132,11 @@ _SQL = ("host", "port", "database", "username", "tls")
 
 
 def _load_connections() -> dict[str, Item]:
-    return {row.name: _connection_item(row) for row in Connection.objects.order_by("name")}
+    return {row.name: connection_item(row) for row in Connection.objects.order_by("name")}
 
 
-def _connection_item(row: Connection) -> Item:
+def connection_item(row: Connection) -> Item:
+    """The connection as a document has it, without its secret."""
     common = {field: getattr(row, field) for field in _COMMON}
     settings = dict(row.settings)
     if row.kind == Connection.Kind.BIGQUERY:

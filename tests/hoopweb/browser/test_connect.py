@@ -58,9 +58,9 @@ def ward(stack: Stack) -> str:
     return NAME
 
 
-def fill_database(page: Page, stack: Stack, *, password: str) -> None:
+def fill_database(page: Page, stack: Stack, *, password: str, name: str = NAME) -> None:
     upstream = stack.demo["upstream"]
-    page.fill("[name=name]", NAME)
+    page.fill("[name=name]", name)
     page.fill("[name=host]", str(upstream["host"]))
     page.fill("[name=port]", str(upstream["port"]))
     page.fill("[name=database]", NAME)
@@ -132,24 +132,38 @@ def assert_approved_in_the_browser(browser: Browser, stack: Stack, url: str) -> 
     page.context.close()
 
 
-def test_wrong_password_is_told_in_words(browser: Browser, stack: Stack, ward: str):
-    page = signed_in(browser, stack, "admin", Walk())
+def test_a_mistyped_password_is_mended_within_the_set_up(browser: Browser, stack: Stack, ward: str) -> None:
+    walk = Walk()
+    page = signed_in(browser, stack, "admin", walk)
     page.goto(f"{stack.demo['web_url']}/admin/console/connect/")
-    upstream = stack.demo["upstream"]
-    for field, value in {
-        "name": f"{NAME}x", "host": upstream["host"], "port": upstream["port"], "database": NAME, "username": NAME,
-        "password": "canary-wrong",
-    }.items():  # fmt: skip
-        page.fill(f"[name={field}]", str(value))
-    page.select_option("[name=tls]", "disable")
-    page.click(".console form button[type=submit]")
+    fill_database(page, stack, password="canary-wrong", name=f"{NAME}x")
     page.wait_for_url("**/test/")
-
     told = page.inner_text(".console")
-
     assert "the user name or the password is wrong" in told
     assert "canary-wrong" not in told + page.content()
+
+    page.click("text=Change what was given")
+    page.wait_for_url(f"**/connect/{NAME}x/change/")
+    assert page.input_value("[name=database]") == NAME
+    assert page.input_value("[name=password]") == ""
+    assert page.is_disabled("[name=name]")
+    page.fill("[name=password]", f"{NAME}")
+    page.fill("[name=host]", "db.example.org")  # in clear to another machine: refused, beside the field it is about
+    page.click(".console form button[type=submit]")
+    assert "give it again" in page.inner_text(".field:has([name=password])")
+    assert page.input_value("[name=password]") == ""
+    page.fill("[name=host]", str(stack.demo["upstream"]["host"]))
+    page.fill("[name=password]", NAME)
+    page.click(".console form button[type=submit]")
+    page.wait_for_url(f"**/connect/{NAME}x/test/")
+
+    assert "Reached." in page.inner_text(".console")
+    page.click(".steps >> text=Database")
+    page.click(".console form button[type=submit]")  # nothing changed, and the password is kept
+    page.wait_for_url(f"**/connect/{NAME}x/test/")
+    assert "Reached." in page.inner_text(".console")
     page.context.close()
+    assert walk.complaints == []
 
 
 def test_a_warehouse_is_asked_what_it_needs_and_no_key_is_shown_again(browser: Browser, stack: Stack) -> None:
@@ -165,6 +179,7 @@ def test_a_warehouse_is_asked_what_it_needs_and_no_key_is_shown_again(browser: B
     page.fill("[name=key]", json.dumps({**key, "type": "authorized_user"}))
     page.click(".console form button[type=submit]")
     assert "this is not the JSON file of a service-account key" in page.inner_text(".console")
+    assert "canary-key" not in page.content()
 
     page.fill("[name=key]", json.dumps(key))
     page.click(".console form button[type=submit]")
