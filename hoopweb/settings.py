@@ -188,6 +188,7 @@ UNFOLD = {
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "hoopweb.dashboard.dashboard",
     "STYLES": [f"{STATIC_URL}hoopweb/colors.css", f"{STATIC_URL}hoopweb/console.css"],
+    "SCRIPTS": [f"{STATIC_URL}hoopweb/labels.js"],
     # The colours are in colors.css: the theme would write them into each page, and no page has a style of its own.
     "COLORS": "hoopweb.admin.no_colours",
     "SIDEBAR": {"show_search": True, "navigation": "hoopweb.admin.navigation"},
