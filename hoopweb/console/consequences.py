@@ -16,9 +16,11 @@ from django.contrib.auth.models import Group
 from django.db.models import Model
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.html import escape
 
 from approvals.domain.parse import parse_reviewers
 from approvals.models import Policy
+from audit.domain.marks import visible
 from gateway.models import AccessRule, Agent, Connection
 from hoopweb.console.coverage import columns_read
 from masking.models import MaskingRule
@@ -88,7 +90,10 @@ class SaysWhatItComesTo:
         field = super().formfield_for_dbfield(db_field, request, **options)  # type: ignore[misc]
         known = _KNOWN.get(db_field.name)
         if field is not None and known is not None and (names := known()):
-            shown = ", ".join(names[:MOST_NAMES]) + (" …" if len(names) > MOST_NAMES else "")
+            # Help texts are markup to Django, and names are anybody's who may give one.
+            shown = ", ".join(escape(visible(name)) for name in names[:MOST_NAMES]) + (
+                " …" if len(names) > MOST_NAMES else ""
+            )
             field.help_text = f"{field.help_text + '. ' if field.help_text else ''}There are: {shown}"
         return field
 

@@ -108,3 +108,15 @@ def test_forms_say_which_names_there_are() -> None:
         "There are: administrators, agent-owners, ai-agents, auditors, policy-authors"
     )
     assert fields["connections"].help_text.endswith("There are: clinic")
+
+
+@pytest.mark.parametrize("form", ["gateway_agent_add", "gateway_accessrule_add", "masking_maskingrule_add"])
+def test_names_in_help_texts_are_text_and_nothing_hides_in_them(form: str) -> None:
+    """The console's script library runs attributes of any element: `x-init` in a group's name was a script."""
+    Group.objects.create(name="<b x-init='go()'>\u202eward")
+
+    shown = signed_in(User.objects.create_superuser("admin")).get(reverse(f"admin:{form}")).content.decode()
+
+    assert "There are: " in shown
+    assert "<b x-init" not in shown
+    assert "&lt;b x-init=&#x27;go()&#x27;&gt;⟨U+202E⟩ward" in shown
