@@ -186,6 +186,41 @@ def test_no_place_is_followed_twice() -> None:
         cursor.execute("INSERT INTO audit_loghead SELECT * FROM audit_loghead")
 
 
+@pytest.fixture
+def strict_server() -> Iterator[None]:
+    """Its owner made every transaction serializable."""
+    name = connection.get_connection_params()["dbname"]
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER DATABASE {name} SET default_transaction_isolation = serializable")
+        connection.close()
+        yield
+        cursor = connection.cursor()
+        cursor.execute(f"ALTER DATABASE {name} RESET default_transaction_isolation")
+    connection.close()
+
+
+def test_entries_of_many_are_written_whatever_the_server_takes_for_isolation(strict_server: None) -> None:
+    append_entries([opened("s1")])
+
+    def write(start: int) -> None:
+        try:
+            for at in range(start, start + 10):
+                append_entries([denied(f"d{at}", "s1")])
+                count_sessions()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, range(0, 40, 10)))
+    count_sessions()
+
+    with other() as unasked:
+        assert unasked.execute("SHOW transaction_isolation").fetchone() == ("serializable",)
+    assert LogEntry.objects.count() == 41
+    assert counts() == [(40, 40, 0, 41)]
+    assert check_chain(log_keys()) == []
+
+
 def test_a_log_that_lost_its_state_is_not_built_upon() -> None:
     append_entries([opened()])
     superuser("DELETE FROM audit_logstate")
