@@ -35,6 +35,7 @@ __all__ = [
     "confirm_grant",
     "end_use",
     "grant_stands",
+    "is_revoked",
     "release_grant",
     "release_stale_claims",
     "revoke_grant",
@@ -115,7 +116,12 @@ def confirm_grant(*, claim: GrantClaim, statement_id: str) -> bool:
 
 def grant_stands(*, claim: GrantClaim) -> bool:
     """Whether what was claimed was not revoked since; how much of it is spent is another matter."""
-    return Grant.objects.filter(pk=claim.grant_id, revoked=False).exists()
+    return not is_revoked(grant_id=claim.grant_id)
+
+
+def is_revoked(*, grant_id: str) -> bool:
+    """Whether an approval was taken back, or is not there any more."""
+    return not Grant.objects.filter(pk=grant_id, revoked=False).exists()
 
 
 def end_use(*, claim: GrantClaim, statement_id: str, rows: int | None) -> None:

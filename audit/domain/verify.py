@@ -7,7 +7,8 @@ wrong, the entries in order, disclosed recordings, and an end line with the dige
 
 Exit codes: 0 intact · 1 tampered (the first bad place and its kind are printed), or restored from a backup and that not
 accepted (`RESTORED: …`, `--accept-restoration`) · 2 intact as far as it goes, but no checkpoint covers the newest
-entries or the bundle is not sealed, so that a cut tail would not show · 3 unusable (not a bundle, a bad key).
+entries or the bundle is not sealed, so that a cut tail would not show, or none of the auditor's notes can be compared
+with it · 3 unusable (not a bundle, a bad key).
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ def describe(report: Report) -> list[str]:
     counted = f"{report.entries} entries, {report.checkpoints} checkpoints"
     if report.verdict is Verdict.UNANCHORED:
         why = "" if report.sealed else ", and the bundle is not sealed"
+        why += ", and none of your notes can be compared with it" if report.compared and not report.compared[0] else ""
         said = f"intact but unanchored: {counted}; tail not provable: signed up to entry {report.covered}{why}"
         return [said, *_told(report)]
     when = f" at {moment(report.signed_at_s)}" if report.signed_at_s else ""
@@ -130,7 +132,15 @@ def describe(report: Report) -> list[str]:
 def _told(report: Report) -> list[str]:
     accepted = [f"restoration accepted: {line}" for line in report.accepted]
     purged = [f"purged, as certified: {line}" for line in report.purges]
-    return [*accepted, *purged, *(f"anchor {line}" for line in report.anchors)]
+    return [*accepted, *purged, *_notes(report), *(f"anchor {line}" for line in report.anchors)]
+
+
+def _notes(report: Report) -> list[str]:
+    if report.compared is None:
+        return []
+    compared, held = report.compared
+    left = "; for the others this part of the log has no proof: compare them with all of it" if compared < held else ""
+    return [f"your notes: {compared} of {held} compared, each a beginning of this log{left}"] if compared else []
 
 
 def _recordings(report: Report) -> list[str]:

@@ -14,6 +14,7 @@ def conclude(walk: Walk) -> Report:
     """The report of a bundle that was read to its end; what is wrong is among its findings."""
     _check_ending(walk)
     _check_consistency(walk)
+    _check_proofs(walk)
     _check_rotations(walk)
     conclude_restorations(walk)
     conclude_purges(walk)
@@ -24,9 +25,10 @@ def conclude(walk: Walk) -> Report:
     covered = max((size for size in walk.checkpoints if walk.whole or size == walk.header["size"]), default=0)
     newest = walk.checkpoints.get(covered)
     restored, accepted = _restorations(walk)
+    compared = _compared(walk)
     if findings or restored:
         verdict = Verdict.TAMPERED
-    elif covered < walk.last or not walk.checkpoints or not walk.sealed:
+    elif covered < walk.last or not walk.checkpoints or not walk.sealed or (compared is not None and not compared[0]):
         verdict = Verdict.UNANCHORED
     else:
         verdict = Verdict.INTACT
@@ -38,11 +40,13 @@ def conclude(walk: Walk) -> Report:
         covered=covered,
         signed_at_s=newest.time_s if newest else None,
         absent=walk.absent,
-        anchors=tuple(walk.anchors),
+        # A part that leads to no signed root has nothing to do with what others signed.
+        anchors=tuple(walk.anchors) if walk.whole or walk.signed else (),
         recordings=walk.counted,
         sealed=walk.sealed,
         restored=restored,
         accepted=accepted,
+        compared=compared,
         purges=tuple(purge_told(certificate) for certificate in walk.certificates),
     )
 
@@ -94,8 +98,7 @@ def _check_consistency(walk: Walk) -> None:
     """In a bundle of a part, other checkpoints must be prefixes of the one the proofs lead to."""
     if walk.whole:
         return
-    size = int(walk.header["size"])
-    newest = walk.checkpoints.get(size)
+    size, newest = int(walk.header["size"]), walk.signed
     for checkpoint in walk.checkpoints.values():
         proof = walk.proofs.get(checkpoint.size)
         if newest is None or proof is None or not 0 < checkpoint.size < size:
@@ -104,6 +107,26 @@ def _check_consistency(walk: Walk) -> None:
             first=checkpoint.size, second=size, first_root=checkpoint.root, second_root=newest.root, proof=proof
         ):
             walk.bad(checkpoint.size, "forked", "a signed checkpoint is not a beginning of the newest one")
+
+
+def _check_proofs(walk: Walk) -> None:
+    """In a bundle of a part, each entry and each checkpoint comes with its proof, but for those of a damaged log."""
+    if walk.whole or walk.reported or walk.displaced or walk.signed is None:
+        return
+    if walk.unproved:
+        walk.bad(walk.unproved, "bundle-edited", "the entry comes without the proof that it is in the signed log")
+    if walk.unlinked:
+        detail = "a signed checkpoint comes without the proof that it is a beginning of the newest one"
+        walk.bad(walk.unlinked, "bundle-edited", detail)
+
+
+def _compared(walk: Walk) -> tuple[int, int] | None:
+    """Of the auditor's own checkpoints that count, how many a part was held against. None: not a part, or no own."""
+    own = [size for (size, _), restoration in walk.held.items() if restoration is None]
+    if walk.whole or not own:
+        return None
+    linked = {*walk.proofs, int(walk.header["size"])} if walk.signed else set()
+    return sum(size in linked for size in own), len(own)
 
 
 def _check_rotations(walk: Walk) -> None:

@@ -91,6 +91,10 @@ def read_record(walk: Walk, record: Mapping[str, Any]) -> None:
     if reader is None:
         walk.bad(0, "bundle-edited", f"unknown record {str(record.get('type'))[:40]!r}")
         return
+    if walk.entries and reader in _AHEAD:
+        # Entries are held against what was read before them: here it would count, and have been compared with nothing.
+        walk.bad(walk.last + 1, "bundle-edited", f"a {record['type']} stands behind entries it is about")
+        return
     try:
         reader(walk, record)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
@@ -110,8 +114,7 @@ def _read_checkpoint(walk: Walk, record: Mapping[str, Any]) -> None:
         walk.bad(0, "checkpoint-forged", str(error))
         return
     _add_checkpoint(walk, checkpoint)
-    if record.get("proof") is not None:
-        walk.proofs[checkpoint.size] = [bytes.fromhex(node) for node in record["proof"]]
+    _link(walk, checkpoint.size, record.get("proof"))
 
 
 def _read_anchored(walk: Walk, record: Mapping[str, Any]) -> None:
@@ -123,9 +126,16 @@ def _read_anchored(walk: Walk, record: Mapping[str, Any]) -> None:
         walk.bad(0, "anchor-forged", f"{record['anchor']}: {error}")
         return
     _add_checkpoint(walk, checkpoint)
-    if record.get("consistency") is not None:
-        walk.proofs.setdefault(checkpoint.size, [bytes.fromhex(node) for node in record["consistency"]])
+    _link(walk, checkpoint.size, record.get("consistency"))
     judge_anchor(walk, record, checkpoint.size, checkpoint.root)
+
+
+def _link(walk: Walk, size: int, proof: Any) -> None:
+    """Keep what shows that the checkpoint of `size` is a beginning of the log; in a part each one has to bring it."""
+    if proof is not None:
+        walk.proofs.setdefault(size, [bytes.fromhex(node) for node in proof])
+    elif not walk.whole and 0 < size < int(walk.header["size"]) and size not in walk.proofs:
+        walk.unlinked = walk.unlinked or size
 
 
 def _add_checkpoint(walk: Walk, checkpoint: Checkpoint) -> None:
@@ -207,11 +217,10 @@ def _place_finding(walk: Walk, seq: int, place: Place | None, hashed: bytes, sto
 
 
 def _inclusion_finding(walk: Walk, record: Mapping[str, Any], seq: int, hashed: bytes) -> Finding | None:
-    size = int(walk.header["size"])
-    checkpoint = walk.checkpoints.get(size)
-    proof = record.get("proof")
+    size, checkpoint, proof = int(walk.header["size"]), walk.signed, record.get("proof")
     if checkpoint is None or proof is None:
-        return None  # nothing covers it: the conclusion says so
+        walk.unproved = walk.unproved or seq  # nothing covers it: the conclusion says so
+        return None
     path = [bytes.fromhex(node) for node in proof]
     if verify_inclusion(leaf=hashed, index=seq - 1, size=size, proof=path, root=checkpoint.root):
         return None
@@ -283,6 +292,9 @@ _READERS = {
     "absent": _read_absent,
     "chunk": _read_chunk,
 }
+
+# What the entries are held against comes before the first of them.
+_AHEAD = (read_declared_certificate, _read_checkpoint, _read_anchored)
 
 
 def read_end(walk: Walk, record: Mapping[str, Any], number: int, digest: bytes) -> None:

@@ -52,6 +52,7 @@ class Report:
     recordings: Mapping[str, int] | None = None  # what the exporter found of them: named, intact, lost, settling
     restored: tuple[str, ...] = ()  # restorations nobody accepted, in lines; with any, the verdict is TAMPERED
     accepted: tuple[str, ...] = ()  # restorations the auditor accepted
+    compared: tuple[int, int] | None = None  # of the notes the auditor holds, how many were held against a part: of all
     purges: tuple[str, ...] = ()  # what certificates say may be gone, in lines
 
 
@@ -80,6 +81,8 @@ class Walk:
     reported: list[Finding] = field(default_factory=list)  # by the exporter
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
     proofs: dict[int, list[bytes]] = field(default_factory=dict)
+    unlinked: int = 0  # in a part: the first checkpoint that came without its proof
+    unproved: int = 0  # in a part: the first entry that was held against no signed root
     entries: int = 0
     last: int = 0
     prev: bytes = GENESIS
@@ -116,6 +119,11 @@ class Walk:
     def unbroken(self) -> bool:
         """Whether the entries must follow one another without a hole."""
         return self.header["scope"].get("kind") not in ("session", "selection")
+
+    @property
+    def signed(self) -> Checkpoint | None:
+        """In a bundle of a part: the checkpoint that all proofs lead to."""
+        return self.checkpoints.get(int(self.header["size"]))
 
     def bad(self, seq: int, kind: str, detail: str) -> None:
         if len(self.findings) < MAX_FINDINGS:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import timedelta
 from typing import Any
 
@@ -38,15 +38,17 @@ FINAL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ShownBy:
-    """What rows were masked by, or shown in clear: the digest of their connection's rules, and an emergency access."""
+    """What rows were shown by: the digest of their connection's rules, and an emergency access or an approval."""
 
     rules: str
     emergency: str = ""
+    grant: str = ""
 
 
 OTHER_RULES = {
     "code": "rules-changed",
-    "reason": "the rules changed since it ran, or its emergency access is over: its rows are not shown again",
+    "reason": "the rules changed since it ran, its approval was revoked, or its emergency access is over: its rows are "
+    "not shown again",
 }
 
 
@@ -124,7 +126,7 @@ def finish_statement(
     if status not in FINAL:
         raise StatementProblem(f"a statement cannot end as {status!r}")
     letter = {"statement": statement, "modified_from": modified_from, "result": result}
-    letter |= {"rules": shown_by.rules, "emergency": shown_by.emergency}
+    letter |= asdict(shown_by)
     now = timezone.now()
     changed = RestStatement.objects.filter(pk=statement_id).exclude(status__in=FINAL)
     updated = changed.update(
@@ -208,7 +210,8 @@ def answer_of(row: RestStatement, *, stands: Callable[[ShownBy], bool] = lambda 
         letter = _unseal(bytes(row.sealed_result), statement_id, "result")
         answer |= {"statement": letter["statement"], "modified_from": letter["modified_from"]}
         result = letter["result"] or {}
-        if result.get("rows") and not stands(ShownBy(letter.get("rules", ""), letter.get("emergency", ""))):
+        shown_by = ShownBy(**{field.name: letter.get(field.name, "") for field in fields(ShownBy)})
+        if result.get("rows") and not stands(shown_by):
             result = {name: value for name, value in result.items() if name not in ("columns", "rows")}
             answer["problem"] = OTHER_RULES
         answer |= result

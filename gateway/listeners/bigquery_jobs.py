@@ -19,6 +19,7 @@ from gateway.protocols.bigquery.errors import BigQueryError
 from gateway.protocols.bigquery.parameters import canonical
 from gateway.protocols.bigquery.requests import QueryRequest
 from gateway.session import entries
+from gateway.session.approval import still_approved
 from gateway.session.context import SessionContext, StatementRequest, new_id
 from gateway.session.emergency import is_over
 from gateway.session.permit import ExecutionPermit, Outcome
@@ -105,7 +106,7 @@ class BigQueryJobs:
     async def page(self, job: Job, *, offset: int, max_results: int | None, int64_timestamps: bool) -> Page:
         """Rows of a finished job, masked by the rules it was decided under, as long as those are the rules.
 
-        What was shown in an emergency is not shown again after it.
+        What was shown in an emergency is not shown again after it, nor under an approval once that is revoked.
         """
         assert job.execution is not None
         snapshot = self._services.snapshots.current()
@@ -115,6 +116,9 @@ class BigQueryJobs:
         if is_over(snapshot, job.execution.permit):
             await job.cancel()
             raise BigQueryError("accessDenied", "the emergency access this query ran under is over")
+        if not await still_approved(self._services, job.execution.permit.claim):
+            await job.cancel()
+            raise BigQueryError("accessDenied", "the approval this query ran under was revoked")
         try:
             return await job.execution.page(offset=offset, max_results=max_results, int64_timestamps=int64_timestamps)
         except UpstreamFailed as failed:

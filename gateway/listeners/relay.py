@@ -204,7 +204,7 @@ class Relay:
             problem=result.problem,
             statement=result.statement or statement.text,
             modified_from=result.modified_from,
-            shown_by=kept.ShownBy(session.connection.rules_digest, result.emergency),
+            shown_by=kept.ShownBy(session.connection.rules_digest, result.emergency, result.grant),
         )
 
     async def _frames(self, transport: RelayTransport, task: asyncio.Task[None]) -> AsyncIterator[Frame]:

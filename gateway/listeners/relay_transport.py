@@ -156,7 +156,8 @@ class RelayTransport:
 
     async def execute(self, permit: ExecutionPermit) -> None:
         self.waits = False
-        self.kept.emergency = permit.claim.emergency if permit.claim is not None else ""
+        if permit.claim is not None:
+            self.kept.emergency, self.kept.grant = permit.claim.emergency, permit.claim.grant_id
         try:
             if self.row_waits:
                 await self._mark_running(permit.request.statement_id)
@@ -235,6 +236,7 @@ class KeptResult:
     statement: str | None = None
     modified_from: str | None = None
     emergency: str = ""  # the access it ran under
+    grant: str = ""  # the approval it ran under
 
     def take(self, frame: Frame) -> None:
         match frame["type"]:

@@ -23,6 +23,7 @@ from django.test import override_settings
 from audit.domain.anchor import anchor_file
 from audit.domain.append import append_entries
 from audit.domain.bundle import Scope, write_bundle
+from audit.domain.bundle_format import seal_text
 from audit.domain.canonical import canonical
 from audit.domain.checkpoints import LogDamaged, sign_checkpoint
 from audit.domain.head import stated_size
@@ -30,7 +31,7 @@ from audit.domain.keys import log_signer
 from audit.domain.merkle import Frontier, leaf_hash
 from audit.domain.note import Checkpoint as SignedCheckpoint
 from audit.domain.note import Signer
-from audit.domain.verify import Report, Verdict, verify_bundle
+from audit.domain.verify import Report, Verdict, main, verify_bundle
 from audit.models import Checkpoint, LogEntry
 from tests.audit.conftest import KEYS
 from tests.audit.factories import authorised, completed, denied, opened
@@ -460,6 +461,90 @@ def test_edited_bundle_of_a_session_is_noticed(log, tmp_path, change):
     change(records)
 
     assert checked(rewritten(bundle, records)).verdict is Verdict.TAMPERED
+
+
+def sealed_again(bundle: Path, records: list[dict]) -> Path:
+    """By somebody who has the log's key, and cannot have others sign their checkpoints anew."""
+    body = text_of(records[:-1])
+    digest = hashlib.sha256(body).digest()
+    seal = log_signer().sign(seal_text(origin=records[0]["origin"], lines=len(records) - 1, digest=digest))
+    return rewritten(bundle, [*records[:-1], {"type": "end", "sha256": digest.hex(), "seal": seal}])
+
+
+def checkpoints_behind(records: list[dict]) -> None:
+    behind = [record for record in records if record["type"] == "checkpoint"]
+    records[:] = [*(record for record in records[:-1] if record not in behind), *behind, records[-1]]
+
+
+def chain_again(records: list[dict], entry: dict) -> None:
+    """Have what follows the entry follow it as it is now."""
+    leaf = entry["leaf"]
+    for record in records[records.index(entry) + 1 :]:
+        if record["type"] == "entry":
+            record["entry"] = canonical({**json.loads(record["entry"]), "prev": leaf}).decode()
+            record["leaf"] = leaf = leaf_hash(record["entry"].encode()).hex()
+    records[0]["head"] = leaf
+
+
+def without_its_proof(records: list[dict]) -> None:
+    next(record for record in records if record["type"] == "entry" and "forger" in record["entry"]).pop("proof", None)
+
+
+def without_the_signed_root(records: list[dict]) -> None:
+    newest = [record for record in records if record["type"] == "checkpoint"][-1]
+    records.remove(newest)
+
+
+@pytest.mark.parametrize("scope", [Scope(session="s7"), Scope()], ids=["session", "all"])
+@pytest.mark.parametrize("seal", [rewritten, sealed_again], ids=["", "with the key"])
+@pytest.mark.parametrize("hide", [checkpoints_behind, without_its_proof, without_the_signed_root])
+def test_entry_that_was_held_against_no_signed_root_is_not_called_intact(log, tmp_path, hide, seal, scope):
+    """What was signed long ago, and stamped by others, says nothing of an entry that was compared with none of it."""
+    bundle = exported(tmp_path, scope=scope)
+    records = lines_of(bundle)
+    entry = next(record for record in reversed(records) if "demo-agent" in record.get("entry", ""))
+    entry["entry"] = entry["entry"].replace("demo-agent", "forger")
+    entry["leaf"] = leaf_hash(entry["entry"].encode()).hex()
+    if scope.whole:
+        chain_again(records, entry)
+    hide(records)
+
+    report = checked(seal(bundle, records))
+
+    assert report.verdict is not Verdict.INTACT
+    assert report.verdict is Verdict.TAMPERED or report.covered < entry["seq"]
+
+
+def test_checkpoint_in_a_part_comes_with_the_proof_that_it_is_of_this_log(log, tmp_path):
+    bundle = exported(tmp_path, scope=Scope(session="s7"))
+    records = lines_of(bundle)
+    older = next(record for record in records if record["type"] == "checkpoint")
+    del older["proof"]
+
+    report = checked(sealed_again(bundle, records))
+
+    assert [finding.kind for finding in report.findings] == ["bundle-edited"]
+
+
+def test_part_that_cannot_be_compared_with_the_auditors_notes_says_so(log, tmp_path, capsys):
+    bundle = exported(tmp_path, scope=Scope(session="s7"))
+    records = lines_of(bundle)
+    (first, *_, newest) = [record for record in records if record["type"] == "checkpoint"]
+    mine = tmp_path / "mine.notes"
+    mine.write_text(first["note"])
+    arguments = [str(bundle), "--key", log_signer().verifier.vkey, "--anchor", str(mine)]
+
+    assert main(arguments) == 0
+    assert "your notes: 1 of 1 compared, each a beginning of this log\n" in capsys.readouterr().out
+
+    records = [record for record in records if record["type"] != "checkpoint" or record is newest]
+    sealed_again(bundle, records)
+    assert main(arguments) == 2
+    assert "none of your notes can be compared with it" in capsys.readouterr().out
+
+    mine.write_text(f"{first['note']}\n{newest['note']}")
+    assert main(arguments) == 0
+    assert "your notes: 1 of 2 compared, each a beginning of this log; for the others" in capsys.readouterr().out
 
 
 def test_text_of_another_statement_is_noticed(log, tmp_path):

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 
+from approvals.domain.grant import revoke_grant
+from approvals.domain.reach import leave_grant
+from approvals.models import Grant
 from gateway.domain import statements
 from gateway.models import AccessRule
 from gateway.session.context import new_id
 from gateway.store import rules_now
 from masking.models import MaskingRule
+from tests.approvals.factories import held
 from tests.gateway.api.conftest import Cast, DataPlane
 
 STATEMENTS = "/api/v1/connections/clinic/statements"
@@ -215,7 +219,7 @@ def test_kept_statement_is_gone_with_the_access_to_its_connection(cast: Cast, da
     assert cast.client("agent").get(f"/api/v1/statements/{statement_id}").status_code == 404
 
 
-def finished_with_rows(cast: Cast, *, emergency: str = "") -> str:
+def finished_with_rows(cast: Cast, *, emergency: str = "", grant: str = "") -> str:
     """The demo agent's statement, shown by the rules of this moment."""
     statement_id = keep(cast)
     statements.finish_statement(
@@ -225,7 +229,7 @@ def finished_with_rows(cast: Cast, *, emergency: str = "") -> str:
         problem=None,
         statement="select city from patients",
         modified_from=None,
-        shown_by=statements.ShownBy(str(rules_now("clinic")), emergency),
+        shown_by=statements.ShownBy(str(rules_now("clinic")), emergency, grant),
     )
     return statement_id
 
@@ -250,6 +254,21 @@ def test_kept_rows_of_an_emergency_end_with_it(cast: Cast, data_plane: DataPlane
     answer = cast.client("agent").get(f"/api/v1/statements/{statement_id}").json()
 
     assert (answer["problem"]["code"], "rows" in answer) == ("rules-changed", False)
+
+
+def test_kept_rows_of_an_approval_end_when_it_is_revoked(cast: Cast, data_plane: DataPlane) -> None:
+    """Whoever revokes it is told that whatever ran under it has ended."""
+    review = held()
+    leave_grant(review)
+    grant = Grant.objects.get()
+    client, place = cast.client("agent"), f"/api/v1/statements/{finished_with_rows(cast, grant=str(grant.pk))}"
+    before = client.get(place).json()
+
+    revoke_grant(grant=grant, by="reviewer")
+
+    after = client.get(place).json()
+    assert before["rows"] == [["Canaryville"]]
+    assert (after["problem"]["code"], "rows" in after) == ("rules-changed", False)
 
 
 def test_clients_trace_is_handed_on(cast: Cast, data_plane: DataPlane) -> None:

@@ -87,6 +87,18 @@ async def test_what_an_emergency_showed_is_not_shown_after_it(after: tuple[Any, 
     assert "emergency" in refused.value.message
 
 
+async def test_what_an_approval_showed_is_not_shown_once_it_is_revoked() -> None:
+    world = emergency_world(UPDATE, lifts_masks=True)
+    jobs, job = await finished(world)
+    assert await page(jobs, job)
+    world.desk.stood = False
+
+    with pytest.raises(BigQueryError) as refused:
+        await page(jobs, job)
+
+    assert (refused.value.reason, "revoked" in refused.value.message) == ("accessDenied", True)
+
+
 async def test_rules_that_changed_end_it_too() -> None:
     world = emergency_world(UPDATE, lifts_masks=True)
     jobs, job = await finished(world)
