@@ -113,6 +113,8 @@ class Catalogue:
     # run where one of them becomes JSON or text by a function that looks for a cast itself.
     type_functions: Mapping[int, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
     cast_functions: Mapping[int, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
+    # Checks and defaults of domains: they run where a column of such a type is left out, and no tree names them.
+    domain_functions: Mapping[int, frozenset[int]] = field(default_factory=lambda: MappingProxyType({}))
     json_types: frozenset[int] = frozenset()  # users' types with json somewhere in them
     server_version: int = 0
     # What a person says user functions read, by OID, of the code they have now; those among them whose names mean

@@ -106,7 +106,8 @@ def _judge_write(relation: Relation, catalogue: Catalogue, query: Node, found: F
     if relation.is_system:
         found.operations.add(Operation.ADMIN)
         found.problems.add("writes to the system catalogue")
-    for oid in relation.write_functions:
+    left_out = (catalogue.domain_functions.get(column.type_oid, ()) for column in relation.columns.values())
+    for oid in relation.write_functions.union(*left_out):
         _judge_function(oid, catalogue, query, found)
 
 

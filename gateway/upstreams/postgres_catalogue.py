@@ -178,12 +178,18 @@ WHERE d.classid = 'pg_catalog.pg_attrdef'::regclass AND d.refclassid = 'pg_catal
 UNION ALL SELECT 'write', con.conrelid::bigint, d.refobjid::bigint
 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint con ON con.oid = d.objid AND con.conrelid <> 0
 WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
-UNION ALL SELECT 'write', i.indrelid::bigint, d.refobjid::bigint
-FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_index i ON i.indexrelid = d.objid
+UNION ALL SELECT 'write', coalesce(i.indrelid, d.objid)::bigint, d.refobjid::bigint -- of indexes and partition keys
+FROM pg_catalog.pg_depend d LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = d.objid
 WHERE d.classid = 'pg_catalog.pg_class'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
 UNION ALL SELECT 'type', con.contypid::bigint, d.refobjid::bigint
 FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint con ON con.oid = d.objid AND con.contypid <> 0
 WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+UNION ALL SELECT 'domain', con.contypid::bigint, d.refobjid::bigint
+FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint con ON con.oid = d.objid AND con.contypid <> 0
+WHERE d.classid = 'pg_catalog.pg_constraint'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
+UNION ALL SELECT 'domain', t.oid::bigint, d.refobjid::bigint
+FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_type t ON t.oid = d.objid AND t.typtype = 'd'
+WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.refclassid = 'pg_catalog.pg_proc'::regclass
 UNION ALL SELECT 'type', t.oid::bigint, f::bigint FROM pg_catalog.pg_type t,
   LATERAL (VALUES (t.typinput::oid), (t.typoutput::oid), (t.typreceive::oid), (t.typsend::oid)) AS io(f)
 WHERE f >= {FIRST_USER_OID}
@@ -243,6 +249,7 @@ def catalogue_of(results: Sequence[list[Any]], *, version: str, server_version: 
         functions={oid: Function(oid, *rest) for oid, *rest in functions},
         operators={oid: (name, code) for oid, name, code in operators},
         type_functions=_with_parts(_grouped(hidden, "type"), parts),
+        domain_functions=_with_parts(_grouped(hidden, "domain"), parts),
         cast_functions=_with_parts(_grouped(hidden, "cast"), parts),
         json_types=frozenset(_with_parts(_grouped(hidden, "json"), parts)),
         server_version=server_version,

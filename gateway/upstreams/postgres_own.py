@@ -262,6 +262,7 @@ def _joined(shared: Catalogue, own: Catalogue) -> Catalogue:
         functions={**shared.functions, **own.functions},
         operators=shared.operators,
         type_functions={**shared.type_functions, **own.type_functions},
+        domain_functions={**shared.domain_functions, **own.domain_functions},
         cast_functions={**shared.cast_functions, **own.cast_functions},
         json_types=shared.json_types | own.json_types,
     )

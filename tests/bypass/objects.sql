@@ -13,7 +13,8 @@ DROP MATERIALIZED VIEW IF EXISTS attack_matview;
 DROP SEQUENCE IF EXISTS attack_sequence;
 DROP AGGREGATE IF EXISTS attack_glue(text);
 DROP OPERATOR IF EXISTS ~@~ (NONE, integer);
-DROP DOMAIN IF EXISTS attack_domain, attack_name;
+DROP TABLE IF EXISTS attack_keyed_by, attack_filled CASCADE;
+DROP DOMAIN IF EXISTS attack_domain, attack_name, attack_default_domain;
 DROP ROUTINE IF EXISTS attack_table, attack_atomic, attack_whole, attack_lookup, attack_rows, attack_dynamic, attack_shout, attack_fail, attack_constant,
     attack_set, attack_append, attack_fill, attack_cry, attack_procedure, attack_is_valid, attack_polymorphic,
     attack_notice, attack_tell, attack_tell_parsed, attack_tell_first,
@@ -176,6 +177,10 @@ CREATE FUNCTION attack_index_of(integer) RETURNS integer LANGUAGE plpgsql IMMUTA
 CREATE TABLE attack_indexed (id integer);
 INSERT INTO attack_indexed VALUES (7);
 CREATE INDEX ON attack_indexed (attack_index_of(id));
+CREATE TABLE attack_keyed_by (id integer) PARTITION BY LIST (attack_index_of(id));
+CREATE TABLE attack_keyed_by_one PARTITION OF attack_keyed_by FOR VALUES IN (1);
+CREATE DOMAIN attack_default_domain AS integer DEFAULT attack_shout(900001);
+CREATE TABLE attack_filled (id integer, word attack_domain, number attack_default_domain);
 CREATE TABLE attack_ruled_also (id integer);
 INSERT INTO attack_ruled_also VALUES (900001);
 CREATE RULE attack_also AS ON UPDATE TO attack_ruled_also DO ALSO SELECT ssn FROM patients WHERE id = OLD.id;
@@ -209,7 +214,7 @@ CREATE FUNCTION attack_is_known(text) RETURNS boolean LANGUAGE plpgsql
 CREATE DOMAIN attack_name AS text CHECK (attack_is_known(VALUE));
 CREATE TYPE attack_named AS (name attack_name);
 GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON attack_words, attack_guarded, attack_checked, attack_indexed,
-    attack_ruled_also, attack_watched, attack_upper, attack_under, attack_split, attack_split_one, attack_instead, attack_view_coded TO PUBLIC;
+    attack_ruled_also, attack_watched, attack_keyed_by, attack_keyed_by_one, attack_filled, attack_upper, attack_under, attack_split, attack_split_one, attack_instead, attack_view_coded TO PUBLIC;
 
 -- What notifies with a value no detector knows, when somebody writes, reads or calls it.
 CREATE FUNCTION attack_tell() RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp

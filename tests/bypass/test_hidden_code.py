@@ -115,9 +115,14 @@ def test_hidden_code_discloses_no_canary(arena: Arena, each: Attack, mode: Mode)
         "UPDATE attack_upper SET id = 2 WHERE id = 1",
         "MERGE INTO attack_upper u USING (SELECT 1 AS one) s ON u.id = s.one WHEN MATCHED THEN DELETE",
         "INSERT INTO attack_upper VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 2",
+        "INSERT INTO attack_keyed_by VALUES (1)",
+        "INSERT INTO attack_filled (id) VALUES (1)",
+        "INSERT INTO attack_filled DEFAULT VALUES",
+        "INSERT INTO attack_filled (id, word) VALUES (1, NULL)",
+        "MERGE INTO attack_filled USING (SELECT 1) s ON false WHEN NOT MATCHED THEN INSERT (id) VALUES (1)",
     ],
 )
-def test_code_behind_a_foreign_key_does_not_run_unseen(arena: Arena, sql: str) -> None:
+def test_code_behind_a_key_or_a_domain_does_not_run_unseen(arena: Arena, sql: str) -> None:
     control = play(arena.direct, attack("control", sql), Mode.SIMPLE, rehearsal=True)
     assert found(control.received) == ["ssn"], "nothing ran, so the test proves nothing"
 
