@@ -25,7 +25,9 @@ from gateway.protocols.postgres.datarow import count_rows, mask_rows
 from gateway.protocols.postgres.express import (
     Answer,
     ExtendedRequest,
+    answered_tag,
     blank_integers,
+    describing,
     read_answer,
     read_extended,
     read_query,
@@ -118,8 +120,9 @@ class ExpressLane:
         if statement is None or statement.recurring is None:
             return False
         occurrence = statement.recurring.occurs(parameters=asked[4], formats=asked[3])
+        sent = data if asked[6] else describing(data)
         return occurrence is not None and self._run(
-            occurrence, data, lambda: self._send(ExtendedExchange(self._session, occurrence, asked, statement), data)
+            occurrence, data, lambda: self._send(ExtendedExchange(self._session, occurrence, asked, statement), sent)
         )
 
     def _prepared(self, name: bytes) -> Prepared | None:
@@ -235,7 +238,7 @@ class _Exchange:
         return version == self._known.assessment.snapshot.version
 
     def _end_plainly(self, data: bytes, answer: Answer, view: View) -> bytes | None:
-        _, start, stop, end, _ = answer
+        _, start, stop, _, _ = answer
         occurrence = self._occurrence
         counts, shown = [0] * view.width, None
         if view.masks:
@@ -248,13 +251,12 @@ class _Exchange:
         if cap is not None and rows > cap:
             return self._end_ordinarily(data, answer)  # which says why it is withheld
         size = stop - start if shown is None else len(shown)
-        tag = data[stop + 5 : end - 1].decode("utf-8", "replace")
-        occurrence.complete(view, rows=rows, size=size, tag=tag, counts=counts)
+        occurrence.complete(view, rows=rows, size=size, tag=answered_tag(data, answer), counts=counts)
         self._session.sent_known()
         return shown
 
     def _end_ordinarily(self, data: bytes, answer: Answer) -> bytes | None:
-        description, rows, tag, end, _ = answer
+        description, rows, tag, _, _ = answer
         execution = self.execution
         self._adopt(data[description:rows])
         shown = None
@@ -263,7 +265,7 @@ class _Exchange:
             if stop != tag:
                 raise ProtocolViolation("rows that do not end where they should")
             shown = masked if execution.masks_any else None
-        execution.finish("completed", command_tag=data[tag + 5 : end - 1].decode("utf-8", "replace"))
+        execution.finish("completed", command_tag=answered_tag(data, answer))
         return shown
 
     def _fields(self, data: bytes, answer: Answer) -> tuple[Field, ...]:
@@ -330,7 +332,9 @@ class TemplatedExchange(_Exchange):
 
 
 class ExtendedExchange(_Exchange):
-    """[Parse] Bind Describe Execute Sync. The names it makes are confirmed with its answer.
+    """[Parse] Bind [Describe] Execute Sync. The names it makes are confirmed with its answer.
+
+    Where its Describe was ours, what it says of the columns is not the client's.
 
     `reused`: its Parse was not sent, because the server has just that (`quick/sparing.pyx`); the client is told as if.
     """
@@ -348,6 +352,7 @@ class ExtendedExchange(_Exchange):
         self.parsed = asked[1] is not None and not reused
         self._reused = reused
         self._asked = asked
+        self._described = asked[6]
         self._statement = statement
         if self.parsed:
             statement.analysis = self._known.analysis_of(statement.text, statement.types)
@@ -365,7 +370,11 @@ class ExtendedExchange(_Exchange):
             confirm_portal(self._session, portal)
         if self._reused:
             relay.emit(server.PARSE_COMPLETE_FRAME)
-        relay.emit(data if shown is None else data[: answer[1]] + shown + data[answer[2] :])
+        description, rows, tag, _, _ = answer
+        if shown is not None or not self._described:
+            shown = data[rows:tag] if shown is None else shown
+            data = data[: rows if self._described else description] + shown + data[tag:]
+        relay.emit(data)
         relay.ready(status)
 
     def unfold(self) -> Sequence[Expectation]:
@@ -374,11 +383,14 @@ class ExtendedExchange(_Exchange):
         if self._reused and not self._session.relay.broken:  # its error was the last the client hears
             self._session.relay.emit(server.PARSE_COMPLETE_FRAME)
         expected: list[Expectation] = [parse_expectation(self._session, self._statement)] if self.parsed else []
-        expected += [bind_expectation(self._session, portal), Description(portal.shape.own)]
+        expected += [
+            bind_expectation(self._session, portal),
+            Description(portal.shape.own, hidden=not self._described),
+        ]
         return [*expected, Result(self.execution), Ready()]
 
     def _portal(self) -> Portal:
-        _, _, _, formats, parameters, result_formats = self._asked
+        _, _, _, formats, parameters, result_formats, _ = self._asked
         bind = Bind("", self._statement.name, formats, parameters, result_formats)
         portal = Portal("", self._statement, bind, BoundShape(self._statement.shape, result_formats))
         self._session.plans.bound(portal, self._known.assessment.analysis)

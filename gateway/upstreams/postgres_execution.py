@@ -7,6 +7,7 @@ whatever ends it. It never writes to a client itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -318,6 +319,11 @@ class Execution:
         self.finished = True
         self.succeeded = status == "completed"
         self.error = error
+        if self.succeeded and self.plan is None and self.shape is not None and self.shape.fields():
+            with contextlib.suppress(
+                PlanRefused
+            ):  # it had no row: what would have been masked is recorded all the same
+                self._prepare_from_shape()
         outcome = Outcome(
             status=status,
             rows=self.rows,

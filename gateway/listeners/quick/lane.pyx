@@ -33,6 +33,7 @@ from gateway.upstreams.postgres_execution import SCANNED_TURN_BYTES
 cdef object _Deferred = Deferred
 cdef Py_ssize_t _LIMIT = MAX_UPSTREAM_MESSAGE
 cdef Py_ssize_t _MOST = SCANNED_TURN_BYTES  # a longer answer may have to be handed on in turns
+cdef bytes _SUSPENDED = b"SUSPENDED"  # `express.answered_tag`
 cdef object _NOT_ON_DISK = RecordUnavailable("the journal cannot be synced")
 
 
@@ -262,7 +263,7 @@ cdef class QuickLane(Lane):
         self.relay._exchange = None
         self.session._last_activity = now
         if self.client._transport is not None and not self.client.closed:
-            self.client._transport.write(self.sparing.as_asked(passage, out, places.description))
+            self.client._transport.write(self.sparing.as_asked(passage, out, places.description, places.rows))
         return True
 
     cdef bint is_whole(self, Passage passage, bytes data) except -1:
@@ -306,7 +307,7 @@ cdef class QuickLane(Lane):
             self.session.uncertain = True
             return True
         self.sparing.sent_as_it_came(passage, now)
-        self.upstream._transport.write(passage.data)
+        self.upstream._transport.write(passage.whole())
         return True
 
     cdef ViewState viewed(self, KnownState known, bytes data, Py_ssize_t start, Py_ssize_t stop):
@@ -349,9 +350,12 @@ cdef class QuickLane(Lane):
             return None
         passage.counts, passage.rows = counts, rows
         passage.size = stop - start + PyBytes_GET_SIZE(out) - PyBytes_GET_SIZE(data)
-        if not same_bytes(self.tag, data, stop + 5, places.end - 1):
-            self.tag = cut(data, stop + 5, places.end - 1)
-        passage.tag = self.tag
+        if places.end == stop + 5:
+            passage.tag = _SUSPENDED
+        else:
+            if not same_bytes(self.tag, data, stop + 5, places.end - 1):
+                self.tag = cut(data, stop + 5, places.end - 1)
+            passage.tag = self.tag
         return out
 
     cdef int ready(self, str status) except -1:

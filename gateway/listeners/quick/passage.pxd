@@ -19,6 +19,7 @@ cdef class Passage:
     cdef bytes data, quoted_id, tag
     cdef double began
     cdef bint parsed, simple
+    cdef bint undescribed  # its portal is described all the same, and the client is not told
     cdef bint templated  # sent with its integers as parameters of a template
     cdef bint reused  # without having the server parse what it has
     cdef bytes refusal  # the server's, until it is ready: then it may be sent as it came
@@ -26,6 +27,7 @@ cdef class Passage:
     cdef public bint withdrawn
     cdef str statement_id(self)
     cdef str text(self)
+    cdef bytes whole(self)
     cdef object ordinary(self)
     cdef object occurrence(self)
 

@@ -4,7 +4,7 @@
 import cython
 
 from gateway.listeners.quick.clock cimport monotonic
-from gateway.protocols.postgres._fast cimport query_text, request as read_extended
+from gateway.protocols.postgres._fast cimport describing, query_text, request as read_extended
 from gateway.session.state cimport MeterState, RecurringState, ViewState
 
 from gateway.session.quotas import FREE
@@ -69,6 +69,10 @@ cdef class Passage:
             return self.recurring.text
         raw = query_text(self.data)
         return raw.removesuffix(b";").decode("utf-8")
+
+    cdef bytes whole(self):
+        """What the server is sent of it where nothing is spared."""
+        return describing(self.data) if self.undescribed else self.data
 
     cdef object ordinary(self):
         """The lane's own exchange, from where everything goes as ever."""

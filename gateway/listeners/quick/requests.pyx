@@ -37,11 +37,15 @@ cdef class Requests:
 
     cdef Passage read(self, bytes data):
         """The execution that `data` asks for if it is one whole request for what is remembered; None otherwise."""
+        cdef Passage passage
         if PyBytes_AS_STRING(data)[0] == 0x51:
             return self.query(data)
         if not find_request(data, &self._places):
             return None
-        return self.made(data) if self._places.text_end else self.bound(data)
+        passage = self.made(data) if self._places.text_end else self.bound(data)
+        if passage is not None:
+            passage.undescribed = not self._places.described
+        return passage
 
     cdef Passage query(self, bytes data):
         cdef bytes raw = query_text(data)

@@ -25,4 +25,4 @@ cdef class Sparing:
     cdef int answered(self, Passage passage, double seconds) except -1
     cdef int make_template(self, Passage passage) except -1
     cdef int confirm(self, PreparedState statement) except -1
-    cdef bytes as_asked(self, Passage passage, bytes answer, Py_ssize_t description)
+    cdef bytes as_asked(self, Passage passage, bytes answer, Py_ssize_t description, Py_ssize_t rows)

@@ -60,7 +60,8 @@ cdef class Sparing:
             and self.relay.status == "I"
             and self.stands(now)
         )
-        return _behind_parse(passage.data) if passage.reused else passage.data
+        asked = passage.whole()
+        return _behind_parse(asked) if passage.reused else asked
 
     cdef bint stands(self, double now) except -1:
         """Whether what the server was asked to parse last is certain to be what it would make of it now.
@@ -143,8 +144,10 @@ cdef class Sparing:
         self.made = statement
         return 0
 
-    cdef bytes as_asked(self, Passage passage, bytes answer, Py_ssize_t description):
+    cdef bytes as_asked(self, Passage passage, bytes answer, Py_ssize_t description, Py_ssize_t rows):
         """The answer to what was sent as the answer to what came; its rows are described at `description`."""
         if passage.templated:
             return cut(answer, description, PyBytes_GET_SIZE(answer))
+        if passage.undescribed:
+            answer = cut(answer, 0, description) + cut(answer, rows, PyBytes_GET_SIZE(answer))
         return _PARSED + answer if passage.reused else answer

@@ -13,6 +13,7 @@ cdef struct Answer:
 # statement; the counts before format codes, parameters and format codes of results.
 cdef struct Request:
     Py_ssize_t text_end, types_end, name, name_end, formats, parameters, results
+    bint described
 
 
 cdef inline bytes cut(bytes data, Py_ssize_t start, Py_ssize_t stop):
@@ -27,6 +28,7 @@ cdef bytes blanked(bytes text)
 cdef bytes bound_integers(bytes text)
 cdef tuple request(bytes data)
 cdef bint find_request(bytes data, Request *found) noexcept
+cdef bytes describing(bytes data)
 cdef bytes request_text(bytes data, Request *found)
 cdef tuple request_types(bytes data, Request *found)
 cdef tuple codes(bytes data, Py_ssize_t at)

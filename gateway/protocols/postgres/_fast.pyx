@@ -276,7 +276,12 @@ cdef int _put_value(Out out, bytes masked) except -1:
 
 # --- express.py -------------------------------------------------------------------------------------------------------
 
-cdef bytes _TAIL = b"D\0\0\0\x06P\0" + b"E\0\0\0\x09\0\0\0\0\0" + b"S\0\0\0\x04"
+cdef bytes _DESCRIBE = b"D\0\0\0\x06P\0", _EXECUTE = b"E\0\0\0\x09\0", _SYNC = b"S\0\0\0\x04"
+cdef enum:
+    DESCRIBE = 7
+    EXECUTE = 6  # without how many rows are wanted
+    SYNC = 5
+    RUN = 15  # Execute and Sync
 cdef tuple _NOTHING = ()
 cdef const char *_HEX = b"0123456789abcdef"
 
@@ -432,22 +437,25 @@ cdef Py_ssize_t _past_parameters(const unsigned char *raw, Py_ssize_t at, Py_ssi
 cdef bint find_request(bytes data, Request *found) noexcept:
     """`express.read_extended`; False: it is not exactly one execution of the unnamed portal."""
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), tail = PyBytes_GET_SIZE(_TAIL)
-    cdef Py_ssize_t at = 0, end, stop = size - tail
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at = 0, end, stop
     cdef uint32_t formats
     found.text_end = 0
-    if stop < 12 or memcmp(raw + stop, PyBytes_AS_STRING(_TAIL), tail) != 0:
+    if size < 12 + RUN:
         return False
     if raw[0] == 0x50:
         at = 1 + <Py_ssize_t>_uint32(raw + 1)
-        if at > stop or at < 9 or raw[5] != 0:
+        if at > size or at < 9 or raw[5] != 0:
             return False
         end = _zero(raw, 6, at)
         if end < 0 or end + 3 > at or end + 3 + 4 * <Py_ssize_t>_uint16(raw + end + 1) != at:
             return False
         found.text_end, found.types_end = end, at
-    if stop - at < 12 or raw[at] != 0x42 or at + 1 + <Py_ssize_t>_uint32(raw + at + 1) != stop or raw[at + 5] != 0:
+    if size - at < 12 + RUN or raw[at] != 0x42 or raw[at + 5] != 0:
         return False
+    stop = at + 1 + <Py_ssize_t>_uint32(raw + at + 1)
+    if stop - at < 12 or not _is_run(raw, stop, size):
+        return False
+    found.described = size - stop > RUN
     found.name = at + 6
     end = _zero(raw, at + 6, stop)
     if end < 0 or (found.text_end and end != at + 6):
@@ -459,6 +467,28 @@ cdef bint find_request(bytes data, Request *found) noexcept:
         return False
     formats = _uint16(raw + found.formats)
     return formats <= 1 or formats == _uint16(raw + found.parameters)
+
+
+cdef bint _is_run(const unsigned char *raw, Py_ssize_t at, Py_ssize_t size) noexcept:
+    """`express._is_run`; there is room for a run before the end."""
+    cdef Py_ssize_t run = size - RUN
+    if at != run and (at != run - DESCRIBE or memcmp(raw + at, PyBytes_AS_STRING(_DESCRIBE), DESCRIBE) != 0):
+        return False
+    return (
+        memcmp(raw + run, PyBytes_AS_STRING(_EXECUTE), EXECUTE) == 0
+        and memcmp(raw + size - SYNC, PyBytes_AS_STRING(_SYNC), SYNC) == 0
+    )
+
+
+cdef bytes describing(bytes data):
+    """`express.describing`, of a request that was found."""
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), run = size - RUN
+    cdef bytes out = PyBytes_FromStringAndSize(NULL, size + DESCRIBE)
+    cdef char *to = PyBytes_AS_STRING(out)
+    memcpy(to, PyBytes_AS_STRING(data), run)
+    memcpy(to + run, PyBytes_AS_STRING(_DESCRIBE), DESCRIBE)
+    memcpy(to + run + DESCRIBE, PyBytes_AS_STRING(data) + run, RUN)
+    return out
 
 
 cdef tuple codes(bytes data, Py_ssize_t at):
@@ -558,6 +588,7 @@ cdef tuple request(bytes data):
         codes(data, found.formats),
         _parameters(raw, found.parameters),
         codes(data, found.results),
+        bool(found.described),
     )
 
 
@@ -587,10 +618,13 @@ cdef bint find_answer(bytes data, bint parsed, bint bound, Answer *found) except
     while size - at >= 11 and raw[at] == 0x44:
         length = _uint32(raw + at + 1)
         at += 1 + <Py_ssize_t>(length if length > 4 else 4)
-    if size - at < 11 or raw[at] != 0x43:
+    end = size - 6
+    if end - at < 5 or not _is(raw + end, 0x5A, 5):
         return False
-    end = at + 1 + <Py_ssize_t>_uint32(raw + at + 1)
-    if end != size - 6 or end < at + 6 or raw[end - 1] != 0 or not _is(raw + end, 0x5A, 5):
+    if raw[at] == 0x73:  # PortalSuspended
+        if end != at + 5 or not _is(raw + at, 0x73, 4):
+            return False
+    elif end < at + 6 or raw[end - 1] != 0 or not _is(raw + at, 0x43, <uint32_t>(end - at - 1)):
         return False
     if raw[size - 1] != 0x49 and raw[size - 1] != 0x54:
         return False

@@ -1,7 +1,10 @@
 """The two shapes of traffic nearly every statement has, each read in one look; None means: read it frame by frame.
 
-    request    [Parse ""] Bind "" Describe portal "" Execute "" (all rows) Sync     as one run, nothing before or behind
-    answer     [[ParseComplete] BindComplete] RowDescription DataRow* CommandComplete ReadyForQuery
+    request    [Parse ""] Bind "" [Describe portal ""] Execute "" Sync              as one run, nothing before or behind
+    answer     [[ParseComplete] BindComplete] RowDescription DataRow* (CommandComplete | PortalSuspended) ReadyForQuery
+
+Whoever has described the statement before leaves the portal's Describe out (asyncpg, JDBC); the server is asked all the
+same (`describing`), because its answer is shown by what it says of its columns.
 
 What is read here has passed the same checks as in `client` and `frames`: lengths that add up, text that ends, format
 codes 0 and 1, no byte left over. Anything else, an error or a notice in between included, is None.
@@ -16,14 +19,16 @@ from struct import Struct, error
 _LENGTH = Struct("!I").unpack_from
 _UINT16 = Struct("!H").unpack_from
 _INT32 = Struct("!i").unpack_from
-_TAIL = b"D\0\0\0\x06P\0" + b"E\0\0\0\x09\0\0\0\0\0" + b"S\0\0\0\x04"
+_DESCRIBE, _EXECUTE, _SYNC = b"D\0\0\0\x06P\0", b"E\0\0\0\x09\0", b"S\0\0\0\x04"
+_RUN_SIZE = len(_EXECUTE) + 4 + len(_SYNC)  # from Execute on; the 4 are how many rows are wanted
+_SUSPENDED = b"s\0\0\0\x04"
 _PARSED, _BOUND, _READY = b"1\0\0\0\x04", b"2\0\0\0\x04", b"Z\0\0\0\x05"
 
-# (name of the statement, its new text or None, parameter types, formats, parameters, result formats)
+# (name of the statement, its new text or None, parameter types, formats, parameters, result formats, has a Describe)
 ExtendedRequest = tuple[
-    bytes, bytes | None, tuple[int, ...], tuple[int, ...], tuple[bytes | None, ...], tuple[int, ...]
+    bytes, bytes | None, tuple[int, ...], tuple[int, ...], tuple[bytes | None, ...], tuple[int, ...], bool
 ]
-# Places in the answer: description, first row, command tag, end of the tag; then the transaction's state.
+# Places in the answer: description, first row, how it ended, end of that; then the transaction's state.
 Answer = tuple[int, int, int, int, int]
 
 
@@ -45,23 +50,22 @@ def blank_integers(text: bytes) -> bytes:
 
 def read_extended(data: bytes) -> ExtendedRequest | None:
     """What `data` asks for if that is exactly one execution of the unnamed portal."""
-    if not data.endswith(_TAIL):
-        return None
     try:
-        return _read_extended(data, len(data) - len(_TAIL))
+        return _read_extended(data)
     except (error, IndexError):
         return None
 
 
-def _read_extended(data: bytes, stop: int) -> ExtendedRequest | None:
+def _read_extended(data: bytes) -> ExtendedRequest | None:
     at, text, types = 0, None, ()
     if data[0] == 0x50:  # Parse
         at = 1 + _LENGTH(data, 1)[0]
         end = data.find(0, 6)
-        if at > stop or data[5] != 0 or not 6 <= end < at or end + 3 + 4 * _UINT16(data, end + 1)[0] != at:
+        if at > len(data) or data[5] != 0 or not 6 <= end < at or end + 3 + 4 * _UINT16(data, end + 1)[0] != at:
             return None
         text, types = data[6:end], tuple(_LENGTH(data, place)[0] for place in range(end + 3, at, 4))
-    if data[at] != 0x42 or at + 1 + _LENGTH(data, at + 1)[0] != stop or data[at + 5] != 0:
+    stop = at + 1 + _LENGTH(data, at + 1)[0]
+    if data[at] != 0x42 or data[at + 5] != 0 or not _is_run(data, stop):
         return None
     end = data.find(0, at + 6)
     if not at + 6 <= end < stop or (text is not None and end != at + 6):
@@ -72,7 +76,23 @@ def _read_extended(data: bytes, stop: int) -> ExtendedRequest | None:
     result_formats, at = _codes(data, at)
     if at != stop or (len(formats) > 1 and len(formats) != len(parameters)):
         return None
-    return (name, text, types, formats, parameters, result_formats) if {*formats, *result_formats} <= {0, 1} else None
+    if not {*formats, *result_formats} <= {0, 1}:
+        return None
+    return name, text, types, formats, parameters, result_formats, len(data) - stop > _RUN_SIZE
+
+
+def _is_run(data: bytes, at: int) -> bool:
+    """Whether `data` ends with [Describe] Execute Sync from there on."""
+    run = len(data) - _RUN_SIZE
+    if at != run and not (at == run - len(_DESCRIBE) and data.startswith(_DESCRIBE, at)):
+        return False
+    return data.startswith(_EXECUTE, run) and data.endswith(_SYNC)
+
+
+def describing(data: bytes) -> bytes:
+    """A request that was read and has no Describe, with one."""
+    run = len(data) - _RUN_SIZE
+    return data[:run] + _DESCRIBE + data[run:]
 
 
 def _codes(data: bytes, at: int) -> tuple[tuple[int, ...], int]:
@@ -111,12 +131,22 @@ def read_answer(data: bytes, *, parsed: bool, bound: bool = True) -> Answer | No
     at = rows
     while size - at >= 11 and data[at] == 0x44:
         at += 1 + max(4, _LENGTH(data, at + 1)[0])
-    if size - at < 11 or data[at] != 0x43:
+    end = size - 6
+    if end < at or not (data[at:end] == _SUSPENDED or _is_command_tag(data, at, end)):
         return None
-    end = at + 1 + _LENGTH(data, at + 1)[0]
-    if end != size - 6 or end < at + 6 or data[end - 1] or data[end : end + 5] != _READY or data[size - 1] not in b"IT":
+    if data[end : end + 5] != _READY or data[size - 1] not in b"IT":
         return None
     return description, rows, at, end, data[size - 1]
+
+
+def _is_command_tag(data: bytes, at: int, end: int) -> bool:
+    return end >= at + 6 and data[at] == 0x43 and at + 1 + _LENGTH(data, at + 1)[0] == end and not data[end - 1]
+
+
+def answered_tag(data: bytes, answer: Answer) -> str:
+    """The command tag of an answer; SUSPENDED where there may be more rows than were asked for."""
+    _, _, tag, end, _ = answer
+    return "SUSPENDED" if data[tag] == _SUSPENDED[0] else data[tag + 5 : end - 1].decode("utf-8", "replace")
 
 
 read_query_python, read_extended_python, read_answer_python = read_query, read_extended, read_answer

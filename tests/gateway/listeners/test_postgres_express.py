@@ -45,6 +45,19 @@ def again(name: str, *values: bytes, formats: tuple[int, ...] = ()) -> bytes:
     return client.encode_bind(Bind("", name, (), values, formats)) + describe() + execute() + SYNC
 
 
+def bind_some(text: str, most: int) -> bytes:
+    return parse(text) + bind() + describe() + execute(rows=most) + SYNC
+
+
+def told(name: str, *values: bytes, formats: tuple[int, ...] = (), most: int = 0) -> bytes:
+    """Executed as by who knows its columns already, and may want some rows only."""
+    return client.encode_bind(Bind("", name, (), values, formats)) + execute(rows=most) + SYNC
+
+
+def known(text: str, name: str) -> bytes:
+    return parse(text, name) + describe("S", name) + SYNC
+
+
 def typed(text: str, name: str) -> bytes:
     return client.encode_parse(client.Parse(name, text, (23,))) + SYNC
 
@@ -77,6 +90,23 @@ TRANSCRIPTS: dict[str, tuple[list[bytes], int]] = {
     "two requests at once": ([run(SSN) + run(NAMES), run(NAMES)], 1),
     "a statement that does not exist": ([again("nowhere"), query(SSN)], 1),
     "a portal after its transaction": ([run(SSN), execute() + SYNC], 1),
+    "not described": ([known(SSN, "k"), told("k"), told("k", formats=(1,)), told("k"), close("S", "k") + SYNC], 5),
+    "not described, never": ([parse(SSN, "k") + SYNC, told("k"), again("k"), told("k"), close("S", "k") + SYNC], 5),
+    "not described, several rows or none": ([known(NAMES, "k"), told("k", formats=(1, 0, 1)), told("k"),
+                                             known("select ssn from people where id = 0", "n"), told("n"), told("n"),
+                                             close("S", "k") + SYNC, close("S", "n") + SYNC], 5),
+    "not described, parsed every time": ([parse(SSN) + told(""), parse(NAMES) + told("", most=2), run(SSN),
+                                          parse(SSN) + told("")], 4),
+    "not described, an error": ([typed(DIVIDED, "d"), told("d", b"5"), told("d", b"0"), told("d", b"4"),
+                                 parse("select id / 0 from people") + told(""), close("S", "d") + SYNC], 5),
+    "not described, no columns": ([known("update people set score = 1 where id = 9", "u"), told("u"), told("u"),
+                                   close("S", "u") + SYNC], 1),
+    "not described, in a transaction": ([query("begin"), known(NAMES, "k"), told("k"), execute() + SYNC, told("k"),
+                                         query("commit"), close("S", "k") + SYNC], 2),
+    "some rows": ([known(NAMES, "k"), *(told("k", most=most) for most in (1, 2, 3, 4, 1)), close("S", "k") + SYNC], 5),
+    "some rows of a described portal": ([bind_some(NAMES, 2), bind_some(SSN, 1), bind_some(NAMES, 9)], 3),
+    "some rows, and the rest": ([query("begin"), known(NAMES, "k"), told("k", most=1), execute(rows=1) + SYNC,
+                                 execute() + SYNC, told("k", most=2), query("rollback"), close("S", "k") + SYNC], 2),
 }  # fmt: skip
 
 

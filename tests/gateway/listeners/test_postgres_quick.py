@@ -24,6 +24,7 @@ from tests.gateway.listeners.test_postgres_express import (
     again,
     played,
     run,
+    told,
 )
 
 pytestmark = pytest.mark.skipif(postgres_express.QuickLane is None, reason="nobody compiled it")
@@ -35,6 +36,11 @@ SERVED = {
     "extended, masked": 2,
     "prepared, text and binary": 2,
     "in a transaction": 1,
+    "not described": 6,
+    "not described, never": 6,
+    "not described, parsed every time": 6,
+    "some rows": 10,
+    "some rows of a described portal": 6,
 }
 
 
@@ -120,7 +126,7 @@ async def test_prepared_statement_whose_names_may_have_changed_is_left_to_the_or
     assert shown == [[b"[REDACTED]"]]
 
 
-@pytest.mark.parametrize("request_", [query(SSN), run(SSN)])
+@pytest.mark.parametrize("request_", [query(SSN), run(SSN), parse(SSN) + told("", most=1)])
 async def test_no_value_passes_unmasked(gateway: Gateway, watched: type[Watched], request_: bytes) -> None:
     raw = await quick(gateway, watched, request_)
 

@@ -14,7 +14,9 @@ from analysis.fingerprint import skeleton
 from gateway.protocols.postgres import client
 from gateway.protocols.postgres.datarow import ColumnMask, count_rows_python, mask_rows_python
 from gateway.protocols.postgres.express import (
+    answered_tag,
     blank_integers_python,
+    describing,
     read_answer_python,
     read_extended_python,
     read_query_python,
@@ -148,7 +150,8 @@ def requests(draw: st.DrawFn) -> bytes:
                         tuple(draw(VALUES)), tuple(draw(FORMATS)))  # fmt: skip
     parsed = client.Parse(draw(st.sampled_from(["", "", "s"])), draw(NAMES), (23, 25)[: draw(st.integers(0, 2))])
     first = client.encode_parse(parsed) if draw(st.booleans()) else b""
-    rest = client.encode_describe(client.Target("P", "")) + client.encode_execute(client.Execute("", 0))
+    described = client.encode_describe(client.Target("P", "")) if draw(st.booleans()) else b""
+    rest = described + client.encode_execute(client.Execute("", draw(st.sampled_from([0, 1, 1 << 20]))))
     return first + client.encode_bind(bound) + rest + client.SYNC_FRAME
 
 
@@ -175,20 +178,20 @@ def is_text(raw: bytes) -> bool:
 def frame_by_frame(data: bytes) -> Any:
     """What the ordinary decoders make of a request that the express reading accepted."""
     frames = split_frames(data)
-    *parsed, (_, bound), (_, described), (_, executed), (_, synced) = frames
+    *parsed, (_, bound) = [sent for sent in frames if chr(sent[0]) in "PB"]
+    *described, (_, executed), (_, synced) = frames[len(parsed) + 1 :]
     bind, text, types = client.decode_bind(bound), None, ()
     if parsed:
         parse = client.decode_parse(parsed[0][1])
         assert parse.name == bind.statement == ""
         text, types = parse.text.encode(), parse.types
-    assert "".join(chr(kind) for kind, _ in frames) == ("PBDES" if parsed else "BDES")
-    assert (client.decode_target(described), client.decode_execute(executed), synced) == (
-        client.Target("P", ""),
-        client.Execute("", 0),
-        b"",
-    )
-    assert bind.portal == ""
-    return bind.statement.encode(), text, types, bind.parameter_formats, bind.parameters, bind.result_formats
+    assert "".join(chr(kind) for kind, _ in frames) == "P" * len(parsed) + "B" + "D" * len(described) + "ES"
+    assert [client.decode_target(body) for _, body in described] == [client.Target("P", "")] * len(described)
+    assert (client.decode_execute(executed).portal, bind.portal, synced) == ("", "", b"")
+    whole = data if described else describing(data)
+    assert split_frames(whole) == [*frames[:-2], *([] if described else [(0x44, b"P\0")]), *frames[-2:]]
+    bound_to = (bind.statement.encode(), text, types, bind.parameter_formats, bind.parameters, bind.result_formats)
+    return *bound_to, bool(described)
 
 
 @settings(max_examples=300, deadline=None)
@@ -224,7 +227,8 @@ def answers(draw: st.DrawFn) -> bytes:
     between = draw(st.sampled_from([b"", b"", frame(b"N", b"SNOTICE\0\0"), frame(b"S", b"a\0b\0")]))
     begin = draw(st.sampled_from([frame(b"1") + frame(b"2"), frame(b"2"), b""]))
     data = begin + frame(b"T", b"\0\0") + between
-    data += b"".join(map(encode_data_row, draw(ROWS))) + frame(b"C", draw(st.binary(max_size=12)) + b"\0")
+    ended = st.binary(max_size=12).map(lambda tag: frame(b"C", tag + b"\0")) | st.just(frame(b"s"))
+    data += b"".join(map(encode_data_row, draw(ROWS))) + draw(ended)
     return data + frame(b"Z", draw(st.sampled_from([b"I", b"T", b"E", b""])))
 
 
@@ -243,6 +247,9 @@ def test_answers_are_read_alike_and_are_whole(data: bytes, begin: str, changes: 
     if read is not None:
         description, rows, at, stop, state = read
         found = "".join(chr(kind) for kind, _ in split_frames(data))
-        assert found.strip("D") == begin + "T" + "D" * found.count("D") + "CZ"
-        assert (data[description], data[at], data[stop], state) == (0x54, 0x43, 0x5A, data[-1])
+        end = chr(data[at])
+        assert found == begin + "T" + "D" * found.count("D") + end + "Z"
+        assert (data[description], data[stop], state) == (0x54, 0x5A, data[-1])
+        tag = data[at + 5 : stop - 1].decode("utf-8", "replace")
+        assert answered_tag(data, read) == ("SUSPENDED" if end == "s" else tag)
         assert data[rows:at] == b"".join(frame(b"D", body) for kind, body in split_frames(data) if kind == 0x44)

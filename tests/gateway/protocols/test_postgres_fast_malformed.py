@@ -136,7 +136,8 @@ def test_queries(data: bytes) -> None:
         assert fast.read_query(data[:end]) == read_query_python(data[:end])
 
 
-TAIL = b"D\0\0\0\x06P\0" + b"E\0\0\0\x09\0\0\0\0\0" + SYNC_FRAME
+RUN = b"E\0\0\0\x09\0\0\0\0\0" + SYNC_FRAME
+TAIL = b"D\0\0\0\x06P\0" + RUN
 
 
 @st.composite
@@ -148,12 +149,20 @@ def requests(draw: st.DrawFn) -> bytes:
         draw(SOME | st.just(b"")) + b"\0" + draw(SOME | st.just(b"")) + b"\0" + b"".join(draw(counted) for _ in "123")
     )
     head = frame(b"P", parsed) if draw(st.booleans()) else b""
-    return head + frame(b"B", bound) + TAIL
+    return head + frame(b"B", bound) + draw(st.sampled_from([TAIL, RUN, RUN.replace(b"\x09\0\0", b"\x09\0\xff")]))
 
 
 @settings(max_examples=600, deadline=None)
-@given(data=requests() | lying(b"PB").map(lambda data: data + TAIL) | lying(b"PBDES"))
+@given(
+    data=requests()
+    | lying(b"PB").map(lambda data: data + TAIL)
+    | lying(b"PB").map(lambda data: data + RUN)
+    | lying(b"PBDES")
+)
 @example(data=TAIL)
+@example(data=RUN)
+@example(data=b"B\0\0\0\x04" + b"\0" * 12 + RUN)
+@example(data=b"B\xff\xff\xff\xff" + b"\0" * 12 + RUN)
 @example(data=b"P\0\0\0\x04" + TAIL)
 @example(data=b"P\xff\xff\xff\xff" + b"\0" * 20 + TAIL)
 @example(data=b"B\0\0\0\x04" + b"\0" * 12 + TAIL)
@@ -166,14 +175,17 @@ def test_requests(data: bytes) -> None:
 def test_requests_cut_anywhere(data: bytes) -> None:
     for end in range(len(data)):
         assert fast.read_extended(data[:end]) == read_extended_python(data[:end])
-        assert fast.read_extended(data[:end] + TAIL) == read_extended_python(data[:end] + TAIL)
+        for rest in (TAIL, RUN):
+            assert fast.read_extended(data[:end] + rest) == read_extended_python(data[:end] + rest)
 
 
 @settings(max_examples=500, deadline=None)
 @given(
     begin=st.sampled_from([frame(b"1") + frame(b"2"), frame(b"2"), frame(b"1"), b""]),
     data=st.tuples(SOME.map(partial(frame, b"T")), ROWS).map(b"".join) | lying(b"TDCZN"),
-    end=st.sampled_from([frame(b"C", b"SELECT 1\0") + frame(b"Z", b"I"), frame(b"Z", b"T"), b""]),
+    end=st.sampled_from(
+        [frame(b"C", b"SELECT 1\0") + frame(b"Z", b"I"), frame(b"s") + frame(b"Z", b"I"), frame(b"Z", b"T"), b""]
+    ),
     parsed=st.booleans(),
     bound=st.booleans(),
 )
