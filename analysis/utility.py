@@ -100,7 +100,8 @@ def _select_into(read: StatementText, start: int) -> tuple[int, int] | None:
             continue
         if not verb and token.word in ("SELECT", "INSERT", "MERGE", "UPDATE", "DELETE", "VALUES", "TABLE"):
             verb = token.word
-        if token.word == "INTO" and verb == "SELECT":
+        named = read.tokens[index - 1].word == "AS" or read.tokens[index - 1].text == "."  # a label, or a column
+        if token.word == "INTO" and verb == "SELECT" and not named:
             end = index + 1
             while end < len(read.tokens) and read.tokens[end].word in (
                 "TEMP", "TEMPORARY", "LOCAL", "GLOBAL", "UNLOGGED", "TABLE",

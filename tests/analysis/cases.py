@@ -311,6 +311,8 @@ SET search_path TO DEFAULT => session
 SELECT set_config('search_path', 'public', false) => read
 EXPLAIN (ANALYZE, BUFFERS) DELETE FROM claims => write
 EXPLAIN ("analyze", costs off) DELETE FROM claims => write
+SELECT id AS into FROM claims => read
+SELECT c.into FROM (SELECT 1 AS into) c => read
 PREPARE p (int) AS SELECT ssn FROM patients WHERE id = $1 => session
 DECLARE c NO SCROLL CURSOR FOR SELECT ssn FROM patients => session
 DECLARE c NO SCROLL CURSOR WITH HOLD FOR SELECT ssn FROM patients => read session
