@@ -100,7 +100,8 @@ def _note_mail(checkpoint: Checkpoint, address: str, message_id: str) -> EmailMe
         to=[address],
         headers={"Message-ID": message_id},
     )
-    message.attach(f"checkpoint-{checkpoint.size}.note", checkpoint.note, "text/plain")
+    # As bytes, and so in base64: a note has a letter beyond ASCII, and not every server on the way lets those be.
+    message.attach(f"checkpoint-{checkpoint.size}.note", checkpoint.note.encode(), "application/octet-stream")
     return message
 
 
