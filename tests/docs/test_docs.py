@@ -7,12 +7,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from pydantic import BaseModel
 
 from approvals.domain.parse import PARTS
+from docs.site_links import on_page_markdown
 from gateway.domain.configuration import schema
 from masking.domain.rules import Technique
 from tests.stack import PROJECT
@@ -45,6 +47,13 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target, _ in _LINK.findall(text):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_the_site_links_to_nothing_it_does_not_hold() -> None:
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="decisions/0001.md"))
+    text = "[`a`](../../analysis/text.py) [b](../mcp.md#x) [c](https://a/../b) [d](0002.md) [e](../../README.md#f)"
+
+    assert on_page_markdown(text, page=page) == "`a` [b](../mcp.md#x) [c](https://a/../b) [d](0002.md) e"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=identified)
