@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, cast
 
 import unfold.fields
+from django import forms
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
@@ -34,6 +35,7 @@ from approvals.domain.role_conflicts import RoleConflict, must_be_separate
 from approvals.models import Channel, EmergencyRoster, Policy, Review
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
+from audit.domain.marks import is_hidden, mark
 from audit.models import Anchor, RetentionPolicy, Sink
 from gateway.admin import RecordedChanges
 from gateway.domain.agents import owned_agents
@@ -103,8 +105,20 @@ class UserAdmin(RecordedChanges, DjangoUserAdmin, ModelAdmin):  # type: ignore[m
         return response
 
 
+class GroupForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Rules name groups by their letters: one that is not seen makes another group, which looks like the first."""
+
+    def clean_name(self) -> str:
+        name: str = self.cleaned_data["name"]
+        hidden = sorted({mark(character) for character in name if character != " " and is_hidden(character)})
+        if hidden:
+            raise forms.ValidationError(f"expected letters that can be seen; this has {', '.join(hidden)}")
+        return name
+
+
 @admin.register(Group)
 class GroupAdmin(RecordedChanges, DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]
+    form = GroupForm
     list_display = ["name"]
 
 

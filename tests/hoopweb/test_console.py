@@ -181,6 +181,17 @@ def test_guided_set_up_changes_what_it_asks_and_keeps_the_rest(administrator: Cl
     assert open_credential(bytes(row.credential.sealed)) == {"password": "canary-secret"}
 
 
+def test_a_group_has_no_letters_nobody_sees(administrator: Client) -> None:
+    place = reverse("admin:auth_group_add")
+
+    refused = administrator.post(place, {"name": "ai-agents\u200b"})
+    accepted = administrator.post(place, {"name": "night shift"})
+
+    assert "this has ⟨U+200B⟩" in refused.content.decode()
+    assert accepted.status_code == 302
+    assert not Group.objects.filter(name__startswith="ai-agents\u200b").exists()
+
+
 def test_guided_set_up_leads_to_a_connection_that_is_there(administrator: Client) -> None:
     administrator.post(reverse("admin:gateway_connection_add"), CONNECTION)
 
