@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from analysis.making import quickly_made
 from analysis.statement import Operation
 
 
+@quickly_made
 @dataclass(slots=True)
 class Findings:
     """A statement with `problems` is not complete; the rest holds for it either way."""

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from analysis.lexer import LexError, Token, TokenKind, identifier
+from analysis.making import quickly_made
 from analysis.words import words
 
 _COMPARING = frozenset({"=", "<>", "!=", "<", ">", "<=", ">=", "+", "-"})
@@ -36,6 +37,7 @@ _SHORT_INTEGER = 9  # digits that are always an int4
 _RUN = re.compile(r"(?<=[=<> (,])[0-9]{1,9}(?=[ ),;]|$)")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Shape:
     """`template` keys a cache; `literal_independent` when it strips as much as `fingerprint` does."""

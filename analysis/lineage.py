@@ -15,6 +15,7 @@ from analysis.bodies import read_body
 from analysis.calls import collect_functions
 from analysis.catalogue import Catalogue
 from analysis.expressions import condition, value
+from analysis.making import quickly_made
 from analysis.nodes import Node, TreeError, children, read_tree, walk
 from analysis.query_nodes import (
     COMMANDS,
@@ -40,6 +41,7 @@ MAX_ROUNDS = 20
 _MOMENT = 1184  # timestamptz (pg_type.dat)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Lineage:
     """The reading of one statement. `query` is its root node."""

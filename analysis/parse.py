@@ -18,6 +18,7 @@ from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import SqlglotError
 
 from analysis.lexer import Token, TokenKind
+from analysis.making import quickly_made
 
 # sqlglot warns with the text it did not understand; statements never enter application logs.
 logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
@@ -64,6 +65,7 @@ _VERBS: dict[type[exp.Expr], str] = {
 }
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ClientReading:
     """`tables` are names without schema; `ctes` the names a WITH gives; `verbs` the writes anywhere in the text."""

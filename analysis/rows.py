@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from analysis.catalogue import Catalogue
 from analysis.functions import COLLECTING, COLLECTING_OIDS
+from analysis.making import quickly_made
 from analysis.nodes import Node, Value, children, plain_var, walk
 from analysis.words import words
 
@@ -127,6 +128,7 @@ def _arms_bound(node: Node | None, query: Node, catalogue: Catalogue) -> int | N
 # --- FROM ------------------------------------------------------------------------------------------------------------
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class _Pin:
     """A conjunct that leaves a column at most `values` values, once the entries it `needs` are fixed."""

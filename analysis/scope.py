@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from analysis.catalogue import Catalogue, Function
+from analysis.making import quickly_made
 from analysis.nodes import Node
 from analysis.statement import ColumnRef, Flow, Origin, Predicate, PredicateUse, TableRef, Transform
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from analysis.bodies import Body
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Value:
     """What an expression's value is made of.
@@ -117,6 +119,7 @@ def _weaken(origin: Origin, transform: Transform) -> Origin:
     return origin if origin.transform is Transform.SAFE else Origin(origin.column, transform)
 
 
+@quickly_made
 @dataclass(slots=True, eq=False)
 class Level:
     """One Query node and the query around it; `varlevelsup` climbs these."""
@@ -156,6 +159,7 @@ class Questions:
             self.predicates = outer
 
 
+@quickly_made
 @dataclass(slots=True, eq=False)
 class Reading(Questions):
     """Everything one walk over a statement's tree finds out. Mutable while the walk lasts, then read once."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.lexer import LexError, Token, tokenize
+from analysis.making import quickly_made
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class StatementPart:
     """`offset` is the part's place in the whole text, in characters. Never believe a part that is not `lexable`."""

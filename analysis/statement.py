@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from analysis.making import quickly_made
+
 
 class Operation(StrEnum):
     """What kind of right a statement needs. SESSION (transaction control, SET, SHOW …) needs any right at all."""
@@ -23,6 +25,7 @@ class Operation(StrEnum):
     SESSION = "session"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, order=True)
 class TableRef:
     """A relation as the database resolved it. For BigQuery `schema` is `project.dataset` or `dataset`."""
@@ -34,6 +37,7 @@ class TableRef:
         return f"{self.schema}.{self.table}"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, order=True)
 class ColumnRef:
     """A stored column; `column` holds the dotted path for nested fields."""
@@ -58,6 +62,7 @@ class Transform(StrEnum):
     SAFE = "safe"  # a listed total function that keeps a safe property only (count, is null)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, order=True)
 class Origin:
     column: ColumnRef
@@ -67,6 +72,7 @@ class Origin:
 NOT_YET = 0  # InvalidOid: a relation that the statement itself makes
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, order=True)
 class Flow:
     """A write that puts what `origin` holds into an attribute of a relation, which then shows it as well."""
@@ -85,6 +91,7 @@ class Creation:
     columns: tuple[frozenset[Origin], ...] = ()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Output:
     """One result column. `resolved` false means the origins are not to be trusted: mask whole.
@@ -123,6 +130,7 @@ class PredicateUse(StrEnum):
     COMPUTED = "computed"  # any other use: inside an expression, a window, a CASE, mixed with constants
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True, order=True)
 class Predicate:
     """`partners`: the other stored columns its values are matched with (a join, INTERSECT) or mixed with (ORDER BY over
@@ -148,6 +156,7 @@ class Destination:
     changes_schema: bool = False
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Statement:
     """The exact text, its dialect (`postgres`, `bigquery`, `mysql`, `snowflake`) and declared parameter types."""
@@ -161,6 +170,7 @@ class Statement:
     parameter_values: bytes = field(default=b"", repr=False)
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Deterministic properties policies may name. Unknown is the dangerous value, never the harmless one."""
@@ -176,6 +186,7 @@ class Facts:
     uncounted: bool = False  # changes rows, or carries them off, in a number that its answer does not tell
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class RiskAddend:
     """One visible term of the risk score, e.g. ("bulk read", 30)."""
@@ -196,6 +207,7 @@ class CopyFormat:
     escape: str = '"'
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Analysis:
     """What one statement does. `problems` says, in words without literals, why it is not complete."""

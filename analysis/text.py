@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from analysis.fingerprint import Shape, shape_of, skeleton_of
 from analysis.lexer import Token, TokenKind, tokenize
+from analysis.making import quickly_made
 from analysis.parse import is_too_deep
 from analysis.utility import Utility, read_utility
 
@@ -21,6 +22,7 @@ MAX_SKELETON = 65_536
 _PARTS = frozenset({"SELECT", "VALUES", "TABLE", "JOIN"})
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Probe:
     """The query a statement is or carries. `too_much`: to be read a second time in time."""
@@ -31,6 +33,7 @@ class Probe:
     too_much: bool
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class TextReading:
     """`skeleton` is None where it is no key (`skeleton_of`), `probe` where there is no query."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from analysis.making import quickly_made
 from analysis.statement import ColumnRef
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ProtectedTouch:
     """What of the statement meets protected data; computed by masking from the analysis and the rules."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from analysis.lexer import LexError, Token, TokenKind, identifier
+from analysis.making import quickly_made
 from analysis.statement import CopyFormat, Operation
 
 READ = frozenset({Operation.READ})
@@ -27,6 +28,7 @@ class Made:
     columns: tuple[str, ...] = ()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Utility:
     """`probe` is a query for the second reading, at `probe_offset` in the text (-1: composed, no place in it)."""
@@ -66,6 +68,7 @@ class Utility:
         return self.kind == "PREPARE"
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class StatementText:
     text: str

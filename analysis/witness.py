@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analysis.catalogue import Catalogue
+from analysis.making import quickly_made
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Witness:
     """`tree` is pg_proc.prosqlbody of the probe; the sets are its pg_depend rows (never pinned system objects)."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from analysis.making import quickly_made
 from analysis.statement import Analysis
 from analysis.touch import ProtectedTouch
 
@@ -55,6 +56,7 @@ class Principal:
         return self.known_as | {name for name in (self.subject, self.actor, self.owner) if name}
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Resource:
     """The connection, by value."""
@@ -64,6 +66,7 @@ class Resource:
     phi: bool
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class AccessRequest:
     """One statement of one principal on one resource, at a moment."""
@@ -75,6 +78,7 @@ class AccessRequest:
     at: float  # Unix seconds
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Allow:
     """`rule` names the access rule that allowed it."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from analysis.making import quickly_made
 from analysis.statement import Analysis, Statement
 from approvals.domain.decide import decide
 from approvals.domain.request import AccessRequest, Allow, Decision, Deny, Resource
@@ -70,6 +71,7 @@ class Denied(Exception):
         self.assessment = assessment  # what was known when it was decided; for the record, never for the client
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Assessment:
     """A statement analysed and decided under one snapshot; valid for this session at this moment only."""

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from analysis.making import quickly_made
 from analysis.statement import Analysis, Destination
 from approvals.domain.request import Principal
 from audit.domain.randomness import time_ordered_id
@@ -57,6 +58,7 @@ class SessionContext(ContextState):
     known: KnownStatements | None = field(default=None, repr=False)  # the pipeline's memory of this session
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class StatementRequest:
     """A statement about to run: its text and bound values, in wire form (None is NULL)."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from analysis.making import quickly_made
 from gateway.session.context import SessionContext
 from gateway.session.permit import FieldCount, Outcome
 from gateway.session.state import MeterState, TallyState
@@ -33,6 +34,7 @@ class Histogram:
         self.seconds += seconds
 
 
+@quickly_made
 @dataclass(slots=True)
 class Stages:
     """When the stages of one statement began and ended, by `perf_counter`; for histograms and for traces."""

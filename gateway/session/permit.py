@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from analysis.making import quickly_made
 from analysis.statement import Analysis, Operation
 from approvals.domain.request import Allow, Decision, GrantClaim
 from audit.domain.subjects import SubjectKey, SubjectsSeen
@@ -25,6 +26,7 @@ class PermitError(RuntimeError):
     """A permit was forged, used twice or completed twice: a bug, answered by ending the session."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class FieldCount:
     """How many values of one result column were masked, by which rule and technique."""
@@ -35,6 +37,7 @@ class FieldCount:
     count: int
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of an execution. `error` is an SQLSTATE or a stable word, never a message."""

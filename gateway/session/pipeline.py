@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 
+from analysis.making import quickly_made
 from approvals.domain.request import (
     Deny,
     GrantClaim,
@@ -72,6 +73,7 @@ async def authorise(
     return permit
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Passage:
     """One statement on its way to a permit: how it was let in, and how long each stage takes."""

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from analysis.making import quickly_made
 from analysis.statement import Output
 from gateway.protocols.postgres.copyrows import (
     BinaryCopyMasker,
@@ -44,6 +45,7 @@ class PlanRefused(Exception):
     """No masking plan fits the result: it is never shown raw."""
 
 
+@quickly_made
 @dataclass(slots=True)
 class Shape:
     """The columns of a statement or portal. `requested`: a Describe is on its way; `fields` () means no rows."""

@@ -18,6 +18,8 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
+from analysis.making import quickly_made
+
 # A watched socket may fall silent for good: libuv stops watching one that was reset, and tells so once, while there may
 # be more to read than is read at once. So it is looked at again, however quiet it is.
 LOOK_S = 0.2
@@ -40,6 +42,7 @@ class Fixed:
         return Command(self.text, parameters, self.name.encode())
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Command:
     """`text` is sent, or with `prepared` what the connection knows by that name is run."""

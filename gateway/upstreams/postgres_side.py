@@ -21,6 +21,7 @@ from psycopg import AsyncConnection
 
 from analysis.catalogue import Catalogue
 from analysis.classified import Word, parse_classified
+from analysis.making import quickly_made
 from analysis.statement import Analysis
 from analysis.witness import Witness
 from gateway.domain.snapshot import ConnectionSpec
@@ -86,6 +87,7 @@ class Recent(Generic[V]):
         self._long.clear()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A statement's analysis with the rows the planner expects of it; about one exact text."""

@@ -22,6 +22,7 @@ from psycopg.postgres import types as _BUILTIN_TYPES
 
 from analysis.catalogue import Catalogue
 from analysis.classified import Word
+from analysis.making import quickly_made
 from analysis.witness import Witness
 from gateway.protocols.postgres.scrub import scrub_error
 from gateway.session.services import UpstreamRejected
@@ -113,6 +114,7 @@ class NoWitness(Exception):
     """The database could not or would not read the statement; the message says why in words of ours."""
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Question:
     """A query to be read as the session would. `offset` is its place in the client's text, -1 for none."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from analysis.making import quickly_made
+
 # One value in the result's own encoding: None is SQL NULL, bytes is the text or binary form on the wire.
 MaskValue = Callable[[bytes | None], bytes | None]
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class ResultColumn:
     """A column of a result as the database described it (PostgreSQL RowDescription fields, BigQuery schema fields)."""
@@ -23,6 +26,7 @@ class ResultColumn:
     fields: tuple[ResultColumn, ...] = ()  # of a record
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class FieldMask:
     """`mask` is None for a column that passes unchanged. `technique` and `rule` are what the record names."""
@@ -78,6 +82,7 @@ class SubjectPlan:
     shown: tuple[ShownColumn, ...] = ()
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class MaskingPlan:
     """One entry per result column, in order. Built for exactly the described columns or not at all."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from struct import Struct, error
 
+from analysis.making import quickly_made
 from gateway.protocols.postgres.frames import ProtocolViolation, frame
 
 QUERY, PARSE, BIND, DESCRIBE, EXECUTE, CLOSE = b"QPBDEC"
@@ -28,6 +29,7 @@ FLUSH_FRAME = frame(b"H")
 TERMINATE_FRAME = frame(b"X")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Parse:
     name: str
@@ -35,6 +37,7 @@ class Parse:
     types: tuple[int, ...]
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Bind:
     portal: str

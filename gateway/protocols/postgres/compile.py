@@ -26,6 +26,7 @@ SOURCES = tuple(
     for source in (
         "analysis/_fast.pyx",
         "analysis/_lexer.pyx",
+        "analysis/_making.pyx",
         "audit/domain/state.py",
         "audit/domain/_openssl.pyx",
         "audit/domain/_fast.pyx",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
+from analysis.making import quickly_made
 from gateway.protocols.postgres.client import Reader
 from gateway.protocols.postgres.frames import ProtocolViolation, frame
 
@@ -28,6 +29,7 @@ CLOSE_COMPLETE_FRAME = frame(b"3")
 EMPTY_QUERY_FRAME = frame(b"I")
 
 
+@quickly_made
 @dataclass(frozen=True, slots=True)
 class Field:
     """One column of a RowDescription."""
