@@ -19,7 +19,10 @@ _COMPARING = frozenset({"=", "<>", "!=", "<", ">", "<=", ">=", "+", "-"})
 _COMPARING_WORDS = frozenset({"LIKE", "ILIKE"})
 _ENDING = frozenset(")") | {","}
 _ENDING_WORDS = frozenset({"AND", "OR", "ORDER", "GROUP", "LIMIT", "FOR", "RETURNING", "WHERE", "FROM"})
-_LITERALS = (TokenKind.STRING, TokenKind.NUMBER)
+# A member of an enumeration is looked up by Python code each time (3.11): not for every token of a text.
+_STRING, _NUMBER = _LITERALS = (TokenKind.STRING, TokenKind.NUMBER)
+_QUOTED = TokenKind.QUOTED
+_NAMES = (TokenKind.WORD, _QUOTED)
 # What may stand before a signed number and is no column. `LIMIT - -5` and `ORDER BY - -2` say `LIMIT 5`, `ORDER BY 2`.
 _NO_COLUMN = words(
     """
@@ -62,9 +65,7 @@ def skeleton_of(text: str, tokens: list[Token]) -> str | None:
     stripped = {
         token.start: token.text
         for index, token in enumerate(tokens)
-        if token.kind is TokenKind.NUMBER
-        and _class_of(token) != "?"
-        and (index in cells or _is_compared(tokens, index))
+        if token.kind is _NUMBER and _class_of(token) != "?" and (index in cells or _is_compared(tokens, index))
     }
     if "\0" in text or any(stripped.get(run.start()) != run.group() for run in _RUN.finditer(text)):
         return None
@@ -113,10 +114,10 @@ def _piece(word: str) -> bytes:
 def _normal(token: Token) -> str:
     if token.word and len(token.text) < _CUT and token.text.isascii():
         return token.text.lower()
-    if token.kind in (TokenKind.WORD, TokenKind.QUOTED):
+    if token.kind in _NAMES:
         try:
             # A quoted name is never a keyword, so the two stay apart even when they fold to the same name.
-            return ('"' if token.kind is TokenKind.QUOTED else "") + identifier(token)
+            return ('"' if token.kind is _QUOTED else "") + identifier(token)
         except LexError:
             return token.text
     return token.text
@@ -124,7 +125,7 @@ def _normal(token: Token) -> str:
 
 def _class_of(token: Token) -> str:
     """A literal's class decides its type, and the type decides operators; `?` is a class that is never shared."""
-    if token.kind is TokenKind.STRING:
+    if token.kind is _STRING:
         return "?s" if token.text[0] == "'" and "\n" not in token.text else "?"
     return "?i" if token.text.isdigit() and len(token.text) <= _SHORT_INTEGER else "?"
 
@@ -137,7 +138,7 @@ def _is_compared(tokens: list[Token], index: int) -> bool:
     if before < 1 or not (tokens[before].text in _COMPARING or tokens[before].word in _COMPARING_WORDS):
         return False
     column = tokens[before - 1]
-    if column.kind not in (TokenKind.WORD, TokenKind.QUOTED) or column.word in _NO_COLUMN:
+    if column.kind not in _NAMES or column.word in _NO_COLUMN:
         return False
     if index + 1 >= len(tokens):
         return True

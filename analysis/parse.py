@@ -100,10 +100,11 @@ class _Kept(threading.local):
     """A thread's own: making them takes a quarter of a short statement's time. Both begin anew with every text."""
 
     def __init__(self) -> None:
-        self.tokenizer, self.parser = _POSTGRES.tokenizer(), _POSTGRES.parser()
+        self.tokenizer, self.parser = _SHORT.tokenizer(), _SHORT.parser()
 
 
-_KEPT, _KEPT_TEXT = _Kept(), 4_096  # characters: they hold on to what they read last
+_SHORT = Postgres()  # a few hundred tokens keep nobody waiting, and need no turns
+_KEPT, _KEPT_TEXT = _Kept(), 1_024  # characters: they hold on to what they read last
 
 
 def _parse(text: str) -> list[exp.Expr | None]:

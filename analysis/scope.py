@@ -15,6 +15,9 @@ from analysis.statement import ColumnRef, Flow, Origin, Predicate, PredicateUse,
 if TYPE_CHECKING:
     from analysis.bodies import Body
 
+# Looked up once: a member of an enumeration is found by Python code each time (3.11).
+_SAFE, _DERIVED = Transform.SAFE, Transform.DERIVED
+
 
 @quickly_made
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ class Value:
     @property
     def discloses(self) -> bool:
         """Whether anything beyond a safe property of a stored value is in it."""
-        return any(origin.transform is not Transform.SAFE for origin in self.origins)
+        return any(origin.transform is not _SAFE for origin in self.origins)
 
 
 NOTHING = Value()
@@ -60,7 +63,7 @@ def stored(columns: Iterable[ColumnRef], *, joinable: bool) -> Value:
 
 def derived(values: Iterable[Value]) -> Value:
     """Any expression over `values`. A safe property stays one."""
-    return Value(frozenset(_weaken(origin, Transform.DERIVED) for value in values for origin in value.origins))
+    return Value(frozenset([_weaken(origin, _DERIVED) for value in values for origin in value.origins]))
 
 
 def safe(value: Value) -> Value:
@@ -68,7 +71,7 @@ def safe(value: Value) -> Value:
     parts = value.fields if value.fields is not None else (value,)
     if not all(part.stored or not part.origins or part.fields is not None for part in parts):
         return derived([value])
-    return Value(frozenset(Origin(origin.column, Transform.SAFE) for origin in value.origins))
+    return Value(frozenset(Origin(origin.column, _SAFE) for origin in value.origins))
 
 
 def merged(values: Iterable[Value]) -> Value:
@@ -112,11 +115,11 @@ def predicates_of(
 
 
 def disclosed(value: Value) -> frozenset[ColumnRef]:
-    return frozenset(origin.column for origin in value.origins if origin.transform is not Transform.SAFE)
+    return frozenset([origin.column for origin in value.origins if origin.transform is not _SAFE])
 
 
 def _weaken(origin: Origin, transform: Transform) -> Origin:
-    return origin if origin.transform is Transform.SAFE else Origin(origin.column, transform)
+    return origin if origin.transform is _SAFE else Origin(origin.column, transform)
 
 
 @quickly_made
@@ -207,7 +210,7 @@ class Reading(Questions):
         if not inherited:
             return frozenset()
         origins = (origin for place, found in inherited.items() if oid in (None, place[0]) for origin in found)
-        return frozenset(origin for origin in origins if origin.transform is Transform.DERIVED)
+        return frozenset(origin for origin in origins if origin.transform is _DERIVED)
 
     def _partners(self, *values: Value) -> frozenset[ColumnRef]:
         """The stored columns behind `values`, each once: no views' own names, no partition beside its parent."""

@@ -35,6 +35,8 @@ from gateway.upstreams.postgres_witness import Question
 
 CACHE_TEXT = 16_384  # longer statements are not remembered by their exact text
 RETRIES = 3
+MOST_FOUND = 1024  # specifications whose side is remembered
+_LITERALS = (TokenKind.STRING, TokenKind.NUMBER)
 _ENDS_PREPARED = frozenset({"COMMIT_PREPARED", "ROLLBACK_PREPARED"})
 _STAND_FOR_A_QUERY = frozenset({"EXECUTE", "DECLARE_CURSOR"})
 # Statements that name no relation, by their first word.
@@ -50,6 +52,7 @@ class PostgresAnalyst:
     def __init__(self, dsn_for: DsnFor) -> None:
         self._dsn_for = dsn_for
         self._sides: dict[_Place, PostgresSide] = {}
+        self._found: dict[int, tuple[ConnectionSpec, PostgresSide]] = {}  # the same, by the specification's identity
         self._changing: set[str] = set()  # sessions whose last statement may have changed definitions
 
     async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
@@ -100,7 +103,7 @@ class PostgresAnalyst:
         `statement` may be another text of the same template.
         """
         spec = session.connection
-        side = self._sides.get(_place(spec))
+        side = self._known_side(spec)
         if side is None or not side.is_fresh():
             return None
         if session.uncommitted_definitions or session.temp_relations or session.session_id in self._changing:
@@ -134,7 +137,7 @@ class PostgresAnalyst:
         self, session: SessionContext, text: str, parameter_types: tuple[int, ...], found: Analysis
     ) -> Recollected | None:
         """Tell from now on with one look whether `recall` would return `found`, which it just did."""
-        side = self._sides.get(_place(session.connection))
+        side = self._known_side(session.connection)
         if side is None:
             return None
         where = (parameter_types, session.role, session.search_path)
@@ -162,6 +165,7 @@ class PostgresAnalyst:
         for side in self._sides.values():
             await side.close()
         self._sides.clear()
+        self._found.clear()
 
     # --- how many rows ---
 
@@ -245,10 +249,20 @@ class PostgresAnalyst:
         return found.complete and found.operations == {Operation.READ} and not found.tables_read
 
     def _side(self, spec: ConnectionSpec) -> PostgresSide:
-        place = _place(spec)
-        side = self._sides.get(place)
+        side = self._known_side(spec)
         if side is None:
-            side = self._sides[place] = PostgresSide(spec, self._dsn_for)
+            side = self._sides[_place(spec)] = PostgresSide(spec, self._dsn_for)
+        return side
+
+    def _known_side(self, spec: ConnectionSpec) -> PostgresSide | None:
+        found = self._found.get(id(spec))
+        if found is not None:  # which keeps the specification alive, so that nothing else has its identity
+            return found[1]
+        side = self._sides.get(_place(spec))
+        if side is not None:
+            if len(self._found) >= MOST_FOUND:
+                self._found.clear()  # rules that are read anew bring specifications of their own
+            self._found[id(spec)] = (spec, side)
         return side
 
 
@@ -279,7 +293,7 @@ def _query_of(statement: Statement, session: SessionContext) -> Question:
 
 
 def _has_literals(analysis: Analysis) -> bool:
-    return any(token.kind in (TokenKind.STRING, TokenKind.NUMBER) for token in tokenize(analysis.statement.text))
+    return any(token.kind in _LITERALS for token in tokenize(analysis.statement.text))
 
 
 def _doubted(found: Analysis, session: SessionContext) -> Analysis:

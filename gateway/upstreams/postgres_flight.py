@@ -25,6 +25,9 @@ from analysis.making import quickly_made
 LOOK_S = 0.2
 # Between two answers. The server itself ends what takes longer than some seconds; one that says nothing is cut off.
 SILENCE_S = 60.0
+# Looked up once: a member of an enumeration is found by Python code each time (3.11).
+_CONNECTED = ConnStatus.OK
+_FAILED, _SYNCED = ExecStatus.FATAL_ERROR, ExecStatus.PIPELINE_SYNC
 
 
 class Silent(psycopg.Error):
@@ -102,7 +105,7 @@ async def fly(
     results = await _landed(pgconn)
     pgconn.exit_pipeline_mode()
     for result in results:
-        if result.status == ExecStatus.FATAL_ERROR:
+        if result.status == _FAILED:
             raise error_from_result(result, connection.info.encoding)
     return results
 
@@ -148,11 +151,11 @@ async def _landed(pgconn: PGconn) -> list[PGresult]:
                     timer.cancel()
                 pgconn.consume_input()
             result = pgconn.get_result()
-            if pgconn.status != ConnStatus.OK:
+            if pgconn.status != _CONNECTED:
                 raise psycopg.OperationalError("the connection was lost")
             if result is None:  # the end of one command's answers
                 continue
-            if result.status == ExecStatus.PIPELINE_SYNC:
+            if result.status == _SYNCED:
                 return results
             results.append(result)
     finally:

@@ -222,7 +222,9 @@ class PostgresSide(SideState):
     # --- connections ---
 
     async def _asked(self, asker: str, question: Callable[[AsyncConnection[Any]], Awaitable[V]]) -> V:
-        share = self._shares.setdefault(asker, asyncio.Semaphore(SHARE))
+        share = self._shares.get(asker)
+        if share is None:
+            share = self._shares[asker] = asyncio.Semaphore(SHARE)
         async with share, self._places:
             try:
                 return await self._on_connection(question)
