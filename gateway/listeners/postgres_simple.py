@@ -15,7 +15,7 @@ from gateway.domain.long_texts import read_beside
 from gateway.listeners.postgres_block import ends_or_begins
 from gateway.listeners.postgres_copy import converse, copied_columns
 from gateway.listeners.postgres_session import ClientSession
-from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
+from gateway.listeners.postgres_text import first_word, means_one_thing
 from gateway.listeners.postgres_transport import StatementTransport
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
@@ -60,7 +60,7 @@ def _run_known(session: ClientSession, text: str) -> bool:
     if not (session.relay.idle and session.settled) or session.block.own:
         return False
     part = whole_statement(text)
-    if part is None or first_word(part) not in SELF_CONTAINED:
+    if part is None or not means_one_thing(part):
         return False
     known = recall(session.services, session.context, part)
     if known is None:

@@ -20,7 +20,21 @@ QUIET = frozenset(
 # and the server refuses to run a prepared one whose columns have changed ("cached plan must not change result type").
 SELF_CONTAINED = frozenset({"select", "insert", "update", "delete", "merge", "with", "values", "table"})
 
+# Transaction control in its plainest words, which name nothing at all.
+_PLAIN_CONTROL = re.compile(
+    r"(?i)(?:begin|start(?= transaction)|commit|end|rollback|abort)(?: work| transaction)?\Z"
+).match
+
 TRANSACTION_ENDS = frozenset({"commit", "end", "rollback", "abort", "prepare", "release"})
+
+
+def means_one_thing(text: str) -> bool:
+    """Whether the text means the same whenever it is sent to a session whose role, search path and settings are known.
+
+    >>> means_one_thing("COMMIT"), means_one_thing("commit prepared 'x'"), means_one_thing("execute p")
+    (True, False, False)
+    """
+    return first_word(text) in SELF_CONTAINED or _PLAIN_CONTROL(text) is not None
 
 
 # How nearly every statement begins: the loop below would say the same, five times slower.
