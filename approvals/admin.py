@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from unfold.admin import ModelAdmin, TabularInline
 
 from approvals import channel_admin, policy_admin  # noqa: F401  register their pages
+from approvals.domain.clock import AHEAD
 from approvals.domain.grant import revoke_grant
 from approvals.models import EmergencyRoster, Grant, GrantUse, PolicyVersion, Review, Vote
 
@@ -100,7 +101,8 @@ class GrantAdmin(ReadOnly, ModelAdmin):  # type: ignore[misc]
             return "revoked"
         if grant.uses_left == 0:
             return "used up"
-        return "over" if grant.expires_at <= timezone.now() else "usable"
+        now = timezone.now()
+        return "over" if grant.expires_at <= now or grant.created_at > now + AHEAD else "usable"
 
     @admin.display(description="review page")
     def page(self, grant: Grant) -> str:

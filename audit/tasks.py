@@ -13,6 +13,7 @@ from audit.anchors.delivery import anchor_newest, due_anchors
 from audit.domain.check import check_evidence
 from audit.domain.chunk_partitions import extend_months
 from audit.domain.chunk_store import StoreUnavailable
+from audit.domain.leap import LEAPT, may_have_leapt
 from audit.domain.partitions import extend_partitions
 from audit.domain.retention import PurgeRefused, purge
 from audit.reports.making import forget_old_runs, make_run
@@ -60,6 +61,9 @@ def check(incremental: bool) -> None:
 
 @shared_task(name="audit.purge")  # type: ignore[untyped-decorator]
 def purge_evidence() -> None:
+    if may_have_leapt():
+        logger.error("evidence not purged: %s", LEAPT)
+        return
     try:
         purge(by="schedule")
     except (PurgeRefused, StoreUnavailable) as refused:

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 LOGIN_PATH = "/admin/login/"
 DOOR = "sign-in"
 _SIGNED_IN_AT, _SEEN_AT = "hoopweb_signed_in_at", "hoopweb_seen_at"
+_AHEAD_S = 60.0  # clocks of several web hosts differ
 _NOTED_EVERY_S = 30.0  # a write of the session for every request would be a write for every image
 
 BY_ITSELF = "X-Refreshed-By-Page"
@@ -66,8 +67,11 @@ class AutomaticLogOff:
         return self._get_response(request)
 
     def _overdue(self, request: HttpRequest) -> str:
+        """Why the session is over. One of the future, from before the clock was set back, would never be idle."""
         now, session = time.time(), request.session
         signed_in_at, seen_at = session.setdefault(_SIGNED_IN_AT, now), session.get(_SEEN_AT, now)
+        if max(signed_in_at, seen_at) > now + _AHEAD_S:
+            return "clock"
         if now - seen_at > settings.HOOPWEB_SESSION_IDLE_S:
             return "idle"
         if now - signed_in_at > settings.SESSION_COOKIE_AGE:

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from approvals.domain import hooks, refusal
 from approvals.domain.announce import announce_emergency, announce_kill
+from approvals.domain.clock import ClockTimestamp, begun
 from approvals.domain.events import Event
 from approvals.domain.refusal import Refusal
 from approvals.domain.reviewers import fresh_user, groups_of, is_disabled, names_of, people_behind
@@ -139,9 +140,14 @@ def end_revoked_emergencies() -> int:
     return sum(end_emergency(access=access, by=BY_ROSTER) for access in revoked)
 
 
+def in_force() -> QuerySet[EmergencyAccess]:
+    """Accesses nobody has ended and whose time has come and is not over."""
+    return EmergencyAccess.objects.filter(begun("opened_at"), ended_at=None, ends_at__gt=ClockTimestamp())
+
+
 def end_due_emergencies() -> int:
     """End every access whose time is over; return how many this call ended."""
-    due = EmergencyAccess.objects.filter(ended_at=None, ends_at__lte=timezone.now())
+    due = EmergencyAccess.objects.filter(~begun("opened_at") | Q(ends_at__lte=timezone.now()), ended_at=None)
     return sum(end_emergency(access=access) for access in due)
 
 

@@ -13,8 +13,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
-from approvals.domain.clock import ClockTimestamp
-from approvals.domain.emergency import is_still_named
+from approvals.domain.emergency import in_force, is_still_named
 from approvals.domain.grant import STALE_CLAIM_S
 from approvals.domain.request import AccessRequest, Decision, GrantClaim, RequireApproval
 from approvals.domain.reviewers import is_disabled
@@ -30,10 +29,8 @@ def claim_emergency(
 ) -> GrantClaim | None:
     """Count one statement under an emergency access that is still in force; None when it is over or used up."""
     with transaction.atomic():
-        in_force = EmergencyAccess.objects.filter(
-            pk=emergency_id, ended_at=None, ends_at__gt=ClockTimestamp(), statements__lt=F("max_statements")
-        )
-        if in_force.update(statements=F("statements") + 1) != 1:
+        usable = in_force().filter(pk=emergency_id, statements__lt=F("max_statements"))
+        if usable.update(statements=F("statements") + 1) != 1:
             return None
         access = EmergencyAccess.objects.get(pk=emergency_id)
         if is_disabled([access.person, access.agent]) or not is_still_named(access):
@@ -101,7 +98,7 @@ def _give_back(use: EmergencyUse) -> bool:
 
 
 def _in_force(claim: GrantClaim) -> QuerySet[EmergencyAccess]:
-    return EmergencyAccess.objects.filter(pk=claim.emergency, ended_at=None, ends_at__gt=ClockTimestamp())
+    return in_force().filter(pk=claim.emergency)
 
 
 def _tables(request: AccessRequest) -> list[str]:

@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from approvals.domain.announce import announce_change, announce_kill
 from approvals.domain.binding import binding_digest, open_reach, requester_digest, with_statement
-from approvals.domain.clock import ClockTimestamp
+from approvals.domain.clock import AHEAD, ClockTimestamp, begun
 from approvals.domain.dossier import asked_binding, counted_approvers, current_statement, spoken_reason
 from approvals.domain.hooks import requester_enabled
 from approvals.domain.record import record
@@ -48,6 +48,7 @@ STALE_CLAIM_S = 10
 _LEFT = "max_rows - rows_used - rows_reserved"
 _USABLE = (
     f"uses_left > 0 AND NOT revoked AND expires_at > clock_timestamp() AND (max_rows IS NULL OR {_LEFT} > 0)"
+    f" AND created_at <= clock_timestamp() + make_interval(secs => {AHEAD.total_seconds()})"
     # An exact approval is for its rows, however many; a wider one must have room for what is expected.
     f" AND (max_rows IS NULL OR id IS DISTINCT FROM %(wider)s::uuid OR %(room)s::bigint <= {_LEFT})"
 )
@@ -229,7 +230,8 @@ def _wider_grant(binding: Binding, asked: Asked) -> UUID | None:
     if binding.governed_as:
         return None
     requester = requester_digest(binding)
-    known = Grant.objects.filter(requester=requester, revoked=False, uses_left__gt=0, expires_at__gt=timezone.now())
+    unspent = Grant.objects.filter(begun("created_at"), requester=requester, revoked=False, uses_left__gt=0)
+    known = unspent.filter(expires_at__gt=timezone.now())
     for grant in known.exclude(scope=Scope.ONCE.value).order_by("expires_at"):
         assert grant.sealed_reach is not None
         reach = open_reach(grant.sealed_reach, grant_id=grant.pk, requester=requester)

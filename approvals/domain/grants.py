@@ -7,6 +7,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from approvals.domain import refusal
+from approvals.domain.clock import begun
 from approvals.domain.grant import revoke_grant
 from approvals.domain.refusal import Refusal
 from approvals.domain.reviewers import groups_of, readable_reviews
@@ -22,7 +23,7 @@ def readable_grants(user: AbstractUser) -> QuerySet[Grant]:
 def usable_grants(user: AbstractUser) -> QuerySet[Grant]:
     """Those under which something may still run."""
     room = Q(max_rows=None) | Q(rows_used__lt=F("max_rows"))
-    usable = readable_grants(user).filter(room, revoked=False, expires_at__gt=timezone.now())
+    usable = readable_grants(user).filter(room, begun("created_at"), revoked=False, expires_at__gt=timezone.now())
     # A spent grant whose last execution still runs can be revoked to end it.
     running = Q(uses__state="confirmed", uses__ended_at=None)
     return usable.filter(Q(uses_left__gt=0) | running).distinct()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from django.utils import timezone
-
 from approvals.domain.decide import Action, PolicyRule
+from approvals.domain.emergency import in_force
 from approvals.domain.parse import parse_condition, parse_reviewers
 from approvals.domain.request import Emergency, GrantTerms
 from approvals.domain.scope import Scope
-from approvals.models import EmergencyAccess, Policy, PolicyVersion
+from approvals.models import Policy, PolicyVersion
 
 
 def load_policies() -> tuple[PolicyRule, ...]:
@@ -56,7 +55,6 @@ def policy_rule(policy: Policy, version: PolicyVersion | None = None) -> PolicyR
 
 def load_emergencies() -> tuple[Emergency, ...]:
     """Every emergency access that is in force now."""
-    open_now = EmergencyAccess.objects.filter(ended_at=None, ends_at__gt=timezone.now()).order_by("ends_at")
     return tuple(
         Emergency(
             id=str(access.pk),
@@ -66,7 +64,7 @@ def load_emergencies() -> tuple[Emergency, ...]:
             agent=access.agent,
             issuer=access.issuer,
         )
-        for access in open_now
+        for access in in_force().order_by("ends_at")
     )
 
 

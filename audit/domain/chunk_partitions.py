@@ -15,12 +15,14 @@ from typing import Any
 
 from django.db import connection
 
+from audit.domain.exclusive import alone
 from audit.domain.partitions import attach_partition, drop_if_empty, empty_but_for, partition_bounds
 
 CHUNKS = "audit_recordingchunk"
 AHEAD = timedelta(days=45)
 # Below it what is due goes by the day, row by row: whoever keeps results for a week does not mean a month.
 LEAST_DAYS = 300
+_LOCK = 0x686F6F70_6D6F6E74
 _BOUND = re.compile(r"FROM \((?:MINVALUE|'([^']+)')\) TO \('([^']+)'\)")
 
 
@@ -42,8 +44,13 @@ def months() -> list[Month]:
 
 def extend_months(*, now: datetime | None = None) -> int:
     """Make what the next weeks need. Returns how many were made; one that cannot be made now is made the next time."""
-    until = (now or datetime.now(UTC)) + AHEAD
-    low = max((part.high for part in months()), default=_month_of(now or datetime.now(UTC)))
+    with alone(_LOCK) as mine:  # two checks may begin in one moment
+        return _extend(now or datetime.now(UTC)) if mine else 0
+
+
+def _extend(now: datetime) -> int:
+    until = now + AHEAD
+    low = max((part.high for part in months()), default=_month_of(now))
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT max(at) FROM {CHUNKS}_rest")  # noqa: S608
         (strayed,) = cursor.fetchone()

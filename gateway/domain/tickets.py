@@ -53,8 +53,15 @@ def buy_ticket(*, principal: Principal, connection: str, ttl_s: int = DEFAULT_TT
 
 def redeem_ticket(*, secret: str, user: str, connection: str) -> Principal | None:
     """Use the ticket up and return its buyer; None when it is unknown, used, expired or for something else."""
+    now = timezone.now()
     found = Ticket.objects.filter(
-        secret_hash=_hash(secret), subject=user, connection=connection, used_at=None, expires_at__gt=timezone.now()
+        secret_hash=_hash(secret),
+        subject=user,
+        connection=connection,
+        used_at=None,
+        expires_at__gt=now,
+        # One that would be good for longer than any is from before the clock was set back.
+        expires_at__lte=now + timedelta(seconds=MAX_TTL_S),
     )
     ticket = found.first()
     if ticket is None:

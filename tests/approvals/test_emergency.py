@@ -131,6 +131,24 @@ def test_form_offers_no_longer_than_the_roster_lasts(doctor, roster):
     assert 'max="10" value="5"' in refused
 
 
+def test_access_of_a_clock_that_was_ahead_is_over(doctor, roster):
+    access = broken(doctor, roster)
+    assert claim(access) is not None  # the control
+    in_a_year = timedelta(days=365)
+    EmergencyAccess.objects.update(
+        opened_at=access.opened_at + in_a_year,
+        ends_at=access.ends_at + in_a_year,
+        review_by=access.review_by + in_a_year,
+    )
+
+    assert load_emergencies() == ()
+    assert claim(access, 2) is None
+    assert end_due_emergencies() == 1
+    access.refresh_from_db()
+    assert access.ended_at is not None
+    assert access.review_by < timezone.now() + timedelta(days=8)
+
+
 def test_own_agent_of_the_roster_may_act(doctor, roster):
     hooks.register(agents_of=lambda username: ["er-agent", "other-agent"] if username == "doctor" else [])
 

@@ -491,3 +491,14 @@ def test_facts_say_which_tables(reviewer):
     assert write_request().analysis.tables_written == frozenset({PATIENTS})
     assert write_request().analysis.writes == frozenset({ColumnRef("public", "patients", "ssn")})
     assert UPDATE != OTHER_VALUES
+
+
+@pytest.mark.parametrize("scope", [Scope.ONCE, Scope.CONNECTION])
+def test_approval_of_a_clock_that_was_ahead_is_void(reviewer, scope):
+    approve(held(), reviewer, scope)
+    grant, in_a_year = Grant.objects.get(), timedelta(days=365)
+    Grant.objects.update(created_at=grant.created_at + in_a_year, expires_at=grant.expires_at + in_a_year)
+
+    assert claim(statement=UPDATE) is None
+    Grant.objects.update(created_at=grant.created_at, expires_at=grant.expires_at)
+    assert claim(statement=UPDATE) is not None

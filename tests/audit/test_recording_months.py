@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from django.db import connection
 
 from audit.domain.append import append_entries
 from audit.domain.check import check_evidence
-from audit.domain.chunk_partitions import CHUNKS, extend_months, months
+from audit.domain.chunk_partitions import _LOCK, CHUNKS, extend_months, months
 from audit.domain.chunks import seal_chunk, seal_salt
 from audit.domain.commitment import StreamDigest
+from audit.domain.exclusive import alone
 from audit.domain.recordings import RecordingRow, read_recording, store_recordings
 from audit.domain.retention import purge
 from audit.domain.sealing import evidence_sealer
@@ -163,6 +165,13 @@ def test_objects_outside_go_with_their_month(settings, tmp_path: Path):
     assert damage() == ()
 
 
+def in_own_connection(function):
+    try:
+        return function()
+    finally:
+        connection.close()
+
+
 def test_months_are_made_ahead_and_nothing_fails_for_want_of_one():
     now = datetime.now(UTC)
     assert extend_months(now=now) in (1, 2)
@@ -176,6 +185,16 @@ def test_months_are_made_ahead_and_nothing_fails_for_want_of_one():
     assert months()[-1].low is not None
     assert RecordingChunk.objects.filter(recording_id="recording-late").count() == 1
     assert damage() == ()
+
+
+def test_of_two_that_make_months_at_once_one_does():
+    """Two checks that began in one moment: the second found the first one's table there, and did not check."""
+    later = months()[-1].high + timedelta(days=70)
+    with ThreadPoolExecutor(max_workers=1) as other, alone(_LOCK) as mine:
+        assert mine
+        assert other.submit(in_own_connection, lambda: extend_months(now=later)).result() == 0
+
+    assert extend_months(now=later) >= 1
 
 
 def test_the_migration_keeps_every_result_there_and_back():

@@ -68,3 +68,14 @@ def test_deep_json_is_a_mistake(signed_in: Client):
 
     assert answer.status_code == 400
     assert answer.json()["detail"] == "the body is nested too deeply"
+
+
+def test_session_of_a_clock_that_was_ahead_is_over(signed_in: Client):
+    """It would never be idle, nor old, for as long as the clock had been ahead."""
+    age(signed_in, seen_at=-30, signed_in_at=-30)
+    assert signed_in.get("/admin/").status_code == 200  # clocks of hosts differ
+
+    age(signed_in, seen_at=-3_600, signed_in_at=-3_600)
+
+    assert signed_in.get("/admin/").status_code == 302
+    assert reasons() == ["clock"]

@@ -14,6 +14,7 @@ from audit.domain.certify import NothingToConfirm, confirm_certificate
 from audit.domain.checkpoints import LogDamaged
 from audit.domain.chunk_store import StoreProblem, StoreUnavailable
 from audit.domain.keys import SigningKeyProblem
+from audit.domain.leap import LEAPT, may_have_leapt
 from audit.domain.retention import Due, PurgeRefused, purge, what_is_due
 
 
@@ -22,6 +23,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="say what is due; destroy nothing")
+        parser.add_argument(
+            "--the-clock-is-right", action="store_true", help="purge although nothing was signed a day or a week ago"
+        )
         parser.add_argument(
             "--confirm", metavar="ENTRY:HASH", help="sign what an unsigned certificate of an earlier purge says"
         )
@@ -33,6 +37,9 @@ class Command(BaseCommand):
         if options["dry_run"]:
             self._say(what_is_due(), "due")
             return
+        if may_have_leapt() and not options["the_clock_is_right"]:
+            self.stderr.write(f"nothing was purged: {LEAPT}; if it is right, add --the-clock-is-right")
+            sys.exit(1)
         try:
             self._say(purge(by=f"os:{getpass.getuser()}"), "purged")
         except PurgeRefused as refused:

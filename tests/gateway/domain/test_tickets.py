@@ -78,3 +78,13 @@ def test_racing_clients_redeem_a_ticket_once() -> None:
         thread.join()
 
     assert len(won) == 1
+
+
+def test_ticket_of_a_clock_that_was_ahead_is_refused(db: None) -> None:
+    secret = buy_ticket(principal=BUYER, connection="clinic", ttl_s=300).secret
+    bought_in_a_year = timezone.now() + timedelta(days=365, seconds=300)
+    Ticket.objects.update(expires_at=bought_in_a_year)
+
+    assert redeem(secret) is None
+    Ticket.objects.update(expires_at=timezone.now() + timedelta(seconds=299))
+    assert redeem(secret) is not None
