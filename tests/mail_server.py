@@ -71,7 +71,7 @@ class MailServer(socketserver.ThreadingTCPServer):
 def mail_server(settings: Any) -> Iterator[MailServer]:
     """Mail goes to the server that is yielded."""
     with MailServer() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
         settings.EMAIL_HOST, settings.EMAIL_PORT = server.server_address[:2]
