@@ -91,7 +91,7 @@ def play(target: Target, each: Attack, mode: Mode, *, rehearsal: bool) -> Answer
     try:
         wire = Wire(_with_options(target, each.options))
     except ConnectionLost as lost:
-        return Answer(received=str(lost).encode(), errors=[{"C": "08004", "M": str(lost)}], lost=True)
+        return Answer(received=bytearray(str(lost).encode()), errors=[{"C": "08004", "M": str(lost)}], lost=True)
     with wire:
         wire.copy_in = each.copy_in
         answer = _steps(wire, each, mode, wrap=rehearsal and each.transaction)

@@ -46,12 +46,17 @@ class Told:
     """The connection, and how its rules are changed under whoever listens."""
 
     stack: Stack
+    in_force: dict[str, str] | None = None
 
     def apply(self, **changes: str) -> None:
+        wanted = {**_USUAL, **changes}
+        if wanted == self.in_force:
+            return
         upstream = self.stack.demo["upstream"]
         known = {name: upstream[name] for name in ("port", "database", "password")} | {"user": upstream["username"]}
-        done = self.stack.manage("apply", "-f", "-", stdin=_DOCUMENT.format(**known, **{**_USUAL, **changes}))
+        done = self.stack.manage("apply", "-f", "-", stdin=_DOCUMENT.format(**known, **wanted))
         assert done.returncode == 0, done.stderr
+        self.in_force = wanted
 
     def listener(self, channel: str = "") -> Wire:
         """A session that hears the channel: tried again until the rules of before hold no longer."""
@@ -66,11 +71,16 @@ class Told:
             time.sleep(0.2)
 
 
+@pytest.fixture(scope="module")
+def connection(stack: Stack, arena: Arena) -> Told:
+    return Told(stack)
+
+
 @pytest.fixture
-def told(stack: Stack, arena: Arena) -> Told:
-    told = Told(stack)
-    told.apply()
-    return told
+def told(connection: Told) -> Told:
+    """With its usual rules."""
+    connection.apply()
+    return connection
 
 
 @pytest.fixture

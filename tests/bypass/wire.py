@@ -45,10 +45,11 @@ class Target:
 class Answer:
     """What came back for one request, up to ReadyForQuery (or the end of the connection)."""
 
-    received: bytes = b""
+    # A whole table comes in ten thousand pieces: appended in place, not copied for each.
+    received: bytearray = field(default_factory=bytearray)
     columns: list[tuple[str, ...]] = field(default_factory=list)  # one per result set
     rows: list[tuple[bytes | None, ...]] = field(default_factory=list)
-    copied: bytes = b""
+    copied: bytearray = field(default_factory=bytearray)
     tags: list[str] = field(default_factory=list)
     errors: list[dict[str, str]] = field(default_factory=list)
     notices: list[dict[str, str]] = field(default_factory=list)
