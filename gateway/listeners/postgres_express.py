@@ -18,7 +18,7 @@ from gateway.listeners.postgres_extended import bind_expectation, confirm_portal
 from gateway.listeners.postgres_names import Portal, Prepared
 from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.postgres_simple import whole_statement
-from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
+from gateway.listeners.postgres_text import means_one_thing
 from gateway.protocols.postgres import server
 from gateway.protocols.postgres.client import Bind
 from gateway.protocols.postgres.datarow import count_rows, mask_rows
@@ -28,6 +28,7 @@ from gateway.protocols.postgres.express import (
     answered_tag,
     blank_integers,
     describing,
+    has_rows,
     read_answer,
     read_extended,
     read_query,
@@ -35,7 +36,8 @@ from gateway.protocols.postgres.express import (
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.server import Field
 from gateway.session.context import StatementRequest
-from gateway.session.recurring import Occurrence, Recurring, View
+from gateway.session.known import KnownStatement
+from gateway.session.recurring import NO_ROWS, Occurrence, Recurring, View
 from gateway.session.remembered import recall, recurring
 from gateway.upstreams.postgres_execution import BoundShape, Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Expectation, QueryResult, Ready, Result
@@ -64,7 +66,7 @@ class ExpressLane:
         self._texts: dict[tuple[bytes, tuple[int, ...]], Recurring] = {}  # of statements made with their request
         self._quick = None
         if QuickLane is not None:
-            self._quick = QuickLane(session, self._queries, self._texts, self._exchange, self.serve)
+            self._quick = QuickLane(session, self._queries, self._texts, self._exchange, self._keep_portal, self.serve)
             session.upstream.express = self._quick.answer
 
     @property
@@ -144,7 +146,7 @@ class ExpressLane:
         recurring = self._texts.get((text, types))
         if recurring is None or not recurring.holds():
             decoded = _decoded(text)
-            if decoded is None or first_word(decoded) not in SELF_CONTAINED:
+            if decoded is None or not means_one_thing(decoded):
                 return None
             recurring = self._recall(decoded, types)
             if recurring is None:
@@ -168,6 +170,12 @@ class ExpressLane:
                 return TemplatedExchange(self._session, occurrence, reused=reused)
             return SimpleExchange(self._session, occurrence)
         return ExtendedExchange(self._session, occurrence, asked, statement, reused=reused)
+
+    def _keep_portal(self, data: bytes, statement: Prepared, known: KnownStatement, fields: tuple[Field, ...]) -> None:
+        """The portal of a request that was answered outlives it."""
+        asked = read_extended(data)
+        assert asked is not None
+        _keep_answered(self._session, _portal(self._session, asked, statement, known), fields)
 
     def _recall(self, text: str, types: tuple[int, ...], *, by_shape: bool = False) -> Recurring | None:
         session = self._session
@@ -194,6 +202,8 @@ class ExpressLane:
 
     def _send(self, exchange: SimpleExchange | ExtendedExchange, data: bytes) -> None:
         session = self._session
+        if exchange.known.control:
+            session.sends_control(exchange.known)
         session.relay.expect(exchange)
         session.upstream.write(data)
 
@@ -206,7 +216,7 @@ class _Exchange:
     def __init__(self, session: ClientSession, occurrence: Occurrence) -> None:
         self._session = session
         self._occurrence = occurrence
-        self._known = occurrence.recurring.known
+        self.known = occurrence.recurring.known
         self._execution: Execution | None = None
         self._answer: Answer | None = None
 
@@ -223,11 +233,18 @@ class _Exchange:
 
     def _rows(self, data: bytes, answer: Answer) -> bytes | None:
         """Account for the rows; returns them for the client, None when they are as they came."""
-        view = self._known.views.get(data[answer[0] : answer[1]])
-        plain = view is not None and view.width and self._execution is None and self._occurrence.ends_plainly
+        view = self._view(data, answer)
+        plain = self._execution is None and self._occurrence.ends_plainly
         if view is not None and plain and self._rules_stand():
             return self._end_plainly(data, answer, view)
         return self._end_ordinarily(data, answer)
+
+    def _view(self, data: bytes, answer: Answer) -> View | None:
+        """How rows of its description are shown. None: nobody knows yet, or they have no columns, and are looked at."""
+        if not has_rows(data, answer[0]):
+            return NO_ROWS
+        view = self.known.views.get(data[answer[0] : answer[1]])
+        return view if view is not None and view.width else None
 
     def _rules_stand(self) -> bool:
         """Otherwise the execution asks again what they make of the result: it may have waited for a lock."""
@@ -235,7 +252,7 @@ class _Exchange:
             version = self._session.services.snapshots.current().version
         except StaleSnapshot:
             return False
-        return version == self._known.assessment.snapshot.version
+        return version == self.known.assessment.snapshot.version
 
     def _end_plainly(self, data: bytes, answer: Answer, view: View) -> bytes | None:
         _, start, stop, _, _ = answer
@@ -258,7 +275,8 @@ class _Exchange:
     def _end_ordinarily(self, data: bytes, answer: Answer) -> bytes | None:
         description, rows, tag, _, _ = answer
         execution = self.execution
-        self._adopt(data[description:rows])
+        if has_rows(data, description):
+            self._adopt(data[description:rows])
         shown = None
         if tag > rows:
             stop, masked = execution.take_rows(data, rows, tag)
@@ -272,11 +290,13 @@ class _Exchange:
         """The columns of the answer that was just accounted for."""
         if self._execution is not None:
             return self._execution.fields
-        return self._known.views[data[answer[0] : answer[1]]].fields
+        view = self._view(data, answer)
+        assert view is not None
+        return view.fields
 
     def _adopt(self, description: bytes) -> None:
         """Find the plan made for this very description, or make it."""
-        views = self._known.views
+        views = self.known.views
         view = views.get(description)
         if view is not None:
             self.execution.adopt(view.fields, view.plan)
@@ -315,7 +335,8 @@ class TemplatedExchange(_Exchange):
         answer = self._answer
         assert answer is not None
         shown = self._rows(data, answer)
-        relay.emit(data[answer[0] :] if shown is None else data[answer[0] : answer[1]] + shown + data[answer[2] :])
+        description = answer[0] if has_rows(data, answer[0]) else answer[1]
+        relay.emit(data[description:] if shown is None else data[description : answer[1]] + shown + data[answer[2] :])
         relay.ready(_STATES[answer[4]])
 
     def unfold(self) -> Sequence[Expectation]:
@@ -355,7 +376,7 @@ class ExtendedExchange(_Exchange):
         self._described = asked[6]
         self._statement = statement
         if self.parsed:
-            statement.analysis = self._known.analysis_of(statement.text, statement.types)
+            statement.analysis = self.known.analysis_of(statement.text, statement.types)
 
     def take(self, relay: Relay, data: bytes) -> None:
         answer = self._answer
@@ -365,9 +386,7 @@ class ExtendedExchange(_Exchange):
             self._session.statements.commit("", self._statement)
         status = _STATES[answer[4]]
         if status != "I":  # portals end with their transaction
-            portal = self._portal()
-            portal.shape.own.requested, portal.shape.own.fields = True, self._fields(data, answer)
-            confirm_portal(self._session, portal)
+            _keep_answered(self._session, self._portal(), self._fields(data, answer))
         if self._reused:
             relay.emit(server.PARSE_COMPLETE_FRAME)
         description, rows, tag, _, _ = answer
@@ -390,11 +409,22 @@ class ExtendedExchange(_Exchange):
         return [*expected, Result(self.execution), Ready()]
 
     def _portal(self) -> Portal:
-        _, _, _, formats, parameters, result_formats, _ = self._asked
-        bind = Bind("", self._statement.name, formats, parameters, result_formats)
-        portal = Portal("", self._statement, bind, BoundShape(self._statement.shape, result_formats))
-        self._session.plans.bound(portal, self._known.assessment.analysis)
-        return portal
+        return _portal(self._session, self._asked, self._statement, self.known)
+
+
+def _portal(session: ClientSession, asked: ExtendedRequest, statement: Prepared, known: KnownStatement) -> Portal:
+    """The unnamed portal a request makes of its statement."""
+    _, _, _, formats, parameters, result_formats, _ = asked
+    bind = Bind("", statement.name, formats, parameters, result_formats)
+    portal = Portal("", statement, bind, BoundShape(statement.shape, result_formats))
+    session.plans.bound(portal, known.assessment.analysis)
+    return portal
+
+
+def _keep_answered(session: ClientSession, portal: Portal, fields: tuple[Field, ...]) -> None:
+    """The portal was answered with these columns, and is there until its transaction ends."""
+    portal.shape.own.requested, portal.shape.own.fields = True, fields
+    confirm_portal(session, portal)
 
 
 def _keep(kept: dict[Any, Recurring], key: object, recurring: Recurring) -> None:

@@ -14,11 +14,12 @@ from analysis.split import split_statements
 from analysis.statement import Analysis
 from approvals.domain.request import Deny, RequireApproval
 from gateway.domain.long_texts import read_beside
+from gateway.listeners.postgres_block import ends_or_begins
 from gateway.listeners.postgres_copy import converse, copied_columns
 from gateway.listeners.postgres_names import Portal, Prepared
 from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.postgres_simple import refused_two_phase
-from gateway.listeners.postgres_text import SELF_CONTAINED, first_word
+from gateway.listeners.postgres_text import SELF_CONTAINED, first_word, means_one_thing
 from gateway.listeners.postgres_transport import StatementTransport
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind, Execute, Parse, Target
@@ -65,13 +66,13 @@ async def parse(session: ClientSession, message: Parse) -> None:
 
 def _known(session: ClientSession, text: str, types: tuple[int, ...]) -> KnownStatement | None:
     """The plain Allow that assessing would end in, where nothing that is under way can change what the text means."""
-    if not session.settled or first_word(text) not in SELF_CONTAINED:
+    if not session.settled or not means_one_thing(text) or (session.block.own and ends_or_begins(text)):
         return None
     return recall(session.services, session.context, text, types)
 
 
 def _send_parse(session: ClientSession, message: Parse, text: str, analysis: Analysis | None) -> None:
-    entry = Prepared(message.name, text, message.types, analysis, fixed=first_word(text) in SELF_CONTAINED)
+    entry = Prepared(message.name, text, message.types, analysis, fixed=means_one_thing(text))
     session.ask(parse_expectation(session, entry), client.encode_parse(Parse(message.name, text, message.types)))
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from analysis.statement import Analysis, Operation
 from gateway.domain.snapshot import StaleSnapshot
 from gateway.listeners.postgres_memory import NAME_QUESTIONS
-from gateway.listeners.postgres_text import QUIET, SELF_CONTAINED, TRANSACTION_ENDS, first_word
+from gateway.listeners.postgres_text import QUIET, SELF_CONTAINED, TRANSACTION_ENDS, first_word, is_plain_control
 from gateway.protocols.postgres.meaning import MEANINGFUL, settings_text
 from gateway.protocols.postgres.state import MeaningState
 from gateway.session.known import KnownStatement
@@ -96,11 +96,15 @@ class SessionMeaning(MeaningState):
         return connection is not None and is_open(snapshot, connection, self._session.context.principal)
 
     def is_quiet(self, known: KnownStatement) -> bool:
-        """Whether running it changes nothing that later statements depend on (see `notice_effects`)."""
+        """Whether running it changes nothing that later statements depend on (see `notice_effects`).
+
+        Or the transaction alone: what that changes is noticed each time it is sent (`known.control`).
+        """
         if known.quiet is None:
             analysis = known.assessment.analysis
+            known.control = is_plain_control(analysis.statement.text)
             known.quiet = (
-                first_word(analysis.statement.text) in SELF_CONTAINED
+                (known.control or first_word(analysis.statement.text) in SELF_CONTAINED)
                 and analysis.complete
                 and analysis.inner is None
                 and not analysis.opaque_functions

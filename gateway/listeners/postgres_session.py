@@ -37,6 +37,7 @@ from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.session import entries
 from gateway.session.context import SessionContext
+from gateway.session.known import KnownStatement
 from gateway.session.notifications import payload_shown
 from gateway.session.permit import ExecutionPermit
 from gateway.session.services import Services
@@ -349,6 +350,12 @@ class ClientSession(Asking):
         permit.consume()
         self.sent_known()
         return Execution(permit, recordings=self.recordings, ended=self._execution_ended)
+
+    def sends_control(self, known: KnownStatement) -> None:
+        """`start` for plain control of the transaction, right before it is sent."""
+        text = known.assessment.analysis.statement.text
+        self.block.sending(text)
+        self.meaning.notice_effects(known.assessment.analysis, first_word(text))
 
     def sent_known(self) -> None:
         """A quiet statement was sent or has ended."""

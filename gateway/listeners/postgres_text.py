@@ -21,11 +21,18 @@ QUIET = frozenset(
 SELF_CONTAINED = frozenset({"select", "insert", "update", "delete", "merge", "with", "values", "table"})
 
 # Transaction control in its plainest words, which name nothing at all.
-_PLAIN_CONTROL = re.compile(
-    r"(?i)(?:begin|start(?= transaction)|commit|end|rollback|abort)(?: work| transaction)?\Z"
-).match
+_PLAIN_CONTROL = re.compile(r"(?i)(?:begin|start(?= transaction)|commit|end|rollback|abort)(?: work| transaction)?\Z")
 
 TRANSACTION_ENDS = frozenset({"commit", "end", "rollback", "abort", "prepare", "release"})
+
+
+def is_plain_control(text: str) -> bool:
+    """Whether it begins or ends the transaction and does nothing else.
+
+    >>> is_plain_control("Commit work"), is_plain_control("commit and chain")
+    (True, False)
+    """
+    return _PLAIN_CONTROL.match(text) is not None
 
 
 def means_one_thing(text: str) -> bool:
@@ -34,7 +41,7 @@ def means_one_thing(text: str) -> bool:
     >>> means_one_thing("COMMIT"), means_one_thing("commit prepared 'x'"), means_one_thing("execute p")
     (True, False, False)
     """
-    return first_word(text) in SELF_CONTAINED or _PLAIN_CONTROL(text) is not None
+    return first_word(text) in SELF_CONTAINED or is_plain_control(text)
 
 
 # How nearly every statement begins: the loop below would say the same, five times slower.

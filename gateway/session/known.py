@@ -39,8 +39,9 @@ class KnownStatement(KnownState):
     until: float = field(default_factory=lambda: time.monotonic() + MAX_AGE_S)
     authorised: Template | None = None  # of its entries, once there is one
     completed: Template | None = None
-    # Whether running it leaves the session as it is; the wire finds out.
+    # Whether running it leaves the session as it is, or is `control` of its transaction; the wire finds out.
     quiet: bool | None = field(default_factory=lambda: None)
+    control: bool = field(default_factory=lambda: False)
     views: dict[bytes, View] = field(default_factory=dict)  # by description, as the wire has it
     recurring: Recurring | None = None  # once it came again
     _described: bytes | None = field(default_factory=lambda: None)

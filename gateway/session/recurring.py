@@ -159,6 +159,9 @@ class View(ViewState):
         return found
 
 
+NO_ROWS = View((), MaskingPlan())  # of what returns none
+
+
 class Occurrence:
     """One execution. `permit` makes it an ordinary one; `complete` ends it as most end. One of the two, once."""
 

@@ -23,6 +23,7 @@ cdef class ViewState:
 cdef class KnownState:
     cdef public double until
     cdef public object quiet
+    cdef public bint control
     cdef public dict views
     cdef public bytes _described
     cdef public ViewState _view

@@ -64,6 +64,7 @@ class KnownState:
 
     until: float
     quiet: bool | None
+    control: bool
     views: dict[bytes, View]
     # The description that came last and its view, so that the same bytes are compared, not looked up.
     _described: bytes | None

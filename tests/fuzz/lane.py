@@ -93,6 +93,10 @@ PARAMETERS = (
     "select day, $1 as same from lane where day > '01/02/2000' order by found",
     "select id, ssn, born from people where id = $1",
     "select count(*) from people where id <= $1",
+    # Without rows.
+    "update lane set half = half where found = $1",
+    "delete from lane where found = $1 and half > 2",
+    "insert into lane values ($1, 1, 'anew', '2003-02-01') on conflict do nothing",
 )
 NAMES = ("", "", "a", "b")
 # Each with what mostly follows it a little later.
@@ -166,7 +170,9 @@ class Lane:
             (12, self.mixed),
             (10, self.between),
             (8, self.transaction),
+            (6, self.rounds),
             (2, lambda: [self.simple(self.filled(self.random.choice(WRITES)))]),
+            (4, self.writes),
             (2, self.odd),
             (4, self.pipeline),
         ]
@@ -286,6 +292,28 @@ class Lane:
             inside += self.random.choice(makers)()
         ends = [] if self.random.random() < 0.1 else [self.simple(self.random.choice(["commit", "commit", "rollback"]))]
         return [self.simple(self.random.choice(["begin", "begin", "begin read only"])), *inside, *ends]
+
+    def rounds(self) -> list[Step]:
+        """Short transactions, as drivers make them of one statement after another."""
+        begin, end = (self.word(self.random.choice(words)) for words in (("begin", "BEGIN;"), ("commit", "rollback")))
+        text, whole = self.random.choice(PLAIN), self.whole(self.random.choice(PARAMETERS))
+        asks = [lambda: self.simple(self.filled(text)), lambda: self.step(whole())]
+        steps = []
+        for _ in self.times():
+            inside = [ask() for ask in self.random.choices(asks, k=self.random.choice([0, 1, 1, 2]))]
+            steps += [begin(), *inside, end()]
+        return steps
+
+    def word(self, text: str) -> Callable[[], Step]:
+        """Asked for as different drivers do."""
+        made = client.encode_parse(Parse("", text, ()))
+        described = self.random.choice([b"", describe()])
+        whole = made + bind() + described + execute() + SYNC
+        return self.random.choice([lambda: self.simple(text), lambda: self.step(whole)])
+
+    def writes(self) -> list[Step]:
+        text = self.random.choice(WRITES[:3])
+        return [self.simple(self.filled(text)) for _ in self.times()]
 
     def odd(self) -> list[Step]:
         """What only some clients send, or by mistake."""

@@ -5,6 +5,8 @@ from gateway.listeners.postgres_names import Prepared
 from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.quick.sparing import Sparing
 from gateway.protocols.postgres.express import ExtendedRequest
+from gateway.protocols.postgres.server import Field
+from gateway.session.known import KnownStatement
 from gateway.session.recurring import Occurrence, Recurring
 
 class QuickLane:
@@ -19,6 +21,7 @@ class QuickLane:
             [Occurrence, ExtendedRequest | None, Prepared | None, bool, bool],
             SimpleExchange | TemplatedExchange | ExtendedExchange,
         ],
+        keep_portal: Callable[[bytes, Prepared, KnownStatement, tuple[Field, ...]], None],
         otherwise: Callable[[bytes], bool],
     ) -> None: ...
     def serve(self, data: bytes) -> bool: ...

@@ -8,7 +8,7 @@ shown once the rules are seen to stand. Whatever is not exactly as usual is left
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from audit.domain._fast cimport Filling
 from gateway.listeners.quick.clock cimport monotonic
@@ -28,18 +28,24 @@ from gateway.upstreams.state cimport RecollectionState
 from audit.answers import RecordUnavailable
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE, ProtocolViolation
+from gateway.session.recurring import NO_ROWS
 from gateway.upstreams.postgres_execution import SCANNED_TURN_BYTES
 
 cdef object _Deferred = Deferred
 cdef Py_ssize_t _LIMIT = MAX_UPSTREAM_MESSAGE
 cdef Py_ssize_t _MOST = SCANNED_TURN_BYTES  # a longer answer may have to be handed on in turns
 cdef bytes _SUSPENDED = b"SUSPENDED"  # `express.answered_tag`
+cdef ViewState _NO_ROWS = NO_ROWS
 cdef object _NOT_ON_DISK = RecordUnavailable("the journal cannot be synced")
 
 
 @cython.final
 cdef class QuickLane(Lane):
-    """One session's; `ordinary(occurrence, asked, statement, reused, templated)` makes the exchange of one begun here."""
+    """One session's.
+
+    `ordinary(occurrence, asked, statement, reused, templated)` makes the exchange of one begun here;
+    `keep_portal(data, statement, known, fields)` notes the portal of one that was answered and outlives it.
+    """
 
     cdef readonly Sparing sparing
     cdef Requests requests
@@ -53,18 +59,18 @@ cdef class QuickLane(Lane):
     cdef TurnsState turns
     cdef SnapshotState fresh  # None: rules of another make, which are asked
     cdef ContextState context
-    cdef object snapshots, otherwise
+    cdef object snapshots, keep_portal, otherwise
     cdef Passage under_way
     cdef bytes tag  # that came last, so that the same one is not made again
 
-    def __init__(self, session not None, dict queries not None, dict texts not None, ordinary, otherwise):
+    def __init__(self, session not None, dict queries not None, dict texts not None, ordinary, keep_portal, otherwise):
         services = session.services
         self.session, self.client, self.upstream, self.relay = session, session.client, session.upstream, session.relay
         self.meaning, self.context, self.turns = session.meaning, session.context, session._turns
         self.statements, self.portals = session.statements, session.portals
         self.snapshots, self.meter = services.snapshots, services.meter
         self.fresh = self.snapshots if isinstance(self.snapshots, SnapshotState) else None
-        self.ordinary, self.otherwise = ordinary, otherwise
+        self.ordinary, self.keep_portal, self.otherwise = ordinary, keep_portal, otherwise
         self.sparing = Sparing(self.statements, self.relay, self.upstream)
         self.requests = Requests(self, self.statements, self.sparing, queries, texts)
         self.entries = Entries(services, self.context)
@@ -197,6 +203,8 @@ cdef class QuickLane(Lane):
 
     cdef int send(self, Passage passage, double now) except -1:
         cdef UpstreamState upstream = self.upstream
+        if passage.recurring.known.control:
+            self.session.sends_control(passage.recurring.known)
         if passage.simple:  # a simple Query destroys the unnamed statement and portal
             if "" in self.statements._confirmed:
                 self.statements.forget("")
@@ -235,7 +243,9 @@ cdef class QuickLane(Lane):
     cdef bint answered(self, Passage passage, bytes data) except -1:
         cdef Answer places
         cdef ViewState view
+        cdef KnownState known = passage.recurring.known
         cdef bytes out
+        cdef bint open
         cdef double now
         self.under_way = None  # if not now, then the ordinary way
         self.sparing.doubt()
@@ -248,18 +258,21 @@ cdef class QuickLane(Lane):
             &places,
         ):
             return (passage.reused or passage.templated) and self.again(passage, data, monotonic())
-        if places.state != 0x49 and (passage.templated or not passage.simple or places.state != 0x54):
-            return False  # the portal outlives its answer
+        open = places.state == 0x54
+        if open and passage.templated:
+            return False
         now = monotonic()
-        view = self.viewed(passage.recurring.known, data, places.description, places.rows)
-        if view is None or not view.width or self.meter.trace is not None or not self.rules_stand(passage, now):
+        view = self.viewed(known, data, places.description, places.rows)
+        if view is None or self.meter.trace is not None or not self.rules_stand(passage, now):
             return False
         passage.view = view
         out = self.shown(passage, data, &places)
         if out is None:
             return False
         self.sparing.answered(passage, self.entries.complete(passage))
-        self.ready("I" if places.state == 0x49 else "T")
+        if open and not passage.simple:  # the portal outlives its answer
+            self.keep_portal(passage.data, passage.statement, known, view.fields)
+        self.ready(open, known.control)
         self.relay._exchange = None
         self.session._last_activity = now
         if self.client._transport is not None and not self.client.closed:
@@ -311,15 +324,18 @@ cdef class QuickLane(Lane):
         return True
 
     cdef ViewState viewed(self, KnownState known, bytes data, Py_ssize_t start, Py_ssize_t stop):
-        """How a result of this description is shown; None where nobody has seen one."""
+        """How a result of this description is shown; None where nobody has seen one, or it has no columns to count by."""
         cdef bytes description
         cdef ViewState view
+        if start == stop or PyBytes_AS_STRING(data)[start] != 0x54:
+            return _NO_ROWS
         if same_bytes(known._described, data, start, stop):
             return known._view
         description = cut(data, start, stop)
         view = known.views.get(description)
-        if view is not None:
-            known._described, known._view = description, view
+        if view is None or not view.width:
+            return None
+        known._described, known._view = description, view
         return view
 
     cdef bint rules_stand(self, Passage passage, double now) except -1:
@@ -358,16 +374,15 @@ cdef class QuickLane(Lane):
             passage.tag = self.tag
         return out
 
-    cdef int ready(self, str status) except -1:
+    cdef int ready(self, bint open, bint control) except -1:
         """`Relay.ready`, without asking those who have nothing to do."""
         cdef ContextState context = self.context
+        cdef str status = "T" if open else "I"
         if (
-            self.meaning.volatile
-            or context.uncommitted_definitions
-            or context.approved_cursors
-            or self.portals._confirmed
+            control
+            or status != self.relay.status
+            or self.meaning.volatile
+            or (not open and (context.uncommitted_definitions or context.approved_cursors or self.portals._confirmed))
         ):
             self.relay.ready(status)
-        else:
-            self.relay.status = status
         return 0

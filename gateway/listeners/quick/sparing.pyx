@@ -123,7 +123,7 @@ cdef class Sparing:
             if passage.templated:
                 if not passage.reused:
                     self.template = passage.recurring
-            elif not passage.recurring.tried:
+            elif not passage.recurring.tried and passage.view.width:
                 self.make_template(passage)
         elif passage.parsed and not passage.reused:
             self.confirm(passage.statement)
@@ -147,7 +147,7 @@ cdef class Sparing:
     cdef bytes as_asked(self, Passage passage, bytes answer, Py_ssize_t description, Py_ssize_t rows):
         """The answer to what was sent as the answer to what came; its rows are described at `description`."""
         if passage.templated:
-            return cut(answer, description, PyBytes_GET_SIZE(answer))
+            return cut(answer, description if passage.view.width else rows, PyBytes_GET_SIZE(answer))
         if passage.undescribed:
             answer = cut(answer, 0, description) + cut(answer, rows, PyBytes_GET_SIZE(answer))
         return _PARSED + answer if passage.reused else answer

@@ -600,10 +600,11 @@ def read_answer(bytes data not None, *, bint parsed, bint bound=True):
 
 
 cdef bint find_answer(bytes data, bint parsed, bint bound, Answer *found) except -1:
-    """`express.read_answer`; False: it is not one whole answer with rows."""
+    """`express.read_answer`; False: it is not one whole answer."""
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at, description = 0, rows, end
     cdef uint32_t length
+    cdef bint described
     if parsed:
         if size < 5 or not _is(raw, 0x31, 4):
             return False
@@ -612,17 +613,23 @@ cdef bint find_answer(bytes data, bint parsed, bint bound, Answer *found) except
         if size - description < 5 or not _is(raw + description, 0x32, 4):
             return False
         description += 5
-    if size - description < 17 or raw[description] != 0x54:
+    if size - description < 12:
         return False
-    at = rows = description + 1 + <Py_ssize_t>_uint32(raw + description + 1)
-    while size - at >= 11 and raw[at] == 0x44:
+    described = raw[description] == 0x54
+    rows = description
+    if described:
+        rows += 1 + <Py_ssize_t>_uint32(raw + description + 1)
+    elif bound and _is(raw + description, 0x6E, 4):  # NoData
+        rows += 5
+    at = rows
+    while described and size - at >= 11 and raw[at] == 0x44:
         length = _uint32(raw + at + 1)
         at += 1 + <Py_ssize_t>(length if length > 4 else 4)
     end = size - 6
     if end - at < 5 or not _is(raw + end, 0x5A, 5):
         return False
     if raw[at] == 0x73:  # PortalSuspended
-        if end != at + 5 or not _is(raw + at, 0x73, 4):
+        if not described or end != at + 5 or not _is(raw + at, 0x73, 4):
             return False
     elif end < at + 6 or raw[end - 1] != 0 or not _is(raw + at, 0x43, <uint32_t>(end - at - 1)):
         return False

@@ -2,6 +2,8 @@
 
     request    [Parse ""] Bind "" [Describe portal ""] Execute "" Sync              as one run, nothing before or behind
     answer     [[ParseComplete] BindComplete] RowDescription DataRow* (CommandComplete | PortalSuspended) ReadyForQuery
+               [ParseComplete] BindComplete NoData CommandComplete ReadyForQuery        of what returns no rows, and
+               CommandComplete ReadyForQuery                                            as a Query is answered then
 
 Whoever has described the statement before leaves the portal's Describe out (asyncpg, JDBC); the server is asked all the
 same (`describing`), because its answer is shown by what it says of its columns.
@@ -22,13 +24,14 @@ _INT32 = Struct("!i").unpack_from
 _DESCRIBE, _EXECUTE, _SYNC = b"D\0\0\0\x06P\0", b"E\0\0\0\x09\0", b"S\0\0\0\x04"
 _RUN_SIZE = len(_EXECUTE) + 4 + len(_SYNC)  # from Execute on; the 4 are how many rows are wanted
 _SUSPENDED = b"s\0\0\0\x04"
-_PARSED, _BOUND, _READY = b"1\0\0\0\x04", b"2\0\0\0\x04", b"Z\0\0\0\x05"
+_PARSED, _BOUND, _NO_DATA, _READY = b"1\0\0\0\x04", b"2\0\0\0\x04", b"n\0\0\0\x04", b"Z\0\0\0\x05"
 
 # (name of the statement, its new text or None, parameter types, formats, parameters, result formats, has a Describe)
 ExtendedRequest = tuple[
     bytes, bytes | None, tuple[int, ...], tuple[int, ...], tuple[bytes | None, ...], tuple[int, ...], bool
 ]
-# Places in the answer: description, first row, how it ended, end of that; then the transaction's state.
+# Places in the answer: description, first row, how it ended, end of that; then the transaction's state. Where nothing
+# describes rows, the first three are where NoData is, and behind it; a Query has none, and they are one place.
 Answer = tuple[int, int, int, int, int]
 
 
@@ -115,7 +118,7 @@ def _parameters(data: bytes, at: int, stop: int) -> tuple[tuple[bytes | None, ..
 
 
 def read_answer(data: bytes, *, parsed: bool, bound: bool = True) -> Answer | None:
-    """Where the parts of `data` are if that is exactly one whole answer with rows (frames are whole).
+    """Where the parts of `data` are if that is exactly one whole answer (frames are whole).
 
     `parsed`, `bound`: whether a Parse and a Bind are answered with it; a Query's has neither.
     """
@@ -125,18 +128,30 @@ def read_answer(data: bytes, *, parsed: bool, bound: bool = True) -> Answer | No
             if data[description : description + 5] != frame:
                 return None
             description += 5
-    if size - description < 17 or data[description] != 0x54:
+    if size - description < 12:
         return None
-    rows = description + 1 + _LENGTH(data, description + 1)[0]
-    at = rows
-    while size - at >= 11 and data[at] == 0x44:
+    described = has_rows(data, description)
+    at = rows = _behind_description(data, description, bound=bound)
+    while described and size - at >= 11 and data[at] == 0x44:
         at += 1 + max(4, _LENGTH(data, at + 1)[0])
     end = size - 6
-    if end < at or not (data[at:end] == _SUSPENDED or _is_command_tag(data, at, end)):
+    if end < at or not ((described and data[at:end] == _SUSPENDED) or _is_command_tag(data, at, end)):
         return None
     if data[end : end + 5] != _READY or data[size - 1] not in b"IT":
         return None
     return description, rows, at, end, data[size - 1]
+
+
+def has_rows(data: bytes, description: int) -> bool:
+    """Whether an answer describes rows at that place."""
+    return data[description] == 0x54
+
+
+def _behind_description(data: bytes, description: int, *, bound: bool) -> int:
+    if has_rows(data, description):
+        length: int = _LENGTH(data, description + 1)[0]
+        return description + 1 + length
+    return description + len(_NO_DATA) if bound and data.startswith(_NO_DATA, description) else description
 
 
 def _is_command_tag(data: bytes, at: int, end: int) -> bool:

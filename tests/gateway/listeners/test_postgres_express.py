@@ -11,7 +11,7 @@ import pytest
 from gateway.listeners.postgres_express import ExpressLane
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.client import Bind
-from gateway.protocols.postgres.frames import ProtocolViolation
+from gateway.protocols.postgres.frames import ProtocolViolation, split_frames
 from gateway.session.known import KnownStatement
 from gateway.upstreams.postgres import UpstreamConnection
 from gateway.upstreams.postgres_expectations import QueryResult
@@ -35,6 +35,9 @@ from tests.gateway.listeners.raw import (
 SSN = "select ssn from people where id = 7"
 NAMES = "select id, name, ssn from people where id < 4 order by id"
 DIVIDED = "select 100 / $1"
+SCORED = "update people set score = 1 where id = 9"
+ADDED = "insert into people (id) values (9) on conflict do nothing"
+GONE = "delete from people where id < 0"
 
 
 def run(text: str) -> bytes:
@@ -85,7 +88,6 @@ TRANSCRIPTS: dict[str, tuple[list[bytes], int]] = {
     "an error of a simple query": ([query("select ssn from people where id = 7 for update"),
                                     query("select id / 0 from people")], 2),
     "in a transaction": ([query("begin"), run(NAMES), execute() + SYNC, query(SSN), query("commit")], 1),
-    "no columns": ([query("update people set score = 1 where id = 9"), query(SSN)], 2),
     "the unnamed statement afterwards": ([run(SSN), again(""), query(SSN), again("")], 4),
     "two requests at once": ([run(SSN) + run(NAMES), run(NAMES)], 1),
     "a statement that does not exist": ([again("nowhere"), query(SSN)], 1),
@@ -108,6 +110,60 @@ TRANSCRIPTS: dict[str, tuple[list[bytes], int]] = {
     "some rows, and the rest": ([query("begin"), known(NAMES, "k"), told("k", most=1), execute(rows=1) + SYNC,
                                  execute() + SYNC, told("k", most=2), query("rollback"), close("S", "k") + SYNC], 2),
 }  # fmt: skip
+
+WITHOUT_ROWS: dict[str, tuple[list[bytes], int]] = {
+    "no columns": ([query(SCORED), query(SSN)], 2),
+    "no columns, in several ways": ([
+        query(SCORED), query(f"{SCORED};"), run(SCORED), parse(SCORED) + told(""), query(ADDED), query(GONE),
+        query("update people set score = 1 / 0 where id = 9"), query(SCORED),
+    ], 6),
+    "no columns, prepared": ([
+        typed("update people set score = 2 where id = $1", "u"), again("u", b"9"), told("u", b"9"),
+        told("u", b"0", most=1), again("u", b"x"), known(GONE, "n"), told("n"), close("S", "u") + SYNC,
+        close("S", "n") + SYNC,
+    ], 5),
+    "no columns, in a transaction": ([
+        query("begin"), run(SCORED), describe() + SYNC, parse(SCORED, "s") + SYNC, again("s"), told("s"),
+        describe() + SYNC, query(SCORED), query("rollback"), close("S", "s") + SYNC,
+    ], 6),
+    "a result of no columns": ([query("select from people where id < 3"), run("select from people where id < 3")], 2),
+}  # fmt: skip
+TRANSACTIONS: dict[str, tuple[list[bytes], int]] = {
+    "transactions, one after another": ([
+        query("begin"), query(SSN), query("commit"), query("BEGIN;"), run(NAMES), query("rollback"),
+        query("start transaction"), query(SCORED), query("END;"),
+    ], 9),
+    "a transaction that fails": ([
+        query("begin"), query("select id / 0 from people"), query(SSN), query("commit"), query(SSN), query("begin"),
+        query("begin"), query("abort"), query("commit"),
+    ], 6),
+    "a portal at the end of its transaction": ([
+        query("begin"), run(NAMES), query("commit"), execute() + SYNC, query("begin"), execute() + SYNC,
+        query("rollback"),
+    ], 5),
+    "settings of a transaction": ([
+        query("begin"), query("set local search_path to nowhere, public"), query(SSN), query("commit"), query(SSN),
+        query("begin"), query("set datestyle to german"), query("rollback"), query(SSN),
+    ], 4),
+    "transactions of prepared words": ([
+        parse("begin", "b") + parse("commit", "c") + SYNC, told("b"), query(SSN), told("c"), run("BEGIN"),
+        run(NAMES), run("rollback"), again("b"), told("b"), told("c"), told("c"), query(SSN),
+        close("S", "b") + close("S", "c") + SYNC,
+    ], 8),
+    "a portal of a word": ([
+        query("begin"), run("begin"), execute() + SYNC, query("rollback"), run("begin"), describe() + SYNC,
+        run("commit"), describe() + SYNC,
+    ], 3),
+    "a transaction that begins with its statement": ([
+        parse("BEGIN") + bind() + execute() + run(SSN), run("COMMIT"),
+        parse("BEGIN") + bind() + execute() + run(SCORED), run("ROLLBACK"),
+    ], 2),
+    "a transaction at once with its statement": ([
+        query("begin") + query(SSN), query(SSN) + query("commit"), query("begin"), query("commit") + run(SSN),
+        query(SSN),
+    ], 3),
+}  # fmt: skip
+TRANSCRIPTS |= WITHOUT_ROWS | TRANSACTIONS
 
 
 # Of a lane that serves nothing.
@@ -134,6 +190,10 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return answers
 
 
+def queries_in(request: bytes) -> int:
+    return sum([kind == ord("Q") for kind, _ in split_frames(request)])
+
+
 async def played(gateway: Gateway, requests: list[bytes]) -> tuple[list[Any], list[Any]]:
     """Everything the client heard, and everything that was recorded but ids and times."""
     raw = await RawClient.connect(gateway)
@@ -141,7 +201,7 @@ async def played(gateway: Gateway, requests: list[bytes]) -> tuple[list[Any], li
     heard = []
     for request in requests * 2:
         raw.writer.write(request)
-        for _ in range(request.count(SYNC) or 1):
+        for _ in range(request.count(SYNC) + queries_in(request)):
             heard.append(await raw.until_ready())
     raw.close()
     recorded = [(e.kind, dict(e.body), e.sensitive) for e in gateway.record.entries[before:]]
@@ -169,8 +229,8 @@ async def test_transcript_is_the_same_with_the_lane_shut_and_open(
 
 
 def _without_ids(frames: list[tuple[str, bytes]]) -> list[Any]:
-    """Errors of ours name the session and the statement."""
-    return [(kind, body[:40] if kind == "E" else body) for kind, body in frames]
+    """Errors of ours name the session and the statement, those of a server where in its source they were noticed."""
+    return [(kind, [server.decode_error(body)[key] for key in "SVC"] if kind == "E" else body) for kind, body in frames]
 
 
 async def test_no_value_passes_the_lane_unmasked(gateway: Gateway, served: list[bool]) -> None:

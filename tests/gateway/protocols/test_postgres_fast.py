@@ -17,6 +17,7 @@ from gateway.protocols.postgres.express import (
     answered_tag,
     blank_integers_python,
     describing,
+    has_rows,
     read_answer_python,
     read_extended_python,
     read_query_python,
@@ -226,9 +227,10 @@ def test_shapes_of_texts_are_alike_and_the_analysis_own(pieces: list[str]) -> No
 def answers(draw: st.DrawFn) -> bytes:
     between = draw(st.sampled_from([b"", b"", frame(b"N", b"SNOTICE\0\0"), frame(b"S", b"a\0b\0")]))
     begin = draw(st.sampled_from([frame(b"1") + frame(b"2"), frame(b"2"), b""]))
-    data = begin + frame(b"T", b"\0\0") + between
     ended = st.binary(max_size=12).map(lambda tag: frame(b"C", tag + b"\0")) | st.just(frame(b"s"))
-    data += b"".join(map(encode_data_row, draw(ROWS))) + draw(ended)
+    described = draw(st.sampled_from([frame(b"T", b"\0\0"), frame(b"T", b"\0\0"), frame(b"n"), b""]))
+    rows = b"".join(map(encode_data_row, draw(ROWS))) if described[:1] == b"T" or draw(st.booleans()) else b""
+    data = begin + described + between + rows + draw(ended)
     return data + frame(b"Z", draw(st.sampled_from([b"I", b"T", b"E", b""])))
 
 
@@ -248,8 +250,11 @@ def test_answers_are_read_alike_and_are_whole(data: bytes, begin: str, changes: 
         description, rows, at, stop, state = read
         found = "".join(chr(kind) for kind, _ in split_frames(data))
         end = chr(data[at])
-        assert found == begin + "T" + "D" * found.count("D") + end + "Z"
-        assert (data[description], data[stop], state) == (0x54, 0x5A, data[-1])
+        described = {rows: "", rows - 5: "n"}.get(description, "") if chr(data[description]) != "T" else "T"
+        assert found == begin + described + "D" * found.count("D") + end + "Z"
+        assert described == "T" or ("D" not in found and end == "C" and (described == "n") <= bound)
+        assert has_rows(data, description) == (described == "T")
+        assert (data[stop], state) == (0x5A, data[-1])
         tag = data[at + 5 : stop - 1].decode("utf-8", "replace")
         assert answered_tag(data, read) == ("SUSPENDED" if end == "s" else tag)
         assert data[rows:at] == b"".join(frame(b"D", body) for kind, body in split_frames(data) if kind == 0x44)

@@ -182,7 +182,9 @@ def test_requests_cut_anywhere(data: bytes) -> None:
 @settings(max_examples=500, deadline=None)
 @given(
     begin=st.sampled_from([frame(b"1") + frame(b"2"), frame(b"2"), frame(b"1"), b""]),
-    data=st.tuples(SOME.map(partial(frame, b"T")), ROWS).map(b"".join) | lying(b"TDCZN"),
+    data=st.tuples(SOME.map(partial(frame, b"T")), ROWS).map(b"".join)
+    | st.sampled_from([frame(b"n"), b""])
+    | lying(b"TDCZNn"),
     end=st.sampled_from(
         [frame(b"C", b"SELECT 1\0") + frame(b"Z", b"I"), frame(b"s") + frame(b"Z", b"I"), frame(b"Z", b"T"), b""]
     ),
