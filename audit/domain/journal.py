@@ -36,7 +36,8 @@ MAX_SEGMENTS = 32  # half a gigabyte that the log has not taken in: past it noth
 # Written at once at most: what a crash of the machine may leave half-written at the end.
 MAX_RECORD_BYTES = 12 << 20
 
-MAGIC = b"hoopweb journal2"  # 1 was chained with BLAKE2b
+FAMILY = b"hoopweb journal"
+MAGIC = FAMILY + b"2"  # 1 was chained with BLAKE2b
 HEADER = Struct("!16s36s8sQ16s")
 LENGTH = Struct("!I")
 RECORD = LENGTH.size + 16
@@ -292,6 +293,8 @@ def read_records(directory: Path, *, key_for: KeyFor, tail: Tail) -> Iterator[Re
                 return  # made, and nothing written to it yet
             raise JournalCorrupt(f"segment {path.name} has no header")
         magic, _, key_id, start, chain = HEADER.unpack_from(data)
+        if magic != MAGIC and magic.startswith(FAMILY):
+            raise JournalCorrupt(f"segment {path.name} is of another version: start that over it once more")
         key = key_for(key_id) if magic == MAGIC else None
         if key is None or (expected is not None and expected != (start, chain)):
             raise JournalCorrupt(f"segment {path.name} does not follow the one before it, or has an unknown key")

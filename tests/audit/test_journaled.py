@@ -24,7 +24,7 @@ from audit.domain.append import append_entries
 from audit.domain.damage import SERVING
 from audit.domain.entry import Entry, Receipt
 from audit.domain.integrity import check_chain
-from audit.domain.journal import Journal, lock_intake
+from audit.domain.journal import HEADER, Journal, lock_intake
 from audit.domain.journaled import pack, recover_journals
 from audit.domain.keys import log_keys
 from audit.domain.liveness import liveness_key
@@ -249,6 +249,19 @@ def test_altered_journal_is_reported_and_set_aside(tmp_path):
     assert [left.name.startswith("damaged-") for left in tmp_path.iterdir()] == [True]
     assert recover_journals(tmp_path) == 0
     assert JournalPosition.objects.count() == 1
+
+
+def test_journal_of_another_version_says_so(tmp_path):
+    directory = tmp_path / STARTED["journal"]
+    directory.mkdir()
+    header = HEADER.pack(b"hoopweb journal1", STARTED["journal"].encode(), bytes(8), 0, bytes(16))
+    (directory / "0000000000000000.journal").write_bytes(header)
+
+    assert recover_journals(tmp_path) == 0
+
+    entry = LogEntry.objects.get(kind="journal.damaged")
+    assert "is of another version: start that over it once more" in bytes(entry.canonical).decode()
+    assert [left.name for left in tmp_path.iterdir()] == [f"damaged-{STARTED['journal']}"]
 
 
 STARTED = {"host": socket.gethostname(), "journal": "5a1e0000-0000-4000-8000-000000000000"}
