@@ -7,8 +7,12 @@ before a byte of it is read.
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 import time
-from typing import Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import httpx
 
@@ -17,6 +21,39 @@ PLAIN: Final = {"Accept-Encoding": "identity"}
 
 class AnswerRefused(httpx.HTTPError):
     """The answer is packed, too large or too slow; the sentence says which, and quotes nothing of it."""
+
+
+@contextlib.contextmanager
+def hung_up_after(within_s: float) -> Iterator[dict[str, Any]]:
+    """Extensions of a request whose connection ends after `within_s`, however the other side goes on.
+
+    httpx bounds the time between two bytes: a head that comes byte by byte would keep whoever reads it for days.
+    """
+    connections: list[socket.socket] = []
+    until = time.monotonic() + within_s
+
+    def connected(event: str, info: dict[str, Any]) -> None:
+        if event in _CONNECTED:
+            connections.append(info["return_value"].get_extra_info("socket"))
+            if time.monotonic() >= until:
+                hang_up()
+
+    def hang_up() -> None:
+        for connection in list(connections):
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)  # TLS's own would wait for a peer
+
+    timer = threading.Timer(within_s, hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield {"trace": connected}
+    finally:
+        timer.cancel()
+
+
+# Events of httpcore (https://www.encode.io/httpcore/extensions/#trace); TLS takes the plain socket's place.
+_CONNECTED = frozenset({"connection.connect_tcp.complete", "connection.start_tls.complete"})
 
 
 def read_plain(response: httpx.Response, *, max_bytes: int, within_s: float) -> bytes:

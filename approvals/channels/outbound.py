@@ -19,9 +19,10 @@ from urllib.parse import SplitResult, urlsplit
 import httpx
 from django.conf import settings
 
+from audit.foreign_answers import hung_up_after
 from audit.sinks.targets import Address, TargetProblem, allowed, parse_networks
 
-CONNECT_TIMEOUT_S, TIMEOUT_S = 5.0, 10.0
+CONNECT_TIMEOUT_S, TIMEOUT_S, WHOLE_WITHIN_S = 5.0, 10.0, 20.0
 
 
 class NotPermitted(Exception):
@@ -46,18 +47,21 @@ def post(url: str, *, body: bytes, headers: Mapping[str, str]) -> int:
     """POST and return the status. Raises NotPermitted (trying again is no use as it stands) or NotReached."""
     target = checked_target(url)
     try:
-        with httpx.Client(
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            verify=_trust() if target.url.scheme == "https" else False,
-        ) as client:
+        with (
+            hung_up_after(WHOLE_WITHIN_S) as hanging_up,
+            httpx.Client(
+                trust_env=False,
+                follow_redirects=False,
+                timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+                verify=_trust() if target.url.scheme == "https" else False,
+            ) as client,
+        ):
             request = client.build_request(
                 "POST",
                 _pinned_url(target),
                 content=body,
                 headers={**headers, "Host": _host_header(target), "User-Agent": "hoopweb"},
-                extensions={"sni_hostname": target.host},
+                extensions=hanging_up | {"sni_hostname": target.host},
             )
             response = client.send(request, stream=True)
             response.close()  # what they say back is nobody's business

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +18,12 @@ from typing import IO
 
 import httpx
 
-from audit.foreign_answers import PLAIN, AnswerRefused, read_plain
+from audit.foreign_answers import PLAIN, AnswerRefused, hung_up_after, read_plain
 from audit.sinks.targets import Network, Target, TargetProblem, resolve
 
 CONNECT_WITHIN_S = 5.0
 ANSWER_WITHIN_S = 15.0
+WHOLE_WITHIN_S = 60.0  # a batch sent and answered, also by a receiver that trickles
 MAX_ANSWER_BYTES = 1 << 20
 
 
@@ -73,11 +75,12 @@ def post(way: Way, body: bytes, *, content_type: str) -> bytes:
     verify: ssl.SSLContext | bool = tls_context(way.ca) if target.tls else False
     try:
         with (
+            hung_up_after(WHOLE_WITHIN_S) as hanging_up,
             httpx.Client(
                 timeout=timeout, verify=verify, follow_redirects=False, trust_env=False, headers=PLAIN
             ) as client,
             client.stream(
-                "POST", url, content=body, headers=headers, extensions={"sni_hostname": target.host}
+                "POST", url, content=body, headers=headers, extensions=hanging_up | {"sni_hostname": target.host}
             ) as response,
         ):
             answer = read_plain(response, max_bytes=MAX_ANSWER_BYTES, within_s=ANSWER_WITHIN_S)
@@ -151,8 +154,10 @@ def _stream_tls(way: Way, plain: socket.socket, frames: Sequence[bytes]) -> None
 def _await_end(connection: socket.socket) -> None:
     """Say that nothing more comes, and read on until the receiver says the same. A reset is an OSError."""
     connection.shutdown(socket.SHUT_WR)
+    until = time.monotonic() + ANSWER_WITHIN_S
     while connection.recv(4096):
-        pass
+        if time.monotonic() > until:
+            raise TimeoutError
 
 
 def append_file(way: Way, texts: Sequence[str]) -> None:

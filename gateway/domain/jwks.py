@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import httpx
 from joserfc.jwk import KeySet
 
-from audit.foreign_answers import PLAIN, AnswerRefused, read_plain
+from audit.foreign_answers import PLAIN, AnswerRefused, hung_up_after, read_plain
 from gateway.domain.public_keys import KeysUnavailable, public_keys
 from gateway.domain.snapshot import IssuerSpec
 
@@ -92,8 +92,9 @@ def fetch_key_set(url: str) -> KeySet:
     _refuse_never_reached(url)
     try:
         with (
+            hung_up_after(WHOLE_WITHIN_S) as extensions,
             httpx.Client(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, headers=PLAIN) as client,
-            client.stream("GET", url, headers={"Accept": "application/json"}) as response,
+            client.stream("GET", url, headers={"Accept": "application/json"}, extensions=extensions) as response,
         ):
             if response.status_code != 200:
                 raise KeysUnavailable(f"status {response.status_code}, expected 200")

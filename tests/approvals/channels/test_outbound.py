@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 
 import pytest
 import trustme
 
 from approvals.channels.outbound import NotPermitted, NotReached, checked_target, post
 from tests.approvals.channels.receiver import receiving
+from tests.audit.sinks.receivers import TricklingReceiver, running
 
 LOOPBACK = ["127.0.0.0/8", "::1/128"]
 
@@ -134,3 +136,14 @@ def test_nobody_there_is_not_reached(settings):
 
     with pytest.raises(NotReached):
         post(f"http://127.0.0.1:{port}/", body=b"{}", headers={})
+
+
+def test_receiver_that_trickles_keeps_nobody(settings, monkeypatch):
+    settings.HOOPWEB_CHANNEL_NETWORKS = LOOPBACK
+    monkeypatch.setattr("approvals.channels.outbound.WHOLE_WITHIN_S", 0.5)
+    with running(TricklingReceiver(head=b"HTTP/1.1 200 OK\r\nX-Slow: ")) as receiver:
+        began = time.monotonic()
+        with pytest.raises(NotReached):
+            post(f"http://127.0.0.1:{receiver.port}/hook", body=b"{}", headers={})
+
+    assert time.monotonic() - began < 5

@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -91,6 +92,36 @@ class SyslogReceiver:
 
     def close(self) -> None:
         self._closed = True
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+class TricklingReceiver:
+    """Answers `head`, then a byte every tenth of a second for as long as anybody listens."""
+
+    def __init__(self, *, head: bytes = b"", context: ssl.SSLContext | None = None) -> None:
+        self._head, self._context = head, context
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                plain, _ = self._listener.accept()
+                threading.Thread(target=self._trickle, args=[plain], daemon=True).start()
+
+    def _trickle(self, plain: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection = self._context.wrap_socket(plain, server_side=True) if self._context else plain
+            with connection:
+                connection.sendall(self._head)
+                while True:
+                    connection.sendall(b"x")
+                    time.sleep(0.1)
+
+    def close(self) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import ssl
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,7 +23,7 @@ from audit.sinks.delivery import deliver, due_sinks
 from audit.sinks.lag import lags
 from audit.sinks.secret import store_secret
 from tests.audit.factories import authorised, completed, denied, opened
-from tests.audit.sinks.receivers import HttpReceiver, SyslogReceiver, running
+from tests.audit.sinks.receivers import HttpReceiver, SyslogReceiver, TricklingReceiver, running
 
 LOOPBACK = ["127.0.0.0/8", "::1/128"]
 PASSWORDLIKE = "canary-token-3f9a"
@@ -112,6 +113,28 @@ def test_what_was_sent_and_not_acknowledged_is_sent_again_under_the_same_id():
 
     first, second = (body[0]["id"] for body in receiver.bodies)
     assert first == second
+
+
+@pytest.mark.parametrize("scheme", ["http", "https", "syslog+tcp"])
+def test_a_receiver_that_trickles_keeps_nobody(monkeypatch, scheme):
+    """Each byte came in time; the worker's thread was kept for as long as there were any."""
+    monkeypatch.setattr("audit.sinks.sending.ANSWER_WITHIN_S", 1.0)
+    monkeypatch.setattr("audit.sinks.sending.WHOLE_WITHIN_S", 1.0)
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    write(1)
+    head = b"" if scheme == "syslog+tcp" else b"HTTP/1.1 200 OK\r\nX-Slow: "
+    with running(TricklingReceiver(head=head, context=context if scheme == "https" else None)) as receiver:
+        form = "syslog" if scheme == "syslog+tcp" else "json"
+        ca = authority.cert_pem.bytes().decode() if scheme == "https" else ""
+        row = sink(f"{scheme}://127.0.0.1:{receiver.port}", form, ca=ca)
+        began = time.monotonic()
+        deliver(row.pk)
+
+    row.refresh_from_db()
+    assert time.monotonic() - began < 5
+    assert (row.cursor, row.failures) == (0, 1)
 
 
 def test_a_redirect_is_not_followed():
