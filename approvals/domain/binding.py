@@ -21,7 +21,7 @@ from audit.domain.sealing import seal, unseal
 
 _BINDING, _TEXT = b"hoopweb/approvals/binding/1", b"hoopweb/approvals/text/1"
 _REQUESTER = b"hoopweb/approvals/requester/1"
-_OF_THE_STATEMENT = {"statement", "parameters", "parameter_types", "parameter_formats", "governed_as"}
+_OF_THE_STATEMENT = {"statement", "parameters", "parameter_types", "parameter_formats", "governed_as", "meaning"}
 
 
 def canonical_form(binding: Binding) -> bytes:
@@ -78,9 +78,9 @@ def open_reach(sealed: bytes | memoryview, *, grant_id: UUID, requester: str) ->
     return reach
 
 
-def with_statement(binding: Binding, text: str) -> Binding:
+def with_statement(binding: Binding, text: str, *, meaning: str = "") -> Binding:
     """The binding a modified statement has when it is asked for by itself."""
-    return replace(binding, statement=text)
+    return replace(binding, statement=text, meaning=meaning)
 
 
 def _plain(value: object) -> object:

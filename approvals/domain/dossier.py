@@ -8,8 +8,8 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractUser
 
-from approvals.domain.binding import open_binding, open_text
-from approvals.domain.facts import without_sizes
+from approvals.domain.binding import open_binding, open_text, with_statement
+from approvals.domain.facts import meaning_of, without_sizes
 from approvals.domain.quorum import missing_approvals
 from approvals.domain.request import Binding, GrantTerms, Principal, ReviewerGroup
 from approvals.domain.reviewers import active_groups, asked_for, people_behind
@@ -27,6 +27,12 @@ def current_statement(review: Review) -> str:
     if review.sealed_modified is not None:
         return open_text(review.sealed_modified, review_id=review.pk, part=f"modified:{review.round}")
     return asked_binding(review).statement
+
+
+def current_binding(review: Review) -> Binding:
+    """The request an approval would now be for."""
+    asked, text = asked_binding(review), current_statement(review)
+    return asked if text == asked.statement else with_statement(asked, text, meaning=meaning_of(review.facts))
 
 
 def facts_for(review: Review, reader: AbstractUser | None) -> dict[str, Any]:

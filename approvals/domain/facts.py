@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.estimate import UNKNOWN, RowsExpected
@@ -10,6 +12,12 @@ from approvals.domain.request import AccessRequest
 
 # Made of statistics over real values: few or many rows answer a question about them.
 _ESTIMATES = ("estimated_rows", "estimated_changes")
+# What is done to what: numbers, and words about it, may be others by the time it runs.
+_DONE = (
+    *("kind", "complete", "opaque_functions", "operations", "no_where", "export", "inference"),
+    *("tables_read", "tables_written", "columns_read", "columns_written"),
+    *("protected_read", "protected_written", "protected_returned"),
+)
 
 
 def review_facts(
@@ -45,6 +53,15 @@ def review_facts(
         "phi": request.resource.phi,
         "masks": [{"column": column, "technique": technique, "rule": rule} for column, technique, rule in masks],
     }
+
+
+def meaning_of(facts: Mapping[str, Any]) -> str:
+    """Return 64 hex digits that stand for what a statement does, as its reviewers are told it.
+
+    A text alone does not say that: names mean a session's temporary tables first, and views can be replaced.
+    """
+    done = {name: facts.get(name) for name in _DONE}
+    return hashlib.sha256(json.dumps(done, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def without_sizes(facts: dict[str, Any]) -> dict[str, Any]:

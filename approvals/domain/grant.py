@@ -18,9 +18,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from approvals.domain.announce import announce_change, announce_kill
-from approvals.domain.binding import binding_digest, open_reach, requester_digest, with_statement
+from approvals.domain.binding import binding_digest, open_reach, requester_digest
 from approvals.domain.clock import AHEAD, ClockTimestamp, begun
-from approvals.domain.dossier import asked_binding, counted_approvers, current_statement, spoken_reason
+from approvals.domain.dossier import asked_binding, counted_approvers, current_binding, spoken_reason
 from approvals.domain.hooks import requester_enabled
 from approvals.domain.record import record
 from approvals.domain.request import Binding, GrantClaim
@@ -186,8 +186,8 @@ def _claim(binding: Binding, statement_id: str, session_id: str, asked: Asked | 
         return None
     grant_id, review_id, uses_left, reserved = taken
     review = Review.objects.get(pk=review_id)
-    kept, text = asked_binding(review), current_statement(review)
-    exactly = binding in (kept, with_statement(kept, text))
+    kept, current = asked_binding(review), current_binding(review)
+    exactly, text = binding in (kept, current), current.statement
     # The digest found it; the sealed copy must agree, so that a row edited in the database grants nothing.
     if not exactly and grant_id != wider:
         raise ClaimVoid("the sealed binding differs")
@@ -222,6 +222,7 @@ def _claim(binding: Binding, statement_id: str, session_id: str, asked: Asked | 
         reason=spoken_reason(review),
         statement=text if exactly else binding.statement,
         modified_from=kept.statement if exactly and text != kept.statement else None,
+        meaning=current.meaning if exactly and text != kept.statement else "",
     )
 
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 from django.utils import timezone
 
 from approvals.domain import refusal
-from approvals.domain.binding import binding_digest, requester_digest, seal_reach, with_statement
-from approvals.domain.dossier import asked_binding, current_statement, grant_terms
+from approvals.domain.binding import binding_digest, requester_digest, seal_reach
+from approvals.domain.dossier import asked_binding, current_binding, grant_terms
 from approvals.domain.refusal import Refusal
 from approvals.domain.scope import Scope, may_be_wide, narrowest, reach_of
 from approvals.models import Grant, Review, Vote
@@ -45,7 +45,7 @@ def leave_grant(review: Review) -> None:
     """The narrowest reach of all who approved, within the policies' terms; what cannot be read is for once."""
     modified = ""
     if review.sealed_modified is not None:
-        modified = binding_digest(with_statement(asked_binding(review), current_statement(review)))
+        modified = binding_digest(current_binding(review))
     terms, scope, for_s = grant_terms(review), *_agreed_reach(review)
     counted = scope is not Scope.ONCE or terms.grace_s > 0
     grant = Grant(

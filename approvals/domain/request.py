@@ -168,6 +168,7 @@ class Binding:
     settings: str = ""  # of the session, where they change how literals are read (DateStyle, TimeZone …)
     rules: str = ""
     governed_as: str = ""  # what FETCH c, EXECUTE p … stood for when it was asked
+    meaning: str = ""  # what it does, with its names resolved (`approvals.domain.facts.meaning_of`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,7 @@ class GrantClaim:
     reason: str
     statement: str  # the approved text; differs from the asked text after *modify*
     modified_from: str | None = None
+    meaning: str = ""  # what the reviewer's text means; empty unless it is another one than was asked
     emergency: str = ""  # id of the emergency access it runs under; then there is no review and nobody approved
     lifts_masks: bool = False
     extra: dict[str, str] = field(default_factory=dict)

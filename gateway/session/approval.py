@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from analysis.estimate import UNKNOWN, RowsExpected
 from analysis.statement import Operation
+from approvals.domain.facts import meaning_of, review_facts
 from approvals.domain.request import Binding, Decision, Deny, GrantClaim, RequireApproval
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.session import entries
@@ -38,7 +39,7 @@ async def approve(
     """Consume a grant, or open a review and hold until it leaves one."""
     decision = assessment.decision
     assert isinstance(decision, RequireApproval)
-    binding = bind(session, request, assessment.connection)
+    binding = bind(session, request, assessment.connection, meaning=_meaning(assessment))
     expected = await rows_expected(services, session, assessment.analysis) if _is_capped(assessment) else None
     claim = await find_grant(services, session, request, assessment, binding, expected=expected or UNKNOWN)
     if claim is not None:
@@ -147,7 +148,7 @@ def adopt(request: StatementRequest, transport: Transport, claim: GrantClaim) ->
 
 
 async def reassess(
-    services: Services, session: SessionContext, request: StatementRequest, held: Assessment
+    services: Services, session: SessionContext, request: StatementRequest, held: Assessment, claim: GrantClaim
 ) -> Assessment:
     """Analyse and decide again after a hold: text, rules, rights and schema may all have moved meanwhile."""
     assessment = await assess(services, session, request)
@@ -163,6 +164,8 @@ async def reassess(
             # Whoever those are, they were asked about the reviewer's text when it was put in place of the asked one.
             permitted_alternative=_AS_MODIFIED if request.text != held.analysis.statement.text else "",
         )
+    if _meaning(assessment) != (claim.meaning or _meaning(held)):
+        raise Denied(code="meaning-changed", reason="what its names mean changed after the approval; ask again")
     return assessment
 
 
@@ -173,8 +176,14 @@ def suffices(given: Decision, needed: RequireApproval) -> bool:
     return all(quorums.get((group.group, group.choice), 0) >= group.quorum for group in needed.reviewers)
 
 
-def bind(session: SessionContext, request: StatementRequest, connection: ConnectionSpec) -> Binding:
-    """Everything an approval of this request would be good for."""
+def _meaning(assessment: Assessment) -> str:
+    return meaning_of(review_facts(assessment.access))
+
+
+def bind(
+    session: SessionContext, request: StatementRequest, connection: ConnectionSpec, *, meaning: str = ""
+) -> Binding:
+    """Everything an approval of this request would be good for; without a `meaning` it is good for nothing."""
     return Binding(
         principal_subject=session.principal.subject,
         principal_issuer=session.principal.issuer,
@@ -189,4 +198,5 @@ def bind(session: SessionContext, request: StatementRequest, connection: Connect
         search_path=session.search_path,
         settings=session.settings,
         rules=connection.rules_digest,
+        meaning=meaning,
     )

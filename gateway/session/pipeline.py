@@ -143,7 +143,7 @@ async def _authorise(
         return None
     try:
         approved = adopt(request, transport, claim)
-        reassessed = await reassess(services, session, approved, assessment)
+        reassessed = await reassess(services, session, approved, assessment, claim)
     except Denied:
         # Nothing ran: the grant goes back, and whoever sends the reviewer's text finds it.
         await services.reviews.release(claim, request.statement_id)

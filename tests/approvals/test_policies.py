@@ -12,6 +12,7 @@ from analysis.statement import Operation
 from approvals.domain import hooks
 from approvals.domain.conditions import Condition
 from approvals.domain.decide import Action, PolicyRule, decide
+from approvals.domain.facts import meaning_of
 from approvals.domain.grant import claim_grant, release_grant, revoke_grant
 from approvals.domain.load import load_policies
 from approvals.domain.parse import ConditionProblem
@@ -183,16 +184,17 @@ def test_database_holds_one_vote_a_person_and_round(reviewer):
 
 def test_released_grant_serves_the_modified_text(reviewer):
     better = "UPDATE patients SET phone = NULL WHERE id = 7"
-    decide_review(review=held(), reviewer=reviewer, decision="modify", reason="less", statement=better)
+    review = decide_review(review=held(), reviewer=reviewer, decision="modify", reason="less", statement=better)
+    modified = binding(statement=better, meaning=meaning_of(review.facts))
     claim = claim_grant(binding=binding(), statement_id="s1")
 
     release_grant(claim=claim, statement_id="another")
-    assert claim_grant(binding=binding(statement=better), statement_id="s2") is None
+    assert claim_grant(binding=modified, statement_id="s2") is None
     release_grant(claim=claim, statement_id="s1")
     release_grant(claim=claim, statement_id="s1")
 
-    assert claim_grant(binding=binding(statement=better), statement_id="s2").statement == better
-    assert claim_grant(binding=binding(statement=better), statement_id="s3") is None
+    assert claim_grant(binding=modified, statement_id="s2").statement == better
+    assert claim_grant(binding=modified, statement_id="s3") is None
 
 
 def test_revoked_grant_is_recorded_and_void(reviewer):

@@ -13,6 +13,7 @@ from django.utils import timezone
 from approvals.domain import refusal
 from approvals.domain.binding import binding_digest, open_binding
 from approvals.domain.dossier import current_statement, still_missing
+from approvals.domain.facts import meaning_of
 from approvals.domain.grant import claim_grant
 from approvals.domain.quorum import missing_approvals
 from approvals.domain.refusal import Refusal
@@ -94,6 +95,7 @@ def test_open_joins_the_pending_review_of_the_same_binding():
         {"principal_issuer": "https://other"},
         {"principal_actor": "tool"},
         {"governed_as": "SELECT 1"},
+        {"meaning": "of a temporary table of that name"},
     ],
 )
 def test_open_and_claim_tell_every_difference_of_the_binding(reviewer, change):
@@ -103,6 +105,13 @@ def test_open_and_claim_tell_every_difference_of_the_binding(reviewer, change):
     assert binding_digest(binding(**change)) != binding_digest(binding())
     assert claim_grant(binding=binding(**change), statement_id="s") is None
     assert claim_grant(binding=binding(), statement_id="s") is not None  # the control: the exact request
+
+
+def test_open_joins_no_review_of_a_text_that_means_something_else():
+    temporary = held(meaning="reads pg_temp_7.patients")
+
+    assert held(meaning="reads public.patients").pk != temporary.pk
+    assert held(meaning="reads pg_temp_7.patients").pk == temporary.pk  # the control
 
 
 def test_open_refuses_more_waiting_requests_than_one_requester_may_have(settings):
@@ -293,14 +302,17 @@ def test_modify_grants_the_new_text_to_the_original_request(data_plane, reviewer
 
     assert review.status == "approved"
     assert (claim.statement, claim.modified_from) == (BETTER, UPDATE)
+    assert claim.meaning == meaning_of(review.facts)
     assert claim.approvers == ("reviewer",)
     assert claim_grant(binding=binding(), statement_id="s2") is None
 
 
 def test_modify_grants_the_new_text_to_itself_but_only_once(data_plane, reviewer):
-    modify(held(), reviewer)
+    review = modify(held(), reviewer)
+    meant = meaning_of(review.facts)
 
-    assert claim_grant(binding=binding(statement=BETTER), statement_id="s").statement == BETTER
+    assert claim_grant(binding=binding(statement=BETTER, meaning="another"), statement_id="s") is None
+    assert claim_grant(binding=binding(statement=BETTER, meaning=meant), statement_id="s").statement == BETTER
     assert claim_grant(binding=binding(), statement_id="s") is None
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from gateway.upstreams.state import TRUST_S
 from tests.bypass.attack import Arena, Mode, attack, describe, play
 from tests.bypass.wire import Answer, Wire
 from tests.reviews import decide, pending_review, post_decision, review, reviewer
@@ -88,6 +89,48 @@ def test_approval_covers_nothing_but_what_was_approved(
     assert variation.review_url is not None, describe(variation)
     assert variation.review_url != url
     assert answer.tags == ["UPDATE 1"], describe(answer)
+
+
+@pytest.mark.e2e
+def test_approval_is_void_once_its_names_mean_something_else(arena: Arena, stack: Stack) -> None:
+    """A reviewer let an export with a condition on `sex` go; by then the condition is one on the SSN."""
+    asked = "COPY (SELECT id, 'void' FROM attack_swap WHERE v LIKE '536-71-%') TO STDOUT"
+    with viewing(arena, "sex::text"), held(arena, asked) as (answer, url):
+        viewed(arena, "ssn::text")
+        decide(stack, url, "approve")
+
+    assert (answer.sqlstate, answer.copied) == ("42501", b""), describe(answer)
+
+
+@pytest.mark.e2e
+def test_review_is_not_joined_by_whose_names_mean_something_else(arena: Arena, stack: Stack) -> None:
+    asked = "COPY (SELECT id, 'join' FROM attack_swap WHERE v LIKE '536-71-%') TO STDOUT"
+    with viewing(arena, "sex::text"), held(arena, asked) as (answer, url):
+        viewed(arena, "ssn::text")
+        with Wire(arena.gateway) as other:
+            joined = other.simple(asked)
+        viewed(arena, "sex::text")
+        decide(stack, url, "approve")
+
+    assert joined.review_url is not None, describe(joined)
+    assert joined.review_url != url
+    assert answer.tags == ["COPY 0"], describe(answer)  # the control: nothing has changed for whoever asked
+
+
+@contextmanager
+def viewing(arena: Arena, expression: str) -> Iterator[None]:
+    viewed(arena, expression)
+    try:
+        yield
+    finally:
+        viewed(arena, "sex::text")
+
+
+def viewed(arena: Arena, expression: str) -> None:
+    """Replace the view, and wait until the gateway knows."""
+    with Wire(arena.owner) as owner:
+        owner.simple(f"CREATE OR REPLACE VIEW attack_swap AS SELECT id, {expression} AS v FROM patients")
+    time.sleep(TRUST_S + 0.5)
 
 
 @pytest.mark.e2e

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from analysis.estimate import UNKNOWN, RowsExpected
-from analysis.statement import Operation
+from analysis.statement import Operation, TableRef
 from approvals.domain.conditions import Hours
 from approvals.domain.decide import Action, Condition, PolicyRule
 from approvals.domain.request import ReviewerGroup
@@ -225,6 +225,22 @@ async def test_rules_that_change_during_a_hold_void_the_approval():
     await run(world, UPDATE)
 
     assert [denial.code for denial in world.client.denials] == ["rules-changed"]
+    assert world.client.executed == []
+
+
+async def test_names_that_mean_something_else_after_a_hold_void_the_approval():
+    world = held_world()
+
+    def approve_and_rename(desk: Desk, binding: object) -> None:
+        desk.grants[UPDATE] = granted(UPDATE)
+        before, claims = world.analyst.answer, frozenset({TableRef("public", "claims")})
+        world.analyst.answer = lambda text: replace(before(text), tables_written=claims)
+
+    world.desk.decided = approve_and_rename
+
+    await run(world, UPDATE)
+
+    assert [denial.code for denial in world.client.denials] == ["meaning-changed"]
     assert world.client.executed == []
 
 
