@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from gateway.listeners.postgres_express import ExtendedExchange, SimpleExchange, TemplatedExchange
+from gateway.listeners.postgres_exchanges import ExtendedExchange, SimpleExchange, TemplatedExchange
 from gateway.listeners.postgres_names import Prepared
 from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.quick.sparing import Sparing
