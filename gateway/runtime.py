@@ -162,6 +162,7 @@ class Runtime:
         await asyncio.wait(tasks, timeout=10)
         await self.analyst.close()
         await self.recordings.close()
+        await self.desk.close()
         self.writer.append_later(gateway_stopped())
         await self.writer.close()
         if self.tracer is not None:

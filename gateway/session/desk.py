@@ -23,13 +23,13 @@ from approvals.domain.emergency_use import (
     release_emergency_use,
 )
 from approvals.domain.grant import claim_grant, confirm_grant, end_use, grant_stands, release_grant
-from approvals.domain.recorded_inputs import InputMemory, store_inputs
 from approvals.domain.refusal import Refusal
 from approvals.domain.request import AccessRequest, Binding, Decision, GrantClaim, RequireApproval
 from approvals.domain.review import open_review, review_status, withdraw_review
 from approvals.domain.scope import Asked
 from gateway.domain.threads import in_thread
 from gateway.session.context import SessionContext
+from gateway.session.decision_inputs import DecisionInputs
 from gateway.session.services import Masks, ReviewRefused
 from gateway.session.transport import PendingReview
 
@@ -46,7 +46,7 @@ class DatabaseReviewDesk:
     def __init__(self) -> None:
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._counting: set[asyncio.Future[None]] = set()
-        self._inputs = InputMemory()
+        self._inputs = DecisionInputs()
 
     async def claim(
         self,
@@ -90,18 +90,11 @@ class DatabaseReviewDesk:
         await in_thread(release, claim=claim, statement_id=statement_id)
 
     def keep_inputs(self, request: AccessRequest, snapshot_version: int) -> str:
-        digest, document = self._inputs.digest_of(request, snapshot_version)
-        if document is not None:
-            task = asyncio.ensure_future(in_thread(store_inputs, {digest: document}))
-            self._counting.add(task)
-            task.add_done_callback(lambda done: self._kept(done, digest))
-        return digest
+        return self._inputs.keep(request, snapshot_version)
 
-    def _kept(self, task: asyncio.Future[None], digest: str) -> None:
-        self._counting.discard(task)
-        if task.cancelled() or task.exception() is not None:
-            self._inputs.forget(digest)
-            logger.warning("inputs of a decision not kept: digest=%s", digest)
+    async def close(self) -> None:
+        """Return when what decisions were made of is stored."""
+        await self._inputs.close()
 
     def used(self, claim: GrantClaim, statement_id: str, rows: int | None) -> None:
         if claim.emergency:
