@@ -104,11 +104,35 @@ cdef class _Lexemes:
         self.at = at
         return True
 
+    cdef bint says(self, str word):
+        """Whether it is `word`, its first character aside."""
+        cdef Py_ssize_t index, size = len(word)
+        if self.at - self.start != size + 1:
+            return False
+        for index in range(size):
+            if PyUnicode_READ(self.width, self.data, self.start + 1 + index) != word[index]:
+                return False
+        return True
+
+    cdef bint spells(self):
+        """Whether the field is one of those `without_names` leaves out."""
+        cdef Py_ssize_t size = self.at - self.start - 1
+        if size == 8:
+            return self.says("location") or self.says("colnames") or self.says("stmt_len")
+        if size == 7:
+            return self.says("resname")
+        if size == 9:
+            return self.says("aliasname")
+        return size == 13 and self.says("stmt_location")
+
     cdef Py_UCS4 first(self):
         return PyUnicode_READ(self.width, self.data, self.start)
 
     cdef bint is_one(self, Py_UCS4 c):
         return self.at == self.start + 1 and self.first() == c
+
+    cdef bint is_true(self):
+        return self.at - self.start == 4 and self.word() == "true"
 
     cdef str word(self):
         return PyUnicode_Substring(self.text, self.start, self.at)
@@ -203,6 +227,80 @@ def read_value(str text):
     if stack or len(root) != 1:
         raise ValueError("an unfinished tree")
     return root[0]
+
+
+def without_names(str text not None):
+    """As `analysis.nodes` tells."""
+    cdef list pieces = [], names = []
+    cdef bytearray inside = bytearray(1)  # of what is open: whether it is a node
+    cdef Py_ssize_t kept = 0, start, depth = 0, open_count = 1
+    cdef bint in_node = False, names_next = False, listed = False, spelled = False, is_name = False, is_junk = False
+    cdef _Lexemes lexemes = _Lexemes(text)
+    while lexemes.next():
+        if names_next:
+            if lexemes.kind == u"}":
+                inside.pop()
+                open_count -= 1
+                depth -= 1
+                in_node = names_next = inside[open_count - 1]
+            elif lexemes.kind == 0 and lexemes.first() == u":":
+                names_next = False
+                spelled = lexemes.spells()
+                is_name = depth == 2 and listed and lexemes.says("resname")
+                is_junk = depth == 2 and listed and lexemes.says("resjunk")
+                if depth == 1:
+                    listed = lexemes.says("targetList")
+            elif lexemes.kind == 0 and lexemes.is_one(u"["):
+                while True:
+                    if not lexemes.next():
+                        raise IndexError("an unfinished datum")
+                    if lexemes.kind == 0 and lexemes.is_one(u"]"):
+                        break
+            else:
+                raise ValueError("a field name was expected")
+        elif lexemes.kind == u"{":
+            if not lexemes.next():
+                raise IndexError("an unfinished node")
+            inside.append(1)
+            open_count += 1
+            depth += 1
+            in_node = names_next = True
+        elif lexemes.kind == u"(":
+            if not (in_node and spelled):
+                inside.append(0)
+                open_count += 1
+                in_node = False
+                continue
+            pieces.append(PyUnicode_Substring(text, kept, lexemes.start))
+            while True:
+                if not lexemes.next():
+                    raise IndexError("an unfinished list")
+                if lexemes.kind == u")":
+                    break
+                if lexemes.kind != 0:
+                    raise ValueError("a list of names was expected")
+            kept, names_next = lexemes.at, True
+        elif lexemes.kind == u")":
+            if in_node or open_count == 1:
+                raise ValueError("an unexpected closing parenthesis")
+            inside.pop()
+            open_count -= 1
+            in_node = names_next = inside[open_count - 1]
+        elif lexemes.kind == u"}":
+            raise ValueError("a value was expected")
+        elif in_node:
+            names_next = True
+            if spelled:
+                pieces.append(PyUnicode_Substring(text, kept, lexemes.start))
+                kept = lexemes.at
+            if is_name:
+                names.append(lexemes.plain() or "")
+            elif is_junk and lexemes.is_true():
+                names.pop()
+    if open_count != 1:
+        raise ValueError("an unfinished tree")
+    pieces.append(text[kept:])
+    return "".join(pieces), names
 
 
 def walk(value):

@@ -1,5 +1,6 @@
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 def quickly_made(cls: type[T]) -> type[T]: ...
+def remade(value: T, /, **changes: Any) -> T: ...

@@ -8,11 +8,11 @@ every TypeError.
 
 from cpython.dict cimport PyDict_GetItem
 from cpython.object cimport PyObject, PyTypeObject
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
 import sys
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from types import MemberDescriptorType
 
 cdef extern from "structmember.h":
@@ -100,6 +100,37 @@ cdef object _ordinarily(object called, PyObject **given, Py_ssize_t placed, PyOb
         for index in range(PyTuple_GET_SIZE(<tuple>names)):
             named[<object>PyTuple_GET_ITEM(<tuple>names, index)] = <object>given[placed + index]
     return type.__call__(called, *positional, **named)
+
+
+def remade(value, /, **changes):
+    """As `analysis.making` says."""
+    cdef type cls = type(value)
+    cdef PyObject *known = PyDict_GetItem(_forms, cls)
+    cdef _Form form
+    cdef Py_ssize_t index, at = 0
+    cdef PyObject **slot
+    cdef PyObject *before
+    if known == NULL:
+        return replace(value, **changes)
+    form = <_Form>known
+    if form.given != form.whole:
+        return replace(value, **changes)
+    cdef object made = PyType_GenericAlloc(<PyTypeObject *>cls, 0)
+    for index in range(form.whole):
+        before = _slot(value, form.offsets[index])[0]
+        if before == NULL:
+            return replace(value, **changes)
+        _store(made, form.offsets[index], <object>before)
+    for name, changed in changes.items():
+        at = _place_of(form, <PyObject *>name, at)
+        if at < 0:
+            return replace(value, **changes)
+        slot = _slot(made, form.offsets[at])
+        before = slot[0]
+        _store(made, form.offsets[at], changed)
+        Py_DECREF(<object>before)
+        at += 1
+    return made
 
 
 def quickly_made(cls):

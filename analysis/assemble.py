@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 
 from analysis.catalogue import Catalogue
@@ -11,6 +10,7 @@ from analysis.facts import read_facts
 from analysis.findings import Findings
 from analysis.fingerprint import Shape
 from analysis.lineage import Lineage
+from analysis.making import remade
 from analysis.nodes import walk
 from analysis.query_nodes import COMMANDS
 from analysis.statement import (
@@ -73,17 +73,17 @@ def assemble(
     )
     if utility.temporary_only and (lineage is None or witness is None):
         own = Operation.ADMIN if utility.kind == "ANALYZE" else Operation.DDL
-        return replace(base, operations=frozenset({own}), complete=False)
+        return remade(base, operations=frozenset({own}), complete=False)
     if utility.probe is None:
         # Unknown kinds must not look harmless: their result, if any, is not understood.
-        return base if complete or utility.outputs else replace(base, outputs=(Output("", resolved=False),))
+        return base if complete or utility.outputs else remade(base, outputs=(Output("", resolved=False),))
     if lineage is None or witness is None:
-        return replace(
+        return remade(
             base,
             kind="UNKNOWN" if utility.is_query else base.kind,
             operations=base.operations | {Operation.ADMIN},
             outputs=(Output("", resolved=False),),
-            facts=replace(base.facts, no_where=True),
+            facts=remade(base.facts, no_where=True),
         )
     return _reshaped(_with_lineage(stated, utility, lineage, witness, found), base, utility, lineage, witness)
 
@@ -110,7 +110,7 @@ def _with_lineage(
         opaque_functions=frozenset(found.opaque),
         facts=facts
         if not (utility.no_where or utility.export or uncounted)
-        else replace(facts, no_where=facts.no_where or utility.no_where, export=utility.export, uncounted=uncounted),
+        else remade(facts, no_where=facts.no_where or utility.no_where, export=utility.export, uncounted=uncounted),
     )
 
 
@@ -147,36 +147,36 @@ def trusted(outputs: Iterable[Output] | None, *, complete: bool) -> tuple[Output
 def _reshaped(whole: Analysis, base: Analysis, utility: Utility, lineage: Lineage, witness: Witness) -> Analysis:
     """Fit the probe's analysis to the statement that carries it."""
     if utility.kind in ("PREPARE", "DECLARE_CURSOR"):
-        inner = replace(
+        inner = remade(
             whole,
             statement=Statement(utility.probe or "", base.statement.dialect, witness.parameter_types),
             kind=COMMANDS[lineage.query.number("commandType")],
             name="",
         )
         if utility.runs_probe:
-            operations, facts = whole.operations | {Operation.SESSION}, replace(whole.facts, row_bound=0)
-            return replace(whole, inner=inner, outputs=None, operations=operations, facts=facts)
-        return replace(base, inner=inner, operations=frozenset({Operation.SESSION}))
+            operations, facts = whole.operations | {Operation.SESSION}, remade(whole.facts, row_bound=0)
+            return remade(whole, inner=inner, outputs=None, operations=operations, facts=facts)
+        return remade(base, inner=inner, operations=frozenset({Operation.SESSION}))
     if utility.writes_probed:
         own = bool(lineage.reading.relations) and lineage.reading.relations <= witness.catalogue.temporary
-        return replace(
+        return remade(
             base,
             operations=frozenset({Operation.TEMP}) if own and Operation.WRITE in base.operations else base.operations,
             tables_written=whole.tables_read,
             writes=_whole_tables(lineage, witness.catalogue) if utility.writes_whole else whole.reads,
             predicates=_asked_by_writing(whole, lineage),
-            facts=replace(base.facts, row_bound=0, uncounted=utility.kind == "TRUNCATE"),
+            facts=remade(base.facts, row_bound=0, uncounted=utility.kind == "TRUNCATE"),
         )
     if utility.derived_output:
         return explained(whole, utility)
     if utility.made is not None:
-        whole = replace(whole, flows=whole.flows | _flows_into(utility.made, whole.outputs or (), witness))
+        whole = remade(whole, flows=whole.flows | _flows_into(utility.made, whole.outputs or (), witness))
     if utility.defines is not None:  # whatever its columns are made of is read
         origins = frozenset(origin.column for output in whole.outputs or () for origin in output.origins)
-        whole = replace(whole, reads=whole.reads | origins)
+        whole = remade(whole, reads=whole.reads | origins)
     columns = tuple(frozenset(output.origins) for output in whole.outputs or ())
     creates = Creation(utility.creates, columns) if utility.creates else None
-    return replace(whole, outputs=None, creates=creates, facts=replace(whole.facts, row_bound=0))
+    return remade(whole, outputs=None, creates=creates, facts=remade(whole.facts, row_bound=0))
 
 
 def _asked_by_writing(whole: Analysis, lineage: Lineage) -> frozenset[Predicate]:
@@ -218,11 +218,11 @@ def explained(whole: Analysis, utility: Utility) -> Analysis:
     operations = whole.operations if utility.kind == "EXPLAIN_ANALYZE" else frozenset({Operation.READ})
     if not whole.complete:
         operations |= whole.operations
-    return replace(
+    return remade(
         whole,
         operations=operations,
         tables_written=whole.tables_written if utility.kind == "EXPLAIN_ANALYZE" else frozenset(),
         outputs=(Output(utility.derived_output, origins, resolved=whole.complete),),
         # The lines of a plan are no rows of any table, and its tag counts nothing.
-        facts=replace(whole.facts, row_bound=0, uncounted=Operation.WRITE in operations),
+        facts=remade(whole.facts, row_bound=0, uncounted=Operation.WRITE in operations),
     )

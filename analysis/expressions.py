@@ -7,11 +7,11 @@ node tags; a tag that is in neither table is a problem, never a constant.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from analysis.bodies import Body
 from analysis.brought import is_settled, may_fail_by_chance
 from analysis.functions import SAFE_AGGREGATES, SAFE_FUNCTIONS, SIZE_FUNCTIONS
+from analysis.making import remade
 from analysis.nodes import Node, children
 from analysis.scope import BOTTOM, NOTHING, Level, Reading, Value, derived, row, safe, stored, union
 from analysis.statement import Origin, PredicateUse, Transform
@@ -126,7 +126,7 @@ def _short_circuit(reading: Reading, level: Level, node: Node) -> Value:
             # Whether a stored value is NULL is no secret; COALESCE asks for nothing else of it.
             if node.tag == "BOOLEXPR" or not each.stored:
                 reading.note(each, PredicateUse.COMPUTED)
-    return replace(derived(found), present=node.tag != "BOOLEXPR" and all(each.is_present for each in found))
+    return remade(derived(found), present=node.tag != "BOOLEXPR" and all(each.is_present for each in found))
 
 
 def _row_comparison_value(reading: Reading, level: Level, node: Node) -> Value:
@@ -162,7 +162,7 @@ def _function(reading: Reading, level: Level, node: Node) -> Value:
         reading.note(found, PredicateUse.COMPUTED)
         return found
     present = keeps_present(name) and all(argument.is_present for argument in arguments)
-    return replace(found, steady=keeps_steady(node, name), present=present)
+    return remade(found, steady=keeps_steady(node, name), present=present)
 
 
 def _user_function(reading: Reading, oid: int, body: Body, arguments: list[Value]) -> Value:
@@ -183,12 +183,12 @@ def _construct(reading: Reading, level: Level, node: Node) -> Value:
     ):
         reading.note(found, PredicateUse.COMPUTED)
     joins = node.tag == "OPEXPR" and reading.operator_name(node.number("opno")) == "||"
-    return replace(found, present=joins and all(part.is_present for part in parts))
+    return remade(found, present=joins and all(part.is_present for part in parts))
 
 
 def _coerce_via_io(reading: Reading, level: Level, node: Node) -> Value:
     converted = value(reading, level, node.node("arg"))
-    found = replace(derived([converted]), present=converted.is_present)
+    found = remade(derived([converted]), present=converted.is_present)
     if node.text("resulttype") not in TEXT_TYPES:
         reading.note(found, PredicateUse.COMPUTED)
     return found
@@ -225,7 +225,7 @@ def _aggregate(reading: Reading, level: Level, node: Node) -> Value:
         reading.note(found, PredicateUse.COMPUTED)
     # How many rows there are to make it of is decided by conditions, and noted with them.
     present = keeps_present(name) and all(argument.is_present for argument in arguments)
-    return replace(_with_decision(found, deciding), present=present, steady=_is_steady(reading, name, arguments))
+    return remade(_with_decision(found, deciding), present=present, steady=_is_steady(reading, name, arguments))
 
 
 def _is_steady(reading: Reading, name: str, arguments: list[Value]) -> bool:
@@ -248,7 +248,7 @@ def _window_function(reading: Reading, level: Level, node: Node) -> Value:
     found = derived(arguments)
     if found.discloses and not _is_total_over_rows(reading, node, name, arguments):
         reading.note(found, PredicateUse.COMPUTED)
-    return replace(_with_decision(found, deciding), steady=_is_steady(reading, name, arguments))
+    return remade(_with_decision(found, deciding), steady=_is_steady(reading, name, arguments))
 
 
 def _framed_by(reading: Reading, level: Level, node: Node) -> list[Value]:

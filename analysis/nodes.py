@@ -164,5 +164,76 @@ def plain_var(node: Node) -> tuple[str, ...] | None:
     return tuple(node.text(name) for name in ("varno", "varattno", "varlevelsup"))
 
 
+# What nothing is looked up by: what columns are called where they come out, what stands in for a relation's names, and
+# where in the text something stood.
+_SPELLED = frozenset({"resname", "aliasname", "colnames", "location", "stmt_location", "stmt_len"})
+
+
+def without_names(text: str) -> tuple[str, list[str]]:
+    """Return the tree's text with the values of `_SPELLED` cut out, and what the columns of a SELECT are called.
+
+    Two trees with one such text differ in these values alone. The names are those the outermost query's visible
+    entries have, in order, where it is the first node. Raises ValueError or IndexError on what is no tree.
+    """
+    try:
+        return _without_names(text)
+    except StopIteration:
+        raise IndexError("an unfinished tree") from None
+
+
+def _without_names(text: str) -> tuple[str, list[str]]:  # noqa: PLR0912, one branch a kind of token
+    pieces: list[str] = []
+    names: list[str] = []
+    kept = depth = 0
+    inside: list[bool] = [False]  # of what is open: whether it is a node
+    names_next, listed, field = False, False, ""
+    lexemes = _LEXEME.finditer(text)
+    for match in lexemes:
+        lexeme = match[0]
+        if names_next and lexeme == "}":
+            inside.pop()
+            depth -= 1
+            names_next = inside[-1]
+        elif names_next and lexeme[0] == ":":
+            field, names_next = lexeme[1:], False
+            if depth == 1:
+                listed = field == "targetList"
+        elif names_next and lexeme == "[":  # a datum, whose length was the value
+            while next(lexemes)[0] != "]":
+                pass
+        elif names_next or lexeme == "}":
+            raise ValueError("a field name or a value was expected")
+        elif lexeme == "{":
+            next(lexemes)
+            inside.append(True)
+            depth += 1
+            names_next = True
+        elif lexeme == "(" and inside[-1] and field in _SPELLED:
+            pieces.append(text[kept : match.start()])
+            while (item := next(lexemes))[0] != ")":
+                if item[0] in "({}":
+                    raise ValueError("a list of names was expected")
+            kept, names_next = item.end(), True
+        elif lexeme == "(":
+            inside.append(False)
+        elif lexeme == ")":
+            if inside[-1] or len(inside) == 1:
+                raise ValueError("an unexpected closing parenthesis")
+            inside.pop()
+            names_next = inside[-1]
+        elif inside[-1]:
+            names_next = True
+            if field in _SPELLED:
+                pieces.append(text[kept : match.start()])
+                kept = match.end()
+            if depth == 2 and listed and field == "resname":
+                names.append(_plain(lexeme) or "")
+            elif depth == 2 and listed and field == "resjunk" and lexeme == "true":
+                names.pop()
+    if len(inside) != 1:
+        raise ValueError("an unfinished tree")
+    return "".join([*pieces, text[kept:]]), names
+
+
 with contextlib.suppress(ImportError):  # nobody compiled it: `gateway.protocols.postgres.compile`
-    from analysis._fast import Node, read_value, walk  # noqa: F401, for the others
+    from analysis._fast import Node, read_value, walk, without_names  # noqa: F401, for the others

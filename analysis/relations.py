@@ -7,11 +7,11 @@ column of the relation's ancestors and descendants.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from analysis.calls import collect_functions
 from analysis.catalogue import TABLEOID, Relation
 from analysis.functions import READABLE_KINDS, RELATION_SIZES, SIDE_DOORS
+from analysis.making import remade
 from analysis.nodes import Node, read_tree, walk
 from analysis.query_nodes import RELATION, single_query
 from analysis.scope import NOTHING, Level, Reading, Value, derived, disclosed, row, stored
@@ -100,13 +100,13 @@ class Relations:
             self._reading.reads |= disclosed(found)
         if attribute < 0 or _tells_sizes(relation, ref.column):
             # Where a row lies (ctid) is where those before it end.
-            found = replace(found, origins=found.origins | self._reading.filled(oid if attribute < 0 else None))
+            found = remade(found, origins=found.origins | self._reading.filled(oid if attribute < 0 else None))
         key = self._key_of(relation) if attribute == TABLEOID else NOTHING
         if key.origins:
-            found = replace(found, origins=found.origins | derived([key]).origins, stored=False)
+            found = remade(found, origins=found.origins | derived([key]).origins, stored=False)
         made_of = relation.columns[attribute].made_of if attribute > 0 else ()
         if made_of:
-            found = replace(found, origins=found.origins | self._computed_from(oid, made_of))
+            found = remade(found, origins=found.origins | self._computed_from(oid, made_of))
         return self._with_inherited(found, (oid, attribute))
 
     def _stored(self, relation: Relation, attribute: int, ref: ColumnRef) -> Value:
@@ -138,7 +138,7 @@ class Relations:
         self._reading.beneath |= {source.oid for source in sources if source is not None}
         # Whether it is NULL is no secret of a value that was stored; nullif(ssn, guess) is made to be asked that.
         computed = any(origin.transform is Transform.DERIVED for origin in inherited)
-        return replace(found, origins=found.origins | inherited, stored=found.stored and not computed)
+        return remade(found, origins=found.origins | inherited, stored=found.stored and not computed)
 
     def _relatives(self, relation: Relation, column: str) -> set[ColumnRef]:
         """The same column of ancestors and descendants: a rule on any of them protects the row."""
@@ -162,7 +162,7 @@ class Relations:
         if ref is None:
             return found
         # A rule may name the view's own column as well; to such a rule the view is a table like any other.
-        return replace(found, origins=found.origins | {Origin(ref, Transform.IDENTITY)})
+        return remade(found, origins=found.origins | {Origin(ref, Transform.IDENTITY)})
 
     def view(self, relation: Relation) -> tuple[Value, ...]:
         """The columns of a view as its own stored definition makes them."""

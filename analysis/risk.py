@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
+from analysis.making import remade
 from analysis.statement import Analysis, Operation, PredicateUse, RiskAddend
 
 BULK_ROWS = 100
@@ -36,7 +36,7 @@ _TERMS: tuple[tuple[str, int, Callable[[Analysis], bool]], ...] = (
 def with_risk(analysis: Analysis) -> Analysis:
     """The same analysis with the score of what it says."""
     risk = assess_risk(analysis)
-    return analysis if risk == analysis.risk else replace(analysis, risk=risk)
+    return analysis if risk == analysis.risk else remade(analysis, risk=risk)
 
 
 def assess_risk(analysis: Analysis) -> tuple[RiskAddend, ...]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from analysis.catalogue import Catalogue, Function
-from analysis.making import quickly_made
+from analysis.making import quickly_made, remade
 from analysis.nodes import Node
 from analysis.statement import ColumnRef, Flow, Origin, Predicate, PredicateUse, TableRef, Transform
 
@@ -94,7 +94,7 @@ def row(fields: Iterable[Value]) -> Value:
 
 def record(names: Iterable[str], fields: Iterable[Value]) -> Value:
     """A row whose parts are found by name (BigQuery STRUCT)."""
-    return replace(row(fields), names=tuple(names))
+    return remade(row(fields), names=tuple(names))
 
 
 def union(values: Iterable[Value]) -> Value:

@@ -23,8 +23,13 @@ from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from gateway.upstreams.postgres_side import PostgresSide
 from gateway.upstreams.postgres_witness import Question
 
-# `{n}` makes a shape of its own: a result column's name is part of what is masked, so it is part of the key.
+# `{n}` makes a shape of its own: a result column's name is part of what is masked, so it is part of the key. As a name
+# it is all that differs in what the database reads (`analysis.alike`), as a number it makes a reading of its own.
 STATEMENTS = {
+    "point select, read unlike any": "SELECT abalance + {n} AS c FROM pgbench_accounts WHERE aid = 7",
+    "five tables, read unlike any": "SELECT a.abalance + {n} AS c, b.bbalance, t.tbalance, h.delta, w.name "
+    "FROM pgbench_accounts a JOIN pgbench_branches b USING (bid) JOIN pgbench_tellers t USING (bid) "
+    "JOIN pgbench_history h ON h.aid = a.aid JOIN wide w ON w.id = a.aid WHERE a.aid = 7",
     "point select": "SELECT abalance AS c{n} FROM pgbench_accounts WHERE aid = 7",
     "point select, $1": "SELECT abalance AS c{n} FROM pgbench_accounts WHERE aid = $1",
     "five tables": "SELECT a.abalance AS c{n}, b.bbalance, t.tbalance, h.delta, w.name FROM pgbench_accounts a "

@@ -42,16 +42,22 @@ def measure(world: World, direct: Endpoint, gateway: Endpoint, *, shapes: int, s
 def first_sight(direct: Endpoint, gateway: Endpoint, *, shapes: int) -> list[Part]:
     """Median latency of statements of shapes nobody sent before, of one shape with other literals, and sent again.
 
-    The second time makes ready what every later one uses: so the third has a line of its own.
+    The second time makes ready what every later one uses: so the third has a line of its own. A new shape is new in
+    the names of its outputs alone, or the server's reading of it is new as well (`analysis.alike`).
     """
     shaped = "SELECT bid, bbalance FROM pgbench_branches WHERE bid = {n}"
     statements = [f"SELECT bid AS b{n}, bbalance AS c{n} FROM pgbench_branches WHERE bid = 1" for n in range(shapes)]
+    unlike = [f"SELECT bid AS b, bbalance + {n} AS c FROM pgbench_branches WHERE bid = 1" for n in range(shapes)]
     rounds = {
         "of a new shape": statements,
+        "of a new shape, read unlike any": unlike,
         "of a known shape": [shaped.format(n=n) for n in range(shapes)],
         "sent again": statements,
         "sent a third time": statements,
         "of a new shape, five tables": [_FIVE_TABLES.format(n=n) for n in range(shapes)],
+        "of a new shape, five tables, read unlike any": [
+            _FIVE_TABLES.format(n=n).replace(f"a.abalance AS c{n}", f"a.abalance + {n} AS c") for n in range(shapes)
+        ],
     }
     parts = []
     for endpoint in (direct, gateway):

@@ -6,12 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import psycopg
 
 from analysis.agree import agree
+from analysis.alike import adopted, alike, serves_others
+from analysis.fingerprint import Shape
 from analysis.lexer import LexError, TokenKind, tokenize
+from analysis.making import quickly_made, remade
 from analysis.parse import ClientReading, read_client
 from analysis.statement import Analysis, Operation, Statement
 from analysis.text import Probe, TextReading
@@ -64,13 +67,48 @@ async def compared(side: Side, session: SessionContext, statement: Statement, re
 
     def agreed() -> Analysis:
         first = client or (_UNASKED if probe.too_much else read_client(probe.text, probe.tokens))
-        return agree(statement=statement, utility=utility, client=first, witness=witness, shape=shape)
+        readings = Readings(statement, utility, first, witness, shape)
+        return _agreed_before(side, readings) if short else readings.agreed()
 
     if short:
         analysis = agreed()
     else:  # seconds of work must not hold up every other session
         analysis = await read_long(session.principal.subject, agreed)
     return replace(analysis, problems=(*analysis.problems, problem)) if problem else analysis
+
+
+@quickly_made
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """All that one statement was read as."""
+
+    statement: Statement
+    utility: Utility
+    client: ClientReading
+    witness: Witness | None
+    shape: Shape
+
+    def agreed(self) -> Analysis:
+        return agree(
+            statement=self.statement, utility=self.utility, client=self.client, witness=self.witness, shape=self.shape
+        )
+
+
+def _agreed_before(side: Side, readings: Readings) -> Analysis:
+    """What `agree` says, which it may have said of another statement that was read alike under this very catalogue."""
+    witness = readings.witness
+    if witness is None or not isinstance(side, PostgresSide) or witness.catalogue is not side.catalogue:
+        return readings.agreed()
+    of = alike(utility=readings.utility, client=readings.client, witness=witness)
+    if of is None:
+        return readings.agreed()
+    kept = side.alike.find(of.key)
+    if kept is not None:
+        return adopted(kept, of, statement=readings.statement, shape=readings.shape)
+    found = readings.agreed()
+    if serves_others(found, of):
+        side.alike.keep(of.key, remade(found, statement=Statement("")))
+    return found
 
 
 async def _witness(

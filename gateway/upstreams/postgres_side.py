@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
@@ -60,10 +60,10 @@ class Recent(Generic[V]):
     """A bounded memory that forgets first what was not asked for longest."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Key, V] = OrderedDict()
-        self._long: OrderedDict[Key, V] = OrderedDict()
+        self._kept: OrderedDict[Hashable, V] = OrderedDict()
+        self._long: OrderedDict[Hashable, V] = OrderedDict()
 
-    def find(self, key: Key) -> V | None:
+    def find(self, key: Hashable) -> V | None:
         kept = self._kept
         found = kept.get(key)
         if found is None and self._long:
@@ -73,7 +73,7 @@ class Recent(Generic[V]):
             kept.move_to_end(key)
         return found
 
-    def keep(self, key: Key, value: V, *, length: int = 0) -> None:
+    def keep(self, key: Hashable, value: V, *, length: int = 0) -> None:
         """`length`: of the text that `value` holds on to, in characters. The longest are not kept at all."""
         if length > MAX_KEPT_TEXT:
             return
@@ -110,7 +110,7 @@ def classified_functions(spec: ConnectionSpec) -> tuple[Word, ...]:
 
 
 class PostgresSide(SideState):
-    """One upstream as the analyst asks it. `analyses` and `estimates` hold for `catalogue` alone."""
+    """One upstream as the analyst asks it. `analyses`, `alike` and `estimates` hold for `catalogue` alone."""
 
     def __init__(self, spec: ConnectionSpec, dsn_for: DsnFor) -> None:
         self._spec = spec
@@ -119,6 +119,7 @@ class PostgresSide(SideState):
         self.catalogue = None
         self.generation = 0
         self.analyses: Recent[Analysis] = Recent()
+        self.alike: Recent[Analysis] = Recent()  # by what the database read (`analysis.alike`), of no text
         self.estimates: Recent[Estimate] = Recent()
         self._idle: list[AsyncConnection[Any]] = []
         self._places = asyncio.Semaphore(CONNECTIONS)
@@ -202,6 +203,7 @@ class PostgresSide(SideState):
         self.generation += 1
         self._checked_at = 0.0
         self.analyses.clear()
+        self.alike.clear()
         self.estimates.clear()
 
     async def close(self) -> None:

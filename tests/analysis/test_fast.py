@@ -23,6 +23,10 @@ LEXEMES = [
     "}",
     "(",
     ")",
+    ":resname",
+    ":colnames",
+    ":resjunk",
+    "true",
     "[",
     "]",
     "<>",
@@ -77,6 +81,13 @@ def outcome(module: Any, text: str) -> Any:
         return "refused"
 
 
+def apart(module: Any, text: str) -> Any:
+    try:
+        return module.without_names(text)
+    except (ValueError, IndexError) as error:
+        return type(error)
+
+
 # Characters of a stored tree; `make soak` reads long ones as well.
 LONGEST_VIEW = 30_000 if os.environ.get("HOOPWEB_SOAK") else 12_000
 
@@ -97,6 +108,7 @@ def test_same_nodes_of_the_servers_views(postgres_dsn: str) -> None:
     assert len(trees) > 20
     for tree in trees:
         assert outcome(nodes, tree) == outcome(interpreted, tree) != "refused"
+        assert apart(nodes, tree) == apart(interpreted, tree)
     mine, theirs = (sorted(node.tag for node in each.walk(each.read_tree(trees[0]))) for each in (nodes, interpreted))
     assert mine == theirs
 
@@ -113,6 +125,7 @@ def test_other_threads_have_turns_while_a_large_tree_is_read() -> None:
 @given(text=TEXTS)
 def test_same_answer_to_anything(text: str) -> None:
     assert outcome(nodes, text) == outcome(interpreted, text)
+    assert apart(nodes, text) == apart(interpreted, text)
 
 
 @settings(max_examples=300, deadline=None)
@@ -125,6 +138,38 @@ def test_same_answer_to_a_tree_that_was_altered(places: list[tuple[int, str]]) -
         tree = tree[:at] + lexeme + tree[at + len(lexeme) :]
 
     assert outcome(nodes, tree) == outcome(interpreted, tree)
+    assert apart(nodes, tree) == apart(interpreted, tree)
+
+
+@pytest.mark.parametrize("module", [nodes, interpreted])
+@pytest.mark.parametrize(
+    ("one", "other", "names"),
+    [
+        (r"{Q :targetList ({T :resname a :resno 1})}", r"{Q :targetList ({T :resname b\\ :resno 1})}", ["b\\"]),
+        (r"{Q :targetList ({T :resname a :resjunk true})}", r"{Q :targetList ({T :resname <> :resjunk true})}", []),
+        (r"{Q :a {A :aliasname a :colnames (\"b\")}}", r"{Q :a {A :aliasname :colnames :colnames <>}}", []),
+        (r"{Q :a {A :colnames (\"b\" \"c\")} :location 5}", r"{Q :a {A :colnames (\"\)\")} :location -1}", []),
+    ],
+)
+def test_trees_that_differ_in_names_alone(module: Any, one: str, other: str, names: list[str]) -> None:
+    assert module.without_names(one)[0] == module.without_names(other)[0]
+    assert module.without_names(other)[1] == names
+
+
+@pytest.mark.parametrize("module", [nodes, interpreted])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (r"{Q :ctename a}", r"{Q :ctename b}"),
+        (r"{Q :ctename :resname :relid 1}", r"{Q :ctename :resname :relid 2}"),
+        (r"{Q :resname :resno :resno 1}", r"{Q :resname :resno :resno 2}"),
+        (r"{Q :value 4 [ :resname 1 ] :relid 1}", r"{Q :value 4 [ :resname 2 ] :relid 1}"),
+        (r"{Q :names (:resname a)}", r"{Q :names (:resname b)}"),
+        (r"{Q :resname {A :relid 1}}", r"{Q :resname {A :relid 2}}"),
+    ],
+)
+def test_trees_that_differ_in_more(module: Any, one: str, other: str) -> None:
+    assert module.without_names(one)[0] != module.without_names(other)[0]
 
 
 @pytest.mark.parametrize("module", [nodes, interpreted])

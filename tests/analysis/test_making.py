@@ -63,6 +63,27 @@ def test_a_call_makes_the_same_or_is_refused_in_the_same_words(which, placed, na
     assert made == usual
 
 
+@given(st.sampled_from([0, 1]), st.dictionaries(NAMES, st.integers(), max_size=3))
+def test_a_copy_with_other_values_is_the_one_replace_makes(which, changes):
+    made, usual = MADE[which](1, named=2) if which else MADE[0](1, third=2), USUAL[which](1)
+    held = sys.getrefcount(made)
+
+    with_changes = _outcome_of(lambda: making.remade(made, **changes)), _outcome_of(lambda: replace(made, **changes))
+
+    assert with_changes[0] == with_changes[1]
+    assert sys.getrefcount(made) == held
+    assert _outcome_of(lambda: making.remade(usual, **changes)) == _outcome_of(lambda: replace(usual, **changes))
+
+
+def _outcome_of(make: Callable[[], Any]) -> Any:
+    """Of `replace`, which also raises ValueError, and TypeError in words of the class's `__init__`."""
+    try:
+        made = make()
+    except (TypeError, ValueError) as error:
+        return str(error)
+    return [getattr(made, each.name, "not there") for each in fields(made)]
+
+
 def test_names_are_found_whoever_spelled_them():
     spelled = "".join(["fi", "rst"])
 
