@@ -1,8 +1,8 @@
 """`python -m benchmarks.drivers`: what one statement takes with ordinary drivers, microseconds at one client.
 
 Drivers do what pgbench does not: they describe a statement once and execute it without, put statements into
-transactions, write, and want some rows only. Direct and through the gateway (durability `os`) in turns; medians over
-all rounds.
+transactions, write, want some rows only, and send many statements at once (`executemany`: the time of one of them).
+Direct and through the gateway (durability `os`) in turns; medians over all rounds.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import psycopg
 from benchmarks.world import Endpoint, load, running_world
 
 ROUNDS, WARM, COUNTED = 3, 50, 400
+BATCHES, BATCH = 5, 200
 _READ = "SELECT abalance FROM pgbench_accounts WHERE aid = {}"
 _WRITE = "UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = {}"
 Samples = dict[str, list[float]]
@@ -56,6 +57,9 @@ def _psycopg(endpoint: Endpoint, samples: Samples) -> None:
                 cursor.execute(_READ.format("%s"), (number,)).fetchall()
             with _timed(samples, "psycopg: a write by itself", number):
                 cursor.execute(_WRITE.format("%s"), (number,))
+        for _ in range(BATCHES):
+            with _timed(samples, "psycopg: one of 200 writes at once", statements=BATCH):
+                cursor.executemany(_WRITE.format("%s"), [(number,) for number in range(1, BATCH + 1)])
 
 
 async def _asyncpg(endpoint: Endpoint, samples: Samples) -> None:
@@ -76,6 +80,9 @@ async def _asyncpg(endpoint: Endpoint, samples: Samples) -> None:
             for number in _numbers():
                 with _timed(samples, step, number):
                     await run(number)
+        for _ in range(BATCHES):
+            with _timed(samples, "asyncpg: one of 200 writes at once", statements=BATCH):
+                await connection.executemany(_WRITE.format("$1"), [(number,) for number in range(1, BATCH + 1)])
 
 
 def _numbers() -> Iterator[int]:
@@ -83,12 +90,12 @@ def _numbers() -> Iterator[int]:
 
 
 @contextmanager
-def _timed(samples: Samples, step: str, number: int) -> Iterator[None]:
-    """Seconds of one step; the first ones find nothing remembered and are left out."""
+def _timed(samples: Samples, step: str, number: int = WARM + 1, *, statements: int = 1) -> Iterator[None]:
+    """Seconds of one statement of a step; the first steps find nothing remembered and are left out."""
     began = time.perf_counter()
     yield
     if number > WARM:
-        samples.setdefault(step, []).append(time.perf_counter() - began)
+        samples.setdefault(step, []).append((time.perf_counter() - began) / statements)
 
 
 @asynccontextmanager
