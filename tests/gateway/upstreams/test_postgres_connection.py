@@ -27,6 +27,7 @@ from gateway.domain.snapshot import ConnectionSpec
 from gateway.protocols.postgres.frames import frame
 from gateway.upstreams.postgres import UpstreamConnection, connect
 from gateway.upstreams.postgres_trust import libpq_tls, tls_context
+from gateway.upstreams.postgres_witness import prepare
 from gateway.upstreams.registry import UpstreamFailed
 
 BIN = Path("/usr/lib/postgresql/15/bin")
@@ -308,3 +309,14 @@ async def test_what_is_said_before_tls_is_an_injection(injected: bytes) -> None:
     server.close()
 
     assert connection.tls.startswith("" if injected else "TLSv1.")
+
+
+async def test_trees_that_are_kept_for_a_moment_are_compressed_the_quick_way(server: Server) -> None:
+    """The embedded server knows no other way than its own, which takes a tenth of a second reading."""
+    words = {"host": "127.0.0.1", "port": server.port, "dbname": "postgres", "user": "scram", "password": PASSWORD}
+    async with await psycopg.AsyncConnection.connect(make_conninfo(**words), autocommit=True) as connection:
+        usual = await (await connection.execute("SHOW default_toast_compression")).fetchone()
+        await prepare(connection)
+        quick = await (await connection.execute("SHOW default_toast_compression")).fetchone()
+
+    assert (usual, quick) == (("pglz",), ("lz4",))
