@@ -30,6 +30,11 @@ class Cancellation:
             session.cancelling = asyncio.get_running_loop().create_task(session.upstream.cancel())
             session.cancelling.add_done_callback(self._taken)
 
+    @property
+    def wanted(self) -> bool:
+        """Whether what is being looked at is to be cancelled."""
+        return self._wanted
+
     def want(self) -> None:
         """Cancel what is still being looked at, once the server has it."""
         self._wanted = True

@@ -228,6 +228,14 @@ class ClientSession(Asking):
             and self.deferred is None
         )
 
+    def hold(self, gone: asyncio.Event) -> None:
+        """A statement waits for its review until `gone` is set: at once, if it was cancelled while it was looked at."""
+        self.holding = gone
+        if self._cancellation.wanted:
+            self._cancellation.want_no_more()
+            self.withdrawn = True
+            gone.set()
+
     async def cancel(self) -> None:
         """A CancelRequest with this session's key: withdraw what waits, or cancel what runs, and nothing else."""
         if self.deferred is not None:

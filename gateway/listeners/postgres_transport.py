@@ -39,7 +39,7 @@ class StatementTransport:
 
     async def send_pending(self, review: PendingReview) -> None:
         session = self._session
-        session.holding = self._gone
+        session.hold(self._gone)
         if session.client.closed or session.client.violation is not None or session.reason:
             self._gone.set()
         await session.drained()

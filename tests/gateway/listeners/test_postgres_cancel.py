@@ -15,10 +15,11 @@ from analysis.statement import Analysis, Statement
 from gateway.session.context import SessionContext
 from gateway.upstreams.postgres import UpstreamConnection
 from tests.gateway.listeners.harness import HOST, Gateway, TableAnalyst
-from tests.gateway.listeners.raw import FLUSH, SYNC, bind, errors, execute, parse, query
+from tests.gateway.listeners.raw import FLUSH, SYNC, bind, errors, execute, parse, query, rows
 from tests.gateway.listeners.test_postgres_tls import opened
 
 SLEEP = "select pg_sleep(30)"
+HELD = "update people set name = 'held' where id = 1 and false"
 PID = "select pg_backend_pid()"
 
 
@@ -33,7 +34,7 @@ class SlowAnalyst(TableAnalyst):
         super().__init__()
 
     async def analyse(self, session: SessionContext, statement: Statement) -> Analysis:
-        if statement.text == SLEEP:
+        if statement.text in {SLEEP, HELD}:
             self.looking.set()
             await self.seen.wait()
         return await super().analyse(session, statement)
@@ -61,6 +62,27 @@ async def test_statement_that_is_still_looked_at_is_cancelled() -> None:
     await gateway.stop()
 
     assert errors(got)[0]["C"] == "57014"
+
+
+@pytest.mark.timeout(25)  # nobody would decide it
+async def test_statement_that_is_cancelled_before_it_is_held_waits_for_nobody() -> None:
+    analyst = SlowAnalyst()
+    gateway = await Gateway(analyst=analyst).start()
+    raw, said = await opened(gateway.listener, 0)
+    key = next(body for kind, body in said if kind == "K")
+    raw.writer.write(query(HELD))
+    await analyst.looking.wait()
+    await asyncio.to_thread(cancelled, gateway, key)
+    analyst.seen.set()
+    got = await raw.until_ready()
+    after = await raw.ask(query("select 1"))
+    raw.close()
+    await gateway.stop()
+
+    assert errors(got)[0]["C"] == "57014"
+    assert gateway.reviewers.withdrawn == 1
+    assert len(gateway.record.of("statement.authorised")) == 1  # what came after it
+    assert rows(after) == [[b"1"]]
 
 
 async def test_request_with_nothing_to_cancel_does_not_reach_the_next_statement(gateway: Gateway) -> None:
