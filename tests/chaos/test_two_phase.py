@@ -96,34 +96,33 @@ def test_what_a_killed_gateway_prepared_is_ended_by_its_principal_at_another(
 ) -> None:
     mine, other = agents
     chance = random.Random(20_261_129)
-    with another_gateway(fragile) as lasting:
-        for _ in range(ROUNDS):
-            with another_gateway(fragile) as doomed:
-                preparing = Preparing(doomed.reached_by(mine))
-                threads = [threading.Thread(target=preparing.loop, args=(each,), daemon=True) for each in range(3)]
-                for thread in threads:
-                    thread.start()
-                wait_until(preparing.is_under_way, within_s=60, what="transactions to be prepared")
-                time.sleep(chance.random() / 4)
-                doomed.process.kill()
-                for thread in threads:
-                    thread.join(60)
+    for _ in range(ROUNDS):
+        with another_gateway(fragile) as doomed:
+            preparing = Preparing(doomed.reached_by(mine))
+            threads = [threading.Thread(target=preparing.loop, args=(each,), daemon=True) for each in range(3)]
+            for thread in threads:
+                thread.start()
+            wait_until(preparing.is_under_way, within_s=60, what="transactions to be prepared")
+            time.sleep(chance.random() / 4)
+            doomed.process.kill()
+            for thread in threads:
+                thread.join(60)
 
-            wait_until(lambda: nothing_runs(two_phase), within_s=60, what="the server to end what its clients left")
-            orphans = left(two_phase, preparing.run)
-            assert set(preparing.prepared) <= orphans <= set(preparing.sent)
-            with Wire(lasting.reached_by(other)) as stranger, Wire(lasting.reached_by(mine)) as successor:
-                name = min(orphans)
-                assert stranger.simple(f"COMMIT PREPARED '{name}'").sqlstate == "42501"
-                ends = {each: chance.choice(["COMMIT", "ROLLBACK"]) for each in sorted(orphans)}
-                said = [successor.simple(f"{end} PREPARED '{each}'").tags for each, end in ends.items()]
+        wait_until(lambda: nothing_runs(two_phase), within_s=60, what="the server to end what its clients left")
+        orphans = left(two_phase, preparing.run)
+        assert set(preparing.prepared) <= orphans <= set(preparing.sent)
+        with Wire(other) as stranger, Wire(mine) as successor:
+            name = min(orphans)
+            assert stranger.simple(f"COMMIT PREPARED '{name}'").sqlstate == "42501"
+            ends = {each: chance.choice(["COMMIT", "ROLLBACK"]) for each in sorted(orphans)}
+            said = [successor.simple(f"{end} PREPARED '{each}'").tags for each, end in ends.items()]
 
-            assert said == [[f"{end} PREPARED"] for end in ends.values()]
-            assert left(two_phase, preparing.run) == set()
-            stored = {
-                str(row[0]) for row in two_phase.query(f"SELECT label FROM marks WHERE label LIKE '{preparing.run}-%'")
-            }
-            assert stored == {each for each, end in ends.items() if end == "COMMIT"}
+        assert said == [[f"{end} PREPARED"] for end in ends.values()]
+        assert left(two_phase, preparing.run) == set()
+        stored = {
+            str(row[0]) for row in two_phase.query(f"SELECT label FROM marks WHERE label LIKE '{preparing.run}-%'")
+        }
+        assert stored == {each for each, end in ends.items() if end == "COMMIT"}
 
 
 def test_one_name_is_prepared_and_ended_at_two_gateways_by_turns(
@@ -132,9 +131,8 @@ def test_one_name_is_prepared_and_ended_at_two_gateways_by_turns(
     """The same name again and again: what was known of it before gives no right to what stands behind it now."""
     mine, other = agents
     with (
-        another_gateway(fragile) as first,
         another_gateway(fragile) as second,
-        Wire(first.reached_by(mine)) as here,
+        Wire(mine) as here,
         Wire(second.reached_by(mine)) as there,
         Wire(second.reached_by(other)) as stranger,
     ):
