@@ -263,7 +263,7 @@ def test_memory_does_not_grow_with_the_rows(activity, tmp_path: Path, monkeypatc
     import tracemalloc
 
     def rows(period):
-        return ([at, "x" * 200] for at in range(200_000))
+        return ([at, "x" * 200] for at in range(40_000))
 
     kind = REPORTS["activity"]
     monkeypatch.setitem(REPORTS, "activity", type(kind)(kind.title, kind.section, ("n", "text"), rows))
@@ -272,6 +272,6 @@ def test_memory_does_not_grow_with_the_rows(activity, tmp_path: Path, monkeypatc
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
-    assert (made_report.listing.total, len(made_report.listing.rows)) == (200_000, 10)
-    assert made_report.csv.stat().st_size > 40_000_000
-    assert peak < 8_000_000
+    assert (made_report.listing.total, len(made_report.listing.rows)) == (40_000, 10)
+    assert made_report.csv.stat().st_size > 8_000_000
+    assert peak < 2_000_000  # a list of them takes more than twice that
