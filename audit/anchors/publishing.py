@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from smtplib import SMTPException
 
 from django.conf import settings
@@ -15,6 +16,7 @@ from django.core.mail import EmailMessage, make_msgid
 from audit.anchors.bucket import put_note
 from audit.anchors.cosignature import Witness, add_checkpoint_request, cosigned_at
 from audit.anchors.timestamp import QUERY_TYPE, TimestampProblem, read_roots, timestamp_query, verify_timestamp
+from audit.domain.anchor import write_whole
 from audit.domain.box import SealProblem
 from audit.domain.merkle import Frontier, Tree, growth_proof
 from audit.domain.note import NoteProblem
@@ -133,19 +135,35 @@ def _bucket(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
 def _directory(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
     """One file a checkpoint, never written twice: for storage that keeps what it has (object lock, WORM)."""
     directory = settings.HOOPWEB_ANCHOR_DIR / parse_target(anchor.url).path
-    name = _file_name(checkpoint)
+    name, note = _file_name(checkpoint), checkpoint.note.encode()
     try:
         directory.mkdir(mode=0o750, parents=True, exist_ok=True)
-        descriptor = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o440)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(checkpoint.note)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError:
-        pass  # published before a crash could say so
+        _write_once(directory / name, note)
+    except FileExistsError:  # published before a crash could say so, or cut short by it
+        if _content(directory / name) != note:
+            raise NotDelivered(f"{name} is there and is not the note: remove it") from None
     except OSError as error:
         raise NotDelivered(f"the note cannot be written: {error.strerror or type(error).__name__}") from None
     return name.encode()
+
+
+def _write_once(path: Path, note: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o440)
+    try:
+        write_whole(descriptor, note)
+    except OSError:
+        with contextlib.suppress(OSError):  # storage may keep what it has
+            path.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def _way(anchor: Anchor) -> Way:

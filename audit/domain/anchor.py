@@ -28,16 +28,27 @@ def anchor_file(origin: str) -> Path:
 
 
 def publish(note: str, *, origin: str) -> None:
-    """Append `note` to the log's anchor file, durably. Raises OSError."""
+    """Append `note` to the log's anchor file, durably and whole or not at all. Raises OSError."""
     path = anchor_file(origin)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)  # several processes anchor the same log
-        os.write(descriptor, (note + "\n").encode())
-        os.fsync(descriptor)
+        before = os.fstat(descriptor).st_size
+        try:
+            write_whole(descriptor, (note + "\n").encode())
+        except OSError:
+            os.ftruncate(descriptor, before)  # half a note would pass for a forged one, and spoil the next
+            raise
     finally:
         os.close(descriptor)
+
+
+def write_whole(descriptor: int, data: bytes) -> None:
+    """Write all of it, durably. Raises OSError: a disk that is nearly full takes the beginning without an error."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+    os.fsync(descriptor)
 
 
 def anchored(origin: str) -> list[str]:
