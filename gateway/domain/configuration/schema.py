@@ -10,11 +10,12 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from analysis.classified import parse_classified
 from approvals.domain.events import EVENTS
 from approvals.models.emergency import MAX_EMERGENCY_S, MAX_REVIEW_S
+from audit.domain.marks import is_hidden, mark
 from gateway.domain.federation import PRESETS
 from gateway.domain.quotas import LIMITS
 from gateway.domain.secret_uris import uri_problem
@@ -24,6 +25,17 @@ API_VERSION = "hoopweb/v1"
 
 Name = Annotated[str, StringConstraints(pattern=NAME.pattern)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
+def _seen(name: str) -> str:
+    """Names stand in errors, mails and logs: what turns a line around, or begins another one, is no part of one."""
+    hidden = sorted({mark(letter) for letter in name if letter != " " and is_hidden(letter)})
+    if hidden:
+        raise ValueError(f"expected letters that can be seen; this has {', '.join(hidden)}")
+    return name
+
+
+Title = Annotated[str, StringConstraints(max_length=120), AfterValidator(_seen)]
 Texts = Annotated[list[Text], Field(min_length=1)]
 
 
@@ -116,7 +128,7 @@ Connection = Annotated[SqlConnection | BigQueryConnection, Field(discriminator="
 
 
 class Access(Part):
-    name: Annotated[str, StringConstraints(max_length=120)] = ""
+    name: Title = ""
     groups: Texts
     connections: Texts
     operations: Annotated[list[Literal["read", "write", "temp", "listen", "ddl", "admin"]], Field(min_length=1)]
@@ -149,7 +161,7 @@ class ReviewerGroup(Part):
 
 
 class Policy(Part):
-    name: Annotated[str, StringConstraints(min_length=1, max_length=120)]
+    name: Annotated[Title, StringConstraints(min_length=1)]
     description: str = ""
     connections: Texts
     when: dict[str, Any] = {}
@@ -199,7 +211,7 @@ class Channel(Part):
 class BreakGlass(Part):
     """A roster: named people, named connections, short."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=120)]
+    name: Annotated[Title, StringConstraints(min_length=1)]
     connections: Texts
     members: Texts
     agents: list[Text] = []

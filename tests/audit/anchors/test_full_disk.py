@@ -1,4 +1,4 @@
-"""A disk that is full while a checkpoint is put on it: half a note passes neither for a whole one nor for a forged one."""
+"""A disk that is full while a checkpoint is put on it: half a note passes for no whole one, and for no forged one."""
 
 from __future__ import annotations
 

@@ -290,6 +290,18 @@ def test_directory_of_sockets_is_a_host(tmp_path: Path) -> None:
         (changed("connections", 0, kind="snowflake"), "connections[0]: kind is not one this version serves, expected"),
         (changed("policies", 0, when={"touchs_phi": True}), "policies[0].when.touchs_phi: is unknown"),
         (changed("policies", 0, reviewers=[]), "policies[0].reviewers: is empty"),
+        (
+            changed("policies", 0, name="a\nCc: b"),
+            "policies[0].name: expected letters that can be seen; this has ⟨U+",
+        ),
+        (
+            changed("policies", 0, name="a\u202eb"),
+            "policies[0].name: expected letters that can be seen; this has ⟨U+",
+        ),
+        (
+            changed("access", 0, name="a\x1b[2Jb"),
+            "access[0].name: expected letters that can be seen; this has ⟨U+",
+        ),
         (changed("masking", 0, technique="rot13"), "masking[0].technique: "),
         (changed("masking", 0, columns=["ssn"]), "masking[0].columns: "),
         (changed("agents", 0, owner="nobody"), "agents[0].owner: there is no account 'nobody'"),
