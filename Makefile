@@ -10,18 +10,18 @@ LINK_PSQL = ln -sf "$$($(BIN)/python -c 'from hoopweb.embedded.postgres import p
 
 .DEFAULT_GOAL := help
 COMPILE = $(BIN)/python -m gateway.protocols.postgres.compile
-.PHONY: help ready compiled emulator run run-bigquery test soak bench docs verifier lint format system-packages clean
+.PHONY: help ready compiled recompiled emulator run run-bigquery test soak bench docs verifier lint format system-packages clean
 .DELETE_ON_ERROR:
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 ## make run     start everything in the foreground and print what to try; Ctrl-C stops it
-run: $(VENV)/run.stamp
+run: recompiled
 	@exec $(BIN)/python -m hoopweb.embedded --with-parent
 
 ## make run-bigquery   the same with a BigQuery emulator and a connection over it
-run-bigquery: $(VENV)/run.stamp
+run-bigquery: recompiled
 	@exec env HOOPWEB_DEMO_BIGQUERY=1 $(BIN)/python -m hoopweb.embedded --with-parent
 
 ## make lint    ruff, import contracts, types, missing migrations
@@ -68,6 +68,10 @@ compiled: $(VENV)/dev.stamp
 # What the tests need from Debian (tests/system_packages.txt): installed by root, named with the one command otherwise.
 system-packages: | $(VENV)/bin/python
 	@$(BIN)/python -m tests.system_packages
+
+# What was compiled of older sources, as after a pull, fails where it meets newer Python.
+recompiled: $(VENV)/run.stamp
+	@$(COMPILE) || echo "going on with the slower Python loops" >&2
 
 # In an environment of its own, which the tests of BigQuery make otherwise, while the others wait for their end.
 emulator: | $(VENV)/bin/python

@@ -1,5 +1,7 @@
 """Where nothing can be compiled the Python serves, unless the loops are required."""
 
+import os
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,15 @@ def test_a_missing_compiler_is_said_in_one_line(capsys: pytest.CaptureFixture[st
 def test_a_missing_compiler_fails_where_the_loops_are_required() -> None:
     with pytest.raises(SystemExit, match="a C compiler is missing"):
         loops.main(["--required"])
+
+
+def test_what_was_built_of_older_sources_goes_where_nothing_can_be_built(tmp_path: Path) -> None:
+    built = tmp_path / f"loop{sysconfig.get_config_var('EXT_SUFFIX')}"
+    built.write_bytes(b"")
+    loops.main()
+    assert built.exists()  # the control: newer than its source
+
+    os.utime(built, (0, 0))
+    loops.main()
+
+    assert not built.exists()
