@@ -140,12 +140,13 @@ AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend", "hoopweb
 LOGIN_URL = "/admin/login/"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/admin/"
 HOOPWEB_OIDC_EMBEDDED = not env_str("OIDC_ISSUER")
-OIDC_OP_ISSUER = env_str("OIDC_ISSUER", f"{HOOPWEB_WEB_URL}/openid")
-OIDC_OP_AUTHORIZATION_ENDPOINT = env_str("OIDC_AUTHORIZATION_ENDPOINT", f"{OIDC_OP_ISSUER}/authorize")
-OIDC_OP_TOKEN_ENDPOINT = env_str("OIDC_TOKEN_ENDPOINT", f"{OIDC_OP_ISSUER}/token")
-OIDC_OP_JWKS_ENDPOINT = env_str("OIDC_JWKS_URI", f"{OIDC_OP_ISSUER}/jwks")
+# Deployment files name these and leave them empty: that is as if they did not.
+OIDC_OP_ISSUER = env_str("OIDC_ISSUER") or f"{HOOPWEB_WEB_URL}/openid"
+OIDC_OP_AUTHORIZATION_ENDPOINT = env_str("OIDC_AUTHORIZATION_ENDPOINT") or f"{OIDC_OP_ISSUER}/authorize"
+OIDC_OP_TOKEN_ENDPOINT = env_str("OIDC_TOKEN_ENDPOINT") or f"{OIDC_OP_ISSUER}/token"
+OIDC_OP_JWKS_ENDPOINT = env_str("OIDC_JWKS_URI") or f"{OIDC_OP_ISSUER}/jwks"
 OIDC_OP_USER_ENDPOINT = ""  # never asked: the verified ID token is enough
-OIDC_RP_CLIENT_ID = env_str("OIDC_CLIENT_ID", "hoopweb-console")
+OIDC_RP_CLIENT_ID = env_str("OIDC_CLIENT_ID") or "hoopweb-console"
 # Both ends of the embedded provider are this process: its client secret is derived, not configured.
 OIDC_RP_CLIENT_SECRET = env_secret("OIDC_CLIENT_SECRET") or (
     hmac.new(SECRET_KEY.encode(), b"embedded oidc client secret", "sha256").hexdigest() if SECRET_KEY else ""

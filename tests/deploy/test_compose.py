@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +113,20 @@ def test_dockerfile_copies_what_exists_and_runs_as_nobody_special() -> None:
     assert last_user == "USER hoopweb"
     packages = {path.parent.name for path in PROJECT.glob("*/__init__.py")} - {"tests", "benchmarks"}
     assert packages <= set(sources)
+
+
+def test_settings_that_are_named_and_empty_are_those_of_the_embedded_provider() -> None:
+    """As .env.example, hoopweb.env and the ConfigMap leave them: people were sent to /authorize, which is nowhere."""
+    empty = {"HOOPWEB_OIDC_ISSUER": "", "HOOPWEB_OIDC_CLIENT_ID": "", "HOOPWEB_WEB_URL": "https://h.example.org"}
+    asked = "import hoopweb.settings as s; print(s.OIDC_OP_AUTHORIZATION_ENDPOINT, s.OIDC_RP_CLIENT_ID)"
+
+    told = subprocess.run(
+        [sys.executable, "-c", asked], cwd=PROJECT, env=os.environ | empty, capture_output=True, text=True, check=True
+    )
+
+    assert told.stdout.split() == ["https://h.example.org/openid/authorize", "hoopweb-console"]
+
+
+def test_compose_passes_any_other_setting(compose: dict[str, Any]) -> None:
+    for name in OURS:
+        assert compose["services"][name]["env_file"] == [{"path": "settings.env", "required": False}], name
