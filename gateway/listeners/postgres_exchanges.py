@@ -238,6 +238,7 @@ def portal_of(session: ClientSession, asked: ExtendedRequest, statement: Prepare
     _, _, _, formats, parameters, result_formats, _ = asked
     bind = Bind("", statement.name, formats, parameters, result_formats)
     portal = Portal("", statement, bind, BoundShape(statement.shape, result_formats))
+    portal.settings = session.context.settings
     session.plans.bound(portal, known.assessment.analysis)
     return portal
 

@@ -144,7 +144,8 @@ class ExpressLane:
             if recurring is None:
                 return None
             _keep(self._texts, (text, types), recurring)
-        return Prepared("", recurring.text, types, None, fixed=True, recurring=recurring)
+        settings = self._session.context.settings
+        return Prepared("", recurring.text, types, None, fixed=True, recurring=recurring, settings=settings)
 
     # --- both ---
 

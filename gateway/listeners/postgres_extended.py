@@ -72,7 +72,14 @@ def _known(session: ClientSession, text: str, types: tuple[int, ...]) -> KnownSt
 
 
 def _send_parse(session: ClientSession, message: Parse, text: str, analysis: Analysis | None) -> None:
-    entry = Prepared(message.name, text, message.types, analysis, fixed=means_one_thing(text))
+    entry = Prepared(
+        message.name,
+        text,
+        message.types,
+        analysis,
+        fixed=means_one_thing(text),
+        settings=session.context.settings,
+    )
     session.ask(parse_expectation(session, entry), client.encode_parse(Parse(message.name, text, message.types)))
 
 
@@ -100,6 +107,7 @@ async def bind(session: ClientSession, message: Bind) -> None:
         session.refuse(server.error(sqlstate="54000", message="too many portals in this session"))
         return
     portal = Portal(message.portal, statement, message, BoundShape(statement.shape, message.result_formats))
+    portal.settings = session.context.settings
     if not statement.text:
         _send_bind(session, portal)
         return
@@ -111,7 +119,7 @@ async def bind(session: ClientSession, message: Bind) -> None:
     assessment = await _assess_bound(session, portal)
     if assessment is None:
         return
-    request = request_of(portal)
+    request = request_of(session, portal)
     session.plans.bound(portal, assessment.analysis)
     if isinstance(assessment.decision, RequireApproval):
         await _hold_bind(session, portal, request)
@@ -125,12 +133,12 @@ async def _assess_bound(session: ClientSession, portal: Portal) -> Assessment | 
     Those the server was to infer stay what it found then, whatever names mean by now.
     """
     statement = portal.statement
-    assessment = await _assess(session, request_of(portal))
+    assessment = await _assess(session, request_of(session, portal))
     if assessment is None or _is_as_parsed(session, statement, assessment.analysis):
         return assessment
     if statement.analysis is not None:
         statement.types = statement.analysis.parameters
-        assessment = await _assess(session, request_of(portal))
+        assessment = await _assess(session, request_of(session, portal))
     if assessment is not None and not _is_as_parsed(session, statement, assessment.analysis):
         session.refuse(_means_otherwise(_PARSED_BEFORE, "Parse it again."))
         return None
@@ -199,23 +207,25 @@ async def execute(session: ClientSession, message: Execute) -> None:
     still = portal.permit is None and portal.names == session.plans.names
     known = _known(session, portal.statement.text, portal.statement.types) if still else None
     if known is not None and has_its_types(portal.statement, known.assessment.analysis):
-        permit = authorise_known(session.services, session.context, request_of(portal))
+        permit = authorise_known(session.services, session.context, request_of(session, portal))
         if permit is not None:
             _send_result(session, portal, message, permit)
             return
     await _prepare_to_decide(session, portal.statement.text)
-    if portal.permit is not None and not await _still_permitted(session, portal.permit):
+    if portal.permit is not None and not await _still_permitted(session, portal, portal.permit):
         portal.retire()  # its answer may be clear, or allowed, no longer: decide again
     permit, portal.permit = portal.permit, None
     if permit is not None:
         await _send_execute(session, portal, message, permit)
         return
     transport = StatementTransport(session, execute=partial(_send_execute, session, portal, message))
-    await run_statement(session.services, session.context, request_of(portal), transport)
+    await run_statement(session.services, session.context, request_of(session, portal), transport)
 
 
-async def _still_permitted(session: ClientSession, permit: ExecutionPermit) -> bool:
+async def _still_permitted(session: ClientSession, portal: Portal, permit: ExecutionPermit) -> bool:
     """Whether a permit that was kept since the Bind would be given now."""
+    if not _keeps_its_settings(session, portal):
+        return False
     return not is_outlived(session.services, permit) and await still_approved(session.services, permit.claim)
 
 
@@ -303,14 +313,20 @@ def close(session: ClientSession, target: Target) -> None:
     session.ask(Complete(server.CLOSE_COMPLETE, done=done, undone=undone), client.encode_close(target))
 
 
-def request_of(portal: Portal) -> StatementRequest:
+def request_of(session: ClientSession, portal: Portal) -> StatementRequest:
     """A fresh request for the portal: every execution has its own id in the record."""
     return StatementRequest(
         text=portal.statement.text,
         parameters=portal.bind.parameters,
         parameter_types=portal.statement.types,
         parameter_formats=portal.bind.parameter_formats,
+        read_otherwise=not _keeps_its_settings(session, portal),
     )
+
+
+def _keeps_its_settings(session: ClientSession, portal: Portal) -> bool:
+    """Whether its text and its parameters were read under the settings the session has now."""
+    return portal.settings == portal.statement.settings == session.context.settings
 
 
 def _is_cut(session: ClientSession, name: str) -> bool:

@@ -26,6 +26,7 @@ NAME_QUESTIONS = (
 
 Row = Sequence[bytes | None]
 Kept = Mapping[bytes | None, bytes | None]  # name → text, in the server's words
+_NO_SOURCE = ("", "")
 _Source = tuple[Literal["prepared", "cursor"], str]  # kind and name
 
 
@@ -42,8 +43,10 @@ class Memory:
         self.portals: Names[Portal] = Names(self._portal_changed)
         self.doubtful = False
         self._context = context
-        self._sources: dict[_Source, str] = {}  # the texts of PREPARE and DECLARE, the oldest first
+        # The texts of PREPARE and DECLARE, the oldest first, and the settings they were read under.
+        self._sources: dict[_Source, tuple[str, str]] = {}
         self._source_bytes = 0
+        context.settings_of = self._settings_of
 
     def doubt(self) -> None:
         """Code nobody could read is about to run."""
@@ -106,7 +109,7 @@ class Memory:
     def _keep(self, source: _Source, text: str) -> None:
         """Past what a session may keep its oldest names are no longer known: what runs them then is not read."""
         self._drop(source)
-        self._sources[source] = text
+        self._sources[source] = text, self._context.settings
         self._source_bytes += len(text)
         while len(self._sources) > MAX_NAMES or (self._source_bytes > MAX_NAMED_BYTES and len(self._sources) > 1):
             oldest = next(iter(self._sources))
@@ -114,7 +117,7 @@ class Memory:
             self._forget_meaning(*oldest)
 
     def _drop(self, source: _Source) -> None:
-        self._source_bytes -= len(self._sources.pop(source, ""))
+        self._source_bytes -= len(self._sources.pop(source, _NO_SOURCE)[0])
 
     def _drop_all(self, kind: str) -> None:
         for source in [source for source in self._sources if source[0] == kind]:
@@ -133,7 +136,7 @@ class Memory:
     ) -> None:
         """The same for names made by SQL, which the server keeps with the whole text of the PREPARE or DECLARE."""
         for name in [name for name in meant if protocol.get(name) is None]:
-            source = self._sources.get((kind, name), "").encode()
+            source = self._sources.get((kind, name), _NO_SOURCE)[0].encode()
             if (kept.get(name.encode()) or b"").removesuffix(b";") != source.removesuffix(b";"):
                 del meant[name]
                 self._drop((kind, name))
@@ -147,7 +150,16 @@ class Memory:
                 claim=permit.claim,
                 decision=permit.decision,
                 snapshot_version=permit.snapshot_version,
+                settings=self._context.settings,
             )
+
+    def _settings_of(self, kind: str, name: str) -> str | None:
+        """`SessionContext.settings_of`."""
+        entry = self.statements.get(name) if kind == "prepared" else self.portals.get(name)
+        if entry is not None:
+            return entry.settings
+        source = self._sources.get(("prepared" if kind == "prepared" else "cursor", name))
+        return None if source is None else source[1]
 
     def _statement_changed(self, name: str, entry: Prepared | None) -> None:
         if name and entry is not None and entry.analysis is not None:

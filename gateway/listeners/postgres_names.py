@@ -36,6 +36,7 @@ class Prepared(PreparedState):
     fixed: bool
     shape: Shape = field(default_factory=Shape)
     recurring: Recurring | None = field(default_factory=lambda: None)
+    settings: str = ""  # of the session when it was parsed
 
     @property
     def size(self) -> int:
@@ -53,6 +54,7 @@ class Portal:
     permit: ExecutionPermit | None = None
     names: tuple[int, str] | None = None  # what names meant when it was bound (see `postgres_plans`), and
     meant: Analysis | None = None  # what it was bound to
+    settings: str = ""  # of the session when it was bound
 
     @property
     def size(self) -> int:

@@ -24,6 +24,10 @@ from gateway.session.transport import Resumption, Transport
 
 logger = logging.getLogger(__name__)
 
+_READ_OTHERWISE = (
+    "it was prepared, bound or declared under other settings (DateStyle, TimeZone …) than the session has now, "
+    "so nobody can be shown what it says; make it again"
+)
 _AS_MODIFIED = "send the modified statement shown in the review; it is approved for you"
 
 
@@ -39,6 +43,8 @@ async def approve(
     """Consume a grant, or open a review and hold until it leaves one."""
     decision = assessment.decision
     assert isinstance(decision, RequireApproval)
+    if request.read_otherwise:
+        raise Denied(code="settings-changed", rule=decision.rule, reason=_READ_OTHERWISE)
     binding = bind(session, request, assessment.connection, meaning=_meaning(assessment))
     expected = await rows_expected(services, session, assessment.analysis) if _is_capped(assessment) else None
     claim = await find_grant(services, session, request, assessment, binding, expected=expected or UNKNOWN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,8 @@ class SessionContext(ContextState):
     cursors: dict[str, Analysis] = field(default_factory=dict)
     prepared_transactions: set[str] = field(default_factory=set)  # the one that may be ended now, by its name
     approved_cursors: dict[str, ApprovedCursor] = field(default_factory=dict)
+    # The settings under which PREPARE, Parse, DECLARE or Bind read the text behind a name: ("prepared" | "cursor", name).
+    settings_of: Callable[[str, str], str | None] | None = field(default=None, repr=False)
     known: KnownStatements | None = field(default=None, repr=False)  # the pipeline's memory of this session
 
 
@@ -72,5 +75,7 @@ class StatementRequest:
     upload: str = ""  # what was found in rows that come beside it: "" nothing, "masked" values, or "unreadable"
     # Set by the pipeline: what the names in `text` stand for (FETCH c, EXECUTE p, DECLARE, PREPARE).
     governed_as: str | None = None
+    # Its text, or what its names stand for, was read under other settings than the session has now.
+    read_otherwise: bool = False
     wait_for_review: bool = True  # False: answer "pending" at once (REST with wait_s 0)
     statement_id: str = field(default_factory=new_id)

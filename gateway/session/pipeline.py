@@ -22,7 +22,7 @@ from gateway.session.alternative import instead
 from gateway.session.approval import adopt, approve, reassess, spend, still_approved, suffices
 from gateway.session.assessment import Assessment, Denied, assess, denied_by
 from gateway.session.context import SessionContext, StatementRequest
-from gateway.session.cursors import covering
+from gateway.session.cursors import covering, read_otherwise
 from gateway.session.emergency import claim_emergency
 from gateway.session.known import KnownStatement
 from gateway.session.meter import Stages, now
@@ -120,7 +120,11 @@ async def _authorise(
     services.meter.assessed += 1
     if assessment.analysis.inner is not None:
         # "EXECUTE p" says nothing by itself: record and approve it together with what p stands for now.
-        request = replace(request, governed_as=assessment.analysis.inner.statement.text)
+        request = replace(
+            request,
+            governed_as=assessment.analysis.inner.statement.text,
+            read_otherwise=read_otherwise(session, assessment.analysis),
+        )
     if isinstance(assessment.decision, Deny):
         raise denied_by(assessment.decision, assessment)
     emergency = await claim_emergency(services, session, request, assessment)
@@ -130,7 +134,12 @@ async def _authorise(
     if not isinstance(assessment.decision, RequireApproval):
         known = remember(services, session, request, assessment)
         return await record_and_mint(services, session, request, assessment, None, passage=passage, known=known)
-    cursor = covering(session.approved_cursors, assessment.analysis, snapshot_version=assessment.snapshot.version)
+    cursor = covering(
+        session.approved_cursors,
+        assessment.analysis,
+        snapshot_version=assessment.snapshot.version,
+        settings=session.settings,
+    )
     if (
         cursor is not None
         and suffices(cursor.decision, assessment.decision)

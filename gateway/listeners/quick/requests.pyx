@@ -98,10 +98,12 @@ cdef class Requests:
         if statement is not None and statement is self.sparing.made and statement.recurring is recurring:
             shape = statement.shape
             if shape.fields is None and not shape.requested:
+                statement.settings = (<object>recurring).session.settings
                 return statement
         statement = _Prepared("", recurring.text, types, None, True)
         statement.recurring = recurring
         statement.analysis = recurring.known.analysis_of(recurring.text, types)
+        statement.settings = (<object>recurring).session.settings
         return statement
 
     cdef bytes spelled(self, Passage passage):

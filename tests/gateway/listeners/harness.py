@@ -233,10 +233,11 @@ class MemoryRecord:
 
 @dataclass
 class Reviewers:
-    """Holds until a test approves; `modified` is the text the reviewer put in its place."""
+    """Holds until a test approves; `modified` is the text the reviewer put in its place, which means `meaning`."""
 
     approved: asyncio.Event = field(default_factory=asyncio.Event)
     modified: str | None = None
+    meaning: str = ""
     opened: list[Binding] = field(default_factory=list)
     withdrawn: int = 0
     revoked: bool = False
@@ -258,7 +259,8 @@ class Reviewers:
         if not self.approved.is_set():
             return None
         self.approved.clear()
-        return GrantClaim("g1", "r1", ("reviewer",), "looks right", self.modified or binding.statement, self.modified)
+        text = self.modified or binding.statement
+        return GrantClaim("g1", "r1", ("reviewer",), "looks right", text, self.modified, self.meaning)
 
     async def open(self, *, binding: Binding, statement_id: str, **_: object) -> PendingReview:
         self.opened.append(binding)

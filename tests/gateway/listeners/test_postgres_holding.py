@@ -9,8 +9,11 @@ import time
 import psycopg
 import pytest
 
+from approvals.domain.facts import meaning_of, review_facts
 from gateway.listeners import postgres_client
 from gateway.protocols.postgres.startup import encode_cancel
+from gateway.session.assessment import assess
+from gateway.session.context import StatementRequest
 from tests.gateway.listeners.harness import HOST, Gateway
 from tests.gateway.listeners.raw import FLUSH, SYNC, RawClient, bind, errors, execute, kinds, parse, query, rows
 
@@ -27,6 +30,13 @@ async def wait_for(condition, timeout_s: float = 60.0) -> None:
 async def begun(gateway: Gateway, count: int = 1) -> None:
     """Wait until so many statements may run: what is asked of one before ends nothing."""
     await wait_for(lambda: len(gateway.record.of("statement.authorised")) >= count)
+
+
+async def modified(gateway: Gateway, text: str) -> None:
+    """The reviewer puts the text in the place of the asked one, having seen what it does."""
+    session = next(iter(gateway.registry.live()))
+    assessment = await assess(gateway.services, session.context, StatementRequest(text))
+    gateway.reviewers.modified, gateway.reviewers.meaning = text, meaning_of(review_facts(assessment.access))
 
 
 async def cancel(gateway: Gateway, key: tuple[int, bytes]) -> None:
@@ -52,7 +62,7 @@ async def test_held_statement_says_where_and_resumes_when_approved(gateway: Gate
 
 async def test_modified_text_runs_and_is_named(gateway: Gateway) -> None:
     raw = await RawClient.connect(gateway)
-    gateway.reviewers.modified = "select 'the reviewer' as words"
+    await modified(gateway, "select 'the reviewer' as words")
     raw.writer.write(query(HELD))
     await raw.until("N")
     gateway.reviewers.approved.set()
@@ -236,6 +246,37 @@ async def test_approval_of_an_execute_is_bound_to_what_its_name_stands_for(gatew
 
     assert [binding.statement for binding in gateway.reviewers.opened] == [f"prepare p as {HELD}", "execute p"]
     assert gateway.reviewers.opened[1].governed_as == HELD
+
+
+MADE = {
+    "parse": ((parse(HELD, "s"), SYNC), (bind("s"), execute(), SYNC)),
+    "bind": ((parse(HELD, "s"), bind("s", "p"), SYNC), (execute("p"), SYNC)),
+    "prepare": ((query(f"prepare s as {HELD}"),), (query("execute s"),)),
+    "declare": ((query("declare c cursor for select name as held from people"),), (query("fetch 1 from c"),)),
+}
+
+
+@pytest.mark.parametrize("how", MADE)
+async def test_what_was_read_under_other_settings_is_approved_by_nobody(gateway: Gateway, how: str) -> None:
+    """`'02/03/2020'` is what DateStyle was when it was read: whoever looks at it now is told another one."""
+    made, run = MADE[how]
+    raw = await RawClient.connect(gateway)
+    await raw.ask(query("begin"))
+    raw.writer.write(b"".join(made))
+    if how != "parse":
+        await raw.until("N")
+        gateway.reviewers.approved.set()
+    await raw.until_ready()
+    asked = len(gateway.reviewers.opened)
+    await raw.ask(query("set datestyle to dmy"))
+
+    raw.writer.write(b"".join(run))
+    got = await raw.until("N", "E", "C")
+    raw.close()
+
+    assert [error["C"] for error in errors(got)] == ["42501"], kinds(got)
+    assert "other settings" in errors(got)[0]["M"]
+    assert len(gateway.reviewers.opened) == asked
 
 
 async def test_a_client_that_half_closes_and_takes_nothing_more_holds_no_session(
