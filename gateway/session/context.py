@@ -56,7 +56,7 @@ class SessionContext(ContextState):
     cursors: dict[str, Analysis] = field(default_factory=dict)
     prepared_transactions: set[str] = field(default_factory=set)  # the one that may be ended now, by its name
     approved_cursors: dict[str, ApprovedCursor] = field(default_factory=dict)
-    # The settings under which PREPARE, Parse, DECLARE or Bind read the text behind a name: ("prepared" | "cursor", name).
+    # The settings under which the text behind a name, ("prepared" | "cursor", name), was read.
     settings_of: Callable[[str, str], str | None] | None = field(default=None, repr=False)
     known: KnownStatements | None = field(default=None, repr=False)  # the pipeline's memory of this session
 

@@ -210,11 +210,16 @@ async def test_settings_that_change_what_literals_mean_are_part_of_what_is_appro
     await raw.ask(query("begin; set local timezone to 'Asia/Tokyo'"))
     await raw.ask(query("select 1"))
     local = bound(session, asked, session.connection)
+    spelled = []
+    for setting in ("extra_float_digits to -5", "bytea_output to escape", "xmlbinary to hex"):
+        await raw.ask(query(f"set local {setting}"))
+        await raw.ask(query("select 1"))
+        spelled.append(bound(session, asked, session.connection))
 
     assert "DateStyle ISO, MDY" in before.settings
     assert "DateStyle ISO, DMY" in after.settings
     assert "TimeZone Asia/Tokyo" in local.settings
-    assert len({binding_digest(binding) for binding in (before, after, local)}) == 3
+    assert len({binding_digest(binding) for binding in (before, after, local, *spelled)}) == 6
 
 
 @pytest.mark.parametrize("text", ["set standard_conforming_strings = off", "set client_encoding to latin1"])
