@@ -19,6 +19,7 @@ from mozilla_django_oidc.auth import OIDCAuthenticationBackend
 from approvals.domain.role_conflicts import RoleConflict, watch_memberships
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
+from audit.domain.marks import is_hidden
 from gateway.domain.identity import groups_left_out
 from gateway.domain.recorded import record_change, state_of
 from gateway.domain.roles import ADMINISTRATORS, AGENT_OWNERS, AUDITORS, POLICY_AUTHORS
@@ -78,6 +79,8 @@ class PeopleBackend(OIDCAuthenticationBackend):  # type: ignore[misc]
     def create_user(self, claims: dict[str, Any]) -> User | None:
         """A first sign-in. Never takes an existing account over, whatever name the provider claims."""
         username = str(claims.get("preferred_username") or claims["sub"])[:150]
+        if any(is_hidden(letter) for letter in username):
+            raise SignInRefused("Your name at your provider has letters that cannot be seen. Have it changed there.")
         if PersonStatus.objects.filter(oidc_subject=oidc_subject(claims)).exists():
             raise SignInRefused("Your account here is switched off. Ask an administrator.")
         if settings.HOOPWEB_OIDC_EMBEDDED or User.objects.filter(username__iexact=username).exists():

@@ -108,6 +108,16 @@ def test_overage_is_refused_in_words_and_recorded(provider: Provider, overage: d
     assert (groups_of(account()), failures()) == ({"auditors"}, before + 1)
 
 
+@pytest.mark.parametrize("name", ["ad\u200ba", "ada\u202e", "ada\nBcc: x", "ada\x1b[2J"])
+def test_a_name_with_letters_nobody_sees_makes_no_account(provider: Provider, name: str) -> None:
+    """It would stand beside the account it looks like, and a line break in it keeps mails about it from being sent."""
+    response = provider.sign_in(Client(), preferred_username=name, groups=["auditors"])
+
+    assert response.status_code == 403
+    assert "letters that cannot be seen" in response.text
+    assert not User.objects.filter(username__startswith="ad").exclude(username="admin").exists()
+
+
 def test_switched_off_person_is_told_and_does_not_come_back(provider: Provider) -> None:
     client = Client()
     provider.sign_in(client, groups=["auditors"])
