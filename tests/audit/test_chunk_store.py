@@ -31,6 +31,7 @@ from audit.tasks import check, purge_evidence
 from hoopweb.checks import recordings_check
 from hoopweb.embedded.ports import free_port
 from tests.audit.factories import authorised, completed, opened
+from tests.audit.test_leap import signed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SECRET = "store-key:store-secret"
@@ -210,6 +211,7 @@ def test_a_store_that_is_away_is_not_called_damage_and_takes_no_statement(place,
 
 
 def test_commands_say_in_words_that_the_store_is_away(place, monkeypatch, tmp_path, capsys, caplog):
+    signed(2)  # so that the clock is believed
     old = datetime.now(UTC) - timedelta(days=3_000)
     stored = record()
     append_entries([opened(), replace(completed("a1", recording=stored.digest), at_us=int(old.timestamp() * 1e6))])
