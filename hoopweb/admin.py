@@ -35,7 +35,7 @@ from approvals.domain.role_conflicts import RoleConflict, must_be_separate
 from approvals.models import Channel, EmergencyRoster, Policy, Review
 from audit.domain.append import append_entries
 from audit.domain.entry import Entry
-from audit.domain.marks import is_hidden, mark
+from audit.domain.marks import hidden_in
 from audit.models import Anchor, RetentionPolicy, Sink
 from gateway.admin import RecordedChanges
 from gateway.domain.agents import owned_agents
@@ -110,9 +110,8 @@ class GroupForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
-        hidden = sorted({mark(character) for character in name if character != " " and is_hidden(character)})
-        if hidden:
-            raise forms.ValidationError(f"expected letters that can be seen; this has {', '.join(hidden)}")
+        if hidden := hidden_in(name):
+            raise forms.ValidationError(f"expected letters that can be seen; this has {hidden}")
         return name
 
 

@@ -22,6 +22,11 @@ def is_hidden(character: str) -> bool:
     return unicodedata.category(character)[0] in "CMZ" or character in _BLANK_LETTERS
 
 
+def hidden_in(name: str) -> str:
+    """The marks of what is hidden in a name, told one by one; "" for a name that is plainly what it looks like."""
+    return ", ".join(sorted({mark(character) for character in name if character != " " and is_hidden(character)}))
+
+
 def mark(character: str) -> str:
     return "⇥" if character == "\t" else f"⟨U+{ord(character):04X}⟩"
 

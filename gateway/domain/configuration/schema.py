@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from analysis.classified import parse_classified
 from approvals.domain.events import EVENTS
 from approvals.models.emergency import MAX_EMERGENCY_S, MAX_REVIEW_S
-from audit.domain.marks import is_hidden, mark
+from audit.domain.marks import hidden_in
 from gateway.domain.federation import PRESETS
 from gateway.domain.quotas import LIMITS
 from gateway.domain.secret_uris import uri_problem
@@ -29,9 +29,8 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 def _seen(name: str) -> str:
     """Names stand in errors, mails and logs: what turns a line around, or begins another one, is no part of one."""
-    hidden = sorted({mark(letter) for letter in name if letter != " " and is_hidden(letter)})
-    if hidden:
-        raise ValueError(f"expected letters that can be seen; this has {', '.join(hidden)}")
+    if hidden := hidden_in(name):
+        raise ValueError(f"expected letters that can be seen; this has {hidden}")
     return name
 
 

@@ -77,8 +77,9 @@ cdef class Sparing:
         if (passage.parsed or passage.templated) and not passage.reused:
             self.made, self.template, self.made_at = None, None, now
             self.upstream.undisturbed = True
-        elif passage.simple and not passage.templated:
-            self.upstream.undisturbed = False  # the server has no unnamed statement then
+        elif passage.recurring.known.control or (passage.simple and not passage.templated):
+            # What was parsed in another transaction, or before a Query, which leaves the server no unnamed statement.
+            self.upstream.undisturbed = False
         return 0
 
     # --- what is answered otherwise ---

@@ -14,8 +14,8 @@ from gateway.protocols.postgres import client
 from gateway.protocols.postgres.client import Bind, Parse
 from gateway.session.recurring import MOST_REUSED_RUN_S, MOST_REUSED_S
 from tests.gateway.listeners.harness import Gateway, direct_dsn
-from tests.gateway.listeners.raw import SYNC, RawClient, describe, errors, execute, kinds, query, rows
-from tests.gateway.listeners.test_postgres_express import NAMES, SSN, run
+from tests.gateway.listeners.raw import SYNC, RawClient, describe, errors, execute, kinds, parse, query, rows
+from tests.gateway.listeners.test_postgres_express import NAMES, SSN, run, told
 from tests.gateway.listeners.test_postgres_holding import cancel
 from tests.gateway.listeners.test_postgres_quick import Watched, gateway, watched
 
@@ -97,6 +97,23 @@ async def test_constants_are_evaluated_each_time(gateway: Gateway, watched: type
     assert "B" not in sent.kinds
     assert watched.requests[-1]
     assert "now" not in text or len(set(shown)) == 6
+
+
+async def test_what_was_parsed_in_a_transaction_is_parsed_again_behind_it(
+    gateway: Gateway, watched: type[Watched]
+) -> None:
+    """Whatever ended it: a prepared word of control leaves the unnamed statement where it is."""
+    raw, sent = await watching(gateway, watched)
+    await raw.ask(parse("commit", "ends") + SYNC)
+    for _ in range(4):
+        for request in (query("begin"), run(SSN), told("ends")):
+            assert not errors(await raw.ask(request))
+    assert watched.requests[-3:] == [True] * 3
+
+    assert rows(await raw.ask(run(SSN))) == [[b"[REDACTED]"]]
+
+    assert watched.requests[-1]
+    assert sent.kinds[-1] == "P"
 
 
 async def test_others_are_parsed(gateway: Gateway, watched: type[Watched]) -> None:
