@@ -231,7 +231,9 @@ class PostgresListener:
         self._registry.add(context, session.kill, session.retire, session.rules_changed)
         try:
             connection.accept_statements()
-            connection.express = ExpressLane(session).door
+            lane = ExpressLane(session)
+            connection.express = lane.door
+            session.carry_steps(lane.steps)
             connection.write(_welcome(upstream, key))
             await session.run(handle)
         finally:

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
-from gateway.protocols.postgres.frames import MAX_CLIENT_MESSAGE, FrameBuffer, ProtocolViolation, split_frames
+from gateway.protocols.postgres.client import BIND, DESCRIBE, EXECUTE
+from gateway.protocols.postgres.frames import MAX_CLIENT_MESSAGE, FrameBuffer, ProtocolViolation, frame, split_frames
 from gateway.protocols.postgres.startup import MAX_STARTUP_BYTES, packet_length
 from gateway.protocols.postgres.state import ClientState
 from gateway.upstreams.tls import SHUTDOWN_TIMEOUT_S, secure
@@ -18,6 +19,9 @@ from gateway.upstreams.vanished import has_vanished, keep_alive
 MAX_PASSWORD_MESSAGE = 16 * 1024 + 64
 # Frames waiting for the session: past this the client is not read until the session caught up.
 MAX_QUEUED_BYTES = 1 << 20
+# Frames of a pipeline that may be served in one step: of as many executions as anybody has in one turn.
+MOST_FOLLOWING = 192
+_OF_EXECUTIONS = frozenset((BIND, DESCRIBE, EXECUTE))
 
 # First byte of a TLS record that carries a handshake (RFC 8446 §5.1); no startup packet is that long.
 TLS_HANDSHAKE = 0x16
@@ -37,7 +41,7 @@ class ClientConnection(ClientState, asyncio.Protocol):
         self.certified: frozenset[str] = frozenset()  # names in the client's verified certificate
         self.address = ""
         self.violation = None
-        self.express = None
+        self.express = self.serve_steps = None
         self.on_lost: Callable[[], None] | None = None
         self.on_violation: Callable[[], None] | None = None
         self.writable: Callable[[bool], None] | None = None
@@ -75,8 +79,8 @@ class ClientConnection(ClientState, asyncio.Protocol):
             self._raw += data
             if len(self._raw) > MAX_STARTUP_BYTES:
                 self._break(ProtocolViolation("more than one startup packet at once"))
-        else:
-            self._take_frames(data)
+        elif not self._take_frames(data):
+            return
         self.wake()
 
     def eof_received(self) -> None:
@@ -173,9 +177,7 @@ class ClientConnection(ClientState, asyncio.Protocol):
             return None
         item = self._frames.popleft()
         self._queued -= len(item[1]) + 5
-        if not self._reading and self._queued < MAX_QUEUED_BYTES // 2:
-            self._reading = True
-            self._set_reading(True)
+        self._read_on()
         return item
 
     async def next_frame(self) -> tuple[int, bytes]:
@@ -188,9 +190,23 @@ class ClientConnection(ClientState, asyncio.Protocol):
 
     def take_back(self, data: bytes) -> None:
         """Queue whole frames that were taken by the express lane and not served, ahead of what came after them."""
+        self.put_back(data)
+        self.wake()
+
+    def following(self, kind: int, body: bytes) -> bytes:
+        """A frame that was popped and those queued behind it, as they came, which may belong to a run of executions."""
+        frames = [frame(kind, body)]
+        while self._frames and self._frames[0][0] in _OF_EXECUTIONS and len(frames) < MOST_FOLLOWING:
+            frames.append(frame(*self._frames.popleft()))
+        data = b"".join(frames)
+        self._queued -= len(data) - len(frames[0])
+        return data
+
+    def put_back(self, data: bytes) -> None:
+        """Queue whole frames again that were popped, ahead of what came after them."""
         self._frames.extendleft(reversed(split_frames(data)))
         self._queued += len(data)
-        self.wake()
+        self._read_on()
 
     @property
     def has_frames(self) -> bool:
@@ -223,15 +239,18 @@ class ClientConnection(ClientState, asyncio.Protocol):
         if self._giving_up is None:
             self._giving_up = asyncio.get_running_loop().call_later(SHUTDOWN_TIMEOUT_S, self.abort)
 
-    def _take_frames(self, data: bytes) -> None:
+    def _take_frames(self, data: bytes) -> bool:
+        """Queue what is whole by now, or have it served at once; False: there is nothing the session has to look at."""
         assert self._buffer is not None
         try:
             frames = self._buffer.feed(data)
         except ProtocolViolation as violation:
             self._break(violation)
-            return
-        if not frames:
-            return
+            return True
+        if frames and self.serve_steps is not None and not self._frames:
+            frames = frames[self.serve_steps(frames) :]
+        if not frames and self._buffer.violation is None:
+            return False
         self._frames.extend(split_frames(frames))
         self._queued += len(frames)
         if self._buffer.violation is not None:
@@ -239,6 +258,12 @@ class ClientConnection(ClientState, asyncio.Protocol):
         if self._queued > MAX_QUEUED_BYTES and self._reading:
             self._reading = False
             self._set_reading(False)
+        return True
+
+    def _read_on(self) -> None:
+        if not self._reading and self._queued < MAX_QUEUED_BYTES // 2:
+            self._reading = True
+            self._set_reading(True)
 
     def _set_reading(self, on: bool) -> None:
         if self._transport is not None and not self.closed:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from gateway.domain.snapshot import StaleSnapshot
 from gateway.listeners.postgres_extended import bind_expectation, confirm_portal, parse_expectation
 from gateway.listeners.postgres_names import Portal, Prepared
+from gateway.listeners.postgres_plans import Names as Meant
 from gateway.listeners.postgres_session import ClientSession
 from gateway.protocols.postgres import server
 from gateway.protocols.postgres.client import Bind
@@ -52,7 +53,7 @@ class _Exchange:
         self._answer = read_answer(data, parsed=self.parsed, bound=self.bound)
         return self._answer is not None
 
-    def _rows(self, data: bytes, answer: Answer) -> bytes | None:
+    def accounted(self, data: bytes, answer: Answer) -> bytes | None:
         """Account for the rows; returns them for the client, None when they are as they came."""
         view = self._view(data, answer)
         plain = self._execution is None and self._occurrence.ends_plainly
@@ -107,7 +108,7 @@ class _Exchange:
         execution.finish("completed", command_tag=answered_tag(data, answer))
         return shown
 
-    def _fields(self, data: bytes, answer: Answer) -> tuple[Field, ...]:
+    def fields(self, data: bytes, answer: Answer) -> tuple[Field, ...]:
         """The columns of the answer that was just accounted for."""
         if self._execution is not None:
             return self._execution.fields
@@ -137,7 +138,7 @@ class SimpleExchange(_Exchange):
     def take(self, relay: Relay, data: bytes) -> None:
         answer = self._answer
         assert answer is not None
-        shown = self._rows(data, answer)
+        shown = self.accounted(data, answer)
         relay.emit(data if shown is None else data[: answer[1]] + shown + data[answer[2] :])
         relay.ready(_STATES[answer[4]])
 
@@ -155,7 +156,7 @@ class TemplatedExchange(_Exchange):
     def take(self, relay: Relay, data: bytes) -> None:
         answer = self._answer
         assert answer is not None
-        shown = self._rows(data, answer)
+        shown = self.accounted(data, answer)
         description = answer[0] if has_rows(data, answer[0]) else answer[1]
         relay.emit(data[description:] if shown is None else data[description : answer[1]] + shown + data[answer[2] :])
         relay.ready(_STATES[answer[4]])
@@ -194,6 +195,7 @@ class ExtendedExchange(_Exchange):
         self.parsed = asked[1] is not None and not reused
         self._reused = reused
         self._asked = asked
+        self.names: Meant | None = None  # what names meant when it was sent; None: what they mean now
         self._described = asked[6]
         self._statement = statement
         if self.parsed:
@@ -202,12 +204,12 @@ class ExtendedExchange(_Exchange):
     def take(self, relay: Relay, data: bytes) -> None:
         answer = self._answer
         assert answer is not None
-        shown = self._rows(data, answer)
+        shown = self.accounted(data, answer)
         if self.parsed:
             self._session.statements.commit("", self._statement)
         status = _STATES[answer[4]]
         if status != "I":  # portals end with their transaction
-            keep_answered(self._session, self._portal(), self._fields(data, answer))
+            keep_answered(self._session, self._portal(), self.fields(data, answer))
         if self._reused:
             relay.emit(server.PARSE_COMPLETE_FRAME)
         description, rows, tag, _, _ = answer
@@ -230,16 +232,23 @@ class ExtendedExchange(_Exchange):
         return [*expected, Result(self.execution), Ready()]
 
     def _portal(self) -> Portal:
-        return portal_of(self._session, self._asked, self._statement, self.known)
+        return portal_of(self._session, self._asked, self._statement, self.known, self.names)
 
 
-def portal_of(session: ClientSession, asked: ExtendedRequest, statement: Prepared, known: KnownStatement) -> Portal:
-    """The unnamed portal a request makes of its statement."""
+def portal_of(
+    session: ClientSession,
+    asked: ExtendedRequest,
+    statement: Prepared,
+    known: KnownStatement,
+    names: Meant | None,
+) -> Portal:
+    """The unnamed portal a request makes of its statement; `names` are what they meant then, where that is not now."""
     _, _, _, formats, parameters, result_formats, _ = asked
     bind = Bind("", statement.name, formats, parameters, result_formats)
     portal = Portal("", statement, bind, BoundShape(statement.shape, result_formats))
     portal.settings = session.context.settings
     session.plans.bound(portal, known.assessment.analysis)
+    portal.names = names or portal.names
     return portal
 
 

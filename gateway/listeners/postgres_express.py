@@ -22,6 +22,7 @@ from gateway.listeners.postgres_exchanges import (
 )
 from gateway.listeners.postgres_extended import has_its_types
 from gateway.listeners.postgres_names import Prepared
+from gateway.listeners.postgres_plans import Names as Meant
 from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.postgres_simple import whole_statement
 from gateway.listeners.postgres_text import means_one_thing
@@ -40,6 +41,7 @@ from gateway.session.remembered import recall, recurring
 
 try:
     from gateway.listeners.quick.lane import QuickLane
+    from gateway.listeners.quick.steps import Steps
 except ImportError:  # nobody compiled it: `gateway.protocols.postgres.compile`
     QuickLane = None  # type: ignore[assignment,misc]
 
@@ -65,6 +67,11 @@ class ExpressLane:
     def door(self) -> Callable[[bytes], bool]:
         """What is called with what arrived, before it is split into frames: the compiled way first, if there is one."""
         return self.serve if self._quick is None else self._quick.serve
+
+    @property
+    def steps(self) -> Steps | None:
+        """What serves executions of a pipeline; None: they go the ordinary way."""
+        return None if self._quick is None else Steps(self._quick, self._recalls)
 
     def serve(self, data: bytes) -> bool:
         """Serve `data` if it is one whole remembered request; False: nothing was done with it."""
@@ -164,11 +171,24 @@ class ExpressLane:
             return SimpleExchange(self._session, occurrence)
         return ExtendedExchange(self._session, occurrence, asked, statement, reused=reused)
 
-    def _keep_portal(self, data: bytes, statement: Prepared, known: KnownStatement, fields: tuple[Field, ...]) -> None:
+    def _keep_portal(
+        self,
+        data: bytes,
+        statement: Prepared,
+        known: KnownStatement,
+        fields: tuple[Field, ...],
+        names: Meant | None,
+    ) -> None:
         """The portal of a request that was answered outlives it."""
         asked = read_extended(data)
         assert asked is not None
-        keep_answered(self._session, portal_of(self._session, asked, statement, known), fields)
+        keep_answered(self._session, portal_of(self._session, asked, statement, known, names), fields)
+
+    def _recalls(self, data: bytes) -> bool:
+        """Whether the statement that the request names is ready to run, looked up anew where it was not."""
+        asked = read_extended(data)
+        statement = None if asked is None or asked[1] is not None else self._prepared(asked[0])
+        return statement is not None and statement.recurring is not None
 
     def _recall(self, text: str, types: tuple[int, ...], *, by_shape: bool = False) -> Recurring | None:
         session = self._session

@@ -18,6 +18,7 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from gateway.listeners.postgres_asking import Asking
 from gateway.listeners.postgres_block import TransactionBlock
@@ -49,6 +50,9 @@ from gateway.upstreams.postgres_turns import Turns
 from gateway.upstreams.recording import RecordingSink
 from gateway.upstreams.valve import Valve
 
+if TYPE_CHECKING:
+    from gateway.listeners.quick.steps import Steps
+
 logger = logging.getLogger(__name__)
 
 # Executions whose recording is still being sealed may hold up the end of a session no longer than this.
@@ -60,6 +64,8 @@ MOST_UNSENT = 64
 MOST_EXPECTED = 10_000
 
 
+# Messages that leave what a pipeline's executions stand for as it is.
+_OF_PIPELINES = frozenset({client.SYNC, client.FLUSH})
 _OF_CURSORS = frozenset({"FETCH", "MOVE", "DECLARE", "DECLARE_CURSOR", "PREPARE"})
 
 
@@ -68,9 +74,9 @@ class ClientSession(Asking):
 
     # A dictionary of so many names would be two kilobytes of every session.
     __slots__ = (
-        "_answered", "_draining", "_killed", "_place", "_sealing", "_timers", "_turns", "_upstream_valve", "block",
-        "context", "meaning", "memory", "plans", "portals", "questions", "recordings", "services", "statements",
-        "two_phase", "withdrawn",
+        "_answered", "_draining", "_killed", "_place", "_sealing", "_steps", "_timers", "_turns", "_upstream_valve",
+        "block", "context", "meaning", "memory", "plans", "portals", "questions", "recordings", "services",
+        "statements", "two_phase", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -120,6 +126,7 @@ class ClientSession(Asking):
         self._cancellation = Cancellation(self)
         self._draining: asyncio.Task[None] | None = None
         self._sealing: set[asyncio.Task[None]] = set()
+        self._steps: Steps | None = None
         self._served = 0
         self._last_activity = time.monotonic()
         self._timers = SessionTimers(self, limits)
@@ -161,7 +168,6 @@ class ClientSession(Asking):
                 self._cancellation.want_no_more()
             frame = await self.next_frame(lambda: bool(self.reason or self.relay.broken or self._is_over))
             self.resting = False
-            self.relay.unfold()  # whatever comes next counts on ordinary expectations
             if frame is None:
                 self.reason = self.reason or self.relay.broken or "drained"
                 return
@@ -172,7 +178,10 @@ class ClientSession(Asking):
                 return
             if self.cancelling is not None:
                 await self.cancelling
-            await handle(self, kind, body)  # type: ignore[misc]
+            if not self._goes_on(kind, body):
+                if kind not in _OF_PIPELINES:
+                    self.relay.unfold()  # whatever comes next counts on ordinary expectations
+                await handle(self, kind, body)  # type: ignore[misc]
             if not self.client.has_frames or len(self._outgoing) >= MOST_UNSENT:
                 self.flush()
             await self.sendable()
@@ -180,6 +189,26 @@ class ClientSession(Asking):
                 await self.answered_to(MOST_EXPECTED // 2)
             if self.statements.proposed_bytes + self.portals.proposed_bytes > MAX_NAMED_BYTES:
                 await self.answered_to(0)  # nobody has counted yet what is kept of them
+
+    def carry_steps(self, steps: Steps | None) -> None:
+        """Have executions of a pipeline served by `steps` wherever everything about them is as usual."""
+        if steps is None:
+            return
+        self._steps = steps
+        self.client.serve_steps = steps.arrived
+        self.relay.take_steps = steps.take
+
+    def _goes_on(self, kind: int, body: bytes) -> bool:
+        """Serve executions of a pipeline that wait with this frame in front; False: nothing was done."""
+        if kind != client.BIND or self._steps is None or not self.client.has_frames:
+            return False
+        data = self.client.following(kind, body)
+        served = self._steps.serve(data)
+        if served:
+            self.client.put_back(data[served:])
+        else:
+            self.client.put_back(data[len(body) + 5 :])
+        return served > 0
 
     def end(self, reason: str) -> None:
         """End the session from outside; its task does the rest."""
@@ -401,7 +430,7 @@ class ClientSession(Asking):
 
     def _from_upstream(self, data: bytes) -> None:
         self.relay.feed(data)
-        running = self.relay.running
+        running = self.relay.receiving
         if running is not None and running.behind and self._draining is None:
             assert running.recording is not None
             self._upstream_valve.hold("recording")

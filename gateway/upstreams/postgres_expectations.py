@@ -28,6 +28,7 @@ class Expectation(ABC):
     offset = 0
     parsing = False
     commits = False  # its failure undoes what the statement before it did
+    is_step = False  # of a pipeline whose answers are taken in one look (`Step`)
 
     @abstractmethod
     def reply(self, relay: Relay, kind: int, whole: bytes) -> bool:
@@ -332,6 +333,16 @@ class Exchange(Protocol):
 
     def unfold(self) -> Sequence[Expectation]:
         """The ordinary expectations of the same messages, in order. Called at most once, and then nothing else."""
+
+
+class Step(Exchange, Protocol):
+    """One execution of a pipeline, in the relay's queue: an exchange which no Sync ends."""
+
+    is_step: bool
+
+    @property
+    def turn_bytes(self) -> int:
+        """How many bytes of such answers may be taken in one turn of the event loop; 0 when they cost nothing."""
 
 
 def command_tag(whole: bytes) -> str:

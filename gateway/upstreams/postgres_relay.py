@@ -32,6 +32,7 @@ from gateway.upstreams.postgres_expectations import (
     Local,
     Ready,
     Result,
+    Step,
     command_tag,
     unexpected,
 )
@@ -67,6 +68,8 @@ class Relay(RelayState):
         self._phi = phi
         self._queue = deque()
         self._exchange: Exchange | None = None
+        self._steps = 0
+        self.take_steps = None
         self._withheld: tuple[Execution, bytes] | None = None  # a statement's end, until its commit
         self._out = []
         self._feeding = False
@@ -97,16 +100,33 @@ class Relay(RelayState):
     @property
     def running(self) -> Execution | None:
         """The execution the server is working on now."""
-        if self._exchange is not None:
-            return self._exchange.execution
-        for expectation in self._queue:
-            if isinstance(expectation, Result):
-                return expectation.execution
+        first = self._exchange or self._first_result
+        if first is not None:
+            return first.execution
         return self._withheld[0] if self._withheld is not None else None
 
     @property
+    def receiving(self) -> Execution | None:
+        """The execution whose result comes now, where that was begun the ordinary way."""
+        first = self._first_result
+        return first.execution if isinstance(first, Result) else None
+
+    @property
+    def turn_bytes(self) -> int:
+        """How many bytes of what comes may be taken in one turn of the event loop; 0 when they cost nothing."""
+        first = self._first_result if self._exchange is None else None
+        if first is not None and not isinstance(first, Result):
+            return first.turn_bytes
+        running = self.running
+        return 0 if running is None else running.turn_bytes
+
+    @property
+    def _first_result(self) -> Result | Step | None:
+        return next((asked for asked in self._queue if asked.is_step or isinstance(asked, Result)), None)
+
+    @property
     def executions(self) -> Iterator[Execution]:
-        """What was asked for and is not over, in its order. Not while an exchange is under way (`unfold`)."""
+        """What was asked for and is not over, in its order. Not while anything is left to `unfold`."""
         for expectation in self._queue:
             if isinstance(expectation, Result):
                 yield expectation.execution
@@ -116,7 +136,7 @@ class Relay(RelayState):
         """Whether what is `running` was asked last: at most a Sync was sent behind it."""
         if self._exchange is not None:
             return not self._queue
-        asked = dropwhile(lambda expectation: not isinstance(expectation, Result), self._queue)
+        asked = dropwhile(lambda expected: not (expected.is_step or isinstance(expected, Result)), self._queue)
         return all(isinstance(expectation, Ready) for expectation in islice(asked, 1, None))
 
     def reported(self, parameters: Mapping[str, str]) -> None:
@@ -128,7 +148,7 @@ class Relay(RelayState):
         if self.broken or (self.skipping and not isinstance(expectation, Ready)):
             expectation.dropped()
             return
-        self.unfold()
+        self._unfold_exchange()
         self.skipping = False
         self._queue.append(expectation)
         self._serve_local()
@@ -143,7 +163,20 @@ class Relay(RelayState):
         self._exchange = exchange
 
     def unfold(self) -> None:
-        """Turn the exchange under way, if there is one, into ordinary expectations."""
+        """Turn the exchange under way and the steps of a pipeline, if there are any, into ordinary expectations."""
+        self._unfold_exchange()
+        if not self._steps:
+            return
+        expected = list(self._queue)
+        self._queue.clear()
+        self._steps = 0
+        for expectation in expected:
+            if expectation.is_step:
+                self._queue.extend(expectation.unfold())
+            else:
+                self._queue.append(expectation)
+
+    def _unfold_exchange(self) -> None:
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             self._queue.extend(exchange.unfold())
@@ -225,6 +258,9 @@ class Relay(RelayState):
     def _feed(self, data: bytes) -> None:
         at, size = 0, len(data)
         while at < size:
+            if self._steps and self._queue[0].is_step:
+                at = self._steps_taken(data, at)
+                continue
             kind = data[at]
             if kind in _ROWS and self._queue and isinstance(self._queue[0], Result):
                 at, frames = self._queue[0].rows(kind, data, at, size)
@@ -235,6 +271,20 @@ class Relay(RelayState):
             if self.broken:  # what was said ended the session, which expects nothing any more
                 return
             at = end
+
+    def _steps_taken(self, data: bytes, at: int) -> int:
+        """Where the usual answers of steps end. One that is not as usual is expected, and read, frame by frame."""
+        assert self.take_steps is not None
+        end = self.take_steps(data, at)
+        if end == at:
+            self._steps -= 1
+            self._queue.extendleft(reversed(self._queue.popleft().unfold()))
+        self._serve_local()
+        return end
+
+    def answered(self, text: str) -> None:
+        """What was answered last was this statement."""
+        self._last_text = text
 
     def _handle(self, kind: int, whole: bytes) -> None:
         if kind in _ASYNCHRONOUS:
@@ -323,6 +373,7 @@ class Relay(RelayState):
         return (self._queue[0].text if self._queue else "") or self._last_text
 
     def _skip_to_sync(self) -> None:
+        self.unfold()
         while self._queue and not isinstance(self._queue[0], Ready):
             self._queue.popleft().dropped()
         self.skipping = not self._queue

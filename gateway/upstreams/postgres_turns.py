@@ -72,6 +72,5 @@ class Turns(TurnsState):
 
     def _limit(self, size: int) -> int:
         """How many of so many bytes the running execution may have in one turn, 0 for all."""
-        running = self._relay.running
-        limit = running.turn_bytes if running is not None else 0
+        limit = self._relay.turn_bytes
         return limit if size > limit else 0

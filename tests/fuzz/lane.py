@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from gateway.protocols.postgres import client
 from gateway.protocols.postgres.client import Parse
-from tests.gateway.listeners.raw import SYNC, bind, close, describe, execute, query
+from tests.gateway.listeners.raw import FLUSH, SYNC, bind, close, describe, execute, query
 
 INT4, INT8 = 23, 20
 OTHER_SCHEMA, OTHER_ROLE = "lane_other", f"lane_reader_{os.getpid()}"  # roles are all databases'
@@ -175,6 +175,7 @@ class Lane:
             (4, self.writes),
             (2, self.odd),
             (4, self.pipeline),
+            (12, self.batches),
         ]
         (chosen,) = self.random.choices([maker for _, maker in makers], [weight for weight, _ in makers])
         return chosen()
@@ -267,9 +268,15 @@ class Lane:
         fitting = "fails_at_seven" if "fails_at_seven" in changes[0].by_another else ""
         text = self.random.choice([text for text in QUERIES if fitting in text])
         whole = self.whole(self.random.choice([text for text in PARAMETERS if fitting in text]))
-        asks = [lambda: self.simple(self.filled(text)), lambda: self.step(whole())]
+        name = self.random.choice(NAMES)
+        made = self.kept(name, self.random.choice([text for text in PARAMETERS if fitting in text]))
+        asks = [
+            lambda: self.simple(self.filled(text)),
+            lambda: self.step(whole()),
+            lambda: self.step(self.batch(name)),
+        ]
         ask = self.random.choice(asks)
-        steps = [ask() for _ in self.times()]
+        steps = [self.step(made), *(ask() for _ in self.times())]
         for step in changes:
             steps += [step, *(ask() for _ in self.times())]
         return steps
@@ -289,7 +296,7 @@ class Lane:
         inside: list[Step] = []
         for _ in range(self.random.choice([0, 1, 1, 2, 4])):
             makers = [self.queries, self.twice, self.parsed, self.mixed, self.mixed, self.between, self.odd]
-            inside += self.random.choice(makers)()
+            inside += self.random.choice([*makers, self.batches])()
         ends = [] if self.random.random() < 0.1 else [self.simple(self.random.choice(["commit", "commit", "rollback"]))]
         return [self.simple(self.random.choice(["begin", "begin", "begin read only"])), *inside, *ends]
 
@@ -355,6 +362,40 @@ class Lane:
         if kind == 2:
             return [self.step(b"".join(wholes), len(wholes))]
         return [self.step(b"".join(whole.removesuffix(SYNC) for whole in wholes) + SYNC)]
+
+    def kept(self, name: str, text: str) -> bytes:
+        return (close("S", name) if name else b"") + client.encode_parse(Parse(name, text, (INT4,))) + SYNC
+
+    def batches(self) -> list[Step]:
+        """Executions one behind the other, as drivers send a statement with many values."""
+        name = self.random.choice(NAMES)
+        made = self.kept(name, self.random.choice(PARAMETERS))
+        batches = [self.batch(name) for _ in range(self.random.choice([1, 2, 4]))]
+        if self.random.random() < 0.3:  # at once with its Parse
+            return [self.step(made.removesuffix(SYNC) + batches[0]), *map(self.step, batches[1:])]
+        return [self.step(made), *map(self.step, batches)]
+
+    def batch(self, name: str) -> bytes:
+        described = self.random.choice([b"", describe(), describe()])
+        asked = []
+        for _ in range(self.random.choice([1, 2, 5, 12, 40])):
+            value = "x" if self.random.random() < 0.01 else self.number()
+            formats = self.random.choice([(), (), (), (1,)])
+            most = self.random.choice([0, 0, 0, 0, 1, 2])
+            asked.append(bind(name, formats=formats, values=(value.encode(),)) + described + execute(rows=most))
+        for _ in range(self.random.choice([0, 0, 0, 1, 2])):
+            asked.insert(self.random.randrange(len(asked) + 1), self.between_executions())
+        return b"".join(asked) + SYNC
+
+    def between_executions(self) -> bytes:
+        other = self.random.choice(NAMES)
+        word = self.random.choice(["begin", "commit", "rollback", "set local datestyle to german", *WRITES[3:6]])
+        return self.random.choice([
+            FLUSH, execute(), execute(rows=1), describe(), describe("S", other), close("P", ""), close("S", other),
+            self.bound(other), self.kept(other, self.random.choice(PARAMETERS)).removesuffix(SYNC),
+            client.encode_parse(Parse("", self.filled(word), ())) + bind() + execute(),
+            bind(other, portal="p", values=(b"1",)) + execute("p"), client.encode_parse(Parse("", "syntax error", ())),
+        ])  # fmt: skip
 
     def behind(self) -> list[Step]:
         """A second query while the first is under way, whose template the server may refuse."""

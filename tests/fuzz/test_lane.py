@@ -18,13 +18,12 @@ import pytest
 
 from audit.domain.entry import Entry
 from gateway.listeners import postgres_express
-from gateway.listeners.postgres_express import ExpressLane
 from gateway.protocols.postgres.server import decode_error, decode_row_description
 from tests.fuzz.lane import DROPPED, FILLED, GRANTED, HELD, MADE, OTHER_ROLE, Step, conversation
 from tests.fuzz.streams import FIRST_SEED, SOAKING
 from tests.gateway.listeners.harness import Gateway, direct_dsn
 from tests.gateway.listeners.raw import RawClient
-from tests.gateway.listeners.test_postgres_express import SHUT
+from tests.gateway.listeners.test_postgres_express import shut_lane
 from tests.gateway.listeners.test_postgres_quick import Watched, watched
 from tests.gateway.listeners.test_postgres_reused import Sent
 from tests.gateway.listeners.test_postgres_templated import by_shape
@@ -56,7 +55,7 @@ async def test_nobody_can_tell_whether_the_lane_is_open(
     for seed in range(FIRST_SEED, FIRST_SEED + COUNT):
         steps = conversation(seed, length=LENGTH)
         with monkeypatch.context() as shut:
-            shut.setattr(ExpressLane, "door", SHUT)
+            shut_lane(shut)
             expected = await Play(another, phi=seed % 2 == 0).of(steps)
         play = Play(another, phi=seed % 2 == 0, watched=watched)
         found = await play.of(steps)

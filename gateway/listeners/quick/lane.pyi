@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 from gateway.listeners.postgres_exchanges import ExtendedExchange, SimpleExchange, TemplatedExchange
 from gateway.listeners.postgres_names import Prepared
+from gateway.listeners.postgres_plans import Names as Meant
 from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.quick.sparing import Sparing
 from gateway.protocols.postgres.express import ExtendedRequest
@@ -21,7 +22,7 @@ class QuickLane:
             [Occurrence, ExtendedRequest | None, Prepared | None, bool, bool],
             SimpleExchange | TemplatedExchange | ExtendedExchange,
         ],
-        keep_portal: Callable[[bytes, Prepared, KnownStatement, tuple[Field, ...]], None],
+        keep_portal: Callable[[bytes, Prepared, KnownStatement, tuple[Field, ...], Meant | None], None],
         otherwise: Callable[[bytes], bool],
     ) -> None: ...
     def serve(self, data: bytes) -> bool: ...

@@ -7,7 +7,6 @@ shown once the rules are seen to stand. Whatever is not exactly as usual is left
 `answer` return False), and an execution begun here (`passage`) unfolds into the lane's own.
 """
 
-cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from audit.domain._fast cimport Filling
@@ -39,29 +38,12 @@ cdef ViewState _NO_ROWS = NO_ROWS
 cdef object _NOT_ON_DISK = RecordUnavailable("the journal cannot be synced")
 
 
-@cython.final
 cdef class QuickLane(Lane):
     """One session's.
 
     `ordinary(occurrence, asked, statement, reused, templated)` makes the exchange of one begun here;
-    `keep_portal(data, statement, known, fields)` notes the portal of one that was answered and outlives it.
+    `keep_portal(data, statement, known, fields, names)` notes the portal of one that was answered and outlives it.
     """
-
-    cdef readonly Sparing sparing
-    cdef Requests requests
-    cdef Entries entries
-    cdef SessionState session
-    cdef ClientState client
-    cdef UpstreamState upstream
-    cdef RelayState relay
-    cdef MeaningState meaning
-    cdef NamesState statements, portals
-    cdef TurnsState turns
-    cdef SnapshotState fresh  # None: rules of another make, which are asked
-    cdef ContextState context
-    cdef object snapshots, keep_portal, otherwise
-    cdef Passage under_way
-    cdef bytes tag  # that came last, so that the same one is not made again
 
     def __init__(self, session not None, dict queries not None, dict texts not None, ordinary, keep_portal, otherwise):
         services = session.services
@@ -271,7 +253,7 @@ cdef class QuickLane(Lane):
             return False
         self.sparing.answered(passage, self.entries.complete(passage))
         if open and not passage.simple:  # the portal outlives its answer
-            self.keep_portal(passage.data, passage.statement, known, view.fields)
+            self.keep_portal(passage.data, passage.statement, known, view.fields, None)
         self.ready(open, known.control)
         self.relay._exchange = None
         self.session._last_activity = now
@@ -348,31 +330,37 @@ cdef class QuickLane(Lane):
 
     cdef bytes shown(self, Passage passage, bytes data, Answer *places):
         """`data` with its rows masked as `passage.view` says, and counted; None: they are not as they should be."""
+        cdef bytes masked
+        try:
+            masked = self.masked(passage, data, places)
+        except Exception:  # fail closed: the ordinary way finds the same, and ends the session
+            return None
+        if masked is None:
+            return data
+        return cut(data, 0, places.rows) + masked + cut(data, places.tag, PyBytes_GET_SIZE(data))
+
+    cdef bytes masked(self, Passage passage, bytes data, Answer *places):
+        """The rows at `places` masked as `passage.view` says, and counted; None: as they came. Raises if they are not whole."""
         cdef ViewState view = passage.view
         cdef Py_ssize_t start = places.rows, stop = places.tag, at, rows = 0
         cdef list counts = None
-        cdef object masked
-        cdef bytes out = data
-        try:
-            if view.masks:
-                counts = [0] * view.width
-                at, rows, masked = mask_rows(data, start, stop, view.width, view.masks, counts)
-                out = cut(data, 0, start) + <bytes?>masked + cut(data, stop, PyBytes_GET_SIZE(data))
-            else:
-                at = count_rows(data, start, stop, &rows)
-        except Exception:  # fail closed: the ordinary way finds the same, and ends the session
-            return None
+        cdef object found = None
+        if view.masks:
+            counts = [0] * view.width
+            at, rows, found = mask_rows(data, start, stop, view.width, view.masks, counts)
+        else:
+            at = count_rows(data, start, stop, &rows)
         if at != stop:
-            return None
+            raise ProtocolViolation("rows that do not end where they should")
         passage.counts, passage.rows = counts, rows
-        passage.size = stop - start + PyBytes_GET_SIZE(out) - PyBytes_GET_SIZE(data)
+        passage.size = stop - start if found is None else PyBytes_GET_SIZE(<bytes?>found)
         if places.end == stop + 5:
             passage.tag = _SUSPENDED
         else:
             if not same_bytes(self.tag, data, stop + 5, places.end - 1):
                 self.tag = cut(data, stop + 5, places.end - 1)
             passage.tag = self.tag
-        return out
+        return <bytes?>found if found is not None else None
 
     cdef int ready(self, bint open, bint control) except -1:
         """`Relay.ready`, without asking those who have nothing to do."""

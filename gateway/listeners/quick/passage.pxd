@@ -24,6 +24,8 @@ cdef class Passage:
     cdef bint reused  # without having the server parse what it has
     cdef bytes refusal  # the server's, until it is ready: then it may be sent as it came
     cdef Py_ssize_t rows, size
+    cdef readonly bint is_step  # one of a pipeline (`steps.pyx`), in the relay's queue
+    cdef object names  # what names meant when it was sent; None: what they mean now
     cdef public bint withdrawn
     cdef str statement_id(self)
     cdef str text(self)

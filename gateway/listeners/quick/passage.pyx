@@ -9,6 +9,7 @@ from gateway.session.state cimport MeterState, RecurringState, ViewState
 
 from gateway.session.quotas import FREE
 from gateway.session.recurring import Occurrence
+from gateway.upstreams.postgres_execution import MASKED_TURN_BYTES, SCANNED_TURN_BYTES
 
 cdef tuple _NOTHING = ()
 
@@ -27,7 +28,7 @@ cdef class Lane:
 
 @cython.freelist(16)
 cdef class Passage:
-    """One execution between its request and its answer. Fulfils `postgres_expectations.Exchange`.
+    """One execution between its request and its answer. Fulfils `postgres_expectations.Exchange`, and `Step` as one of a pipeline.
 
     What only the ordinary way asks for (its parameters, its names, its text) is read from its request then.
     """
@@ -84,6 +85,8 @@ cdef class Passage:
                 self.reused,
                 self.templated,
             )
+            if self.names is not None:
+                self.exchange.names = self.names
         return self.exchange
 
     cdef object occurrence(self):
@@ -109,7 +112,15 @@ cdef class Passage:
         self.ordinary().take(relay, data)
 
     def unfold(self):
-        return self.ordinary().unfold()
+        expected = self.ordinary().unfold()
+        return expected[:-1] if self.is_step else expected  # which no Sync ends
+
+    @property
+    def turn_bytes(self):
+        """`Execution.turn_bytes`, of whatever result it may have."""
+        if any([scans for view in self.recurring.known.views.values() for _, _, scans in view.masks]):
+            return SCANNED_TURN_BYTES
+        return MASKED_TURN_BYTES
 
     # --- its entries spelled the ordinary way, for whoever is told of them or keeps them ---
 

@@ -34,6 +34,8 @@ cdef tuple request_types(bytes data, Request *found)
 cdef tuple codes(bytes data, Py_ssize_t at)
 cdef bytes hexed_between(bytes head, bytes data, Py_ssize_t at, bytes tail)
 cdef bint find_answer(bytes data, bint parsed, bint bound, Answer *found) except -1
+cdef bint find_result(bytes data, Py_ssize_t at, bint bound, Answer *found) noexcept
+cdef Py_ssize_t execution_end(bytes data, Py_ssize_t at) noexcept
 cdef Py_ssize_t scan(bytes data, uint32_t most, Py_ssize_t at, Py_ssize_t size, Py_ssize_t *wanted) except -1
 cdef Py_ssize_t count(bytes data, Py_ssize_t at, Py_ssize_t end, Py_ssize_t *rows) except -1
 cdef tuple mask(bytes data, Py_ssize_t at, Py_ssize_t end, int width, tuple masks, list counts)

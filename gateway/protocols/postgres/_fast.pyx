@@ -602,38 +602,71 @@ def read_answer(bytes data not None, *, bint parsed, bint bound=True):
 cdef bint find_answer(bytes data, bint parsed, bint bound, Answer *found) except -1:
     """`express.read_answer`; False: it is not one whole answer."""
     cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at, description = 0, rows, end
-    cdef uint32_t length
-    cdef bint described
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), at = 0
     if parsed:
         if size < 5 or not _is(raw, 0x31, 4):
             return False
-        description = 5
-    if bound:
-        if size - description < 5 or not _is(raw + description, 0x32, 4):
-            return False
-        description += 5
-    if size - description < 12:
+        at = 5
+    if size - at < 12 or not find_result(data, at, bound, found) or found.end != size - 6:
         return False
-    described = raw[description] == 0x54
-    rows = description
-    if described:
-        rows += 1 + <Py_ssize_t>_uint32(raw + description + 1)
-    elif bound and _is(raw + description, 0x6E, 4):  # NoData
-        rows += 5
-    at = rows
-    while described and size - at >= 11 and raw[at] == 0x44:
-        length = _uint32(raw + at + 1)
-        at += 1 + <Py_ssize_t>(length if length > 4 else 4)
-    end = size - 6
-    if end - at < 5 or not _is(raw + end, 0x5A, 5):
+    if not _is(raw + found.end, 0x5A, 5) or (raw[size - 1] != 0x49 and raw[size - 1] != 0x54):
         return False
-    if raw[at] == 0x73:  # PortalSuspended
-        if not described or end != at + 5 or not _is(raw + at, 0x73, 4):
-            return False
-    elif end < at + 6 or raw[end - 1] != 0 or not _is(raw + at, 0x43, <uint32_t>(end - at - 1)):
-        return False
-    if raw[size - 1] != 0x49 and raw[size - 1] != 0x54:
-        return False
-    found.description, found.rows, found.tag, found.end, found.state = description, rows, at, end, raw[size - 1]
+    found.state = raw[size - 1]
     return True
+
+
+cdef bint find_result(bytes data, Py_ssize_t at, bint bound, Answer *found) noexcept:
+    """Where the parts of one whole result are that begins at `at`, up to its end; False: it is not one, or not whole."""
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data), end
+    cdef bint described
+    found.state = 0
+    if bound:
+        if size - at < 5 or not _is(raw + at, 0x32, 4):
+            return False
+        at += 5
+    if size - at < 6:
+        return False
+    found.description = found.rows = at
+    described = raw[at] == 0x54
+    if described:
+        at = _past_frame(raw, at, size)
+    elif bound and _is(raw + at, 0x6E, 4):  # NoData
+        at += 5
+    found.rows = at
+    while described and 0 <= at < size and raw[at] == 0x44:
+        at = _past_frame(raw, at, size)
+    if at < 0 or size - at < 5:
+        return False
+    end = _past_frame(raw, at, size)
+    if raw[at] == 0x73:  # PortalSuspended
+        if not described or not _is(raw + at, 0x73, 4):
+            return False
+    elif end < at + 6 or raw[at] != 0x43 or raw[end - 1] != 0:
+        return False
+    found.tag, found.end = at, end
+    return True
+
+
+cdef inline Py_ssize_t _past_frame(const unsigned char *raw, Py_ssize_t at, Py_ssize_t size) noexcept nogil:
+    """Where the frame at `at` ends; -1 when that is not within `size`."""
+    cdef Py_ssize_t end
+    if size - at < 5:
+        return -1
+    end = at + 1 + <Py_ssize_t>_uint32(raw + at + 1)
+    return end if at + 5 <= end <= size else -1
+
+
+cdef Py_ssize_t execution_end(bytes data, Py_ssize_t at) noexcept:
+    """Where Bind [Describe] Execute end that begin at `at`, whatever they say; 0 when there are no such frames."""
+    cdef const unsigned char *raw = <const unsigned char *>PyBytes_AS_STRING(data)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+    if at >= size or raw[at] != 0x42:
+        return 0
+    at = _past_frame(raw, at, size)
+    if 0 < at < size and raw[at] == 0x44:
+        at = _past_frame(raw, at, size)
+    if at < 0 or at >= size or raw[at] != 0x45:
+        return 0
+    at = _past_frame(raw, at, size)
+    return at if at > 0 else 0

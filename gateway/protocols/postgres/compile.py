@@ -45,6 +45,7 @@ SOURCES = tuple(
         "gateway/listeners/quick/requests.pyx",
         "gateway/listeners/quick/entries.pyx",
         "gateway/listeners/quick/lane.pyx",
+        "gateway/listeners/quick/steps.pyx",
     )
 )
 # NDEBUG: without it every look into an object asserts its type once more (Python.h), as Python itself is not built.

@@ -133,7 +133,9 @@ def read_answer(data: bytes, *, parsed: bool, bound: bool = True) -> Answer | No
     described = has_rows(data, description)
     at = rows = _behind_description(data, description, bound=bound)
     while described and size - at >= 11 and data[at] == 0x44:
-        at += 1 + max(4, _LENGTH(data, at + 1)[0])
+        if (length := _LENGTH(data, at + 1)[0]) < 4:
+            return None
+        at += 1 + length
     end = size - 6
     if end < at or not ((described and data[at:end] == _SUSPENDED) or _is_command_tag(data, at, end)):
         return None

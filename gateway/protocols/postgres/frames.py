@@ -40,9 +40,9 @@ def frame_end(data: bytes | bytearray, at: int, limit: int) -> int:
     return at + 1 + length
 
 
-def frame(kind: bytes, body: bytes = b"") -> bytes:
+def frame(kind: bytes | int, body: bytes = b"") -> bytes:
     """Return one message: type byte, length, body."""
-    return _HEADER(kind, len(body) + 4) + body
+    return _HEADER(kind if isinstance(kind, bytes) else bytes((kind,)), len(body) + 4) + body
 
 
 class FrameBuffer(FrameState):

@@ -11,7 +11,7 @@ cdef class SocketState:
 
 
 cdef class ClientState(SocketState):
-    cdef public object violation, _frames
+    cdef public object violation, _frames, serve_steps
 
 
 cdef class UpstreamState(SocketState):
@@ -30,7 +30,8 @@ cdef class NamesState:
 cdef class RelayState:
     cdef public str status, broken
     cdef public bint skipping, _feeding
-    cdef public object _queue, _exchange
+    cdef public object _queue, _exchange, take_steps
+    cdef public Py_ssize_t _steps
     cdef public list _out
 
 

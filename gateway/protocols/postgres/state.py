@@ -44,6 +44,7 @@ class ClientState(SocketState):
 
     violation: ProtocolViolation | None
     _frames: deque[tuple[int, bytes]]
+    serve_steps: Callable[[bytes], int] | None  # may serve the executions that a run of frames begins with
 
     def data_received(self, data: bytes) -> None:
         """asyncio.Protocol's."""
@@ -106,6 +107,8 @@ class RelayState:
     broken: str  # why the session must end, once it must
     _queue: deque[Any]
     _exchange: Any  # then nothing else is expected
+    _steps: int  # how many in the queue are executions of a pipeline that is served in the express lane
+    take_steps: Callable[[bytes, int], int] | None  # takes the answers of those that are first
     _out: list[bytes]
     _feeding: bool
 

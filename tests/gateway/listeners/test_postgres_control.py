@@ -8,11 +8,10 @@ import psycopg
 import pytest
 
 from gateway.listeners import postgres_express
-from gateway.listeners.postgres_express import ExpressLane
 from gateway.listeners.postgres_text import means_one_thing
 from tests.gateway.listeners.harness import Gateway, direct_dsn
 from tests.gateway.listeners.raw import SYNC, RawClient, bind, errors, execute, kinds, parse, query, rows, status
-from tests.gateway.listeners.test_postgres_express import SHUT, SSN
+from tests.gateway.listeners.test_postgres_express import SSN, shut_lane
 from tests.gateway.listeners.test_postgres_quick import Watched, watched
 
 __all__ = ["watched"]  # a fixture
@@ -73,7 +72,7 @@ async def test_commit_that_fails_is_heard_and_recorded_as_failed(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch, lane: str, commit: bytes
 ) -> None:
     if lane == "shut":
-        monkeypatch.setattr(ExpressLane, "door", SHUT)
+        shut_lane(monkeypatch)
     elif lane == "interpreted":
         monkeypatch.setattr(postgres_express, "QuickLane", None)
     raw = await RawClient.connect(gateway)

@@ -66,11 +66,8 @@ async def test_upstream_that_goes_away_leaves_nothing_unhandled() -> None:
     handled: list[bytes] = []
     flow: list[str] = []
 
-    class Busy:
-        turn_bytes = 20
-
     class Relayed:
-        running = Busy()
+        turn_bytes = 20
 
     frames = b"".join(b"D\0\0\0\x0c12345678" for _ in range(1000))
     turns = Turns(Relayed(), handle=handled.append, pause=lambda: flow.append("pause"),  # type: ignore[arg-type]
@@ -92,11 +89,8 @@ async def test_pieces_are_whole_frames_and_reading_goes_on_after_the_last() -> N
     handled: list[bytes] = []
     flow: list[str] = []
 
-    class Busy:
-        turn_bytes = 8 * 1024
-
     class Relayed:
-        running = Busy()
+        turn_bytes = 8 * 1024
 
     def frames() -> Iterator[bytes]:
         for size in (10, 20_000, 300, 5_000, 5_000, 12):

@@ -12,18 +12,17 @@ import pytest
 
 from gateway.domain.snapshot import StaleSnapshot
 from gateway.listeners import postgres_express
-from gateway.listeners.postgres_express import ExpressLane
 from tests.gateway.listeners.harness import Gateway
 from tests.gateway.listeners.raw import SYNC, RawClient, describe, errors, kinds, parse, query, rows
 from tests.gateway.listeners.test_postgres_express import (
     NAMES,
-    SHUT,
     SSN,
     TRANSCRIPTS,
     _without_ids,
     again,
     played,
     run,
+    shut_lane,
     told,
 )
 
@@ -85,7 +84,9 @@ class Watched:
 def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
     fresh = type("Fresh", (Watched,), {"requests": [], "answers": [], "lanes": []})
     fresh._make = staticmethod(postgres_express.QuickLane)  # type: ignore[attr-defined]
+    made = postgres_express.Steps
     monkeypatch.setattr(postgres_express, "QuickLane", fresh)
+    monkeypatch.setattr(postgres_express, "Steps", lambda lane, recall: made(lane.real, recall))
     return fresh
 
 
@@ -95,7 +96,7 @@ async def test_transcript_is_the_same_shut_interpreted_and_compiled(
 ) -> None:
     requests, _ = TRANSCRIPTS[name]
     with monkeypatch.context() as shut:
-        shut.setattr(ExpressLane, "door", SHUT)
+        shut_lane(shut)
         expected = await played(gateway, requests * 2)
     with monkeypatch.context() as interpreted:
         interpreted.setattr(postgres_express, "QuickLane", None)

@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 from gateway.listeners import postgres_express
-from gateway.listeners.postgres_express import ExpressLane
 from gateway.protocols.postgres import client
 from gateway.protocols.postgres.express import read_extended_python, read_query_python
 from gateway.protocols.postgres.frames import frame, split_frames
 from gateway.protocols.postgres.server import encode_data_row
 from tests.gateway.listeners.harness import Gateway
 from tests.gateway.listeners.raw import SYNC, RawClient, parse, query, rows
-from tests.gateway.listeners.test_postgres_express import SHUT, SSN, _without_ids, again, run
+from tests.gateway.listeners.test_postgres_express import SSN, _without_ids, again, run, shut_lane
 from tests.gateway.listeners.test_postgres_quick import Watched, gateway, watched
 
 __all__ = ["gateway", "watched"]  # fixtures
@@ -91,7 +90,7 @@ async def test_requests_that_are_nearly_right(
 ) -> None:
     for requests in streams(seed):
         with monkeypatch.context() as shut:
-            shut.setattr(ExpressLane, "door", SHUT)
+            shut_lane(shut)
             expected = await heard_of(gateway, requests)
         with monkeypatch.context() as interpreted:
             interpreted.setattr(postgres_express, "QuickLane", None)

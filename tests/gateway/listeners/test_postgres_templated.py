@@ -11,13 +11,12 @@ import pytest
 
 from analysis.fingerprint import skeleton
 from gateway.listeners import postgres_express
-from gateway.listeners.postgres_express import ExpressLane
 from gateway.protocols.postgres import server
 from gateway.protocols.postgres.frames import frame
 from gateway.session.context import SessionContext
 from tests.gateway.listeners.harness import Gateway, Recalled, TableAnalyst, direct_dsn
 from tests.gateway.listeners.raw import SYNC, RawClient, bind, describe, errors, execute, kinds, query, rows
-from tests.gateway.listeners.test_postgres_express import NAMES, SHUT, SSN, run
+from tests.gateway.listeners.test_postgres_express import NAMES, SSN, run, shut_lane
 from tests.gateway.listeners.test_postgres_holding import cancel
 from tests.gateway.listeners.test_postgres_quick import Watched, gateway, watched
 from tests.gateway.listeners.test_postgres_reused import Sent, watching
@@ -70,7 +69,7 @@ async def test_answers_and_records_are_those_of_the_query(
 ) -> None:
     asked = [query(text.replace("{}", str(number))) for number in (1, 1, 2, 3, 4, 0, 3, 999_999_999)]
     with monkeypatch.context() as shut:
-        shut.setattr(ExpressLane, "door", SHUT)
+        shut_lane(shut)
         raw = await RawClient.connect(gateway)
         expected = [await raw.ask(one) for one in asked]
     entries = [_without(entry) for entry in gateway.record.entries if entry.kind.startswith("statement.")]
