@@ -10,9 +10,10 @@ expectations the ordinary way would have pushed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from gateway.listeners.postgres_deferred import Deferred
+from gateway.listeners.postgres_deferred import Deferred, DeferredRun
 from gateway.listeners.postgres_exchanges import (
     ExtendedExchange,
     SimpleExchange,
@@ -71,7 +72,7 @@ class ExpressLane:
     @property
     def steps(self) -> Steps | None:
         """What serves executions of a pipeline; None: they go the ordinary way."""
-        return None if self._quick is None else Steps(self._quick, self._recalls)
+        return None if self._quick is None else Steps(self._quick, self._recalls, partial(DeferredRun, self._session))
 
     def serve(self, data: bytes) -> bool:
         """Serve `data` if it is one whole remembered request; False: nothing was done with it."""

@@ -74,9 +74,9 @@ class ClientSession(Asking):
 
     # A dictionary of so many names would be two kilobytes of every session.
     __slots__ = (
-        "_answered", "_draining", "_killed", "_place", "_sealing", "_steps", "_timers", "_turns", "_upstream_valve",
-        "block", "context", "meaning", "memory", "plans", "portals", "questions", "recordings", "services",
-        "statements", "two_phase", "withdrawn",
+        "_anew", "_answered", "_draining", "_killed", "_place", "_sealing", "_steps", "_timers", "_turns",
+        "_upstream_valve", "block", "context", "meaning", "memory", "plans", "portals", "questions", "recordings",
+        "services", "statements", "two_phase", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -127,6 +127,7 @@ class ClientSession(Asking):
         self._draining: asyncio.Task[None] | None = None
         self._sealing: set[asyncio.Task[None]] = set()
         self._steps: Steps | None = None
+        self._anew = 0
         self._served = 0
         self._last_activity = time.monotonic()
         self._timers = SessionTimers(self, limits)
@@ -202,6 +203,9 @@ class ClientSession(Asking):
         """Serve executions of a pipeline that wait with this frame in front; False: nothing was done."""
         if kind != client.BIND or self._steps is None or not self.client.has_frames:
             return False
+        if self._anew:
+            self._anew -= 1
+            return False
         data = self.client.following(kind, body)
         served = self._steps.serve(data)
         if served:
@@ -209,6 +213,11 @@ class ClientSession(Asking):
         else:
             self.client.put_back(data[len(body) + 5 :])
         return served > 0
+
+    def ask_anew(self, data: bytes, executions: int) -> None:
+        """So many executions that were not sent after all begin again, the ordinary way."""
+        self._anew += executions
+        self.client.take_back(data)
 
     def end(self, reason: str) -> None:
         """End the session from outside; its task does the rest."""
@@ -269,6 +278,8 @@ class ClientSession(Asking):
         """A CancelRequest with this session's key: withdraw what waits, or cancel what runs, and nothing else."""
         if self.deferred is not None:
             self.deferred.withdrawn = True
+        if self.deferred is not None and self.relay.running is None:
+            pass  # it hears of it by itself, and nothing runs before it
         elif self.holding is not None:
             self.withdrawn = True
             self._withdraw()

@@ -56,8 +56,9 @@ async def test_nobody_can_tell_whether_the_lane_is_open(
         steps = conversation(seed, length=LENGTH)
         with monkeypatch.context() as shut:
             shut_lane(shut)
-            expected = await Play(another, phi=seed % 2 == 0).of(steps)
-        play = Play(another, phi=seed % 2 == 0, watched=watched)
+            durability = "os" if seed % 4 else "database"
+            expected = await Play(another, phi=seed % 2 == 0, durability=durability).of(steps)
+        play = Play(another, phi=seed % 2 == 0, durability=durability, watched=watched)
         found = await play.of(steps)
 
         for number in range(len(steps)):
@@ -80,16 +81,18 @@ class Played:
 class Play:
     """One conversation with a fresh gateway, over a database made anew."""
 
-    def __init__(self, another: psycopg.Connection[Any], *, phi: bool, watched: type[Watched] | None = None) -> None:
+    def __init__(
+        self, another: psycopg.Connection[Any], *, phi: bool, durability: str, watched: type[Watched] | None = None
+    ) -> None:
         """`phi`: what the server says of errors is scrubbed. `watched`: the lane is open."""
         self.kinds: list[str] = []  # of what the server was sent, with an open lane
-        self._another, self._phi, self._watched = another, phi, watched
+        self._another, self._phi, self._durability, self._watched = another, phi, durability, watched
 
     async def of(self, steps: list[Step]) -> Played:
         for text in ("set lock_timeout = 0", *DROPPED, *MADE, *FILLED, *GRANTED, "set lock_timeout = '50ms'"):
             self._another.execute(text)
         self._relations = dict(self._another.execute("select oid, relname from pg_class").fetchall())
-        self._gateway = await Gateway(phi=self._phi, recording="metadata", durability="os").start()
+        self._gateway = await Gateway(phi=self._phi, recording="metadata", durability=self._durability).start()
         try:
             await self._connect()
             return Played([await self._step(step) for step in steps], recorded(self._gateway))

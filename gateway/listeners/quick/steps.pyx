@@ -24,17 +24,53 @@ cdef enum:
     MOST_BYTES = 8_192  # requests of so many bytes each at most
 
 
+cdef class Run:
+    """Executions in their order, and what the server is sent of them."""
+
+    cdef readonly list passages
+    cdef list _out
+    cdef bytes _data
+    cdef Py_ssize_t _start, _stop  # what is sent of `_data` as it came
+
+    def __cinit__(self):
+        self.passages, self._out = [], []
+
+    cdef int add(self, Passage passage, bytes data, Py_ssize_t start, Py_ssize_t stop) except -1:
+        self._data = data
+        self.passages.append(passage)
+        if passage.undescribed:
+            self.cut()
+            self._out.append(_without_sync(passage.whole()))
+            self._start = stop
+        self._stop = stop
+        return 0
+
+    cdef int cut(self) except -1:
+        if self._stop > self._start:
+            self._out.append(cut(self._data, self._start, self._stop))
+        return 0
+
+    cdef bytes outgoing(self):
+        self.cut()
+        return <bytes>self._out[0] if len(self._out) == 1 else b"".join(self._out)
+
+
 cdef class Steps:
-    """One session's, beside its `lane`. `recall(data)` looks anew whether what `data` asks for is remembered."""
+    """One session's, beside its `lane`.
+
+    `recall(data)` looks anew whether what `data` asks for is remembered; `deferring(steps)` makes what is told of entries
+    that have to be waited for (`postgres_deferred.DeferredRun`).
+    """
 
     cdef QuickLane lane
     cdef SessionState session
     cdef RelayState relay
     cdef MeaningState meaning
-    cdef object plans, recall
+    cdef object plans, recall, deferring
+    cdef bytes spelled  # of the execution that was found last
 
-    def __init__(self, QuickLane lane not None, recall):
-        self.lane, self.recall = lane, recall
+    def __init__(self, QuickLane lane not None, recall, deferring):
+        self.lane, self.recall, self.deferring = lane, recall, deferring
         self.session, self.relay, self.meaning = lane.session, lane.relay, lane.meaning
         self.plans = (<object>lane.session).plans
 
@@ -47,41 +83,49 @@ cdef class Steps:
         return self.serve(data)
 
     cpdef Py_ssize_t serve(self, bytes data) except -1:
-        """Send the executions that `data`, whole frames, begins with; returns where they end. The rest was not looked at."""
-        cdef Py_ssize_t at = 0, sent = 0, end, count = 0
-        cdef list out
-        cdef object names
+        """Serve the executions that `data`, whole frames, begins with; returns where they end. The rest was not looked at."""
+        cdef Py_ssize_t at = 0, end = 0
         cdef Passage passage
+        cdef Run run = Run()
+        cdef object waiting = None
         if not execution_end(data, 0) or not self.may_send():
             return 0
-        out, names = [], self.plans.names
-        if self.relay._exchange is not None:
-            (<object>self.relay).unfold()
-        while count < MOST_A_CALL:
+        while len(run.passages) < MOST_A_CALL:
             end = execution_end(data, at)
-            passage = self.recorded(_with_sync(data, at, end)) if 0 < end - at <= MOST_BYTES else None
+            passage = self.remembered(data, at, end) if 0 < end - at <= MOST_BYTES else None
             if passage is None:
                 break
-            passage.is_step, passage.names = True, names
-            self.relay._queue.append(passage)
-            self.relay._steps += 1
-            count += 1
-            if passage.undescribed:
-                if at > sent:
-                    out.append(cut(data, sent, at))
-                out.append(_without_sync(passage.whole()))
-                sent = end
+            if waiting is None and passage.recurring.waits:
+                waiting = self.session.deferred = self.deferring(self)
+            if not (self.record(passage) if waiting is None else self.record_soon(passage, waiting)):
+                break
+            run.add(passage, data, at, end)
             at = end
-        if at > sent:
-            out.append(cut(data, sent, at))
-        if out:
-            self.session.at_boundary = False
-            self.session._outgoing.append(out[0] if len(out) == 1 else b"".join(out))
-            (<object>self.session).flush()
+        if waiting is not None:
+            waiting.complete(run, cut(data, 0, at))
+        elif at:
+            self.send(run)
         return at
 
+    cpdef send(self, Run run):
+        """They are recorded, and everything is still as it was when they were let in."""
+        cdef Passage passage
+        cdef object names = self.plans.names
+        if self.relay._exchange is not None:
+            (<object>self.relay).unfold()
+        for passage in run.passages:
+            passage.is_step, passage.names = True, names
+            self.relay._queue.append(passage)
+        self.relay._steps += len(run.passages)
+        self.session.at_boundary = False
+        self.session._outgoing.append(run.outgoing())
+        (<object>self.session).flush()
+
     cdef bint may_send(self) except -1:
-        """Whether the session is where the ordinary way would send a remembered statement without waiting for anything."""
+        return self.session.can_send and len(self.relay._queue) < MOST_EXPECTED and self.may_go()
+
+    cpdef bint may_go(self) except -1:
+        """Whether the session is where the ordinary way would send a remembered statement without asking anybody anything."""
         cdef SessionState session = self.session
         return (
             not self.meaning.unsettled
@@ -93,40 +137,50 @@ cdef class Steps:
             and session.holding is None
             and session.deferred is None
             and not session.uncertain
-            and session.can_send
-            and len(self.relay._queue) < MOST_EXPECTED
             and self.plans.fresh
         )
 
-    cdef Passage recorded(self, bytes data):
-        """The execution that `data` asks for, as one request, once it may be sent; None: it is left to the ordinary way."""
-        cdef Passage passage
-        cdef Filling filling
-        cdef bytes spelled
+    cdef Passage remembered(self, bytes data, Py_ssize_t at, Py_ssize_t end):
+        """The execution there, if it is plainly allowed now; what is sealed of it is in `spelled`."""
         cdef double now = monotonic()
+        cdef bytes asked = _with_sync(data, at, end)
+        cdef Passage passage
+        cdef KnownState known
         try:
-            passage = self.remembered(data, now)
-            spelled = None if passage is None else self.lane.requests.spelled(passage)
-            if spelled is None:
-                return None
-            filling = self.lane.entries.begun(passage, spelled)
-            if not self.lane.entries.authorise(passage, filling):
-                return None
+            passage = self.lane.requests.read(asked)
+            if passage is None or not self.lane.holds(passage.recurring, now):
+                passage = self.lane.requests.read(asked) if self.recall(asked) else None
+                if passage is None or not self.lane.holds(passage.recurring, now):
+                    return None
+            self.spelled = self.lane.requests.spelled(passage)
         except Exception:  # fail closed: the long way tries again, and refuses with the reason
             return None
-        self.lane.meter.remembered += 1
+        known = passage.recurring.known
+        if self.spelled is None or known.control or known.quiet is not True:
+            return None
         self.session._last_activity = now
         return passage
 
-    cdef Passage remembered(self, bytes data, double now):
-        cdef Passage passage = self.lane.requests.read(data)
-        cdef KnownState known
-        if passage is None or not self.lane.holds(passage.recurring, now):
-            passage = self.lane.requests.read(data) if self.recall(data) else None
-            if passage is None or not self.lane.holds(passage.recurring, now):
-                return None
-        known = passage.recurring.known
-        return None if passage.recurring.waits or known.control or known.quiet is not True else passage
+    cdef bint record(self, Passage passage) except -1:
+        """Make its authorised entry durable now. False: it is left to the ordinary way."""
+        try:
+            if not self.lane.entries.authorise(passage, self.lane.entries.begun(passage, self.spelled)):
+                return False
+        except Exception:  # fail closed: the long way tries again, and refuses with the reason
+            return False
+        self.lane.meter.remembered += 1
+        return True
+
+    cdef bint record_soon(self, Passage passage, waiting) except -1:
+        """Have `waiting` told when it is. False: it will not be."""
+        try:
+            passage.deferred = waiting.one_more()
+            self.lane.entries.authorise_slowly(passage, self.lane.entries.begun(passage, self.spelled))
+        except Exception:  # fail closed: the long way tries again, and refuses with the reason
+            passage.deferred = None
+            waiting.one_less()
+            return False
+        return True
 
     # --- answers ---
 

@@ -86,7 +86,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
     fresh._make = staticmethod(postgres_express.QuickLane)  # type: ignore[attr-defined]
     made = postgres_express.Steps
     monkeypatch.setattr(postgres_express, "QuickLane", fresh)
-    monkeypatch.setattr(postgres_express, "Steps", lambda lane, recall: made(lane.real, recall))
+    monkeypatch.setattr(postgres_express, "Steps", lambda lane, *others: made(lane.real, *others))
     return fresh
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from approvals.domain.decide import EVERY_RIGHT, AccessRule
+from analysis.statement import Operation
+from approvals.domain.decide import EVERY_RIGHT, AccessRule, Action, Condition, PolicyRule
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.listeners import postgres_express
 from gateway.listeners.postgres_session import ClientSession
 from gateway.protocols.postgres import client
 from gateway.protocols.postgres.client import Bind, Parse
+from gateway.upstreams.postgres import UpstreamConnection
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from tests.gateway.listeners.harness import Gateway, direct_dsn
 from tests.gateway.listeners.raw import (
@@ -127,9 +129,9 @@ PIPELINES: dict[str, tuple[list[bytes], int]] = {
 UNFOLDED = {"behind another search_path", "a statement that does not exist", "the portal afterwards", "behind a query"}
 
 
-@pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
-    running = await Gateway(recording="metadata", durability="os").start()
+@pytest.fixture(params=["os", "database"])
+async def gateway(request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
+    running = await Gateway(recording="metadata", durability=request.param).start()
     yield running
     await running.stop()
 
@@ -140,8 +142,8 @@ class Watched:
     made: Callable[..., Any]
     served = taken = 0
 
-    def __init__(self, lane: Any, recall: Callable[[bytes], bool]) -> None:
-        self.real = self.made(lane, recall)
+    def __init__(self, lane: Any, recall: Callable[[bytes], bool], deferring: Callable[[Any], Any]) -> None:
+        self.real = self.made(lane, recall, deferring)
 
     def arrived(self, data: bytes) -> int:
         return self._counted(data, self.real.arrived(data))
@@ -267,7 +269,8 @@ async def test_client_that_leaves_is_recorded_with_each_of_them(gateway: Gateway
 async def test_upstream_that_goes_away_fails_each_of_them(gateway: Gateway) -> None:
     async with waiting(gateway) as (raw, holder):
         await holder.execute(
-            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and not granted"
+            "select pg_terminate_backend(pid) from pg_locks l join pg_database d on d.oid = l.database"
+            " where datname = current_database() and locktype = 'advisory' and not granted"
         )
         heard = await raw.until("E")
         await wait_for(lambda: bool(gateway.record.of("session.closed")))
@@ -304,7 +307,8 @@ async def test_none_runs_without_a_record(gateway: Gateway, watched_steps: type[
     gateway.record.broken = True
     heard = await raw.ask(steps("r", 1, 2, 3) + SYNC)
 
-    assert watched_steps.served == served
+    # One that waits is given back when it hears that there is no record.
+    assert watched_steps.served == served + (3 if gateway.durability == "database" else 0)
     assert kinds(heard) == "2TEZ"  # it was bound, and nothing ran
     assert "record-unavailable" in errors(heard)[0]["D"]
 
@@ -427,3 +431,122 @@ async def test_portal_means_what_names_meant_when_it_was_sent(
 def _without_relations(answer: list[tuple[str, bytes]]) -> list[Any]:
     """Their numbers are others each time."""
     return [(kind, None if kind == "T" else said) for kind, said in _without_ids(answer)]
+
+
+# --- while their entries are waited for -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def held() -> AsyncIterator[tuple[Gateway, RawClient, list[Callable[[], None]]]]:
+    """Three executions whose entries are on their way: each becomes durable when it is called."""
+    gateway = await Gateway(recording="metadata", durability="database").start()
+    raw = await RawClient.connect(gateway)
+    await raw.ask(kept(READS, "r") + SYNC)
+    await raw.ask(steps("r", 1) + SYNC)
+    await raw.ask(steps("r", 1, 2) + SYNC)
+    gateway.record.holding = answers = []
+    raw.writer.write(steps("r", 3, 4, 5) + SYNC)
+    await wait_for(lambda: len(answers) == 3)
+    yield gateway, raw, answers
+    raw.close()
+    await gateway.stop()
+
+
+Held = tuple[Gateway, RawClient, list[Callable[[], None]]]
+
+
+async def test_they_are_sent_when_all_are_durable(held: Held, watched_upstream: list[bytes]) -> None:
+    gateway, raw, answers = held
+    for answer in (answers[2], answers[0]):
+        answer()
+    await asyncio.sleep(0.05)
+    assert watched_upstream == []
+    gateway.record.holding = None
+    answers[1]()
+    heard = await raw.until_ready()
+
+    assert b"".join(watched_upstream).count(b"E\0\0\0\x09") == 3
+    assert rows(heard) == [[b"[REDACTED]"]] * 3
+    assert set(ends(gateway)) == {"completed"}
+
+
+async def test_none_is_sent_when_one_is_not_recorded(held: Held, watched_upstream: list[bytes]) -> None:
+    gateway, raw, answers = held
+    answers[0]()
+    gateway.record.holding, gateway.record.broken = None, True
+    for answer in answers[1:]:
+        answer()
+    heard = await raw.until_ready()
+
+    assert "record-unavailable" in errors(heard)[0]["D"]
+    assert rows(heard) == []
+    assert b"".join(watched_upstream).count(b"E\0\0\0\x09") == 0
+    assert ends(gateway)[-1:] == ["skipped"]
+
+
+async def test_what_is_cancelled_meanwhile_is_never_sent(held: Held, watched_upstream: list[bytes]) -> None:
+    gateway, raw, answers = held
+    await asyncio.to_thread(cancelled, gateway, struct.pack("!i", raw.key[0]) + raw.key[1])
+    for answer in answers:
+        answer()
+    heard = await raw.until_ready()
+
+    assert errors(heard)[0]["C"] == "57014"
+    assert rows(heard) == []
+    assert b"".join(watched_upstream).count(b"E\0\0\0\x09") == 0
+    assert ends(gateway)[-3:] == ["cancelled"] * 3
+    gateway.record.holding = None
+    assert rows(await raw.ask(steps("r", 1) + SYNC)) == [[b"[REDACTED]"]]
+
+
+async def test_what_the_rules_say_otherwise_meanwhile_is_asked_anew(held: Held) -> None:
+    gateway, raw, answers = held
+    policy = PolicyRule("no-reads", ("people",), Action.DENY, Condition(operation=frozenset({Operation.READ})))
+    gateway.rules = replace(gateway.rules, version=gateway.rules.version + 1, policies=(policy,))
+    gateway.record.holding = None
+    for answer in answers:
+        answer()
+    heard = await raw.until_ready()
+
+    assert errors(heard)[0]["C"] == "42501"
+    assert rows(heard) == []
+    assert ends(gateway)[-3:] == ["skipped"] * 3
+
+
+async def test_client_that_leaves_meanwhile_has_them_cancelled(held: Held, watched_upstream: list[bytes]) -> None:
+    gateway, raw, answers = held
+    raw.writer.transport.abort()
+    await asyncio.sleep(0.05)
+    for answer in answers:
+        answer()
+    await wait_for(lambda: bool(gateway.record.of("session.closed")))
+
+    assert b"".join(watched_upstream).count(b"E\0\0\0\x09") == 0
+    assert ends(gateway)[-3:] == ["cancelled"] * 3
+
+
+async def test_cancel_reaches_what_runs_before_them() -> None:
+    gateway = await Gateway(recording="metadata", durability="database").start()
+    try:
+        async with waiting(gateway, steps("w", 3)) as (raw, _):
+            gateway.record.holding = answers = []
+            raw.writer.write(steps("r", 1, 2) + SYNC)
+            await wait_for(lambda: len(answers) == 2)
+            await asyncio.to_thread(cancelled, gateway, struct.pack("!i", raw.key[0]) + raw.key[1])
+            for answer in answers:
+                answer()
+            heard = await raw.until_ready()
+        assert kinds(heard) == "2TEZ"
+        assert errors(heard)[0]["C"] == "57014"
+        assert ends(gateway)[-3:] == ["cancelled"] * 3
+    finally:
+        await gateway.stop()
+
+
+@pytest.fixture
+def watched_upstream(held: Held, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What goes to the server from here on."""
+    sent: list[bytes] = []
+    write = UpstreamConnection.write
+    monkeypatch.setattr(UpstreamConnection, "write", lambda own, data: (sent.append(data), write(own, data)))
+    return sent
