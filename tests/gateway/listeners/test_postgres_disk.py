@@ -167,6 +167,45 @@ async def test_one_sync_is_shared_by_all_who_came_before_it(slow: Disk) -> None:
     assert slow.events in (["synced", "sent", "synced", *["sent"] * 4], ["synced", "synced", *["sent"] * 5])
 
 
+async def kept(disk: Disk) -> tuple[RawClient, bytes]:
+    """A session that keeps a statement which is remembered, and a pipeline of five executions of it."""
+    raw = await RawClient.connect(disk.gateway)
+    await raw.ask(parse(SSN, "k") + SYNC)
+    for _ in range(3):
+        await raw.ask(bind("k") + describe() + execute() + SYNC)
+    return raw, (bind("k") + describe() + execute()) * 5 + SYNC
+
+
+@pytest.mark.parametrize("disk", ["compiled"], indirect=True)
+async def test_one_sync_is_shared_by_a_pipeline(slow: Disk) -> None:
+    raw, pipeline = await kept(slow)
+    await stopped(slow, raw, pipeline)
+
+    slow.free.set()
+    heard = await raw.until_ready()
+
+    assert rows(heard) == [[b"[REDACTED]"]] * 5
+    assert slow.events[:2] == ["synced", "sent"]
+    assert slow.events.count("synced") <= 2
+    assert slow.events.count("sent") == 1
+
+
+@pytest.mark.parametrize("disk", ["compiled"], indirect=True)
+async def test_pipeline_that_is_cancelled_meanwhile_is_never_sent(slow: Disk) -> None:
+    raw, pipeline = await kept(slow)
+    await stopped(slow, raw, pipeline)
+
+    await cancel(slow.gateway, raw.key)
+    slow.free.set()
+    heard = await raw.until_ready()
+
+    assert [error["C"] for error in errors(heard)] == ["57014"]
+    assert rows(heard) == []
+    assert "sent" not in slow.events
+    begun, ended = (slow.kinds().count(b"statement." + kind) for kind in (b"authorised", b"completed"))
+    assert begun == ended
+
+
 async def test_what_comes_meanwhile_is_served_behind_it(slow: Disk) -> None:
     raw = await slow.client()
     await stopped(slow, raw, query(SSN))
@@ -218,8 +257,9 @@ async def test_disk_that_failed_once_lets_nothing_through_any_more(disk: Disk) -
         os.dup2(kept, segment.file)
         os.close(kept)
 
-    others = [await raw.ask(request) for request in (query(SSN), extended(SSN), query("select 1"))]
+    pipeline = parse(SSN) + (bind() + describe() + execute()) * 3 + SYNC
+    others = [await raw.ask(request) for request in (query(SSN), extended(SSN), query("select 1"), pipeline)]
 
-    assert [kinds(one) for one in (first, *others)] == ["EZ", "EZ", "12TEZ", "EZ"]
+    assert [kinds(one) for one in (first, *others)] == ["EZ", "EZ", "12TEZ", "EZ", "12TEZ"]
     assert all("audit log" in errors(one)[0]["M"] for one in (first, *others))
     assert disk.events == []
