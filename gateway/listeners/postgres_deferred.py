@@ -113,6 +113,9 @@ class DeferredRun:
             session.refuse(_CANCELLED)
             session.flush()
             session.client.wake()
+        elif session.relay.skipping:  # behind something that has failed by now
+            self._give_up("skipped")
+            session.client.wake()
         elif len(self._recorded) < len(run.passages) or not self._stands():
             self._give_up("skipped")
             session.ask_anew(self._data, len(run.passages))

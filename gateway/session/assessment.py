@@ -163,12 +163,17 @@ def _has_less_room(again: Allow, decision: Decision) -> bool:
     return again.row_cap is not None and (began_with is None or began_with > again.row_cap)
 
 
+def rules_unavailable() -> Denied:
+    """Nobody knows what the rules say now."""
+    return Denied(code="rules-unavailable", reason="the gateway's rules are out of date; try again")
+
+
 async def assess(services: Services, session: SessionContext, request: StatementRequest) -> Assessment:
     """Analyse and decide, without running, holding or recording anything."""
     try:
         snapshot = services.snapshots.current()
     except StaleSnapshot as stale:
-        raise Denied(code="rules-unavailable", reason="the gateway's rules are out of date; try again") from stale
+        raise rules_unavailable() from stale
     connection = snapshot.connections.get(session.connection.name)
     if connection is None or not connection.enabled:
         raise Denied(code="no-connection", reason="this connection does not exist or is switched off")

@@ -20,7 +20,7 @@ from gateway.domain.snapshot import StaleSnapshot
 from gateway.session import entries
 from gateway.session.alternative import instead
 from gateway.session.approval import adopt, approve, reassess, spend, still_approved, suffices
-from gateway.session.assessment import Assessment, Denied, assess, denied_by
+from gateway.session.assessment import Assessment, Denied, assess, denied_by, rules_unavailable
 from gateway.session.context import SessionContext, StatementRequest
 from gateway.session.cursors import covering, read_otherwise
 from gateway.session.emergency import claim_emergency
@@ -233,7 +233,11 @@ async def _overtaken(
 
     An approval was spent by then, and stays so: of two executions under it, one at most may ever have run.
     """
-    if not await _stands(services, session, request, assessment, waited_s=waited_s):
+    try:
+        stands = await _stands(services, session, request, assessment, waited_s=waited_s)
+    except StaleSnapshot:
+        return rules_unavailable()
+    if not stands:
         why = "rules or schema changed while this waited for its record; ask again"
         return Denied(code="rules-changed", reason=why)
     if not await still_approved(services, claim):
@@ -245,11 +249,8 @@ async def _overtaken(
 async def _stands(
     services: Services, session: SessionContext, request: StatementRequest, assessment: Assessment, *, waited_s: float
 ) -> bool:
-    """Whether what was decided before its record was waited for would be decided now."""
-    try:
-        unchanged = services.snapshots.current().version == assessment.snapshot.version
-    except StaleSnapshot:
-        return False
+    """Whether what was decided before its record was waited for would be decided now. Raises StaleSnapshot."""
+    unchanged = services.snapshots.current().version == assessment.snapshot.version
     if unchanged and waited_s < SHORT_WAIT_S:
         return True
     try:

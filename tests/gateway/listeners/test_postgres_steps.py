@@ -204,11 +204,11 @@ ASKED = steps("r", 1, 2) + steps("w", 3) + steps("r", 4, 5) + SYNC
 
 @asynccontextmanager
 async def waiting(
-    gateway: Gateway, asked: bytes = ASKED
+    gateway: Gateway, asked: bytes = ASKED, waits: str = WAITS
 ) -> AsyncIterator[tuple[RawClient, psycopg.AsyncConnection[Any]]]:
     """A pipeline of remembered reads, of which the third waits for a lock of the other connection's."""
     raw = await RawClient.connect(gateway)
-    await raw.ask(kept(READS, "r") + kept(WAITS, "w") + SYNC)
+    await raw.ask(kept(READS, "r") + kept(waits, "w") + SYNC)
     for name in "rwrw":
         await raw.ask(steps(name, 1) + SYNC)
     before = len(gateway.record.of("statement.authorised"))
@@ -539,6 +539,28 @@ async def test_cancel_reaches_what_runs_before_them() -> None:
         assert kinds(heard) == "2TEZ"
         assert errors(heard)[0]["C"] == "57014"
         assert ends(gateway)[-3:] == ["cancelled"] * 3
+    finally:
+        await gateway.stop()
+
+
+async def test_what_stands_behind_a_failure_is_skipped_once() -> None:
+    gateway = await Gateway(recording="metadata", durability="database").start()
+    failing = f"select pg_advisory_xact_lock_shared({LOCK}), 1 / (id - 3) from people where id = $1"
+    try:
+        async with waiting(gateway, steps("w", 3), failing) as (raw, holder):
+            gateway.record.holding = answers = []
+            raw.writer.write(steps("r", 1, 2))
+            await wait_for(lambda: len(answers) == 2)
+            await holder.commit()
+            refused = await raw.until("E")
+            gateway.record.holding = None
+            for answer in answers:
+                answer()
+            raw.writer.write(steps("r", 1) + SYNC)
+            await raw.until_ready()
+            assert rows(await raw.ask(steps("r", 1) + SYNC)) == [[b"[REDACTED]"]]
+        assert errors(refused)[0]["C"] == "22012"
+        assert ends(gateway)[4:] == ["failed", "skipped", "skipped", "completed"]
     finally:
         await gateway.stop()
 

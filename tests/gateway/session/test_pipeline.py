@@ -491,7 +491,9 @@ async def test_what_ends_an_approval_while_its_record_is_waited_for_ends_the_sta
     await run(world, UPDATE)
 
     assert world.client.executed == []
-    code = "grant-used" if what in ("revoked", "nobody can say") else "rules-changed"
+    code = {"revoked": "grant-used", "nobody can say": "grant-used", "stale": "rules-unavailable"}.get(
+        what, "rules-changed"
+    )
     assert [denial.code for denial in world.client.denials] == [code]
     assert world.log.kinds == ["statement.authorised", "statement.completed", "statement.denied"]
     assert world.log.entries[1].body["status"] == "skipped"
