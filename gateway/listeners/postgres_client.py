@@ -19,8 +19,6 @@ from gateway.upstreams.vanished import has_vanished, keep_alive
 MAX_PASSWORD_MESSAGE = 16 * 1024 + 64
 # Frames waiting for the session: past this the client is not read until the session caught up.
 MAX_QUEUED_BYTES = 1 << 20
-# Frames of a pipeline that may be served in one step: of as many executions as anybody has in one turn.
-MOST_FOLLOWING = 192
 _OF_EXECUTIONS = frozenset((BIND, DESCRIBE, EXECUTE))
 
 # First byte of a TLS record that carries a handshake (RFC 8446 §5.1); no startup packet is that long.
@@ -193,10 +191,10 @@ class ClientConnection(ClientState, asyncio.Protocol):
         self.put_back(data)
         self.wake()
 
-    def following(self, kind: int, body: bytes) -> bytes:
+    def following(self, kind: int, body: bytes, most: int) -> bytes:
         """A frame that was popped and those queued behind it, as they came, which may belong to a run of executions."""
         frames = [frame(kind, body)]
-        while self._frames and self._frames[0][0] in _OF_EXECUTIONS and len(frames) < MOST_FOLLOWING:
+        while self._frames and self._frames[0][0] in _OF_EXECUTIONS and len(frames) < most:
             frames.append(frame(*self._frames.popleft()))
         data = b"".join(frames)
         self._queued -= len(data) - len(frames[0])

@@ -64,6 +64,8 @@ MOST_UNSENT = 64
 MOST_EXPECTED = 10_000
 
 
+# Frames of a pipeline that are looked at together: one execution, and as many as anybody has in one turn.
+FEWEST_RUN_FRAMES, MOST_RUN_FRAMES = 3, 192
 # Messages that leave what a pipeline's executions stand for as it is.
 _OF_PIPELINES = frozenset({client.SYNC, client.FLUSH})
 _OF_CURSORS = frozenset({"FETCH", "MOVE", "DECLARE", "DECLARE_CURSOR", "PREPARE"})
@@ -74,9 +76,9 @@ class ClientSession(Asking):
 
     # A dictionary of so many names would be two kilobytes of every session.
     __slots__ = (
-        "_anew", "_answered", "_draining", "_killed", "_place", "_sealing", "_steps", "_timers", "_turns",
-        "_upstream_valve", "block", "context", "meaning", "memory", "plans", "portals", "questions", "recordings",
-        "services", "statements", "two_phase", "withdrawn",
+        "_anew", "_answered", "_draining", "_killed", "_place", "_run_frames", "_sealing", "_steps", "_timers",
+        "_turns", "_upstream_valve", "block", "context", "meaning", "memory", "plans", "portals", "questions",
+        "recordings", "services", "statements", "two_phase", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -128,6 +130,7 @@ class ClientSession(Asking):
         self._sealing: set[asyncio.Task[None]] = set()
         self._steps: Steps | None = None
         self._anew = 0
+        self._run_frames = FEWEST_RUN_FRAMES
         self._served = 0
         self._last_activity = time.monotonic()
         self._timers = SessionTimers(self, limits)
@@ -206,12 +209,11 @@ class ClientSession(Asking):
         if self._anew:
             self._anew -= 1
             return False
-        data = self.client.following(kind, body)
+        data = self.client.following(kind, body, self._run_frames)
         served = self._steps.serve(data)
-        if served:
-            self.client.put_back(data[served:])
-        else:
-            self.client.put_back(data[len(body) + 5 :])
+        self.client.put_back(data[served or len(body) + 5 :])
+        # Where none can be served, the frames behind it were looked at for nothing.
+        self._run_frames = min(self._run_frames * 4, MOST_RUN_FRAMES) if served == len(data) else FEWEST_RUN_FRAMES
         return served > 0
 
     def ask_anew(self, data: bytes, executions: int) -> None:
