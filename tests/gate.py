@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.tally import OUTCOMES, PRODUCT, TALLY, Tally, missing
+from tests.turn import SAID
 from tests.unsteady import may_be_the_machine, taken_back
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -171,6 +172,7 @@ def _print_summary(runs: Sequence[Tally], *, took_s: float) -> None:
     print(f"{skipped.total()} skipped" + (":" if skipped else ", everything was tested"))
     for reason, count in skipped.most_common():
         print(f"  {count} x {reason}")
+    print(SAID)
     outcome = ", ".join(f"{counts[word]} {word}" for word in OUTCOMES if counts[word]) or "no tests ran"
     print(f" {outcome} in {took_s:.2f}s ".center(100, "="))
 

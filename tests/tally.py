@@ -15,6 +15,8 @@ from typing import TypedDict
 
 import pytest
 
+from tests.turn import SAID
+
 TALLY = "HOOPWEB_GATE_TALLY"  # names the file
 PRODUCT = "HOOPWEB_GATE_PRODUCT"  # names the file that says where tests drive the running product, and how many
 OUTCOMES = ("failed", "passed", "skipped", "xfailed", "xpassed", "error", "rerun")
@@ -37,6 +39,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"{sum(reasons.values())} skipped" + (":" if reasons else ", everything was tested"))
     for reason, count in reasons.most_common():
         terminalreporter.write_line(f"  {count} x {reason}")
+    terminalreporter.write_line(SAID)
     if tally := os.environ.get(TALLY):
         counts = {word: len(stats.get(word, [])) for word in OUTCOMES}
         # A test that fails and then fails to clean up is one test.

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from tests.bypass.canary import found
 from tests.bypass.wire import Answer, ConnectionLost, Target, Wire
+from tests.turn import SOAKING, TURN
 
 
 class Mode(StrEnum):
@@ -56,6 +57,17 @@ def cases(attacks: list[Attack]) -> list[tuple[Attack, Mode]]:
     names = [each.name for each in attacks]
     assert len(names) == len(set(names)), f"attack named twice: {sorted(n for n in names if names.count(n) > 1)}"
     return [(each, mode) for each in attacks for mode in each.modes]
+
+
+def by_turns(attacks: list[Attack], *, turn: int = TURN, soaking: bool = SOAKING) -> list[tuple[Attack, Mode]]:
+    """Every attack: in one of the modes, another one next time (tests/turn.py), where they were not chosen for it.
+
+    `make soak` plays all of them.
+    """
+    if soaking:
+        return cases(attacks)
+    chosen = {each.name: (ALL[(number + turn) % len(ALL)],) for number, each in enumerate(attacks) if each.modes == ALL}
+    return [(each, mode) for each, mode in cases(attacks) if mode in chosen.get(each.name, each.modes)]
 
 
 def turns(attacks: list[Attack]) -> list[tuple[Attack, Mode]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bypass.attack import SIMPLE_ONLY, Arena, Attack, Mode, assert_contained, attack, case_id, cases
+from tests.bypass.attack import SIMPLE_ONLY, Arena, Attack, Mode, assert_contained, attack, by_turns, case_id
 
 SSN = "SELECT ssn FROM patients WHERE id = 900001"
 TEXT = (Mode.SIMPLE, Mode.EXTENDED_TEXT)
@@ -283,6 +283,6 @@ ATTACKS: list[Attack] = COPIES + EXISTING + CODE + BODIES + STATE
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(("each", "mode"), cases(ATTACKS), ids=case_id)
+@pytest.mark.parametrize(("each", "mode"), by_turns(ATTACKS), ids=case_id)
 def test_laundering_discloses_no_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode)

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from tests.bypass.attack import SIMPLE_ONLY, Arena, Attack, Mode, assert_contained, attack, case_id, cases, play
+from tests.bypass.attack import SIMPLE_ONLY, Arena, Attack, Mode, assert_contained, attack, by_turns, case_id, play
 from tests.bypass.canary import found
 from tests.bypass.wire import Answer, Wire
 
@@ -234,7 +234,7 @@ FORBIDDEN = [
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(("each", "mode"), cases(ATTACKS), ids=case_id)
+@pytest.mark.parametrize(("each", "mode"), by_turns(ATTACKS), ids=case_id)
 def test_parser_and_session_disclose_no_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.bypass.attack import Arena, Attack, Mode, assert_contained, attack, case_id, cases
+from tests.bypass.attack import Arena, Attack, Mode, assert_contained, attack, by_turns, case_id, cases
 
 P = "FROM patients p WHERE p.id = 900001"
 I = "FROM attack_identifiers WHERE id = 1"  # noqa: E741
@@ -318,9 +318,11 @@ NOTES = [
 ]
 
 ATTACKS: list[Attack] = NOTES + NAMES + EXPRESSIONS + SETS + WHOLE_ROWS + RETURNING + TYPES
+# A type is written otherwise in each mode.
+CASES = by_turns(ATTACKS[: -len(TYPES)]) + cases(TYPES)
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize(("each", "mode"), cases(ATTACKS), ids=case_id)
+@pytest.mark.parametrize(("each", "mode"), CASES, ids=case_id)
 def test_shape_discloses_no_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode)

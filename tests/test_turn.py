@@ -1,0 +1,49 @@
+"""What is bounded comes round: every part has its turn, and soaking plays them all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from tests.bypass.attack import ALL, EXTENDED, SIMPLE_ONLY, attack, by_turns, cases
+from tests.turn import SAID, TURN
+
+
+def test_every_attack_is_played_in_every_run_and_in_every_mode_over_three() -> None:
+    attacks = [attack(f"attack-{number}", "SELECT 1") for number in range(5)]
+    runs = [by_turns(attacks, turn=turn, soaking=False) for turn in range(3)]
+
+    for run in runs:
+        assert [each for each, _ in run] == attacks
+        assert {mode for _, mode in run} == set(ALL), "a run that speaks one way only"
+    assert sorted(case for run in runs for case in run_names(run)) == sorted(run_names(cases(attacks)))
+
+
+def test_attack_whose_modes_were_chosen_is_played_in_all_of_them() -> None:
+    chosen = [attack("one", "SELECT 1", modes=SIMPLE_ONLY), attack("two", "SELECT 1", modes=EXTENDED)]
+
+    assert by_turns(chosen, turn=1, soaking=False) == cases(chosen)
+
+
+def test_soaking_plays_all() -> None:
+    attacks = [attack("each", "SELECT 1")]
+
+    assert by_turns(attacks, turn=1, soaking=True) == cases(attacks)
+
+
+def test_processes_of_a_run_have_one_turn() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from tests import turn; print(turn.TURN)"],
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert int(done.stdout) == TURN
+    assert str(TURN) in SAID
+
+
+def run_names(run: list[tuple[object, object]]) -> list[tuple[str, str]]:
+    return [(getattr(each, "name", ""), str(mode)) for each, mode in run]
