@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from audit.foreign_answers import PLAIN, hung_up_after
 from gateway.domain.addresses import is_loopback
 
 KEPT_SHARE = 0.8  # of a lease
@@ -32,17 +33,20 @@ _lock = threading.Lock()
 
 
 def read_field(*, mount: str, path: str, name: str, timeout_s: float) -> str:
-    """The text of one field. Raises VaultRefused."""
+    """The text of one field, within `timeout_s` in all (a login included). Raises VaultRefused."""
     address = _address()
     url = f"{address}/v1/{quote(mount)}/data/{quote(path)}"
     try:
-        with httpx.Client(timeout=timeout_s, follow_redirects=False, trust_env=False) as client:
-            token, by_login = _token(client, address)
-            answer = client.get(url, headers=_headers() | {"X-Vault-Token": token})
+        with (
+            hung_up_after(timeout_s) as bounded,
+            httpx.Client(timeout=timeout_s, follow_redirects=False, trust_env=False, headers=PLAIN) as client,
+        ):
+            token, by_login = _token(client, address, bounded)
+            answer = client.get(url, headers=_headers() | {"X-Vault-Token": token}, extensions=bounded)
             if answer.status_code == FORBIDDEN and by_login:
                 # The token may have been revoked before its lease was over: once more, with a new one.
-                token, _ = _token(client, address, anew=True)
-                answer = client.get(url, headers=_headers() | {"X-Vault-Token": token})
+                token, _ = _token(client, address, bounded, anew=True)
+                answer = client.get(url, headers=_headers() | {"X-Vault-Token": token}, extensions=bounded)
     except httpx.HTTPError as error:
         raise VaultRefused(f"vault does not answer: {type(error).__name__}") from None
     if answer.status_code != httpx.codes.OK:
@@ -56,8 +60,8 @@ def read_field(*, mount: str, path: str, name: str, timeout_s: float) -> str:
     return value
 
 
-def _token(client: httpx.Client, address: str, *, anew: bool = False) -> tuple[str, bool]:
-    """A token, and whether a login gave it."""
+def _token(client: httpx.Client, address: str, bounded: dict[str, Any], *, anew: bool = False) -> tuple[str, bool]:
+    """A token, and whether a login gave it. `bounded`: extensions of a request, see `hung_up_after`."""
     if os.environ.get("VAULT_TOKEN") or os.environ.get("VAULT_TOKEN_FILE"):
         return _given("VAULT_TOKEN"), False
     if not os.environ.get("VAULT_ROLE_ID") and not os.environ.get("VAULT_ROLE_ID_FILE"):
@@ -68,13 +72,16 @@ def _token(client: httpx.Client, address: str, *, anew: bool = False) -> tuple[s
     with _lock:
         until, token = _tokens.get(key, (0.0, ""))
         if anew or time.monotonic() >= until:
-            token, lease_s = _login(client, address, mount, {"role_id": role_id, "secret_id": secret_id})
+            token, lease_s = _login(client, address, mount, {"role_id": role_id, "secret_id": secret_id}, bounded)
             _tokens[key] = (time.monotonic() + lease_s * KEPT_SHARE, token)
     return token, True
 
 
-def _login(client: httpx.Client, address: str, mount: str, body: Mapping[str, str]) -> tuple[str, float]:
-    answer = client.post(f"{address}/v1/auth/{quote(mount)}/login", json=dict(body), headers=_headers())
+def _login(
+    client: httpx.Client, address: str, mount: str, body: Mapping[str, str], bounded: dict[str, Any]
+) -> tuple[str, float]:
+    url = f"{address}/v1/auth/{quote(mount)}/login"
+    answer = client.post(url, json=dict(body), headers=_headers(), extensions=bounded)
     if answer.status_code != httpx.codes.OK:
         raise VaultRefused(f"vault refused the login: {answer.status_code}, expected 200")
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +18,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from gateway.domain import secret_vault
+from gateway.domain import secret_uris, secret_vault
 from gateway.domain.secret_google import SCOPE, crc32c
 from gateway.domain.secret_uris import SecretUnavailable, read_secret
 
@@ -252,3 +254,56 @@ def test_token_is_preferred_where_there_is_one(vault: Vault, monkeypatch: pytest
     monkeypatch.setenv("VAULT_TOKEN", "s.0")
 
     assert (read_secret(URI), vault.logins) == (CANARY, 0)
+
+
+# --- Both ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def trickling() -> Iterator[str]:
+    """A server at the yielded address whose answer's head never ends: four bytes a second, until the client leaves."""
+
+    def trickle(connection: socket.socket) -> None:
+        with connection:
+            try:
+                connection.recv(65536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+                while not done.wait(0.25):
+                    connection.sendall(b"a")
+            except OSError:
+                return
+
+    def accept() -> None:
+        while not done.is_set():
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(target=trickle, args=(connection,), daemon=True).start()
+
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=accept, daemon=True).start()
+        # A reader that would wait for ever is let go after a while, so that the test fails instead of hanging.
+        letting_go = threading.Timer(20, done.set)
+        letting_go.daemon = True
+        letting_go.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        done.set()
+
+
+@pytest.mark.parametrize("uri", ["vault://secret/clinic#password", "gcp-secret://hospital/clinic"])
+def test_a_secret_manager_that_trickles_is_left(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secret_uris, "TIMEOUT_S", 1.0)
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.setenv("VAULT_TOKEN", "hvs.good")
+
+    with trickling() as host:
+        monkeypatch.setenv("VAULT_ADDR", f"http://{host}")
+        monkeypatch.setenv("GCE_METADATA_HOST", host)
+        monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", f"http://{host}")
+        began = time.monotonic()
+        with pytest.raises(SecretUnavailable, match="does not answer"):
+            read_secret(uri)
+
+    assert time.monotonic() - began < 10
