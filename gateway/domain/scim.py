@@ -17,6 +17,7 @@ from typing import Any
 from django.contrib.auth.models import Group, User
 from django.db.models import Q, QuerySet
 
+from audit.domain.marks import hidden_in
 from gateway.domain.people import managed_people
 from gateway.models import PersonStatus
 
@@ -205,6 +206,14 @@ def _text(value: Any, name: str, limit: int) -> str:
     return value
 
 
+def _group_name(value: Any) -> str:
+    """Groups give rights, and people pick them by what they see: a name that hides a letter looks like another's."""
+    name = _text(value, "displayName", 150)
+    if hidden := hidden_in(name):
+        raise ScimError(400, f"displayName: expected letters that can be seen; this has {hidden}", "invalidValue")
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class GroupChange:
     """One step on a group: `members` are ids; None leaves them."""
@@ -227,7 +236,7 @@ def patched_group(document: Any) -> list[GroupChange]:
             if op == "remove" and members is None:
                 steps[-1] = GroupChange("replace", members=frozenset())
         elif path.lower() in {"displayname", "externalid", "id"}:
-            steps.append(GroupChange(op, name=_text(value, path, 150) if path.lower() == "displayname" else None))
+            steps.append(GroupChange(op, name=_group_name(value) if path.lower() == "displayname" else None))
         elif not path and isinstance(value, dict):
             steps.append(group_change(value, op))
         else:
@@ -239,7 +248,7 @@ def group_change(document: Any, op: str = "replace") -> GroupChange:
     if not isinstance(document, dict):
         raise ScimError(400, "expected a group", "invalidSyntax")
     known = {name.lower(): value for name, value in document.items()}
-    name = _text(known["displayname"], "displayName", 150) if "displayname" in known else None
+    name = _group_name(known["displayname"]) if "displayname" in known else None
     return GroupChange(op, name=name, members=member_ids(known["members"]) if "members" in known else None)
 
 

@@ -35,6 +35,7 @@ def _seen(name: str) -> str:
 
 
 Title = Annotated[str, StringConstraints(max_length=120), AfterValidator(_seen)]
+GroupName = Annotated[str, StringConstraints(min_length=1, max_length=150), AfterValidator(_seen)]
 Texts = Annotated[list[Text], Field(min_length=1)]
 
 
@@ -276,7 +277,7 @@ class Quota(Part):
 
 
 class Group(Part):
-    name: Annotated[str, StringConstraints(min_length=1, max_length=150)]
+    name: GroupName
     members: list[Text] = []
 
 

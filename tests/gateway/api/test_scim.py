@@ -355,6 +355,18 @@ def test_okta_pushes_a_group_and_replaces_its_members(provider: Provider) -> Non
     assert not Group.objects.filter(name="privacy-officers-2").exists()
 
 
+@pytest.mark.parametrize("name", ["auditors\u200b", "aud\u202eitors", "auditors\nroot", "audit\u3164"])
+def test_no_group_has_letters_that_cannot_be_seen(name: str, provider: Provider) -> None:
+    made = provider.send("POST", GROUPS, {"displayName": "mine"}).json()["id"]
+
+    assert provider.send("POST", GROUPS, {"displayName": name}).status_code == 400
+    rename = {"op": "replace", "path": "displayName", "value": name}
+    assert provider.patch(f"{GROUPS}/{made}", rename).status_code == 400
+    assert provider.send("PUT", f"{GROUPS}/{made}", {"displayName": name}).status_code == 400
+    assert Group.objects.filter(pk=made, name="mine").exists()
+    assert not Group.objects.filter(name=name).exists()
+
+
 def test_local_members_stay_whatever_the_provider_says(provider: Provider) -> None:
     group = Group.objects.create(name="privacy-officers")
     group.user_set.add(User.objects.create_user("local"))

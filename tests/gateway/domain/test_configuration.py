@@ -302,6 +302,10 @@ def test_directory_of_sockets_is_a_host(tmp_path: Path) -> None:
             changed("access", 0, name="a\x1b[2Jb"),
             "access[0].name: expected letters that can be seen; this has ⟨U+",
         ),
+        (
+            changed("groups", 0, name="auditors\u200b"),
+            "groups[0].name: expected letters that can be seen; this has ⟨U+200B⟩",
+        ),
         (changed("masking", 0, technique="rot13"), "masking[0].technique: "),
         (changed("masking", 0, columns=["ssn"]), "masking[0].columns: "),
         (changed("agents", 0, owner="nobody"), "agents[0].owner: there is no account 'nobody'"),
