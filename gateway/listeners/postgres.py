@@ -233,7 +233,7 @@ class PostgresListener:
             connection.accept_statements()
             lane = ExpressLane(session)
             connection.express = lane.door
-            session.carry_steps(lane.steps)
+            session.pipelines.carry(lane.steps)
             connection.write(_welcome(upstream, key))
             await session.run(handle)
         finally:

@@ -118,7 +118,7 @@ class DeferredRun:
             session.client.wake()
         elif len(self._recorded) < len(run.passages) or not self._stands():
             self._give_up("skipped")
-            session.ask_anew(self._data, len(run.passages))
+            session.pipelines.ask_anew(self._data, len(run.passages))
         else:
             self._steps.send(run)
             session.sent_known()

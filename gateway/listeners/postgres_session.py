@@ -18,7 +18,6 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from gateway.listeners.postgres_asking import Asking
 from gateway.listeners.postgres_block import TransactionBlock
@@ -28,6 +27,7 @@ from gateway.listeners.postgres_farewell import farewell
 from gateway.listeners.postgres_meaning import SessionMeaning
 from gateway.listeners.postgres_memory import Memory
 from gateway.listeners.postgres_names import MAX_NAMED_BYTES
+from gateway.listeners.postgres_pipelines import Pipelines
 from gateway.listeners.postgres_place import SessionPlace
 from gateway.listeners.postgres_plans import KeptPlans
 from gateway.listeners.postgres_questions import OwnQuestions
@@ -50,9 +50,6 @@ from gateway.upstreams.postgres_turns import Turns
 from gateway.upstreams.recording import RecordingSink
 from gateway.upstreams.valve import Valve
 
-if TYPE_CHECKING:
-    from gateway.listeners.quick.steps import Steps
-
 logger = logging.getLogger(__name__)
 
 # Executions whose recording is still being sealed may hold up the end of a session no longer than this.
@@ -64,8 +61,6 @@ MOST_UNSENT = 64
 MOST_EXPECTED = 10_000
 
 
-# Frames of a pipeline that are looked at together: one execution, and as many as anybody has in one turn.
-FEWEST_RUN_FRAMES, MOST_RUN_FRAMES = 3, 192
 # Messages that leave what a pipeline's executions stand for as it is.
 _OF_PIPELINES = frozenset({client.SYNC, client.FLUSH})
 _OF_CURSORS = frozenset({"FETCH", "MOVE", "DECLARE", "DECLARE_CURSOR", "PREPARE"})
@@ -76,9 +71,9 @@ class ClientSession(Asking):
 
     # A dictionary of so many names would be two kilobytes of every session.
     __slots__ = (
-        "_anew", "_answered", "_draining", "_killed", "_place", "_run_frames", "_sealing", "_steps", "_timers",
-        "_turns", "_upstream_valve", "block", "context", "meaning", "memory", "plans", "portals", "questions",
-        "recordings", "services", "statements", "two_phase", "withdrawn",
+        "_answered", "_draining", "_killed", "_place", "_sealing", "_timers", "_turns", "_upstream_valve", "block",
+        "context", "meaning", "memory", "pipelines", "plans", "portals", "questions", "recordings", "services",
+        "statements", "two_phase", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -128,9 +123,7 @@ class ClientSession(Asking):
         self._cancellation = Cancellation(self)
         self._draining: asyncio.Task[None] | None = None
         self._sealing: set[asyncio.Task[None]] = set()
-        self._steps: Steps | None = None
-        self._anew = 0
-        self._run_frames = FEWEST_RUN_FRAMES
+        self.pipelines = Pipelines(self)
         self._served = 0
         self._last_activity = time.monotonic()
         self._timers = SessionTimers(self, limits)
@@ -182,7 +175,7 @@ class ClientSession(Asking):
                 return
             if self.cancelling is not None:
                 await self.cancelling
-            if not self._goes_on(kind, body):
+            if not self.pipelines.goes_on(kind, body):
                 if kind not in _OF_PIPELINES:
                     self.relay.unfold()  # whatever comes next counts on ordinary expectations
                 await handle(self, kind, body)  # type: ignore[misc]
@@ -193,33 +186,6 @@ class ClientSession(Asking):
                 await self.answered_to(MOST_EXPECTED // 2)
             if self.statements.proposed_bytes + self.portals.proposed_bytes > MAX_NAMED_BYTES:
                 await self.answered_to(0)  # nobody has counted yet what is kept of them
-
-    def carry_steps(self, steps: Steps | None) -> None:
-        """Have executions of a pipeline served by `steps` wherever everything about them is as usual."""
-        if steps is None:
-            return
-        self._steps = steps
-        self.client.serve_steps = steps.arrived
-        self.relay.take_steps = steps.take
-
-    def _goes_on(self, kind: int, body: bytes) -> bool:
-        """Serve executions of a pipeline that wait with this frame in front; False: nothing was done."""
-        if kind != client.BIND or self._steps is None or not self.client.has_frames:
-            return False
-        if self._anew:
-            self._anew -= 1
-            return False
-        data = self.client.following(kind, body, self._run_frames)
-        served = self._steps.serve(data)
-        self.client.put_back(data[served or len(body) + 5 :])
-        # Where none can be served, the frames behind it were looked at for nothing.
-        self._run_frames = min(self._run_frames * 4, MOST_RUN_FRAMES) if served == len(data) else FEWEST_RUN_FRAMES
-        return served > 0
-
-    def ask_anew(self, data: bytes, executions: int) -> None:
-        """So many executions that were not sent after all begin again, the ordinary way."""
-        self._anew += executions
-        self.client.take_back(data)
 
     def end(self, reason: str) -> None:
         """End the session from outside; its task does the rest."""
@@ -279,16 +245,14 @@ class ClientSession(Asking):
     async def cancel(self) -> None:
         """A CancelRequest with this session's key: withdraw what waits, or cancel what runs, and nothing else."""
         if self.deferred is not None:
-            self.deferred.withdrawn = True
-        if self.deferred is not None and self.relay.running is None:
-            pass  # it hears of it by itself, and nothing runs before it
-        elif self.holding is not None:
+            self.deferred.withdrawn = True  # and what was sent before it may still run
+        if self.holding is not None:
             self.withdrawn = True
             self._withdraw()
         elif self.relay.running is not None:
             self.flush()  # of a pipeline that is still being read: a server that has nothing yet would cancel nothing
             self._cancellation.until_heard(self.relay.running)
-        elif not self.resting:
+        elif self.deferred is None and not self.resting:
             self._cancellation.want()
         if self.cancelling is not None:
             await asyncio.shield(self.cancelling)

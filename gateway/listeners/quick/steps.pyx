@@ -9,7 +9,6 @@ its ordinary expectations and becomes them as soon as anything is not as usual (
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
-from audit.domain._fast cimport Filling
 from gateway.listeners.quick.clock cimport monotonic
 from gateway.listeners.quick.lane cimport QuickLane
 from gateway.listeners.quick.passage cimport Passage

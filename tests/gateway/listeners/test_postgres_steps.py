@@ -16,6 +16,7 @@ from analysis.statement import Operation
 from approvals.domain.decide import EVERY_RIGHT, AccessRule, Action, Condition, PolicyRule
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.listeners import postgres_express
+from gateway.listeners.postgres_pipelines import Pipelines
 from gateway.listeners.postgres_session import ClientSession
 from gateway.protocols.postgres import client
 from gateway.protocols.postgres.client import Bind, Parse
@@ -238,7 +239,6 @@ async def test_rules_that_change_meanwhile_mask_what_comes_from_then_on(watched_
         assert watched_steps.served >= 5
         assert errors(heard)[0]["C"] == "42501"
         assert len(rows(heard)) <= 2, "the server had answered two before they changed"
-        assert not any(b"078-05" in body for kind, body in heard if kind == "D" and len(rows(heard)) > 2)
     finally:
         await gateway.stop()
 
@@ -275,7 +275,7 @@ async def test_upstream_that_goes_away_fails_each_of_them(gateway: Gateway) -> N
         heard = await raw.until("E")
         await wait_for(lambda: bool(gateway.record.of("session.closed")))
     assert errors(heard)[0]["C"] in {"57P01", "08006"}
-    assert ends(gateway)[-5:] == ["completed", "completed", "failed", "skipped", "skipped"] or "failed" in ends(gateway)
+    assert ends(gateway)[-5:] == ["completed", "completed", "failed", "skipped", "skipped"]
 
 
 @pytest.mark.parametrize("lane", ["shut", "open"])
@@ -413,8 +413,8 @@ async def test_portal_means_what_names_meant_when_it_was_sent(
 ) -> None:
     """What another session defines while it waits may give them another meaning."""
     sessions: list[ClientSession] = []
-    carry = ClientSession.carry_steps
-    monkeypatch.setattr(ClientSession, "carry_steps", lambda own, steps: (sessions.append(own), carry(own, steps)))
+    carry = Pipelines.carry
+    monkeypatch.setattr(Pipelines, "carry", lambda own, steps: (sessions.append(own._session), carry(own, steps)))
     async with waiting(gateway, steps("r", 1) + step("w", b"3") + FLUSH) as (raw, holder):
         names = sessions[0].plans.names
         sessions[0].context.schema_version += " and another"
