@@ -21,8 +21,8 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
-from audit.foreign_answers import PLAIN, hung_up_after
 from gateway.domain.addresses import is_loopback
+from gateway.domain.secret_http import Answer, Asking, asking
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -37,16 +37,13 @@ class GoogleRefused(Exception):
 
 
 def access_secret(*, project: str, name: str, version: str, timeout_s: float) -> str:
-    """The text of one version, within `timeout_s` in all (the token included). Raises GoogleRefused."""
+    """The text of one version. Raises GoogleRefused."""
     endpoint = _secure(os.environ.get("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER") or ENDPOINT)
     place = f"projects/{quote(project, safe='')}/secrets/{quote(name, safe='')}/versions/{quote(version, safe='')}"
     try:
-        with (
-            hung_up_after(timeout_s) as bounded,
-            httpx.Client(timeout=timeout_s, follow_redirects=False, trust_env=False, headers=PLAIN) as client,
-        ):
-            headers = {"Authorization": f"Bearer {_token(client, bounded)}"}
-            answer = client.get(f"{endpoint}/v1/{place}:access", headers=headers, extensions=bounded)
+        with asking(timeout_s=timeout_s) as google:
+            headers = {"Authorization": f"Bearer {_token(google)}"}
+            answer = google.get(f"{endpoint}/v1/{place}:access", headers=headers)
             return _text(_json_of(answer, "secret manager"))
     except httpx.HTTPError as error:
         raise GoogleRefused(f"secret manager does not answer: {type(error).__name__}") from None
@@ -63,17 +60,16 @@ def _text(answer: Mapping[str, Any]) -> str:
         raise GoogleRefused("secret manager answered without a text") from None
 
 
-def _token(client: httpx.Client, bounded: dict[str, Any]) -> str:
-    """An access token. `bounded`: extensions of a request, see `hung_up_after`."""
+def _token(google: Asking) -> str:
     path = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
-    answer = _by_key(client, bounded, path) if path else _by_metadata(client, bounded)
+    answer = _by_key(google, path) if path else _by_metadata(google)
     token = answer.get("access_token")
     if not isinstance(token, str) or not token:
         raise GoogleRefused("no access token was given")
     return token
 
 
-def _by_key(client: httpx.Client, bounded: dict[str, Any], path: str) -> dict[str, Any]:
+def _by_key(google: Asking, path: str) -> dict[str, Any]:
     try:
         key = json.loads(Path(path).read_text(encoding="utf-8"))
         if key["type"] != "service_account":
@@ -84,22 +80,21 @@ def _by_key(client: httpx.Client, bounded: dict[str, Any], path: str) -> dict[st
         assertion = jwt.encode(header, claims, RSAKey.import_key(str(key["private_key"])), algorithms=["RS256"])
     except (OSError, ValueError, KeyError, TypeError, JoseError) as error:
         raise GoogleRefused(f"the service-account key cannot be used: {type(error).__name__}") from None
-    form = {"grant_type": JWT_BEARER, "assertion": assertion}
-    return _json_of(client.post(uri, data=form, extensions=bounded), "the token address")
+    return _json_of(google.post(uri, data={"grant_type": JWT_BEARER, "assertion": assertion}), "the token address")
 
 
-def _by_metadata(client: httpx.Client, bounded: dict[str, Any]) -> dict[str, Any]:
+def _by_metadata(google: Asking) -> dict[str, Any]:
     """Plain HTTP by design: the server is the machine's own, at a name only its network knows."""
     host = os.environ.get("GCE_METADATA_HOST") or METADATA_HOST
-    answer = client.get(f"http://{host}{METADATA_PATH}", headers={"Metadata-Flavor": "Google"}, extensions=bounded)
+    answer = google.get(f"http://{host}{METADATA_PATH}", headers={"Metadata-Flavor": "Google"})
     if answer.headers.get("Metadata-Flavor") != "Google":
         raise GoogleRefused("what answers at the metadata server's address is none")
     return _json_of(answer, "the metadata server")
 
 
-def _json_of(answer: httpx.Response, who: str) -> dict[str, Any]:
-    if answer.status_code != httpx.codes.OK:
-        raise GoogleRefused(f"{who} answered {answer.status_code}, expected 200")
+def _json_of(answer: Answer, who: str) -> dict[str, Any]:
+    if answer.status != httpx.codes.OK:
+        raise GoogleRefused(f"{who} answered {answer.status}, expected 200")
     try:
         document = answer.json()
     except ValueError:

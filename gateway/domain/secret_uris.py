@@ -39,17 +39,29 @@ class SecretCache:
 
     ttl_s: float = TTL_S
     _kept: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
+    _failed: dict[str, tuple[float, str]] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def read(self, uri: str) -> str:
+        asked_at = time.monotonic()
         with self._lock:
             until, text = self._kept.get(uri, (0.0, ""))
             if time.monotonic() < until:
                 return text
             self._kept.pop(uri, None)
+            failed_at, problem = self._failed.get(uri, (0.0, ""))
+            if failed_at > asked_at:  # while this one waited for its turn
+                raise SecretUnavailable(problem)
+            return self._read(uri)
+
+    def _read(self, uri: str) -> str:
+        try:
             text = read_secret(uri)
-            self._kept[uri] = (time.monotonic() + self.ttl_s, text)
-            return text
+        except SecretUnavailable as unavailable:
+            self._failed[uri] = (time.monotonic(), str(unavailable))
+            raise
+        self._kept[uri] = (time.monotonic() + self.ttl_s, text)
+        return text
 
 
 def read_secret(uri: str) -> str:

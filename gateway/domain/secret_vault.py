@@ -17,8 +17,8 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from audit.foreign_answers import PLAIN, hung_up_after
 from gateway.domain.addresses import is_loopback
+from gateway.domain.secret_http import Asking, asking
 
 KEPT_SHARE = 0.8  # of a lease
 FORBIDDEN = 403
@@ -33,24 +33,21 @@ _lock = threading.Lock()
 
 
 def read_field(*, mount: str, path: str, name: str, timeout_s: float) -> str:
-    """The text of one field, within `timeout_s` in all (a login included). Raises VaultRefused."""
+    """The text of one field. Raises VaultRefused."""
     address = _address()
     url = f"{address}/v1/{quote(mount)}/data/{quote(path)}"
     try:
-        with (
-            hung_up_after(timeout_s) as bounded,
-            httpx.Client(timeout=timeout_s, follow_redirects=False, trust_env=False, headers=PLAIN) as client,
-        ):
-            token, by_login = _token(client, address, bounded)
-            answer = client.get(url, headers=_headers() | {"X-Vault-Token": token}, extensions=bounded)
-            if answer.status_code == FORBIDDEN and by_login:
+        with asking(timeout_s=timeout_s) as vault:
+            token, by_login = _token(vault, address)
+            answer = vault.get(url, headers=_headers() | {"X-Vault-Token": token})
+            if answer.status == FORBIDDEN and by_login:
                 # The token may have been revoked before its lease was over: once more, with a new one.
-                token, _ = _token(client, address, bounded, anew=True)
-                answer = client.get(url, headers=_headers() | {"X-Vault-Token": token}, extensions=bounded)
+                token, _ = _token(vault, address, anew=True)
+                answer = vault.get(url, headers=_headers() | {"X-Vault-Token": token})
     except httpx.HTTPError as error:
         raise VaultRefused(f"vault does not answer: {type(error).__name__}") from None
-    if answer.status_code != httpx.codes.OK:
-        raise VaultRefused(f"vault answered {answer.status_code}, expected 200")
+    if answer.status != httpx.codes.OK:
+        raise VaultRefused(f"vault answered {answer.status}, expected 200")
     try:
         value = answer.json()["data"]["data"][name]
     except (ValueError, KeyError, TypeError):
@@ -60,8 +57,8 @@ def read_field(*, mount: str, path: str, name: str, timeout_s: float) -> str:
     return value
 
 
-def _token(client: httpx.Client, address: str, bounded: dict[str, Any], *, anew: bool = False) -> tuple[str, bool]:
-    """A token, and whether a login gave it. `bounded`: extensions of a request, see `hung_up_after`."""
+def _token(vault: Asking, address: str, *, anew: bool = False) -> tuple[str, bool]:
+    """A token, and whether a login gave it."""
     if os.environ.get("VAULT_TOKEN") or os.environ.get("VAULT_TOKEN_FILE"):
         return _given("VAULT_TOKEN"), False
     if not os.environ.get("VAULT_ROLE_ID") and not os.environ.get("VAULT_ROLE_ID_FILE"):
@@ -72,18 +69,15 @@ def _token(client: httpx.Client, address: str, bounded: dict[str, Any], *, anew:
     with _lock:
         until, token = _tokens.get(key, (0.0, ""))
         if anew or time.monotonic() >= until:
-            token, lease_s = _login(client, address, mount, {"role_id": role_id, "secret_id": secret_id}, bounded)
+            token, lease_s = _login(vault, address, mount, {"role_id": role_id, "secret_id": secret_id})
             _tokens[key] = (time.monotonic() + lease_s * KEPT_SHARE, token)
     return token, True
 
 
-def _login(
-    client: httpx.Client, address: str, mount: str, body: Mapping[str, str], bounded: dict[str, Any]
-) -> tuple[str, float]:
-    url = f"{address}/v1/auth/{quote(mount)}/login"
-    answer = client.post(url, json=dict(body), headers=_headers(), extensions=bounded)
-    if answer.status_code != httpx.codes.OK:
-        raise VaultRefused(f"vault refused the login: {answer.status_code}, expected 200")
+def _login(vault: Asking, address: str, mount: str, body: Mapping[str, str]) -> tuple[str, float]:
+    answer = vault.post(f"{address}/v1/auth/{quote(mount)}/login", json=dict(body), headers=_headers())
+    if answer.status != httpx.codes.OK:
+        raise VaultRefused(f"vault refused the login: {answer.status}, expected 200")
     try:
         auth: dict[str, Any] = answer.json()["auth"]
         token, lease_s = auth["client_token"], float(auth["lease_duration"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,11 +18,13 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-from gateway.domain import secret_uris, secret_vault
+from gateway.domain import secret_vault
 from gateway.domain.secret_google import SCOPE, crc32c
-from gateway.domain.secret_uris import SecretUnavailable, read_secret
+from gateway.domain.secret_uris import SecretCache, SecretUnavailable, read_secret
+from tests.audit.sinks.receivers import TricklingReceiver, running
 
 CANARY = "canary-4711"
+URI = "vault://secret/clinic#password"
 Answer = tuple[int, dict[str, Any]]
 
 
@@ -58,6 +60,46 @@ def serving(answer: Callable[[str, str, Any, bytes], Answer], *, flavor: str = "
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+# --- Managers that take their time ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX-Slow: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
+@pytest.mark.parametrize("uri", ["vault://secret/clinic#password", "gcp-secret://hospital/clinic"])
+def test_manager_that_trickles_keeps_nobody(monkeypatch: pytest.MonkeyPatch, uri: str, head: bytes) -> None:
+    monkeypatch.setattr("gateway.domain.secret_http.WHOLE_WITHIN_S", 0.5)
+    with running(TricklingReceiver(head=head)) as receiver:
+        monkeypatch.setenv("VAULT_ADDR", f"http://127.0.0.1:{receiver.port}")
+        monkeypatch.setenv("VAULT_TOKEN", "s.1")
+        monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+        monkeypatch.setenv("GCE_METADATA_HOST", f"127.0.0.1:{receiver.port}")
+        began = time.monotonic()
+        with pytest.raises(SecretUnavailable, match="does not answer"):
+            read_secret(uri)
+
+    assert time.monotonic() - began < 5
+
+
+def test_outage_is_asked_about_once_by_all_who_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def slow(*_: Any) -> Answer:
+        asked.append(1)
+        time.sleep(0.5)
+        return 503, {}
+
+    cache = SecretCache()
+    with serving(slow) as url, ThreadPoolExecutor(8) as sessions:
+        monkeypatch.setenv("VAULT_ADDR", url)
+        monkeypatch.setenv("VAULT_TOKEN", "s.1")
+        told = [sessions.submit(cache.read, URI) for _ in range(8)]
+        problems = {str(each.exception()) for each in told}
+        later = sessions.submit(cache.read, URI).exception()
+
+    assert problems == {"vault answered 503, expected 200"}
+    assert isinstance(later, SecretUnavailable)
+    assert len(asked) == 2  # one for all eight, one for who came afterwards
 
 
 # --- Google ----------------------------------------------------------------------------------------------------------
@@ -222,9 +264,6 @@ def vault(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Vault]:
     secret_vault._tokens.clear()
 
 
-URI = "vault://secret/clinic#password"
-
-
 def test_login_serves_until_its_lease_ends(vault: Vault) -> None:
     assert [read_secret(URI), read_secret(URI), vault.logins] == [CANARY, CANARY, 1]
 
@@ -254,56 +293,3 @@ def test_token_is_preferred_where_there_is_one(vault: Vault, monkeypatch: pytest
     monkeypatch.setenv("VAULT_TOKEN", "s.0")
 
     assert (read_secret(URI), vault.logins) == (CANARY, 0)
-
-
-# --- Both ------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def trickling() -> Iterator[str]:
-    """A server at the yielded address whose answer's head never ends: four bytes a second, until the client leaves."""
-
-    def trickle(connection: socket.socket) -> None:
-        with connection:
-            try:
-                connection.recv(65536)
-                connection.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-                while not done.wait(0.25):
-                    connection.sendall(b"a")
-            except OSError:
-                return
-
-    def accept() -> None:
-        while not done.is_set():
-            try:
-                connection, _ = server.accept()
-            except OSError:
-                return
-            threading.Thread(target=trickle, args=(connection,), daemon=True).start()
-
-    done = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=accept, daemon=True).start()
-        # A reader that would wait for ever is let go after a while, so that the test fails instead of hanging.
-        letting_go = threading.Timer(20, done.set)
-        letting_go.daemon = True
-        letting_go.start()
-        yield f"127.0.0.1:{server.getsockname()[1]}"
-        done.set()
-
-
-@pytest.mark.parametrize("uri", ["vault://secret/clinic#password", "gcp-secret://hospital/clinic"])
-def test_a_secret_manager_that_trickles_is_left(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secret_uris, "TIMEOUT_S", 1.0)
-    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-    monkeypatch.setenv("VAULT_TOKEN", "hvs.good")
-
-    with trickling() as host:
-        monkeypatch.setenv("VAULT_ADDR", f"http://{host}")
-        monkeypatch.setenv("GCE_METADATA_HOST", host)
-        monkeypatch.setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", f"http://{host}")
-        began = time.monotonic()
-        with pytest.raises(SecretUnavailable, match="does not answer"):
-            read_secret(uri)
-
-    assert time.monotonic() - began < 10
