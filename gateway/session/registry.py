@@ -42,6 +42,7 @@ class SessionRegistry:
 
     def __init__(self) -> None:
         self._sessions: dict[str, LiveSession] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -61,33 +62,53 @@ class SessionRegistry:
     def live(self) -> Iterable[LiveSession]:
         return tuple(self._sessions.values())
 
-    async def kill(self, session_id: str, reason: str = KILLED) -> bool:
-        """End one session: its upstream query is cancelled, its client disconnected. False when it is not here."""
+    async def kill(self, session_id: str, reason: str = KILLED, *, within_s: float | None = None) -> bool:
+        """End one session: its upstream query is cancelled, its client disconnected. False when it is not here.
+
+        Returns when it has ended, or after `within_s`; it goes on ending then.
+        """
         session = self._sessions.get(session_id)
         if session is None:
             return False
-        logger.info("session killed: session=%s", session_id)
-        await session.kill(reason)
+        await self._end([(session, reason)], within_s)
         return True
 
     def retire(self) -> int:
         """Let every session end at its next boundary; returns how many are worth waiting for."""
         return sum(session.retire() for session in self.live())
 
-    async def rules_changed(self) -> None:
+    async def rules_changed(self, *, within_s: float | None = None) -> None:
         """Let every session look again at what it runs; end those that run what is not allowed any more."""
-        over = [session for session in self.live() if not _goes_on(session)]
-        for session in over:
-            logger.info("session ended: session=%s reason=%s", session.context.session_id, RULES_CHANGED)
-        await asyncio.gather(*(session.kill(RULES_CHANGED) for session in over), return_exceptions=True)
+        await self._end([(session, RULES_CHANGED) for session in self.live() if not _goes_on(session)], within_s)
 
-    async def kill_where(self, why: Callable[[SessionContext], str]) -> int:
+    async def kill_where(self, why: Callable[[SessionContext], str], *, within_s: float | None = None) -> int:
         """End every session there is a reason to end (revoked principals, stop); returns how many."""
         chosen = [(session, reason) for session in self.live() if (reason := why(session.context))]
-        for session, reason in chosen:
-            logger.info("session ended: session=%s reason=%s", session.context.session_id, reason)
-        await asyncio.gather(*(session.kill(reason) for session, reason in chosen), return_exceptions=True)
+        await self._end(chosen, within_s)
         return len(chosen)
+
+    async def _end(self, chosen: Iterable[tuple[LiveSession, str]], within_s: float | None) -> None:
+        """Begin to end them all, and wait for it no longer than that: a slow one keeps nobody else going on."""
+        tasks = [self._ending_of(session, reason) for session, reason in chosen]
+        if tasks:
+            await asyncio.wait(tasks, timeout=within_s)
+
+    def _ending_of(self, session: LiveSession, reason: str) -> asyncio.Task[None]:
+        session_id = session.context.session_id
+        known = self._ending.get(session_id)
+        if known is not None:
+            return known
+        logger.info("session ended: session=%s reason=%s", session_id, reason)
+        task = self._ending[session_id] = asyncio.create_task(_ended(session, reason), name=f"end {session_id}")
+        task.add_done_callback(lambda _: self._ending.pop(session_id))
+        return task
+
+
+async def _ended(session: LiveSession, reason: str) -> None:
+    try:
+        await session.kill(reason)
+    except Exception as error:  # its next statement is decided anew, and refused
+        logger.error("session not ended: session=%s error=%s", session.context.session_id, type(error).__name__)
 
 
 def _goes_on(session: LiveSession) -> bool:

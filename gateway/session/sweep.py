@@ -19,6 +19,7 @@ from gateway.session.standing import why_not_on
 
 logger = logging.getLogger(__name__)
 
+ENDS_WITHIN_S = 0.2  # so long one look waits for sessions to end; they end all the same
 _LASTING = "postgres"  # the protocol whose sessions outlive a statement; others showed their token with this one
 
 
@@ -33,13 +34,13 @@ class Sweep:
     async def look(self) -> None:
         """End what must not go on, and have the rest looked at where the rules are others than the last time."""
         now = time.time()
-        await self._registry.kill_where(lambda context: why_expired(context, now))
+        await self._registry.kill_where(lambda context: why_expired(context, now), within_s=ENDS_WITHIN_S)
         with contextlib.suppress(StaleSnapshot):  # already stops every statement
             snapshot = self._snapshots.current()
             if snapshot.version != self._version:
                 self._version = snapshot.version
-                await self._registry.rules_changed()
-                await self._registry.kill_where(lambda context: why_not_on(context, snapshot))
+                await self._registry.rules_changed(within_s=ENDS_WITHIN_S)
+                await self._registry.kill_where(lambda context: why_not_on(context, snapshot), within_s=ENDS_WITHIN_S)
 
 
 def why_expired(context: SessionContext, now: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -88,3 +89,28 @@ async def test_session_that_runs_what_is_not_allowed_any_more_ends(fails: bool) 
     await Sweep(Rules(), registry).look()
 
     assert (ended, other) == ([RULES_CHANGED], [])
+
+
+async def test_session_that_takes_its_time_to_end_keeps_no_other_going_on() -> None:
+    registry, rules, kills = SessionRegistry(), Rules(), []
+
+    async def slow(reason: str) -> None:
+        kills.append(reason)
+        await asyncio.sleep(60)
+
+    opened(registry)
+    first = next(iter(registry.live()))
+    registry.add(first.context, slow, rules_changed=lambda: False)
+    sweep = Sweep(rules, registry)
+    ended = opened(registry, expires_in_s=-1)
+
+    async with asyncio.timeout(10):
+        await sweep.look()
+        rules.value = replace(rules.value, version=2)
+        await sweep.look()
+        other = opened(registry, rules_changed=lambda: False)
+        rules.value = replace(rules.value, version=3)
+        await sweep.look()
+
+    assert kills == [RULES_CHANGED]  # begun once, and not yet over
+    assert (set(ended), other) == ({"token-expired"}, [RULES_CHANGED])
