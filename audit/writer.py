@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,12 +77,19 @@ class AuditWriter(WriterState):
         self._tasks = []
         self._intake: Intake | None = None
         self._failing = self._closing = False
+        self._tried_at: float | None = None  # since when a batch is under way
 
     @property
     def healthy(self) -> bool:
-        """Whether the last batch was written and there is room for more."""
+        """Whether the last batch was written, none hangs, and there is room for more."""
         failing = self._failing or (self._intake is not None and self._intake.failing)
-        return not failing and not self._closing and self._backlog.owed < MAX_QUEUED
+        stands_still = self._hangs or any(task.done() for task in self._tasks)
+        return not failing and not stands_still and not self._closing and self._backlog.owed < MAX_QUEUED
+
+    @property
+    def _hangs(self) -> bool:
+        """Whether a batch takes so long that nobody waits for it any more."""
+        return self._tried_at is not None and time.monotonic() - self._tried_at > WITHIN_S
 
     @property
     def behind(self) -> int:
@@ -396,6 +404,7 @@ class AuditWriter(WriterState):
                 continue
             await self._gather()
             batch: Sequence[Queued] = ()
+            self._tried_at = time.monotonic()
             try:
                 await self._commits.get_turn()
                 batch = self._backlog.take_batch()
@@ -408,6 +417,7 @@ class AuditWriter(WriterState):
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, RETRY_MOST_S)
             finally:
+                self._tried_at = None
                 self._backlog.end_batch()
                 self._written()
                 self._turns.stir()

@@ -17,6 +17,7 @@ from gateway.listeners.bigquery_rows import RowWrites
 from gateway.listeners.bigquery_tabledata import TableReads
 from gateway.listeners.data_api import DataApis, Front
 from gateway.listeners.peers import Peers
+from gateway.pulses import Beat, unheard
 from gateway.session.registry import SessionRegistry
 from gateway.session.services import Services
 from gateway.upstreams.bigquery import BigQueryUpstream
@@ -39,10 +40,10 @@ class DataApiParts:
     bigquery: BigQuerySurface
     peers: Peers | None = None
 
-    async def answer_peers(self) -> None:
+    async def answer_peers(self, beat: Beat = unheard) -> None:
         """Serve what other processes send on, until cancelled."""
         if self.peers is not None:
-            await self.peers.serve(self.bigquery.answer_peer)
+            await self.peers.serve(self.bigquery.answer_peer, beat)
 
     async def close(self) -> None:
         await self.jobs.close()

@@ -41,6 +41,7 @@ from gateway.listeners.postgres import PostgresListener
 from gateway.listeners.readiness import Readiness
 from gateway.listeners.relay import Relay
 from gateway.listeners.relay_endpoint import RelayEndpoint, relay_routes
+from gateway.pulses import Beat, watch
 from gateway.quota_counts import RedisCounts
 from gateway.server_tls import load_certificates, server_tls
 from gateway.session.context import new_id
@@ -62,6 +63,24 @@ from gateway.upstreams.postgres_session import PostgresOpener
 logger = logging.getLogger(__name__)
 
 SWEEP_S = 1.0
+# How long a round of each loop may take. Those that write and read over the network have bounds of their own, and some
+# tries; a signer that starts may have much to check first.
+ROUND_S = {
+    "peers": 60.0,
+    "control": 150.0,
+    "cancels": 150.0,
+    "heartbeat": 90.0,
+    "sweep": 30.0,
+    "quotas": 30.0,
+    "telling": 90.0,
+    "vanished": 60.0,
+    "settling": 300.0,
+    "checkpoints": 900.0,
+}
+# What runs would go on under rules that do not hold any more: a process whose sweep hangs ends, as if it had failed.
+VITAL = frozenset({"sweep"})
+MEMBERSHIP_S = 60.0  # so often a group is joined again: what is in it expires
+KILL_WITHIN_S = 1.0  # so long the next message waits for a session to end; it ends all the same
 # Cancel requests come from anybody who reaches the port, with any key: what they are told of through has no room for
 # anything else to be crowded out of, and a process passes on only so many at a time.
 CANCELS_GROUP = "cancels"
@@ -104,19 +123,21 @@ class Runtime:
         await self.writer.start()
         self.writer.append_later(gateway_started(listeners=listening(), journal=self.writer.journal_id))
         sockets = [reusable_socket(settings.HOOPWEB_LISTEN, settings.HOOPWEB_HTTP_PORT)]
-        await self.listener.start()
+        beats = {name: self.readiness.pulses.of(name, within_s=within_s) for name, within_s in ROUND_S.items()}
+        await self.listener.start(beats["vanished"])
         parts: dict[str, Coroutine[Any, Any, None]] = {
             "http": self.http.serve(sockets=sockets),
             **self._relay_part(),
-            "peers": self.data_apis.answer_peers(),
-            "control": self._take_control_messages(GATEWAYS_GROUP, REVIEWS_GROUP, SNAPSHOT_GROUP),
-            "cancels": self._take_control_messages(CANCELS_GROUP),
-            "heartbeat": self._beat(),
-            "sweep": self._sweep(),
-            "quotas": self._tend_quotas(),
-            "rules": self.told.keep_telling(self.store),
-            "settling": keep_settling(settings.HOOPWEB_REDIS_URL),
-            "checkpoints": checkpoint_loop(gateway_id=self.gateway_id),
+            "peers": self.data_apis.answer_peers(beats["peers"]),
+            "control": self._take_control_messages(beats["control"], GATEWAYS_GROUP, REVIEWS_GROUP, SNAPSHOT_GROUP),
+            "cancels": self._take_control_messages(beats["cancels"], CANCELS_GROUP),
+            "heartbeat": self._beat(beats["heartbeat"]),
+            "sweep": self._sweep(beats["sweep"]),
+            "quotas": self._tend_quotas(beats["quotas"]),
+            "telling": self.told.keep_telling(self.store, beats["telling"]),
+            "watch": watch(self.readiness.pulses, vital=VITAL),
+            "settling": keep_settling(settings.HOOPWEB_REDIS_URL, beats["settling"]),
+            "checkpoints": checkpoint_loop(gateway_id=self.gateway_id, beat=beats["checkpoints"]),
         }
         tasks = {asyncio.create_task(part, name=name) for name, part in parts.items()}
         stopping = asyncio.create_task(stop.wait(), name="stop")
@@ -181,7 +202,7 @@ class Runtime:
         self.store.changed()
         logger.info("gateway reloaded: id=%s certificates=%d", self.gateway_id, len(self.tls))
 
-    async def _take_control_messages(self, *groups: str) -> None:
+    async def _take_control_messages(self, beat: Beat, *groups: str) -> None:
         """Channel-layer messages hurry things along; what was decided, and the rules, are also found by polling.
 
         A channel holds a hundred of them, and drops what comes then.
@@ -189,11 +210,12 @@ class Runtime:
         layer = channel_layers.make_backend(DEFAULT_CHANNEL_LAYER)  # channels of one layer share their room
         channel = await layer.new_channel(prefix="gateway")
         while True:
+            beat()
             try:
                 async with asyncio.timeout(JOIN_WITHIN_S):
                     for group in groups:
                         await layer.group_add(group, channel)
-                await self._handle(await asyncio.wait_for(layer.receive(channel), timeout=60))
+                await self._handle(await asyncio.wait_for(layer.receive(channel), timeout=MEMBERSHIP_S))
             except TimeoutError:
                 continue  # group membership expires; join again
             except (redis.exceptions.RedisError, OSError) as error:
@@ -207,14 +229,15 @@ class Runtime:
             case "snapshot.changed":
                 self.store.changed()
             case "session.kill":
-                await self.registry.kill(str(message.get("session_id")))
+                await self.registry.kill(str(message.get("session_id")), within_s=KILL_WITHIN_S)
             case "session.cancel":
                 await self.listener.cancel(int(message["process_id"]), bytes.fromhex(message["secret"]))
 
-    async def _beat(self) -> None:
+    async def _beat(self, beat: Beat) -> None:
         client = redis.asyncio.Redis.from_url(settings.HOOPWEB_REDIS_URL)
         try:
             while True:
+                beat()
                 with contextlib.suppress(redis.exceptions.RedisError, OSError):
                     await client.set(heartbeat_key(self.gateway_id), time.time_ns(), ex=HEARTBEAT_TTL_S)
                     await self.board.put()
@@ -222,15 +245,17 @@ class Runtime:
         finally:
             await client.aclose()
 
-    async def _tend_quotas(self) -> None:
+    async def _tend_quotas(self, beat: Beat) -> None:
         while True:
+            beat()
             await asyncio.sleep(SWEEP_S)
             with contextlib.suppress(QuotasUnavailable):  # told with the next second; meanwhile nothing is let in
                 await self.quotas.tend()
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, beat: Beat) -> None:
         sweep = Sweep(self.store, self.registry)
         while True:
+            beat()
             await asyncio.sleep(SWEEP_S)
             await sweep.look()
 

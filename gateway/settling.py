@@ -15,6 +15,7 @@ import redis.asyncio
 
 from audit.domain.startup import finish_unfinished, seem_dead
 from gateway.domain.threads import in_thread
+from gateway.pulses import Beat, unheard
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +31,10 @@ def heartbeat_key(gateway_id: str) -> str:
     return f"hoopweb:gateway:{gateway_id}"
 
 
-async def keep_settling(redis_url: str) -> None:
+async def keep_settling(redis_url: str, beat: Beat = unheard) -> None:
     """Settle what dead gateways left, until cancelled."""
     while True:
+        beat()
         try:
             await settle(redis_url, meanwhile=lambda: asyncio.sleep(LOOK_AGAIN_S))
         except Exception as error:  # whatever it is, the gateway serves on, and tries again

@@ -101,10 +101,10 @@ def sign_when_due() -> Checkpoint | None:
     return sign_checkpoint()
 
 
-async def checkpoint_loop(*, gateway_id: str = "") -> None:
+async def checkpoint_loop(*, gateway_id: str = "", beat: Callable[[], None] = lambda: None) -> None:
     """Check the log's tail, then sign until cancelled. What hinders signing is told in the log file every minute.
 
-    Shows as well that this gateway lives, over a connection that is used every second.
+    Shows as well that this gateway lives, over a connection that is used every second. `beat` is called every round.
     """
     alive = SignOfLife(gateway_id)
     complained_at = float("-inf")
@@ -113,6 +113,7 @@ async def checkpoint_loop(*, gateway_id: str = "") -> None:
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoints") as thread:
         try:
             while True:
+                beat()
                 try:
                     await asyncio.get_running_loop().run_in_executor(thread, _with_connection, alive, turn)
                     turn = _turn

@@ -25,6 +25,8 @@ import redis.asyncio
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.pulses import Beat, unheard
+
 logger = logging.getLogger(__name__)
 
 FRESH_S = 60.0
@@ -33,6 +35,7 @@ ANSWER_WITHIN_S = 75
 HELD_S = 24 * 3600
 KEPT_S = 3700  # after its end: a little longer than the holder keeps it
 POLL_S = 5
+LATE_S = 10.0  # an answer may come so much later than it should
 _NONCE = 12
 _HEAD = 4
 _BROKEN = (redis.exceptions.RedisError, OSError)
@@ -118,12 +121,15 @@ class Peers:
             raise PeersUnavailable
         return answer
 
-    async def serve(self, answer: Answer) -> None:
+    async def serve(self, answer: Answer, beat: Beat = unheard) -> None:
         """Answer what others send on, until cancelled."""
         queue = _queue(self._id)
         while True:
+            beat()
             try:
-                found = await self._redis.blpop([queue], timeout=POLL_S)
+                # The client has no time of its own for answers: a Redis that vanished would be waited for for ever.
+                async with asyncio.timeout(POLL_S + LATE_S):
+                    found = await self._redis.blpop([queue], timeout=POLL_S)
             except _BROKEN as error:
                 logger.warning("requests of other gateways cannot be heard: error=%s", type(error).__name__)
                 await asyncio.sleep(1)

@@ -24,6 +24,7 @@ from gateway.listeners.postgres_timers import SessionLimits
 from gateway.protocols.postgres import server
 from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.startup import CancelRequest, StartupRefused
+from gateway.pulses import Beat, unheard
 from gateway.session import entries
 from gateway.session.context import SessionContext
 from gateway.session.registry import SessionRegistry
@@ -102,7 +103,8 @@ class PostgresListener:
         assert self._server is not None
         return int(self._server.sockets[0].getsockname()[1])
 
-    async def start(self) -> None:
+    async def start(self, beat: Beat = unheard) -> None:
+        """Listen. `beat` is called with every look for peers that vanished."""
         loop = asyncio.get_running_loop()
         options: dict[str, Any] = {"reuse_port": True} if self._reuse_port else {}
         self._server = await loop.create_server(
@@ -112,7 +114,7 @@ class PostgresListener:
             backlog=self._limits.listen_backlog,
             **options,
         )
-        self._looking = asyncio.get_running_loop().create_task(self._look_for_vanished(), name="vanished peers")
+        self._looking = asyncio.get_running_loop().create_task(self._look_for_vanished(beat), name="vanished peers")
         logger.info("postgres listener: host=%s port=%s tls=%s", self._host, self.port, self._ssl_context is not None)
 
     def refuse_new(self) -> None:
@@ -240,8 +242,9 @@ class PostgresListener:
             self._keys.pop(key, None)
             self._registry.remove(context.session_id)
 
-    async def _look_for_vanished(self) -> None:
+    async def _look_for_vanished(self, beat: Beat) -> None:
         while True:
+            beat()
             await asyncio.sleep(LOOK_EVERY_S)
             for number, session in enumerate(list(self._keys.values())):
                 session.client.abort_if_vanished()

@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.pulses import Pulses
+
 # What only looks at work that was begun, or ends it, goes on while the process drains.
 _LOOKING = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 _ENDING = "/cancel"
@@ -22,14 +24,16 @@ RETRY_AFTER_S = 1
 class Readiness:
     """The checks of one process; `draining` is set once and for all when it is told to stop."""
 
-    def __init__(self, checks: Mapping[str, Callable[[], bool]] | None = None) -> None:
+    def __init__(self, checks: Mapping[str, Callable[[], bool]] | None = None, pulses: Pulses | None = None) -> None:
         self._checks = dict(checks or {})
+        self.pulses = pulses or Pulses()
         self.draining = False
         self.answering = 0  # HTTP requests under way, without the relay's
 
     def failing(self) -> list[str]:
         """Names of what keeps this process from serving; a check that raises fails."""
-        return [name for name, holds in self._checks.items() if not _holds(holds)] + ["draining"] * self.draining
+        failing = [name for name, holds in self._checks.items() if not _holds(holds)]
+        return [*failing, *self.pulses.silent(), *(["draining"] * self.draining)]
 
     async def readyz(self, _: Request) -> Response:
         failing = self.failing()

@@ -19,6 +19,7 @@ from django.db import transaction
 
 from gateway.domain.threads import in_thread
 from gateway.domain.version import current_version
+from gateway.pulses import Beat, unheard
 from gateway.session.services import InheritanceUnavailable
 from gateway.store import SnapshotStore
 from masking.domain.inherit import Inherited
@@ -61,10 +62,11 @@ class ToldRules:
         versions = await self._client.mget(keys)
         return all(int(each) >= version for each in versions if each is not None)
 
-    async def keep_telling(self, store: SnapshotStore) -> None:
+    async def keep_telling(self, store: SnapshotStore, beat: Beat = unheard) -> None:
         """Run for as long as the process serves."""
         told, told_at = -1, 0.0
         while True:
+            beat()
             with contextlib.suppress(RuntimeError, redis.exceptions.RedisError, OSError):
                 version = store.current().version
                 if version != told or time.monotonic() - told_at > REPEAT_S:

@@ -138,6 +138,44 @@ async def test_failed_commit_fails_every_waiter_and_keeps_what_is_owed():
     assert receipt.seq == 3
 
 
+async def test_writer_whose_batch_hangs_is_not_healthy(monkeypatch):
+    monkeypatch.setattr("audit.writer.WITHIN_S", 0.3)
+    writer = AuditWriter()
+    await writer.append(opened())
+    locked, done = threading.Event(), threading.Event()
+
+    def hold_the_log():
+        with transaction.atomic():
+            sql("LOCK audit_loghead")
+            locked.set()
+            done.wait(30)
+
+    holding = asyncio.create_task(in_thread(hold_the_log))
+    await asyncio.to_thread(locked.wait, 30)
+    healthy = writer.healthy
+    asked = asyncio.create_task(writer.append(opened("s2")))
+    await asyncio.sleep(0.6)
+    while_it_hangs = writer.healthy
+    done.set()
+    await asyncio.gather(holding, asked, return_exceptions=True)
+    await until_healthy(writer)
+    await writer.close()
+
+    assert (healthy, while_it_hangs) == (True, False)
+
+
+async def test_writer_whose_loop_died_is_not_healthy():
+    writer = AuditWriter()
+    await writer.append(opened())
+    healthy = writer.healthy
+    writer._tasks[0].cancel()
+    await asyncio.wait(writer._tasks)
+    without_its_loop = writer.healthy
+    await writer.close()
+
+    assert (healthy, without_its_loop) == (True, False)
+
+
 async def test_an_unwritable_entry_fails_alone():
     writer = AuditWriter()
 

@@ -108,3 +108,34 @@ async def test_without_redis_nobody_can_say() -> None:
         with pytest.raises(PeersUnavailable):
             await question
     await alone.close()
+
+
+async def test_a_redis_that_vanished_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its host is gone: nothing comes over the connection any more, not even an end. Another one takes its place."""
+    monkeypatch.setattr("gateway.listeners.peers.POLL_S", 0.1)
+    monkeypatch.setattr("gateway.listeners.peers.LATE_S", 0.2)
+    asked, rounds = [], []
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Takes connections, answers what a client says to begin with, and never what it waits for."""
+        while data := await reader.read(4096):
+            if b"BLPOP" in data:
+                asked.append(data)
+            else:
+                writer.write(b"+OK\r\n" * (data.count(b"\r\n*") + 1))
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    deaf = peers(redis_url=f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}?protocol=2")
+    serving = asyncio.create_task(deaf.serve(echo, lambda: rounds.append(1)))
+    try:
+        async with asyncio.timeout(20):
+            while len(asked) < 3:
+                await asyncio.sleep(0.05)
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        await deaf.close()
+        server.close()
+
+    assert len(rounds) >= 3

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from gateway.listeners.http import build_app
 from gateway.listeners.readiness import Readiness
+from gateway.pulses import Pulses
 
 
 def client(readiness: Readiness) -> httpx.AsyncClient:
@@ -32,6 +33,21 @@ async def test_readyz_names_what_fails() -> None:
     assert (good.status_code, good.json()) == (200, {"status": "ok"})
     assert (bad.status_code, bad.json()) == (503, {"status": "unavailable", "failing": ["rules", "log"]})
     assert alive.status_code == 200
+
+
+async def test_readyz_names_loops_that_do_not_come_round() -> None:
+    now = [100.0]
+    pulses = Pulses(clock=lambda: now[0])
+    sweep, _ = pulses.of("sweep", within_s=30), pulses.of("settling", within_s=300)
+    seen = []
+    async with client(Readiness({"log": lambda: True}, pulses)) as http:
+        for at in (130.0, 131.0, 401.0):
+            now[0] = at
+            seen.append((await http.get("/readyz")).json().get("failing"))
+        sweep()
+        seen.append((await http.get("/readyz")).json().get("failing"))
+
+    assert seen == [None, ["sweep"], ["sweep", "settling"], ["settling"]]
 
 
 @pytest.mark.parametrize(
