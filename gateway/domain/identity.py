@@ -21,6 +21,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from approvals.domain.request import Principal
+from audit.domain.marks import hidden_in
 from gateway.domain import tokens
 from gateway.domain.jwks import JwksCache, KeysUnavailable
 from gateway.domain.snapshot import AgentSpec, IssuerSpec, PersonSpec
@@ -276,7 +277,7 @@ def _foreign_principal(claims: dict[str, Any], spec: IssuerSpec) -> Principal:
     return Principal(
         subject=_text(claims, spec.subject_claim),
         issuer=spec.issuer,
-        groups=groups,
+        groups=_seen(groups),
         kind=spec.kind,
         token_id=str(claims.get("jti", "")),
         auth_method="oidc",
@@ -352,3 +353,14 @@ def _groups(value: Any) -> frozenset[str]:
     if not isinstance(listed, list) or len(listed) > MAX_GROUPS or not all(isinstance(name, str) for name in listed):
         raise AuthenticationFailed("the token's groups are malformed")
     return frozenset(listed)
+
+
+def _seen(groups: frozenset[str]) -> frozenset[str]:
+    """Groups whose names are plainly what they look like, in rules, lists and logs.
+
+    One that is not is no reason to go on without it: a policy may deny its members something.
+    """
+    for name in groups:
+        if hidden := hidden_in(name):
+            raise AuthenticationFailed(f"a group of the token has letters that cannot be seen: {hidden}")
+    return groups

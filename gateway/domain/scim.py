@@ -206,14 +206,6 @@ def _text(value: Any, name: str, limit: int) -> str:
     return value
 
 
-def _group_name(value: Any) -> str:
-    """Groups give rights, and people pick them by what they see: a name that hides a letter looks like another's."""
-    name = _text(value, "displayName", 150)
-    if hidden := hidden_in(name):
-        raise ScimError(400, f"displayName: expected letters that can be seen; this has {hidden}", "invalidValue")
-    return name
-
-
 @dataclass(frozen=True, slots=True)
 class GroupChange:
     """One step on a group: `members` are ids; None leaves them."""
@@ -250,6 +242,14 @@ def group_change(document: Any, op: str = "replace") -> GroupChange:
     known = {name.lower(): value for name, value in document.items()}
     name = _group_name(known["displayname"]) if "displayname" in known else None
     return GroupChange(op, name=name, members=member_ids(known["members"]) if "members" in known else None)
+
+
+def _group_name(value: Any) -> str:
+    """Rules name groups by their letters: one that is not seen makes another group, which looks like the first."""
+    name = _text(value, "displayName", 150)
+    if hidden := hidden_in(name):
+        raise ScimError(400, f"displayName: expected letters that can be seen; this has {hidden}", "invalidValue")
+    return name
 
 
 def member_ids(value: Any) -> frozenset[int]:

@@ -35,7 +35,9 @@ def _seen(name: str) -> str:
 
 
 Title = Annotated[str, StringConstraints(max_length=120), AfterValidator(_seen)]
-GroupName = Annotated[str, StringConstraints(min_length=1, max_length=150), AfterValidator(_seen)]
+# Rules name groups by their letters: one that is not seen makes another group, which looks like the first.
+GroupName = Annotated[Text, AfterValidator(_seen)]
+GroupNames = Annotated[list[GroupName], Field(min_length=1)]
 Texts = Annotated[list[Text], Field(min_length=1)]
 
 
@@ -129,7 +131,7 @@ Connection = Annotated[SqlConnection | BigQueryConnection, Field(discriminator="
 
 class Access(Part):
     name: Title = ""
-    groups: Texts
+    groups: GroupNames
     connections: Texts
     operations: Annotated[list[Literal["read", "write", "temp", "listen", "ddl", "admin"]], Field(min_length=1)]
 
@@ -149,14 +151,14 @@ class Masking(Part):
     columns: list[Text] = []
     technique: str
     inference: str = "guarded"
-    exempt_groups: list[Text] = []
+    exempt_groups: list[GroupName] = []
     data_class: str = ""
     keep: int = 4
     priority: int = 100
 
 
 class ReviewerGroup(Part):
-    group: Text
+    group: GroupName
     quorum: Annotated[int, Field(ge=1)] = 1
 
 
@@ -166,11 +168,11 @@ class Policy(Part):
     connections: Texts
     when: dict[str, Any] = {}
     action: Literal["allow", "require_approval", "deny"]
-    reviewers: list[Text | ReviewerGroup] = []
+    reviewers: list[GroupName | ReviewerGroup] = []
     reviewers_needed: Literal["all", "any"] = "all"
     quorum: Annotated[int, Field(ge=1)] = 1
     separation: bool = True
-    skip_groups: list[Text] = []
+    skip_groups: list[GroupName] = []
     grants: Annotated[list[Literal["once", "shape", "tables", "connection"]], Field(min_length=1)] = ["once"]
     grant_for_s: Annotated[int, Field(ge=1)] = 3600
     max_uses: Annotated[int, Field(ge=1)] = 100
@@ -178,7 +180,7 @@ class Policy(Part):
     grace_s: Annotated[int, Field(ge=0)] = 0
     decide_within_s: Annotated[int, Field(ge=1)] = 3600
     execute_within_s: Annotated[int, Field(ge=1)] = 600
-    escalate_to: list[Text] = []
+    escalate_to: list[GroupName] = []
     escalate_before_s: Annotated[int, Field(ge=0)] = 0
     step_up_s: Annotated[int, Field(ge=1)] | None = None
     enabled: bool = True
@@ -195,7 +197,7 @@ class Channel(Part):
     signing_secret: Secret | None = None
     events: Annotated[list[Literal[tuple(EVENTS)]], Field(min_length=1)] = list(EVENTS)  # type: ignore[valid-type]
     connections: Texts = ["*"]
-    groups: list[Text] = []
+    groups: list[GroupName] = []
     people: dict[str, Text] = {}
     enabled: bool = True
 
@@ -215,7 +217,7 @@ class BreakGlass(Part):
     connections: Texts
     members: Texts
     agents: list[Text] = []
-    reviewers: Texts
+    reviewers: GroupNames
     lasts_s: Annotated[int, Field(ge=60, le=MAX_EMERGENCY_S)] = 1800
     max_statements: Annotated[int, Field(ge=1)] = 100
     review_within_s: Annotated[int, Field(ge=60, le=MAX_REVIEW_S)] = 86400
@@ -232,7 +234,7 @@ class FederationRule(Part):
 
 class Agent(Part):
     name: Name
-    groups: list[Text] = []
+    groups: list[GroupName] = []
     owner: Text
     purpose: str = ""
     enabled: bool = True
@@ -277,7 +279,7 @@ class Quota(Part):
 
 
 class Group(Part):
-    name: GroupName
+    name: Annotated[GroupName, StringConstraints(max_length=150)]
     members: list[Text] = []
 
 
@@ -292,7 +294,7 @@ class Issuer(Part):
     kind: Literal["agent", "person"] = "agent"
     subject_claim: Text = "sub"
     groups_claim: Text = "groups"
-    groups_map: dict[str, str] = {}
+    groups_map: dict[str, Annotated[str, AfterValidator(_seen)]] = {}
     enabled: bool = True
 
     @model_validator(mode="before")

@@ -227,6 +227,17 @@ def test_foreign_issuers_groups_are_mapped(issuer: TestIssuer) -> None:
     assert principal.issuer == issuer.url
 
 
+@pytest.mark.parametrize("name", ["readers\u200b", "\u202ereaders", "readers\nadmin", "readers\u3164"])
+def test_foreign_issuers_groups_are_what_they_look_like(issuer: TestIssuer, name: str) -> None:
+    """Going on without such a group would let its members off what a policy denies them."""
+    mapped = replace(issuer.spec, groups_map={name: "readers"})
+    token = issuer.token(groups=["analysts", name])
+
+    assert "letters that cannot be seen: ⟨U+" in refusal(token, rules_with(issuer))
+    assert verify(token, rules_with(issuers={issuer.url: mapped})).groups == {"readers"}  # nobody's name any more
+    assert verify(issuer.token(groups=["Ärzte und Ärztinnen"]), rules_with(issuer)).groups == {"Ärzte und Ärztinnen"}
+
+
 def test_foreign_persons_other_names_are_kept_and_give_no_right(issuer: TestIssuer) -> None:
     spec = replace(issuer.spec, kind="person")
     token = issuer.token(sub="00u1", email="ann@example.test", preferred_username="ann", upn=7, oid="x" * 300)
