@@ -23,6 +23,7 @@ from hoopweb.cli.server import Server, with_new_token
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = build_parser().parse_args(arguments)
     try:
+        _must_be_text(asked)
         _COMMANDS[asked.command](asked)
         sys.stdout.flush()
     except CommandFailed as failed:
@@ -37,6 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return Exit.DONE
 
 
+def _must_be_text(asked: Namespace) -> None:
+    """Bytes that are no UTF-8 come as lone surrogates, which no request can carry. A program gets its own ones."""
+    for name, value in vars(asked).items():
+        if name == "arguments":
+            continue
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and not is_text(text):
+                raise CommandFailed("an argument is not UTF-8", status=Exit.USAGE)
+
+
+def is_text(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 def _tell(failed: CommandFailed) -> None:
     word = "denied" if failed.status is Exit.DENIED else "hoopweb"
     sys.stderr.write(f"{word}: {shown(str(failed))}\n")
@@ -47,10 +62,13 @@ def _tell(failed: CommandFailed) -> None:
 def _login(asked: Namespace) -> None:
     login = Login(server=credentials.checked_server(asked.server), client_id=asked.client_id)
     if asked.token_file:
-        login = Login(server=login.server, token=_secret_in(asked.token_file))
+        login = Login(server=login.server, token=_token_in(asked.token_file))
     else:
         login = _with_client_credentials(login, secret_file=asked.secret_file)
-    path = credentials.save(login, profile=asked.profile, environment=os.environ)
+    try:
+        path = credentials.save(login, profile=asked.profile, environment=os.environ)
+    except OSError as error:
+        raise CommandFailed(f"the login cannot be kept: {shown(error.filename)}: {error.strerror}") from None
     sys.stdout.write(f"signed in at {shown(login.server)}; the token is in {path}\n")
 
 
@@ -74,6 +92,13 @@ def _secret_in(file: str) -> str:
     if not text:
         raise CommandFailed(f"there is nothing in {'stdin' if file == '-' else shown(file)}", status=Exit.USAGE)
     return text
+
+
+def _token_in(file: str) -> str:
+    token = _secret_in(file)
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise CommandFailed(f"{'stdin' if file == '-' else shown(file)} holds no token", status=Exit.USAGE)
+    return token
 
 
 def _logout(asked: Namespace) -> None:
@@ -184,7 +209,15 @@ def _server(asked: Namespace) -> Server:
 
 def _statement(asked: Namespace) -> str:
     """The text; from stdin where values in it should be in no process list and no shell's history."""
-    return sys.stdin.read() if asked.statement == "-" else str(asked.statement)
+    if asked.statement != "-":
+        return str(asked.statement)
+    try:
+        text = sys.stdin.read()
+    except ValueError:
+        text = ""
+    if not text or not is_text(text):
+        raise CommandFailed("expected a statement on stdin, in UTF-8", status=Exit.USAGE)
+    return text
 
 
 _COMMANDS: dict[str, Callable[[Namespace], None]] = {

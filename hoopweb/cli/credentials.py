@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from hoopweb.cli.failures import CommandFailed, Exit
 
@@ -46,12 +46,21 @@ class Login:
 
 def checked_server(url: str) -> str:
     """`url` without a trailing slash. A token leaves this machine inside TLS alone."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query or parts.fragment:
+    parts = _parts(url)
+    if parts is None or parts.scheme not in {"http", "https"} or parts.username or parts.query or parts.fragment:
         raise CommandFailed("the server's URL is not understood, expected https://HOST[:PORT]", status=Exit.USAGE)
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise CommandFailed("a token is sent over https alone, expected an https:// server", status=Exit.USAGE)
     return url.rstrip("/")
+
+
+def _parts(url: str) -> SplitResult | None:
+    """None where there is no host, or a port that is none."""
+    try:
+        parts = urlsplit(url)
+        return parts if parts.hostname and parts.port != 0 else None
+    except ValueError:
+        return None
 
 
 def is_loopback(host: str) -> bool:

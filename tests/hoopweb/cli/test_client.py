@@ -65,7 +65,18 @@ def test_a_profile_is_no_path(profile: str):
 
 @pytest.mark.parametrize(
     "url",
-    ["http://gateway.test", "ftp://gateway.test", "gateway.test", "https://user@gateway.test", "http://127.0.0.1.test"],
+    [
+        "http://gateway.test",
+        "ftp://gateway.test",
+        "gateway.test",
+        "https://user@gateway.test",
+        "http://127.0.0.1.test",
+        "http://[::1",
+        "https://gateway.test:abc",
+        "https://gateway.test:99999",
+        "https://",
+        "",
+    ],
 )
 def test_a_server_without_tls_is_refused(url: str):
     with pytest.raises(CommandFailed, match="expected"):
@@ -172,3 +183,58 @@ def test_a_token_no_header_can_carry_is_not_shown(monkeypatch: pytest.MonkeyPatc
 
     assert main(["connections"]) == Exit.NOT_SIGNED_IN
     assert "canary" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["query", "clin\udcff", "SELECT 1"],
+        ["query", "clinic", "SELECT \udcff"],
+        ["query", "clinic", "SELECT $1", "-p", "\udcff"],
+        ["result", "\udcff"],
+        ["sessions", "kill", "\udcff"],
+    ],
+)
+def test_bytes_that_are_no_text_make_no_sense(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("HOOPWEB_TOKEN", "t")
+    monkeypatch.setenv("HOOPWEB_SERVER", "http://127.0.0.1:1")
+
+    assert main(arguments) == Exit.USAGE
+    assert capsys.readouterr().err == "hoopweb: an argument is not UTF-8\n"
+
+
+@pytest.mark.parametrize("given", [b"", b"SELECT '\xff'"])
+def test_stdin_without_a_statement_makes_no_sense(
+    given: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("HOOPWEB_TOKEN", "t")
+    monkeypatch.setenv("HOOPWEB_SERVER", "http://127.0.0.1:1")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors="surrogateescape"))
+
+    assert main(["query", "clinic", "-"]) == Exit.USAGE
+    assert capsys.readouterr().err == "hoopweb: expected a statement on stdin, in UTF-8\n"
+
+
+@pytest.mark.parametrize("text", ["a\nb", "tök€n", "two words"])
+def test_a_file_without_a_token_signs_nobody_in(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "kept"))
+    (tmp_path / "token").write_text(text, encoding="utf-8")
+
+    assert main(["login", "--server", "http://127.0.0.1:1", "--token-file", str(tmp_path / "token")]) == Exit.USAGE
+    assert capsys.readouterr().err == f"hoopweb: {tmp_path}/token holds no token\n"
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_login_that_cannot_be_kept_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "token").write_text("t", encoding="utf-8")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+
+    assert main(["login", "--server", "http://127.0.0.1:1", "--token-file", str(tmp_path / "token")]) == Exit.FAILED
+    assert capsys.readouterr().err.startswith("hoopweb: the login cannot be kept: ")
