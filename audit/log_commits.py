@@ -173,6 +173,21 @@ class LogCommits:
         self._lend(head)
         return [answers[at] for at in range(len(batch))]
 
+    def look(self) -> None:
+        """Return when the log could be locked and is as long as this process left it. Raises when it could not."""
+        self._head = None
+        try:
+            if connection.connection is None or connection.connection.closed:
+                self._connect()
+            with transaction.atomic():
+                head = lock_head()
+            if head.size < self.written:
+                raise LogShrank(f"the log has {head.size} entries, expected at least {self.written}")
+        except Exception:
+            self._trip = None
+            connection.close()
+            raise
+
     def _lend(self, head: Head | None) -> None:
         """Let the next batch go from the event loop, over this connection and behind this head."""
         self._head = head

@@ -44,7 +44,7 @@ from audit.log_commits import LogCommits
 from audit.process_journal import IN_JOURNAL, ProcessJournal, open_journal
 from audit.room import Room, Waiting, principal_of
 from audit.sequencer import Sequencer, SequencerFailed, Taken
-from audit.turns import Turns, moved
+from audit.turns import Turns, moved, set_within
 
 logger = logging.getLogger(__name__)
 
@@ -400,7 +400,7 @@ class AuditWriter(WriterState):
         delay = RETRY_FIRST_S
         while self._backlog.queue or not self._closing:
             if not self._backlog.has_batch:
-                await moved(self._turns.for_commits)
+                delay = await self._wait_for_work(delay)
                 continue
             await self._gather()
             batch: Sequence[Queued] = ()
@@ -421,6 +421,26 @@ class AuditWriter(WriterState):
                 self._backlog.end_batch()
                 self._written()
                 self._turns.stir()
+
+    async def _wait_for_work(self, delay: float) -> float:
+        """Wait for something to commit. After a failure look meanwhile whether the log is there again.
+
+        Who hears that this process cannot write sends it nothing any more: no commit would ever tell that it can.
+        Returns after how long to look once more.
+        """
+        if not self._failing:
+            await moved(self._turns.for_commits)
+            return RETRY_FIRST_S
+        self._turns.for_commits.clear()
+        await set_within(self._turns.for_commits, delay)
+        if not self._backlog.has_batch and not self._closing:
+            try:
+                await self._commits.in_thread(self._commits.look)
+            except Exception as error:  # fail closed: it is not healthy before it could be
+                logger.warning("audit log still not there: error=%s", type(error).__name__)
+                return min(2 * delay, RETRY_MOST_S)
+            self._failing = False
+        return RETRY_FIRST_S
 
     async def _gather(self) -> None:
         """Let a batch grow that nobody waits for, until somebody does."""

@@ -164,6 +164,29 @@ async def test_writer_whose_batch_hangs_is_not_healthy(monkeypatch):
     assert (healthy, while_it_hangs) == (True, False)
 
 
+async def test_writer_that_failed_is_healthy_again_though_nobody_asks():
+    """A balancer that hears of it sends nobody any more: no entry comes that could show that the log is back."""
+    writer = AuditWriter()
+    await writer.append(opened())
+    await in_thread(sql, "ALTER TABLE audit_logstate RENAME TO logstate_gone")
+    try:
+        with pytest.raises(RecordUnavailable):
+            await writer.append(opened("s2"))
+        await asyncio.sleep(0.5)
+        while_it_is_gone = writer.healthy
+    finally:
+        await in_thread(sql, "ALTER TABLE logstate_gone RENAME TO audit_logstate")
+    async with asyncio.timeout(20):
+        while not writer.healthy:
+            await asyncio.sleep(0.02)
+    receipt = await writer.append(opened("s3"))
+    await writer.close()
+
+    assert not while_it_is_gone
+    assert receipt.seq == 2
+    assert await in_thread(lambda: check_chain(log_keys())) == []
+
+
 async def test_writer_whose_loop_died_is_not_healthy():
     writer = AuditWriter()
     await writer.append(opened())
