@@ -75,8 +75,8 @@ class Backlog(BacklogState):
 
     @property
     def owes(self) -> bool:
-        """Whether something is queued that happened already."""
-        return self.owed > self.waiting
+        """Whether something is queued, or being committed, that happened already."""
+        return self.owed > self.waiting or any(queued.answer is None for queued in self._committing)
 
     @property
     def commits_lately(self) -> bool:

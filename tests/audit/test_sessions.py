@@ -178,6 +178,7 @@ def test_download_without_the_permissions_holds_neither_text_nor_result(client, 
     ("text", "cell"),
     [
         ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("\uff1dHYPERLINK(1)", "'\uff1dHYPERLINK(1)"),  # full-width, as East Asian spreadsheets take it
         ("SELECT 1;=HYPERLINK(1)", "SELECT 1;'=HYPERLINK(1)"),  # where semicolons separate cells
         ("SELECT 1\t@SUM(1)", "SELECT 1\t'@SUM(1)"),
         ("SELECT 1\n=HYPERLINK(1)", "SELECT 1\n'=HYPERLINK(1)"),

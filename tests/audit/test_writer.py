@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -185,6 +186,36 @@ async def test_writer_that_failed_is_healthy_again_though_nobody_asks():
     assert not while_it_is_gone
     assert receipt.seq == 2
     assert await in_thread(lambda: check_chain(log_keys())) == []
+
+
+async def test_nobody_waits_for_a_log_that_is_tried_again():
+    """An attempt that hangs until its time is over is no reason to believe in the next one."""
+    writer = AuditWriter()
+    await writer.append(opened())
+    locked, done = threading.Event(), threading.Event()
+
+    def hold_the_log():
+        with transaction.atomic():
+            sql("LOCK audit_logstate")
+            locked.set()
+            done.wait(60)
+
+    holding = asyncio.create_task(in_thread(hold_the_log))
+    await asyncio.to_thread(locked.wait, 30)
+    writer.append_later(denied("owed"))
+    async with asyncio.timeout(30):
+        while not (writer._failing and writer._backlog._committing and not writer._backlog.owed):
+            await asyncio.sleep(0.01)
+    began = time.monotonic()
+    with pytest.raises(RecordUnavailable):
+        await writer.append(opened("s2"))
+    took_s = time.monotonic() - began
+    done.set()
+    await holding
+    await until_healthy(writer)
+    await writer.close()
+
+    assert took_s < 1
 
 
 async def test_writer_whose_loop_died_is_not_healthy():
