@@ -11,7 +11,7 @@ the session itself (`postgres_own`), and nothing it says is complete while that 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -45,6 +45,12 @@ _SESSION_WORDS = frozenset(
 )
 _BEHIND = "does not know yet"  # how analysis says that the schema moved on
 
+Doubted = Callable[[Analysis, SessionContext], Analysis]
+
+
+class _SchemaMoved(Exception):
+    """The schema changed while a statement's rows were estimated."""
+
 
 class PostgresAnalyst:
     """`gateway.session.services.Analyst` for connections of kind `postgres`."""
@@ -64,17 +70,29 @@ class PostgresAnalyst:
         # After a statement that may have changed the schema: look before believing anything remembered.
         await side.keep_fresh(at_once=session.session_id in self._changing)
         self._changing.discard(session.session_id)
-        found = await self._read_shape(side, session, statement)
+        found = await self._read_and_sized(side, session, statement, _doubted)
         session.schema_version = side.catalogue.version if side.catalogue is not None else ""
         changes = found.operations & {Operation.DDL, Operation.ADMIN} or found.kind == "COMMIT_PREPARED"
         if session.uncommitted_definitions or changes:
             self._changing.add(session.session_id)
-        return await self._estimated(side, session, _doubted(found, session))
+        return found
 
     async def _read_in(self, own: PostgresOwnSide, session: SessionContext, statement: Statement) -> Analysis:
-        found = await self._read_shape(own, session, statement)
+        found = await self._read_and_sized(own, session, statement, _ends_what_is_not_its_own)
         session.schema_version = own.permanent_version
-        return await self._estimated(own, session, _ends_what_is_not_its_own(found, session))
+        return found
+
+    async def _read_and_sized(
+        self, side: Side, session: SessionContext, statement: Statement, doubted: Doubted
+    ) -> Analysis:
+        """What it does and how much it returns, both under the schema in force when both are known."""
+        for _ in range(RETRIES):
+            found = doubted(await self._read_shape(side, session, statement), session)
+            try:
+                return await self._estimated(side, session, found)
+            except _SchemaMoved:
+                continue
+        return distrusted(found, "the schema changes too quickly")
 
     async def _read_shape(self, side: Side, session: SessionContext, statement: Statement) -> Analysis:
         exact = _exact(statement, session)
@@ -170,6 +188,7 @@ class PostgresAnalyst:
     # --- how many rows ---
 
     async def _estimated(self, side: Side, session: SessionContext, found: Analysis) -> Analysis:
+        """Raises _SchemaMoved when `found` is about another schema than the estimate."""
         if found.kind == "DECLARE_CURSOR" and found.inner is not None:
             return replace(found, inner=await self._estimated(side, session, found.inner))
         if found.inner is not None or not wants_estimate(found):
@@ -180,8 +199,8 @@ class PostgresAnalyst:
             catalogue = side.catalogue
             plan = await side.plan(_query_of(found.statement, session))
             rows = estimated_rows(plan, collects=found.facts.collects)
-            if side.catalogue is not catalogue:  # what was found is about the schema before: it must not be kept
-                return distrusted(found, "the schema changed while its rows were estimated")
+            if side.catalogue is not catalogue:
+                raise _SchemaMoved
             # Literals that cannot change what a statement does still change how much it returns.
             independent = not _has_literals(found)
             estimated = replace(found, facts=replace(found.facts, estimated_rows=rows), literal_independent=independent)
