@@ -23,6 +23,7 @@ from tests.emptying import empty_quickly
 from tests.services import SUPERUSER_DSN
 from tests.stack import Stack, running_stack, stack_in
 from tests.tally import pytest_terminal_summary, tell_product_files  # noqa: F401 - a hook, found by its name
+from tests.turn import TURN
 
 # How long an example takes says nothing on a busy machine.
 hypothesis_settings.register_profile("untimed", deadline=None)
@@ -95,6 +96,13 @@ LONG_FIRST = (
 def emptied_between_tests() -> None:
     """Django empties tables after a test with transactions of its own: also the evidence, which refuses it."""
     DatabaseOperations.sql_flush = empty_quickly  # type: ignore[method-assign]
+
+
+@pytest.hookimpl(tryfirst=True)  # before Hypothesis looks for its seed
+def pytest_configure(config: pytest.Config) -> None:
+    """Examples are other ones each run, and those of a turn the same (tests/turn.py)."""
+    if config.option.hypothesis_seed is None:
+        config.option.hypothesis_seed = str(TURN)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.bypass.attack import ALL, EXTENDED, SIMPLE_ONLY, attack, by_turns, cases
-from tests.turn import SAID, TURN
+from tests.turn import SAID, SOAKING, TURN, examples
 
 
 def test_every_attack_is_played_in_every_run_and_in_every_mode_over_three() -> None:
@@ -43,6 +45,11 @@ def test_processes_of_a_run_have_one_turn() -> None:
 
     assert int(done.stdout) == TURN
     assert str(TURN) in SAID
+
+
+def test_turn_seeds_the_examples_of_a_property(request: pytest.FixtureRequest) -> None:
+    assert request.config.getoption("--hypothesis-seed") is not None, "other examples that nobody can try again"
+    assert examples(600) == (600 if SOAKING else 150)
 
 
 def run_names(run: list[tuple[object, object]]) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from analysis import nodes
 from tests.analysis.turns import counting_turns
+from tests.turn import examples
 
 pytest.importorskip("analysis._fast", reason="no C compiler or no Cython on this machine")
 
@@ -121,14 +122,14 @@ def test_other_threads_have_turns_while_a_large_tree_is_read() -> None:
     assert turns > 20
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(text=TEXTS)
 def test_same_answer_to_anything(text: str) -> None:
     assert outcome(nodes, text) == outcome(interpreted, text)
     assert apart(nodes, text) == apart(interpreted, text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(places=st.lists(st.tuples(st.integers(0, 400), st.sampled_from(LEXEMES)), min_size=1, max_size=3))
 def test_same_answer_to_a_tree_that_was_altered(places: list[tuple[int, str]]) -> None:
     tree = '({QUERY :commandType 1 :rtable ({RTE :eref {ALIAS :aliasname p\\ q :colnames ("a" "b")} :relid 16390}) '

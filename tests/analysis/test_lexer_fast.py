@@ -13,6 +13,7 @@ from analysis import lexer
 from analysis.lexer import LexError, Token, read_lexeme, read_tokens_python
 from tests.analysis.cases import INCOMPLETE, ORDINARY, OUTPUTS, PREDICATES
 from tests.analysis.turns import counting_turns
+from tests.turn import examples
 
 compiled = pytest.importorskip("analysis._lexer", reason="no C compiler or no Cython on this machine")
 
@@ -57,7 +58,7 @@ def test_compiled_one_is_used() -> None:
     assert lexer.read_tokens is not read_tokens_python
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=examples(3000), deadline=None)
 @given(text=TEXTS, standard=st.booleans())
 @example(text="'a' \n'b'", standard=True)
 @example(text="'a' -- c\n'b'", standard=True)
@@ -72,7 +73,7 @@ def test_same_tokens_of_anything(text: str, standard: bool) -> None:
     agree(text, standard)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(
     statement=st.sampled_from(STATEMENTS),
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), PIECES), max_size=3),
@@ -89,7 +90,7 @@ def test_same_tokens_of_statements_that_were_altered(
     agree(statement[:cut], standard)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(text=TEXTS, most=st.integers(0, 4))
 def test_both_stop_where_there_are_too_many(text: str, most: int) -> None:
     agree(text, True, most)

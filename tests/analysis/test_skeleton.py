@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from analysis.fingerprint import shape_of, skeleton, skeleton_of
 from analysis.lexer import LexError, tokenize
+from tests.turn import examples
 
 _PIECES = st.sampled_from(
     ["select", " a", " from t", " where a = ", "1", "23", " and b > ", "'x 5 '", " -- 7 ", "\n", "/* 8 */", "$1",
@@ -17,7 +18,7 @@ _PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(pieces=st.lists(_PIECES, max_size=12), digits=st.lists(st.integers(0, 999_999_999), min_size=12, max_size=12))
 def test_texts_of_one_skeleton_have_one_template(pieces: list[str], digits: list[int]) -> None:
     text = "".join(pieces)

@@ -22,6 +22,7 @@ from audit.domain.records_check import check_records
 from audit.domain.sealing import evidence_sealer
 from audit.domain.sending import BULK
 from audit.models import Checkpoint, JournalPosition, LogEntry, SealedText, StatementRecord
+from tests.turn import examples
 
 STATEMENTS = BULK  # each with two entries or more: well over what goes the way of the few
 
@@ -179,7 +180,7 @@ BODIES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(
     body=st.dictionaries(WORDS | st.sampled_from(["commitment", "body", "kind", "v", "statement"]), BODIES, max_size=4),
     names=st.tuples(*[WORDS | st.sampled_from(['","v":1}', ',"statement":"x', "\\", '"'])] * 4),

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from masking.detectors.checks import is_card, is_dea, is_iban, is_issued_ssn, is_mbi, is_npi, is_vin
 from masking.detectors.text import detect, mask
+from tests.turn import examples
 
 # (text, what must be covered, class)
 FOUND = [
@@ -193,7 +194,7 @@ def test_check_digits(check, good: str, bad: str) -> None:  # type: ignore[no-un
 
 
 @given(text=st.text(max_size=300) | st.text(alphabet="AaDr. 0123-/'@:,#MRNjohnsmith\u200b\uff11", max_size=200))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_any_text_gives_ordered_spans_within_it(text: str) -> None:
     spans = detect(text)
 

@@ -15,6 +15,7 @@ from masking.engines.registry import compile_mask
 from masking.engines.types import MaskOptions, Target, target_for
 from tests.masking.test_engines_shortcuts import values
 from tests.masking.test_structured import PLANTED
+from tests.turn import examples
 
 fast = pytest.importorskip("masking.engines._fast", reason="no C compiler or no Cython on this machine")
 
@@ -72,7 +73,7 @@ def test_compiled_form_says_what_its_mask_says(technique: str, target: Target, u
         assert mask(value) == mask.ordinary(value), value
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     form=st.sampled_from(FORMS),
     value=st.binary(max_size=40)
@@ -157,7 +158,7 @@ DIGITS = st.text("0123456789-./, ", max_size=16) | st.text("0123456789-./, *xXSs
 NEAR = st.from_regex(r"\A(SSN|SS#|Social Security|MRN|NPI|[A-Z]{2}|[X*]{3}-?|www|MR#)?[ :.#-]?[0-9 -]{1,9}[A-Z]{0,4}\Z")
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(value=LETTERS | DIGITS | NEAR | st.text(max_size=45) | st.sampled_from(sorted(PLANTED.values())))
 def test_nothing_is_found_in_what_the_compiled_search_lets_pass(value: str) -> None:
     try:

@@ -18,6 +18,7 @@ from audit.domain.entry import Entry
 from audit.domain.journal import put_record_python
 from audit.domain.journaled import pack, split_entry_python
 from audit.domain.template import spell_entry_python
+from tests.turn import examples
 
 fast = pytest.importorskip("audit.domain._fast", reason="no C compiler or no Cython on this machine")
 intake = pytest.importorskip("audit.domain._intake", reason="no C compiler or no Cython on this machine")
@@ -45,7 +46,7 @@ def entry(statement: str = "s-1", value: str = "v") -> bytes:
     return pack(Prepared(made, "gateway", draft(made, gateway="gateway", commitment=bytes(32)), b"box"))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(
     statement=st.sampled_from(["s-1", "", 'x","v":1', '"statement":']),
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 9), PIECES), max_size=3),
@@ -60,7 +61,7 @@ def test_entries_that_were_altered(statement: str, changes: list[tuple[int, int,
     assert outcome(intake.split_entry, payload[:cut]) == outcome(split_entry_python, payload[:cut])
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(
     sizes=st.none() | st.tuples(SIZES, SIZES),
     parts=st.tuples(st.lists(PIECES, max_size=9), st.lists(PIECES, max_size=6)),
@@ -73,7 +74,7 @@ def test_what_only_looks_like_an_entry(sizes: tuple[int, int] | None, parts: tup
     assert outcome(intake.split_entry, payload) == outcome(split_entry_python, payload)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(statement=NAMES, at_us=st.integers(-(2**62), 2**62), values=st.lists(PIECES, max_size=3))
 def test_identifiers_nobody_escaped(statement: str, at_us: int, values: list[bytes]) -> None:
     body = tuple([b"x"] * (len(values) + 1))
@@ -82,7 +83,7 @@ def test_identifiers_nobody_escaped(statement: str, at_us: int, values: list[byt
     assert outcome(fast.spell_entry, *arguments) == outcome(spell_entry_python, *arguments)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(ids=st.tuples(NAMES, NAMES), seq=st.integers(-(2**63), 2**63 - 1), at_us=st.integers(-(2**61), 2**61))
 def test_rows_of_odd_identifiers_and_moments(ids: tuple[str, str], seq: int, at_us: int) -> None:
     arguments = (b"head", seq, at_us, b"d" * 32, b"", b"{}", *ids, b"shared")
@@ -90,7 +91,7 @@ def test_rows_of_odd_identifiers_and_moments(ids: tuple[str, str], seq: int, at_
     assert outcome(intake.leaf_row, *arguments) == outcome(leaf_row_python, *arguments)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(plaintext=st.binary(max_size=9), salt=st.binary(min_size=55, max_size=70))
 def test_commitments_about_a_block_long(plaintext: bytes, salt: bytes) -> None:
     found = outcome(fast.commitment_to, plaintext, salt)
@@ -98,7 +99,7 @@ def test_commitments_about_a_block_long(plaintext: bytes, salt: bytes) -> None:
     assert found == (ValueError if len(salt) > 64 else commitment_to_python(plaintext, salt))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(place=st.integers(-300, 300), chain=st.binary(min_size=14, max_size=18), size=st.integers(0, 140))
 def test_records_are_never_put_beside_their_segment(place: int, chain: bytes, size: int) -> None:
     ours, theirs = mmap.mmap(-1, 128), mmap.mmap(-1, 128)

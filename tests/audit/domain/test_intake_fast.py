@@ -21,6 +21,7 @@ from audit.domain.links import Links, LinksPython
 from audit.domain.merkle import GENESIS, Frontier
 from audit.domain.projection import Records, fold_python
 from audit.domain.statement_rows import CHANGES, HEAD, Said, change_of, copied, rows_to_copy_python
+from tests.turn import examples
 
 intake = pytest.importorskip("audit.domain._intake", reason="no C compiler or no Cython on this machine")
 
@@ -81,7 +82,7 @@ def outcome(function: Any, *arguments: Any) -> Any:
         return type(error)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(prepared=batches(), before=st.integers(0, 40), prev=st.binary(min_size=32, max_size=32))
 def test_leaves_and_the_tree_grow_alike(prepared: list[Prepared], before: int, prev: bytes) -> None:
     nodes = Frontier().extend(bytes([number]) * 32 for number in range(before)).nodes
@@ -92,7 +93,7 @@ def test_leaves_and_the_tree_grow_alike(prepared: list[Prepared], before: int, p
     assert all(type(leaf) is Leaf for leaf in found[0])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(prepared=batches())
 def test_rows_of_leaves_and_boxes_are_alike(prepared: list[Prepared]) -> None:
     leaves = linked(prepared)
@@ -116,7 +117,7 @@ class Empty:
         self.counts: dict[str, Any] = {}
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(prepared=batches())
 def test_batches_are_folded_and_spelled_alike(prepared: list[Prepared]) -> None:
     leaves = linked(prepared)
@@ -146,7 +147,7 @@ def test_records_use_the_compiled_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(called) == 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(prepared=batches())
 def test_what_was_packed_is_unpacked_alike(prepared: list[Prepared]) -> None:
     ours, theirs = Reading(), Reading()
@@ -186,7 +187,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(parts=st.tuples(st.lists(PIECES, max_size=9), st.lists(PIECES, max_size=6)))
 def test_what_only_looks_like_an_entry_is_refused_alike(parts: tuple[list[bytes], list[bytes]]) -> None:
     head, tail = map(b"".join, parts)
@@ -195,7 +196,7 @@ def test_what_only_looks_like_an_entry_is_refused_alike(parts: tuple[list[bytes]
     assert outcome(intake.unpack_with, Reading(), payload) == outcome(unpack_with_python, Reading(), payload)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     payload=st.binary(min_size=1, max_size=60),
     at=st.integers(-3, 130),

@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.listeners.postgres_text import first_word
+from tests.turn import examples
 
 
 def by_character(text: str) -> str:
@@ -55,7 +56,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(text=st.lists(PIECES, max_size=14).map("".join) | st.text(max_size=12))
 @example(text="/*/*/ */ */ copy")
 @example(text="/** **/copy")

@@ -15,6 +15,7 @@ from gateway.protocols.postgres.frames import ProtocolViolation, frame
 from masking.detectors.scan import Depth, compile_scan
 from masking.engines.registry import compile_mask
 from masking.engines.types import ConstantMask, MaskOptions, target_for
+from tests.turn import examples
 
 
 def mask(value: bytes | None) -> bytes | None:
@@ -141,7 +142,7 @@ def outcome(run: Run, data: bytes, at: int) -> object:
         return ProtocolViolation
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(
     made=st.sampled_from(MAKES),
     masks=masks_of(),

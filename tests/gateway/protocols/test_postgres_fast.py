@@ -27,6 +27,7 @@ from gateway.protocols.postgres.server import encode_data_row
 from masking.detectors.scan import Depth, compile_scan
 from masking.engines.registry import compile_mask
 from masking.engines.types import ConstantMask, MaskOptions, target_for
+from tests.turn import examples
 
 fast = pytest.importorskip("gateway.protocols.postgres._fast", reason="no C compiler or no Cython on this machine")
 
@@ -76,7 +77,7 @@ def altered(data: bytes, changes: list[tuple[int, int]]) -> bytes:
     return bytes(changed)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     rows=ROWS,
     changes=CHANGES,
@@ -97,7 +98,7 @@ def test_rows_are_walked_and_masked_alike(
     assert compiled is ProtocolViolation or ours == theirs
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(
     bodies=st.lists(st.binary(max_size=40), max_size=10),
     changes=CHANGES,
@@ -156,7 +157,7 @@ def requests(draw: st.DrawFn) -> bytes:
     return first + client.encode_bind(bound) + rest + client.SYNC_FRAME
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(data=requests(), changes=CHANGES, cut=st.integers(0, 400))
 def test_requests_are_read_alike_and_as_frame_by_frame(data: bytes, changes: list[tuple[int, int]], cut: int) -> None:
     data = altered(data, changes)
@@ -195,7 +196,7 @@ def frame_by_frame(data: bytes) -> Any:
     return *bound_to, bool(described)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(text=st.binary(max_size=40), changes=CHANGES)
 def test_queries_are_read_alike_and_as_frame_by_frame(text: bytes, changes: list[tuple[int, int]]) -> None:
     data = altered(frame(b"Q", text + b"\0"), changes)
@@ -212,7 +213,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(pieces=st.lists(PIECES, max_size=12))
 def test_shapes_of_texts_are_alike_and_the_analysis_own(pieces: list[str]) -> None:
     text = "".join(pieces)
@@ -234,7 +235,7 @@ def answers(draw: st.DrawFn) -> bytes:
     return data + frame(b"Z", draw(st.sampled_from([b"I", b"T", b"E", b""])))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(data=answers(), begin=st.sampled_from(["12", "2", "1", ""]), changes=CHANGES)
 def test_answers_are_read_alike_and_are_whole(data: bytes, begin: str, changes: list[tuple[int, int]]) -> None:
     parsed, bound = "1" in begin, "2" in begin

@@ -25,6 +25,7 @@ from gateway.protocols.postgres.express import (
 from gateway.protocols.postgres.frames import frame, scan_frames_python
 from masking.engines.types import ConstantMask
 from tests.gateway.protocols.test_postgres_fast import outcome
+from tests.turn import examples
 
 fast = pytest.importorskip("gateway.protocols.postgres._fast", reason="no C compiler or no Cython on this machine")
 
@@ -65,7 +66,7 @@ MASKS = [
 ]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(
     data=ROWS,
     at=st.integers(0, 20) | st.just(0),
@@ -114,7 +115,7 @@ def test_mask_that_returns_no_bytes_shows_nothing(masked: Any) -> None:
         fast.mask_rows(data, 0, len(data), width=1, masks=[(0, lambda _: masked, False)], counts=[0])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(data=lying(b"DCZ1"), limit=st.sampled_from([4, 5, 60, 2**31, 2**32 - 1]), at=PLACES, stop=st.none() | PLACES)
 def test_frames(data: bytes, limit: int, at: int, stop: int | None) -> None:
     def scanned(scan: Any) -> Any:
@@ -126,7 +127,7 @@ def test_frames(data: bytes, limit: int, at: int, stop: int | None) -> None:
     assert scanned(fast.scan_frames) == scanned(scan_frames_python)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(data=lying(b"QPX") | st.tuples(INT32, SOME).map(lambda made: b"Q" + made[0] + made[1] + b"\0"))
 @example(data=frame(b"Q", b"\0"))
 @example(data=frame(b"Q", b"a\0b\0"))
@@ -152,7 +153,7 @@ def requests(draw: st.DrawFn) -> bytes:
     return head + frame(b"B", bound) + draw(st.sampled_from([TAIL, RUN, RUN.replace(b"\x09\0\0", b"\x09\0\xff")]))
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(
     data=requests()
     | lying(b"PB").map(lambda data: data + TAIL)
@@ -179,7 +180,7 @@ def test_requests_cut_anywhere(data: bytes) -> None:
             assert fast.read_extended(data[:end] + rest) == read_extended_python(data[:end] + rest)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(
     begin=st.sampled_from([frame(b"1") + frame(b"2"), frame(b"2"), frame(b"1"), b""]),
     data=st.tuples(SOME.map(partial(frame, b"T")), ROWS).map(b"".join)
@@ -210,7 +211,7 @@ TEXTS = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(text=TEXTS)
 @example(text=b" 1\n")
 @example(text=b" 1\n\n")
