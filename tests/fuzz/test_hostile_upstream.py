@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+import pytest_asyncio
 
 from gateway.protocols.postgres import server
 from gateway.protocols.postgres.frames import FrameBuffer, frame, split_frames
@@ -29,6 +30,9 @@ from tests.fuzz.test_client_streams import answer_to_the_end
 from tests.gateway.listeners.harness import HOST, PORT, Gateway, direct_dsn
 from tests.gateway.listeners.raw import RawClient, bind, describe, execute, parse, query, rows
 from tests.turn import TURN
+
+# One loop, in which one analyst serves them all.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SSN = b"078-05-0007"
 OK = frame(b"R", struct.pack("!I", 0))
@@ -112,24 +116,42 @@ class Liar:
                 writer.write(self.lie())
 
 
-@asynccontextmanager
-async def among_others(liar: Liar) -> AsyncIterator[Gateway]:
-    """A gateway with the liar behind connection `liar` and the real database behind `people`."""
+@dataclass
+class Stage:
+    """Where these tests' liars speak, each behind the same port, and an analyst who read the schema once for all."""
 
+    analyst: PostgresAnalyst
+    port: int = 0
+    liar: Liar = field(default_factory=Liar)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self.liar.serve(reader, writer)
+
+    @asynccontextmanager
+    async def among_others(self, liar: Liar) -> AsyncIterator[Gateway]:
+        """A gateway with the liar behind connection `liar` and the real database behind `people`."""
+        self.liar = liar
+        for side in self.analyst._sides.values():  # the schema is kept; each statement is one nobody has seen yet
+            for remembered in (side.analyses, side.alike, side.estimates):
+                remembered.clear()
+        gateway = await Gateway(analyst=self.analyst, upstream_port=PORT, others={"liar": self.port}).start()
+        try:
+            yield gateway
+        finally:
+            await gateway.stop()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage() -> AsyncIterator[Stage]:
     async def dsn_for(_: object) -> str:
         return direct_dsn()
 
-    server_ = await asyncio.start_server(liar.serve, HOST, 0)
-    analyst = PostgresAnalyst(dsn_for)
-    gateway = await Gateway(
-        analyst=analyst, upstream_port=PORT, others={"liar": server_.sockets[0].getsockname()[1]}
-    ).start()
-    try:
-        yield gateway
-    finally:
-        await gateway.stop()
-        await analyst.close()
-        server_.close()
+    set_up = Stage(PostgresAnalyst(dsn_for))
+    server_ = await asyncio.start_server(set_up.serve, HOST, 0)
+    set_up.port = server_.sockets[0].getsockname()[1]
+    yield set_up
+    await set_up.analyst.close()
+    server_.close()
 
 
 async def heard(gateway: Gateway, *messages: bytes, quiet_s: float = 2, within_s: float = 60) -> bytes:
@@ -217,8 +239,8 @@ TOLD = [
 
 
 @pytest.mark.parametrize(("name", "way"), TOLD)
-async def test_lie_shows_no_value_and_harms_no_other_session(name: str, way: str) -> None:
-    async with among_others(LIES[name]) as gateway:
+async def test_lie_shows_no_value_and_harms_no_other_session(stage: Stage, name: str, way: str) -> None:
+    async with stage.among_others(LIES[name]) as gateway:
         got = await heard(gateway, WAYS[way], WAYS[way])
 
         assert SSN not in got
@@ -228,9 +250,9 @@ async def test_lie_shows_no_value_and_harms_no_other_session(name: str, way: str
         assert "internal-error" not in reasons
 
 
-async def test_truth_is_masked_and_served() -> None:
+async def test_truth_is_masked_and_served(stage: Stage) -> None:
     """The control: the same server, telling no lie, is understood, so that the lies above are what was refused."""
-    async with among_others(Liar()) as gateway:
+    async with stage.among_others(Liar()) as gateway:
         got = await heard(gateway, SIMPLE, EXTENDED, quiet_s=60)
 
         assert [kind for kind, _ in split_frames(got)].count(ord("D")) == 2
@@ -251,8 +273,10 @@ HANDSHAKES: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", HANDSHAKES)
-async def test_handshake_that_lies_ends_in_one_refusal(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with among_others(Liar(handshake=HANDSHAKES[name])) as gateway:
+async def test_handshake_that_lies_ends_in_one_refusal(
+    stage: Stage, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with stage.among_others(Liar(handshake=HANDSHAKES[name])) as gateway:
         with monkeypatch.context() as hurried:
             hurried.setattr("gateway.upstreams.postgres.CONNECT_TIMEOUT_S", 1.0)
             with pytest.raises((AssertionError, asyncio.IncompleteReadError)):
@@ -288,9 +312,9 @@ async def test_server_that_says_nothing_more_is_given_up_by_rest_as_well(monkeyp
 
 
 @pytest.mark.parametrize("endless", [NOTICE * 50, ROW * 200], ids=["notices", "rows"])
-async def test_endless_answer_is_paced_by_the_client_and_starves_nobody(endless: bytes) -> None:
+async def test_endless_answer_is_paced_by_the_client_and_starves_nobody(stage: Stage, endless: bytes) -> None:
     liar = Liar(endless=endless)
-    async with among_others(liar) as gateway:
+    async with stage.among_others(liar) as gateway:
         raw = await RawClient.connect(gateway, database="liar")
         raw.writer.write(SIMPLE)
         await raw.receive()
@@ -306,10 +330,10 @@ async def test_endless_answer_is_paced_by_the_client_and_starves_nobody(endless:
     assert said < 64 << 20, "nobody held the liar back"
 
 
-async def test_endless_settings_that_the_client_never_hears_starve_nobody() -> None:
+async def test_endless_settings_that_the_client_never_hears_starve_nobody(stage: Stage) -> None:
     """What is withheld cannot be paced by the client; it is read, dropped, and kept nowhere."""
     liar = Liar(endless=server.encode_parameter_status("TimeZone", SSN.decode()) * 50)
-    async with among_others(liar) as gateway:
+    async with stage.among_others(liar) as gateway:
         raw = await RawClient.connect(gateway, database="liar")
         raw.writer.write(SIMPLE)
         await raw.receive()
@@ -326,10 +350,10 @@ async def test_endless_settings_that_the_client_never_hears_starve_nobody() -> N
 
 
 @pytest.mark.timeout(3600 if SOAKING else 300)
-async def test_mutated_answers_end_or_are_understood() -> None:
+async def test_mutated_answers_end_or_are_understood(stage: Stage) -> None:
     """Random wounds to an honest answer; a wound may turn a row into text, so only life and others count here."""
     honest, liar = ROW * 3 + DONE, Liar()
-    async with among_others(liar) as gateway:
+    async with stage.among_others(liar) as gateway:
         for seed in range(FIRST_SEED, FIRST_SEED + (3000 if SOAKING else 150)):
             lie = mutated(honest, random.Random(seed))
             liar.lie = lambda lie=lie: lie
