@@ -13,3 +13,5 @@ from hoopweb.settings import *  # noqa: E402, F403
 HOOPWEB_FAILURES_PER_NAME = HOOPWEB_FAILURES_PER_ADDRESS = 1_000_000
 # The running product (tests/stack.py) keeps the real one; here a thousand tests make people and secrets.
 PASSWORD_HASHERS = ["tests.hashing.OneRound"]
+# A thousand clients make the middleware anew: static files are looked for when they are asked for, not all before.
+WHITENOISE_AUTOREFRESH = True
