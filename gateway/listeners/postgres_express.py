@@ -130,7 +130,7 @@ class ExpressLane:
     def _prepared(self, name: bytes) -> Prepared | None:
         """The statement the server has confirmed under the name, ready to run."""
         decoded = _decoded(name)
-        found = None if decoded is None else self._session.statements.get(decoded)
+        found = None if decoded is None else self._session.statements.certain(decoded)
         if found is None or not found.fixed or not self._session.plans.fresh:
             return None
         if found.recurring is None or not found.recurring.holds():

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from analysis.split import split_statements
 from analysis.statement import Analysis
@@ -16,7 +17,7 @@ from approvals.domain.request import Deny, RequireApproval
 from gateway.domain.long_texts import read_beside
 from gateway.listeners.postgres_block import ends_or_begins
 from gateway.listeners.postgres_copy import converse, copied_columns
-from gateway.listeners.postgres_names import Portal, Prepared
+from gateway.listeners.postgres_names import Names, Portal, Prepared
 from gateway.listeners.postgres_session import ClientSession
 from gateway.listeners.postgres_simple import refused_two_phase
 from gateway.listeners.postgres_text import SELF_CONTAINED, first_word, means_one_thing
@@ -98,6 +99,7 @@ def parse_expectation(session: ClientSession, entry: Prepared) -> Expectation:
 async def bind(session: ClientSession, message: Bind) -> None:
     if _is_cut(session, message.portal):
         return
+    await _certain(session, session.statements, message.statement)
     await session.settle()  # names may have changed meanwhile
     statement = session.statements.get(message.statement)
     if statement is None:
@@ -189,13 +191,14 @@ def bind_expectation(session: ClientSession, portal: Portal) -> Expectation:
 
 def confirm_portal(session: ClientSession, portal: Portal) -> None:
     """The server has it; an unnamed one takes the place of the one before."""
-    replaced = session.portals.get(portal.name) if portal.name == "" else None
+    replaced = session.portals.standing(portal.name)
     session.portals.commit(portal.name, portal)
     if replaced is not None and replaced is not portal:
         replaced.retire()
 
 
 async def execute(session: ClientSession, message: Execute) -> None:
+    await _certain(session, session.portals, message.portal)
     await session.settle()
     portal = session.portals.get(message.portal)
     if portal is None:
@@ -273,6 +276,7 @@ def _described(portal: Portal) -> bool:
 
 
 async def describe(session: ClientSession, target: Target) -> None:
+    await _certain(session, session.statements if target.kind == "S" else session.portals, target.name)
     if target.kind == "S":
         statement = session.statements.get(target.name)
         if statement is None:
@@ -294,15 +298,15 @@ def close(session: ClientSession, target: Target) -> None:
     """Closing a name that does not exist is not an error (message flow, "Extended Query")."""
     if _is_cut(session, target.name):
         return
-    portal = session.portals.get(target.name) if target.kind == "P" else None
 
     def done() -> None:
         if target.kind == "S":
             session.statements.commit(target.name, None)
-        else:
-            session.portals.commit(target.name, None)
-            if portal is not None:
-                portal.retire()
+            return
+        portal = session.portals.standing(target.name)
+        session.portals.commit(target.name, None)
+        if portal is not None:
+            portal.retire()
 
     if target.kind == "S":
         session.statements.propose(target.name, None)
@@ -327,6 +331,12 @@ def request_of(session: ClientSession, portal: Portal) -> StatementRequest:
 def _keeps_its_settings(session: ClientSession, portal: Portal) -> bool:
     """Whether its text and its parameters were read under the settings the session has now."""
     return portal.settings == portal.statement.settings == session.context.settings
+
+
+async def _certain(session: ClientSession, names: Names[Any], name: str) -> None:
+    """Know what the name stands for, where what it was proposed for may fail without skipping what comes now."""
+    if name in names.doubtful:
+        await session.drained()
 
 
 def _is_cut(session: ClientSession, name: str) -> bool:

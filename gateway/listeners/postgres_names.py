@@ -3,7 +3,8 @@
 A name changes only when the server says so (ParseComplete, BindComplete, CloseComplete): a Parse of a taken name fails
 and the old statement stays, and believing otherwise would mask one statement's rows with another one's plan. Clients
 pipeline, though, and name what they have just sent; so every change is first *proposed* and seen by later messages of
-the pipeline, which the server skips anyway when the change fails, then committed or withdrawn.
+the pipeline, which the server skips anyway when the change fails, then committed or withdrawn. It skips to the next
+Sync and no further: behind one, what was proposed before it is `doubtful` until the server has answered.
 """
 
 from __future__ import annotations
@@ -75,6 +76,7 @@ class Names(NamesState, Generic[Entry]):
     def __init__(self, changed: Callable[[str, Entry | None], None]) -> None:
         self._confirmed = {}
         self._proposed = {}
+        self.doubtful = set()
         self._kept_bytes = 0  # of what is confirmed under names; the unnamed one is replaced by the next
         self.proposed_bytes = 0
         self._changed: Callable[[str, Entry | None], None] = changed
@@ -83,6 +85,14 @@ class Names(NamesState, Generic[Entry]):
         """What a message sent now would find, if everything before it succeeds."""
         proposals = self._proposed.get(name)
         return proposals[-1] if proposals else self._confirmed.get(name)
+
+    def certain(self, name: str) -> Entry | None:
+        """`get`; None as well where only the server's answer can tell."""
+        return None if name in self.doubtful else self.get(name)
+
+    def standing(self, name: str) -> Entry | None:
+        """What the server has confirmed and not dropped."""
+        return self._confirmed.get(name)
 
     def confirmed(self) -> list[Entry]:
         return list(self._confirmed.values())
@@ -95,7 +105,12 @@ class Names(NamesState, Generic[Entry]):
     def full(self) -> bool:
         return len(self._confirmed) + len(self._proposed) >= MAX_NAMES or self._kept_bytes > MAX_NAMED_BYTES
 
+    def request_ends(self) -> None:
+        """A Sync is about to be sent. A failure in front of it undoes what was proposed, and skips nothing behind."""
+        self.doubtful.update(self._proposed)
+
     def propose(self, name: str, entry: Entry | None) -> None:
+        self.doubtful.discard(name)
         self._proposed.setdefault(name, []).append(entry)
         self.proposed_bytes += _size(entry)
 
@@ -118,6 +133,7 @@ class Names(NamesState, Generic[Entry]):
                 break
         if not proposals:
             self._proposed.pop(name, None)
+            self.doubtful.discard(name)
 
     def forget(self, name: str) -> None:
         """The server dropped it without being asked by name."""

@@ -311,6 +311,8 @@ class ClientSession(Asking):
     def sync(self, *, hidden: bool = False) -> None:
         if not hidden:
             self._place.request_ends()
+            self.statements.request_ends()
+            self.portals.request_ends()
         self.ask(Ready(hidden=hidden), client.SYNC_FRAME)
         self.flush()
 

@@ -89,7 +89,7 @@ cdef class Requests:
                 self._asked = None
                 return None
         if self.statements._proposed:
-            return self.statements.get(self._name)
+            return self.statements.certain(self._name)
         return self.statements._confirmed.get(self._name)
 
     cdef PreparedState unnamed(self, RecurringState recurring, tuple types):

@@ -25,6 +25,7 @@ cdef class PreparedState:
 
 cdef class NamesState:
     cdef public dict _confirmed, _proposed
+    cdef public set doubtful
 
 
 cdef class RelayState:

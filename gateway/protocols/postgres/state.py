@@ -97,6 +97,7 @@ class NamesState:
 
     _confirmed: dict[str, Any]
     _proposed: dict[str, list[Any]]
+    doubtful: set[str]  # names whose last proposal was made before a Sync, and is not answered yet
 
 
 class RelayState:
