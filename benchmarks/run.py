@@ -19,6 +19,7 @@ from benchmarks.report import Report
 from benchmarks.secured_postgres import running_secured
 from benchmarks.world import (
     DURABILITIES,
+    KEPT,
     WIDE_ROWS,
     Endpoint,
     World,
@@ -82,12 +83,13 @@ def measure(world: World, report: Report, effort: Effort, *, workers: int) -> No
     print(f"loading pgbench scale {effort.scale} and {effort.rows} wide rows", flush=True)
     direct = world.direct(load(world, scale=effort.scale, rows=effort.rows))
     gateways = [world.gateway(f"bench-{kept}", name=f"gateway, {kept}") for kept in DURABILITIES]
+    kept = world.gateway(KEPT, name="gateway, os, results kept")
     plain = world.gateway("bench-plain")
     backlog = Backlog(world)
     with bouncer.running_bouncer(direct) as peers, running_forwarder(direct, processes=workers) as floor:
         print("measuring pgbench", flush=True)
         report.transactions = transactions.measure(
-            [direct, *gateways, *floor, *peers],
+            [direct, *gateways, kept, *floor, *peers],
             modes=MODES,
             clients=(1, 16),
             rounds=effort.rounds,
@@ -97,7 +99,7 @@ def measure(world: World, report: Report, effort: Effort, *, workers: int) -> No
         print("measuring an upstream by Unix socket", flush=True)
         report.sockets = measure_sockets(world, direct, effort)
         print("measuring a load that goes on", flush=True)
-        report.sustained = transactions.sustained([direct, gateways[0]], backlog, seconds=effort.sustained)
+        report.sustained = transactions.sustained([direct, gateways[0], kept], backlog, seconds=effort.sustained)
         print("measuring bulk reads", flush=True)
         report.bulk = bulk_reads(world, direct, [plain, *peers[:1]], gateways[0], effort.rounds)
     report.bulk += secured_reads(world, direct, effort.rows, effort.rounds)

@@ -228,9 +228,10 @@ FROM generate_series(1, {rows}) n
 # The same database once per durability of the record, with two columns of `wide` masked, and once without any rule. Not
 # declared PHI, because what is measured is the data path and the masks, not an approval.
 DURABILITIES = ("os", "disk", "database")
+KEPT = "bench-kept"  # durability `os`; masked results are recorded, as they are unless a connection says otherwise
 _CONNECTION = """
   - {{name: {name}, kind: postgres, host: {host}, port: {port}, database: bench, username: bench_app,
-      password: {{value: "{password}"}}, phi: false, recording: metadata, durability: {durability}, {tls}}}"""
+      password: {{value: "{password}"}}, phi: false, recording: {recording}, durability: {durability}, {tls}}}"""
 _TLS = 'tls: verify-full, settings: {{ca_file: "{authority}"}}'
 _DOCUMENT = """
 apiVersion: hoopweb/v1
@@ -238,8 +239,8 @@ connections:{connections}
 access:
   - {{groups: [bench-agents], connections: ["bench-*"], operations: [read, write]}}
 masking:
-  - {{name: bench-ssn, connections: [{masked}, bench-tls], columns: [public.wide.ssn], technique: redact}}
-  - {{name: bench-name, connections: [{masked}, bench-tls], columns: [public.wide.name], technique: redact}}
+  - {{name: bench-ssn, connections: [{masked}, bench-kept, bench-tls], columns: [public.wide.ssn], technique: redact}}
+  - {{name: bench-name, connections: [{masked}, bench-kept, bench-tls], columns: [public.wide.name], technique: redact}}
 agents:
   - {{name: bench-agent, groups: [bench-agents], owner: admin}}
 """
@@ -251,6 +252,7 @@ def _document(*, port: int, password: str, secured: Endpoint | None = None) -> s
         _connection(name, port=port, password=password, durability=durability)
         for name, durability in {"bench-plain": "os", **masked}.items()
     )
+    connections += _connection(KEPT, port=port, password=password, recording="masked-results")
     if secured is not None:  # `bench-tls` is masked, `bench-tls-plain` is not
         connections += "".join(
             _connection(
@@ -262,9 +264,18 @@ def _document(*, port: int, password: str, secured: Endpoint | None = None) -> s
 
 
 def _connection(
-    name: str, *, port: int, password: str, host: str = "127.0.0.1", durability: str = "os", tls: str = "tls: disable"
+    name: str,
+    *,
+    port: int,
+    password: str,
+    host: str = "127.0.0.1",
+    durability: str = "os",
+    recording: str = "metadata",
+    tls: str = "tls: disable",
 ) -> str:
-    return _CONNECTION.format(name=name, host=host, port=port, password=password, durability=durability, tls=tls)
+    return _CONNECTION.format(
+        name=name, host=host, port=port, password=password, durability=durability, recording=recording, tls=tls
+    )
 
 
 def peak_rss_mb(pid: int) -> float:

@@ -25,7 +25,7 @@ from approvals.domain.announce import GATEWAYS_GROUP, REVIEWS_GROUP, told_to_gro
 from audit.domain.checkpoints import checkpoint_loop
 from audit.domain.startup import gateway_started, gateway_stopped, take_in_journals
 from audit.live import LiveRecord
-from audit.recording import RecordingSink
+from audit.recording_sink import RecordingSink
 from audit.writer import AuditWriter
 from gateway.data_apis import DataApiParts, build_data_apis
 from gateway.domain.identity import GatewayAuthenticator, TokenVerifier

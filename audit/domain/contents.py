@@ -20,7 +20,7 @@ from audit.domain.sealing import evidence_sealer
 from audit.models import LogEntry, Recording, SealedText
 
 _PAGE = 2_000
-# A recording is named by its entry a moment before its bytes are on disk (audit.recording).
+# A recording is named by its entry a moment before its bytes are on disk (audit.recording_sink).
 SETTLING_S = 120
 
 

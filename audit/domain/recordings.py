@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 
-from audit.domain.box import SealProblem
+from audit.domain import copy_rows
+from audit.domain.box import Sealer, SealProblem
 from audit.domain.chunk_store import ChunkStore, chunk_store
-from audit.domain.chunks import Chunk, open_chunk, open_salt
+from audit.domain.chunks import Chunk, open_chunk, open_salt, seal_chunk, seal_salt
 from audit.domain.commitment import StreamDigest
 from audit.domain.sealing import evidence_sealer
+from audit.domain.sending import copy
 from audit.models import Recording
 
 
@@ -34,21 +36,69 @@ class RecordingRow:
     closed_at: datetime | None
 
 
-def store_recordings(rows: Sequence[RecordingRow], chunks: Sequence[Chunk], *, store: ChunkStore | None = None) -> None:
-    """Write a batch in one transaction. Writing a batch again only counts `stored_bytes` twice."""
-    kept = (store or chunk_store()).put(chunks)
+class SmallRecording(NamedTuple):
+    """A whole result that becomes one chunk. `digest` is the commitment to `plaintext` under `salt`."""
+
+    recording_id: str
+    session_id: str
+    statement_id: str
+    format: str
+    at_us: int
+    digest: str
+    salt: bytes
+    plaintext: bytes
+
+
+class SealedSmall(NamedTuple):
+    """The same as it is stored."""
+
+    of: SmallRecording
+    chunk: Chunk
+    salt_box: bytes
+
+
+def seal_small(small: SmallRecording, sealer: Sealer) -> SealedSmall:
+    key = small.recording_id
+    chunk = seal_chunk(small.plaintext, recording=key, index=0, last=True, sealer=sealer)
+    return SealedSmall(small, chunk, seal_salt(small.salt, recording=key, sealer=sealer))
+
+
+def store_recordings(
+    rows: Sequence[RecordingRow],
+    chunks: Sequence[Chunk],
+    small: Sequence[SealedSmall] = (),
+    *,
+    again: bool = False,
+    store: ChunkStore | None = None,
+) -> None:
+    """Write a batch in one transaction: pieces of recordings under way, and `small` ones whole.
+
+    `again`: it may be there already, of an attempt whose answer was lost; that only counts `stored_bytes` twice.
+    """
+    if again:
+        rows, chunks, small = [*rows, *map(_small_row, small)], [*chunks, *(each.chunk for each in small)], ()
+    keeper = store or chunk_store()
+    kept, kept_small = keeper.put(chunks), keeper.put([each.chunk for each in small])
+    with transaction.atomic():
+        if rows:
+            _add(rows, chunks, kept)
+        if small:
+            copy("audit_recording", _COLUMNS, map(_row_to_copy, small))
+            copy("audit_recordingchunk", _CHUNK_COLUMNS, map(_chunk_to_copy, small, kept_small))
+
+
+def _add(rows: Sequence[RecordingRow], chunks: Sequence[Chunk], kept: Sequence[bytes | None]) -> None:
     began = {row.recording_id: row.created_at for row in rows}
-    with transaction.atomic(), connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.executemany(_ADD_ROW, [_parameters(row) for row in rows])
         cursor.execute(
-            "INSERT INTO audit_recordingchunk (recording_id, index, at, address, data) SELECT * FROM"
-            " unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[], %s::bytea[]) ON CONFLICT DO NOTHING",
+            _ADD_CHUNKS,
             [
                 [chunk.recording for chunk in chunks],
                 [chunk.index for chunk in chunks],
                 [began[chunk.recording] for chunk in chunks],
                 [chunk.address for chunk in chunks],
-                kept,
+                list(kept),
             ],
         )
 
@@ -80,14 +130,21 @@ def check_recording(recording: Recording) -> None:
         raise SealProblem("the recording does not have the digest it is stored under")
 
 
-_ADD_ROW = """
-INSERT INTO audit_recording (id, session_id, statement_id, format, created_at, stored_bytes, digest, salt_box,
-    plain_bytes, chunks, closed_at)
+_COLUMNS = (
+    "id, session_id, statement_id, format, created_at, stored_bytes, digest, salt_box, plain_bytes, chunks, closed_at"
+)
+_CHUNK_COLUMNS = "recording_id, index, at, address, data"
+_ADD_ROW = f"""
+INSERT INTO audit_recording ({_COLUMNS})
 VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (id) DO UPDATE SET stored_bytes = audit_recording.stored_bytes + excluded.stored_bytes,
     digest = excluded.digest, salt_box = excluded.salt_box, plain_bytes = excluded.plain_bytes,
     chunks = excluded.chunks, closed_at = excluded.closed_at
-"""
+"""  # noqa: S608
+_ADD_CHUNKS = f"""
+INSERT INTO audit_recordingchunk ({_CHUNK_COLUMNS})
+SELECT * FROM unnest(%s::text[], %s::int[], %s::timestamptz[], %s::text[], %s::bytea[]) ON CONFLICT DO NOTHING
+"""  # noqa: S608
 
 
 def _parameters(row: RecordingRow) -> list[Any]:
@@ -95,3 +152,43 @@ def _parameters(row: RecordingRow) -> list[Any]:
         row.recording_id, row.session_id[:64], row.statement_id[:64], row.format, row.created_at, row.stored_bytes,
         row.digest, row.salt_box, row.plain_bytes, row.chunks, row.closed_at,
     ]  # fmt: skip
+
+
+def _small_row(small: SealedSmall) -> RecordingRow:
+    of = small.of
+    at = _EPOCH + timedelta(microseconds=of.at_us)
+    return RecordingRow(
+        recording_id=of.recording_id,
+        session_id=of.session_id,
+        statement_id=of.statement_id,
+        format=of.format,
+        created_at=at,
+        stored_bytes=len(small.chunk.data),
+        digest=of.digest,
+        salt_box=small.salt_box,
+        plain_bytes=len(of.plaintext),
+        chunks=1,
+        closed_at=at,
+    )
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_ROW_HEAD, _CHUNK_HEAD = copy_rows.row_head(11), copy_rows.row_head(5)
+_ONE, _FIRST = copy_rows.int4(1), copy_rows.int4(0)
+
+
+def _row_to_copy(small: SealedSmall) -> bytes:
+    of, text, int8 = small.of, copy_rows.text, copy_rows.int8
+    at = copy_rows.moment(of.at_us)
+    return b"".join((
+        _ROW_HEAD, text(of.recording_id), text(of.session_id[:64]), text(of.statement_id[:64]), text(of.format), at,
+        int8(len(small.chunk.data)), text(of.digest), copy_rows.raw(small.salt_box), int8(len(of.plaintext)), _ONE, at,
+    ))  # fmt: skip
+
+
+def _chunk_to_copy(small: SealedSmall, kept: bytes | None) -> bytes:
+    data = copy_rows.NULL if kept is None else copy_rows.raw(kept)
+    at = copy_rows.moment(small.of.at_us)
+    return b"".join((
+        _CHUNK_HEAD, copy_rows.text(small.of.recording_id), _FIRST, at, copy_rows.text(small.chunk.address), data,
+    ))  # fmt: skip

@@ -21,7 +21,7 @@ from gateway.protocols.postgres.frames import ProtocolViolation
 from gateway.protocols.postgres.server import Field
 from gateway.session.known import KnownStatement
 from gateway.session.recurring import NO_ROWS, Occurrence, View
-from gateway.upstreams.postgres_execution import BoundShape, Execution, Shape
+from gateway.upstreams.postgres_execution import KEPT_BYTES, RECORDING_FORMAT, BoundShape, Execution, Shape
 from gateway.upstreams.postgres_expectations import Complete, Description, Expectation, QueryResult, Ready, Result
 from gateway.upstreams.postgres_relay import Relay
 
@@ -56,7 +56,7 @@ class _Exchange:
     def accounted(self, data: bytes, answer: Answer) -> bytes | None:
         """Account for the rows; returns them for the client, None when they are as they came."""
         view = self._view(data, answer)
-        plain = self._execution is None and self._occurrence.ends_plainly
+        plain = self._execution is None and self._occurrence.ends_plainly and self._can_keep(answer)
         if view is not None and plain and self._rules_stand():
             return self._end_plainly(data, answer, view)
         return self._end_ordinarily(data, answer)
@@ -76,6 +76,20 @@ class _Exchange:
             return False
         return version == self.known.assessment.snapshot.version
 
+    def _can_keep(self, answer: Answer) -> bool:
+        """Whether its result can be recorded as a whole, or needs not be."""
+        recordings = self._session.recordings
+        if recordings is None or not self._occurrence.recurring.keeps:
+            return True
+        return answer[2] - answer[1] <= KEPT_BYTES and recordings.has_room
+
+    def _kept(self, view: View, rows: bytes) -> str:
+        """Record the result as it is shown; returns its digest. What has no columns leaves none."""
+        recordings, session_id = self._session.recordings, self._session.context.session_id
+        if recordings is None or not self._occurrence.recurring.keeps or not view.width:
+            return ""
+        return recordings.keep(session_id, self._occurrence.statement_id, RECORDING_FORMAT, view.head + rows)
+
     def _end_plainly(self, data: bytes, answer: Answer, view: View) -> bytes | None:
         _, start, stop, _, _ = answer
         occurrence = self._occurrence
@@ -90,7 +104,10 @@ class _Exchange:
         if cap is not None and rows > cap:
             return self._end_ordinarily(data, answer)  # which says why it is withheld
         size = stop - start if shown is None else len(shown)
-        occurrence.complete(view, rows=rows, size=size, tag=answered_tag(data, answer), counts=counts)
+        recording = self._kept(view, data[start:stop] if shown is None else shown)
+        occurrence.complete(
+            view, rows=rows, size=size, tag=answered_tag(data, answer), counts=counts, recording=recording
+        )
         self._session.sent_known()
         return shown
 
@@ -127,7 +144,8 @@ class _Exchange:
         if len(views) >= MAX_VIEWS:
             views.clear()
         if self.execution.plan is not None:
-            views[description] = View(self.execution.fields, self.execution.plan)
+            fields = self.execution.fields
+            views[description] = View(fields, self.execution.plan, server.encode_row_description(fields))
 
 
 class SimpleExchange(_Exchange):

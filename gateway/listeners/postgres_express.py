@@ -77,7 +77,7 @@ class ExpressLane:
     def serve(self, data: bytes) -> bool:
         """Serve `data` if it is one whole remembered request; False: nothing was done with it."""
         session = self._session
-        if not session.at_rest:
+        if not session.at_rest or session.lacks_room:
             return False
         return self._simple(data) if data[0] == _QUERY else self._extended(data)
 

@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 # Executions whose recording is still being sealed may hold up the end of a session no longer than this.
 SEALING_TIMEOUT_S = 30.0
+ROOM_LOOK_S = 1.0
 # Messages of a pipeline that are read before any is sent on: one write for many, and one that never pauses is heard.
 MOST_UNSENT = 64
 # Answers that may be expected. Messages a server that is busy does not read yet are a few bytes each on their way to
@@ -392,6 +393,9 @@ class ClientSession(Asking):
     async def next_frame(self, until: Callable[[], bool]) -> tuple[int, bytes] | None:
         """Return the client's next frame, or None as soon as `until` holds. Raises when the client is gone or wrong."""
         while not until():
+            if self._crowded and not self.client.closed:
+                await self._room()
+                continue
             held = self.deferred is not None or (self.uncertain and self.relay.exchanging)
             frame = None if held else self.client.pop()
             if frame is not None:
@@ -402,6 +406,22 @@ class ClientSession(Asking):
                 raise ClientGone("the client closed the connection")
             await self.client.wait()
         return None
+
+    @property
+    def lacks_room(self) -> bool:
+        """Whether a result could not be recorded soon."""
+        return self.recordings is not None and not self.recordings.has_room and self.context.records_results
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether more results wait to be recorded than there is room for: no other is asked for until there is."""
+        return self.recordings is not None and self.recordings.crowded and self.context.records_results
+
+    async def _room(self) -> None:
+        assert self.recordings is not None
+        with contextlib.suppress(TimeoutError):  # look meanwhile whether anybody still wants it
+            async with asyncio.timeout(ROOM_LOOK_S):
+                await self.recordings.room()
 
     def _upstream_lost(self) -> None:
         self._turns.finish()

@@ -60,6 +60,11 @@ class SessionContext(ContextState):
     settings_of: Callable[[str, str], str | None] | None = field(default=None, repr=False)
     known: KnownStatements | None = field(default=None, repr=False)  # the pipeline's memory of this session
 
+    @property
+    def records_results(self) -> bool:
+        """Whether masked results are kept, or only what is said of them."""
+        return self.connection.recording == "masked-results"
+
 
 @quickly_made
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,7 @@ def authorised_filling(request: StatementRequest) -> Filling:
 
 
 _OUTCOME_BLANKS = ("bytes", "command_tag", "masked", "rows")
+_RECORDED_BLANKS = ("bytes", "command_tag", "masked", "recording", "rows")
 
 
 def completed_again(session: SessionContext, kind: str) -> Template:
@@ -105,18 +106,33 @@ def completed_again(session: SessionContext, kind: str) -> Template:
     body = _completed(session, kind, Outcome(status="completed"))
     durability = session.connection.durability
     example = Entry(kind="statement.completed", session_id=session.session_id, body=body, durability=durability)
-    return Template(example, blanks=_OUTCOME_BLANKS)
+    return Template(example, blanks=_RECORDED_BLANKS if session.records_results else _OUTCOME_BLANKS)
 
 
 def completed_filling(permit: ExecutionPermit, outcome: Outcome) -> Filling | None:
     """None when the outcome is not the usual one: then the entry is spelled the ordinary way."""
-    if outcome.status != "completed" or outcome.error or outcome.recording or outcome.bytes_processed is not None:
+    if outcome.status != "completed" or outcome.error or outcome.bytes_processed is not None:
         return None
     if outcome.subjects is not None:
         return None
     masked = masked_canonical(outcome.masked) if outcome.masked else b"[]"
-    values = (b"%d" % outcome.bytes, canonical_text(outcome.command_tag), masked, b"%d" % outcome.rows)
+    values = completed_values(
+        permit.session,
+        rows=outcome.rows,
+        size=outcome.bytes,
+        tag=outcome.command_tag,
+        masked=masked,
+        recording=outcome.recording,
+    )
     return Filling(permit.request.statement_id, values)
+
+
+def completed_values(
+    session: SessionContext, *, rows: int, size: int, tag: str, masked: bytes, recording: str
+) -> tuple[bytes, ...]:
+    """What `completed_again` leaves blank, in its order; `masked` is canonical."""
+    recorded = (canonical_text(recording),) if session.records_results else ()
+    return (b"%d" % size, canonical_text(tag), masked, *recorded, b"%d" % rows)
 
 
 def masked_canonical(masked: Sequence[FieldCount]) -> bytes:

@@ -70,7 +70,7 @@ def _completed_again(services: Services, known: KnownStatement, permit: Executio
     filling = entries.completed_filling(permit, outcome)
     if filling is None:
         return False
-    if permit.subjects is not None or permit.records_results:
+    if permit.subjects is not None:
         return False  # it says more
     template = known.completed = known.completed or ends_of(permit.session, permit.analysis.kind)
     try:

@@ -161,7 +161,7 @@ def mint_permit(
         still_masks=still_masks,
         still_allowed=still_allowed,
         claim=claim,
-        records_results=session.connection.recording == "masked-results",
+        records_results=session.records_results,
         subjects=subjects,
         _mint=_MINT,
     )

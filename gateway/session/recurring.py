@@ -15,7 +15,6 @@ from time import monotonic
 from typing import Any
 
 from analysis.fingerprint import skeleton
-from audit.domain.canonical import canonical_text
 from audit.domain.chain import encode_sensitive, encode_text
 from audit.domain.entry import Entry, Receipt
 from audit.domain.template import Filling, Template
@@ -67,7 +66,7 @@ class Recurring(RecurringState):
         self._snapshot = known.assessment.snapshot
         self._recollection = recollection
         self._admit = admit if self._snapshot.quotas else None
-        self.waits = known.waits
+        self.waits, self.keeps = known.waits, session.records_results
         self.template, self.tried = None, False
         self.reusable = not _CONSTANTS.search(request.text)
         # Nothing of an execution has to be counted, capped or said beyond rows, bytes and masks.
@@ -130,9 +129,9 @@ class View(ViewState):
 
     __slots__ = ("_spelled", "fields", "plan")
 
-    def __init__(self, fields: tuple[Any, ...], plan: MaskingPlan) -> None:
-        """`fields` are the wire's own words for the columns."""
-        self.fields, self.plan, self.width = fields, plan, len(fields)
+    def __init__(self, fields: tuple[Any, ...], plan: MaskingPlan, head: bytes = b"") -> None:
+        """`fields` are the wire's own words for the columns, and `head` how a recording has them."""
+        self.fields, self.plan, self.width, self.head = fields, plan, len(fields), head
         self.masks = tuple(
             (index, entry.mask, entry.scans_text) for index, entry in enumerate(plan.fields) if entry.mask is not None
         )
@@ -251,8 +250,10 @@ class Occurrence:
             self._permit = self.recurring.mint(self)
         return self._permit
 
-    def complete(self, view: View, *, rows: int, size: int, tag: str, counts: Sequence[int]) -> None:
-        """It ended well, and `size` bytes of `rows` were masked as `counts` says."""
+    def complete(
+        self, view: View, *, rows: int, size: int, tag: str, counts: Sequence[int], recording: str = ""
+    ) -> None:
+        """It ended well, and `size` bytes of `rows` were masked as `counts` says and recorded as `recording`."""
         recurring = self.recurring
         services, template = recurring.services, recurring.completed
         assert template is not None
@@ -261,10 +262,13 @@ class Occurrence:
         services.meter.tally(recurring.session).ended(rows, size, now() - self.began)
         if view.masks:
             services.meter.masked_values(recurring.session, view.counts(counts))
-        filling = Filling(self.statement_id, (b"%d" % size, canonical_text(tag), view.spelled(counts), b"%d" % rows))
+        values = entries.completed_values(
+            recurring.session, rows=rows, size=size, tag=tag, masked=view.spelled(counts), recording=recording
+        )
+        filling = Filling(self.statement_id, values)
 
         def whole() -> Entry:
-            return self.ended(view, rows=rows, size=size, tag=tag, counts=counts)
+            return self.ended(view, rows=rows, size=size, tag=tag, counts=counts, recording=recording)
 
         try:
             kept = services.record.append_like_later(template, filling, whole)
@@ -273,7 +277,9 @@ class Occurrence:
         if not kept:
             services.record.append_later(whole())
 
-    def ended(self, view: View, *, rows: int, size: int, tag: str, counts: Sequence[int]) -> Entry:
+    def ended(self, view: View, *, rows: int, size: int, tag: str, counts: Sequence[int], recording: str = "") -> Entry:
         """The entry of such an end, spelled the ordinary way."""
-        outcome = Outcome("completed", rows=rows, bytes=size, masked=view.counts(counts), command_tag=tag)
+        outcome = Outcome(
+            "completed", rows=rows, bytes=size, masked=view.counts(counts), recording=recording, command_tag=tag
+        )
         return entries.completed(self.permit(), outcome)

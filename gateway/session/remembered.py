@@ -107,7 +107,7 @@ def recurring(
     if recollection is None:
         return None
     assessment = known.assessment
-    says_more = session.connection.recording == "masked-results" or watch_of(services, assessment) is not None
+    says_more = watch_of(services, assessment) is not None
     if not says_more and known.completed is None:
         known.completed = ends_of(session, assessment.analysis.kind)
     known.recurring = Recurring(

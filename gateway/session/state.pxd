@@ -18,6 +18,7 @@ cdef class MeterState:
 cdef class ViewState:
     cdef public tuple masks
     cdef public Py_ssize_t width
+    cdef public bytes head
 
 
 cdef class KnownState:
@@ -36,7 +37,7 @@ cdef class RecurringState:
     cdef public bytes _head, _whole, template
     cdef public tuple types
     cdef public dict _tails
-    cdef public bint plain, waits, reusable, tried
+    cdef public bint plain, waits, keeps, reusable, tried
 
 
 cdef class SnapshotState:

@@ -57,6 +57,7 @@ class ViewState:
 
     masks: tuple[Any, ...]
     width: int
+    head: bytes  # what a recording of the result begins with
 
 
 class KnownState:
@@ -85,6 +86,7 @@ class RecurringState:
     tried: bool  # to make one
     reusable: bool  # its text means the same each time it is parsed, as long as nothing is set or defined anew
     waits: bool
+    keeps: bool  # what it returns is recorded, as it was shown
     _snapshot: Snapshot
     _recollection: Recollection
     # Its sealed text: without parameters, and as far as before their values; what follows those is by their formats.

@@ -19,8 +19,20 @@ class Recording(Protocol):
     async def close(self) -> str:
         """Seal what was written and return its digest, empty when nothing was."""
 
+    def close_at_once(self) -> str | None:
+        """`close`, where that needs not be waited for. None: it is as it was."""
+
     async def abort(self) -> None: ...
 
 
 class RecordingSink(Protocol):
+    has_room: bool  # what is kept now will be stored soon
+    crowded: bool  # there will be room again
+
+    async def room(self) -> None:
+        """Return when there is room again, or when recordings cannot be stored: `open` tells."""
+
     def open(self, *, session_id: str, statement_id: str, format: str) -> Recording: ...
+
+    def keep(self, session_id: str, statement_id: str, format: str, plaintext: bytes) -> str:
+        """Take a whole small result, where there is room; returns its digest."""

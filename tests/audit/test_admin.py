@@ -14,7 +14,7 @@ from django.urls import reverse
 from audit.domain.append import append_entries
 from audit.domain.session_counts import count_sessions
 from audit.models import LogEntry
-from audit.recording import RecordingSink
+from audit.recording_sink import RecordingSink
 from tests.audit.factories import authorised, completed, denied, opened
 
 

@@ -26,7 +26,7 @@ from audit.domain.chunks import CHUNK_BYTES
 from audit.domain.recordings import check_recording, read_recording
 from audit.domain.retention import purge
 from audit.models import Recording, RecordingChunk
-from audit.recording import RecordingSink
+from audit.recording_sink import RecordingSink
 from audit.tasks import check, purge_evidence
 from hoopweb.checks import recordings_check
 from hoopweb.embedded.ports import free_port

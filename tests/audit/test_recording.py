@@ -8,13 +8,14 @@ import resource
 import pytest
 from django.db import connection
 
+from audit import recording_sink
 from audit.answers import RecordUnavailable
 from audit.domain.box import SealProblem
 from audit.domain.chunks import CHUNK_BYTES
 from audit.domain.recordings import check_recording, read_recording
 from audit.domain.replay import ReplayProblem, read_page
 from audit.models import Recording, RecordingChunk
-from audit.recording import RecordingSink
+from audit.recording_sink import RecordingSink
 from tests.audit.test_admin import data_row, row_description
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,6 +43,116 @@ def test_recording_round_trips_at_every_chunk_edge(size):
     assert b"".join(read_recording(stored)) == data
     assert stored.plain_bytes == size
     check_recording(stored)
+
+
+def small(sink: RecordingSink, number: int, size: int = 40) -> tuple[str, bytes]:
+    data = b"%d" % number * size
+    return sink.keep("s1", f"a{number}", "pgwire", data), data
+
+
+@pytest.mark.parametrize("size", [1, 255, 256, 16_384])
+def test_small_results_are_stored_by_the_many_beside_streamed_ones(size: int):
+    async def main() -> list[tuple[str, bytes]]:
+        sink = RecordingSink()
+        streamed = sink.open(session_id="s1", statement_id="long", format="pgwire")
+        kept = [small(sink, 1, size), small(sink, 2, size)]
+        streamed.write(b"x" * CHUNK_BYTES)
+        kept.append(small(sink, 3, size))
+        kept.append((await streamed.close(), b"x" * CHUNK_BYTES))
+        await sink.close()
+        return kept
+
+    for digest, data in asyncio.run(main()):
+        stored = Recording.objects.get(digest=digest)
+        assert b"".join(read_recording(stored)) == data
+        assert (stored.plain_bytes, stored.session_id) == (len(data), "s1")
+        assert stored.stored_bytes == sum(len(chunk.data) for chunk in stored.chunk_set.all())
+        assert stored.closed_at is not None
+        check_recording(stored)
+    statements = Recording.objects.order_by("statement_id").values_list("statement_id", flat=True)
+    assert list(statements) == ["a1", "a2", "a3", "long"]
+
+
+def test_batch_whose_answer_was_lost_is_stored_once(monkeypatch: pytest.MonkeyPatch):
+    """It is in the database; the worker heard of an error."""
+    real, attempts = recording_sink.store_recordings, []
+
+    def lost(*batch: object, again: bool) -> None:
+        attempts.append(again)
+        real(*batch, again=again)  # type: ignore[arg-type]
+        if not again:
+            raise ConnectionError
+
+    monkeypatch.setattr(recording_sink, "store_recordings", lost)
+    monkeypatch.setattr(recording_sink, "RETRY_S", 0.01)
+
+    async def main() -> list[tuple[str, bytes]]:
+        sink = RecordingSink()
+        kept = [small(sink, number) for number in range(3)]
+        await sink.close()
+        return kept
+
+    kept = asyncio.run(main())
+
+    assert attempts == [False, True]
+    assert Recording.objects.count() == RecordingChunk.objects.count() == 3
+    for digest, data in kept:
+        stored = Recording.objects.get(digest=digest)
+        assert b"".join(read_recording(stored)) == data
+        check_recording(stored)
+
+
+def test_results_that_come_too_fast_wait_for_room(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(recording_sink, "MAX_WAITING", 10)
+
+    async def main() -> None:
+        sink = RecordingSink()
+        for number in range(10):
+            assert sink.has_room
+            small(sink, number)
+        assert (sink.has_room, sink.crowded) == (False, True)
+
+        await asyncio.wait_for(sink.room(), 60)
+
+        assert (sink.has_room, sink.crowded) == (True, False)
+        assert await asyncio.to_thread(Recording.objects.count) >= 5
+        await sink.close()
+
+    asyncio.run(main())
+    assert Recording.objects.count() == 10
+
+
+def test_nobody_waits_for_room_where_nothing_can_be_stored(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(recording_sink, "MAX_WAITING", 4)
+    monkeypatch.setattr(recording_sink, "RETRY_S", 0.05)
+    broken = True
+
+    def store(*batch: object, again: bool) -> None:
+        if broken:
+            raise ConnectionError
+
+    monkeypatch.setattr(recording_sink, "store_recordings", store)
+
+    async def main() -> None:
+        nonlocal broken
+        sink = RecordingSink()
+        for number in range(6):
+            small(sink, number)
+
+        await asyncio.wait_for(sink.room(), 60)
+
+        assert (sink.healthy, sink.has_room, sink.crowded) == (False, False, False)
+        with pytest.raises(RecordUnavailable):
+            sink.open(session_id="s1", statement_id="b", format="pgwire")
+        broken = False
+        for _ in range(3000):
+            if sink.has_room:
+                break
+            await asyncio.sleep(0.02)
+        assert sink.healthy
+        await sink.close()
+
+    asyncio.run(main())
 
 
 def test_empty_recording_leaves_nothing():

@@ -18,6 +18,7 @@ import pytest
 
 from audit.domain.entry import Entry
 from gateway.listeners import postgres_express
+from gateway.protocols.postgres.frames import split_frames
 from gateway.protocols.postgres.server import decode_error, decode_row_description
 from tests.fuzz.lane import DROPPED, FILLED, GRANTED, HELD, MADE, OTHER_ROLE, Step, conversation
 from tests.fuzz.streams import FIRST_SEED, SOAKING
@@ -57,8 +58,9 @@ async def test_nobody_can_tell_whether_the_lane_is_open(
         with monkeypatch.context() as shut:
             shut_lane(shut)
             durability = "os" if seed % 4 else "database"
-            expected = await Play(another, phi=seed % 2 == 0, durability=durability).of(steps)
-        play = Play(another, phi=seed % 2 == 0, durability=durability, watched=watched)
+            recording = "metadata" if seed % 3 else "masked-results"
+            expected = await Play(another, phi=seed % 2 == 0, durability=durability, recording=recording).of(steps)
+        play = Play(another, phi=seed % 2 == 0, durability=durability, recording=recording, watched=watched)
         found = await play.of(steps)
 
         for number in range(len(steps)):
@@ -82,20 +84,27 @@ class Play:
     """One conversation with a fresh gateway, over a database made anew."""
 
     def __init__(
-        self, another: psycopg.Connection[Any], *, phi: bool, durability: str, watched: type[Watched] | None = None
+        self,
+        another: psycopg.Connection[Any],
+        *,
+        phi: bool,
+        durability: str,
+        recording: str,
+        watched: type[Watched] | None = None,
     ) -> None:
         """`phi`: what the server says of errors is scrubbed. `watched`: the lane is open."""
         self.kinds: list[str] = []  # of what the server was sent, with an open lane
-        self._another, self._phi, self._durability, self._watched = another, phi, durability, watched
+        self._another, self._phi, self._watched = another, phi, watched
+        self._durability, self._recording = durability, recording
 
     async def of(self, steps: list[Step]) -> Played:
         for text in ("set lock_timeout = 0", *DROPPED, *MADE, *FILLED, *GRANTED, "set lock_timeout = '50ms'"):
             self._another.execute(text)
         self._relations = dict(self._another.execute("select oid, relname from pg_class").fetchall())
-        self._gateway = await Gateway(phi=self._phi, recording="metadata", durability=self._durability).start()
+        self._gateway = await Gateway(phi=self._phi, recording=self._recording, durability=self._durability).start()
         try:
             await self._connect()
-            return Played([await self._step(step) for step in steps], recorded(self._gateway))
+            return Played([await self._step(step) for step in steps], self._recorded())
         finally:
             self._raw.close()
             await self._gateway.stop()
@@ -153,18 +162,23 @@ class Play:
             return kind, [(self._relations.get(one.table_oid), replace(one, table_oid=0)) for one in fields]
         return kind, body
 
+    def _recorded(self) -> list[Any]:
+        """What ran, in its order. What a server skips behind an error may or may not have been looked at by then."""
+        record = self._gateway.record
+        ended = {entry.statement_id: entry for entry in record.of("statement.completed")}
+        pairs = [(entry, ended.pop(entry.statement_id)) for entry in record.of("statement.authorised")]
+        assert not ended, "an end without its beginning"
+        return [tuple(map(self._without_ids, pair)) for pair in pairs if pair[1].body["status"] != "skipped"]
 
-def recorded(gateway: Gateway) -> list[Any]:
-    """What ran, in its order. What a server skips behind an error may or may not have been looked at by then."""
-    ended = {entry.statement_id: entry for entry in gateway.record.of("statement.completed")}
-    pairs = [(entry, ended.pop(entry.statement_id)) for entry in gateway.record.of("statement.authorised")]
-    assert not ended, "an end without its beginning"
-    return [tuple(map(without_ids, pair)) for pair in pairs if pair[1].body["status"] != "skipped"]
-
-
-def without_ids(entry: Entry) -> Any:
-    # The analysis here takes texts for fingerprints.
-    body = {key: value for key, value in entry.body.items() if not key.endswith(("_id", "_ms", "_us", "fingerprint"))}
-    # Without rows a plan may not have been made: then no column is named as masked.
-    body["masked"] = [masked for masked in body.get("masked", ()) if masked["count"]]
-    return entry.kind, body, entry.sensitive
+    def _without_ids(self, entry: Entry) -> Any:
+        # The analysis here takes texts for fingerprints.
+        body: dict[str, Any] = {
+            key: value for key, value in entry.body.items() if not key.endswith(("_id", "_ms", "_us", "fingerprint"))
+        }
+        # Without rows a plan may not have been made: then no column is named as masked.
+        body["masked"] = [masked for masked in body.get("masked", ()) if masked["count"]]
+        if body.get("recording"):
+            kept = self._gateway.sink.by_statement[entry.statement_id]
+            assert body["recording"] == kept.digest
+            body["recording"] = [self._lasting(chr(kind), frame) for kind, frame in split_frames(bytes(kept.data))]
+        return entry.kind, body, entry.sensitive

@@ -11,7 +11,7 @@ from gateway.session.meter import BUCKETS
 
 cdef object _canonical_text = canonical_text
 cdef tuple _NOTHING = ()
-cdef bytes _NO_MASKS = b"[]"
+cdef bytes _NO_MASKS = b"[]", _NONE = b'""'
 cdef enum:
     BOUNDS = 16
 cdef double _bounds[BOUNDS]
@@ -82,16 +82,16 @@ cdef class Entries:
         cdef Filling filling
         cdef bint kept
         cdef bytes masks = _NO_MASKS
+        cdef tuple values
         cdef double seconds = self.count(passage)
         if passage.view.masks:
             self.meter.masked_values(self.context, passage.view.counts(passage.counts))
             masks = passage.view.spelled(passage.counts)
-        filling = new_filling(
-            passage.quoted_id,
-            (_number(passage.size), _tagged(passage.tag), masks, _number(passage.rows)),
-            None,
-            time_us(),
-        )
+        if recurring.keeps:
+            values = (_number(passage.size), _tagged(passage.tag), masks, passage.recorded or _NONE, _number(passage.rows))
+        else:
+            values = (_number(passage.size), _tagged(passage.tag), masks, _number(passage.rows))
+        filling = new_filling(passage.quoted_id, values, None, time_us())
         try:
             kept = self.alike is not None and self.alike.put(recurring.completed, filling, passage.completed, False)
             if not kept:

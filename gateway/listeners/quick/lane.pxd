@@ -26,7 +26,7 @@ cdef class QuickLane(Lane):
     cdef TurnsState turns
     cdef SnapshotState fresh  # None: rules of another make, which are asked
     cdef ContextState context
-    cdef object snapshots, keep_portal, otherwise
+    cdef object snapshots, recordings, keep_portal, otherwise
     cdef Passage under_way
     cdef bytes tag  # that came last, so that the same one is not made again
     cpdef bint request(self, bytes data) except -1
@@ -41,6 +41,8 @@ cdef class QuickLane(Lane):
     cdef bint again(self, Passage passage, bytes data, double now) except -1
     cdef ViewState viewed(self, KnownState known, bytes data, Py_ssize_t start, Py_ssize_t stop)
     cdef bint rules_stand(self, Passage passage, double now) except -1
+    cdef bint may_keep(self, Passage passage, Answer *places) except -1
+    cdef int keep(self, Passage passage, bytes rows) except -1
     cdef bytes shown(self, Passage passage, bytes data, Answer *places)
     cdef bytes masked(self, Passage passage, bytes data, Answer *places)
     cdef int ready(self, bint open, bint control) except -1

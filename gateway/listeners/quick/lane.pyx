@@ -28,11 +28,13 @@ from audit.answers import RecordUnavailable
 from gateway.listeners.postgres_deferred import Deferred
 from gateway.protocols.postgres.frames import MAX_UPSTREAM_MESSAGE, ProtocolViolation
 from gateway.session.recurring import NO_ROWS
-from gateway.upstreams.postgres_execution import SCANNED_TURN_BYTES
+from gateway.upstreams.postgres_execution import KEPT_BYTES, RECORDING_FORMAT, SCANNED_TURN_BYTES
 
 cdef object _Deferred = Deferred
 cdef Py_ssize_t _LIMIT = MAX_UPSTREAM_MESSAGE
 cdef Py_ssize_t _MOST = SCANNED_TURN_BYTES  # a longer answer may have to be handed on in turns
+cdef Py_ssize_t _KEPT = KEPT_BYTES
+cdef object _RECORDING_FORMAT = RECORDING_FORMAT
 cdef bytes _SUSPENDED = b"SUSPENDED"  # `express.answered_tag`
 cdef ViewState _NO_ROWS = NO_ROWS
 cdef object _NOT_ON_DISK = RecordUnavailable("the journal cannot be synced")
@@ -51,6 +53,7 @@ cdef class QuickLane(Lane):
         self.meaning, self.context, self.turns = session.meaning, session.context, session._turns
         self.statements, self.portals = session.statements, session.portals
         self.snapshots, self.meter = services.snapshots, services.meter
+        self.recordings = session.recordings
         self.fresh = self.snapshots if isinstance(self.snapshots, SnapshotState) else None
         self.ordinary, self.keep_portal, self.otherwise = ordinary, keep_portal, otherwise
         self.sparing = Sparing(self.statements, self.relay, self.upstream)
@@ -111,6 +114,8 @@ cdef class QuickLane(Lane):
         """Whether it is plainly allowed now, and nothing has to be waited for, counted or told about it."""
         cdef object remembered = recurring._recollection
         if not recurring.plain or self.meter.trace is not None:
+            return False
+        if recurring.keeps and self.recordings is not None and not self.recordings.has_room:
             return False
         try:
             if self.rules(now) is not recurring._snapshot:
@@ -247,6 +252,8 @@ cdef class QuickLane(Lane):
         view = self.viewed(known, data, places.description, places.rows)
         if view is None or self.meter.trace is not None or not self.rules_stand(passage, now):
             return False
+        if not self.may_keep(passage, &places):
+            return False
         passage.view = view
         out = self.shown(passage, data, &places)
         if out is None:
@@ -328,6 +335,22 @@ cdef class QuickLane(Lane):
             return False
         return snapshot is passage.recurring._snapshot or snapshot.version == passage.recurring._snapshot.version
 
+    cdef bint may_keep(self, Passage passage, Answer *places) except -1:
+        """Whether its result can be recorded as a whole, or needs not be."""
+        if self.recordings is None or not passage.recurring.keeps:
+            return True
+        return places.tag - places.rows <= _KEPT and self.recordings.has_room
+
+    cdef int keep(self, Passage passage, bytes rows) except -1:
+        """Record its result as it is shown. What has no columns leaves none."""
+        cdef object digest
+        if passage.view.width and self.recordings is not None:
+            digest = self.recordings.keep(
+                self.context.session_id, passage.statement_id(), _RECORDING_FORMAT, passage.view.head + rows
+            )
+            passage.recorded = b'"%b"' % (<str?>digest).encode("ascii")
+        return 0
+
     cdef bytes shown(self, Passage passage, bytes data, Answer *places):
         """`data` with its rows masked as `passage.view` says, and counted; None: they are not as they should be."""
         cdef bytes masked
@@ -340,7 +363,7 @@ cdef class QuickLane(Lane):
         return cut(data, 0, places.rows) + masked + cut(data, places.tag, PyBytes_GET_SIZE(data))
 
     cdef bytes masked(self, Passage passage, bytes data, Answer *places):
-        """The rows at `places` masked as `passage.view` says, and counted; None: as they came. Raises if they are not whole."""
+        """The rows at `places` masked as `passage.view` says, counted and kept; None: as they came. Raises if not whole."""
         cdef ViewState view = passage.view
         cdef Py_ssize_t start = places.rows, stop = places.tag, at, rows = 0
         cdef list counts = None
@@ -360,6 +383,8 @@ cdef class QuickLane(Lane):
             if not same_bytes(self.tag, data, stop + 5, places.end - 1):
                 self.tag = cut(data, stop + 5, places.end - 1)
             passage.tag = self.tag
+        if passage.recurring.keeps:
+            self.keep(passage, cut(data, start, stop) if found is None else <bytes>found)
         return <bytes?>found if found is not None else None
 
     cdef int ready(self, bint open, bint control) except -1:

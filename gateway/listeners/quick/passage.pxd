@@ -17,6 +17,7 @@ cdef class Passage:
     cdef ViewState view
     cdef object statement, exchange, counts, deferred
     cdef bytes data, quoted_id, tag
+    cdef bytes recorded  # what its recording is called, in canonical form; None: it has none
     cdef double began
     cdef bint parsed, simple
     cdef bint undescribed  # its portal is described all the same, and the client is not told

@@ -130,7 +130,10 @@ cdef class Passage:
     def completed(self):
         counts = [0] * self.view.width if self.counts is None else self.counts
         tag = self.tag.decode("utf-8", "replace")
-        return self.occurrence().ended(self.view, rows=self.rows, size=self.size, tag=tag, counts=counts)
+        recording = "" if self.recorded is None else self.recorded[1:-1].decode("ascii")
+        return self.occurrence().ended(
+            self.view, rows=self.rows, size=self.size, tag=tag, counts=counts, recording=recording
+        )
 
 
 cdef Passage new_passage(Lane lane, RecurringState recurring, bytes data, object statement):

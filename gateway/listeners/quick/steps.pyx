@@ -223,7 +223,7 @@ cdef class Steps:
         cdef bytes masked
         if passage.exchange is None and lane.meter.trace is None:
             passage.view = lane.viewed(passage.recurring.known, data, places.description, places.rows)
-            if passage.view is not None and lane.rules_stand(passage, now):
+            if passage.view is not None and lane.rules_stand(passage, now) and lane.may_keep(passage, places):
                 masked = lane.masked(passage, data, places)
                 lane.entries.complete(passage)
                 return masked

@@ -52,9 +52,10 @@ SERVED = {
 }
 
 
-@pytest.fixture(params=["os", "disk"])
+@pytest.fixture(params=["os", "os masked-results", "disk"])
 async def gateway(request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
-    running = await Gateway(recording="metadata", durability=request.param).start()
+    durability, _, recording = request.param.partition(" ")
+    running = await Gateway(recording=recording or "metadata", durability=durability).start()
     yield running
     await running.stop()
 

@@ -130,9 +130,10 @@ PIPELINES: dict[str, tuple[list[bytes], int]] = {
 UNFOLDED = {"behind another search_path", "a statement that does not exist", "the portal afterwards", "behind a query"}
 
 
-@pytest.fixture(params=["os", "database"])
+@pytest.fixture(params=["os", "os masked-results", "database"])
 async def gateway(request: pytest.FixtureRequest) -> AsyncIterator[Gateway]:
-    running = await Gateway(recording="metadata", durability=request.param).start()
+    durability, _, recording = request.param.partition(" ")
+    running = await Gateway(recording=recording or "metadata", durability=durability).start()
     yield running
     await running.stop()
 

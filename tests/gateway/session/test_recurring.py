@@ -165,15 +165,22 @@ async def test_nothing_occurs_without_a_record() -> None:
     assert not occurrence.record()
 
 
-async def test_a_result_that_is_recorded_ends_by_an_ordinary_permit() -> None:
+@pytest.mark.parametrize("recording", ["", "hmac-sha256:ab"])
+async def test_end_of_a_recorded_result_is_spelled_as_the_permits(recording: str) -> None:
     world = World()
     _, _, found = await known_in(world, recording="masked-results")
+    occurrence, ordinary = occurring(found), occurring(found)
+    assert occurrence.ends_plainly
 
-    occurrence = occurring(found)
+    occurrence.complete(VIEW, rows=3, size=99, tag="SELECT 3", counts=[0, 3], recording=recording)
+    permit = ordinary.permit()
+    permit.consume()
+    masked = VIEW.counts([0, 3])
+    permit.complete(Outcome("completed", rows=3, bytes=99, masked=masked, recording=recording, command_tag="SELECT 3"))
 
-    assert not occurrence.ends_plainly
-    assert occurrence.permit().records_results
-    assert occurrence.permit() is occurrence.permit()
+    plain, spelled = world.log.entries[-2:]
+    assert plain.body == spelled.body
+    assert plain.body["recording"] == recording
 
 
 async def test_what_was_made_an_ordinary_permit_ends_by_it() -> None:
