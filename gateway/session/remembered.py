@@ -152,8 +152,9 @@ def remember(
     """Keep a plain Allow that holds for as long as its analysis, its rules and its principal do. None: it does not."""
     if type(assessment.decision) is not Allow or assessment.analysis.inner is not None:
         return None
-    if assessment.access.touch.columns_written:
-        return None  # its values are looked at every time: see `writes_masked_value`
+    if assessment.access.touch.columns_written or assessment.inherited_over:
+        # Its values are looked at every time (`writes_masked_value`), and what takes them in is protected first.
+        return None
     snapshot, name = assessment.snapshot, assessment.connection.name
     if emergency_of(snapshot, session, at=assessment.access.at) is not None:
         return None  # every statement of an emergency is counted

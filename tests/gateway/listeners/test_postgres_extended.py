@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 
+from analysis.statement import Analysis, ColumnRef, Flow, Origin, Statement, Transform
 from approvals.domain.binding import binding_digest
 from gateway.session.approval import bind as bound
-from gateway.session.context import StatementRequest
-from tests.gateway.listeners.harness import Gateway
+from gateway.session.context import SessionContext, StatementRequest
+from masking.domain.rules import MaskingRule, Technique
+from tests.gateway.listeners.harness import PORT, Gateway, TableAnalyst
 from tests.gateway.listeners.raw import (
     FLUSH,
     SYNC,
@@ -289,3 +292,28 @@ async def test_failed_setting_is_rolled_back_frame_by_frame(raw: RawClient) -> N
     assert errors(failed)[0]["C"] == "22023"
     assert errors(parsed + ended) == []
     assert ("Z", b"I") in ended
+
+
+class Carrying(TableAnalyst):
+    """Statements that write carry names of people into a column of their own."""
+
+    def _read(self, session: SessionContext, statement: Statement) -> Analysis:
+        found = super()._read(session, statement)
+        name, copied = ColumnRef("public", "people", "name"), ColumnRef("public", "people", "nickname")
+        flow = Flow(1, 1, copied, Origin(name, Transform.IDENTITY))
+        return replace(found, flows=frozenset({flow})) if found.kind == "INSERT" else found
+
+
+async def test_what_another_connection_protects_is_asked_for_at_each_execution() -> None:
+    gateway = await Gateway(others={"reports": PORT}, analyst=Carrying(), recording="metadata", durability="os").start()
+    names = MaskingRule("names", ("reports",), ("public.people.name",), Technique.REDACT)
+    gateway.rules = replace(gateway.rules, masking_rules=(*gateway.rules.masking_rules, names))
+    try:
+        raw = await RawClient.connect(gateway)
+        heard = await raw.ask(
+            parse("insert into people (id) select 0 from people where name is null") + bind() + execute() + SYNC
+        )
+    finally:
+        await gateway.stop()
+    assert kinds(heard) == "12EZ"
+    assert "inheritance-unavailable" in errors(heard)[0]["D"]

@@ -9,8 +9,10 @@ import pytest
 
 from analysis.statement import Analysis, ColumnRef, Flow, Operation, Origin, Transform
 from gateway.domain.snapshot import StaleSnapshot
+from gateway.session.assessment import assess
 from gateway.session.context import StatementRequest
 from gateway.session.pipeline import run_statement
+from gateway.session.remembered import recall, remember
 from gateway.session.services import InheritanceUnavailable
 from masking.domain.field import ResultColumn
 from masking.domain.inherit import Inherited, with_inherited
@@ -118,3 +120,26 @@ async def test_a_result_decided_before_is_asked_about_again() -> None:
     world.rules.stale = True
     with pytest.raises(StaleSnapshot):
         permit.still_masks(columns, plan)
+
+
+async def test_what_is_protected_over_another_connection_alone_is_kept_before_each_run() -> None:
+    """A native client's Bind assesses it, and its Execute would not ask again for what is remembered."""
+    world = World()
+    world.analyst.remembers = True
+    world.analyst.answer = lambda text: replace(
+        carrying(text), flows=frozenset({Flow(1, 1, COPY, Origin(CITY, Transform.IDENTITY))})
+    )
+    clinic = world.rules.value.connections["clinic"]
+    covered = MaskingRule("city", ("reports",), (str(CITY),), Technique.REDACT, data_class="city")
+    world.rules.value = replace(
+        world.rules.value,
+        connections={"clinic": clinic, "reports": replace(clinic, name="reports")},
+        masking_rules=(*world.rules.value.masking_rules, covered),
+    )
+    session, request = world.session, StatementRequest(TEXT)
+
+    assessment = await assess(world.services, session, request)
+    remember(world.services, session, request, assessment)
+
+    assert assessment.inherited_over == {"reports": (Inherited(COPY, "city"),)}
+    assert recall(world.services, session, TEXT) is None
