@@ -84,11 +84,11 @@ def stack() -> Iterator[Stack]:
     shutil.rmtree(home, ignore_errors=True)
 
 
-# Folders whose few tests take minutes begin first, so that no worker of the gate is left with one at the end. What is
-# checked, exported and reported in `audit` is the whole log: before others have made it long.
+# Folders whose few tests take minutes begin first, so that no worker of the gate is left with one at the end. `audit`,
+# `contract` and `newcomer` check, export and report the whole log: before others have made it long.
 LONG_FIRST = (
-    *("chaos", "approvals", "audit", "hoopweb/browser", "hoopweb/embedded", "newcomer", "bigquery", "bypass"),
-    "regress",
+    *("chaos", "audit", "contract", "newcomer", "approvals", "hoopweb/browser", "hoopweb/embedded", "bigquery"),
+    *("bypass", "regress"),
 )
 
 
