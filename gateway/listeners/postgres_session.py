@@ -60,6 +60,8 @@ MOST_UNSENT = 64
 # Answers that may be expected. Messages a server that is busy does not read yet are a few bytes each on their way to
 # it, and hundreds here: past this no more are read until half of them are answered.
 MOST_EXPECTED = 10_000
+# The same with steps of a pipeline among them. One that unfolds costs a tenth of a millisecond, and all do at once.
+MOST_STEPS = 1_000
 
 
 # Messages that leave what a pipeline's executions stand for as it is.
@@ -176,6 +178,8 @@ class ClientSession(Asking):
                 return
             if self.cancelling is not None:
                 await self.cancelling
+            if self.relay.stepping and self.relay.expected >= MOST_STEPS:
+                await self.answered_to(MOST_STEPS // 2)
             if not self.pipelines.goes_on(kind, body):
                 if kind not in _OF_PIPELINES:
                     self.relay.unfold()  # whatever comes next counts on ordinary expectations

@@ -93,6 +93,11 @@ class Relay(RelayState):
         return len(self._queue) + (self._exchange is not None)
 
     @property
+    def stepping(self) -> bool:
+        """Whether steps of a pipeline are expected."""
+        return self._steps > 0
+
+    @property
     def last_answer(self) -> bool:
         """Whether the answer being handled is the last one expected."""
         return self.expected == 1

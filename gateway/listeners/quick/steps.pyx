@@ -19,7 +19,7 @@ from gateway.session.state cimport KnownState
 cdef enum:
     SYNC = 5  # bytes
     MOST_A_CALL = 64  # `postgres_asking.MOST_A_TURN`
-    MOST_EXPECTED = 5_000  # half of what `postgres_session` lets be expected, and kept until it is answered:
+    MOST_EXPECTED = 1_000  # `postgres_session.MOST_STEPS`: so much is unfolded at once, and kept until it is answered:
     MOST_BYTES = 8_192  # requests of so many bytes each at most
 
 

@@ -17,11 +17,12 @@ from approvals.domain.decide import EVERY_RIGHT, AccessRule, Action, Condition, 
 from gateway.domain.snapshot import ConnectionSpec
 from gateway.listeners import postgres_express
 from gateway.listeners.postgres_pipelines import Pipelines
-from gateway.listeners.postgres_session import ClientSession
+from gateway.listeners.postgres_session import MOST_STEPS, ClientSession
 from gateway.protocols.postgres import client
 from gateway.protocols.postgres.client import Bind, Parse
 from gateway.upstreams.postgres import UpstreamConnection
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
+from gateway.upstreams.postgres_relay import Relay
 from tests.gateway.listeners.harness import Gateway, direct_dsn
 from tests.gateway.listeners.raw import (
     FLUSH,
@@ -206,7 +207,7 @@ ASKED = steps("r", 1, 2) + steps("w", 3) + steps("r", 4, 5) + SYNC
 
 @asynccontextmanager
 async def waiting(
-    gateway: Gateway, asked: bytes = ASKED, waits: str = WAITS
+    gateway: Gateway, asked: bytes = ASKED, waits: str = WAITS, *, authorised: int | None = None
 ) -> AsyncIterator[tuple[RawClient, psycopg.AsyncConnection[Any]]]:
     """A pipeline of remembered reads, of which the third waits for a lock of the other connection's."""
     raw = await RawClient.connect(gateway)
@@ -217,7 +218,8 @@ async def waiting(
     async with await psycopg.AsyncConnection.connect(direct_dsn()) as holder:
         await holder.execute("select pg_advisory_xact_lock(%s)", [LOCK])
         raw.writer.write(asked)
-        await wait_for(lambda: len(gateway.record.of("statement.authorised")) == before + asked.count(b"E\0\0\0\x09"))
+        most = asked.count(b"E\0\0\0\x09") if authorised is None else authorised
+        await wait_for(lambda: len(gateway.record.of("statement.authorised")) >= before + most)
         yield raw, holder
     raw.close()
 
@@ -349,6 +351,25 @@ async def test_many_more_than_anybody_waits_for(gateway: Gateway, watched_steps:
     assert rows(heard) == [[b"[REDACTED]"]] * count
     assert ends(gateway).count("completed") == count + 1
     assert watched_steps.served > count * 0.9
+
+
+async def test_no_more_are_expected_than_may_unfold_at_once(
+    gateway: Gateway, watched_steps: type[Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More wait, and are served as steps once there is room."""
+    expected: list[int] = []
+    unfold = Relay.unfold
+    monkeypatch.setattr(Relay, "unfold", lambda own: (expected.append(own.expected), unfold(own)))
+    asked = steps("w", 3) + steps("r", 1) * 3_000 + SYNC
+    async with waiting(gateway, asked, authorised=MOST_STEPS) as (raw, holder):
+        await asyncio.sleep(0.2)
+        await gateway.registry.rules_changed()  # unfolds what is expected
+        await holder.commit()
+        heard = await raw.until_ready()
+
+    assert kinds(heard).count("C") == 3_001
+    assert watched_steps.served >= 3_001
+    assert MOST_STEPS <= max(expected) < MOST_STEPS + 100
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
