@@ -276,6 +276,7 @@ def build_runtime() -> Runtime:
     quotas = Quotas(RedisCounts(settings.HOOPWEB_REDIS_URL), holder=gateway_id)
     told = ToldRules(settings.HOOPWEB_REDIS_URL, gateway_id=gateway_id, max_age_s=settings.HOOPWEB_SNAPSHOT_MAX_AGE_S)
     prepared = RedisPrepared(settings.HOOPWEB_REDIS_URL)
+    recordings = RecordingSink()
     services = Services(
         snapshots=store,
         analysts={"postgres": analyst},
@@ -284,13 +285,13 @@ def build_runtime() -> Runtime:
         inheritance=DatabaseInheritance(store, told),
         quotas=quotas,
         prepared=prepared,
+        results=recordings,
     )
     tracer = statement_tracer()
     if tracer is not None:
         services.meter.trace = tracer.statement
     registry = SessionRegistry()
     verifier = TokenVerifier()
-    recordings = RecordingSink()
     data_apis = build_data_apis(
         services=services,
         registry=registry,

@@ -175,6 +175,8 @@ async def record_and_mint(
 
     `known`: this very assessment as it was just remembered, whose entries are spelled once for all its executions.
     """
+    if not services.can_keep(session, assessment.analysis):
+        raise Denied(code="record-unavailable", reason="results cannot be recorded now; nothing was run")
     if assessment.inherited_over:
         passage.stages.enter("inherit")
         await inherit(services, request, assessment)

@@ -76,6 +76,9 @@ def authorise_again(
 def record_now(services: Services, session: SessionContext, request: StatementRequest, known: KnownStatement) -> bool:
     """Make the authorised entry of a known statement durable without waiting. False: it is not, and nothing may run."""
 
+    if not services.can_keep(session, known.assessment.analysis):
+        return False
+
     def whole() -> Entry:
         return entries.authorised_again(session, request, known)
 

@@ -209,6 +209,14 @@ class PreparedTransactions(Protocol):
         """It was not prepared after all, or has been ended."""
 
 
+class Results(Protocol):
+    """Where masked results are recorded."""
+
+    @property
+    def healthy(self) -> bool:
+        """Whether they can be, as far as is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     snapshots: Snapshots
@@ -218,4 +226,10 @@ class Services:
     inheritance: Inheritance | None = None  # without one, no protected value goes into a column without a rule
     prepared: PreparedTransactions | None = None  # without it, a prepared transaction is its session's alone
     quotas: Quotas | None = None  # without one, whoever a quota names is refused
+    results: Results | None = None  # without it none are recorded
     meter: Meter = field(default_factory=Meter)
+
+    def can_keep(self, session: SessionContext, analysis: Analysis) -> bool:
+        """Whether what it returns can be recorded, where it has to be."""
+        returns = analysis.outputs is not None
+        return not returns or not session.records_results or self.results is None or self.results.healthy

@@ -67,10 +67,23 @@ def under_load(load: Load) -> Iterator[None]:
 
 @dataclass
 class Told:
-    """What the log says of one label."""
+    """What the log says of one label: what became of each statement that was authorised."""
 
-    authorised: int = 0
-    ends: int = 0
+    ends_of: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def _lasting(self) -> list[list[str]]:
+        """Without those that were given up, unsent, as they waited for their entry, and authorised anew (`Deferred`)."""
+        every = list(self.ends_of.values())
+        return [ends for ends in every if ends != ["skipped"]] or every[:1]
+
+    @property
+    def authorised(self) -> int:
+        return len(self._lasting)
+
+    @property
+    def ends(self) -> int:
+        return sum(map(len, self._lasting))
 
 
 def told(fragile: Stack, bundle: Path, run: str) -> dict[str, Told]:
@@ -88,9 +101,9 @@ def told(fragile: Stack, bundle: Path, run: str) -> dict[str, Told]:
             text = json.loads(record["text"])["statement"]
             if run in text:
                 label = labels[entry["statement"]] = text.split("'")[1]
-                found.setdefault(label, Told()).authorised += 1
+                found.setdefault(label, Told()).ends_of[entry["statement"]] = []
         elif entry["kind"] == "statement.completed" and entry["statement"] in labels:
-            found[labels[entry["statement"]]].ends += 1
+            found[labels[entry["statement"]]].ends_of[entry["statement"]].append(entry["body"]["status"])
     return found
 
 

@@ -309,6 +309,7 @@ class MemorySink:
     by_statement: dict[str, MemoryRecording] = field(default_factory=dict)
     has_room: bool = True
     crowded: bool = False
+    healthy: bool = True
 
     async def room(self) -> None:
         while self.crowded:
@@ -414,6 +415,7 @@ class Gateway:
             reviews=self.reviewers,
             record=self.record,
             prepared=self.prepared,
+            results=self.sink,
         )
 
         async def credential(spec: ConnectionSpec) -> dict[str, str]:

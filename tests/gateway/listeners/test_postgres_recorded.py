@@ -11,7 +11,7 @@ import pytest
 from gateway.protocols.postgres.server import decode_row_description, encode_row_description
 from gateway.upstreams.postgres_execution import KEPT_BYTES
 from tests.gateway.listeners.harness import Gateway
-from tests.gateway.listeners.raw import SYNC, RawClient, query, rows
+from tests.gateway.listeners.raw import SYNC, RawClient, errors, query, rows
 from tests.gateway.listeners.test_postgres_express import NAMES, SSN, run
 from tests.gateway.listeners.test_postgres_quick import Watched, watched
 from tests.gateway.listeners.test_postgres_steps import Watched as WatchedSteps
@@ -130,6 +130,25 @@ async def test_who_waits_for_room_can_be_ended(gateway: Gateway, monkeypatch: py
         while not gateway.record.of("session.closed"):
             await asyncio.sleep(0.01)
     assert len(gateway.record.of("statement.authorised")) == before
+
+
+@pytest.mark.parametrize("ask", [query, run])
+async def test_nothing_runs_whose_result_could_not_be_kept(gateway: Gateway, ask: Any) -> None:
+    """The lane, what is remembered and what is new alike; what returns no rows leaves nothing to keep."""
+    raw = await RawClient.connect(gateway)
+    for _ in range(3):
+        await raw.ask(ask(SSN))
+    gateway.sink.healthy = gateway.sink.has_room = False
+    before = len(gateway.record.of("statement.authorised"))
+
+    await raw.ask(query("rollback"))
+    refused = [errors(await raw.ask(ask(text))) for text in (SSN, SSN, NAMES)]
+
+    assert [one[0]["C"] for one in refused] == ["42501"] * 3
+    assert {entry.body["code"] for entry in gateway.record.of("statement.denied")} == {"record-unavailable"}
+    assert len(gateway.record.of("statement.authorised")) == before + 1  # what returns no rows
+    gateway.sink.healthy = gateway.sink.has_room = True
+    assert len(rows(await raw.ask(ask(SSN)))) == 1
 
 
 async def test_connection_that_keeps_no_results_waits_for_nobody(watched: type[Watched]) -> None:
