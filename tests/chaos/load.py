@@ -73,7 +73,7 @@ class Told:
 
     @property
     def _lasting(self) -> list[list[str]]:
-        """Without those that were given up, unsent, as they waited for their entry, and authorised anew (`Deferred`)."""
+        """Without those that were given up, unsent, while they waited, and authorised anew (`Deferred`)."""
         every = list(self.ends_of.values())
         return [ends for ends in every if ends != ["skipped"]] or every[:1]
 
