@@ -37,20 +37,21 @@ class Pipelines:
         self._session.client.serve_steps = steps.arrived
         self._session.relay.take_steps = steps.take
 
-    def goes_on(self, kind: int, body: bytes) -> bool:
-        """Serve executions that wait with this frame in front; False: nothing was done."""
+    def goes_on(self, kind: int, body: bytes) -> int:
+        """Serve executions that wait with this frame in front; returns of how many frames at most, 0 when of none."""
         queue = self._session.client
         if kind != client.BIND or self._steps is None or not queue.has_frames:
-            return False
+            return 0
         if self._anew:
             self._anew -= 1
-            return False
-        data = queue.following(kind, body, self._frames)
+            return 0
+        frames = self._frames
+        data = queue.following(kind, body, frames)
         served = self._steps.serve(data)
         queue.put_back(data[served or len(body) + 5 :])
         # Where none can be served, the frames behind it were looked at for nothing.
-        self._frames = min(self._frames * 4, MOST_FRAMES) if served == len(data) else FEWEST_FRAMES
-        return served > 0
+        self._frames = min(frames * 4, MOST_FRAMES) if served == len(data) else FEWEST_FRAMES
+        return frames if served else 0
 
     def ask_anew(self, data: bytes, executions: int) -> None:
         """So many executions that were not sent after all begin again, the ordinary way."""

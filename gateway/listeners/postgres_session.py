@@ -180,7 +180,9 @@ class ClientSession(Asking):
                 await self.cancelling
             if self.relay.stepping and self.relay.expected >= MOST_STEPS:
                 await self.answered_to(MOST_STEPS // 2)
-            if not self.pipelines.goes_on(kind, body):
+            served = self.pipelines.goes_on(kind, body)
+            self._served += served
+            if not served:
                 if kind not in _OF_PIPELINES:
                     self.relay.unfold()  # whatever comes next counts on ordinary expectations
                 await handle(self, kind, body)  # type: ignore[misc]

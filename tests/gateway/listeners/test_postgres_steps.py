@@ -7,6 +7,7 @@ import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import psycopg
@@ -370,6 +371,29 @@ async def test_no_more_are_expected_than_may_unfold_at_once(
     assert kinds(heard).count("C") == 3_001
     assert watched_steps.served >= 3_001
     assert MOST_STEPS <= max(expected) < MOST_STEPS + 100
+
+
+async def test_others_have_their_turn_after_a_run() -> None:
+    gateway = await Gateway(recording="metadata", durability="os").start()
+    authorised = [0]
+
+    async def count() -> None:
+        while True:
+            authorised.append(len(gateway.record.of("statement.authorised")))
+            await asyncio.sleep(0)
+
+    try:
+        async with waiting(gateway, steps("w", 3)) as (raw, holder):
+            counting = asyncio.create_task(count())
+            raw.writer.write(steps("r", 1) * 900 + SYNC)
+            await wait_for(lambda: authorised[-1] > 900)
+            counting.cancel()
+            await holder.commit()
+            await raw.until_ready()
+    finally:
+        await gateway.stop()
+    begun = [after - before for before, after in pairwise(authorised[1:])]
+    assert 0 < max(begun) <= 3 * 64
 
 
 # --- names ------------------------------------------------------------------------------------------------------------
