@@ -1,7 +1,8 @@
 """`make test` and `make lint`: every gate, even after one failed; the verdict comes last.
 
 The gates that look at the code take a core for a minute: `make test` runs them beside the tests, one by one, with what
-these leave of the machine, and shows what each said when it has ended. The tests are two runs of pytest; the second is
+these leave of the machine, and shows what each said when it has ended. So is the home made ready from which copies of
+the product start. The tests are two runs of pytest; the second is
 given the files in which the first found tests of the running product, and fails if it ran fewer of them than were
 found. What they counted is added up, and the last line is one ordinary pytest summary.
 A failure that may be the machine's is asked once more, alone (tests/unsteady.py).
@@ -21,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.prepared_home import PREPARED
 from tests.tally import OUTCOMES, PRODUCT, TALLY, Tally, missing
 from tests.turn import SAID
 from tests.unsteady import may_be_the_machine, taken_back
@@ -53,6 +55,8 @@ LINT: tuple[Step, ...] = (
         ),
     ),
 )
+# No gate: a copy that finds no such home makes it, or says what is wrong.
+_PREPARE: Step = ("a home made ready", (sys.executable, "-m", "tests.prepared_home"))
 
 
 def main() -> int:
@@ -73,8 +77,10 @@ def main() -> int:
         )
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="hoopweb-gate-") as scratch:
+        Path(scratch).chmod(0o755)  # the servers' account walks through it
+        os.environ[PREPARED] = str(Path(scratch) / "prepared")
         tallies = {name: Path(scratch) / f"{number}.json" for number, (name, _) in enumerate(tests)}
-        failed = _failed(lint, tests, tallies, product=Path(scratch) / "product.json")
+        failed = _failed(lint, tests, tallies, product=Path(scratch) / "product.json", ready=[_PREPARE])
         runs = [_read(path) for path in tallies.values() if path.exists()]
     count = len(lint) + len(tests)
     print(f"\n{count - len(failed)} of {count} gates passed" + (f", failed: {', '.join(failed)}" if failed else ""))
@@ -89,12 +95,21 @@ def _pytest(marked: str, *options: str, jobs: int, bound_s: int) -> tuple[str, .
     return (sys.executable, "-m", "pytest", "-q", "--durations", "10", "-m", marked, *parallel, *options, *bound)
 
 
-def _failed(lint: Sequence[Step], tests: Sequence[Step], tallies: Mapping[str, Path], *, product: Path) -> list[str]:
-    """The names of the gates that failed."""
+def _failed(
+    lint: Sequence[Step],
+    tests: Sequence[Step],
+    tallies: Mapping[str, Path],
+    *,
+    product: Path,
+    ready: Sequence[Step] = (),
+) -> list[str]:
+    """The names of the gates that failed. What makes `ready` for the second run is done beside the first."""
     if not tests:
         return [name for name, argv in lint if not _passes(name, argv)]
     with ThreadPoolExecutor(1) as beside:
         linting = [(name, beside.submit(_passes, name, argv, aside=True)) for name, argv in lint]
+        for name, argv in ready:
+            beside.submit(_passes, name, argv, aside=True)
         first, *others = [(name, argv, tallies[name]) for name, argv in tests]
         failed = [] if _tests_pass(*first, product=product) else [first[0]]
         # One that could not even look for tests told nothing: then all files are read.

@@ -59,7 +59,7 @@ def ensure_services() -> None:
     home = Path(tempfile.mkdtemp(prefix="hoopweb-test-"))
     home.chmod(0o755)  # the servers' account walks through it; what is secret inside has modes of its own
     os.environ["HOOPWEB_HOME"] = str(home)
-    os.environ[PREPARED] = str(home / "prepared")
+    os.environ.setdefault(PREPARED, str(home / "prepared"))
     ensure_secrets(home)
     started: list[tuple[Command, subprocess.Popen[bytes]]] = []
     atexit.register(_stop, os.getpid(), home, started)

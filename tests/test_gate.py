@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ def test_second_run_reads_the_files_it_has_tests_in(project: Path) -> None:
 
     assert (failed, counts) == ([], [2, 2])
     assert read == {"test_unit": 1, "test_both": 2, "test_drives": 2}
+
+
+def test_what_is_made_ready_for_the_second_run_is_no_gate(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tests = [("not e2e", gate._pytest("not e2e", jobs=1, bound_s=0))]
+    ready = [("made ready", (sys.executable, "-c", "open('made', 'w'); raise SystemExit(1)"))]
+
+    failed = gate._failed([], tests, {"not e2e": project / "tally.json"}, product=project / "product.json", ready=ready)
+
+    assert failed == []
+    assert (project / "made").exists()
+    assert "made ready: failed (1)" in capfd.readouterr().out, "nobody is told why the second run begins late"
 
 
 def test_a_gate_within_a_gate_tells_the_outer_one_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
