@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import Collection, Mapping
 from datetime import timedelta
+from itertools import islice
 
 from django.conf import settings
 from django.db.models import Max
@@ -112,9 +113,11 @@ def _without_recording(dead: list[str]) -> list[StatementRecord]:
             continue
         newest = own.filter(last_seq__gte=last).aggregate(newest=Max("finished_at"))["newest"]
         late = in_open.filter(finished_at__gte=newest - timedelta(seconds=SETTLING_S))
-        for statement in late.order_by("at").iterator(_BATCH):
-            if not Recording.objects.filter(digest=statement.recording).exists():
-                found.append(statement)
+        rows = late.order_by("at").iterator(_BATCH)
+        while batch := list(islice(rows, _BATCH)):
+            named = [statement.recording for statement in batch]
+            stored = set(Recording.objects.filter(digest__in=named).values_list("digest", flat=True))
+            found += [statement for statement in batch if statement.recording not in stored]
     return found
 
 
