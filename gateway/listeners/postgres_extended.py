@@ -258,7 +258,7 @@ def _send_result(
     copying: bool = False,
     copy_columns: tuple[server.Field, ...] = (),
 ) -> Execution:
-    if not _described(portal) and not copying:
+    if not _described(session, portal) and not copying:
         description = Description(portal.shape.own, hidden=True)
         session.ask(description, client.encode_describe(Target("P", portal.name)))
     execution: Execution = session.start(permit, shape=portal.shape, copy_columns=copy_columns)
@@ -266,13 +266,16 @@ def _send_result(
     return execution
 
 
-def _described(portal: Portal) -> bool:
+def _described(session: ClientSession, portal: Portal) -> bool:
     """Whether the portal's columns are known, or asked for, by the time its rows come.
 
     A statement's own description only counts when the server holds it to that ("cached plan must not change result
-    type"): FETCH or EXECUTE return whatever their name stands for by then.
+    type"): FETCH or EXECUTE return whatever their name stands for by then. What was asked for before a Sync may have
+    been skipped.
     """
-    return portal.shape.own.requested or (portal.statement.fixed and portal.statement.shape.requested)
+    shape = portal.statement.shape
+    asked = shape.requested and shape.request == session.requests
+    return portal.shape.own.requested or (portal.statement.fixed and (asked or shape.fields is not None))
 
 
 async def describe(session: ClientSession, target: Target) -> None:
@@ -282,6 +285,7 @@ async def describe(session: ClientSession, target: Target) -> None:
         if statement is None:
             session.refuse(missing("prepared statement", target.name, sqlstate="26000"))
             return
+        statement.shape.request = session.requests
         session.ask(Description(statement.shape), client.encode_describe(target))
         return
     portal = session.portals.get(target.name)

@@ -75,8 +75,8 @@ class ClientSession(Asking):
     # A dictionary of so many names would be two kilobytes of every session.
     __slots__ = (
         "_answered", "_draining", "_killed", "_place", "_sealing", "_timers", "_turns", "_upstream_valve", "block",
-        "context", "meaning", "memory", "pipelines", "plans", "portals", "questions", "recordings", "services",
-        "statements", "two_phase", "withdrawn",
+        "context", "meaning", "memory", "pipelines", "plans", "portals", "questions", "recordings", "requests",
+        "services", "statements", "two_phase", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -113,6 +113,7 @@ class ClientSession(Asking):
         self.statements, self.portals = self.memory.statements, self.memory.portals
         self.plans = KeptPlans(self)
         self.two_phase = TwoPhase(self)
+        self.requests = 0  # of the client that have ended: a failure in one skips nothing of the next
         self._own_name = f"hoopweb_{secrets.token_hex(8)}"
         self.questions = OwnQuestions(self, self._own_name)
         self._outgoing = []
@@ -317,6 +318,7 @@ class ClientSession(Asking):
 
     def sync(self, *, hidden: bool = False) -> None:
         if not hidden:
+            self.requests += 1
             self._place.request_ends()
             self.statements.request_ends()
             self.portals.request_ends()

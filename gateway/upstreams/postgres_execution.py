@@ -53,6 +53,7 @@ class Shape:
 
     requested: bool = False
     fields: tuple[Field, ...] | None = None
+    request: int = 0  # of the session's (`ClientSession.requests`): the one in which it was asked for
 
 
 class BoundShape:

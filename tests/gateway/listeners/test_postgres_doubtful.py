@@ -7,7 +7,7 @@ import pytest
 from gateway.protocols.postgres import client
 from gateway.protocols.postgres.client import Bind, Parse
 from tests.gateway.listeners.harness import Gateway
-from tests.gateway.listeners.raw import SYNC, RawClient, bind, close, describe, execute, parse, query, rows
+from tests.gateway.listeners.raw import SYNC, RawClient, bind, close, describe, execute, kinds, parse, query, rows
 from tests.gateway.listeners.test_postgres_express import shut_lane
 
 SSNS, NAMES = "select ssn from people where id = $1", "select name from people where id = $1"
@@ -73,6 +73,24 @@ async def test_what_failed_in_front_of_a_sync_names_nothing_behind_it(
     finally:
         await gateway.stop()
     assert not [row for row in seen if b"078-05-0007" in row]
+
+
+@pytest.mark.parametrize("lane", ["shut", "open"])
+async def test_description_that_was_skipped_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, lane: str) -> None:
+    if lane == "shut":
+        shut_lane(monkeypatch)
+    gateway = await Gateway(recording="metadata", durability="os").start()
+    undescribed = client.encode_bind(Bind("", "s", (), (b"7",), ())) + execute()
+    try:
+        raw = await RawClient.connect(gateway)
+        await raw.ask(kept(SSNS, "s") + kept(NAMES, "n") + SYNC)
+        raw.writer.write(FAILS + describe("S", "s") + SYNC + undescribed + SYNC)
+        await raw.until_ready()
+        heard = await raw.until_ready()
+        raw.close()
+    finally:
+        await gateway.stop()
+    assert (kinds(heard), rows(heard)) == ("2DCZ", [[b"[REDACTED]"]])
 
 
 @pytest.mark.parametrize("name", [name for name in DOUBTFUL if name not in ("a cursor", "made by SQL")])
