@@ -148,7 +148,7 @@ class Catalogue:
 
     @cached_property
     def family(self) -> dict[int, frozenset[int]]:
-        """Per relation OID every ancestor and descendant: their columns hold the same rows."""
+        """Per relation OID its ancestors and descendants, and what else these descend from: they hold the same rows."""
         return {oid: self._closure(oid) for oid, r in self.relations.items() if r.parents or r.children}
 
     @cached_property
@@ -168,7 +168,9 @@ class Catalogue:
         return self._reached(oid, "parents") if oid in self.family else frozenset()
 
     def _closure(self, oid: int) -> frozenset[int]:
-        return self._reached(oid, "parents") | self._reached(oid, "children")
+        # A descendant may have parents that are no relatives of its other ones: to read one is to read it as well.
+        below = self._reached(oid, "children")
+        return below.union(*(self._reached(each, "parents") for each in (oid, *below))) - {oid}
 
     def _reached(self, oid: int, direction: str) -> frozenset[int]:
         found: set[int] = set()

@@ -307,6 +307,21 @@ async def test_columns_are_told_anew_for_another_schema(
     assert set(map(str, renamed.reads)) == {"public.told.c", "public.told_more.c"}
 
 
+async def test_parent_of_a_protected_tables_child_holds_its_rows(analyse: Analyse, scratch_dsn: str) -> None:
+    with psycopg.connect(scratch_dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept (a int); CREATE TABLE other (a int, b int)")
+        connection.execute(
+            "CREATE TABLE kept_more () INHERITS (kept); CREATE TABLE both_of () INHERITS (other, kept_more)"
+        )
+        read = [await analyse(f"SELECT a FROM {name}") for name in ("other", "kept", "both_of")]
+        unrelated = await analyse("SELECT b FROM other")
+        connection.execute("DROP TABLE kept, other, kept_more, both_of")
+
+    family = {"public.kept.a", "public.other.a", "public.kept_more.a", "public.both_of.a"}
+    assert [set(map(str, each.reads)) for each in read] == [family] * 3
+    assert set(map(str, unrelated.reads)) == {"public.other.b", "public.both_of.b"}
+
+
 async def test_schema_that_changes_during_an_estimate_leaves_nothing_of_the_old_one(
     analyse: Analyse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
