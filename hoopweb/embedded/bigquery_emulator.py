@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from hoopweb.embedded.command import Command
+from hoopweb.embedded.packages import install
 from hoopweb.embedded.problem import StackProblem
 
 REQUIREMENTS = Path(__file__).with_name("bigquery-emulator.txt")
@@ -65,11 +66,10 @@ def emulator_command(*, rest_port: int, grpc_port: int) -> Command:
 
 
 def _make(directory: Path) -> None:
-    """With the product's own pip, and compiled as far as the emulator loads it, when it does."""
+    """Compiled as far as the emulator loads it, when it does."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(directory)], check=True)
     python = str(directory / "bin" / "python")
-    pip = [sys.executable, "-m", "pip", "--python", python, "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--no-compile", "-r", str(REQUIREMENTS)], check=True)
+    install("-r", str(REQUIREMENTS), python=python)
     subprocess.run([python, "-c", _EXTENSION], check=True, env={**os.environ, **_environment(directory)})
 
 
