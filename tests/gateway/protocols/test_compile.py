@@ -38,3 +38,25 @@ def test_what_was_built_of_older_sources_goes_where_nothing_can_be_built(tmp_pat
     loops.main()
 
     assert not built.exists()
+
+
+def test_a_source_that_is_wrong_is_told_with_what_is_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "loop.pyx").write_text("cdef int broken(:\n")
+    monkeypatch.setattr(loops, "_missing", str)
+
+    with pytest.raises(SystemExit, match=r"cython failed on the inner loops: [\s\S]*loop\.pyx:1"):
+        loops.main()
+
+
+def test_what_is_built_is_what_the_source_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.undo()
+    if missing := loops._missing():
+        pytest.skip(f"{missing} is missing")
+    (tmp_path / "loop.pyx").write_text("cpdef int twice(int number):\n    return 2 * number\n")
+    monkeypatch.setattr(loops, "SOURCES", (tmp_path / "loop.pyx",))
+    loops.main()
+    monkeypatch.syspath_prepend(tmp_path)
+
+    import loop
+
+    assert (loop.twice(21), Path(loop.__file__).suffix) == (42, ".so")
