@@ -190,10 +190,16 @@ class PostgresAnalyst:
     async def _estimated(self, side: Side, session: SessionContext, found: Analysis) -> Analysis:
         """Raises _SchemaMoved when `found` is about another schema than the estimate."""
         if found.kind == "DECLARE_CURSOR" and found.inner is not None:
-            return replace(found, inner=await self._estimated(side, session, found.inner))
-        if found.inner is not None or not wants_estimate(found):
+            # What it does and risks is told for the cursor, and is not what the same text does alone.
+            declared = _key(f"declared={found.statement.text}", found.statement, session)
+            return replace(found, inner=await self._rows_of(side, session, found.inner, declared))
+        if found.inner is not None:
             return found
-        exact = _exact(found.statement, session)
+        return await self._rows_of(side, session, found, _exact(found.statement, session))
+
+    async def _rows_of(self, side: Side, session: SessionContext, found: Analysis, exact: Key) -> Analysis:
+        if not wants_estimate(found):
+            return found
         known = side.estimates.find(exact)
         if known is None or not known.is_fresh:
             catalogue = side.catalogue
@@ -205,7 +211,7 @@ class PostgresAnalyst:
             independent = not _has_literals(found)
             estimated = replace(found, facts=replace(found.facts, estimated_rows=rows), literal_independent=independent)
             known = Estimate(estimated)
-            side.estimates.keep(exact, known, length=len(found.statement.text))
+            side.estimates.keep(exact, known, length=len(exact[0]))
         return known.analysis
 
     # --- by shape ---

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from analysis.estimate import estimated_rows
+from gateway.session.context import SessionContext
 from gateway.upstreams.postgres_analyst import PostgresAnalyst
 from tests.analysis.conftest import Analyse
 
@@ -122,6 +123,26 @@ async def test_cursors_carry_the_estimate_of_their_query(analyse: Analyse) -> No
 
     assert declared.inner is not None
     assert (declared.inner.facts.estimated_rows or 0) < 50
+
+
+@pytest.mark.parametrize("declared_first", [True, False])
+async def test_a_query_and_a_cursor_over_it_stay_what_each_is(
+    analyst: PostgresAnalyst, session_context: SessionContext, analyse: Analyse, declared_first: bool
+) -> None:
+    """A statement's risk, operations and fingerprint are its own, whatever was estimated just before."""
+    query = "SELECT ssn FROM crowd"
+    texts = [f"DECLARE c CURSOR FOR {query}", query]
+    alone = []
+    for text in texts:
+        analyst._side(session_context.connection).forget()
+        alone.append(await analyse(text))
+    analyst._side(session_context.connection).forget()
+
+    after = {text: await analyse(text) for text in (texts if declared_first else reversed(texts))}
+
+    assert alone[1].risk_score > 0
+    assert [after[text] for text in texts] == alone
+    assert analyst.recall(session_context, query, ()) in (None, alone[1])
 
 
 @pytest.mark.parametrize("answer", ["[]", "{}", "[{}]", '[{"Plan": {}}]', '[{"Plan": {"Plan Rows": "many"}}]'])
