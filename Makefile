@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-JOBS   ?= 2
+# Workers of the tests: half as many again as cores, for a third of the time one waits for servers and timers.
+JOBS   ?= 3
 # Installs exactly the tested set.
 INSTALL = $(BIN)/python -m hoopweb.embedded.packages
 # The wheel's psql under a short name, so that the README's commands need nothing of the machine.

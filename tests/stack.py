@@ -222,10 +222,11 @@ def stack_environment(home: Path, **env: str) -> dict[str, str]:
     }
 
 
-def start_stack(home: Path, *, prepared: bool = False, **env: str) -> Stack:
+def start_stack(home: Path, *, prepared: bool = False, impatient: bool = False, **env: str) -> Stack:
     """Start a copy and return once demo.json is there. The caller stops it.
 
     `prepared`: fill the empty home from the run's prepared one, with its keys, instead of starting from nothing.
+    `impatient`: what is killed is started again at once, however often (tests/impatient.py).
     """
     environment = stack_environment(home, **env)
     if prepared:
@@ -234,7 +235,7 @@ def start_stack(home: Path, *, prepared: bool = False, **env: str) -> Stack:
     log_path = home / "stack.log"
     with log_path.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "hoopweb.embedded", "--with-parent"],
+            [sys.executable, "-m", "tests.impatient" if impatient else "hoopweb.embedded", "--with-parent"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -263,9 +264,9 @@ def running_stack(home: Path) -> Stack:
 
 
 @contextlib.contextmanager
-def stack_in(home: Path, **env: str) -> Iterator[Stack]:
+def stack_in(home: Path, *, impatient: bool = False, **env: str) -> Iterator[Stack]:
     """A copy for one test: started, handed over, stopped, removed."""
-    stack = start_stack(home, prepared=True, **env)
+    stack = start_stack(home, prepared=True, impatient=impatient, **env)
     try:
         yield stack
     finally:

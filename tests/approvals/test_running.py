@@ -69,7 +69,8 @@ def mailbox() -> Iterator[tuple[Mailbox, int]]:
 def product(mailbox: tuple[Mailbox, int]) -> Iterator[Stack]:
     home = Path(tempfile.mkdtemp(prefix="hoopweb-approvals-"))
     home.chmod(0o755)
-    with stack_in(home, HOOPWEB_SMTP_HOST="127.0.0.1", HOOPWEB_SMTP_PORT=str(mailbox[1]), **SETTINGS) as running:
+    mail = {"HOOPWEB_SMTP_HOST": "127.0.0.1", "HOOPWEB_SMTP_PORT": str(mailbox[1])}
+    with stack_in(home, impatient=True, **mail, **SETTINGS) as running:
         running.wait_healthy()
         yield running
     shutil.rmtree(home, ignore_errors=True)

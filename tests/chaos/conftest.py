@@ -49,7 +49,7 @@ def fragile(upstream: Upstream) -> Iterator[Stack]:
     """The stack that is broken; named so that nobody takes it for the session's `stack`."""
     home = Path(tempfile.mkdtemp(prefix="hoopweb-fragile-"))
     home.chmod(0o755)
-    with stack_in(home, HOOPWEB_SNAPSHOT_MAX_AGE_S=str(SNAPSHOT_MAX_AGE_S)) as running:
+    with stack_in(home, impatient=True, HOOPWEB_SNAPSHOT_MAX_AGE_S=str(SNAPSHOT_MAX_AGE_S)) as running:
         document = home / "far.yaml"
         document.write_text(_DOCUMENT.format(port=upstream.server.port, password=APP_PASSWORD), encoding="utf-8")
         done = running.manage("apply", "-f", str(document))
