@@ -23,7 +23,7 @@ from tests.emptying import empty_quickly
 from tests.services import SUPERUSER_DSN
 from tests.stack import Stack, running_stack, stack_in
 from tests.tally import pytest_terminal_summary, tell_product_files  # noqa: F401 - a hook, found by its name
-from tests.turn import TURN
+from tests.turn import TURN, has_its_turn, left_out
 
 # How long an example takes says nothing on a busy machine.
 hypothesis_settings.register_profile("untimed", deadline=None)
@@ -125,13 +125,33 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whatever drives the running product e2e, and put long folders first."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what has its turn in other runs, mark whatever drives the running product e2e, long folders first."""
+    _leave_to_other_turns(config, items)
     for item in items:
         if "stack" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.e2e)
     tell_product_files(items)
     items.sort(key=_place)  # stable: within a folder they stay as they are
+
+
+def _leave_to_other_turns(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if any("::" in each for each in config.args):  # whoever names a test gets all of it
+        return
+    places = left_out([(item.nodeid.partition("[")[0], _parts(item)) for item in items])
+    places |= {place for place, item in enumerate(items) if not _is_of_this_turn(item)}
+    config.hook.pytest_deselected(items=[items[place] for place in sorted(places)])
+    items[:] = [item for place, item in enumerate(items) if place not in places]
+
+
+def _parts(item: pytest.Item) -> int:
+    marker = item.get_closest_marker("by_turns")
+    return int(marker.args[0]) if marker else 1
+
+
+def _is_of_this_turn(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("turn")
+    return marker is None or has_its_turn(*marker.args, **marker.kwargs)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.bypass.attack import ALL, EXTENDED, SIMPLE_ONLY, attack, by_turns, cases
-from tests.turn import SAID, SOAKING, TURN, examples
+from tests.turn import SAID, SOAKING, TURN, examples, has_its_turn, left_out
 
 
 def test_every_attack_is_played_in_every_run_and_in_every_mode_over_three() -> None:
@@ -32,6 +32,24 @@ def test_soaking_plays_all() -> None:
     attacks = [attack("each", "SELECT 1")]
 
     assert by_turns(attacks, turn=1, soaking=True) == cases(attacks)
+
+
+def test_what_goes_by_turns_is_played_in_one_run_of_so_many_and_no_test_is_left_out() -> None:
+    tests = [("whole", 1)] * 2 + [("halves", 2)] * 5 + [("thirds of two", 3)] * 2
+    runs = [left_out(tests, turn=turn, soaking=False) for turn in range(2)]
+
+    assert [len(tests) - len(run) for run in runs] == [2 + 3 + 1, 2 + 2 + 1]
+    assert runs[0] & runs[1] == set(), "left out by either run"
+    assert {0, 1} & (runs[0] | runs[1]) == set(), "no turns were asked for"
+    assert left_out(tests, turn=1, soaking=True) == set()
+
+
+def test_one_of_a_kind_has_its_turn_in_each_run() -> None:
+    def played(turn: int) -> list[int]:
+        return [number for number in range(3) if has_its_turn(number, of=3, turn=turn, soaking=False)]
+
+    assert [played(turn) for turn in range(4)] == [[0], [1], [2], [0]]
+    assert all(has_its_turn(number, of=3, turn=1, soaking=True) for number in range(3))
 
 
 def test_processes_of_a_run_have_one_turn() -> None:

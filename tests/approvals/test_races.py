@@ -103,6 +103,7 @@ def test_one_person_voting_ten_times_at_once_counts_once(reviewer):
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["approve", "deny", "expire", "withdraw"])))
+@pytest.mark.by_turns(2)
 def test_endings_in_any_order_give_the_first_one(order, reviewer, reviewer2):
     review = held()
     calls = endings(review, reviewer, reviewer2)

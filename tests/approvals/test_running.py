@@ -254,6 +254,7 @@ def leave_grant(product: Stack, token: str, text: str) -> str:
 
 
 @pytest.mark.parametrize("by", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.by_turns(2)
 def test_hold_over_rest_outlives_the_gateway_that_held_it(product: Stack, by: signal.Signals) -> None:
     text = f"UPDATE patients SET phone = '555-0188' WHERE id = 88 AND {int(by)} > 0"
     token = product.agent_token()

@@ -167,6 +167,7 @@ FORGERIES: dict[str, tuple[Callable[[], dict[str, Json]], str]] = {
 
 @pytest.mark.parametrize("scope", [WHOLE, SESSION], ids=["whole", "session"])
 @pytest.mark.parametrize("forgery", FORGERIES)
+@pytest.mark.by_turns(2)
 def test_a_certificate_the_key_did_not_sign_excuses_nothing(tmp_path: Path, forgery: str, scope: Scope):
     body, kind = FORGERIES[forgery]
     write(body())
@@ -271,6 +272,7 @@ def test_an_unsigned_certificate_does_not_keep_a_log_from_being_restored():
 
 @pytest.mark.parametrize("hostile", [None, 7, [], "", "{}", "[" * 5_000, '{"seq":1e999}', f'{{"kind":"{KIND}"}}'])
 @pytest.mark.parametrize("member", ["entry", "proof", "seq"])
+@pytest.mark.by_turns(2)
 def test_a_certificate_that_is_none_ends_in_a_verdict(tmp_path: Path, member: str, hostile: object):
     write(signed())
     path = bundle(tmp_path, SESSION)

@@ -99,6 +99,7 @@ def shown(response, model: str = "statement") -> list[str]:
         ("logentry", "q=nothing.of-the-kind", None),
     ],
 )
+@pytest.mark.by_turns(2)
 def test_a_list_reads_what_it_shows(console, model, asked, first):
     url = f"{reverse(f'admin:audit_{model}_changelist')}?{asked}"
     console.get(url)

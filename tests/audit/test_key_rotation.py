@@ -70,6 +70,7 @@ def rewritten(bundle: Path, change) -> Path:
 
 @pytest.mark.parametrize("pinned", ["a", "b", "c"])
 @pytest.mark.parametrize("scope", [Scope(), Scope(session="s1")], ids=["whole", "session"])
+@pytest.mark.by_turns(2)
 def test_a_rotated_log_verifies_with_any_key_of_its_chain(rotated, tmp_path, pinned, scope):
     report = verified(exported(tmp_path, scope), signer(pinned).verifier, anchor=anchor_file(log_origin()))
 

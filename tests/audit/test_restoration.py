@@ -432,6 +432,7 @@ def test_what_the_bundle_says_of_itself_cannot_pass_for_a_verdict(log, tmp_path,
     [None, 7, [], "", "{}", "[" * 5_000, '{"seq":1e999}', '{"kind":"log.restored"}', "\ud800"],
 )
 @pytest.mark.parametrize("member", ["entry", "proof"])
+@pytest.mark.by_turns(2)
 def test_a_restoration_that_is_none_ends_in_a_verdict(restored, tmp_path, member, hostile):
     bundle = exported(tmp_path)
     records = records_of(bundle)

@@ -239,6 +239,7 @@ EDIT = "UPDATE audit_logentry SET canonical = replace(convert_from(canonical, 'U
         pytest.param(COPY_BEYOND, SIZE + 1, "inserted", id="insert-at-end"),
     ],
 )
+@pytest.mark.by_turns(2)
 def test_changed_log_is_located(log, tmp_path, statements, seq, kind):
     superuser(*statements)
 
@@ -443,6 +444,7 @@ def cut_end(records: list[dict]) -> None:
         (cut_end, 0, "bundle-edited"),
     ],
 )
+@pytest.mark.by_turns(2)
 def test_edited_bundle_is_located(log, tmp_path, change, seq, kind):
     bundle = exported(tmp_path)
     records = lines_of(bundle)
@@ -498,6 +500,7 @@ def without_the_signed_root(records: list[dict]) -> None:
 @pytest.mark.parametrize("scope", [Scope(session="s7"), Scope()], ids=["session", "all"])
 @pytest.mark.parametrize("seal", [rewritten, sealed_again], ids=["", "with the key"])
 @pytest.mark.parametrize("hide", [checkpoints_behind, without_its_proof, without_the_signed_root])
+@pytest.mark.by_turns(2)
 def test_entry_that_was_held_against_no_signed_root_is_not_called_intact(log, tmp_path, hide, seal, scope):
     """What was signed long ago, and stamped by others, says nothing of an entry that was compared with none of it."""
     bundle = exported(tmp_path, scope=scope)

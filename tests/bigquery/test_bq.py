@@ -83,6 +83,7 @@ def test_bq_shows_results_masked(bq: Bq, service: Service) -> None:
         (("mk", "made"), "use a DDL statement in a query"),
     ],
 )
+@pytest.mark.by_turns(2)
 def test_bq_is_told(bq: Bq, arguments: tuple[str, ...], says: str) -> None:
     told = bq(*arguments)
 

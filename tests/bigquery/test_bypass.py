@@ -255,6 +255,7 @@ def betrayed(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("text", [*cases(ATTACKS, 5), *cases(more_attacks(), 9)])
+@pytest.mark.by_turns(2)
 def test_no_shape_betrays_a_canary(
     vault: httpx.Client, service: Service, request: pytest.FixtureRequest, text: str
 ) -> None:

@@ -127,6 +127,7 @@ def decided(stack: Stack, connection: str, statement: str) -> tuple[str, dict[st
 
 
 @pytest.mark.parametrize(("statement", "action", "masks"), STATEMENTS, ids=[text for text, _, _ in STATEMENTS])
+@pytest.mark.by_turns(2)
 def test_the_same_rules_act_the_same(twins: Stack, statement: str, action: str, masks: dict[str, str]) -> None:
     on_postgres = decided(twins, POSTGRES, statement)
     on_bigquery = decided(twins, BIGQUERY, statement)

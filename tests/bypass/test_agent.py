@@ -37,6 +37,7 @@ WRITE = "UPDATE patients SET phone = '(000) 555-0000' WHERE id = 900002"
         'EXPLAIN ("analyze" true, verbose) DELETE FROM patients WHERE id = 900002',
     ],
 )
+@pytest.mark.by_turns(2)
 def test_write_to_protected_columns_never_runs_unseen(arena: Arena, sql: str, mode: Mode) -> None:
     before = stored(arena)
 

@@ -67,6 +67,7 @@ def maker(stack: Stack) -> Target:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(("each", "mode"), turns(ATTACKS), ids=case_id)
+@pytest.mark.by_turns(2)
 def test_nothing_is_defined_over_a_protected_column(arena: Arena, stack: Stack, each: Attack, mode: Mode) -> None:
     control = play(arena.owner, each, mode, rehearsal=True)
     assert found(control.received, each.leaks), f"the control leaks nothing: {control.errors}"

@@ -96,5 +96,6 @@ GRANT SELECT ON attack_far, attack_far_view, attack_far_parts, attack_far_part, 
 @pytest.mark.e2e
 @pytest.mark.usefixtures("far")
 @pytest.mark.parametrize(("each", "mode"), turns(ATTACKS), ids=case_id)
+@pytest.mark.by_turns(2)
 def test_another_server_discloses_no_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode, at=arena.bare)

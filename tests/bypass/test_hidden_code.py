@@ -103,6 +103,7 @@ ATTACKS: list[Attack] = REDIRECTED + RUNS
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(("each", "mode"), turns(ATTACKS), ids=case_id)
+@pytest.mark.by_turns(2)
 def test_hidden_code_discloses_no_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode, at=arena.bare)
 
@@ -158,6 +159,7 @@ def test_function_with_a_path_of_its_own_answers_beside_temporary_tables(arena: 
         ("moved", "ALTER FUNCTION attack_label(integer) SET search_path = attack_shadow, public"),
     ],
 )  # fmt: skip
+@pytest.mark.by_turns(3)
 def test_code_that_is_replaced_ends_a_persons_word(
     arena: Arena, stack: Stack, name: str, code: str, planted_again: Callable[[], None]
 ) -> None:

@@ -339,6 +339,7 @@ CASES = [(g, m) for g in GUESSES if g.name not in UNRULED for m in ((Mode.EXTEND
 @pytest.mark.parametrize(
     ("guess", "mode"), CASES, ids=lambda value: value.name if isinstance(value, Guess) else str(value)
 )
+@pytest.mark.by_turns(2)
 def test_right_and_wrong_guess_look_alike(arena: Arena, guess: Guess, mode: Mode) -> None:
     control = [visible(ask(arena.direct, guess, value, mode, rehearsal=True)) for value in (guess.right, guess.wrong)]
     assert control[0] != control[1], f"the control cannot tell the guesses apart: {control[0]}"

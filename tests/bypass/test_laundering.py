@@ -284,5 +284,6 @@ ATTACKS: list[Attack] = COPIES + EXISTING + CODE + BODIES + STATE
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(("each", "mode"), by_turns(ATTACKS), ids=case_id)
+@pytest.mark.by_turns(2)
 def test_laundering_discloses_no_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode)

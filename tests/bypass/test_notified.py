@@ -93,6 +93,7 @@ ATTACKS = [
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(("each", "mode"), turns(ATTACKS), ids=case_id)
+@pytest.mark.by_turns(2)
 def test_no_notification_carries_a_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode, at=arena.bare)
 

@@ -220,6 +220,7 @@ def test_list_is_long_enough_to_mean_something() -> None:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(("each", "mode"), CASES, ids=ordinary_id)
+@pytest.mark.by_turns(2)
 def test_ordinary_statement_passes_unheld_and_right(arena: Arena, each: Ordinary, mode: Mode) -> None:
     script = attack("ordinary", *each.steps, transaction=False)
     direct = play(arena.direct, script, mode, rehearsal=True)

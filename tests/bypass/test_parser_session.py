@@ -235,6 +235,7 @@ FORBIDDEN = [
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(("each", "mode"), by_turns(ATTACKS), ids=case_id)
+@pytest.mark.by_turns(2)
 def test_parser_and_session_disclose_no_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode)
 
@@ -242,6 +243,7 @@ def test_parser_and_session_disclose_no_canary(arena: Arena, each: Attack, mode:
 @pytest.mark.e2e
 @pytest.mark.parametrize("mode", [Mode.SIMPLE, Mode.EXTENDED_TEXT])
 @pytest.mark.parametrize("sql", FORBIDDEN)
+@pytest.mark.by_turns(2)
 def test_forbidden_statement_is_refused_by_the_gateway(arena: Arena, sql: str, mode: Mode) -> None:
     answer = play(arena.gateway, attack("forbidden", sql), mode, rehearsal=False)
 

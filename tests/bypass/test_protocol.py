@@ -347,6 +347,7 @@ ATTACKS: list[Attack] = [
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(("each", "mode"), cases(ATTACKS), ids=case_id)
+@pytest.mark.by_turns(2)
 def test_protocol_discloses_no_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode)
 

@@ -80,5 +80,6 @@ UNKNOWN: list[Attack] = [
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(("each", "mode"), turns(ROWS + UNKNOWN), ids=case_id)
+@pytest.mark.by_turns(2)
 def test_rows_and_what_was_unknown_disclose_no_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode, at=arena.bare)

@@ -324,5 +324,6 @@ CASES = by_turns(ATTACKS[: -len(TYPES)]) + cases(TYPES)
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(("each", "mode"), CASES, ids=case_id)
+@pytest.mark.by_turns(2)
 def test_shape_discloses_no_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode)

@@ -204,5 +204,6 @@ ATTACKS: list[Attack] = ERRORS + STEERS + LEVELS + ASKS
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(("each", "mode"), turns(ATTACKS), ids=case_id)
+@pytest.mark.by_turns(2)
 def test_value_that_steers_discloses_no_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode, at=arena.bare)

@@ -213,6 +213,7 @@ def tried(target: Target, case: Telling, guess: str, mode: Mode, *, rehearsal: b
 @pytest.mark.e2e
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 @pytest.mark.parametrize("mode", [Mode.SIMPLE])
+@pytest.mark.by_turns(2)
 def test_right_and_wrong_guess_tell_the_same(arena: Arena, case: Telling, mode: Mode) -> None:
     control = [visible(tried(arena.direct, case, guess, mode, rehearsal=True)) for guess in (case.right, case.wrong)]
     assert control[0] != control[1], f"the control cannot tell the guesses apart: {control[0]}"

@@ -139,6 +139,7 @@ ATTACKS: list[Attack] = READ + CARRIED + TOLD
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(("each", "mode"), turns(ATTACKS), ids=case_id)
+@pytest.mark.by_turns(2)
 def test_temporary_tables_disclose_no_canary(arena: Arena, each: Attack, mode: Mode) -> None:
     assert_contained(arena, each, mode, at=arena.bare)
 

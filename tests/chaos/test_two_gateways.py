@@ -17,6 +17,8 @@ from tests.stack import Stack
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
+# Of two that kill under load for most of a minute a run plays one (tests/turn.py).
+@pytest.mark.turn(1, of=2)
 def test_killing_one_and_draining_the_other_loses_nothing(
     fragile: Stack, upstream: Upstream, far: Target, tmp_path: Path
 ) -> None:

@@ -25,6 +25,7 @@ def bench_dsn(stack: Stack, ledger_dsn: str) -> str:
 
 @pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
 @pytest.mark.parametrize("script", ["select-only", "tpcb-like"])
+@pytest.mark.by_turns(2)
 def test_pgbench_runs_without_a_failed_transaction(bench_dsn: str, mode: str, script: str) -> None:
     done = subprocess.run(
         [str(postgres_binaries() / "pgbench"), "-n", "-b", script, "-M", mode, "-c", "4", "-t", "25", bench_dsn],

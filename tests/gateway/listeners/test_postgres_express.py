@@ -212,6 +212,7 @@ async def played(gateway: Gateway, requests: list[bytes]) -> tuple[list[Any], li
 
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("name", TRANSCRIPTS)
+@pytest.mark.by_turns(2)
 async def test_transcript_is_the_same_with_the_lane_shut_and_open(
     gateway: Gateway, served: list[bool], monkeypatch: pytest.MonkeyPatch, name: str, waits: bool
 ) -> None:

@@ -95,6 +95,7 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("requests", REQUESTS.values(), ids=REQUESTS)
+@pytest.mark.by_turns(2)
 async def test_the_client_hears_what_it_hears_directly(reading_gateway: Gateway, requests: list[list[str]]) -> None:
     with psycopg.connect(direct_dsn(), autocommit=True) as direct:
         direct.execute(DUPES)
@@ -131,6 +132,7 @@ async def test_control_the_values_are_there_directly() -> None:
         ([f"{SHADOW.format('')}; {SSN}; copy (table people) to stdout; rollback; copy people to stdout"], 1001),
     ],
 )
+@pytest.mark.by_turns(2)
 async def test_what_a_name_means_is_known_at_every_statement(
     reading_gateway: Gateway, requests: list[str], harmless: int
 ) -> None:

@@ -85,6 +85,7 @@ async def heard(gateway: Gateway, requests: list[Request]) -> str:
 
 
 @pytest.mark.parametrize("requests", KEPT.values(), ids=KEPT)
+@pytest.mark.by_turns(2)
 async def test_a_shadow_that_comes_later_uncovers_nothing(reading_gateway: Gateway, requests: list[Request]) -> None:
     assert "078-05-" not in await heard(reading_gateway, requests)
 

@@ -92,6 +92,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
 
 
 @pytest.mark.parametrize("name", TRANSCRIPTS)
+@pytest.mark.by_turns(2)
 async def test_transcript_is_the_same_shut_interpreted_and_compiled(
     gateway: Gateway, watched: type[Watched], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -85,6 +85,7 @@ async def heard_of(gateway: Gateway, requests: list[bytes]) -> tuple[list[Any], 
 
 
 @pytest.mark.parametrize("seed", range(4))
+@pytest.mark.by_turns(2)
 async def test_requests_that_are_nearly_right(
     gateway: Gateway, watched: type[Watched], monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:

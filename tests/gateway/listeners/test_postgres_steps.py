@@ -173,6 +173,7 @@ def watched_steps(monkeypatch: pytest.MonkeyPatch) -> type[Watched]:
 
 
 @pytest.mark.parametrize("name", PIPELINES)
+@pytest.mark.by_turns(2)
 async def test_pipeline_is_the_same_on_either_way(
     gateway: Gateway, watched_steps: type[Watched], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -332,6 +333,7 @@ async def test_long_request_takes_the_ordinary_way(gateway: Gateway, watched_ste
 
 
 @pytest.mark.parametrize("pieces", [1, 64])
+@pytest.mark.by_turns(2)
 async def test_many_more_than_anybody_waits_for(gateway: Gateway, watched_steps: type[Watched], pieces: int) -> None:
     """The client reads only when it has sent everything, and cuts it anywhere."""
     raw = await RawClient.connect(gateway)
@@ -438,6 +440,7 @@ SHADOWED: dict[str, list[bytes]] = {
 
 
 @pytest.mark.parametrize("name", SHADOWED)
+@pytest.mark.by_turns(2)
 async def test_relation_that_stands_before_another_uncovers_nothing(
     reader: Gateway, watched_steps: type[Watched], monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -55,6 +55,7 @@ async def test_control_the_tables_show_the_values_directly() -> None:
     ids=["ctas", "into", "insert-select", "update", "merge", "ctas-of-temp", "view-of-temp"],
 )
 @pytest.mark.parametrize("autocommit", [True, False])
+@pytest.mark.by_turns(2)
 async def test_what_was_carried_shows_like_its_origin(
     reading_gateway: Gateway, steps: list[str], autocommit: bool
 ) -> None:

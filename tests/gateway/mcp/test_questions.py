@@ -63,6 +63,7 @@ def test_twenty_questions_are_published():
 
 
 @pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.title)
+@pytest.mark.by_turns(2)
 async def test_question_is_answered_as_published(stack: Stack, question: Question):
     expected = direct(stack, question.sql)
 

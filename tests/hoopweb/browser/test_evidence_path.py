@@ -49,6 +49,7 @@ def seen(page: Page, name: str, request: pytest.FixtureRequest) -> None:
     assert page.evaluate(_AXE_RUN) == []
 
 
+@pytest.mark.by_turns(2)
 def test_who_saw_a_patient_last_month_is_two_clicks_away(auditor: Page, request: pytest.FixtureRequest) -> None:
     auditor.locator("#main").get_by_role("link", name="Who saw a patient?").click()
     auditor.get_by_label("Number of the patient").fill(PATIENT)  # the period is the last month as it stands

@@ -174,6 +174,7 @@ def test_second_copy_runs_beside_the_first(stack: Stack, copy: Stack) -> None:
 
 
 @pytest.mark.parametrize("program", ["gateway", "web", "worker", "redis", "postgres"])
+@pytest.mark.by_turns(2)
 def test_killed_program_comes_back_by_itself(copy: Stack, program: str) -> None:
     before = copy.pids()[program]
 
