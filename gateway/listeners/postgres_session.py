@@ -252,15 +252,15 @@ class ClientSession(Asking):
 
     async def cancel(self) -> None:
         """A CancelRequest with this session's key: withdraw what waits, or cancel what runs, and nothing else."""
-        if self.deferred is not None:
-            self.deferred.withdrawn = True  # and what was sent before it may still run
         if self.holding is not None:
             self.withdrawn = True
             self._withdraw()
-        elif self.relay.running is not None:
+        elif self.relay.running is not None:  # and not what is deferred behind it, which may be another request
             self.flush()  # of a pipeline that is still being read: a server that has nothing yet would cancel nothing
             self._cancellation.until_heard(self.relay.running)
-        elif self.deferred is None and not self.resting:
+        elif self.deferred is not None:
+            self.deferred.withdrawn = True
+        elif not self.resting:
             self._cancellation.want()
         if self.cancelling is not None:
             await asyncio.shield(self.cancelling)

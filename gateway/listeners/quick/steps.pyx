@@ -195,7 +195,11 @@ cdef class Steps:
             passage = <Passage?>relay._queue[0]
             if not find_result(data, at, True, &places):
                 break
-            shown = self.accounted(passage, data, &places, now)
+            try:
+                shown = self.accounted(passage, data, &places, now)
+            except BaseException:  # those before it are in the log as shown
+                self.emit(data, kept, at)
+                raise
             relay._queue.popleft()
             relay._steps -= 1
             last = passage

@@ -587,7 +587,59 @@ async def test_cancel_reaches_what_runs_before_them() -> None:
             heard = await raw.until_ready()
         assert kinds(heard) == "2TEZ"
         assert errors(heard)[0]["C"] == "57014"
-        assert ends(gateway)[-3:] == ["cancelled"] * 3
+        found = [end for end in ends(gateway) if end != "completed"]
+        assert found == ["cancelled", *["skipped"] * (len(found) - 1)]
+        assert len(found) >= 3
+    finally:
+        await gateway.stop()
+
+
+async def test_cancel_of_what_runs_leaves_the_next_request_alone() -> None:
+    gateway = await Gateway(recording="metadata", durability="database").start()
+    try:
+        async with waiting(gateway, steps("w", 3) + SYNC) as (raw, _):
+            gateway.record.holding = answers = []
+            raw.writer.write(steps("r", 1, 2) + SYNC)
+            await wait_for(lambda: len(answers) == 2)
+            await asyncio.to_thread(cancelled, gateway, struct.pack("!i", raw.key[0]) + raw.key[1])
+            heard = await raw.until_ready()
+            gateway.record.holding = None
+            for answer in answers:
+                answer()
+            after = await raw.until_ready()
+        assert errors(heard)[0]["C"] == "57014"
+        assert rows(after) == [[b"[REDACTED]"]] * 2
+    finally:
+        await gateway.stop()
+
+
+async def test_what_the_log_calls_shown_is_shown_where_a_later_answer_fails(
+    watched_steps: type[Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is masked here, so that answers are handed on as they came, several in one piece."""
+    gateway = await Gateway(phi=False, masking=False).start()
+    try:
+        raw = await RawClient.connect(gateway)
+        await raw.ask(kept(READS, "r") + SYNC)
+        for _ in range(2):
+            await raw.ask(steps("r", 1) + SYNC)
+        gateway.record.entries.clear()
+        keep, asked = gateway.sink.keep, []
+
+        def fails_at_last(*given: Any) -> str:
+            asked.append(given)
+            if len(asked) == 3:
+                raise MemoryError
+            return keep(*given)
+
+        monkeypatch.setattr(gateway.sink, "keep", fails_at_last)
+        raw.writer.write(steps("r", 1, 2, 3, 4) + SYNC)
+        heard = await raw.until("E")
+        await wait_for(lambda: bool(gateway.record.of("session.closed")))
+
+        assert watched_steps.served >= 4
+        assert ends(gateway) == ["completed", "completed", "failed", "failed"]
+        assert len(rows(heard)) == 2
     finally:
         await gateway.stop()
 
