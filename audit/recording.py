@@ -38,6 +38,7 @@ class Piece:
     plaintext: bytes
     index: int
     last: bool
+    is_hashed: bool = False
 
 
 class Recording:
@@ -130,7 +131,9 @@ class Recording:
     # --- called by the worker ---
 
     def seal(self, piece: Piece) -> Chunk:
-        self.digest.update(piece.plaintext)
+        if not piece.is_hashed:  # sealing may have failed, and is tried again
+            self.digest.update(piece.plaintext)
+            piece.is_hashed = True
         if piece.last and self._hashed is not None:
             self._tell(_resolve, self._hashed)
         return seal_chunk(

@@ -13,7 +13,8 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from django.db import connection
@@ -23,7 +24,7 @@ from audit.domain.chunks import CHUNK_BYTES, Chunk
 from audit.domain.commitment import SALT_BYTES, STREAM_DIGEST, commitment_to
 from audit.domain.entry import now_us
 from audit.domain.randomness import random_bytes, time_ordered_id
-from audit.domain.recordings import RecordingRow, SmallRecording, seal_small, store_recordings
+from audit.domain.recordings import RecordingRow, SealedSmall, SmallRecording, seal_small, store_recordings
 from audit.domain.sealing import evidence_sealer
 from audit.recording import Piece, Recording
 
@@ -49,6 +50,8 @@ class RecordingSink:
         self._thread: threading.Thread | None = None
         self._failing = False
         self._pending = self._waiting = 0
+        self._handed_over = self._stored = 0  # pieces and small recordings, ever; they are stored in their order
+        self._told: deque[tuple[int, Callable[[], None]]] = deque()  # and at which number
         self._lock = threading.Lock()
         self._room: asyncio.Event | None = None  # for whoever waits, in the loop they share
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -67,6 +70,16 @@ class RecordingSink:
             self._room.clear()
             await self._room.wait()
 
+    def when_stored(self, told: Callable[[], None]) -> None:
+        """Call `told` once all that was handed over so far is stored: now, or later in this event loop, or never."""
+        with self._lock:
+            waits = self._stored < self._handed_over
+            if waits:
+                self._loop = asyncio.get_running_loop()
+                self._told.append((self._handed_over, told))
+        if not waits:
+            told()
+
     def open(self, *, session_id: str, statement_id: str, format: str) -> Recording:
         """Begin a recording. Raises RecordUnavailable when recordings cannot be stored now."""
         if self._failing or self._pending > MAX_PENDING_BYTES:
@@ -81,6 +94,7 @@ class RecordingSink:
         small = SmallRecording(recording_id, session_id, statement_id, format, at_us, digest, salt, plaintext)
         with self._lock:
             self._waiting += 1
+            self._handed_over += 1
             self._pending += len(plaintext)
             if self._waiting >= MAX_WAITING:
                 self.crowded, self.has_room = not self._failing, False
@@ -90,6 +104,7 @@ class RecordingSink:
     def put(self, piece: Piece) -> None:
         with self._lock:
             self._pending += len(piece.plaintext)
+            self._handed_over += 1
         self._hand_over(piece)
 
     async def close(self) -> None:
@@ -98,6 +113,7 @@ class RecordingSink:
         if thread is not None:
             self._queue.put(None)
             await asyncio.get_running_loop().run_in_executor(None, thread.join, 15)
+        self._tell_of_stored()
 
     def _hand_over(self, item: Piece | SmallRecording) -> None:
         self._queue.put(item)
@@ -132,13 +148,13 @@ class RecordingSink:
         return pieces, small, True
 
     def _keep(self, pieces: Sequence[Piece], small: Sequence[SmallRecording]) -> None:
-        sealer = evidence_sealer()
-        streamed = [(piece, piece.recording.seal(piece)) for piece in pieces]
-        rows, chunks = _rows(streamed), [chunk for _, chunk in streamed]
-        whole = [seal_small(each, sealer) for each in small]
+        sealed: _Sealed | None = None
+        tried = False
         for attempt in range(1, 1_000_000):
             try:
-                store_recordings(rows, chunks, whole, again=attempt > 1)
+                sealed = sealed or _seal(pieces, small)
+                again, tried = tried, True
+                store_recordings(*sealed, again=again)
                 break
             except Exception as error:
                 self._fail()
@@ -151,7 +167,7 @@ class RecordingSink:
                     return
                 time.sleep(RETRY_S)
         stored = sum(len(piece.plaintext) for piece in pieces) + sum(len(each.plaintext) for each in small)
-        self._make_room(len(small), stored)
+        self._make_room(len(pieces), len(small), stored)
         for piece in pieces:
             piece.recording.stored(len(piece.plaintext))
 
@@ -160,15 +176,28 @@ class RecordingSink:
             self._failing, self.crowded, self.has_room = True, False, False
         self._tell_of_room()
 
-    def _make_room(self, count: int, stored_bytes: int) -> None:
+    def _make_room(self, pieces: int, small: int, stored_bytes: int) -> None:
         with self._lock:
-            self._waiting -= count
+            self._waiting -= small
             self._pending -= stored_bytes
+            self._stored += pieces + small
+            somebody = bool(self._told)
             self._failing = False
             self.crowded = not self.has_room and self._waiting > MAX_WAITING // 2
             self.has_room = not self.crowded
         if self.has_room:
             self._tell_of_room()
+        if somebody and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._tell_of_stored)
+
+    def _tell_of_stored(self) -> None:
+        while self._told and self._told[0][0] <= self._stored:
+            _, told = self._told.popleft()
+            try:
+                told()
+            except Exception as error:  # one session's trouble is not its neighbours'
+                logger.error("who waits for recordings failed: error=%s", type(error).__name__)
 
     def _tell_of_room(self) -> None:
         if self._loop is not None and self._room is not None:
@@ -179,6 +208,16 @@ class RecordingSink:
 def _wake(pieces: Sequence[Piece]) -> None:
     for piece in pieces:
         piece.recording.wake()
+
+
+_Sealed = tuple[list[RecordingRow], list[Chunk], list[SealedSmall]]
+
+
+def _seal(pieces: Sequence[Piece], small: Sequence[SmallRecording]) -> _Sealed:
+    """What is stored of them. May be tried again where it failed."""
+    sealer = evidence_sealer()
+    streamed = [(piece, piece.recording.seal(piece)) for piece in pieces]
+    return _rows(streamed), [chunk for _, chunk in streamed], [seal_small(each, sealer) for each in small]
 
 
 def _rows(sealed: Sequence[tuple[Piece, Chunk]]) -> list[RecordingRow]:

@@ -178,7 +178,7 @@ class BigQueryJobs:
         finally:
             job.end(BigQueryError("jobInternalError", "the query ended without an answer"))
             self._registry.remove(job.session.session_id)
-            self._services.record.append_later(entries.session_closed(job.session, reason))
+            self._services.session_ended(job.session, reason)
 
     async def _record_again(self, permit: ExecutionPermit, outcome: Outcome) -> None:
         if outcome.subjects is not None:

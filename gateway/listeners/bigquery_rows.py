@@ -51,7 +51,7 @@ class RowWrites:
             await must_be_on(self._services, session)
             await run_statement(self._services, session, statement, transport)
         finally:
-            self._services.record.append_later(entries.session_closed(session, "finished"))
+            self._services.session_ended(session, "finished")
         return transport.result()
 
 

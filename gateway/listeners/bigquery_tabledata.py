@@ -73,7 +73,7 @@ class TableReads:
             await run_statement(self._services, session, statement, transport)
         finally:
             await transport.close()
-            self._services.record.append_later(entries.session_closed(session, "finished"))
+            self._services.session_ended(session, "finished")
         page = transport.result()
         more = {"pageToken": str(page.next_offset)} if page.next_offset is not None else {}
         return {"kind": "bigquery#tableDataList", "totalRows": str(transport.total_rows), "rows": page.rows, **more}

@@ -36,7 +36,6 @@ from gateway.listeners.postgres_timers import SessionLimits, SessionTimers
 from gateway.listeners.postgres_two_phase import TwoPhase
 from gateway.protocols.postgres import client, server
 from gateway.protocols.postgres.frames import ProtocolViolation
-from gateway.session import entries
 from gateway.session.context import SessionContext
 from gateway.session.known import KnownStatement
 from gateway.session.notifications import payload_shown
@@ -280,7 +279,7 @@ class ClientSession(Asking):
         await self._deferred_ended()
         if self._sealing:
             await asyncio.wait(self._sealing, timeout=SEALING_TIMEOUT_S)
-        self.services.record.append_later(entries.session_closed(self.context, self.reason or "client"))
+        self.services.session_ended(self.context, self.reason or "client")
 
     async def _deferred_ended(self) -> None:
         """What was recorded and will not run has its end in the log before the session has."""

@@ -186,7 +186,7 @@ class Relay:
         self, session: SessionContext, statement: StatementRequest, transport: RelayTransport, reason: str
     ) -> None:
         await transport.close_upstream()
-        self._services.record.append_later(entries.session_closed(session, reason))
+        self._services.session_ended(session, reason)
         if transport.request.detach and not (self._closing and transport.waits):  # others hold it from here on
             await self._keep(session, statement, transport.kept)
         if self._closing:  # nobody waits for a reader that may never come

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from approvals.domain.request import AccessRequest, Binding, Decision, GrantClai
 from audit.domain.entry import Answer, Entry, Receipt
 from audit.domain.template import Filling, Template, Whole
 from gateway.domain.snapshot import Snapshot
+from gateway.session import entries
 from gateway.session.context import SessionContext
 from gateway.session.meter import Meter
 from gateway.session.quotas import Quotas
@@ -216,6 +217,9 @@ class Results(Protocol):
     def healthy(self) -> bool:
         """Whether they can be, as far as is known."""
 
+    def when_stored(self, told: Callable[[], None]) -> None:
+        """Call `told` once all that was recorded so far is stored; never, where the process ends before that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -233,3 +237,11 @@ class Services:
         """Whether what it returns can be recorded, where it has to be."""
         returns = analysis.outputs is not None
         return not returns or not session.records_results or self.results is None or self.results.healthy
+
+    def session_ended(self, session: SessionContext, reason: str) -> None:
+        """Record its end, once its results are stored: those that a killed process lost are looked for in open ones."""
+        closed = entries.session_closed(session, reason)
+        if self.results is None or not session.records_results:
+            self.record.append_later(closed)
+        else:
+            self.results.when_stored(lambda: self.record.append_later(closed))

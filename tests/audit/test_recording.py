@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import threading
+from typing import Any
 
 import pytest
 from django.db import connection
 
-from audit import recording_sink
+from audit import recording, recording_sink
 from audit.answers import RecordUnavailable
 from audit.domain.box import SealProblem
 from audit.domain.chunks import CHUNK_BYTES
@@ -23,12 +25,12 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 async def record(*pieces: bytes, statement: str = "a1", format: str = "pgwire") -> str:
     sink = RecordingSink()
-    recording = sink.open(session_id="s1", statement_id=statement, format=format)
+    under_way = sink.open(session_id="s1", statement_id=statement, format=format)
     for piece in pieces:
-        recording.write(piece)
-        if recording.behind:
-            await recording.drain()
-    digest = await recording.close()
+        under_way.write(piece)
+        if under_way.behind:
+            await under_way.drain()
+    digest = await under_way.close()
     await sink.close()
     return digest
 
@@ -120,6 +122,79 @@ def test_results_that_come_too_fast_wait_for_room(monkeypatch: pytest.MonkeyPatc
 
     asyncio.run(main())
     assert Recording.objects.count() == 10
+
+
+def test_session_ends_when_what_it_recorded_is_stored(monkeypatch: pytest.MonkeyPatch):
+    """It is in its last sessions that a killed process's lost recordings are looked for."""
+    monkeypatch.setattr(recording_sink, "RETRY_S", 0.01)
+    real, broken, tries = recording_sink.store_recordings, True, threading.Event()
+
+    def store(*batch: object, again: bool) -> None:
+        tries.set()
+        if broken:
+            raise ConnectionError
+        real(*batch, again=again)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(recording_sink, "store_recordings", store)
+
+    async def main() -> list[str]:
+        nonlocal broken
+        sink, told = RecordingSink(), []
+        sink.when_stored(lambda: told.append("nothing to wait for"))
+        assert told == ["nothing to wait for"]
+        small(sink, 1)
+        sink.when_stored(lambda: told.append("one"))
+        small(sink, 2)
+        await asyncio.to_thread(tries.wait, 60)
+        await asyncio.sleep(0.05)
+        assert told == ["nothing to wait for"]
+        broken = False
+        async with asyncio.timeout(60):
+            while len(told) < 2:
+                await asyncio.sleep(0.01)
+        sink.when_stored(lambda: told.append("two"))
+        await sink.close()
+        assert await asyncio.to_thread(Recording.objects.count) == 2
+        return told
+
+    assert asyncio.run(main()) == ["nothing to wait for", "one", "two"]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_sealing_that_fails_once_loses_nothing(monkeypatch: pytest.MonkeyPatch, streamed: bool):
+    """The worker used to end with it, and whoever waited for room waited for ever."""
+    monkeypatch.setattr(recording_sink, "RETRY_S", 0.01)
+    module, name = (recording, "seal_chunk") if streamed else (recording_sink, "seal_small")
+    real, failed = getattr(module, name), []
+
+    def seal(*given: Any, **named: Any) -> Any:
+        if not failed:
+            failed.append(True)
+            raise MemoryError
+        return real(*given, **named)
+
+    monkeypatch.setattr(module, name, seal)
+    data = b"x" * CHUNK_BYTES * 2
+
+    async def main() -> str:
+        sink = RecordingSink()
+        if streamed:
+            under_way = sink.open(session_id="s1", statement_id="a1", format="pgwire")
+            under_way.write(data)
+        digest = small(sink, 1)[0]
+        async with asyncio.timeout(60):
+            while not (failed and sink.healthy and sink.has_room and not sink._pending):
+                await asyncio.sleep(0.01)
+        digest = await under_way.close() if streamed else digest
+        await sink.close()
+        return digest
+
+    digest = asyncio.run(main())
+
+    assert failed
+    stored = Recording.objects.get(digest=digest)
+    check_recording(stored)
+    assert stored.plain_bytes == (len(data) if streamed else 40)
 
 
 def test_nobody_waits_for_room_where_nothing_can_be_stored(monkeypatch: pytest.MonkeyPatch):

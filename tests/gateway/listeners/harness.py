@@ -315,6 +315,9 @@ class MemorySink:
         while self.crowded:
             await asyncio.sleep(0.01)
 
+    def when_stored(self, told: Callable[[], None]) -> None:
+        told()
+
     def keep(self, session_id: str, statement_id: str, format: str, plaintext: bytes) -> str:
         recording = self.open(session_id=session_id, statement_id=statement_id, format=format)
         recording.write(plaintext)
