@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from audit.answers import WITHIN_S
 from audit.backlog import MAX_RUN, Backlog
 from audit.domain.state import Run
 from audit.log_commits import LogCommits
@@ -21,6 +22,8 @@ RUN_TRANSACTION, SHORT_TRANSACTION = 2_000, 500
 GATHER_S = 0.1
 RETRY_FIRST_S = 0.1
 RETRY_MOST_S = 2.0
+HANGS_S = 0.9 * WITHIN_S  # before whoever waits gives up and asks again
+HUNG_S = 1.0  # an attempt that failed after so long says more than a connection or a process that ended
 LOOK_S = 0.25  # so often a pause is looked at again
 
 
@@ -40,11 +43,17 @@ class Intake:
         failed: Callable[[Exception], None],
     ) -> None:
         """`scarce`: whether somebody waits for room in the journal, or soon will. `took`, `failed`: what came of it."""
-        self.failing = False
+        self.failing = self._hung = False
+        self._asked_at: float | None = None  # the sequencer, or when it last said that it took something in
         self._sequencer = sequencer
         self._backlog, self._room, self._commits, self._turns = backlog, room, commits, turns
         self._scarce, self._took, self._failed = scarce, took, failed
         self._pace = Pace()
+
+    @property
+    def hung(self) -> bool:
+        """Whether the log takes nothing in for so long that nobody waits for it any more, or did when last tried."""
+        return self._hung or (self._asked_at is not None and time.monotonic() - self._asked_at > HANGS_S)
 
     async def run(self) -> None:
         """Take in what there is, until the writer closes and nothing is left."""
@@ -55,13 +64,15 @@ class Intake:
                 continue
             await self._gather(self._backlog.runs[0])
             run = self._backlog.runs.popleft()
+            began = time.monotonic()
             try:
                 await self._take_in(run)
                 delay = RETRY_FIRST_S
-                self.failing = False
+                self.failing = self._hung = False
             except Exception as error:  # fail closed: whoever waits for what stands behind it hears it
                 self._backlog.runs.appendleft(run)
-                if self.failing:  # once may be a process that ended: another takes over, and nobody hears of it
+                self._hung = self._hung or time.monotonic() - began > HUNG_S
+                if self.failing or self._hung:  # once may be a process that ended: another takes over, unheard of
                     self._room.refuse("the audit log could not be written")
                 self.failing = True
                 self._failed(error)
@@ -79,15 +90,23 @@ class Intake:
         """Have the sequencer take a run of the journal into the log."""
         began = time.monotonic()
         short = self._scarce() or self._backlog.commits_lately
-        await self._sequencer.take_in(
-            run.end,
-            at_least=self._commits.written,
-            transaction=SHORT_TRANSACTION if short else RUN_TRANSACTION,
-            taken=lambda taken: self._took(run, taken),
-        )
+        try:
+            self._asked_at = began
+            await self._sequencer.take_in(
+                run.end,
+                at_least=self._commits.written,
+                transaction=SHORT_TRANSACTION if short else RUN_TRANSACTION,
+                taken=lambda taken: self._taken(run, taken),
+            )
+        finally:
+            self._asked_at = None
         now = time.monotonic()
         self._pace.look(self._backlog.grown, now)
         await self._pause(self._pace.pause(self._backlog.behind) * (now - began))
+
+    def _taken(self, run: Run, taken: Taken) -> None:
+        self._asked_at = time.monotonic()
+        self._took(run, taken)
 
     async def _pause(self, seconds: float) -> None:
         """Leave the machine to the sessions for a while, unless somebody waits for this or the log is far behind."""

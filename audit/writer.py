@@ -39,7 +39,7 @@ from audit.domain.journaled import pack, unpack
 from audit.domain.sealing import evidence_sealer
 from audit.domain.state import Run, WriterState
 from audit.domain.template import Filling, Template, Whole
-from audit.intake import Intake
+from audit.intake import HUNG_S, Intake
 from audit.log_commits import LogCommits
 from audit.process_journal import IN_JOURNAL, ProcessJournal, open_journal
 from audit.room import Room, Waiting, principal_of
@@ -78,6 +78,7 @@ class AuditWriter(WriterState):
         self._intake: Intake | None = None
         self._failing = self._closing = False
         self._tried_at: float | None = None  # since when a batch is under way
+        self._hung = False  # the last batch that failed took its time
 
     @property
     def healthy(self) -> bool:
@@ -88,8 +89,18 @@ class AuditWriter(WriterState):
 
     @property
     def _hangs(self) -> bool:
-        """Whether a batch takes so long that nobody waits for it any more."""
-        return self._tried_at is not None and time.monotonic() - self._tried_at > WITHIN_S
+        """Whether a batch takes so long that whoever waits for it is about to give up, and to ask again."""
+        return self._tried_at is not None and time.monotonic() - self._tried_at > 0.9 * WITHIN_S
+
+    @property
+    def _keeps_failing(self) -> bool:
+        """Whether who waits for the log would most likely wait in vain: it is looked at again without anybody."""
+        return self._hangs or (self._failing and (self._hung or self._backlog.owes))
+
+    @property
+    def _stands_still(self) -> bool:
+        """The same of what waits for the journal to be taken in before it."""
+        return self._keeps_failing or (self._intake is not None and self._intake.hung)
 
     @property
     def behind(self) -> int:
@@ -217,6 +228,8 @@ class AuditWriter(WriterState):
         _refuse_if_damaged()
         if entry.durability != DURABILITY and self._journal is not None and self._is_journaling:
             if not self._has_room():
+                if self._overflowed is not None and self._stands_still:
+                    raise RecordUnavailable("the audit log cannot be written now")
                 payload = self._packed(entry)
                 if payload is not None and self._journal.fits(payload):
                     self._turns.urgent.set()
@@ -236,8 +249,11 @@ class AuditWriter(WriterState):
         return 0
 
     def _queue(self, entry: Entry | Prepared, answer: Answer) -> None:
-        if self._closing or self._backlog.owed >= MAX_QUEUED or (self._failing and self._backlog.owes):
+        if self._closing or self._backlog.owed >= MAX_QUEUED or self._keeps_failing:
             raise RecordUnavailable("the audit log cannot be written now")
+        waits = entry.entry if isinstance(entry, Prepared) else entry
+        if waits.durability != DURABILITY and self._stands_still:
+            raise RecordUnavailable("the audit log does not take in the journal now")
         self._enqueue(entry, answer)
 
     def _enqueue(self, entry: Entry | Prepared, answer: Answer | None) -> None:
@@ -413,7 +429,10 @@ class AuditWriter(WriterState):
                 self._failing = False
             except Exception as error:  # fail closed: every waiter of the batch hears it
                 self._failing = True
+                self._hung = time.monotonic() - self._tried_at > HUNG_S
                 self._failed(batch, error)
+                if self._overflowed is not None:  # who waits for room waits for what could not be written now
+                    self._room.refuse("the audit log could not be written")
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, RETRY_MOST_S)
             finally:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
+import time
 from functools import partial
 
 import pytest
+from django.db import connection, transaction
 
+from audit.answers import RecordUnavailable
 from audit.domain.entry import Entry
 from audit.domain.integrity import check_chain
 from audit.domain.journal import Journal
 from audit.domain.keys import log_keys
 from audit.domain.template import Filling, Template
 from audit.models import LogEntry
+from audit.sequencer import SequencerFailed
 from audit.writer import AuditWriter
 from tests.audit.threads import in_thread
 
@@ -91,3 +96,67 @@ async def test_journal_is_used_again_when_there_is_room(full):
     async with asyncio.timeout(60):
         while (await full.append(entry(2, text=LONG))).durability != "os":
             await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("durability", ["os", "disk"])
+async def test_full_journal_beside_a_locked_log_refuses_once_it_is_known(full, durability):
+    """Each used to wait ten seconds for the journal, and ten more for the log."""
+    locked, done = threading.Event(), threading.Event()
+
+    def hold_the_log():
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("LOCK audit_logstate, audit_loghead")
+            locked.set()
+            done.wait(60)
+
+    holding = asyncio.create_task(in_thread(hold_the_log))
+    await asyncio.to_thread(locked.wait, 30)
+    try:
+        full.append_later(entry(0, durability=durability, kind="statement.completed", text=LONG))
+        first = await _refused(full, entry(1, durability=durability, text=LONG))
+        others = [await _refused(full, entry(number, durability=durability, text=LONG)) for number in range(2, 8)]
+        healthy = full.healthy
+    finally:
+        done.set()
+        await holding
+    has_room_again(full)
+    async with asyncio.timeout(60):
+        while not full.healthy or full.behind or full._backlog.owed:
+            await asyncio.sleep(0.05)
+    assert (await full.append(entry(9, durability=durability))).durability == durability
+
+    assert first < 9
+    assert sum(others) < 5
+    assert not healthy
+    await full.close()
+    assert await in_thread(lambda: check_chain(log_keys())) == []
+
+
+async def test_full_journal_beside_a_database_that_does_not_answer_refuses_once_it_is_known(full, monkeypatch):
+    monkeypatch.setattr("audit.writer.WITHIN_S", 1.0)
+    monkeypatch.setattr("audit.intake.HANGS_S", 0.9)
+    hangs = asyncio.Event()
+
+    async def take_in(*_: object, **__: object) -> None:
+        await hangs.wait()
+        raise SequencerFailed("ended")
+
+    real = full._sequencer.take_in
+    monkeypatch.setattr(full._sequencer, "take_in", take_in)
+    full.append_later(entry(0, kind="statement.completed", text=LONG))
+    first = await _refused(full, entry(1, text=LONG))
+    others = [await _refused(full, entry(number, text=LONG)) for number in range(2, 5)]
+    monkeypatch.setattr(full._sequencer, "take_in", real)
+    hangs.set()
+
+    assert first < 5
+    assert sum(others) < 0.5
+
+
+async def _refused(writer: AuditWriter, asked: Entry) -> float:
+    """After how many seconds it is."""
+    began = time.monotonic()
+    with pytest.raises(RecordUnavailable):
+        await writer.append(asked)
+    return time.monotonic() - began

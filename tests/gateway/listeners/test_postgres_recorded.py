@@ -164,3 +164,23 @@ async def test_connection_that_keeps_no_results_waits_for_nobody(watched: type[W
         assert {entry.body["recording"] for entry in gateway.record.of("statement.completed")} == {""}
     finally:
         await gateway.stop()
+
+
+async def test_session_ends_in_the_log_when_its_results_are_stored(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed process could not store is looked for in the sessions it had not closed."""
+    told: list[Any] = []
+    monkeypatch.setattr(gateway.sink, "when_stored", told.append)
+    raw = await RawClient.connect(gateway)
+    await raw.ask(query(SSN))
+
+    raw.close()
+    async with asyncio.timeout(60):
+        while not told:
+            await asyncio.sleep(0.01)
+    before = gateway.record.of("session.closed")
+    told[0]()
+
+    assert before == []
+    assert len(gateway.record.of("session.closed")) == 1
