@@ -47,7 +47,7 @@ def parse_bucket(url: str) -> Bucket:
 
 
 def put_note(url: str, *, secret: str, name: str, note: bytes, networks: Sequence[Network]) -> None:
-    """Put the note under its name; one that is there already stays. Raises NotDelivered."""
+    """Put the note under its name; what is there already stays, and has to be this note. Raises NotDelivered."""
     try:
         bucket = parse_bucket(url)
         if bucket.endpoint:
@@ -55,9 +55,11 @@ def put_note(url: str, *, secret: str, name: str, note: bytes, networks: Sequenc
         store = open_store(
             bucket.url, secret=secret, endpoint=bucket.endpoint, region=bucket.region, what="the bucket of notes"
         )
-        obstore.put(store, name, note, mode="create")
-    except AlreadyExistsError:
-        pass  # put before a crash could say so
+        try:
+            obstore.put(store, name, note, mode="create")
+        except AlreadyExistsError:  # put before a crash could say so, or by somebody else
+            if bytes(obstore.get(store, name).bytes()) != note:
+                raise NotDelivered(f"{name} is in the bucket and is not the note") from None
     except (BucketProblem, TargetProblem, StoreProblem) as problem:
         raise NotDelivered(str(problem)) from None
     except (BaseError, OSError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,9 @@ from audit.models import Anchor, AnchorProof, Checkpoint, LogEntry
 from audit.sinks.secret import plain_secret, way_to
 from audit.sinks.sending import NotDelivered, PartlyDelivered, Way, post
 from audit.sinks.targets import TargetProblem, parse_networks, parse_target
+
+
+_SIZE = re.compile(rb"[0-9]{1,18}")
 
 
 def publish_to(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
@@ -47,7 +51,7 @@ def _witness(anchor: Anchor, checkpoint: Checkpoint) -> bytes:
     except NotDelivered as refusal:
         # 409: the witness says up to where it knows this log (tlog-witness, "text/x.tlog.size").
         size = refusal.answer.strip()
-        if refusal.status != 409 or not size.isdigit() or int(size) > checkpoint.size:
+        if refusal.status != 409 or not _SIZE.fullmatch(size) or int(size) > checkpoint.size:
             raise
         lines = _ask_witness(anchor, checkpoint, old=int(size))
     try:

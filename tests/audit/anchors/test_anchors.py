@@ -389,11 +389,16 @@ def test_a_bucket_gets_one_object_a_checkpoint_and_none_is_put_over_another(s3, 
     assert anchor_newest(row.pk)
     (item,) = client.list_objects_v2(Bucket="evidence", Prefix="notes/")["Contents"]
     before = client.get_object(Bucket="evidence", Key=item["Key"])["Body"].read()
-    client.put_object(Bucket="evidence", Key=item["Key"], Body=b"somebody else's")
     Anchor.objects.update(cursor=0)  # a crash before the cursor moved
     assert anchor_newest(row.pk)
+    for other in (b"somebody else's", before[:-1], b""):  # that is no anchor, and stays as it is
+        client.put_object(Bucket="evidence", Key=item["Key"], Body=other)
+        Anchor.objects.update(cursor=0, failures=0)
+        assert not anchor_newest(row.pk)
+        row.refresh_from_db()
+        assert (row.failures, "is not the note" in row.problem) == (1, True)
+        assert client.get_object(Bucket="evidence", Key=item["Key"])["Body"].read() == other
 
-    assert client.get_object(Bucket="evidence", Key=item["Key"])["Body"].read() == b"somebody else's"
     kept = tmp_path / "kept.notes"
     kept.write_bytes(b"\xef\xbb\xbf" + before.replace(b"\n", b"\r\n"))  # as an editor of Windows saves it
     bundle, keys = exported(tmp_path), [log_signer().verifier]
@@ -403,6 +408,20 @@ def test_a_bucket_gets_one_object_a_checkpoint_and_none_is_put_over_another(s3, 
     assert set(verify_bundle(bundle, keys=keys).anchors) == {
         "bucket: 3 entries, given to a bucket; compare with what they kept (--anchor)"
     }
+
+
+@pytest.mark.parametrize("size", [b"9" * 5_000, b"-1", b"\xb2", b"", b"10 0"])
+def test_a_witness_that_says_nonsense_has_failed(size):
+    grow()
+    with running(HttpReceiver()) as server:
+        server.answer = lambda _: (409, {"Content-Type": "text/x.tlog.size"}, size)
+        witness = LocalWitness(log_signer().verifier).witness
+        row = anchor("witness", url=f"http://127.0.0.1:{server.port}", certificate=witness.vkey)
+
+        assert not anchor_newest(row.pk)
+
+    row.refresh_from_db()
+    assert row.failures == 1
 
 
 def test_a_bucket_in_a_network_nobody_named_gets_nothing(s3, settings):  # noqa: F811
