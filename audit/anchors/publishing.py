@@ -26,7 +26,6 @@ from audit.sinks.secret import plain_secret, way_to
 from audit.sinks.sending import NotDelivered, PartlyDelivered, Way, post
 from audit.sinks.targets import TargetProblem, parse_networks, parse_target
 
-
 _SIZE = re.compile(rb"[0-9]{1,18}")
 
 
