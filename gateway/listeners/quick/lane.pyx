@@ -233,7 +233,7 @@ cdef class QuickLane(Lane):
         cdef KnownState known = passage.recurring.known
         cdef bytes out
         cdef bint open
-        cdef double now
+        cdef double now, seconds
         self.under_way = None  # if not now, then the ordinary way
         self.sparing.doubt()
         if not self.is_whole(passage, data):
@@ -258,14 +258,18 @@ cdef class QuickLane(Lane):
         out = self.shown(passage, data, &places)
         if out is None:
             return False
-        self.sparing.answered(passage, self.entries.complete(passage))
-        if open and not passage.simple:  # the portal outlives its answer
-            self.keep_portal(passage.data, passage.statement, known, view.fields, None)
-        self.ready(open, known.control)
-        self.relay._exchange = None
-        self.session._last_activity = now
-        if self.client._transport is not None and not self.client.closed:
-            self.client._transport.write(self.sparing.as_asked(passage, out, places.description, places.rows))
+        out = self.sparing.as_asked(passage, out, places.description, places.rows)
+        seconds = self.entries.complete(passage)
+        try:  # it is in the log as shown, and so it is, whatever comes
+            if self.client._transport is not None and not self.client.closed:
+                self.client._transport.write(out)
+            self.session._last_activity = now
+            self.sparing.answered(passage, seconds)
+            if open and not passage.simple:  # the portal outlives its answer
+                self.keep_portal(passage.data, passage.statement, known, view.fields, None)
+            self.ready(open, known.control)
+        finally:
+            self.relay._exchange = None
         return True
 
     cdef bint is_whole(self, Passage passage, bytes data) except -1:

@@ -291,3 +291,26 @@ async def test_unnamed_statement_is_kept_while_the_same_is_parsed_and_nobody_des
     await unnamed_after(run(NAMES))
     assert (await unnamed_after(run(SSN))).text == first.text
     assert sum(watched.requests) >= served + 3
+
+
+async def test_what_the_log_calls_shown_is_shown_and_ends_once_whatever_comes_after(
+    gateway: Gateway, watched: type[Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = await RawClient.connect(gateway)
+    await raw.ask(query("begin"))
+    for _ in range(3):
+        await raw.ask(run(SSN))
+    assert watched.answers[-1]
+    gateway.record.entries.clear()
+
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("gateway.listeners.postgres_express.read_extended", fails)
+    heard = await raw.ask(run(SSN))
+    async with asyncio.timeout(60):
+        while not gateway.record.of("session.closed"):
+            await asyncio.sleep(0.01)
+
+    assert rows(heard) == [[b"[REDACTED]"]]
+    assert [entry.body["status"] for entry in gateway.record.of("statement.completed")] == ["completed"]
