@@ -227,7 +227,9 @@ async def _session(writer: Any) -> tuple[Any, Any, _Socket, _Socket]:
         limits=SessionLimits(),
     )
     session.meaning.unsettled, session.resting = False, True
-    session.statements.commit("P_0", Prepared("P_0", PREPARED, (), None, fixed=True))
+    prepared = Prepared("P_0", PREPARED, (), None, fixed=True)
+    prepared.analysis = replace(read, statement=Statement(PREPARED))
+    session.statements.commit("P_0", prepared)
     client.accept_statements()
     client.express = ExpressLane(session).door
     return client, upstream, to_client, to_upstream
