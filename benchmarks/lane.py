@@ -227,9 +227,8 @@ async def _session(writer: Any) -> tuple[Any, Any, _Socket, _Socket]:
         limits=SessionLimits(),
     )
     session.meaning.unsettled, session.resting = False, True
-    prepared = Prepared("P_0", PREPARED, (), None, fixed=True)
-    prepared.analysis = replace(read, statement=Statement(PREPARED))
-    session.statements.commit("P_0", prepared)
+    session.statements.commit("P_0", Prepared("P_0", PREPARED, (), None, fixed=True))
+    session.statements.standing("P_0").analysis = replace(read, statement=Statement(PREPARED))
     client.accept_statements()
     client.express = ExpressLane(session).door
     return client, upstream, to_client, to_upstream
